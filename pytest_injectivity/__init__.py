@@ -1,0 +1,71 @@
+"""Audit how invertible a causal language model is, from pytest or from a script.
+
+Nothing heavy is imported by importing the package: torch and transformers come with the first model.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pytest_injectivity.errors import (
+    GateFailure,
+    InjectivityError,
+    LayerError,
+    MissingExtra,
+    ModelError,
+    OptionError,
+    PromptError,
+    WrongUse,
+)
+from pytest_injectivity.layers import Layer, LayerSpec, layer_id, resolve_layers
+from pytest_injectivity.options import AuditConfig
+from pytest_injectivity.verdict import Interval, Reason, Status, Verdict
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit import Audit
+    from pytest_injectivity.models.decoder import Decoder
+    from pytest_injectivity.models.loading import load_decoder
+    from pytest_injectivity.prompts.loading import load_prompts
+    from pytest_injectivity.prompts.promptset import PromptSet
+
+_LAZY = {
+    "Audit": "audit",
+    "Decoder": "models.decoder",
+    "PromptSet": "prompts.promptset",
+    "load_decoder": "models.loading",
+    "load_prompts": "prompts.loading",
+}
+
+__all__ = [
+    "Audit",
+    "AuditConfig",
+    "Decoder",
+    "GateFailure",
+    "InjectivityError",
+    "Interval",
+    "Layer",
+    "LayerError",
+    "LayerSpec",
+    "MissingExtra",
+    "ModelError",
+    "OptionError",
+    "PromptError",
+    "PromptSet",
+    "Reason",
+    "Status",
+    "Verdict",
+    "WrongUse",
+    "layer_id",
+    "load_decoder",
+    "load_prompts",
+    "resolve_layers",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,258 @@
+"""Checks that return a verdict, and their ``assert_`` twins that raise it.
+
+Every check judges the layers asked for and gives one joint verdict that names each failing one. A
+threshold is one number or differs by layer: ``{":3": 1e-4, "norm": 1e-2}``. A layer whose rows are
+not all finite fails with that as its reason. A gate judges the point value unless ``confidence`` is
+given; then it is PASS, FAIL or INSUFFICIENT (which is red), Holm-corrected over the layers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+from pytest_injectivity.checks.collisions import judge_collisions
+from pytest_injectivity.checks.common import with_confidence
+from pytest_injectivity.checks.quantiles import (
+    Quantile,
+    check_bound,
+    judge_colipschitz,
+    judge_distortion,
+    judge_margin,
+)
+from pytest_injectivity.checks.recovery import Attempt, judge_recovery
+from pytest_injectivity.layers import Layer, LayerSpec
+from pytest_injectivity.measurements import Measurements
+from pytest_injectivity.stats import check_confidence, check_fraction
+from pytest_injectivity.tolerance import PerLayer, Tolerance, by_layer
+from pytest_injectivity.verdict import Reason, Verdict
+
+_A = TypeVar("_A", bound="Assertions")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_Judged = tuple[Reason, tuple[float, float]]
+
+
+def _asserting(
+    check: Callable[Concatenate[_A, _P], Verdict],
+) -> Callable[Concatenate[_A, _P], Verdict]:
+    """The ``assert_`` twin of a check: same arguments, raises unless the verdict is PASS."""
+
+    @wraps(check)
+    def asserted(self: _A, *args: _P.args, **kwargs: _P.kwargs) -> Verdict:
+        __tracebackhide__ = True
+        return check(self, *args, **kwargs).require()
+
+    asserted.__name__ = check.__name__.replace("check_", "assert_", 1)
+    asserted.__qualname__ = check.__qualname__.replace("check_", "assert_", 1)
+    asserted.__doc__ = (
+        f"As `{check.__name__}`, and raises `GateFailure` unless its verdict is PASS.\n\n"
+        f"        {check.__doc__}"
+    )
+    return asserted
+
+
+class Assertions(Measurements):
+    """The checks of an audit.
+
+    ``layer=None`` means the layers of the config, ``"all"`` by default. Every verdict is kept in
+    ``verdicts``, in the order it was reached.
+    """
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """The verdicts reached so far."""
+        return []
+
+    def check_no_collisions(
+        self,
+        layer: LayerSpec | None = None,
+        eps: PerLayer[float | str] = 0.0,
+        *,
+        bits: int | None = None,
+    ) -> Verdict:
+        """No two prompts have equal states, states that cannot be told apart, or states within eps.
+
+        Args:
+            layer: the layers judged.
+            eps: absolute, or ``"1e-5 rel"`` of the layer's mean norm; below the noise floor it is
+                decided at the noise floor (SPEC section 2).
+            bits: round the captured states to so many bits first ([VS] figure 4).
+
+        Raises:
+            LayerError: the model has no such layer.
+            OptionError: eps or bits are not accepted.
+        """
+        given = (
+            {spec: Tolerance.parse(one) for spec, one in eps.items()}
+            if isinstance(eps, Mapping)
+            else Tolerance.parse(eps)
+        )
+        tolerances = self._by_layer("eps", given, layer)
+        reasons = [judge_collisions(self, one, tolerances[one], bits) for one in tolerances]
+        return self._verdict("no_collisions", reasons)
+
+    def check_margin_above(
+        self,
+        layer: LayerSpec | None = None,
+        margin: PerLayer[float] = 0.0,
+        *,
+        q: float = 0.01,
+        normalized: bool = False,
+        confidence: float | None = None,
+        bits: int | None = None,
+    ) -> Verdict:
+        """The separation margin ``m_{l,q}`` is at least ``margin`` (SPEC section 2).
+
+        Args:
+            layer: the layers judged.
+            margin: in the states' units, or of the mean norm when normalized.
+            q: the lower quantile of nearest-neighbour distances; 0 is their minimum.
+            normalized: divide by the layer's mean norm.
+            confidence: judge what the sample proves instead of the point value.
+            bits: round the captured states to so many bits first.
+
+        Raises:
+            LayerError: the model has no such layer.
+            OptionError: a number is not accepted.
+        """
+        asked = _quantile(q, normalized, confidence, bits)
+        bounds = self._bounds("margin", margin, layer)
+        judged = [judge_margin(self, one, bounds[one], asked) for one in bounds]
+        return self._verdict("margin_above", _settled(judged, confidence))
+
+    def check_colipschitz_above(
+        self,
+        layer: LayerSpec | None = None,
+        alpha: PerLayer[float] = 0.0,
+        *,
+        q: float = 0.01,
+        normalized: bool = False,
+        confidence: float | None = None,
+        bits: int | None = None,
+    ) -> Verdict:
+        """The co-Lipschitz constant ``alpha_{l,q}`` is at least ``alpha`` (SPEC section 2).
+
+        Args:
+            layer: the layers judged.
+            alpha: state distance per unit of prompt distance; of the mean norm when normalized.
+            q: the lower quantile of the rows' smallest ratios; 0 is their minimum.
+            normalized: divide by the layer's mean norm.
+            confidence: judge what the sample proves instead of the point value.
+            bits: round the captured states to so many bits first.
+
+        Raises:
+            LayerError: the model has no such layer.
+            OptionError: a number is not accepted, or fewer than two prompts have an admissible
+                partner.
+        """
+        asked = _quantile(q, normalized, confidence, bits)
+        bounds = self._bounds("alpha", alpha, layer)
+        judged = [judge_colipschitz(self, one, bounds[one], asked) for one in bounds]
+        return self._verdict("colipschitz_above", _settled(judged, confidence))
+
+    def check_bilipschitz_within(
+        self, layer: LayerSpec | None, distortion: PerLayer[float], *, q: float = 0.01
+    ) -> Verdict:
+        """Upper over lower Lipschitz constant is at most ``distortion`` (SPEC section 2).
+
+        Args:
+            layer: the layers judged; None: those of the config.
+            distortion: the largest ``A_l / alpha_l`` accepted.
+            q: both constants leave this share of rows out.
+
+        Raises:
+            LayerError: the model has no such layer.
+            OptionError: a number is not accepted.
+        """
+        check_fraction("q", q)
+        bounds = self._bounds("distortion", distortion, layer)
+        return self._verdict(
+            "bilipschitz_within", [judge_distortion(self, one, bounds[one], q) for one in bounds]
+        )
+
+    def check_sipit_recovers(
+        self,
+        layer: LayerSpec | None = None,
+        *,
+        min_rate: float = 1.0,
+        confidence: float | None = None,
+        prompts: int = 20,
+        tokens: int = 20,
+        policy: str = "lm-order",
+        certify: int = 100,
+    ) -> Verdict:
+        """SipIt recovers prompts from their hidden states, token by token, and verifies them.
+
+        A prompt counts when every token is right and every position verified (SPEC section 4).
+
+        Args:
+            layer: the layers judged.
+            min_rate: the least share of prompts recovered.
+            confidence: judge what the sample proves; not with ``min_rate=1.0``, which nothing proves.
+            prompts: how many prompts, drawn by hash from those with enough tokens.
+            tokens: their length; longer prompts are cut to it.
+            policy: ``lm-order``, ``gradient`` or ``random``; orders the candidates only.
+            certify: positions a layer that are certified by a pass over the whole vocabulary.
+
+        Raises:
+            LayerError: the model has no such layer.
+            OptionError: a number or the policy is not accepted, or too few prompts are long enough.
+        """
+        check_fraction("min_rate", min_rate)
+        _check_optional(confidence)
+        attempt = Attempt(min_rate, confidence, prompts, tokens, policy, certify)
+        layers = self.resolve(self.config.layers if layer is None else layer)
+        judged = [judge_recovery(self, one, attempt) for one in layers]
+        return self._verdict("sipit_recovers", _settled(judged, confidence))
+
+    assert_no_collisions = _asserting(check_no_collisions)
+    assert_margin_above = _asserting(check_margin_above)
+    assert_colipschitz_above = _asserting(check_colipschitz_above)
+    assert_bilipschitz_within = _asserting(check_bilipschitz_within)
+    assert_sipit_recovers = _asserting(check_sipit_recovers)
+
+    def _bounds(
+        self, name: str, given: PerLayer[float], layer: LayerSpec | None
+    ) -> dict[Layer, float]:
+        for bound in given.values() if isinstance(given, Mapping) else [given]:
+            check_bound(name, bound)
+        return self._by_layer(name, given, layer)
+
+    def _by_layer(
+        self, name: str, given: PerLayer[_T], layer: LayerSpec | None
+    ) -> dict[Layer, _T]:
+        return by_layer(name, given, layer, self.n_layers, self.config.layers)
+
+    def _verdict(self, check: str, reasons: Sequence[Reason]) -> Verdict:
+        verdict = Verdict(
+            check=check,
+            reasons=tuple(reasons),
+            subject=self.run_summary().subject,
+            reproduce=self.reproduce(),
+        )
+        self.verdicts.append(verdict)
+        return verdict
+
+
+def _settled(judged: list[_Judged], confidence: float | None) -> list[Reason]:
+    reasons = [reason for reason, _ in judged]
+    if confidence is None:
+        return reasons
+    return list(with_confidence(reasons, [p_values for _, p_values in judged], confidence))
+
+
+def _quantile(
+    q: float,
+    normalized: bool,  # noqa: FBT001 - private, and named at every public call
+    confidence: float | None,
+    bits: int | None,
+) -> Quantile:
+    check_fraction("q", q)
+    _check_optional(confidence)
+    return Quantile(q, normalized, confidence, bits)
+
+
+def _check_optional(confidence: float | None) -> None:
+    if confidence is not None:
+        check_confidence(confidence)

@@ -1,0 +1,1 @@
+"""How one layer is judged: measurements in, reasons out. `assertions` joins them into verdicts."""

@@ -1,0 +1,82 @@
+"""What every check needs: rows that are not finite, the worst pair's names, joint confidence."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.layers import Layer, layer_id
+from pytest_injectivity.stats import check_confidence, holm
+from pytest_injectivity.verdict import Reason, Relation, Status, show
+
+if TYPE_CHECKING:
+    from pytest_injectivity.geometry.layer import LayerGeometry
+    from pytest_injectivity.measurements import Measurements
+
+_NAMED = 5
+
+
+def not_finite(
+    measured: "Measurements", layer: Layer, geometry: "LayerGeometry", quantity: str, bound: float
+) -> Reason | None:
+    """The reason a layer fails whose rows are not all finite; None where they are."""
+    lost = (~geometry.finite).nonzero()[0]
+    if not len(lost):
+        return None
+    names = [measured.name_of(int(prompt)) for prompt in lost[:_NAMED]]
+    more = [f"… and {len(lost) - _NAMED} more"] if len(lost) > _NAMED else []
+    return Reason(
+        layer=layer_id(layer),
+        status=Status.FAIL,
+        quantity=quantity,
+        value=float("nan"),
+        bound=bound,
+        relation=">=",
+        headline=f"{len(lost)} of {len(geometry.finite)} rows are not finite",
+        evidence=(f"a NaN or an infinity in the states of {', '.join(names)}", *more),
+    )
+
+
+def pair_line(
+    measured: "Measurements", geometry: "LayerGeometry", left: int, right: int, what: str
+) -> str:
+    """A line that names the prompts of two rows of a layer."""
+    names = [measured.name_of(int(geometry.prompt_of[row])) for row in (left, right)]
+    return f"{what}: {names[0]} and {names[1]}"
+
+
+def noise_line(measured: "Measurements", layer: Layer) -> str:
+    """A line on the layer's noise floor and where it comes from."""
+    floor = measured.noise(layer)
+    later = floor.later
+    return (
+        f"noise floor {show(floor.value)} over {floor.prompts} prompts: reproduction"
+        f" {show(later.reproduction)}, float64 error {show(later.error)}, rounding"
+        f" {show(later.rounding)}"
+    )
+
+
+def with_confidence(
+    reasons: Sequence[Reason], p_values: Sequence[tuple[float, float]], confidence: float
+) -> tuple[Reason, ...]:
+    """Reasons whose status is what the sample proves, Holm-corrected over the layers.
+
+    Args:
+        reasons: one a layer, judged by their point values.
+        p_values: of each: that the value is on the passing side, that it is on the failing side.
+        confidence: family-wise.
+    """
+    check_confidence(confidence)
+    good = holm([p for p, _ in p_values], 1.0 - confidence)
+    bad = holm([p for _, p in p_values], 1.0 - confidence)
+    judged = []
+    for reason, passes, fails in zip(reasons, good, bad, strict=True):
+        status = Status.PASS if passes else Status.FAIL if fails else Status.INSUFFICIENT
+        note = f"the sample does not decide at {confidence:.0%}: more prompts would"
+        extra = (note,) if status is Status.INSUFFICIENT else ()
+        judged.append(replace(reason, status=status, evidence=(*reason.evidence, *extra)))
+    return tuple(judged)
+
+
+def relation_met(relation: Relation) -> str:
+    """How a person would say the relation in "would have passed"."""
+    return "at most" if relation == ">=" else "at least"

@@ -1,0 +1,166 @@
+"""Margins and co-Lipschitz constants of one layer, held against a bound (SPEC section 2)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_injectivity.checks.common import noise_line, not_finite, pair_line, relation_met
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.layers import Layer, layer_id
+from pytest_injectivity.stats import lower_quantile, quantile_interval, quantile_p_values
+from pytest_injectivity.verdict import Interval, Reason, judge, show
+
+if TYPE_CHECKING:
+    from pytest_injectivity.geometry.layer import LayerGeometry
+    from pytest_injectivity.measurements import Measurements
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """Which quantile of which quantity is judged.
+
+    Attributes:
+        q: the lower quantile; 0 is the minimum.
+        normalized: in units of the layer's mean norm.
+        confidence: of the interval, and of the gate where it was given.
+        bits: post-hoc activation quantisation, None for the states as they are.
+    """
+
+    q: float
+    normalized: bool
+    confidence: float | None
+    bits: int | None
+
+
+def judge_margin(
+    measured: "Measurements", layer: Layer, bound: float, asked: Quantile
+) -> tuple[Reason, tuple[float, float]]:
+    """The reason a layer contributes to ``margin_above``, and its p-values."""
+    geometry = measured.geometry(layer, bits=asked.bits)
+    quantity = _named("separation margin", asked)
+    if reason := not_finite(measured, layer, geometry, quantity, bound):
+        return reason, (1.0, 0.0)
+    nearest = geometry.nearest
+    worst = int(nearest.distance.argmin())
+    line = pair_line(
+        measured,
+        geometry,
+        worst,
+        int(nearest.index[worst]),
+        f"closest pair, distance {show(float(nearest.distance[worst]))}",
+    )
+    evidence = (line, *_scale_lines(measured, layer, geometry, asked))
+    return _judged(layer, quantity, nearest.distance, geometry, bound, asked, evidence)
+
+
+def judge_colipschitz(
+    measured: "Measurements", layer: Layer, bound: float, asked: Quantile
+) -> tuple[Reason, tuple[float, float]]:
+    """The reason a layer contributes to ``colipschitz_above``, and its p-values."""
+    from pytest_injectivity.geometry.layer import partnered_ratios
+
+    geometry = measured.geometry(layer, bits=asked.bits)
+    quantity = _named("co-Lipschitz constant", asked)
+    if reason := not_finite(measured, layer, geometry, quantity, bound):
+        return reason, (1.0, 0.0)
+    ratios = geometry.colipschitz_rows
+    values = partnered_ratios(ratios)
+    worst = int(np.nanargmin(ratios.ratio))
+    line = pair_line(
+        measured,
+        geometry,
+        worst,
+        int(ratios.partner[worst]),
+        f"smallest ratio {show(float(ratios.ratio[worst]))} ({measured.config.prompt_metric})",
+    )
+    alone = len(ratios.ratio) - len(values)
+    lines = [line, *_scale_lines(measured, layer, geometry, asked)]
+    if alone:
+        lines.append(f"{alone} of {len(ratios.ratio)} prompts have no admissible partner")
+    return _judged(layer, quantity, values, geometry, bound, asked, tuple(lines))
+
+
+def judge_distortion(measured: "Measurements", layer: Layer, bound: float, q: float) -> Reason:
+    """The reason a layer contributes to ``bilipschitz_within``: ``A_l / alpha_l`` against a bound."""
+    from pytest_injectivity.geometry.layer import partnered_ratios
+    from pytest_injectivity.stats import upper_quantile
+
+    geometry = measured.geometry(layer)
+    quantity = f"distortion (q={q:g})"
+    if reason := not_finite(measured, layer, geometry, quantity, bound):
+        return reason
+    alpha = geometry.colipschitz(q)
+    if measured.has_minimal_edit:
+        upper, source = geometry.upper_lipschitz(q), "over the set's own pairs"
+    else:
+        edits = measured.minimal_edits(layer)
+        upper = upper_quantile(partnered_ratios(edits), q)
+        source = f"over {len(edits.ratio)} prompts with one token changed (the set has no such pair)"
+    distortion = upper / alpha if alpha > 0 else float("inf")
+    return Reason(
+        layer=layer_id(layer),
+        status=judge(distortion, "<=", bound),
+        quantity=quantity,
+        value=distortion,
+        bound=bound,
+        relation="<=",
+        evidence=(
+            f"co-Lipschitz constant {show(alpha)}, upper Lipschitz constant {show(upper)} {source}",
+        ),
+        would_pass=f"a distortion of at least {distortion:.6g}",
+    )
+
+
+def check_bound(name: str, bound: float) -> None:
+    """Refuse a bound that is negative, infinite or NaN."""
+    if not isinstance(bound, (int, float)) or isinstance(bound, bool) or not 0 <= bound < np.inf:
+        raise OptionError(f"{name}={bound!r} is not a bound: give a finite number of at least 0")
+
+
+def _judged(
+    layer: Layer,
+    quantity: str,
+    values: np.ndarray,
+    geometry: "LayerGeometry",
+    bound: float,
+    asked: Quantile,
+    evidence: tuple[str, ...],
+) -> tuple[Reason, tuple[float, float]]:
+    scale = geometry.mean_norm if asked.normalized else 1.0
+    value = lower_quantile(values, asked.q) / scale
+    interval = quantile_interval(values, asked.q, asked.confidence or _CONFIDENCE)
+    reason = Reason(
+        layer=layer_id(layer),
+        status=judge(value, ">=", bound),
+        quantity=quantity,
+        value=value,
+        bound=bound,
+        relation=">=",
+        evidence=evidence,
+        interval=Interval(interval.low / scale, interval.high / scale, interval.confidence),
+        would_pass=f"a bound of {relation_met('>=')} {value:.6g}",
+    )
+    if asked.confidence is None:
+        return reason, (1.0, 1.0)
+    return reason, quantile_p_values(values, asked.q, bound * scale)
+
+
+def _named(quantity: str, asked: Quantile) -> str:
+    said = "min" if asked.q == 0 else f"q={asked.q:g}"
+    said += ", normalised" if asked.normalized else ""
+    return f"{quantity} ({said}{f', {asked.bits} bits' if asked.bits is not None else ''})"
+
+
+def _scale_lines(
+    measured: "Measurements", layer: Layer, geometry: "LayerGeometry", asked: Quantile
+) -> list[str]:
+    lines = [
+        f"N = {len(geometry)}, mean norm {show(geometry.mean_norm)},"
+        f" median norm {show(geometry.median_norm)}"
+    ]
+    if asked.bits is None:
+        lines.append(noise_line(measured, layer))
+    return lines

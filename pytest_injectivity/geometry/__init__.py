@@ -1,0 +1,1 @@
+"""Hidden states become numbers: neighbours, collisions, margins, co-Lipschitz constants."""

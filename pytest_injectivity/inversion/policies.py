@@ -1,0 +1,155 @@
+"""Policies: the order in which candidates are tested, and nothing else (SPEC section 4).
+
+A policy names each token at most once, in pieces of any length; what it leaves out is tested last, in
+the order of the ids. So a policy decides how soon the answer is found and never, at a certified
+position, what it is.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.inversion.onestep import OneStep
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """What a policy may look at: one state to invert, and what is known of its prompt.
+
+    Attributes:
+        step: the one-step map of the position, with its model, layer and prefix.
+        target: the state to invert.
+    """
+
+    step: OneStep
+    target: Float[Tensor, " hidden"]
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Orders the candidates of one position."""
+
+    def order(self, at: Situation) -> Iterator[Int[Tensor, " some"]]:
+        """Yields pieces of the vocabulary, most promising first, no token twice."""
+        ...
+
+
+@dataclass(frozen=True)
+class Random:
+    """Every order equally likely; the same one for the same seed and prefix.
+
+    Attributes:
+        seed: a non-negative integer.
+    """
+
+    seed: int
+
+    def order(self, at: Situation) -> Iterator[Int[Tensor, " some"]]:
+        """One permutation of the vocabulary."""
+        generator = np.random.default_rng([self.seed, *at.step.prefix.ids.tolist()])
+        yield torch.from_numpy(generator.permutation(at.step.decoder.vocab_size))
+
+
+@dataclass(frozen=True)
+class LmOrder:
+    """The model's own next-token ranking: natural text is found early."""
+
+    def order(self, at: Situation) -> Iterator[Int[Tensor, " some"]]:
+        """Tokens by falling logit; before the first token the model ranks none."""
+        if len(at.step.prefix):
+            logits = at.step.decoder.next_token_logits(at.step.prefix.ids)
+            # A model may have more or fewer logits than embedding rows (padding to a multiple).
+            ranked = logits[: at.step.decoder.vocab_size].argsort(descending=True, stable=True)
+            yield ranked.cpu()
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Gradient steps on a continuous embedding, proposing the nearest rows ([N] alg. 3, app. E).
+
+    Lengths are in units of the rows' root mean square distance from their mean, so that the published
+    step, 1.0 decaying to 0.01 along a clipped gradient, means the same for every family's embedding.
+
+    Attributes:
+        proposals: rows proposed after each step; 1 is the published algorithm.
+        projection: after so many proposals the embedding is put on the nearest untried row.
+        first_step, last_step: the step decays geometrically between them ...
+        decay: ... over so many steps.
+    """
+
+    proposals: int = 16
+    projection: int = 50
+    first_step: float = 1.0
+    last_step: float = 0.01
+    decay: int = 100
+
+    def order(self, at: Situation) -> Iterator[Int[Tensor, " some"]]:
+        """Steps until every row is proposed."""
+        rows = at.step.decoder.embedding_matrix()
+        # Half precision would round the last steps away.
+        wide = rows.float() if rows.dtype.itemsize < 4 else rows  # noqa: PLR2004 - bytes
+        centre = wide.mean(dim=0)
+        unit = float((wide - centre).square().sum(dim=1).mean().sqrt())
+        untried = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+        point, since = centre, 0
+        for number in count():
+            share = min(1.0, number / self.decay)
+            step = unit * self.first_step * (self.last_step / self.first_step) ** share
+            point = point - step * _clipped_gradient(at, point, rows.dtype, unit)
+            away = torch.linalg.vector_norm(wide - point, dim=1)
+            left = untried.nonzero()[:, 0]
+            piece = left[away[left].argsort()[: self.proposals]]
+            if not len(piece):
+                return
+            untried[piece] = False
+            since += len(piece)
+            if since >= self.projection:
+                point, since = wide[piece[0]], 0
+            yield piece.cpu()
+
+
+def _clipped_gradient(
+    at: Situation, point: Float[Tensor, " hidden"], dtype: torch.dtype, unit: float
+) -> Float[Tensor, " hidden"]:
+    """Gradient of half the squared distance from the state, its norm at most 1."""
+    variable = point.detach().to(dtype).requires_grad_()
+    with torch.enable_grad():
+        found = at.step.decoder.states_from_embeddings(
+            variable[None, None], [at.step.layer], prefix=at.step.prefix
+        )[at.step.layer][0, 0]
+        loss = (found - at.target.to(found)).square().sum() / 2
+        (gradient,) = torch.autograd.grad(loss, variable)
+    gradient = gradient.to(point.dtype) * unit
+    return gradient.nan_to_num(0.0) / max(1.0, float(gradient.norm()))
+
+
+_REGISTRY: dict[str, Callable[[int], Policy]] = {
+    "random": Random,
+    "gradient": lambda _seed: Gradient(),
+    "lm-order": lambda _seed: LmOrder(),
+}
+POLICIES = tuple(_REGISTRY)
+
+
+def make_policy(name: str, seed: int) -> Policy:
+    """The policy of that name.
+
+    Args:
+        name: one of ``POLICIES``.
+        seed: decides a random order; a non-negative integer.
+
+    Raises:
+        OptionError: there is none of that name, or the seed is negative.
+    """
+    if name not in _REGISTRY:
+        raise OptionError(f"policy {name!r} is not known: give one of {', '.join(POLICIES)}")
+    if seed < 0:
+        raise OptionError(f"seed={seed} is negative: give an integer that is at least 0")
+    return _REGISTRY[name](seed)

@@ -1,0 +1,145 @@
+"""What an inversion found: an outcome a position, a recovery a prompt, an inversion a layer."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pytest_injectivity.layers import Layer
+
+
+class Status(StrEnum):
+    """How sure the answer at a position is, given the tokens before it."""
+
+    CERTIFIED = "certified"
+    """Verified, and one pass over the whole vocabulary shows no rival."""
+    ACCEPTED = "accepted, uncertified"
+    """Verified; whether another candidate would be as well was not looked at."""
+    AMBIGUOUS = "ambiguous"
+    """More than one candidate verifies: a collision of the one-step map at this precision."""
+    NEAREST = "nearest, unverified"
+    """No candidate verifies; the token is the nearest one."""
+    NOT_FINITE = "not finite"
+    """The state, or every candidate's, has a NaN or an infinity."""
+    NOT_REACHED = "not reached"
+    """An earlier position has no token to go on from."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer at one position.
+
+    Attributes:
+        position: index into the prompt.
+        status: how sure the answer is, given the tokens before it.
+        token: the answer, the nearest candidate tested; ``None`` where there is none.
+        residual: its distance from the state, in the states' units (NaN without an answer).
+        eps: the tolerance the answer was judged at; above the one given where backoff widened it.
+        margin: ``delta``, the distance from the answer's state to its nearest rival's, where the
+            whole vocabulary was tested.
+        rivals: tokens that cannot be told from the answer, nearest first, at most eight.
+        tried: candidates tested to find the answer; a pass over the whole vocabulary that was made
+            to certify it, or was shared with other prompts, is not counted.
+        rank: the answer's place in the policy's order, from 0, where the search found it there.
+    """
+
+    position: int
+    status: Status
+    token: int | None = None
+    residual: float = float("nan")
+    eps: float = float("nan")
+    margin: float | None = None
+    rivals: tuple[int, ...] = ()
+    tried: int = 0
+    rank: int | None = None
+
+    @property
+    def verified(self) -> bool:
+        """Whether exactly one candidate was found to verify."""
+        return self.status in {Status.CERTIFIED, Status.ACCEPTED}
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """One prompt, as far as its states gave it back.
+
+    Attributes:
+        known: tokens that were given, not searched.
+        outcomes: one for each position after them.
+        seconds: time spent on this prompt, the shared first-position table apart.
+    """
+
+    known: tuple[int, ...]
+    outcomes: tuple[Outcome, ...]
+    seconds: float
+
+    @property
+    def ids(self) -> tuple[int | None, ...]:
+        """The prompt, known tokens included; ``None`` where there is no answer."""
+        return (*self.known, *(outcome.token for outcome in self.outcomes))
+
+    @property
+    def verified(self) -> bool:
+        """Whether every position is verified. A wrong model does not get here."""
+        return all(outcome.verified for outcome in self.outcomes)
+
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        """The positions that are not verified, with their reasons."""
+        return tuple(outcome for outcome in self.outcomes if not outcome.verified)
+
+    def exact(self, truth: Sequence[int]) -> bool:
+        """Whether the prompt is the truth and every position verified: what counts as recovered.
+
+        The right token by luck, or one of two that verify, is not a recovery.
+        """
+        return self.verified and self.ids == tuple(truth)
+
+    def first_error(self, truth: Sequence[int]) -> int | None:
+        """The first position whose token is not the truth's; ``None`` where all are."""
+        ids = self.ids
+        wrong = [t for t in range(max(len(ids), len(truth))) if ids[t : t + 1] != (*truth[t : t + 1],)]
+        return wrong[0] if wrong else None
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """Many prompts inverted at one layer.
+
+    Attributes:
+        layer: the layer inverted.
+        policy: the policy that ordered the candidates, by name.
+        recoveries: one for each prompt, in the order given.
+        sample: the ``(prompt, position)`` chosen at random to be certified.
+        seconds: time in all, the first-position table included.
+    """
+
+    layer: Layer
+    policy: str
+    recoveries: tuple[Recovery, ...]
+    sample: tuple[tuple[int, int], ...]
+    seconds: float
+
+    @property
+    def sampled(self) -> tuple[Outcome, ...]:
+        """The outcomes at the sampled positions: their rates estimate those of all positions."""
+        return tuple(
+            self.recoveries[prompt].outcomes[position - len(self.recoveries[prompt].known)]
+            for prompt, position in self.sample
+        )
+
+    @property
+    def ambiguous(self) -> int:
+        """How many sampled positions are ambiguous, out of ``len(sample)``."""
+        return sum(outcome.status is Status.AMBIGUOUS for outcome in self.sampled)
+
+    @property
+    def statuses(self) -> Counter[Status]:
+        """How many positions ended in each status, over all prompts."""
+        return Counter(o.status for recovery in self.recoveries for o in recovery.outcomes)
+
+    @property
+    def candidates_per_token(self) -> float:
+        """Candidates tested to find a token, on average over the positions searched."""
+        tried = [o.tried for recovery in self.recoveries for o in recovery.outcomes if o.tried]
+        return sum(tried) / len(tried) if tried else 0.0

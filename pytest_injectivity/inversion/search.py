@@ -1,0 +1,134 @@
+"""One position: candidates are tested in a policy's order until a verifier is content."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from pytest_injectivity.inversion.onestep import OneStep, distances, local_margin
+from pytest_injectivity.inversion.policies import Policy, Situation
+from pytest_injectivity.inversion.recovery import Outcome, Status
+from pytest_injectivity.inversion.verifier import Verifier
+
+_MOST_RIVALS = 8
+
+
+@dataclass
+class Tested:
+    """Candidates tested so far at one position, in the order they were tested.
+
+    Attributes:
+        target: the state to invert, finite.
+        tokens, states, distances: what was tested, piece by piece.
+    """
+
+    target: Float[Tensor, " hidden"]
+    tokens: list[Int[Tensor, " some"]] = field(default_factory=list)
+    states: list[Float[Tensor, "some hidden"]] = field(default_factory=list)
+    distances: list[Float64[Tensor, " some"]] = field(default_factory=list)
+
+    def add(self, tokens: Int[Tensor, " some"], states: Float[Tensor, "some hidden"]) -> None:
+        """Tests these candidates."""
+        self.tokens.append(tokens)
+        self.states.append(states)
+        self.distances.append(distances(states, self.target))
+
+    def __len__(self) -> int:
+        """How many candidates."""
+        return sum(map(len, self.tokens))
+
+    def outcome(self, position: int, verifier: Verifier, vocab_size: int, tried: int) -> Outcome:
+        """The verifier's word on the nearest candidate.
+
+        Args:
+            position: of the state in its prompt.
+            verifier: judges.
+            vocab_size: tells whether the whole vocabulary was tested.
+            tried: how many of the candidates the search needed.
+        """
+        tokens, away = _joined(self.tokens), _joined(self.distances)
+        # Among equally near candidates the smallest id, so that no policy decides.
+        nearest = (away == away.min()).nonzero()[:, 0]
+        answer = int(nearest[tokens[nearest].argmin()])
+        if not away[answer].isfinite():
+            return Outcome(position, Status.NOT_FINITE, tried=tried)
+        margin = local_margin(_joined(self.states), answer) if len(tokens) == vocab_size else None
+        judged = verifier.judge(away, answer, margin)
+        rivals = judged.rivals.nonzero()[:, 0]
+        rivals = rivals[away[rivals].argsort(stable=True)][:_MOST_RIVALS]
+        return Outcome(
+            position,
+            judged.status,
+            token=int(tokens[answer]),
+            residual=float(away[answer]),
+            eps=judged.eps,
+            margin=margin,
+            rivals=tuple(tokens[rivals].tolist()),
+            tried=tried,
+            rank=answer if answer < tried else None,
+        )
+
+
+def search(
+    at: Situation, position: int, policy: Policy, verifier: Verifier, *, batch: int, certify: bool
+) -> Outcome:
+    """Inverts one state by testing candidates after its prefix, each at most once.
+
+    Args:
+        at: the state and the one-step map of its position.
+        position: of the state in its prompt.
+        policy: orders the candidates.
+        verifier: says when to stop, and judges.
+        batch: candidates tested at first; twice as many each time after.
+        certify: test the rest of the vocabulary too, once the verifier is content.
+    """
+    if not at.target.isfinite().all():
+        return Outcome(position, Status.NOT_FINITE)
+    vocab_size = at.step.decoder.vocab_size
+    untested = torch.ones(vocab_size, dtype=torch.bool)
+    tested = Tested(at.target)
+    for tokens in _batches(policy.order(at), untested, batch):
+        tested.add(tokens, at.step(tokens))
+        if verifier.settles(tested.distances[-1]):
+            break
+    tried = len(tested)
+    rest = untested.nonzero()[:, 0]
+    if certify and len(rest):
+        tested.add(rest, at.step(rest))
+    return tested.outcome(position, verifier, vocab_size, tried)
+
+
+def look_up(
+    table: Float[Tensor, "vocab hidden"],
+    target: Float[Tensor, " hidden"],
+    position: int,
+    verifier: Verifier,
+) -> Outcome:
+    """Inverts one state by a table of the whole one-step map; what it finds is certified."""
+    if not target.isfinite().all():
+        return Outcome(position, Status.NOT_FINITE)
+    tested = Tested(target)
+    tested.add(torch.arange(len(table)), table)
+    return tested.outcome(position, verifier, len(table), tried=0)
+
+
+def _batches(
+    order: Iterator[Int[Tensor, " some"]], untested: Tensor, batch: int
+) -> Iterator[Int[Tensor, " some"]]:
+    """Pieces of a policy's order, then what it left out, in growing batches; marks them tested."""
+    leftover = (untested.nonzero()[:, 0] for _ in range(1))
+    for piece in chain(order, leftover):
+        fresh = piece[untested[piece]]
+        while len(fresh):
+            tokens, fresh = fresh[:batch], fresh[batch:]
+            untested[tokens] = False
+            yield tokens
+            batch *= 2
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    # A table is one part, and shared by all prompts: it is not copied for each of them.
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -1,0 +1,90 @@
+"""Layers and the text that names them (SPEC section 1).
+
+Layer 0 is the embeddings, ``1..L`` the residual stream after a block and before the final norm,
+``"norm"`` the state after the final norm. One grammar serves flags, markers and arguments::
+
+    spec  = part {"," part}
+    part  = "all" | "norm" | integer | slice
+    slice = [integer] ":" [integer] [":" integer]      half-open over 0..L, as in Python
+
+Negative integers count back from ``L``: ``-1`` is ``L``. ``"all"`` is ``1..L`` and ``"norm"``:
+layer 0 sees one token only, so its collisions are structural and it must be named to be measured.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from pytest_injectivity.errors import LayerError
+
+Layer: TypeAlias = int | Literal["norm"]
+LayerSpec: TypeAlias = int | str | Sequence[int | str]
+
+_GRAMMAR = 'an integer, "all", "norm", a slice such as "4:", or a list of these'
+_INTEGER = re.compile(r"[+-]?\d{1,6}")
+_SLICE = re.compile(r"([+-]?\d{1,6})?:([+-]?\d{1,6})?(?::([+-]?\d{1,6}))?")
+
+
+def resolve_layers(spec: LayerSpec, n_layers: int) -> tuple[Layer, ...]:
+    """The layers a spec names, without repetition, shallow first.
+
+    Args:
+        spec: an int, a text of the grammar above, or a sequence of these.
+        n_layers: the model's number of blocks ``L``.
+
+    Raises:
+        LayerError: a layer is out of range, or a part is not of the grammar.
+    """
+    named: set[Layer] = set()
+    for part in _parts(spec):
+        named.update(_resolve_part(part, n_layers, spec))
+    if not named:
+        raise LayerError(f"layers {spec!r} name no layer of a model with {n_layers}: give {_GRAMMAR}")
+    return tuple(sorted(named, key=depth))
+
+
+def depth(layer: Layer) -> float:
+    """Sorts layers shallow first, ``"norm"`` last."""
+    return math.inf if layer == "norm" else layer
+
+
+def layer_id(layer: Layer) -> str:
+    """The name of a layer in test ids, tables and reports: ``layer04``, ``norm``."""
+    return "norm" if layer == "norm" else f"layer{layer:02d}"
+
+
+def _parts(spec: LayerSpec) -> list[int | str]:
+    if isinstance(spec, str):
+        return [part.strip() for part in spec.split(",")]
+    if isinstance(spec, Sequence):
+        return [part for item in spec for part in _parts(item)]
+    return [spec]
+
+
+def _resolve_part(part: object, n_layers: int, spec: LayerSpec) -> list[Layer]:
+    if part == "all":
+        return [*range(1, n_layers + 1), "norm"]
+    if part == "norm":
+        return ["norm"]
+    if isinstance(part, str) and (found := _SLICE.fullmatch(part)):
+        start, stop, step = (int(text) if text else None for text in found.groups())
+        if step == 0:
+            raise LayerError(f"layers {part!r}: the step of a slice cannot be 0")
+        # A negative bound counts back from L as a single layer does, so "-2:" is L-1 and L.
+        return list(range(n_layers + 1)[start:stop:step])
+    if isinstance(part, str) and _INTEGER.fullmatch(part):
+        return [_in_range(int(part), n_layers)]
+    if isinstance(part, int) and not isinstance(part, bool):
+        return [_in_range(part, n_layers)]
+    raise LayerError(f"layer {part!r} (in {spec!r}) is not of the grammar: give {_GRAMMAR}")
+
+
+def _in_range(layer: int, n_layers: int) -> int:
+    if not -n_layers <= layer <= n_layers:
+        raise LayerError(
+            f"layer {layer} is out of range: this model has layers 0 to {n_layers}"
+            f' (or -{n_layers} to -1 from the end) and "norm"'
+        )
+    # -1 is L and -L is layer 1: layer 0 is the embeddings and has no negative name.
+    return layer if layer >= 0 else layer + n_layers + 1

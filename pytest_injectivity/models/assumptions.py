@@ -1,0 +1,120 @@
+"""What the injectivity theorem of [N] assumes, looked up in one model (SPEC section 3).
+
+[N] (arXiv 2510.15511) proves that a decoder with random real weights is injective on its prompts
+almost surely when its activation is real-analytic, its width at least 4 and the epsilon of its
+norms positive. The theorem speaks of no particular weights; two tokens that share an embedding row
+break it at once, so equal rows are counted.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pytest_injectivity.models.decoder import Decoder
+
+# Real-analytic on the whole line, by the names transformers gives them.
+_ANALYTIC = frozenset(
+    {
+        "gelu",
+        "gelu_10_new",
+        "gelu_accurate",
+        "gelu_fast",
+        "gelu_new",
+        "gelu_python",
+        "gelu_python_tanh",
+        "gelu_pytorch_tanh",
+        "linear",
+        "mish",
+        "quick_gelu",
+        "sigmoid",
+        "silu",
+        "swish",
+        "tanh",
+    }
+)
+_ACTIVATIONS = ("hidden_activation", "activation_function", "hidden_act", "activation")
+_EPSILON_ATTRIBUTES = ("eps", "variance_epsilon")
+_LEAST_WIDTH = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumptions:
+    """The assumptions of [N] as they stand in one model.
+
+    Attributes:
+        activation: the feed-forward activation, by transformers' name; ``"unknown"`` where the
+            configuration names none.
+        analytic: it is known to be real-analytic.
+        width: of the residual stream.
+        norm_eps: the least epsilon of its norms; ``None`` where none is found.
+        tied: the language-model head shares the embedding's weights.
+        duplicated_rows: pairs of tokens whose embedding rows are equal in every coordinate
+            (``-0.0 == 0.0``).
+    """
+
+    activation: str
+    analytic: bool
+    width: int
+    norm_eps: float | None
+    tied: bool
+    duplicated_rows: int
+
+    @property
+    def hold(self) -> bool:
+        """Whether every assumption holds and no two tokens share a row."""
+        norm = self.norm_eps is not None and self.norm_eps > 0
+        return self.analytic and self.width >= _LEAST_WIDTH and norm and not self.duplicated_rows
+
+    @property
+    def line(self) -> str:
+        """One line for a report; what does not hold stands in capitals."""
+        analytic = "analytic" if self.analytic else "NOT known to be analytic"
+        width = f"width {self.width}" + ("" if self.width >= _LEAST_WIDTH else " BELOW 4")
+        rows = f"{self.duplicated_rows} DUPLICATED PAIRS" if self.duplicated_rows else "none equal"
+        tied = "tied" if self.tied else "untied"
+        return (
+            f"{self.activation} ({analytic}), {width}, {self._norm}, embedding rows {tied}, {rows}"
+        )
+
+    @property
+    def _norm(self) -> str:
+        if self.norm_eps is None:
+            return "norm eps NOT FOUND"
+        return f"norm eps {self.norm_eps:g}" + ("" if self.norm_eps > 0 else " NOT ABOVE 0")
+
+
+def assumptions(decoder: Decoder) -> Assumptions:
+    """Looks the assumptions up in a model's configuration, modules and embedding rows."""
+    model: Any = decoder.model
+    config = model.config.get_text_config()
+    named = (getattr(config, name, None) for name in _ACTIVATIONS)
+    activation = next((name for name in named if isinstance(name, str)), "unknown")
+    head = model.get_output_embeddings()
+    return Assumptions(
+        activation=activation,
+        analytic=activation in _ANALYTIC,
+        width=decoder.hidden_size,
+        norm_eps=_least_epsilon(decoder),
+        tied=head is not None and head.weight is decoder.parts.embeddings.weight,
+        duplicated_rows=equal_pairs(decoder.embedding_matrix()),
+    )
+
+
+def equal_pairs(rows: Float[Tensor, "rows hidden"]) -> int:
+    """Unordered pairs of rows equal in every coordinate, counted exactly by sorting."""
+    _, counts = torch.unique(rows, dim=0, return_counts=True)
+    return int((counts * (counts - 1) // 2).sum())
+
+
+def _least_epsilon(decoder: Decoder) -> float | None:
+    """The least epsilon of the norms that run: read off the modules, not off the configuration."""
+    found = [
+        value
+        for module in decoder.parts.base.modules()
+        for name in _EPSILON_ATTRIBUTES
+        if isinstance(value := getattr(module, name, None), float)
+    ]
+    return min(found, default=None)

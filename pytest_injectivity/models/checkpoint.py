@@ -1,0 +1,132 @@
+"""Looks at a checkpoint folder before anything of it is loaded: a checkpoint is untrusted input.
+
+Only JSON and safetensors are read. What would be unpickled, would run code, or would name another
+checkpoint is refused by name; a truncated or corrupt weights file is found by its header and size,
+which costs a few kilobytes of reading however large it is.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import CONFIG_MAPPING
+
+from pytest_injectivity.errors import ModelError
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+_HEADER_LENGTH = 8
+# The format's own limit; a corrupt length is not to be allocated.
+_LONGEST_HEADER = 100_000_000
+
+
+def check_config(folder: Path) -> None:
+    """Refuses a configuration that cannot, or must not, be loaded.
+
+    Raises:
+        ModelError: there is none, it is no JSON object, its model type is unknown to transformers,
+            or it asks for quantised weights, an adapter, or weights in a file of its own naming.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError(
+            f"{folder} has no config.json: a checkpoint folder of transformers has one"
+        )
+    config = _read_json(path)
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        remote = " and brings code of its own, which is never run" if "auto_map" in config else ""
+        raise ModelError(
+            f"{path}: model_type {kind!r} is not one of transformers{remote}:"
+            " the model types of the installed transformers are accepted"
+        )
+    if config.get("quantization_config"):
+        raise ModelError(
+            f"{path}: a quantised checkpoint (quantization_config) is not read by this version:"
+            " full-precision checkpoints are accepted"
+        )
+    if config.get("transformers_weights"):
+        raise ModelError(
+            f"{path}: weights in {config['transformers_weights']!r}:"
+            f" {WEIGHTS} or {INDEX} is accepted"
+        )
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{folder} holds an adapter (adapter_config.json), which names another checkpoint:"
+            " merge it into its base model first"
+        )
+
+
+def check_weights(folder: Path) -> None:
+    """Refuses a folder whose weights are missing, pickled, truncated or corrupt.
+
+    Raises:
+        ModelError: names the file and what is wrong with it.
+    """
+    for path in _weight_files(folder):
+        _check_safetensors(path)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the folder brings a tokenizer."""
+    return any((folder / name).is_file() for name in _TOKENIZERS)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
+        return [folder / name for name in _shards(folder / INDEX)]
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    if pickles:
+        raise ModelError(
+            f"{folder}: {', '.join(pickles)} would be unpickled, which runs code:"
+            " safetensors are accepted (save_pretrained writes them)"
+        )
+    if next(folder.glob("*.gguf"), None):
+        raise ModelError(f"{folder} holds .gguf files, which this version does not read")
+    raise ModelError(f"{folder} has no weights: {WEIGHTS} or {INDEX} is accepted")
+
+
+def _shards(index: Path) -> list[str]:
+    listed = _read_json(index).get("weight_map")
+    names = sorted({str(name) for name in listed.values()}) if isinstance(listed, dict) else []
+    inside = [name for name in names if name and Path(name).name == name]
+    if not names or inside != names:
+        raise ModelError(f"{index}: weight_map must name files of its own folder, by tensor")
+    return inside
+
+
+def _check_safetensors(path: Path) -> None:
+    """The file must be exactly as long as its header says."""
+    if not path.is_file():
+        raise ModelError(f"{path} is missing, though {INDEX} lists it")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_HEADER_LENGTH), "little")
+        if not 0 < length <= min(size - _HEADER_LENGTH, _LONGEST_HEADER):
+            raise ModelError(_damaged(path, f"its header claims {length} bytes of {size}"))
+        header = file.read(length)
+    try:
+        tensors = [value for key, value in json.loads(header).items() if key != "__metadata__"]
+        needed = _HEADER_LENGTH + length + max((t["data_offsets"][1] for t in tensors), default=0)
+    except (ValueError, AttributeError, KeyError, IndexError, TypeError) as error:
+        raise ModelError(_damaged(path, "its header cannot be read")) from error
+    if size != needed:
+        raise ModelError(_damaged(path, f"it has {size} bytes where its header needs {needed}"))
+
+
+def _damaged(path: Path, what: str) -> str:
+    return f"{path} is no complete safetensors file: {what}; copy or download it again"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(read, dict):
+        raise ModelError(f"{path} must hold a JSON object, not a {type(read).__name__}")
+    return read

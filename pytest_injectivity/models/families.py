@@ -1,0 +1,204 @@
+"""Where each family of decoders keeps its embeddings, blocks and final norm.
+
+One table, and a rule for a family that is not in it: the module that holds the input embeddings and
+a ``ModuleList`` as long as the configuration's number of layers. Nothing else in this package asks
+what kind of model it is given.
+
+A causal language model reads, for every family here::
+
+    embeddings -> block 1 -> ... -> block L -> (final norm) -> language-model head
+               layer 0     layer 1        layer L         "norm"
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+
+from pytest_injectivity.errors import ModelError
+
+PrefixKind = Literal["keys-values", "recompute"]
+
+# Rotary embeddings that are rescaled by the length of the whole row once it passes a limit: past
+# it a state depends on what FOLLOWS it (padding, other rows), so such rows are not accepted.
+_LENGTH_DEPENDENT_ROPE = ("longrope", "dynamic")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where a kind of model keeps its parts, as attribute names.
+
+    Attributes:
+        name: the ``model_type`` of the configuration.
+        base: dotted path, inside the causal language model, of the module that owns what follows.
+        embeddings: the token embeddings, inside ``base``.
+        blocks: the ``ModuleList`` of blocks, inside ``base``.
+        norm: the final norm, inside ``base``; ``None`` where the family has none.
+        prefix: how a prefix is continued: from the ``"keys-values"`` its blocks have cached, or by
+            ``"recompute"``, running the prefix again, where the library's cached state cannot be
+            continued by several tokens or several rows (state-space and recurrent blocks).
+        known: in the table, rather than found by the rule.
+    """
+
+    name: str
+    base: str
+    embeddings: str
+    blocks: str
+    norm: str | None
+    prefix: PrefixKind = "keys-values"
+    known: bool = True
+
+
+def _like_llama(name: str) -> Family:
+    return Family(name, "model", "embed_tokens", "layers", "norm")
+
+
+TABLE: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family("gpt2", "transformer", "wte", "h", "ln_f"),
+        Family("gpt_neo", "transformer", "wte", "h", "ln_f"),
+        Family("gpt_neox", "gpt_neox", "embed_in", "layers", "final_layer_norm"),
+        Family("opt", "model.decoder", "embed_tokens", "layers", "final_layer_norm"),
+        _like_llama("llama"),
+        _like_llama("mistral"),
+        _like_llama("qwen2"),
+        _like_llama("qwen3"),
+        _like_llama("gemma2"),
+        _like_llama("gemma3_text"),
+        _like_llama("phi3"),
+        Family("falcon", "transformer", "word_embeddings", "h", "ln_f"),
+        # The library's selective scan starts from a zero state whenever it reads more than one
+        # token, so a cached state cannot be continued by a sequence.
+        Family("mamba", "backbone", "embeddings", "layers", "norm_f", prefix="recompute"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The modules of one model, found through its family.
+
+    Attributes:
+        base: runs the embeddings, the blocks and the final norm; never the language-model head.
+        embeddings: token ids to rows.
+        blocks: the blocks in order.
+        norm: the final norm, or ``None``.
+    """
+
+    base: Any
+    embeddings: Any
+    blocks: nn.ModuleList
+    norm: nn.Module | None
+
+
+def find_family(model: PreTrainedModel) -> Family:
+    """The model's entry in the table, or one made by the rule.
+
+    Raises:
+        ModelError: the rule finds no blocks, or more than one candidate.
+    """
+    known = TABLE.get(model.config.get_text_config().model_type)
+    return known if known is not None and _fits(known, model) else _by_rule(model)
+
+
+def find_parts(model: PreTrainedModel, family: Family) -> Parts:
+    """The modules that the family's names stand for in this model."""
+    base = model.get_submodule(family.base)
+    blocks = base.get_submodule(family.blocks)
+    if not isinstance(blocks, nn.ModuleList):
+        raise ModelError(
+            f"{type(model).__name__}.{family.base}.{family.blocks} is a {type(blocks).__name__},"
+            " where a list of blocks was expected"
+        )
+    # OPT leaves the attribute at None in checkpoints whose blocks end in a norm of their own.
+    norm = getattr(base, family.norm) if family.norm else None
+    return Parts(base, base.get_submodule(family.embeddings), blocks, norm)
+
+
+def refuse_unless_decoder(config: PreTrainedConfig, source: str) -> None:
+    """Refuses what is not a causal decoder, by name.
+
+    Raises:
+        ModelError: an encoder, an encoder-decoder, a bidirectional decoder, or no text model.
+    """
+    accepted = f"a causal decoder is needed, such as {', '.join(TABLE)}"
+    text, kind = config.get_text_config(), config.model_type
+    if config.is_encoder_decoder:
+        raise ModelError(f"{source} is an encoder-decoder model ({kind}): {accepted}")
+    masked = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
+    if masked or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        what = "an encoder-only model" if masked else "not a causal language model"
+        raise ModelError(f"{source} is {what} ({kind}): {accepted}")
+    if getattr(text, "use_bidirectional_attention", False) or not getattr(text, "is_causal", True):
+        raise ModelError(f"{source} ({kind}) has bidirectional attention: {accepted}")
+
+
+def context_length(config: PreTrainedConfig) -> int | None:
+    """The longest prompt, in tokens, whose states depend on that prompt alone; ``None``: no limit.
+
+    The configuration's ``max_position_embeddings``; for rotary embeddings that are rescaled by the
+    length of the row (``longrope``, ``dynamic``), the length up to which they are not.
+    """
+    text = config.get_text_config()
+    longest = getattr(text, "max_position_embeddings", None)
+    rope: dict[str, Any] = getattr(text, "rope_parameters", None) or {}
+    if rope.get("rope_type") in _LENGTH_DEPENDENT_ROPE:
+        longest = rope.get("original_max_position_embeddings") or getattr(
+            text, "original_max_position_embeddings", longest
+        )
+    return None if longest is None else int(longest)
+
+
+def _fits(family: Family, model: PreTrainedModel) -> bool:
+    """Whether the family's names stand in this model (wrapped models keep them elsewhere)."""
+    try:
+        return model.get_submodule(f"{family.base}.{family.embeddings}") is (
+            model.get_input_embeddings()
+        )
+    except AttributeError:
+        return False
+
+
+def _by_rule(model: PreTrainedModel) -> Family:
+    found = list(_candidates(model))
+    name = model.config.get_text_config().model_type
+    if len(found) != 1:
+        raise ModelError(
+            f"{type(model).__name__} ({name}) is not in the table of families, and the rule finds"
+            f" {len(found)} modules that hold both the input embeddings and as many blocks as the"
+            f" configuration has layers, where one is needed; known families: {', '.join(TABLE)}"
+        )
+    base, embeddings, blocks = found[0]
+    norm = _norm_after(model.get_submodule(base), blocks)
+    return Family(name, base, embeddings, blocks, norm, _prefix_kind(model), known=False)
+
+
+def _candidates(model: PreTrainedModel) -> Iterator[tuple[str, str, str]]:
+    n_layers = model.config.get_text_config().num_hidden_layers
+    table = model.get_input_embeddings()
+    for path, module in model.named_modules():
+        held = next((name for name, child in module.named_modules() if child is table), None)
+        for name, child in module.named_children():
+            if held and isinstance(child, nn.ModuleList) and len(child) == n_layers:
+                yield path, held, name
+
+
+def _norm_after(base: nn.Module, blocks: str) -> str | None:
+    children = list(base.named_children())
+    after = children[[name for name, _ in children].index(blocks) + 1 :]
+    return next((name for name, child in after if "norm" in type(child).__name__.lower()), None)
+
+
+def _prefix_kind(model: PreTrainedModel) -> PrefixKind:
+    """Keys and values only where every layer's cache is known to be continued without mutation."""
+    layers = DynamicCache(config=model.config).layers
+    safe = {DynamicLayer, DynamicSlidingWindowLayer}
+    return "keys-values" if layers and {type(layer) for layer in layers} <= safe else "recompute"

@@ -1,0 +1,52 @@
+"""True float64: the library's forward pass without its casts to float32 (SPEC section 2).
+
+``model.double()`` is not float64 throughout: the library's norms, softmax and rotary embeddings
+cast to float32 inside. Under :class:`Float64Mode` such a cast becomes one to float64. Tables made
+at construction in float32 (rotary frequencies) stay rounded: constants, the same for every prompt.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from transformers import PreTrainedModel
+
+
+class Float64Mode(TorchFunctionMode):
+    """Turns every cast or request for float32 made inside it into one for float64."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Runs ``func`` with float64 wherever its arguments say float32."""
+        if func is torch.Tensor.float:
+            func = torch.Tensor.double
+        named = {key: _widened(value) for key, value in (kwargs or {}).items()}
+        return func(*map(_widened, args), **named)
+
+
+def float64_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """The same weights in float64; the model given stays as it is."""
+    widened = copy.deepcopy(model)
+    for module in widened.modules():
+        _round_scale(module)
+    return widened.double()
+
+
+def _widened(argument: Any) -> Any:
+    # Identity, not equality: comparing a tensor with a dtype costs a call back into the mode.
+    return torch.float64 if argument is torch.float32 else argument
+
+
+def _round_scale(module: nn.Module) -> None:
+    """Gemma rounds the scale of its embeddings to the weights' dtype, and was trained so."""
+    scale, weight = getattr(module, "embed_scale", None), getattr(module, "weight", None)
+    if isinstance(scale, torch.Tensor) and isinstance(weight, torch.Tensor):
+        module.embed_scale = scale.to(weight.dtype)

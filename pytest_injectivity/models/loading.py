@@ -1,0 +1,172 @@
+"""A checkpoint on disk, on the hub or in this package becomes a :class:`Decoder`.
+
+Ids that a tokenizer can give but the embedding does not have are not refused here: the library adds
+special tokens of its own to some tokenizers (``Qwen2Tokenizer``: one more than the embedding has
+rows) that no ordinary text encodes to. The ids of the prompts themselves are checked, when a prompt
+set is loaded against :attr:`Decoder.vocab_size` and again by :meth:`Decoder.states`.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+
+from pytest_injectivity.errors import ModelError, OptionError
+from pytest_injectivity.models.checkpoint import check_config, check_weights, has_tokenizer
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.families import refuse_unless_decoder
+from pytest_injectivity.models.quiet import quiet
+from pytest_injectivity.models.sources import Located, locate
+from pytest_injectivity.models.verification import verify_view
+
+DTYPES: dict[str, str | torch.dtype] = {
+    "auto": "auto",
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    # Loaded as it is stored and widened exactly: float64 is a way to run, not only a dtype.
+    "float64": "auto",
+}
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
+
+
+def load_decoder(source: str, *, dtype: str = "auto", device: str = "auto") -> Decoder:
+    """Loads a checkpoint.
+
+    Args:
+        source: a local folder; a hub id ``org/name`` or ``org/name@revision``, resolved to a commit
+            (:attr:`Decoder.revision`); or a builtin such as ``builtin:gpt2-stdlib``.
+        dtype: ``"auto"`` (the checkpoint's), ``"float32"``, ``"bfloat16"``, ``"float16"``, or
+            ``"float64"``, which computes in true float64 throughout (SPEC section 2).
+        device: ``"auto"`` (cuda, else mps, else cpu), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or
+            ``"mps"``.
+
+    Returns:
+        A decoder; its ``tokenizer`` is ``None`` where the checkpoint brings none.
+
+    Raises:
+        ModelError: the checkpoint is missing, damaged, pickled, quantised, needs remote code,
+            leaves parameters without weights, or is no causal decoder.
+        OptionError: a dtype or device that is not accepted, or not on this machine.
+    """
+    if dtype not in DTYPES:
+        raise OptionError(f"dtype {dtype!r} is not accepted: give one of {', '.join(DTYPES)}")
+    target = _device(device)
+    if dtype == "float64" and target.type == "mps":
+        raise OptionError("dtype float64 does not exist on device mps: give device cpu")
+    located = locate(source)
+    config = _config(located)
+    check_weights(located.folder)
+    with quiet():
+        model = _model(located, config, DTYPES[dtype])
+        tokenizer = _tokenizer(located)
+    decoder = Decoder(source, model.to(target), tokenizer, revision=located.revision)
+    if not decoder.family.known:
+        verify_view(decoder)
+    return decoder.as_float64() if dtype == "float64" else decoder
+
+
+def model_config(source: str) -> PreTrainedConfig:
+    """The configuration of a checkpoint, without its weights.
+
+    Raises:
+        ModelError: there is none, or it is not that of a causal decoder.
+    """
+    return _config(locate(source, config_only=True))
+
+
+def _config(located: Located) -> PreTrainedConfig:
+    check_config(located.folder)
+    with quiet(), _refusing(f"{located.folder / 'config.json'} cannot be read"):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            located.folder, trust_remote_code=False, local_files_only=True
+        )
+    refuse_unless_decoder(config, located.source)
+    # The library's own choice (sdpa, else eager): a configuration may name a kernel, which the
+    # library would fetch and run.
+    config._attn_implementation = None  # noqa: SLF001 - the library has no public name for it
+    config._experts_implementation = None  # noqa: SLF001 - as above
+    return config
+
+
+def _model(located: Located, config: PreTrainedConfig, dtype: str | torch.dtype) -> Any:
+    loader: Any = AutoModelForCausalLM.from_pretrained  # its annotations leave out the info
+    with _refusing(f"{located.source} cannot be loaded"):
+        model, info = loader(
+            located.folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, with their names
+        )
+    _refuse_keys(located.source, "no weights for", info["missing_keys"])
+    _refuse_keys(
+        located.source, "weights of another shape for", [key for key, *_ in info["mismatched_keys"]]
+    )
+    _refuse_keys(
+        located.source,
+        f"weights for more blocks than its configuration's {_n_layers(config)}:",
+        _of_deeper_blocks(info["unexpected_keys"], _n_layers(config)),
+    )
+    return model
+
+
+def _n_layers(config: PreTrainedConfig) -> int:
+    return int(config.get_text_config().num_hidden_layers)
+
+
+def _of_deeper_blocks(keys: Any, n_layers: int) -> list[str]:
+    """Keys such as ``model.layers.7.mlp.weight`` with a block number of ``n_layers`` or more."""
+    numbered = {
+        key: re.match(r"(?:[A-Za-z_]+\.){0,4}(?:layers|h|blocks)\.(\d+)\.", key) for key in keys
+    }
+    return [key for key, found in numbered.items() if found and int(found[1]) >= n_layers]
+
+
+def _refuse_keys(source: str, what: str, keys: Any) -> None:
+    if keys:
+        shown = ", ".join(sorted(keys)[:3]) + (", ..." if len(keys) > 3 else "")  # noqa: PLR2004
+        raise ModelError(
+            f"{source} has {what} {shown} ({len(keys)} in all): a checkpoint that fills every"
+            " parameter of its configuration is accepted"
+        )
+
+
+def _tokenizer(located: Located) -> Any:
+    if not has_tokenizer(located.folder):
+        return None
+    with _refusing(f"the tokenizer of {located.source} cannot be loaded"):
+        return AutoTokenizer.from_pretrained(
+            located.folder, trust_remote_code=False, local_files_only=True
+        )
+
+
+def _device(name: str) -> torch.device:
+    mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise OptionError(f"device {name!r} is not accepted: give one of {', '.join(DEVICES)}")
+    device = torch.device(name)
+    count = {"cpu": 1, "mps": int(mps), "cuda": torch.cuda.device_count()}[device.type]
+    if (device.index or 0) >= count:
+        raise OptionError(f"device {name!r}: this machine has {count} of that kind")
+    return device
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """An untrusted checkpoint raises whatever its values lead the library to."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ModelError(f"{what}: {reason}") from error

@@ -1,0 +1,61 @@
+"""A prefix whose keys and values are kept, so that what follows it costs only itself."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedConfig
+
+from pytest_injectivity.layers import Layer
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """Token ids and what the blocks up to a depth have cached of them; never changed once made.
+
+    Attributes:
+        ids: the tokens, on the decoder's device.
+        depth: the deepest layer that may be asked of a continuation.
+        cache: one row of keys and values of the blocks up to ``depth`` (a block that attends to a
+            sliding window keeps the window only); ``None`` where the family recomputes its prefix.
+    """
+
+    ids: Int[Tensor, " length"]
+    depth: Layer
+    cache: DynamicCache | None
+
+    def __len__(self) -> int:
+        """How many tokens."""
+        return len(self.ids)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys and values of one row."""
+        layers: list[Any] = self.cache.layers if self.cache is not None else []
+        kept = [t for layer in layers for t in (layer.keys, layer.values) if t is not None]
+        return sum(tensor.numel() * tensor.element_size() for tensor in kept)
+
+    def broadcast(self, batch: int) -> DynamicCache | None:
+        """A cache of ``batch`` equal rows for one forward pass; this prefix stays as it is.
+
+        The rows are views of the one kept here. The library's dynamic layers replace their keys and
+        values by a concatenation and never write into them, and the counters of a sliding window
+        are plain integers, so a shallow copy of each layer is enough.
+        """
+        if self.cache is None:
+            return None
+        broadcast = copy.copy(self.cache)
+        layers: list[Any] = [copy.copy(layer) for layer in self.cache.layers]
+        for layer in layers:
+            if layer.is_initialized:
+                layer.keys = layer.keys.expand(batch, -1, -1, -1)
+                layer.values = layer.values.expand(batch, -1, -1, -1)
+        broadcast.layers = layers
+        return broadcast
+
+
+def empty_cache(config: PreTrainedConfig) -> DynamicCache:
+    """A cache of no tokens, with a sliding window where the configuration has one."""
+    return DynamicCache(config=config)

@@ -1,0 +1,143 @@
+"""Options and fixtures: pytest reads this file, and `run` with the other hooks, on every start.
+
+It imports the standard library, pytest and this package's light files. Torch, transformers, numpy and
+rich come with the first test that uses an audit.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_injectivity.errors import OptionError, WrongUse
+from pytest_injectivity.layers import Layer, layer_id
+from pytest_injectivity.options import config_from, flag, ini_name, options
+from pytest_injectivity.run import Run
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit import Audit
+    from pytest_injectivity.geometry.layer import LayerGeometry
+    from pytest_injectivity.models.decoder import Decoder
+    from pytest_injectivity.prompts.promptset import PromptSet
+    from pytest_injectivity.verdict import Verdict
+
+_RUN = pytest.StashKey[Run]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Every field of `AuditConfig` is a flag and an ini value.
+
+    https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_addoption
+    """
+    group = parser.getgroup("injectivity", "audit of a causal language model's injectivity")
+    for option in options():
+        switch, repeatable = "switch" in option.metadata, option.metadata.get("repeatable")
+        described: dict[str, Any] = {"dest": ini_name(option), "help": option.metadata["help"]}
+        if switch:
+            described |= {"action": "store_true", "default": False}
+        else:
+            described |= {"metavar": option.metadata["metavar"], "default": None}
+            described |= {"action": "append"} if repeatable else {}
+        group.addoption(flag(option), **described)
+        kind = "bool" if switch else "linelist" if repeatable else "string"
+        parser.addini(
+            ini_name(option),
+            f"the ini twin of {flag(option)}",
+            type=kind,  # type: ignore[arg-type] - one of pytest's own
+            default=False if switch else [] if repeatable else "",
+        )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the options; a value that is not accepted is wrong use of pytest (exit status 4).
+
+    https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_configure
+    """
+    given = {option.name: config.getoption(ini_name(option)) for option in options()}
+    ini = {option.name: config.getini(ini_name(option)) for option in options()}
+    try:
+        audited = config_from(given, ini)
+    except OptionError as error:
+        raise pytest.UsageError(str(error)) from None
+    run = Run(config, audited, named=given["model"] is not None or audited.require)
+    config.stash[_RUN] = run
+    config.pluginmanager.register(run, "injectivity-run")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test id a layer for tests that use ``injx_layer``; reads the model's config, no weights.
+
+    https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_generate_tests
+    """
+    if "injx_layer" not in metafunc.fixturenames:
+        return
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        if "injx_layer" in str(mark.args[:1]):
+            return
+    try:
+        layers = metafunc.config.stash[_RUN].audit.layers
+    except WrongUse as error:
+        raise pytest.UsageError(str(error)) from None
+    ids = [layer_id(layer) for layer in layers]
+    metafunc.parametrize("injx_layer", layers, ids=ids, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def injx(pytestconfig: pytest.Config) -> "Audit":
+    """The `Audit` of this session: a model, a prompt set, and everything measured of them."""
+    return pytestconfig.stash[_RUN].audit
+
+
+@pytest.fixture(scope="session")
+def injx_model(injx: "Audit") -> "Decoder":
+    """The model audited, loaded."""
+    return injx.decoder
+
+
+@pytest.fixture(scope="session")
+def injx_prompts(injx: "Audit") -> "PromptSet":
+    """The prompt set, tokenised for the model."""
+    return injx.prompts
+
+
+@pytest.fixture(scope="session")
+def injx_geometry(injx: "Audit") -> "Callable[..., LayerGeometry]":
+    """``injx_geometry(layer, bits=None)``: the geometry of one layer, for checks of one's own."""
+    return injx.geometry
+
+
+@pytest.fixture(scope="session")
+def injx_layer(request: pytest.FixtureRequest) -> Layer:
+    """Each layer of the config in turn: one test id a layer."""
+    layer: Layer = request.param
+    return layer
+
+
+@pytest.fixture(scope="session")
+def assert_no_collisions(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_no_collisions(layer, eps)``: see `Assertions.check_no_collisions`."""
+    return injx.assert_no_collisions
+
+
+@pytest.fixture(scope="session")
+def assert_margin_above(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_margin_above(layer, margin)``: see `Assertions.check_margin_above`."""
+    return injx.assert_margin_above
+
+
+@pytest.fixture(scope="session")
+def assert_colipschitz_above(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_colipschitz_above(layer, alpha)``: see `Assertions.check_colipschitz_above`."""
+    return injx.assert_colipschitz_above
+
+
+@pytest.fixture(scope="session")
+def assert_bilipschitz_within(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_bilipschitz_within(layer, distortion)``: see `Assertions.check_bilipschitz_within`."""
+    return injx.assert_bilipschitz_within
+
+
+@pytest.fixture(scope="session")
+def assert_sipit_recovers(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_sipit_recovers(layer)``: see `Assertions.check_sipit_recovers`."""
+    return injx.assert_sipit_recovers

@@ -1,0 +1,1 @@
+"""Text files and data sets become a PromptSet of distinct token ids."""

@@ -1,0 +1,89 @@
+"""The built-in prompt sets: text and tokens that every machine has.
+
+``builtin:stdlib``             docstrings and code windows of this Python's standard library
+``builtin:random``             1,000 windows of uniform random tokens, as long as `RANDOM_LENGTH`
+``builtin:challenge``          near-duplicates made from ``builtin:stdlib``
+``builtin:challenge(SOURCE)``  near-duplicates made from any other source
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, TypeAlias, cast
+
+import numpy as np
+
+from pytest_injectivity.errors import PromptError
+from pytest_injectivity.prompts.rows import Row
+from pytest_injectivity.prompts.settings import Settings
+from pytest_injectivity.prompts.special import Tokenizer, ids_frame
+
+BuiltinName: TypeAlias = Literal["stdlib", "random", "challenge"]
+
+PREFIX = "builtin:"
+RANDOM_PROMPTS = 1000
+RANDOM_LENGTH = 32  # or the context, where that is shorter
+
+_GRAMMAR = re.compile(r"(stdlib|random|challenge)(?:\((.+)\))?", re.DOTALL)
+
+
+class Builtin(NamedTuple):
+    """A built-in set that was named: which, and what it is made from."""
+
+    name: BuiltinName
+    argument: str | None
+
+
+def parse_builtin(source: str) -> Builtin | None:
+    """The built-in set a source names; None if it names a file.
+
+    Raises:
+        PromptError: there is no such built-in set, or it takes no argument.
+    """
+    if not source.startswith(PREFIX):
+        return None
+    found = _GRAMMAR.fullmatch(source.removeprefix(PREFIX))
+    if found is None or (found[2] and found[1] != "challenge"):
+        raise PromptError(
+            f"{source!r} is not a built-in prompt set: give builtin:stdlib, builtin:random,"
+            " builtin:challenge, or builtin:challenge(SOURCE) with a file or another built-in set"
+        )
+    return Builtin(cast("BuiltinName", found[1]), found[2])
+
+
+def stdlib_rows(tokenizer: Tokenizer | None) -> Iterator[Row]:
+    """The texts of the standard library.
+
+    Raises:
+        PromptError: there is no tokenizer.
+    """
+    if tokenizer is None:
+        raise PromptError(
+            "builtin:stdlib is text and this model has no tokenizer: give builtin:random, or a file"
+            ' of {"ids": [...]} rows'
+        )
+    # Here, because reading the library takes a second that other sources need not wait.
+    from pytest_injectivity.prompts.stdlib import stdlib_texts
+
+    for index, text in enumerate(stdlib_texts()):
+        yield Row(text, f"builtin:stdlib, text {index}")
+
+
+def random_rows(tokenizer: Tokenizer | None, settings: Settings) -> Iterator[Row]:
+    """Rows of token ids, uniform over the embedding's rows, drawn from the seed.
+
+    There are ``max_prompts`` of them (1,000 by default), and each makes a prompt of ``length``
+    tokens (by default 32, or the context where that is shorter), BOS included where asked for.
+
+    Raises:
+        PromptError: the number of embedding rows is not known.
+    """
+    if settings.vocab_size is None:
+        raise PromptError(
+            "builtin:random draws token ids from the model's embedding: give vocab_size"
+        )
+    length = settings.length or min(RANDOM_LENGTH, settings.context or RANDOM_LENGTH)
+    body = length - len(ids_frame(tokenizer, settings.special_tokens))
+    count = settings.max_prompts or RANDOM_PROMPTS
+    drawn = np.random.default_rng(settings.seed).integers(settings.vocab_size, size=(count, body))
+    for index, ids in enumerate(drawn.tolist()):
+        yield Row(tuple(ids), f"builtin:random, window {index}")

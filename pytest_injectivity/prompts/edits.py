@@ -1,0 +1,77 @@
+"""Prompts one edit apart: whether a set has such a pair, and how to make one."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import UInt64
+from rapidfuzz.distance import Levenshtein
+
+# Odd, so that it has an inverse modulo 2^64; hashes only propose pairs, which are then compared.
+_BASE = 0x9E3779B97F4A7C15
+_INVERSE = pow(_BASE, -1, 2**64)
+_PLACE, _LENGTH = 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
+
+
+def has_minimal_edit(ids: Sequence[Sequence[int]]) -> bool:
+    """Whether two of the prompts are one substitution, insertion or deletion apart.
+
+    Two sequences of equal length differ in one place exactly if they agree once that place is left
+    out of both; of lengths that differ by one, if leaving a place out of the longer gives the
+    shorter. Each prompt is therefore hashed with every place left out: linear in all tokens.
+
+    Args:
+        ids: distinct token id sequences.
+    """
+    keys = [_keys(prompt) for prompt in ids]
+    owners = np.repeat(np.arange(len(ids)), [len(own) for own in keys])
+    every = np.concatenate(keys)
+    order = np.argsort(every, kind="stable")
+    every, owners = every[order], owners[order]
+    starts = np.flatnonzero(np.diff(every, prepend=every[:1] + np.uint64(1)))
+    for group in np.split(owners, starts[1:]) if len(every) else []:
+        if len(group) > 1 and _any_one_apart([ids[owner] for owner in np.unique(group)]):
+            return True
+    return False
+
+
+def _any_one_apart(prompts: Sequence[Sequence[int]]) -> bool:
+    return any(Levenshtein.distance(one, other) == 1 for one, other in combinations(prompts, 2))
+
+
+def _keys(prompt: Sequence[int]) -> UInt64[np.ndarray, " keys"]:
+    """Numbers that two prompts share if they are one edit apart (and hardly ever otherwise)."""
+    length = len(prompt)
+    codes = np.array(prompt, np.uint64) * np.uint64(2) + np.uint64(1)
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(codes * _powers(length))])
+    left_out = sums[:-1] + (sums[-1] - sums[1:]) * np.uint64(_INVERSE)
+    # Left out at the same place of equal lengths; or of the longer, against the whole shorter.
+    replaced = left_out + (np.arange(length, dtype=np.uint64) + np.uint64(1)) * np.uint64(_PLACE)
+    return np.concatenate(
+        [
+            sums[-1:] + np.uint64(length * _LENGTH % 2**64),
+            replaced + np.uint64(length * _LENGTH % 2**64),
+            left_out + np.uint64((length - 1) * _LENGTH % 2**64),
+        ]
+    )
+
+
+def _powers(count: int) -> UInt64[np.ndarray, " count"]:
+    factors = np.full(count, _BASE, np.uint64)
+    factors[:1] = 1
+    return np.cumprod(factors)
+
+
+def one_token_changed(
+    ids: Sequence[int], vocab_size: int, random: np.random.Generator
+) -> tuple[int, ...]:
+    """The prompt with one token, at a place drawn uniformly, replaced by another one.
+
+    Args:
+        ids: at least one token id.
+        vocab_size: rows of the embedding, at least 2.
+        random: draws the place and the token.
+    """
+    place = int(random.integers(len(ids)))
+    shift = int(random.integers(1, vocab_size))
+    return (*ids[:place], (ids[place] + shift) % vocab_size, *ids[place + 1 :])

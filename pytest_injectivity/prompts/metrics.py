@@ -1,0 +1,171 @@
+"""Distances between prompts: the ``d_S`` of SPEC section 2.
+
+One grammar serves flags and arguments::
+
+    metric = ("levenshtein" | "hamming") ["/length"]
+
+Both count edits between token ids, Hamming between prompts of equal length only; ``/length``
+divides by the longer length. Divided so, Levenshtein is no metric in the strict sense: of
+``ab``, ``aba``, ``ba`` the outer two are 1 apart and each is 1/3 from the middle one. Nothing here
+relies on the triangle inequality.
+
+Token ids become the characters of strings, one a prompt, because rapidfuzz compares strings
+in C++ (1.7 s for a million pairs of 8 to 128 tokens, on one core).
+"""
+
+import copy
+from collections.abc import Sequence
+from enum import Enum
+from itertools import chain
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int
+from rapidfuzz.distance import Hamming, Levenshtein
+from rapidfuzz.process import cpdist
+
+from pytest_injectivity.errors import OptionError, PromptError
+
+Lengths: TypeAlias = int | np.integer[Any] | Int[np.ndarray, "..."]
+
+_SURROGATES = range(0xD800, 0xE000)  # code points that stand for no character
+_CHARACTERS = 0x110000 - len(_SURROGATES)
+
+
+class PromptMetric(Enum):
+    """A prompt metric; its value is the text that names it.
+
+    Lengths are numbers of tokens: integers, or integer arrays that broadcast against each other.
+    """
+
+    LEVENSHTEIN = "levenshtein"
+    LEVENSHTEIN_PER_LENGTH = "levenshtein/length"
+    HAMMING = "hamming"
+    HAMMING_PER_LENGTH = "hamming/length"
+
+    @classmethod
+    def parse(cls, text: str) -> "PromptMetric":
+        """The metric a text of the grammar names.
+
+        Raises:
+            OptionError: the text names none.
+        """
+        try:
+            return cls(text.strip().lower())
+        except ValueError:
+            accepted = ", ".join(repr(metric.value) for metric in cls)
+            raise OptionError(
+                f"prompt metric {text!r} is not known: give one of {accepted}"
+            ) from None
+
+    @property
+    def integer(self) -> bool:
+        """Whether every value is an integer, so that distinct prompts are at least 1 apart."""
+        return not self.per_length
+
+    @property
+    def per_length(self) -> bool:
+        """Whether the number of edits is divided by the longer length."""
+        return self in (PromptMetric.LEVENSHTEIN_PER_LENGTH, PromptMetric.HAMMING_PER_LENGTH)
+
+    @property
+    def equal_lengths_only(self) -> bool:
+        """Whether the metric is defined between prompts of equal length only."""
+        return self in (PromptMetric.HAMMING, PromptMetric.HAMMING_PER_LENGTH)
+
+    def admissible(self, left: Lengths, right: Lengths) -> Bool[np.ndarray, "..."]:
+        """Whether the metric is defined between prompts of these lengths."""
+        left, right = np.broadcast_arrays(left, right)
+        return np.asarray(left == right) if self.equal_lengths_only else np.ones(left.shape, bool)
+
+    def upper_bound(self, left: Lengths, right: Lengths) -> Float64[np.ndarray, "..."]:
+        """The largest value the metric can take between prompts of these lengths.
+
+        That is the longer length, or 1 where the metric is divided by it. Inadmissible pairs have
+        the bound they would have had: mask them with `admissible`.
+        """
+        longer = np.asarray(np.maximum(left, right), np.float64)
+        return np.ones_like(longer) if self.per_length else longer
+
+    def lower_bound(self, left: Lengths, right: Lengths) -> Float64[np.ndarray, "..."]:
+        """The least value the metric can take between different prompts of these lengths.
+
+        That is the difference of the lengths, at least 1; divided where the metric is. Inadmissible
+        pairs have the bound they would have had: mask them with `admissible`.
+        """
+        least = np.asarray(np.maximum(np.abs(np.subtract(left, right)), 1), np.float64)
+        return np.asarray(least / np.maximum(left, right)) if self.per_length else least
+
+
+class PairDistances:
+    """The metric of many pairs of one prompt set, whose ids are encoded once.
+
+    Args:
+        metric: what is measured.
+        ids: the token ids of each prompt.
+
+    Raises:
+        PromptError: the set has more distinct ids than there are characters (1,112,064).
+    """
+
+    def __init__(self, metric: PromptMetric, ids: Sequence[Sequence[int]]) -> None:
+        self.metric = metric
+        self.lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        self._strings = _as_strings(ids, self.lengths)
+
+    def __call__(
+        self, left: Int[np.ndarray, " pairs"], right: Int[np.ndarray, " pairs"]
+    ) -> Float64[np.ndarray, " pairs"]:
+        """The distance of each pair of indices ``(left[k], right[k])``; inf if not admissible."""
+        left_lengths, right_lengths = self.lengths[left], self.lengths[right]
+        admissible = self.metric.admissible(left_lengths, right_lengths)
+        distances = np.full(left.shape, np.inf)
+        distances[admissible] = cpdist(
+            self._strings[left[admissible]],
+            self._strings[right[admissible]],
+            scorer=Hamming.distance if self.metric.equal_lengths_only else Levenshtein.distance,
+            dtype=np.float64,
+        )
+        if self.metric.per_length:
+            # Two empty prompts are 0 apart, not 0 / 0.
+            distances /= np.maximum(np.maximum(left_lengths, right_lengths), 1)
+        return distances
+
+    def take(self, kept: Int[np.ndarray, " kept"]) -> "PairDistances":
+        """The metric of some of the prompts, in the order given."""
+        taken = copy.copy(self)
+        taken.lengths = self.lengths[kept]
+        taken._strings = self._strings[kept]  # noqa: SLF001 - of its own class
+        return taken
+
+
+def pair_distances(
+    metric: PromptMetric,
+    ids: Sequence[Sequence[int]],
+    left: Int[np.ndarray, " pairs"],
+    right: Int[np.ndarray, " pairs"],
+) -> Float64[np.ndarray, " pairs"]:
+    """`PairDistances` of a set that is asked once."""
+    return PairDistances(metric, ids)(left, right)
+
+
+def _as_strings(ids: Sequence[Sequence[int]], lengths: Int[np.ndarray, " prompts"]) -> np.ndarray:
+    """One string a prompt in an object array: equal characters where ids are equal, only there.
+
+    Ids are numbered densely first: a vocabulary may be larger than Unicode, and small numbers make
+    strings of one or two bytes a character.
+    """
+    flat = np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum()))
+    distinct, codes = np.unique(flat, return_inverse=True)
+    if len(distinct) > _CHARACTERS:
+        raise PromptError(
+            f"the prompts have {len(distinct)} distinct token ids: prompt metrics take up to"
+            f" {_CHARACTERS}"
+        )
+    codes = codes.astype("<u4")
+    codes[codes >= _SURROGATES.start] += len(_SURROGATES)
+    text = codes.tobytes().decode("utf-32-le")
+    ends = np.cumsum(lengths).tolist()
+    strings = np.empty(len(lengths), object)
+    strings[:] = [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return strings

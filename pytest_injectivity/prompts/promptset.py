@@ -1,0 +1,143 @@
+"""A prompt set: distinct sequences of token ids, and an account of what was dropped.
+
+Two prompts are distinct when their ids differ, whatever their texts (SPEC section 1). The hash of
+a set does not depend on the order of its prompts, nor on the machine: numbers measured on two sets
+may be compared only where the hashes agree.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Int64
+
+from pytest_injectivity.errors import PromptError
+
+
+def prompt_hash(ids: Sequence[int]) -> str:
+    """The SHA-256 (hex) of token ids written as little-endian int64: the same on every machine."""
+    return hashlib.sha256(struct.pack(f"<{len(ids)}q", *ids)).hexdigest()
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Distinct prompts as token ids, in the order of their source.
+
+    Attributes:
+        name: what reports call the set: a file's name, or ``builtin:...``.
+        ids: the token ids of each prompt; at least one each, no two prompts alike.
+        texts: the text of each prompt, parallel to ``ids`` (of a window: its decoded tokens);
+            None where the source gave ids.
+        special_tokens: whether BOS and the like were added to the source's own tokens.
+        dropped_duplicates: prompts dropped because an earlier one has the same ids.
+        dropped_overlong: prompts dropped because they exceed the context.
+        dropped_empty: prompts dropped because they have no token of their own.
+        dropped_tokens: tokens left over at the ends of texts that were cut into windows.
+        left_out: distinct prompts not in the sample that ``max_prompts`` asked for.
+        kinds: of a challenge set, how each prompt was made (``"base"``, ``"newline"``, ...).
+        bases: of a challenge set, the hash of the prompt each was made from (of a base: its own).
+
+    Raises:
+        PromptError: a prompt is empty or given twice, or a parallel field has another length.
+    """
+
+    name: str
+    ids: tuple[tuple[int, ...], ...]
+    texts: tuple[str, ...] | None
+    special_tokens: bool
+    dropped_duplicates: int = 0
+    dropped_overlong: int = 0
+    dropped_empty: int = 0
+    dropped_tokens: int = 0
+    left_out: int = 0
+    kinds: tuple[str, ...] | None = None
+    bases: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not all(self.ids):
+            raise PromptError(f"{self.name}: prompt {self.ids.index(())} has no token ids")
+        if len(set(self.ids)) != len(self.ids):
+            raise PromptError(
+                f"{self.name}: two of its {len(self.ids)} prompts have equal token ids"
+            )
+        for field in ("texts", "kinds", "bases"):
+            parallel = getattr(self, field)
+            if parallel is not None and len(parallel) != len(self.ids):
+                raise PromptError(
+                    f"{self.name}: {len(parallel)} {field} for {len(self.ids)} prompts:"
+                    " give one each"
+                )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def lengths(self) -> Int64[np.ndarray, " prompts"]:
+        """The number of tokens of each prompt, special tokens included; read-only."""
+        lengths = np.fromiter(map(len, self.ids), np.int64, len(self.ids))
+        lengths.flags.writeable = False
+        return lengths
+
+    @property
+    def longest(self) -> int:
+        """The number of tokens of the longest prompt."""
+        return max(map(len, self.ids))
+
+    @cached_property
+    def hashes(self) -> tuple[str, ...]:
+        """Each prompt's `prompt_hash`, parallel to ``ids``."""
+        return tuple(map(prompt_hash, self.ids))
+
+    @cached_property
+    def hash(self) -> str:
+        """The set's hash: SHA-256 of its prompts' hex hashes, sorted and joined without a gap."""
+        return hashlib.sha256("".join(sorted(self.hashes)).encode("ascii")).hexdigest()
+
+    def subset(self, n: int) -> "PromptSet":
+        """The ``n`` prompts with the smallest hashes, in this set's order.
+
+        Which prompts these are does not depend on the order of the source, and a smaller subset is
+        part of a larger one (SPEC section 2: trends over N/4, N/2, N). The counts of what was
+        dropped stay those of the source.
+
+        Raises:
+            PromptError: ``n`` is less than 1 or more than the set has.
+        """
+        if not 1 <= n <= len(self):
+            raise PromptError(f"{self.name}: no subset of {n} prompts: give 1 to {len(self)}")
+        if n == len(self):
+            return self
+        chosen = sorted(range(len(self)), key=self.hashes.__getitem__)[:n]
+        return self.take(sorted(chosen), f"{self.name}[{n}]")
+
+    def take(self, indices: Iterable[int], name: str) -> "PromptSet":
+        """The prompts at ``indices``, in that order, as a set of their own."""
+        chosen = list(indices)
+        return replace(
+            self,
+            name=name,
+            ids=tuple(self.ids[i] for i in chosen),
+            texts=_pick(self.texts, chosen),
+            kinds=_pick(self.kinds, chosen),
+            bases=_pick(self.bases, chosen),
+        )
+
+    def base_pairs(self) -> Int64[np.ndarray, "pairs 2"]:
+        """Of a challenge set, the index of each variant beside that of its base.
+
+        Variants whose base is not in the set are left out; a set without bases has no pair.
+        """
+        place = {digest: index for index, digest in enumerate(self.hashes)}
+        pairs = [
+            (variant, place[base])
+            for variant, base in enumerate(self.bases or ())
+            if base in place and place[base] != variant
+        ]
+        return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def _pick(values: tuple[str, ...] | None, indices: Sequence[int]) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values[i] for i in indices)

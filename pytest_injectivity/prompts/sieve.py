@@ -1,0 +1,123 @@
+"""The sieve between a source and a prompt set: what is kept, what is dropped, and why.
+
+Prompts pass one by one, so that a file larger than memory can be sampled: of the prompts seen only
+their 32-byte hashes stay, and of the prompts kept no more than ``max_prompts``.
+
+The sample consists of the prompts whose hashes, salted with the seed, are smallest. It is the same
+whatever the order of the file, another one for another seed, and a smaller sample is part of a
+larger one.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from heapq import heappush, heappushpop
+
+from pytest_injectivity.errors import PromptError
+from pytest_injectivity.prompts.promptset import PromptSet, prompt_hash
+from pytest_injectivity.prompts.settings import Settings
+
+# A heap entry: rank in the sample (negated, so that the top is the largest), order, ids, text.
+_Kept = tuple[int, int, tuple[int, ...], str | None]
+
+
+@dataclass
+class Sieve:
+    """Takes framed prompts one by one and counts what it does not keep."""
+
+    settings: Settings
+    rows: int = 0
+    duplicates: int = 0
+    overlong: int = 0
+    empty: int = 0
+    leftover_tokens: int = 0
+    left_out: int = 0
+    longest: int = 0
+    _seen: set[bytes] = field(default_factory=set)
+    _kept: list[_Kept] = field(default_factory=list)
+    _ints: dict[int, int] = field(default_factory=dict)
+
+    def offer(self, ids: tuple[int, ...], text: str | None, place: str) -> None:
+        """Keeps a prompt, or counts why not.
+
+        Raises:
+            PromptError: an id is outside the model's embedding.
+        """
+        check_ids(ids, self.settings.vocab_size, place)
+        self.longest = max(self.longest, len(ids))
+        context = self.settings.context
+        if context is not None and len(ids) > context:
+            self.overlong += 1
+            return
+        digest = prompt_hash(ids)
+        if bytes.fromhex(digest) in self._seen:
+            self.duplicates += 1
+            return
+        self._seen.add(bytes.fromhex(digest))
+        rank = int.from_bytes(salted(self.settings.seed, digest), "big")
+        # Tokenizers make a new int a token, 32 bytes each; one an id is enough.
+        entry = (-rank, len(self._seen), tuple(map(self._ints.setdefault, ids, ids)), text)
+        if self.settings.max_prompts is None or len(self._kept) < self.settings.max_prompts:
+            heappush(self._kept, entry)
+        else:
+            heappushpop(self._kept, entry)
+            self.left_out += 1
+
+    def prompt_set(self, name: str, *, special_tokens: bool) -> PromptSet:
+        """What was kept, in the order of the source.
+
+        Raises:
+            PromptError: prompts exceed the context and are to be refused, or fewer than 2 are left.
+        """
+        if self.overlong and self.settings.overlong == "refuse":
+            raise PromptError(
+                f"{name}: {self.overlong} of its prompts are longer than the model's context of"
+                f" {self.settings.context} tokens, the longest has {self.longest}: shorten them,"
+                " drop them with --injx-overlong=drop, or cut all texts into windows with"
+                " --injx-length"
+            )
+        if len(self._kept) < 2:  # noqa: PLR2004 - a pair is what can collide
+            raise PromptError(self._too_few(name))
+        kept = sorted(self._kept, key=lambda entry: entry[1])
+        texts = tuple(text for *_, text in kept if text is not None)
+        return PromptSet(
+            name=name,
+            ids=tuple(ids for *_, ids, _ in kept),
+            texts=texts or None,
+            special_tokens=special_tokens,
+            dropped_duplicates=self.duplicates,
+            dropped_overlong=self.overlong,
+            dropped_empty=self.empty,
+            dropped_tokens=self.leftover_tokens,
+            left_out=self.left_out,
+        )
+
+    def _too_few(self, name: str) -> str:
+        length = self.settings.length
+        windows = (
+            f" (cut into windows of {length}, with {self.leftover_tokens} tokens left over)"
+            if length is not None
+            else ""
+        )
+        return (
+            f"{name}: {len(self._kept)} distinct of {self.rows} prompts read{windows}: dropped"
+            f" {self.duplicates} as duplicates by token ids, {self.overlong} as longer than the"
+            f" context, {self.empty} as empty; at least 2 distinct prompts are needed"
+        )
+
+
+def salted(seed: int, digest: str) -> bytes:
+    """A prompt's rank in the sample of a seed: its hash, hashed again together with the seed."""
+    return hashlib.sha256(f"{seed}:{digest}".encode("ascii")).digest()
+
+
+def check_ids(ids: tuple[int, ...], vocab_size: int | None, place: str) -> None:
+    """Makes sure that every id has a row in the model's embedding.
+
+    Raises:
+        PromptError: one has none; the message names it.
+    """
+    if vocab_size is not None and max(ids) >= vocab_size:
+        raise PromptError(
+            f"{place}: token id {max(ids)} is outside the model's embedding of {vocab_size} rows"
+            f" (ids 0 to {vocab_size - 1}): the tokenizer or the ids do not fit this model"
+        )

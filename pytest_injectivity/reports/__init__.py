@@ -1,0 +1,1 @@
+"""Numbers become what people and CI read: a terminal table and JSON."""

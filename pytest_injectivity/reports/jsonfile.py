@@ -1,0 +1,50 @@
+"""The JSON report: everything the run found, with a schema version, written whole or not at all."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_injectivity.run import Findings
+
+SCHEMA = 1
+"""Raised when a field changes its meaning or goes; new fields do not raise it."""
+
+
+def write_json(path: str, findings: "Findings", *, complete: bool) -> None:
+    """Write the findings; the folder is made, the file replaced only when all is written.
+
+    Args:
+        path: of the file.
+        findings: what the tests found.
+        complete: False when a worker was lost.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    report = {
+        "schema": SCHEMA,
+        "tool": "pytest-injectivity",
+        "complete": complete,
+        "run": findings.run,
+        "layers": list(findings.layers.values()),
+        "verdicts": findings.verdicts,
+        "said": findings.said,
+        "wrong_use": findings.wrong_use,
+    }
+    write_whole(Path(path), json.dumps(report, indent=1, allow_nan=False) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file through a temporary one beside it, so that no half file is ever seen."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,249 @@
+"""One pytest run: who audits in this process, what all processes found, and what is made of it.
+
+A test's findings travel to the process that reports as properties of its report (JSON texts, never
+pickles), so one worker, four workers and no workers are the same path. Two things are decided at the
+end of a run and become failing reports of their own, because a status alone is invisible to JUnit:
+that a worker was lost, and that nothing was compared where something was asked for.
+"""
+
+import json
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_injectivity.errors import GateFailure, WrongUse
+from pytest_injectivity.options import AuditConfig
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit import Audit
+
+_PACKAGE = os.path.dirname(__file__)  # noqa: PTH120 - pathlib is not needed for anything else here
+_PROPERTY = "injx."
+
+
+@dataclass
+class Findings:
+    """What the tests of a run found, as plain data (see `summary` and `verdict`).
+
+    Attributes:
+        run: what was audited; None while nothing was.
+        layers: the measured layers, by id.
+        verdicts: in the order they arrived.
+        said: sentences a person should see.
+        wrong_use: messages about what could not be done.
+    """
+
+    run: dict[str, Any] | None = None
+    layers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    wrong_use: list[str] = field(default_factory=list)
+
+    @property
+    def compared(self) -> bool:
+        """Whether anything was measured or judged."""
+        return bool(self.verdicts or self.layers)
+
+    def take(self, name: str, text: str) -> None:
+        """Add what a report's property says."""
+        if name == "run":
+            self.run = json.loads(text)
+        elif name == "layer":
+            layer = json.loads(text)
+            self.layers[layer["layer"]] = layer
+        elif name == "verdict":
+            self.verdicts.append(json.loads(text))
+        elif name == "said" and text not in self.said:
+            self.said.append(text)
+
+
+class Run:
+    """The state and the hooks of one pytest run.
+
+    Args:
+        config: pytest's.
+        audited: what to audit.
+        named: whether somebody asked for an audit in so many words (a model on the command line, or
+            ``--injx-require``), so that comparing nothing is a failure.
+    """
+
+    def __init__(self, config: pytest.Config, audited: AuditConfig, *, named: bool) -> None:
+        self.config = config
+        self.audited = audited
+        self.named = named
+        self.findings = Findings()
+        self.lost_workers: list[str] = []
+        self._announced: list[str] = []
+        worker: dict[str, Any] = getattr(config, "workerinput", {})
+        self._is_worker = bool(worker)
+        self.key = bytes.fromhex(worker["injx_key"]) if worker else audited.key()
+
+    @cached_property
+    def audit(self) -> "Audit":
+        """The audit of this process, made when the first test asks for it."""
+        from pytest_injectivity.audit import Audit
+        from pytest_injectivity.reports.progress import TerminalWatcher
+
+        watcher = TerminalWatcher(self._announced.append, None if self._is_worker else self.config)
+        workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+        return Audit(self.audited, watcher=watcher, workers=workers, key=self.key)
+
+    @pytest.hookimpl
+    def pytest_report_header(self) -> str | None:
+        """One line on what is about to be audited, where somebody said so.
+
+        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_header
+        """
+        said = self.audited.command_line()
+        return f"injectivity: {said}" if said or self.named else None
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Workers name prompts by the same keyed hashes (a hook of pytest-xdist)."""
+        node.workerinput["injx_key"] = self.key.hex()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """A lost worker makes the run incomplete (a hook of pytest-xdist)."""
+        if error:
+            self.lost_workers.append(str(node.gateway.id))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
+        """Verdicts name the test that reproduces them; what a test found goes with its report.
+
+        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_call
+        """
+        if "audit" in self.__dict__:
+            self.audit.where = f"'{item.nodeid}'"
+        try:
+            return (yield)
+        finally:
+            item.user_properties.extend(self._news())
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Wrong use is one paragraph, without our frames; a gate's short line is its verdict.
+
+        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport
+        """
+        report = yield
+        error = None if call.excinfo is None else call.excinfo.value
+        if isinstance(error, WrongUse):
+            report.longrepr = _paragraph(call.excinfo, error)
+            report.user_properties.append((f"{_PROPERTY}wrong_use", str(error)))
+        elif isinstance(error, GateFailure) and hasattr(report.longrepr, "reprcrash"):
+            # The short summary shows this line and cuts it; the class name would take half of it.
+            report.longrepr.reprcrash.message = str(error).partition("\n")[0]
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Gather what the tests found, in the one process that reports.
+
+        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_logreport
+        """
+        # Every report of a test carries all its properties; the last one is the complete one.
+        for name, text in report.user_properties:
+            if name == f"{_PROPERTY}wrong_use":
+                self.findings.wrong_use.append(str(text))
+            elif report.when == "teardown" and name.startswith(_PROPERTY):
+                self.findings.take(name.removeprefix(_PROPERTY), str(text))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Decide what only the end of a run can tell, then write the reports.
+
+        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_sessionfinish
+        """
+        if self._is_worker or self.config.option.collectonly:
+            return
+        for title, text in self._incomplete():
+            self._fail(session, title, text)
+        self._write_reports(session)
+        if self.findings.wrong_use:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The table of layers, and the sentences a person should see.
+
+        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_terminal_summary
+        """
+        if self._is_worker or not (self.findings.compared or self.findings.said):
+            return
+        from pytest_injectivity.reports.terminal import write_summary
+
+        terminalreporter.section("injectivity")
+        write_summary(self.findings, terminalreporter)
+
+    def _news(self) -> Iterator[tuple[str, str]]:
+        if "audit" not in self.__dict__:
+            return
+        news = self.audit.news()
+        if news.run is not None:
+            yield f"{_PROPERTY}run", _json(news.run.to_dict())
+        for layer in news.layers:
+            yield f"{_PROPERTY}layer", _json(layer.to_dict())
+        for verdict in news.verdicts:
+            yield f"{_PROPERTY}verdict", _json(verdict.to_dict())
+            for reason in verdict.reasons:
+                # For people and CI pages that read JUnit: one number a layer and check.
+                yield f"{verdict.check}.{reason.layer}", f"{reason.value!r} {reason.status}"
+        while self._announced:
+            yield f"{_PROPERTY}said", self._announced.pop(0)
+
+    def _incomplete(self) -> Iterator[tuple[str, str]]:
+        if self.lost_workers and (self.named or self.findings.compared):
+            workers = ", ".join(self.lost_workers)
+            yield "the run was incomplete", f"pytest-xdist lost {workers}: some checks did not run"
+        if self.named and not self.findings.compared and not self.findings.wrong_use:
+            yield (
+                "nothing was compared",
+                f"an audit was asked for ({self.audited.command_line() or '--injx-require'}) and no"
+                " test measured or judged anything: run tests that use the injx fixtures, such as"
+                " example_suites/quantization_gate",
+            )
+
+    def _fail(self, session: pytest.Session, title: str, text: str) -> None:
+        report = pytest.TestReport(
+            nodeid=f"injectivity::{title}",
+            location=("injectivity", None, title),
+            keywords={},
+            outcome="failed",
+            longrepr=f"{title}: {text}",
+            when="call",
+        )
+        session.testsfailed += 1
+        self.config.hook.pytest_runtest_logreport(report=report)
+        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _write_reports(self, session: pytest.Session) -> None:
+        if not self.audited.report:
+            return
+        from pytest_injectivity.reports.jsonfile import write_json
+
+        for target in self.audited.report:
+            try:
+                write_json(target.path, self.findings, complete=not self.lost_workers)
+            except OSError as error:
+                self.findings.said.append(f"--injx-report={target} was not written: {error}")
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+
+def _paragraph(excinfo: Any, error: WrongUse) -> str:
+    """The message, and the line of the test that asked for it."""
+    own = [entry for entry in excinfo.traceback if not str(entry.path).startswith(_PACKAGE)]
+    in_test = [entry for entry in own if "_pytest" not in str(entry.path)]
+    in_test = [entry for entry in in_test if "pluggy" not in str(entry.path)]
+    where = f"{in_test[-1].path}:{in_test[-1].lineno + 1}: " if in_test else ""
+    return f"{where}{type(error).__name__}: {error}"
+
+
+def _json(plain: dict[str, Any]) -> str:
+    return json.dumps(plain, allow_nan=False)

@@ -1,0 +1,1 @@
+"""Token ids become hidden states: batches, capture, the noise floor."""

@@ -1,0 +1,94 @@
+"""Which prompts share a forward pass, and in what shape.
+
+Exact equal lengths leave tiny batches (193 lengths among 948 prompts), one padded batch wastes most
+of its tokens; narrow length buckets do neither. Padding is on the right, where with causal attention
+no real token sees it.
+
+Shapes are canonical: padded lengths are multiples of 16 and a batch holds a multiple of 64 tokens,
+which dummy rows at its end fill up. A row's bits then depend neither on its neighbours nor on how
+many there are (docs/log.md, 2026-11-22); an odd shape leaves tail rows in the matrix products whose
+last bits differ.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+_FINEST_STEP = 16
+_STEPS_AN_OCTAVE = 16
+_BATCH_MULTIPLE = 64
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One forward pass.
+
+    Attributes:
+        rows: indexes of the prompts in it; dummy rows follow them.
+        width: padded length in tokens.
+    """
+
+    rows: tuple[int, ...]
+    width: int
+
+    @property
+    def height(self) -> int:
+        """Rows of the pass: the prompts, and dummies up to a multiple of 64 tokens."""
+        step = _BATCH_MULTIPLE // gcd(_BATCH_MULTIPLE, self.width)
+        return -(-len(self.rows) // step) * step
+
+    def halves(self) -> "tuple[Batch, Batch]":
+        """The same prompts in two batches; at least two prompts are needed."""
+        middle = len(self.rows) // 2
+        return Batch(self.rows[:middle], self.width), Batch(self.rows[middle:], self.width)
+
+    def ids(self, prompts: Sequence[Sequence[int]]) -> Int64[Tensor, "batch length"]:
+        """The padded token ids; padding and dummy rows repeat a token the model has."""
+        padded = torch.full((self.height, self.width), prompts[self.rows[0]][0], dtype=torch.int64)
+        for at, row in enumerate(self.rows):
+            padded[at, : len(prompts[row])] = torch.tensor(prompts[row])
+        return padded
+
+    def last_positions(self, prompts: Sequence[Sequence[int]]) -> Int64[Tensor, " batch"]:
+        """The index of each row's last token; 0 for dummy rows."""
+        last = torch.zeros(self.height, dtype=torch.int64)
+        last[: len(self.rows)] = torch.tensor([len(prompts[row]) - 1 for row in self.rows])
+        return last
+
+
+def plan_batches(
+    lengths: Sequence[int], *, batch_tokens: int, context: int | None = None, prefix: int = 0
+) -> tuple[Batch, ...]:
+    """Batches that cover every prompt once, longest first (so that memory runs out at the start).
+
+    Args:
+        lengths: tokens of each prompt, at least 1, those of a shared prefix left out.
+        batch_tokens: tokens that one pass holds, padding and the prefix of every row included; a
+            single row may exceed it.
+        context: the model's context window, which prefix and padded row never exceed.
+        prefix: length of the cached prefix that every row continues.
+    """
+    longest = padded_length(max(lengths)) if context is None else context - prefix
+    buckets: dict[int, list[int]] = {}
+    for row, length in enumerate(lengths):
+        buckets.setdefault(min(padded_length(length), longest), []).append(row)
+    batches = []
+    for width, rows in sorted(buckets.items(), reverse=True):
+        height = max(1, batch_tokens // (prefix + width))
+        batches += [
+            Batch(tuple(rows[start : start + height]), width)
+            for start in range(0, len(rows), height)
+        ]
+    return tuple(batches)
+
+
+def padded_length(length: int) -> int:
+    """The bucket of a length: multiples of 16 up to 256, then 16 steps to every doubling."""
+    step = _FINEST_STEP
+    while length > step * _STEPS_AN_OCTAVE:
+        step *= 2
+    return -(-length // step) * step

@@ -1,0 +1,214 @@
+"""A verdict: what was asked, what was measured at each layer, and what would have passed.
+
+Every check returns a `Verdict` with one `Reason` a layer, the good ones too: a gate that compared
+nothing has no reasons and therefore fails. Comparison is on unrounded numbers and written so that
+NaN fails; the numbers printed show enough digits never to look like a pass beside FAIL.
+
+The first line of the text is the verdict in at most 80 columns, because pytest's short summary and
+most CI pages cut there; the evidence follows.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from pytest_injectivity.errors import GateFailure
+
+_COLUMNS = 80
+_MOST_LISTED = 12
+
+Relation = Literal[">=", "<="]
+
+
+class Status(StrEnum):
+    """PASS is green; FAIL and INSUFFICIENT (the sample proves neither) are red."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INSUFFICIENT = "INSUFFICIENT"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A two-sided interval of a measured value at a confidence level in (0, 1)."""
+
+    low: float
+    high: float
+    confidence: float
+
+    def __str__(self) -> str:
+        return f"[{show(self.low)}, {show(self.high)}] at {self.confidence:.0%}"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What one layer contributes to a verdict.
+
+    Attributes:
+        layer: the layer's id, as in test ids (``layer04``, ``norm``).
+        status: this layer's own verdict.
+        quantity: what was measured, in the field's words.
+        value: the measured number, unrounded.
+        bound: the number it was held against.
+        relation: how value must stand to bound.
+        headline: a few words for the first line, instead of quantity, value and bound.
+        evidence: lines a person reads next: the worst pair, counts, how it was measured.
+        interval: the interval of the value, where one is known.
+        would_pass: the tolerance that would have passed.
+    """
+
+    layer: str
+    status: Status
+    quantity: str
+    value: float
+    bound: float
+    relation: Relation
+    headline: str = ""
+    evidence: tuple[str, ...] = ()
+    interval: Interval | None = None
+    would_pass: str = ""
+
+    @property
+    def summary(self) -> str:
+        """The layer's result in a few words."""
+        if self.headline:
+            return self.headline
+        value, bound = show_apart(self.value, self.bound)
+        wanted = "wants" if self.status is not Status.PASS else "meets"
+        return f"{self.quantity} {value}, {wanted} {self.relation} {bound}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The joint verdict of one check over one or more layers.
+
+    Attributes:
+        check: the check's name, e.g. ``no_collisions``.
+        reasons: one a layer, shallow first.
+        subject: what was audited: model, prompts, N, prompt hash, dtype.
+        reproduce: a command line that repeats this check.
+        notes: lines that hold for all layers.
+    """
+
+    check: str
+    reasons: tuple[Reason, ...]
+    subject: str
+    reproduce: str
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def status(self) -> Status:
+        """FAIL when a layer fails or nothing was compared, else INSUFFICIENT when a layer is."""
+        statuses = {reason.status for reason in self.reasons}
+        if not statuses or Status.FAIL in statuses:
+            return Status.FAIL
+        return Status.INSUFFICIENT if Status.INSUFFICIENT in statuses else Status.PASS
+
+    @property
+    def passed(self) -> bool:
+        """True only for PASS."""
+        return self.status is Status.PASS
+
+    @property
+    def failing(self) -> tuple[Reason, ...]:
+        """The reasons that are not PASS, shallow layers first."""
+        return tuple(reason for reason in self.reasons if reason.status is not Status.PASS)
+
+    @property
+    def first_line(self) -> str:
+        """The verdict in at most 80 columns."""
+        if not self.reasons:
+            return _cut(f"{self.status} {self.check}: no layer was compared")
+        if self.passed:
+            return _cut(f"{self.status} {self.check}: {_count(self.reasons)}")
+        first = self.failing[0]
+        more = f" (+{len(self.failing) - 1} more)" if len(self.failing) > 1 else ""
+        room = _COLUMNS - len(more)
+        return _cut(f"{first.status} {self.check} {first.layer}: {first.summary}", room) + more
+
+    @property
+    def text(self) -> str:
+        """The whole verdict: first line, each failing layer with its evidence, how to reproduce."""
+        lines = [self.first_line, f"  {self.subject}"]
+        for reason in self.failing[:_MOST_LISTED]:
+            lines += _block(reason)
+        if (left := len(self.failing) - _MOST_LISTED) > 0:
+            lines.append(f"  … and {left} more layers: {_names(self.failing[_MOST_LISTED:])}")
+        if good := [reason for reason in self.reasons if reason.status is Status.PASS]:
+            lines.append(f"  PASS at {_names(good)}")
+        lines += [f"  {note}" for note in self.notes]
+        return "\n".join([*lines, f"  reproduce: {self.reproduce}"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: numbers that are not finite become strings, so that it stays JSON."""
+        plain: dict[str, Any] = _plain({**asdict(self), "status": str(self.status)})
+        return plain | {"first_line": self.first_line}
+
+    def require(self) -> "Verdict":
+        """This verdict when it is PASS.
+
+        Raises:
+            GateFailure: it is not; the message is the verdict's text.
+        """
+        __tracebackhide__ = True
+        if not self.passed:
+            raise GateFailure(self.text)
+        return self
+
+
+def judge(value: float, relation: Relation, bound: float) -> Status:
+    """PASS when ``value relation bound`` holds on unrounded numbers; NaN on either side fails."""
+    holds = value >= bound if relation == ">=" else value <= bound
+    return Status.PASS if holds else Status.FAIL
+
+
+def show(value: float, digits: int = 4) -> str:
+    """A number for people: ``digits`` significant digits, integers without a point."""
+    if math.isfinite(value) and value == int(value) and abs(value) < 10**digits:
+        return str(int(value))
+    return f"{value:.{digits}g}"
+
+
+def show_apart(value: float, bound: float) -> tuple[str, str]:
+    """Both numbers with just enough digits to look different when they are different."""
+    for digits in range(4, 18):
+        shown = show(value, digits), show(bound, digits)
+        if shown[0] != shown[1] or not value != bound:  # noqa: SIM202 - NaN differs from itself
+            break
+    return shown
+
+
+def _cut(line: str, columns: int = _COLUMNS) -> str:
+    return line if len(line) <= columns else line[: columns - 1] + "…"
+
+
+def _count(reasons: Sequence[Reason]) -> str:
+    if len(reasons) == 1:
+        return f"{reasons[0].layer}: {reasons[0].summary}"
+    return f"{len(reasons)} layers, {reasons[0].layer} to {reasons[-1].layer}"
+
+
+def _names(reasons: Sequence[Reason]) -> str:
+    return ", ".join(reason.layer for reason in reasons)
+
+
+def _block(reason: Reason) -> list[str]:
+    lines = [f"  {reason.layer}: {reason.status}: {reason.summary}"]
+    lines += [f"    {line}" for line in reason.evidence]
+    if reason.interval is not None:
+        lines.append(f"    interval of the {reason.quantity}: {reason.interval}")
+    if reason.would_pass:
+        lines.append(f"    would have passed: {reason.would_pass}")
+    return lines
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return str(value) if isinstance(value, StrEnum) else value

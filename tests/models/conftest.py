@@ -1,0 +1,56 @@
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pytest_injectivity.layers import Layer
+from pytest_injectivity.models.decoder import Decoder
+
+_SHARED = Path(__file__).parents[2] / ".." / "shared" / "models"
+
+
+@pytest.fixture
+def shared_model() -> Callable[[str], str]:
+    """The folder of a small trained model; skips the test where there is none."""
+
+    def folder(name: str) -> str:
+        if not (_SHARED / name / "config.json").is_file():
+            pytest.skip(f"the trained model {name} is not on this machine")
+        return str(_SHARED / name)
+
+    return folder
+
+
+@pytest.fixture
+def library_states() -> Callable[[Decoder, Tensor], dict[Layer, Tensor]]:
+    """The states of one unpadded row by output_hidden_states, as a user would ask for them.
+
+    The library puts the last block's output through the final norm before it returns it, so the raw
+    one comes from a copy whose final norm does nothing. Mamba's tuple begins with layer 1.
+    """
+
+    def states(decoder: Decoder, row: Tensor) -> dict[Layer, Tensor]:
+        raw = copy.deepcopy(decoder.model)
+        setattr(raw.get_submodule(decoder.family.base), decoder.family.norm, nn.Identity())
+        with torch.no_grad():
+            hidden = decoder.model(row[None], output_hidden_states=True).hidden_states
+            last = raw(row[None], output_hidden_states=True).hidden_states[-1]
+        first = 1 if decoder.family.name == "mamba" else 0
+        found = {layer: hidden[layer - first][0] for layer in range(first, decoder.n_layers)}
+        return {**found, decoder.n_layers: last[0], "norm": hidden[-1][0]}
+
+    return states
+
+
+@pytest.fixture
+def relative() -> Callable[[Tensor, Tensor], float]:
+    """The norm of a difference by the norm of what was expected, in float64."""
+
+    def difference(found: Tensor, expected: Tensor) -> float:
+        found, expected = found.double(), expected.double()
+        return float((found - expected).norm() / expected.norm())
+
+    return difference

@@ -1,0 +1,153 @@
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.models.families import TABLE
+from pytest_injectivity.models.loading import load_decoder
+from pytest_injectivity.testing import (
+    additive_decoder,
+    byte_tokenizer,
+    plant_equal_embeddings,
+    plant_nan,
+    save_checkpoint,
+    tiny_decoder,
+)
+
+IDS = torch.tensor([[5, 9, 2, 9], [5, 9, 7, 9], [1, 2, 3, 4]])
+
+
+def _pairs_equal(states: Tensor) -> set[tuple[int, int]]:
+    """The unordered pairs of rows equal in every coordinate, found by comparing each."""
+    return {(i, j) for i in range(len(states)) for j in range(i) if states[i].equal(states[j])}
+
+
+@pytest.mark.parametrize("family", TABLE)
+def test_no_two_prompts_of_a_tiny_decoder_collide(family: str) -> None:
+    """Prompts that differ in their first token only are well apart at layers 1 to L."""
+    decoder = tiny_decoder(family)
+    prompts = torch.cat([torch.arange(64)[:, None], torch.full((64, 4), 3)], dim=1)
+    last = torch.full((64,), 4)
+    for states in decoder.states(prompts, decoder.layers, positions=last).values():
+        distances = torch.pdist(states.double())
+        assert distances.min() > 1e-5 * states.norm(dim=1).mean()
+
+
+def test_the_seed_decides_the_weights() -> None:
+    """Equal seeds give equal states, other seeds others, and torch's own generator stays put."""
+    state = torch.random.get_rng_state()
+    one, again, other = (tiny_decoder(seed=s).states(IDS, [2])[2] for s in (1, 1, 2))
+    assert one.equal(again)
+    assert not one.equal(other)
+    assert state.equal(torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("family", TABLE)
+def test_no_parameter_of_a_tiny_decoder_is_constant(family: str) -> None:
+    """Every tensor is drawn: one that is all ones or zeros would hide a mistake."""
+    for name, parameter in tiny_decoder(family).model.named_parameters():
+        assert parameter.unique().numel() > 1, name
+
+
+def test_the_shape_is_as_asked() -> None:
+    """Layers, width, vocabulary, context, dtype and further settings are the arguments."""
+    decoder = tiny_decoder(
+        "qwen2", layers=3, hidden=24, vocab=50, context=40, dtype=torch.bfloat16, rms_norm_eps=0.5
+    )
+    assert (3, 24, 50, 40) == (
+        decoder.n_layers,
+        decoder.hidden_size,
+        decoder.vocab_size,
+        decoder.context,
+    )
+    assert (torch.bfloat16, 0.5) == (decoder.dtype, decoder.model.config.rms_norm_eps)
+
+
+def test_an_unknown_family_is_refused() -> None:
+    """The message lists the families."""
+    with pytest.raises(OptionError, match=r"family 'bert' is not in the table: .* gpt2, .* mamba"):
+        tiny_decoder("bert")
+
+
+@given(seed=st.integers(0, 2**31), layers=st.integers(1, 3))
+@settings(max_examples=20, deadline=None)
+def test_the_states_of_an_additive_decoder_are_its_tables(seed: int, layers: int) -> None:
+    """At layers 0 to L a state is the token's row plus the position's, to the bit."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(10, 6, generator=generator)
+    positions = torch.randn(8, 6, generator=generator)
+    decoder = additive_decoder(tokens, positions, layers=layers)
+    states = decoder.states(IDS, [0, *decoder.layers])
+    expected = tokens[IDS] + positions[:4]
+    for layer in range(layers + 1):
+        assert states[layer].equal(expected)
+    centred = expected - expected.mean(-1, keepdim=True)
+    normed = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(states["norm"], normed, rtol=1e-4, atol=1e-5)
+
+
+def test_an_additive_decoder_has_the_dtype_of_its_tables() -> None:
+    """Tables in float64 give states in float64."""
+    decoder = additive_decoder(torch.eye(4).double(), torch.zeros(5, 4).double())
+    assert torch.float64 == decoder.dtype
+    assert torch.eye(4)[[3, 1]].equal(decoder.states(torch.tensor([[3, 1]]), [2])[2][0].float())
+
+
+@pytest.mark.parametrize("family", TABLE)
+def test_planted_rows_collide_at_every_layer_and_alone(family: str) -> None:
+    """Prompts that differ in the two tokens only collide everywhere; no other pair does."""
+    decoder = plant_equal_embeddings(tiny_decoder(family), kept=2, copied=7)
+    last = torch.full((3,), 3)
+    states = decoder.states(IDS, decoder.layers, positions=last)
+    for layer in decoder.layers:
+        assert {(1, 0)} == _pairs_equal(states[layer])
+    assert not _pairs_equal(tiny_decoder(family).states(IDS, [1], positions=last)[1])
+
+
+@pytest.mark.parametrize("family", TABLE)
+@pytest.mark.parametrize("layer", [1, 3])
+def test_a_planted_nan_begins_at_its_layer(family: str, layer: int) -> None:
+    """Shallower states are finite; from the layer on every state is NaN."""
+    decoder = plant_nan(tiny_decoder(family, layers=3), layer)
+    states = decoder.states(IDS, [0, *decoder.layers])
+    for at, found in states.items():
+        shallow = at != "norm" and at < layer
+        assert found.isfinite().all() if shallow else found.isnan().all()
+
+
+@pytest.mark.parametrize("layer", [0, 3])
+def test_a_nan_needs_a_block(layer: int) -> None:
+    """No block writes layer 0, or a layer past the last."""
+    with pytest.raises(OptionError, match=f"no block writes layer0{layer}: give 1 to 2"):
+        plant_nan(tiny_decoder(), layer)
+
+
+@given(st.text())
+def test_the_byte_tokenizer_loses_nothing(text: str) -> None:
+    """The ids of a text are its bytes, and they decode to it."""
+    tokenizer = byte_tokenizer()
+    ids = tokenizer.encode(text)
+    assert list(text.encode()) == ids
+    assert text == tokenizer.decode(ids)
+
+
+def test_the_byte_tokenizer_can_put_a_token_before_every_text() -> None:
+    """The special token is left out where special tokens are."""
+    tokenizer = byte_tokenizer(bos=True)
+    assert [256, 97] == tokenizer.encode("a")
+    assert [97] == tokenizer.encode("a", add_special_tokens=False)
+    assert 256 == tokenizer.bos_token_id
+
+
+def test_a_saved_checkpoint_brings_its_tokenizer(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The decoder's own tokenizer is written, and nothing is printed."""
+    decoder = tiny_decoder("llama", vocab=256, tokenizer=byte_tokenizer())
+    loaded = load_decoder(str(save_checkpoint(decoder, tmp_path / "new" / "folder")))
+    assert [97, 98] == loaded.tokenizer.encode("ab")
+    assert ("", "") == capfd.readouterr()
