@@ -38,16 +38,15 @@ class Audit(Assertions):
     """
 
     _told_verdicts = 0
-    _told_layers: frozenset[Layer] = frozenset()
+    _told_layers: frozenset[tuple[Layer, int | None]] = frozenset()
 
     def news(self) -> News:
         """What was found since the last call: a test's report carries it to the controller."""
         verdicts = tuple(self.verdicts[self._told_verdicts :])
-        new = [layer for layer in self.measured_layers if layer not in self._told_layers]
-        self._told_verdicts = len(self.verdicts)
-        self._told_layers = frozenset(self.measured_layers)
+        new = [measured for measured in self.measured if measured not in self._told_layers]
         if not verdicts and not new:
             return News(None, (), ())
-        return News(
-            self.run_summary(), verdicts, tuple(self.layer_summary(layer) for layer in new)
-        )
+        layers = tuple(self.layer_summary(layer, bits) for layer, bits in new)
+        self._told_verdicts = len(self.verdicts)
+        self._told_layers = frozenset(self.measured)
+        return News(self.run_summary(), verdicts, layers)

@@ -60,8 +60,7 @@ class Measurements:
         self.where = ""
         self._states: dict[Layer, Tensor] = {}
         self._noise: dict[Layer, NoiseFloor] = {}
-        self._geometry: dict[Layer, LayerGeometry] = {}
-        self._quantised: dict[tuple[Layer, int], LayerGeometry] = {}
+        self._geometry: dict[tuple[Layer, int | None], LayerGeometry] = {}
         self._edits: dict[Layer, Ratios] = {}
 
     @cached_property
@@ -152,19 +151,19 @@ class Measurements:
             OptionError: the bits are not accepted.
         """
         one = self.one_layer(layer)
-        if one not in self._geometry:
+        if bits is not None:
+            if (one, bits) not in self._geometry:
+                self._geometry[one, bits] = self.geometry(one).quantised(bits)
+            return self._geometry[one, bits]
+        if (one, None) not in self._geometry:
             from pytest_injectivity.geometry.layer import LayerGeometry
 
             states = self.states(one)
             device = self.decoder.device
             # Distances are float64, which mps does not have.
             states = states.to(device) if device.type == "cuda" else states
-            self._geometry[one] = LayerGeometry(one, states, self.prompt_distances)
-        if bits is None:
-            return self._geometry[one]
-        if (one, bits) not in self._quantised:
-            self._quantised[one, bits] = self._geometry[one].quantised(bits)
-        return self._quantised[one, bits]
+            self._geometry[one, None] = LayerGeometry(one, states, self.prompt_distances)
+        return self._geometry[one, None]
 
     def noise(self, layer: Layer) -> "NoiseFloor":
         """The noise floor of a layer over a sample of the prompts."""
@@ -232,19 +231,20 @@ class Measurements:
             versions={name: version(name) for name in _VERSIONED},
         )
 
-    def layer_summary(self, layer: int | str) -> LayerSummary:
-        """The geometry of a layer as plain data."""
+    def layer_summary(self, layer: int | str, bits: int | None = None) -> LayerSummary:
+        """The geometry of a layer as plain data, after activation quantisation where bits are given."""
         from pytest_injectivity.geometry.layer import partnered_ratios
 
         one = self.one_layer(layer)
-        geometry = self.geometry(one)
+        geometry = self.geometry(one, bits=bits)
         rows, lost = len(geometry), int((~geometry.finite).sum())
         if rows < 2:  # noqa: PLR2004 - no pair, no geometry
-            return LayerSummary(layer_id(one), rows, lost)
+            return LayerSummary(layer_id(one), bits, rows, lost)
         ratios = geometry.colipschitz_rows
         comparable = ratios.partnered.sum() > 1
         return LayerSummary(
             layer=layer_id(one),
+            bits=bits,
             n=rows,
             not_finite=lost,
             collisions=geometry.equal.pairs,
@@ -254,7 +254,7 @@ class Measurements:
             margin_q=geometry.margin(),
             colipschitz=float(partnered_ratios(ratios).min()) if comparable else None,
             colipschitz_q=geometry.colipschitz() if comparable else None,
-            noise=self.noise(one).value,
+            noise=self.noise(one).value if bits is None else None,
             near_fractions={f"{eps:g}": part for eps, part in geometry.near_fractions().items()},
         )
 
@@ -263,9 +263,9 @@ class Measurements:
         return f"pytest {self.where} {self.config.command_line()}".strip()
 
     @property
-    def measured_layers(self) -> tuple[Layer, ...]:
-        """The layers whose geometry has been asked for, shallow first."""
-        return _ordered(self._geometry)
+    def measured(self) -> tuple[tuple[Layer, int | None], ...]:
+        """The layers whose geometry has been asked for, and at how many bits (None: unrounded)."""
+        return tuple(self._geometry)
 
     def _settle_threads(self) -> None:
         if said := settle_threads(self._workers):

@@ -31,14 +31,14 @@ class Findings:
 
     Attributes:
         run: what was audited; None while nothing was.
-        layers: the measured layers, by id.
+        layers: the measured layers, by id and bits.
         verdicts: in the order they arrived.
         said: sentences a person should see.
         wrong_use: messages about what could not be done.
     """
 
     run: dict[str, Any] | None = None
-    layers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    layers: dict[tuple[str, int | None], dict[str, Any]] = field(default_factory=dict)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     wrong_use: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Findings:
             self.run = json.loads(text)
         elif name == "layer":
             layer = json.loads(text)
-            self.layers[layer["layer"]] = layer
+            self.layers[layer["layer"], layer["bits"]] = layer
         elif name == "verdict":
             self.verdicts.append(json.loads(text))
         elif name == "said" and text not in self.said:

@@ -66,17 +66,19 @@ class LayerSummary:
 
     Attributes:
         layer: its id.
+        bits: of post-hoc activation quantisation; None for the states as the model computed them.
         n: finite rows.
         not_finite: rows with a NaN or an infinity.
         collisions: pairs of rows equal in every coordinate.
         mean_norm, median_norm: of the rows.
         margin, margin_q: separation margin, minimum and 1 % quantile.
         colipschitz, colipschitz_q: co-Lipschitz constant, minimum and 1 % quantile.
-        noise: the noise floor.
+        noise: the noise floor; rounded states have none.
         near_fractions: fraction of pairs within each tolerance of the ladder.
     """
 
     layer: str
+    bits: int | None
     n: int
     not_finite: int
     collisions: int | None = None
@@ -92,6 +94,11 @@ class LayerSummary:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
+
+    @property
+    def key(self) -> tuple[str, int | None]:
+        """What a run has one summary of."""
+        return self.layer, self.bits
 
     @property
     def normalized_margin_q(self) -> float | None:

@@ -108,10 +108,14 @@ class Products:
         floor = 16 * (rows.shape[1] + 1) * torch.finfo(dtype).tiny
         return cls(centred, row_norms(centred).square().to(dtype), slack, floor, scale)
 
-    def own_blocks(self) -> Iterator[Int64[Tensor, " block"]]:
-        """Row indexes in blocks small enough to be held against all rows."""
-        every = torch.arange(len(self.centred), device=self.centred.device)
-        return iter(torch.split(every, max(1, min(1024, 2 * _BLOCK_ELEMENTS // max(1, len(every))))))
+    def own_blocks(
+        self, chosen: Int64[Tensor, " chosen"] | None = None
+    ) -> Iterator[Int64[Tensor, " block"]]:
+        """Row indexes, all or those chosen, in blocks small enough to be held against all rows."""
+        n = len(self.centred)
+        if chosen is None:
+            chosen = torch.arange(n, device=self.centred.device)
+        return iter(torch.split(chosen, max(1, min(1024, 2 * _BLOCK_ELEMENTS // max(1, n)))))
 
     def lower(self, own: Int64[Tensor, " block"], first: int = 0) -> Float[Tensor, "block others"]:
         """Squared lower bounds between the rows ``own`` and all rows from ``first`` on; may be < 0."""

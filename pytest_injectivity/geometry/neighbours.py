@@ -106,7 +106,7 @@ def _search_again(
 ) -> None:
     """Look directly at every row that float64 products cannot rule out; updates best and index."""
     products = Products.of(rows, torch.float64)
-    for own in again.split(max(1, 2**22 // len(rows))):
+    for own in products.own_blocks(again):
         lower = products.distance(products.lower(own))
         lower[torch.arange(len(own), device=own.device), own] = torch.inf
         at, near = torch.nonzero(lower <= best[own, None], as_tuple=True)

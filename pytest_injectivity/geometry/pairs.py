@@ -71,7 +71,7 @@ def pairs_within(
         upper = products.distance(products.upper(own, first))
         sure = later & (upper <= eps)
         # A pair that is surely near needs a direct look only if it may be among those listed.
-        beyond = sure & (lower > _nth_smallest(upper[sure], limit))
+        beyond = sure & (lower > _listed_up_to(upper[sure], limit))
         worth = later & (lower <= eps) & ~beyond
         left, right = torch.nonzero(worth, as_tuple=True)
         left, right = own[left], columns[right]
@@ -114,5 +114,8 @@ class _Closest:
         return _Closest(left[kept], right[kept], distance[kept])
 
 
-def _nth_smallest(values: Float64[Tensor, " some"], n: int) -> float:
-    return float(values.kthvalue(n).values) if len(values) > n > 0 else np.inf
+def _listed_up_to(values: Float64[Tensor, " some"], limit: int) -> float:
+    """No list of ``limit`` goes beyond this: that many values are at most as large."""
+    if limit == 0:
+        return -np.inf
+    return float(values.kthvalue(limit).values) if len(values) > limit else np.inf

@@ -7,7 +7,6 @@ position, what it is.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -80,15 +79,14 @@ class Gradient:
     Attributes:
         proposals: rows proposed after each step; 1 is the published algorithm.
         projection: after so many proposals the embedding is put on the nearest untried row.
-        first_step, last_step: the step decays geometrically between them ...
-        decay: ... over so many steps.
+        first_step: length of the first step.
+        last_step: the step decays geometrically to this one, when the last row is proposed.
     """
 
     proposals: int = 16
     projection: int = 50
     first_step: float = 1.0
     last_step: float = 0.01
-    decay: int = 100
 
     def order(self, at: Situation) -> Iterator[Int[Tensor, " some"]]:
         """Steps until every row is proposed."""
@@ -99,15 +97,12 @@ class Gradient:
         unit = float((wide - centre).square().sum(dim=1).mean().sqrt())
         untried = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
         point, since = centre, 0
-        for number in count():
-            share = min(1.0, number / self.decay)
+        while len(left := untried.nonzero()[:, 0]):
+            share = 1 - len(left) / len(rows)
             step = unit * self.first_step * (self.last_step / self.first_step) ** share
             point = point - step * _clipped_gradient(at, point, rows.dtype, unit)
-            away = torch.linalg.vector_norm(wide - point, dim=1)
-            left = untried.nonzero()[:, 0]
-            piece = left[away[left].argsort()[: self.proposals]]
-            if not len(piece):
-                return
+            away = torch.linalg.vector_norm(wide[left] - point, dim=1)
+            piece = left[away.argsort()[: self.proposals]]
             untried[piece] = False
             since += len(piece)
             if since >= self.projection:

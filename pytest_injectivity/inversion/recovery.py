@@ -98,7 +98,9 @@ class Recovery:
     def first_error(self, truth: Sequence[int]) -> int | None:
         """The first position whose token is not the truth's; ``None`` where all are."""
         ids = self.ids
-        wrong = [t for t in range(max(len(ids), len(truth))) if ids[t : t + 1] != (*truth[t : t + 1],)]
+        wrong = [
+            t for t in range(max(len(ids), len(truth))) if ids[t : t + 1] != (*truth[t : t + 1],)
+        ]
         return wrong[0] if wrong else None
 
 

@@ -58,7 +58,7 @@ def recover(
     policy: str | Policy = DEFAULT_POLICY,
     verifier: VerifierName = "ball",
     backoff: float = 1.0,
-    batch: int = 256,
+    batch: int = 64,
     seed: int = 0,
     known: Sequence[int] = (),
     certify: bool = False,
@@ -95,7 +95,7 @@ def recover_all(
     policy: str | Policy = DEFAULT_POLICY,
     verifier: VerifierName = "ball",
     backoff: float = 1.0,
-    batch: int = 256,
+    batch: int = 64,
     seed: int = 0,
     known: Sequence[int] = (),
     certify: int = CERTIFIED_POSITIONS,
@@ -259,7 +259,9 @@ class SipIt:
 def _draw(lengths: Sequence[int], known: int, count: int, seed: int) -> tuple[tuple[int, int], ...]:
     """``count`` of the positions searched, uniformly without replacement, in order."""
     every = [
-        (prompt, position) for prompt, length in enumerate(lengths) for position in range(known, length)
+        (prompt, position)
+        for prompt, length in enumerate(lengths)
+        for position in range(known, length)
     ]
     drawn = np.random.default_rng(seed).permutation(len(every))[:count]
     return tuple(every[index] for index in sorted(drawn.tolist()))

@@ -88,7 +88,7 @@ def challenge_set(
     """
     if base.kinds is not None:
         raise PromptError(f"{base.name} is a challenge set already: name the texts to make one of")
-    limit = CHALLENGE_PROMPTS if settings.max_prompts is None else settings.max_prompts
+    limit = settings.max_prompts or CHALLENGE_PROMPTS
     kept: dict[tuple[int, ...], _Variant] = {}
     duplicates = families = 0
     maker = _Maker.of(base, tokenizer, settings, kinds)

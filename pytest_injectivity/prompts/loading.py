@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pytest_injectivity.errors import OptionError, PromptError
 from pytest_injectivity.prompts.builtin import parse_builtin, random_rows, stdlib_rows
-from pytest_injectivity.prompts.challenge import challenge_set
+from pytest_injectivity.prompts.challenge import CHALLENGE_PROMPTS, challenge_set
 from pytest_injectivity.prompts.files import read_rows
 from pytest_injectivity.prompts.promptset import PromptSet
 from pytest_injectivity.prompts.rows import FieldRule, Row
@@ -89,10 +89,9 @@ def _load(source: str, tokenizer: Tokenizer | None, settings: Settings) -> Promp
         rows = read_rows(Path(source), FieldRule(settings.field, prefer_ids=tokenizer is None))
         return _sifted(Path(source).name or source, rows, tokenizer, settings)
     if builtin.name == "challenge":
-        # A sample of the variants would tear families apart, so the set itself samples its bases.
-        base = _load(
-            builtin.argument or "builtin:stdlib", tokenizer, replace(settings, max_prompts=None)
-        )
+        # Bases are sampled in the order in which families are made, so no more are ever needed.
+        settings = replace(settings, max_prompts=settings.max_prompts or CHALLENGE_PROMPTS)
+        base = _load(builtin.argument or "builtin:stdlib", tokenizer, settings)
         return challenge_set(base, tokenizer, settings)
     if settings.field is not None:
         raise OptionError(f"field {settings.field!r} was named, and {source} has no fields")

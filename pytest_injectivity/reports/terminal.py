@@ -33,13 +33,18 @@ class Column:
 
 COLUMNS = (
     Column("norm", lambda layer: layer.mean_norm),
-    Column("colliding", lambda layer: layer.collisions, "largest"),
+    Column("coll.", lambda layer: layer.collisions, "largest"),
     Column("noise", lambda layer: layer.noise),
     Column("margin", lambda layer: layer.margin),
-    Column("1 %", lambda layer: layer.margin_q),
-    Column("/norm", lambda layer: layer.normalized_margin_q, "smallest"),
-    Column("co-Lip 1 %", lambda layer: layer.colipschitz_q),
-    Column("/norm", lambda layer: layer.normalized_colipschitz_q, "smallest"),
+    Column("m 1%", lambda layer: layer.margin_q),
+    Column("m/norm", lambda layer: layer.normalized_margin_q, "smallest"),
+    Column("α 1%", lambda layer: layer.colipschitz_q),
+    Column("α/norm", lambda layer: layer.normalized_colipschitz_q, "smallest"),
+)
+LEGEND = Text(
+    "coll. colliding pairs; m separation margin: minimum, 1 % quantile; α co-Lipschitz constant:"
+    " 1 % quantile; /norm over the mean norm; ◄ worst layer",
+    style="dim",
 )
 _DIGITS = 3
 
@@ -61,9 +66,11 @@ def summary_lines(findings: "Findings", width: int, *, color: bool) -> list[str]
     with console.capture() as captured:
         if findings.run is not None:
             console.print(run_grid(RunSummary(**findings.run)))
-        if findings.layers:
-            layers = [LayerSummary(**layer) for layer in findings.layers.values()]
-            console.print(layer_table(layers))
+        layers = [LayerSummary(**layer) for layer in findings.layers.values()]
+        if plain := [layer for layer in layers if layer.bits is None]:
+            console.print(layer_table(plain), LEGEND)
+        if any(layer.bits is not None for layer in layers):
+            console.print(bits_table(layers))
         for line in (*verdict_lines(findings.verdicts), *findings.said):
             console.print(Text(line))
     return captured.get().rstrip("\n").split("\n")
@@ -96,7 +103,7 @@ def run_grid(run: RunSummary) -> Table:
 
 def layer_table(layers: Iterable[LayerSummary]) -> Table:
     """One row a layer, shallow first; the worst value of a column is marked."""
-    ordered = sorted(layers, key=lambda layer: (layer.layer == "norm", layer.layer))
+    ordered = sorted(layers, key=lambda layer: _by_depth(layer.layer))
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     table.add_column("layer")
     for column in COLUMNS:
@@ -109,12 +116,58 @@ def layer_table(layers: Iterable[LayerSummary]) -> Table:
     return table
 
 
+def bits_table(layers: Iterable[LayerSummary]) -> Table:
+    """What post-hoc activation quantisation does to each layer ([VS] figure 4 in kind).
+
+    A cell reads ``collisions margin/co-Lipschitz``: colliding pairs, and what is left of the 1 %
+    quantiles of the unrounded states, in percent. More than 100 means that the grid's step, the
+    least distance there is on it, is larger than the margin was.
+    """
+    summaries = {layer.key: layer for layer in layers}
+    names = sorted({name for name, _ in summaries}, key=_by_depth)
+    rounded = sorted({bits for _, bits in summaries if bits is not None}, reverse=True)
+    table = Table(
+        title="activations rounded: colliding pairs, % of margin / co-Lipschitz constant kept",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1),
+        header_style="bold",
+    )
+    table.add_column("layer")
+    for bits in rounded:
+        table.add_column(f"{bits} bits", justify="right")
+    for name in names:
+        cells = [_kept(summaries.get((name, bits)), summaries.get((name, None))) for bits in rounded]
+        table.add_row(name, *cells)
+    return table
+
+
 def verdict_lines(verdicts: Iterable[Mapping[str, Any]]) -> list[str]:
     """The first line of each verdict that is not PASS, and how many are."""
     verdicts = list(verdicts)
     passed = sum(verdict["status"] == "PASS" for verdict in verdicts)
     lines = [str(verdict["first_line"]) for verdict in verdicts if verdict["status"] != "PASS"]
     return [*lines, f"{passed} of {len(verdicts)} verdicts PASS"] if verdicts else []
+
+
+def _by_depth(name: str) -> tuple[bool, int, str]:
+    """Sorts layer ids shallow first, ``norm`` last."""
+    return name == "norm", len(name), name
+
+
+def _kept(rounded: LayerSummary | None, plain: LayerSummary | None) -> Text:
+    if rounded is None or plain is None or rounded.collisions is None:
+        return Text("–")
+    shares = [
+        f"{100 * part / whole:.0f}" if part is not None and whole else "–"
+        for part, whole in (
+            (rounded.margin_q, plain.margin_q),
+            (rounded.colipschitz_q, plain.colipschitz_q),
+        )
+    ]
+    style = "bold red" if rounded.collisions else ""
+    return Text(f"{rounded.collisions} {'/'.join(shares)}", style=style)
 
 
 def _worst(column: Column, layers: list[LayerSummary]) -> float | None:

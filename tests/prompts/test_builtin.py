@@ -94,6 +94,7 @@ def test_random_with_bos(with_bos: Any) -> None:
     plain = load_prompts("builtin:random", with_bos, **arguments)
 
     assert {(5, BOS)} == {(len(ids), ids[0]) for ids in framed.ids}
+    assert (50, 0) == (len(framed), framed.dropped_tokens)
     assert (True, False) == (framed.special_tokens, plain.special_tokens)
     assert len({ids[0] for ids in plain.ids}) > 1
 

@@ -126,8 +126,8 @@ def test_ids_are_preferred_without_a_tokenizer(tmp_path: Path) -> None:
         ("a.parquet", b"", "is empty"),
         (
             "a.txt",
-            b"good\nb\xc3\xa9\xffd\n",
-            r"line 2: not UTF-8: byte 0xff at offset 8 of the file",
+            b"g\xc3\xb6od\nb\xc3\xa9\xffd\n",
+            r"line 2: not UTF-8: byte 0xff at offset 9 of the file",
         ),
         ("a.txt", b"\xef\xbb\xbfa\xff", r"line 1: not UTF-8: byte 0xff at offset 4 of the file"),
         ("a.jsonl", b'{"text": "\xff"}', "line 1: not UTF-8: byte 0xff at offset 10"),

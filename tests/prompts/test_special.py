@@ -88,6 +88,23 @@ def test_a_tokenizer_that_frames_texts_differently_is_refused() -> None:
         text_frame(_Capricious(), "auto", ["long text"])
 
 
+class _Deaf:
+    """Has no token for any text; only its BOS is left."""
+
+    bos_token_id = 9
+
+    def __call__(self, text: list[str], *, add_special_tokens: bool, **_: Any) -> Any:
+        return {"input_ids": [[9] if add_special_tokens else [] for _ in text]}
+
+    def decode(self, token_ids: list[int], **_: Any) -> str:
+        return "" * len(token_ids)
+
+
+def test_special_tokens_alone_are_a_prefix() -> None:
+    """Where no text has tokens of its own, special tokens are taken to stand first."""
+    assert Frame((9,)) == text_frame(_Deaf(), "auto")
+
+
 @pytest.mark.parametrize(
     ("ids", "expected"),
     [((8, 1, 2, 9), (1, 2)), ((1, 2, 9), (1, 2)), ((8, 1, 2), (1, 2)), ((1, 2), (1, 2))],
