@@ -31,10 +31,13 @@ from pytest_injectivity.states.capture import capture
 
 GPT2_SMALL = "gpt2-small (random weights)"
 BATCH = 32
+TOLERANCE = 1e-5
 Prompts = Sequence[Sequence[int]]
 
 
-def plain_loop(model: torch.nn.Module, prompts: Prompts, order: Sequence[int]) -> list[torch.Tensor]:
+def plain_loop(
+    model: torch.nn.Module, prompts: Prompts, order: Sequence[int]
+) -> list[torch.Tensor]:
     """What a user would write: every layer's last-token rows, in the order given."""
     kept: list[list[torch.Tensor]] = []
     for start in range(0, len(order), BATCH):
@@ -117,7 +120,7 @@ def check_equal(decoder: Decoder, model: torch.nn.Module, prompts: Prompts) -> N
     ours = capture(decoder, prompts, decoder.layers).rows["norm"]
     theirs = plain_loop(model, prompts, list(range(len(prompts))))[-1]
     error = float((ours - theirs).norm() / theirs.norm())
-    if not error < 1e-5:
+    if not error < TOLERANCE:
         raise RuntimeError(f"capture and the plain loop differ by {error:.2g}")
 
 

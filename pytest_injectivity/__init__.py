@@ -16,23 +16,33 @@ from pytest_injectivity.errors import (
     PromptError,
     WrongUse,
 )
-from pytest_injectivity.layers import Layer, LayerSpec, layer_id, resolve_layers
-from pytest_injectivity.options import AuditConfig
-from pytest_injectivity.verdict import Interval, Reason, Status, Verdict
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit import Audit
+    from pytest_injectivity.layers import Layer, LayerSpec, layer_id, resolve_layers
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.models.loading import load_decoder
+    from pytest_injectivity.options import AuditConfig
     from pytest_injectivity.prompts.loading import load_prompts
     from pytest_injectivity.prompts.promptset import PromptSet
+    from pytest_injectivity.verdict import Interval, Reason, Status, Verdict
 
+# pytest imports this package on every start: what is not an error waits until it is used.
 _LAZY = {
     "Audit": "audit",
+    "AuditConfig": "options",
     "Decoder": "models.decoder",
+    "Interval": "verdict",
+    "Layer": "layers",
+    "LayerSpec": "layers",
     "PromptSet": "prompts.promptset",
+    "Reason": "verdict",
+    "Status": "verdict",
+    "Verdict": "verdict",
+    "layer_id": "layers",
     "load_decoder": "models.loading",
     "load_prompts": "prompts.loading",
+    "resolve_layers": "layers",
 }
 
 __all__ = [

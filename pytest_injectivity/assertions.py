@@ -8,7 +8,7 @@ given; then it is PASS, FAIL or INSUFFICIENT (which is red), Holm-corrected over
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from pytest_injectivity.checks.collisions import judge_collisions
 from pytest_injectivity.checks.common import with_confidence
@@ -49,7 +49,7 @@ def _asserting(
         f"As `{check.__name__}`, and raises `GateFailure` unless its verdict is PASS.\n\n"
         f"        {check.__doc__}"
     )
-    return asserted
+    return cast("Callable[Concatenate[_A, _P], Verdict]", asserted)
 
 
 class Assertions(Measurements):
@@ -219,9 +219,7 @@ class Assertions(Measurements):
             check_bound(name, bound)
         return self._by_layer(name, given, layer)
 
-    def _by_layer(
-        self, name: str, given: PerLayer[_T], layer: LayerSpec | None
-    ) -> dict[Layer, _T]:
+    def _by_layer(self, name: str, given: PerLayer[_T], layer: LayerSpec | None) -> dict[Layer, _T]:
         return by_layer(name, given, layer, self.n_layers, self.config.layers)
 
     def _verdict(self, check: str, reasons: Sequence[Reason]) -> Verdict:

@@ -40,13 +40,15 @@ def resolve_layers(spec: LayerSpec, n_layers: int) -> tuple[Layer, ...]:
     for part in _parts(spec):
         named.update(_resolve_part(part, n_layers, spec))
     if not named:
-        raise LayerError(f"layers {spec!r} name no layer of a model with {n_layers}: give {_GRAMMAR}")
+        raise LayerError(
+            f"layers {spec!r} name no layer of a model with {n_layers}: give {_GRAMMAR}"
+        )
     return tuple(sorted(named, key=depth))
 
 
 def depth(layer: Layer) -> float:
     """Sorts layers shallow first, ``"norm"`` last."""
-    return math.inf if layer == "norm" else layer
+    return math.inf if layer == "norm" else float(layer)
 
 
 def layer_id(layer: Layer) -> str:

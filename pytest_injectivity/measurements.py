@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.layers import Layer, LayerSpec, depth, layer_id, resolve_layers
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.prompts.metrics import PairDistances
     from pytest_injectivity.prompts.promptset import PromptSet
+    from pytest_injectivity.prompts.settings import SpecialTokens
     from pytest_injectivity.states.noise import NoiseFloor
 
 _NOISE_SAMPLE = 16
@@ -90,8 +91,8 @@ class Measurements:
             decoder.tokenizer,
             field=self.config.prompt_field,
             length=self.config.length,
-            overlong=self.config.overlong,  # type: ignore[arg-type] - checked by its parser
-            special_tokens=self.config.special_tokens,  # type: ignore[arg-type] - as above
+            overlong="drop" if self.config.drops_overlong else "refuse",
+            special_tokens=cast("SpecialTokens", self.config.special_tokens),
             max_prompts=self.config.sample,
             seed=self.config.seed,
             context=decoder.context,
@@ -250,7 +251,7 @@ class Measurements:
             collisions=geometry.equal.pairs,
             mean_norm=geometry.mean_norm,
             median_norm=geometry.median_norm,
-            margin=geometry.margin(q=0),
+            margin=geometry.margin(q=0.0),
             margin_q=geometry.margin(),
             colipschitz=float(partnered_ratios(ratios).min()) if comparable else None,
             colipschitz_q=geometry.colipschitz() if comparable else None,

@@ -123,7 +123,10 @@ class AuditConfig:
         " builtin:random, builtin:challenge, builtin:challenge(SOURCE)",
     )
     prompt_field: str | None = _option(
-        None, _text, "NAME", "the field that holds the prompt (default: text, prompt, or the only one)"
+        None,
+        _text,
+        "NAME",
+        "the field that holds the prompt (default: text, prompt, or the only one)",
     )
     max_prompts: int | None = _option(
         None,
@@ -135,11 +138,12 @@ class AuditConfig:
     length: int | None = _option(
         None, _integer(1), "T", "cut texts into equal windows of T tokens, special tokens included"
     )
-    overlong: str = _option(
-        "refuse",
+    overlong: str | None = _option(
+        None,
         _choice("refuse", "drop"),
         "refuse|drop",
-        "what becomes of prompts longer than the context",
+        "what becomes of prompts longer than the context (default: refuse; of built-in sets, whose"
+        " texts nobody chose: drop)",
     )
     special_tokens: str = _option(
         "auto",
@@ -187,7 +191,9 @@ class AuditConfig:
             value = getattr(self, option.name)
             if "switch" in option.metadata:
                 if not isinstance(value, bool):
-                    raise OptionError(f"{flag(option)} {value!r} is not accepted: give true or false")
+                    raise OptionError(
+                        f"{flag(option)} {value!r} is not accepted: give true or false"
+                    )
             elif value != option.default:
                 object.__setattr__(self, option.name, _parsed(option, value))
 
@@ -202,6 +208,13 @@ class AuditConfig:
         if self.max_prompts is None and self.prompts == "builtin:stdlib":
             return _STDLIB_PROMPTS
         return self.max_prompts
+
+    @property
+    def drops_overlong(self) -> bool:
+        """Whether prompts longer than the context are dropped and counted; refused otherwise."""
+        if self.overlong is None:
+            return self.prompts.startswith("builtin:")
+        return self.overlong == "drop"
 
     def key(self) -> bytes:
         """The key of the prompt hashes: the one given, or a new random one."""
@@ -237,7 +250,7 @@ def config_from(given: Mapping[str, object], ini: Mapping[str, object]) -> Audit
     """The config of a run: a flag wins over its ini twin, which wins over the default.
 
     Args:
-        given: values of flags by field name; None and empty lists were not given.
+        given: values of flags by field name; None and False were not given.
         ini: values of ini options by field name; empty ones were not given.
 
     Raises:
@@ -245,9 +258,13 @@ def config_from(given: Mapping[str, object], ini: Mapping[str, object]) -> Audit
     """
     values: dict[str, Any] = {}
     for option in options():
-        for source, name in ((given, flag(option)), (ini, ini_name(option))):
+        # An empty flag is a mistake, such as an unset variable; an ini has the empty text as default.
+        for source, name, absent in (
+            (given, flag(option), (None, False)),
+            (ini, ini_name(option), (None, False, "", [])),
+        ):
             value = source.get(option.name)
-            if value in (None, "", [], False):
+            if value in absent:
                 continue
             values[option.name] = (
                 True if "switch" in option.metadata else _parsed(option, value, name)

@@ -5,11 +5,11 @@ rich come with the first test that uses an audit.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from pytest_injectivity.errors import OptionError, WrongUse
+from pytest_injectivity.errors import OptionError
 from pytest_injectivity.layers import Layer, layer_id
 from pytest_injectivity.options import config_from, flag, ini_name, options
 from pytest_injectivity.run import Run
@@ -39,11 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             described |= {"metavar": option.metadata["metavar"], "default": None}
             described |= {"action": "append"} if repeatable else {}
         group.addoption(flag(option), **described)
+        kind: Literal["bool", "linelist", "string"]
         kind = "bool" if switch else "linelist" if repeatable else "string"
         parser.addini(
             ini_name(option),
             f"the ini twin of {flag(option)}",
-            type=kind,  # type: ignore[arg-type] - one of pytest's own
+            type=kind,
             default=False if switch else [] if repeatable else "",
         )
 
@@ -54,8 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
     https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_configure
     """
     given = {option.name: config.getoption(ini_name(option)) for option in options()}
-    ini = {option.name: config.getini(ini_name(option)) for option in options()}
     try:
+        ini = {option.name: _ini(config, ini_name(option)) for option in options()}
         audited = config_from(given, ini)
     except OptionError as error:
         raise pytest.UsageError(str(error)) from None
@@ -71,15 +72,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """
     if "injx_layer" not in metafunc.fixturenames:
         return
-    for mark in metafunc.definition.iter_markers("parametrize"):
-        if "injx_layer" in str(mark.args[:1]):
-            return
-    try:
-        layers = metafunc.config.stash[_RUN].audit.layers
-    except WrongUse as error:
-        raise pytest.UsageError(str(error)) from None
+    if any("injx_layer" in _names(mark) for mark in metafunc.definition.iter_markers("parametrize")):
+        return
+    layers = metafunc.config.stash[_RUN].audit.layers
     ids = [layer_id(layer) for layer in layers]
     metafunc.parametrize("injx_layer", layers, ids=ids, indirect=True, scope="session")
+
+
+def _ini(config: pytest.Config, name: str) -> object:
+    try:
+        return config.getini(name)
+    except ValueError as error:  # pytest's own, of a bool
+        raise OptionError(f"{name}: {error}: give true or false") from None
+    except TypeError as error:  # pytest's own, of a TOML value; it names the type
+        raise OptionError(str(error)) from None
+
+
+def _names(mark: pytest.Mark) -> list[str]:
+    """The arguments that a ``parametrize`` mark gives values to."""
+    given = mark.kwargs.get("argnames", mark.args[0] if mark.args else ())
+    return [name.strip() for name in given.split(",")] if isinstance(given, str) else list(given)
 
 
 @pytest.fixture(scope="session")

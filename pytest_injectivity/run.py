@@ -8,21 +8,29 @@ that a worker was lost, and that nothing was compared where something was asked 
 
 import json
 import os
+import shlex
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest._code.code import ExceptionRepr
 
 from pytest_injectivity.errors import GateFailure, WrongUse
 from pytest_injectivity.options import AuditConfig
+from pytest_injectivity.text import one_line
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit import Audit
 
-_PACKAGE = os.path.dirname(__file__)  # noqa: PTH120 - pathlib is not needed for anything else here
 _PROPERTY = "injx."
+_WRONG_USE = "injx.wrong_use"
+_LONGEST = 2000
+_NOTHING_COMPARED = (
+    "an audit was asked for ({asked}) and no test measured or judged anything: run tests that use the"
+    " injx fixtures, such as example_suites/quantization_gate"
+)
 
 
 @dataclass
@@ -78,6 +86,7 @@ class Run:
         self.findings = Findings()
         self.lost_workers: list[str] = []
         self._announced: list[str] = []
+        self._where = ""
         worker: dict[str, Any] = getattr(config, "workerinput", {})
         self._is_worker = bool(worker)
         self.key = bytes.fromhex(worker["injx_key"]) if worker else audited.key()
@@ -90,7 +99,9 @@ class Run:
 
         watcher = TerminalWatcher(self._announced.append, None if self._is_worker else self.config)
         workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-        return Audit(self.audited, watcher=watcher, workers=workers, key=self.key)
+        audit = Audit(self.audited, watcher=watcher, workers=workers, key=self.key)
+        audit.where = self._where
+        return audit
 
     @pytest.hookimpl
     def pytest_report_header(self) -> str | None:
@@ -113,21 +124,47 @@ class Run:
             self.lost_workers.append(str(node.gateway.id))
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
         """Verdicts name the test that reproduces them; what a test found goes with its report.
 
-        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_call
+        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_setup
         """
+        self._where = shlex.quote(self.config.cwd_relative_nodeid(item.nodeid))
         if "audit" in self.__dict__:
-            self.audit.where = f"'{item.nodeid}'"
+            self.audit.where = self._where
         try:
             return (yield)
         finally:
             item.user_properties.extend(self._news())
 
+    # A gate may stand in a fixture as well as in a test.
+    pytest_runtest_call = pytest_runtest_teardown = pytest_runtest_setup
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self,
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Wrong use while tests are collected (``injx_layer``) is one paragraph as well.
+
+        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_make_collect_report
+        """
+        report = yield
+        excinfo = getattr(getattr(report, "call", None), "excinfo", None)
+        if excinfo is not None and isinstance(excinfo.value, WrongUse):
+            report.longrepr = _paragraph(excinfo.value)
+            report.sections.append((_WRONG_USE, _paragraph(excinfo.value)))
+        return report
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Wrong use while tests were collected, here or by a worker.
+
+        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collectreport
+        """
+        self.findings.wrong_use += [text for name, text in report.sections if name == _WRONG_USE]
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
-        self, call: pytest.CallInfo[None]
+        self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Wrong use is one paragraph, without our frames; a gate's short line is its verdict.
 
@@ -135,12 +172,14 @@ class Run:
         """
         report = yield
         error = None if call.excinfo is None else call.excinfo.value
-        if isinstance(error, WrongUse):
-            report.longrepr = _paragraph(call.excinfo, error)
-            report.user_properties.append((f"{_PROPERTY}wrong_use", str(error)))
-        elif isinstance(error, GateFailure) and hasattr(report.longrepr, "reprcrash"):
+        if isinstance(error, WrongUse) and report.failed:
+            report.longrepr = _paragraph(error, _line(call.excinfo, item))
+            report.user_properties.append((_WRONG_USE, _paragraph(error)))
+        elif isinstance(error, GateFailure) and isinstance(report.longrepr, ExceptionRepr):
             # The short summary shows this line and cuts it; the class name would take half of it.
-            report.longrepr.reprcrash.message = str(error).partition("\n")[0]
+            crash = report.longrepr.reprcrash
+            if crash is not None:
+                crash.message = str(error).partition("\n")[0]
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -150,9 +189,9 @@ class Run:
         """
         # Every report of a test carries all its properties; the last one is the complete one.
         for name, text in report.user_properties:
-            if name == f"{_PROPERTY}wrong_use":
+            if name == _WRONG_USE:
                 self.findings.wrong_use.append(str(text))
-            elif report.when == "teardown" and name.startswith(_PROPERTY):
+            elif report.when == "teardown" and str(name).startswith(_PROPERTY):
                 self.findings.take(name.removeprefix(_PROPERTY), str(text))
 
     @pytest.hookimpl(tryfirst=True)
@@ -202,12 +241,8 @@ class Run:
             workers = ", ".join(self.lost_workers)
             yield "the run was incomplete", f"pytest-xdist lost {workers}: some checks did not run"
         if self.named and not self.findings.compared and not self.findings.wrong_use:
-            yield (
-                "nothing was compared",
-                f"an audit was asked for ({self.audited.command_line() or '--injx-require'}) and no"
-                " test measured or judged anything: run tests that use the injx fixtures, such as"
-                " example_suites/quantization_gate",
-            )
+            asked = self.audited.command_line() or "--injx-require"
+            yield "nothing was compared", _NOTHING_COMPARED.format(asked=asked)
 
     def _fail(self, session: pytest.Session, title: str, text: str) -> None:
         report = pytest.TestReport(
@@ -218,7 +253,6 @@ class Run:
             longrepr=f"{title}: {text}",
             when="call",
         )
-        session.testsfailed += 1
         self.config.hook.pytest_runtest_logreport(report=report)
         if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -236,13 +270,15 @@ class Run:
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
-def _paragraph(excinfo: Any, error: WrongUse) -> str:
-    """The message, and the line of the test that asked for it."""
-    own = [entry for entry in excinfo.traceback if not str(entry.path).startswith(_PACKAGE)]
-    in_test = [entry for entry in own if "_pytest" not in str(entry.path)]
-    in_test = [entry for entry in in_test if "pluggy" not in str(entry.path)]
-    where = f"{in_test[-1].path}:{in_test[-1].lineno + 1}: " if in_test else ""
-    return f"{where}{type(error).__name__}: {error}"
+def _paragraph(error: WrongUse, where: str = "") -> str:
+    """The message on one line: it may quote files that are not to be trusted."""
+    return f"{type(error).__name__}: {one_line(str(error), _LONGEST)}{where}"
+
+
+def _line(excinfo: Any, item: pytest.Item) -> str:
+    """The line of the test's file that asked for it, where there is one."""
+    lines = [entry.lineno + 1 for entry in excinfo.traceback if entry.path == item.path]
+    return f" ({item.path.name}, line {lines[-1]})" if lines else ""
 
 
 def _json(plain: dict[str, Any]) -> str:

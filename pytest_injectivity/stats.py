@@ -119,7 +119,7 @@ def near_collision_rate_bound(n: int, confidence: float = 0.95) -> float:
     Only ``floor(N/2)`` disjoint pairs are independent: 6e-3 for N = 1000, not 6e-6.
     """
     check_confidence(confidence)
-    return 1.0 - (1.0 - confidence) ** (1.0 / max(1, n // 2))
+    return float(1.0 - (1.0 - confidence) ** (1.0 / max(1, n // 2)))
 
 
 def exact_collision_rate_bound(n: int, confidence: float = 0.95) -> float:
@@ -130,8 +130,8 @@ def exact_collision_rate_bound(n: int, confidence: float = 0.95) -> float:
     """
     check_confidence(confidence)
     # P(Binomial(n, a) <= 1) = 1 - confidence is what Clopper-Pearson solves for one success.
-    a = float(scipy_stats.beta.ppf(confidence, 2, n - 1)) if n > 1 else 1.0
-    return a * a
+    a: float = scipy_stats.beta.ppf(confidence, 2, n - 1) if n > 1 else 1.0
+    return float(a * a)
 
 
 def holm(p_values: Sequence[float], alpha: float) -> tuple[bool, ...]:

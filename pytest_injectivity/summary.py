@@ -103,7 +103,9 @@ class LayerSummary:
     @property
     def normalized_margin_q(self) -> float | None:
         """The 1 % margin in units of the mean norm."""
-        return None if self.margin_q is None or not self.mean_norm else self.margin_q / self.mean_norm
+        return (
+            None if self.margin_q is None or not self.mean_norm else self.margin_q / self.mean_norm
+        )
 
     @property
     def normalized_colipschitz_q(self) -> float | None:

@@ -84,7 +84,9 @@ def by_layer(
             values[one] = value
     asked = resolve_layers(layer if layer is not None else list(values), n_layers)
     if missing := [layer_id(one) for one in asked if one not in values]:
-        raise OptionError(f"{name} has no value for {_listed(missing)}: give each layer asked for one")
+        raise OptionError(
+            f"{name} has no value for {_listed(missing)}: give each layer asked for one"
+        )
     return {one: values[one] for one in asked}
 
 

@@ -16,6 +16,7 @@ from pytest_injectivity.verdict import Reason, judge, show
 
 if TYPE_CHECKING:
     from pytest_injectivity.geometry.layer import LayerGeometry
+    from pytest_injectivity.geometry.pairs import NearPairs
     from pytest_injectivity.measurements import Measurements
 
 _QUANTITY = "colliding pairs"
@@ -103,7 +104,7 @@ def _in_states(
     noise = measured.noise(layer).value
     threshold = max(eps, noise)
     doubtful = geometry.near(2 * noise, limit=_EVALUATED_AGAIN)
-    equal = _evaluated_equal(measured, layer, geometry, doubtful.left, doubtful.right)
+    equal = _evaluated_equal(measured, layer, geometry, doubtful)
     # Beyond the pairs evaluated again, the captured rows themselves say which are equal.
     collisions = sum(equal) + geometry.equal.pairs - int((doubtful.distance == 0).sum())
     near = geometry.near(threshold, limit=_LISTED)
@@ -127,13 +128,13 @@ def _in_states(
 
 
 def _evaluated_equal(
-    measured: "Measurements", layer: Layer, geometry: "LayerGeometry", left: object, right: object
+    measured: "Measurements", layer: Layer, geometry: "LayerGeometry", pairs: "NearPairs"
 ) -> list[bool]:
     from pytest_injectivity.states.again import equal_when_evaluated_together
 
-    prompt_of = geometry.prompt_of
-    pairs = list(zip(prompt_of[left].tolist(), prompt_of[right].tolist(), strict=True))
-    return equal_when_evaluated_together(measured.decoder, measured.prompts.ids, pairs, layer)
+    left, right = geometry.prompt_of[pairs.left], geometry.prompt_of[pairs.right]
+    prompts = list(zip(left.tolist(), right.tolist(), strict=True))
+    return equal_when_evaluated_together(measured.decoder, measured.prompts.ids, prompts, layer)
 
 
 def _floor_lines(measured: "Measurements", layer: Layer, eps: float) -> list[str]:

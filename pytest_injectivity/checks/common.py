@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_injectivity.layers import Layer, layer_id
 from pytest_injectivity.stats import check_confidence, holm
-from pytest_injectivity.verdict import Reason, Relation, Status, show
+from pytest_injectivity.verdict import Reason, Status, show
 
 if TYPE_CHECKING:
     from pytest_injectivity.geometry.layer import LayerGeometry
@@ -75,8 +75,3 @@ def with_confidence(
         extra = (note,) if status is Status.INSUFFICIENT else ()
         judged.append(replace(reason, status=status, evidence=(*reason.evidence, *extra)))
     return tuple(judged)
-
-
-def relation_met(relation: Relation) -> str:
-    """How a person would say the relation in "would have passed"."""
-    return "at most" if relation == ">=" else "at least"

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float64
 
-from pytest_injectivity.checks.common import noise_line, not_finite, pair_line, relation_met
+from pytest_injectivity.checks.common import noise_line, not_finite, pair_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.layers import Layer, layer_id
 from pytest_injectivity.stats import lower_quantile, quantile_interval, quantile_p_values
@@ -35,6 +36,15 @@ class Quantile:
     bits: int | None
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """The values of a layer's rows, and what to say of them."""
+
+    quantity: str
+    values: Float64[np.ndarray, " rows"]
+    evidence: tuple[str, ...]
+
+
 def judge_margin(
     measured: "Measurements", layer: Layer, bound: float, asked: Quantile
 ) -> tuple[Reason, tuple[float, float]]:
@@ -53,7 +63,7 @@ def judge_margin(
         f"closest pair, distance {show(float(nearest.distance[worst]))}",
     )
     evidence = (line, *_scale_lines(measured, layer, geometry, asked))
-    return _judged(layer, quantity, nearest.distance, geometry, bound, asked, evidence)
+    return _judged(_Sample(quantity, nearest.distance, evidence), geometry, bound, asked)
 
 
 def judge_colipschitz(
@@ -80,7 +90,7 @@ def judge_colipschitz(
     lines = [line, *_scale_lines(measured, layer, geometry, asked)]
     if alone:
         lines.append(f"{alone} of {len(ratios.ratio)} prompts have no admissible partner")
-    return _judged(layer, quantity, values, geometry, bound, asked, tuple(lines))
+    return _judged(_Sample(quantity, values, tuple(lines)), geometry, bound, asked)
 
 
 def judge_distortion(measured: "Measurements", layer: Layer, bound: float, q: float) -> Reason:
@@ -98,7 +108,9 @@ def judge_distortion(measured: "Measurements", layer: Layer, bound: float, q: fl
     else:
         edits = measured.minimal_edits(layer)
         upper = upper_quantile(partnered_ratios(edits), q)
-        source = f"over {len(edits.ratio)} prompts with one token changed (the set has no such pair)"
+        source = (
+            f"over {len(edits.ratio)} prompts with one token changed (the set has no such pair)"
+        )
     distortion = upper / alpha if alpha > 0 else float("inf")
     return Reason(
         layer=layer_id(layer),
@@ -121,31 +133,25 @@ def check_bound(name: str, bound: float) -> None:
 
 
 def _judged(
-    layer: Layer,
-    quantity: str,
-    values: np.ndarray,
-    geometry: "LayerGeometry",
-    bound: float,
-    asked: Quantile,
-    evidence: tuple[str, ...],
+    sample: _Sample, geometry: "LayerGeometry", bound: float, asked: Quantile
 ) -> tuple[Reason, tuple[float, float]]:
     scale = geometry.mean_norm if asked.normalized else 1.0
-    value = lower_quantile(values, asked.q) / scale
-    interval = quantile_interval(values, asked.q, asked.confidence or _CONFIDENCE)
+    value = lower_quantile(sample.values, asked.q) / scale
+    interval = quantile_interval(sample.values, asked.q, asked.confidence or _CONFIDENCE)
     reason = Reason(
-        layer=layer_id(layer),
+        layer=layer_id(geometry.layer),
         status=judge(value, ">=", bound),
-        quantity=quantity,
+        quantity=sample.quantity,
         value=value,
         bound=bound,
         relation=">=",
-        evidence=evidence,
+        evidence=sample.evidence,
         interval=Interval(interval.low / scale, interval.high / scale, interval.confidence),
-        would_pass=f"a bound of {relation_met('>=')} {value:.6g}",
+        would_pass=f"a bound of at most {value:.6g}",
     )
     if asked.confidence is None:
         return reason, (1.0, 1.0)
-    return reason, quantile_p_values(values, asked.q, bound * scale)
+    return reason, quantile_p_values(sample.values, asked.q, bound * scale)
 
 
 def _named(quantity: str, asked: Quantile) -> str:
@@ -157,10 +163,8 @@ def _named(quantity: str, asked: Quantile) -> str:
 def _scale_lines(
     measured: "Measurements", layer: Layer, geometry: "LayerGeometry", asked: Quantile
 ) -> list[str]:
-    lines = [
-        f"N = {len(geometry)}, mean norm {show(geometry.mean_norm)},"
-        f" median norm {show(geometry.median_norm)}"
-    ]
+    norms = f"mean norm {show(geometry.mean_norm)}, median norm {show(geometry.median_norm)}"
+    lines = [f"N = {len(geometry)}, {norms}"]
     if asked.bits is None:
         lines.append(noise_line(measured, layer))
     return lines

@@ -62,8 +62,7 @@ def judge_recovery(
     truths = [measured.prompts.ids[prompt][: attempt.tokens] for prompt in chosen]
     inversion = _invert(measured, layer, attempt, truths)
     exact = [
-        recovery.exact(truth)
-        for recovery, truth in zip(inversion.recoveries, truths, strict=True)
+        recovery.exact(truth) for recovery, truth in zip(inversion.recoveries, truths, strict=True)
     ]
     recovered, rate = sum(exact), sum(exact) / len(exact)
     reason = Reason(
@@ -151,9 +150,12 @@ def _how(
     noise = measured.noise(layer)
     certified = inversion.sampled
     margins = [outcome.margin for outcome in certified if outcome.margin is not None]
-    lines = [
+    how = (
         f"{right} of {sum(map(len, truths))} tokens right, policy {attempt.policy},"
-        f" {inversion.candidates_per_token:.1f} candidates a token, {inversion.seconds:.1f} s",
+        f" {inversion.candidates_per_token:.1f} candidates a token, {inversion.seconds:.1f} s"
+    )
+    lines = [
+        how,
         f"eps {show(noise.at(1))} (position 0: {show(noise.at(0))}), from the noise floor",
     ]
     if certified:

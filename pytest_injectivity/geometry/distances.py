@@ -133,7 +133,9 @@ class Products:
         self, own: Int64[Tensor, " block"], first: int, side: float
     ) -> Float[Tensor, "block others"]:
         squares = self.squares * (1.0 + side * self.slack)
-        product = torch.addmm(squares[None, first:], self.centred[own], self.centred[first:].T, alpha=-2)
+        product = torch.addmm(
+            squares[None, first:], self.centred[own], self.centred[first:].T, alpha=-2
+        )
         return product.add_(squares[own, None] + side * self.floor)
 
 

@@ -147,7 +147,7 @@ def partnered_ratios(ratios: Ratios) -> Float64[np.ndarray, " partnered"]:
     Raises:
         OptionError: fewer than two have one.
     """
-    values = ratios.ratio[ratios.partnered]
+    values: Float64[np.ndarray, " partnered"] = ratios.ratio[ratios.partnered]
     if len(values) < 2:  # noqa: PLR2004 - a quantile of one row says nothing
         raise OptionError(
             f"{len(values)} of {len(ratios.ratio)} prompts have an admissible partner; at least 2"
@@ -155,4 +155,3 @@ def partnered_ratios(ratios: Ratios) -> Float64[np.ndarray, " partnered"]:
             " (--injx-length cuts equal windows, --injx-prompt-metric=levenshtein compares any)"
         )
     return values
-

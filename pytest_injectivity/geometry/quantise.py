@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
+
+BITS = range(2, 33)
+"""A symmetric grid needs two bits; beyond 32 it is finer than float32 itself."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,13 @@ def quantise(rows: Float[Tensor, "n hidden"], bits: int) -> QuantisedRows:
     Raises:
         OptionError: fewer than 2 or more than 32 bits, or a layer that is zero everywhere.
     """
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 32:
-        raise OptionError(f"bits={bits!r}: give a whole number of bits from 2 to 32")
-    largest = float(rows.abs().max())
-    if largest == 0.0:
-        raise OptionError(f"a layer that is zero everywhere has no scale for {bits} bits")
+    if isinstance(bits, bool) or bits not in BITS:
+        raise OptionError(
+            f"bits={bits!r}: give a whole number of bits from {BITS[0]} to {BITS[-1]}"
+        )
     levels = 2 ** (bits - 1) - 1
-    step = largest / levels
+    step = float(rows.abs().max()) / levels if len(rows) else 0.0
+    if step == 0.0:
+        raise OptionError(f"a layer that is zero everywhere has no scale for {bits} bits")
     codes = (rows.double() / step).round().clamp(-levels, levels)
     return QuantisedRows(codes.long(), codes * step, step)

@@ -94,14 +94,16 @@ class _Search:
 
     def settle(self, own: Int64[Tensor, " block"], promise: Float64[Tensor, "block n"]) -> None:
         """Look at the block's pairs, most promising first, until no pair can better its row."""
-        best = torch.full_like(promise[:, 0], torch.inf)
+        best = promise.new_full(own.shape, torch.inf)
         partner = torch.full_like(own, -1)
         look = _FIRST_LOOK
         active = torch.arange(len(own), device=own.device)
         while len(active):
             bounds, columns = promise[active].topk(min(look, promise.shape[1]), largest=False)
             # "<=": of several equal ratios the first row's counts, whatever the block size is.
-            at, rank = torch.nonzero((bounds <= best[active, None]) & bounds.isfinite(), as_tuple=True)
+            at, rank = torch.nonzero(
+                (bounds <= best[active, None]) & bounds.isfinite(), as_tuple=True
+            )
             if not len(at):
                 break
             row, column = active[at], columns[at, rank]
@@ -116,10 +118,13 @@ class _Search:
     def _ratios(
         self, left: Int64[Tensor, " pairs"], right: Int64[Tensor, " pairs"]
     ) -> Float64[Tensor, " pairs"]:
-        self.looked_at += len(left)
-        metric = self.prompts(left.cpu().numpy(), right.cpu().numpy())
-        distance = pair_distances(self.rows, left, right)
-        return self.sign * distance / torch.from_numpy(metric).to(distance.device)
+        ratio = self.sign * pair_distances(self.rows, left, right)
+        # Equal rows are at ratio 0 whatever their prompts are.
+        apart = ratio.nonzero()[:, 0]
+        self.looked_at += len(apart)
+        metric = self.prompts(left[apart].cpu().numpy(), right[apart].cpu().numpy())
+        ratio[apart] /= torch.from_numpy(metric).to(ratio.device)
+        return ratio
 
     @staticmethod
     def _improve(

@@ -1,9 +1,9 @@
 """The one-step map and the distances it is judged by (SPEC section 4).
 
 ``F(v; prefix)`` is the state, at one layer, of token ``v`` put after a prefix. Inverting a state is
-finding the ``v`` whose ``F(v; prefix)`` it is, so how well that can be done is a matter of distances:
-from the state to each candidate, from a candidate to its nearest rival (``delta``, the local margin),
-and between the two closest candidates of the whole vocabulary (``Delta``, the one-step margin).
+finding the ``v`` whose ``F(v; prefix)`` it is, so how well that can be done is a matter of
+distances: from the state to each candidate, from a candidate to its nearest rival (``delta``, the
+local margin), and between the two closest of the whole vocabulary (``Delta``, the one-step margin).
 
 Every distance is a direct subtraction in float64 from states in the model's own dtype: the usual
 ``|a|^2 + |b|^2 - 2ab`` would drown the differences that decide here.
@@ -116,7 +116,7 @@ def distances(
     exact = target.to(home).double()
     parts = [
         torch.linalg.vector_norm(part.to(home).double() - exact, dim=1)
-        for part in states.split(step)
+        for part in torch.split(states, step)
     ]
     found = torch.cat(parts).cpu()
     return torch.where(found.isnan(), torch.inf, found)

@@ -1,7 +1,7 @@
 """Policies: the order in which candidates are tested, and nothing else (SPEC section 4).
 
-A policy names each token at most once, in pieces of any length; what it leaves out is tested last, in
-the order of the ids. So a policy decides how soon the answer is found and never, at a certified
+A policy names each token at most once, in pieces of any length; what it leaves out is tested last,
+in the order of the ids. So a policy decides how soon the answer is found and never, at a certified
 position, what it is.
 """
 
@@ -73,8 +73,8 @@ class LmOrder:
 class Gradient:
     """Gradient steps on a continuous embedding, proposing the nearest rows ([N] alg. 3, app. E).
 
-    Lengths are in units of the rows' root mean square distance from their mean, so that the published
-    step, 1.0 decaying to 0.01 along a clipped gradient, means the same for every family's embedding.
+    Lengths are in units of the rows' root mean square distance from their mean, so that the
+    published step, 1.0 decaying to 0.01 along a clipped gradient, means the same for every family.
 
     Attributes:
         proposals: rows proposed after each step; 1 is the published algorithm.
@@ -96,11 +96,13 @@ class Gradient:
         centre = wide.mean(dim=0)
         unit = float((wide - centre).square().sum(dim=1).mean().sqrt())
         untried = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-        point, since = centre, 0
+        point, since, scale = centre, 0, 0.0
         while len(left := untried.nonzero()[:, 0]):
             share = 1 - len(left) / len(rows)
             step = unit * self.first_step * (self.last_step / self.first_step) ** share
-            point = point - step * _clipped_gradient(at, point, rows.dtype, unit)
+            gradient, loss = _gradient(at, point, rows.dtype)
+            scale = scale or loss
+            point = point - step * _clipped(gradient * (unit / scale))
             away = torch.linalg.vector_norm(wide[left] - point, dim=1)
             piece = left[away.argsort()[: self.proposals]]
             untried[piece] = False
@@ -110,18 +112,21 @@ class Gradient:
             yield piece.cpu()
 
 
-def _clipped_gradient(
-    at: Situation, point: Float[Tensor, " hidden"], dtype: torch.dtype, unit: float
-) -> Float[Tensor, " hidden"]:
-    """Gradient of half the squared distance from the state, its norm at most 1."""
+def _gradient(
+    at: Situation, point: Float[Tensor, " hidden"], dtype: torch.dtype
+) -> tuple[Float[Tensor, " hidden"], float]:
+    """Half the squared distance from the state: its gradient by the embedding, and its value."""
     variable = point.detach().to(dtype).requires_grad_()
     with torch.enable_grad():
         found = at.step.decoder.states_from_embeddings(
             variable[None, None], [at.step.layer], prefix=at.step.prefix
         )[at.step.layer][0, 0]
-        loss = (found - at.target.to(found)).square().sum() / 2
+        loss = (found.to(point) - at.target.to(point)).square().sum() / 2
         (gradient,) = torch.autograd.grad(loss, variable)
-    gradient = gradient.to(point.dtype) * unit
+    return gradient.to(point), float(loss)
+
+
+def _clipped(gradient: Float[Tensor, " hidden"]) -> Float[Tensor, " hidden"]:
     return gradient.nan_to_num(0.0) / max(1.0, float(gradient.norm()))
 
 
@@ -141,10 +146,8 @@ def make_policy(name: str, seed: int) -> Policy:
         seed: decides a random order; a non-negative integer.
 
     Raises:
-        OptionError: there is none of that name, or the seed is negative.
+        OptionError: there is none of that name.
     """
     if name not in _REGISTRY:
         raise OptionError(f"policy {name!r} is not known: give one of {', '.join(POLICIES)}")
-    if seed < 0:
-        raise OptionError(f"seed={seed} is negative: give an integer that is at least 0")
     return _REGISTRY[name](seed)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from pytest_injectivity.inversion.onestep import OneStep, distances, local_margin
+from pytest_injectivity.inversion.onestep import distances, local_margin
 from pytest_injectivity.inversion.policies import Policy, Situation
 from pytest_injectivity.inversion.recovery import Outcome, Status
 from pytest_injectivity.inversion.verifier import Verifier

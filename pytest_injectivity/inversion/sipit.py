@@ -1,31 +1,30 @@
 """SipIt: prompts from their hidden states, one token after another ([N] alg. 1, SPEC section 4).
 
-By causality the state at position t is a function of the tokens up to t, so with the tokens before it
-known it is inverted by a search over one vocabulary: at most ``T |V|`` tests instead of ``|V|^T``. The
-prefix is cached, candidates are tested in batches, and the first position searched, whose one-step map
-is the same for every prompt, is looked up in one table.
+By causality the state at position t is a function of the tokens up to t. With the tokens before it
+known it is inverted by a search over one vocabulary: at most ``T |V|`` tests instead of ``|V|^T``.
+The prefix is cached, candidates are tested in batches, and the first position searched, whose
+one-step map is the same for every prompt, is looked up in one table::
+
+    states = observe(decoder, ids, [4])[4]
+    recover(decoder, states, 4, eps=floor, policy="random").exact(ids)
 """
 
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import TypedDict, Unpack
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.inversion.engine import SipIt
 from pytest_injectivity.inversion.onestep import OneStep
-from pytest_injectivity.inversion.policies import Policy, Situation, make_policy
-from pytest_injectivity.inversion.recovery import Inversion, Outcome, Recovery, Status
-from pytest_injectivity.inversion.search import look_up, search
-from pytest_injectivity.inversion.tolerance import Tolerance, Tolerances, VerifierName
-from pytest_injectivity.layers import Layer, resolve_layers
+from pytest_injectivity.inversion.policies import Policy
+from pytest_injectivity.inversion.recovery import Inversion, Outcome, Recovery
+from pytest_injectivity.inversion.tolerance import Tolerance, VerifierName
+from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
-
-DEFAULT_POLICY = "lm-order"
-"""The policy used where none is named."""
 
 CERTIFIED_POSITIONS = 100
 """How many positions of a layer are certified where no number is given."""
@@ -48,41 +47,45 @@ def observe(
     return {layer: states[0] for layer, states in found.items()}
 
 
+class Settings(TypedDict, total=False):
+    """What :class:`SipIt` may be given by keyword besides ``eps``; each is described there."""
+
+    nu: Tolerance | None
+    policy: str | Policy
+    verifier: VerifierName
+    backoff: float
+    batch: int
+    seed: int
+    known: Sequence[int]
+
+
 def recover(
     decoder: Decoder,
     states: Float[Tensor, "length hidden"],
     layer: Layer,
     *,
     eps: Tolerance,
-    nu: Tolerance | None = None,
-    policy: str | Policy = DEFAULT_POLICY,
-    verifier: VerifierName = "ball",
-    backoff: float = 1.0,
-    batch: int = 64,
-    seed: int = 0,
-    known: Sequence[int] = (),
     certify: bool = False,
+    **settings: Unpack[Settings],
 ) -> Recovery:
-    """Inverts the states of one prompt; see :func:`recover_all`.
+    """Inverts the states of one prompt.
 
     Args:
-        certify: make a whole-vocabulary pass at every position, not at the first alone.
+        decoder: the model the states are inverted with.
+        states: at every position of the prompt, known tokens included (:func:`observe`).
+        layer: the layer they were captured at.
+        eps: the largest observation error; see :class:`SipIt`.
+        certify: make a pass over the whole vocabulary at every position, not at the first alone.
+        settings: see :class:`SipIt`.
+
+    Raises:
+        OptionError: a setting is not accepted, or the states do not fit the model.
+        LayerError: the model has no such layer.
+        PromptError: a known token is not in the vocabulary.
     """
-    inversion = recover_all(
-        decoder,
-        [states],
-        layer,
-        eps=eps,
-        nu=nu,
-        policy=policy,
-        verifier=verifier,
-        backoff=backoff,
-        batch=batch,
-        seed=seed,
-        known=known,
-        certify=len(states) if certify else 0,
-    )
-    return inversion.recoveries[0]
+    sipit = SipIt(decoder, layer, eps=eps, **settings)
+    sipit.check(states)
+    return sipit.recover(states, range(len(states)) if certify else ())
 
 
 def recover_all(
@@ -91,76 +94,47 @@ def recover_all(
     layer: Layer,
     *,
     eps: Tolerance,
-    nu: Tolerance | None = None,
-    policy: str | Policy = DEFAULT_POLICY,
-    verifier: VerifierName = "ball",
-    backoff: float = 1.0,
-    batch: int = 64,
-    seed: int = 0,
-    known: Sequence[int] = (),
     certify: int = CERTIFIED_POSITIONS,
+    progress: Callable[[int], None] | None = None,
+    **settings: Unpack[Settings],
 ) -> Inversion:
-    """Inverts the states of many prompts at one layer.
-
-    The answers are judged here by their states alone; whether they are the truth is for the caller
-    (:meth:`Recovery.exact`). A position that does not verify keeps the nearest token as the prefix of
-    what follows, and the recovery counts as failed. Memory: the candidates of one position and the
-    table of the first one, each as large as the model's embedding matrix.
+    """Inverts the states of many prompts at one layer, sharing what they have in common.
 
     Args:
         decoder: the model the states are inverted with.
-        states: of each prompt, at every position (:func:`observe`).
-        layer: the layer they were captured at. Layer 0 sees one token only and is inverted by lookup.
-        eps: the largest observation error, in the states' units: the noise floor for states of this
-            very model, else the error given or estimated for them; by position where it differs.
-        nu: how far two evaluations of one candidate may lie apart; ``eps`` where it is not given.
-        policy: orders the candidates, by name (one of ``policies.POLICIES``) or as an object.
-        verifier: ``"ball"``, or ``"argmin"``, which verifies nothing and answers always.
-        backoff: the largest factor by which ``eps`` is widened where nothing verifies; never past the
-            point where uniqueness stops. 1 widens nothing.
-        batch: candidates tested at first at a position; doubled each time after.
-        seed: decides the random policy's order and the positions certified.
-        known: tokens every prompt begins with (a special token): not searched, their rows skipped.
-        certify: how many positions, drawn at random over all prompts, are certified by a pass over the
-            whole vocabulary. The first position always is, by its table.
+        states: of each prompt, as for :func:`recover`.
+        layer: the layer they were captured at.
+        eps: the largest observation error; see :class:`SipIt`.
+        certify: how many positions, drawn at random over all prompts, get a pass over the whole
+            vocabulary: their ambiguity rate estimates that of all.
+        progress: called with the number of prompts done.
+        settings: see :class:`SipIt`.
 
     Raises:
-        OptionError: a tolerance, the policy, the verifier, the batch, the known tokens or a state's
-            shape is not accepted; the message says what is.
+        OptionError: there are no prompts, a setting is not accepted, or states do not fit the model.
         LayerError: the model has no such layer.
         PromptError: a known token is not in the vocabulary.
     """
     started = time.perf_counter()
-    (layer,) = resolve_layers(layer, decoder.n_layers)
-    tolerances = Tolerances.of(eps, nu, backoff)
-    if batch < 1 or certify < 0:
+    if not states or certify < 0:
         raise OptionError(
-            f"batch={batch} and certify={certify}: batch must be at least 1, certify at least 0"
+            f"{len(states)} prompts to invert, certify={certify}: give the states of at least one"
+            " prompt, and a number of positions that is at least 0"
         )
-    if not states:
-        raise OptionError("no states to invert: give those of at least one prompt")
+    sipit = SipIt(decoder, layer, eps=eps, **settings)
     for one in states:
-        _check_fit(decoder, one, known)
-    sample = _draw([len(one) for one in states], len(known), certify, seed)
-    first = OneStep.of(decoder, layer, known)
-    sipit = SipIt(
-        first=first,
-        table=first.table(),
-        known=tuple(known),
-        policy=make_policy(policy, seed) if isinstance(policy, str) else policy,
-        tolerances=tolerances,
-        verifier=verifier,
-        batch=batch,
-    )
-    recoveries = tuple(
-        sipit.recover(one, {position for prompt, position in sample if prompt == number})
-        for number, one in enumerate(states)
-    )
-    name = policy if isinstance(policy, str) else repr(policy)
-    return Inversion(layer, name, recoveries, sample, time.perf_counter() - started)
+        sipit.check(one)
+    sample = sipit.draw([len(one) for one in states], certify)
+    recoveries: list[Recovery] = []
+    for number, one in enumerate(states):
+        recoveries.append(sipit.recover(one, {at for prompt, at in sample if prompt == number}))
+        if progress is not None:
+            progress(len(recoveries))
+    seconds = time.perf_counter() - started
+    return Inversion(sipit.layer, sipit.policy_name, tuple(recoveries), sample, seconds)
 
 
-def certify(
+def certify_positions(
     decoder: Decoder,
     ids: Sequence[int],
     layer: Layer,
@@ -170,115 +144,35 @@ def certify(
     nu: Tolerance | None = None,
     states: Float[Tensor, "length hidden"] | None = None,
 ) -> tuple[Outcome, ...]:
-    """One pass over the whole vocabulary at each of these positions of a known prompt.
+    """One pass over the whole vocabulary at chosen positions of a known prompt.
 
     Args:
         decoder: the model.
         ids: the prompt; position t is inverted after ``ids[:t]``.
         layer: the layer.
         positions: indexes into ``ids``.
-        eps: as for :func:`recover_all`.
-        nu: as for :func:`recover_all`.
-        states: observed at every position of the prompt; the model's own where not given.
+        eps: the largest observation error; see :class:`SipIt`.
+        nu: how far two evaluations of one candidate may lie apart; ``eps`` where it is not given.
+        states: at every position of the prompt; the model's own where they are not given.
 
     Returns:
-        An outcome for each position, in the order given: certified, with its local margin, or why not.
+        An outcome for each position, in the order given: certified, with its local margin, or why
+        not.
 
     Raises:
-        OptionError: a position is not one of the prompt's, or a tolerance or a shape is not accepted.
+        OptionError: a tolerance is not accepted, or positions or states do not fit the prompt.
         LayerError: the model has no such layer.
         PromptError: an id is not in the vocabulary, or the prompt exceeds the context.
     """
-    (layer,) = resolve_layers(layer, decoder.n_layers)
-    tolerances = Tolerances.of(eps, nu, backoff=1.0)
-    observed = observe(decoder, ids, [layer])[layer] if states is None else states
-    _check_fit(decoder, observed, ())
-    outside = [position for position in positions if not 0 <= position < len(ids)]
-    if outside or len(observed) != len(ids):
+    sipit = SipIt(decoder, layer, eps=eps, nu=nu)
+    observed = observe(decoder, ids, [sipit.layer])[sipit.layer] if states is None else states
+    sipit.check(observed)
+    if len(observed) != len(ids) or not set(positions) <= set(range(len(ids))):
         raise OptionError(
-            f"positions {list(positions)} of a prompt of {len(ids)} tokens with {len(observed)} states:"
-            f" give positions 0 to {len(ids) - 1} and one state a token"
+            f"positions {list(positions)} of a prompt of {len(ids)} tokens and {len(observed)}"
+            f" states: give a state for each token, and positions 0 to {len(ids) - 1}"
         )
+    tables = (OneStep.of(decoder, sipit.layer, ids[:at]).table() for at in positions)
     return tuple(
-        look_up(
-            OneStep.of(decoder, layer, ids[:position]).table(),
-            observed[position],
-            position,
-            tolerances.verifier("ball", position),
-        )
-        for position in positions
+        sipit.look_up(table, observed[at], at) for at, table in zip(positions, tables, strict=True)
     )
-
-
-@dataclass(frozen=True, eq=False)
-class SipIt:
-    """What is settled once for all prompts of a layer.
-
-    Attributes:
-        first: the one-step map of the first position searched.
-        table: its value at every token.
-        known: the tokens before it.
-        policy, tolerances, verifier, batch: as for :func:`recover_all`.
-    """
-
-    first: OneStep
-    table: Float[Tensor, "vocab hidden"]
-    known: tuple[int, ...]
-    policy: Policy
-    tolerances: Tolerances
-    verifier: VerifierName
-    batch: int
-
-    def recover(
-        self, states: Float[Tensor, "length hidden"], certified: Collection[int]
-    ) -> Recovery:
-        """Inverts one prompt, with whole-vocabulary passes at the positions ``certified``."""
-        started = time.perf_counter()
-        outcomes: list[Outcome] = []
-        step = self.first
-        for position in range(len(self.known), len(states)):
-            if outcomes:
-                token = outcomes[-1].token
-                if token is None:
-                    outcomes.append(Outcome(position, Status.NOT_REACHED))
-                    continue
-                step = step.after(token)
-            outcomes.append(self._invert(step, states[position], position, position in certified))
-        return Recovery(self.known, tuple(outcomes), time.perf_counter() - started)
-
-    def _invert(
-        self, step: OneStep, target: Float[Tensor, " hidden"], position: int, certified: bool
-    ) -> Outcome:
-        verifier = self.tolerances.verifier(self.verifier, position)
-        if position == len(self.known):
-            return look_up(self.table, target, position, verifier)
-        at = Situation(step, target)
-        return search(at, position, self.policy, verifier, batch=self.batch, certify=certified)
-
-
-def _draw(lengths: Sequence[int], known: int, count: int, seed: int) -> tuple[tuple[int, int], ...]:
-    """``count`` of the positions searched, uniformly without replacement, in order."""
-    every = [
-        (prompt, position)
-        for prompt, length in enumerate(lengths)
-        for position in range(known, length)
-    ]
-    drawn = np.random.default_rng(seed).permutation(len(every))[:count]
-    return tuple(every[index] for index in sorted(drawn.tolist()))
-
-
-def _check_fit(
-    decoder: Decoder, states: Float[Tensor, "length hidden"], known: Sequence[int]
-) -> None:
-    length, hidden = states.shape
-    if hidden != decoder.hidden_size:
-        raise OptionError(
-            f"states of width {hidden} cannot be inverted with {decoder.source}, whose states have"
-            f" width {decoder.hidden_size}"
-        )
-    longest = decoder.context
-    if length <= len(known) or (longest is not None and length > longest):
-        raise OptionError(
-            f"states of {length} positions, {len(known)} of them known: at least one position to"
-            f" search is needed, and at most {longest or 'any number of'} positions in all"
-        )

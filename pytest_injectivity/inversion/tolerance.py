@@ -1,13 +1,13 @@
 """Tolerances by position: how far an observed state may lie from the candidate it is.
 
-They come from the noise floor at the positions inverted (SPEC section 2) and are passed in as numbers.
+They come from the noise floor at the positions inverted (SPEC section 2), passed in as numbers.
 Position 0 has a floor of its own: attention sinks have norms, and so errors, far above the rest.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.verifier import Argmin, Ball, Verifier
@@ -23,41 +23,40 @@ class Tolerances:
     """What the verifier of each position is made of.
 
     Attributes:
+        name: ``"ball"`` or ``"argmin"``.
         eps: the largest observation error at positions 0, 1, …, in the states' units.
         nu: how far two evaluations of one candidate may lie apart, likewise.
         backoff: the largest factor by which ``eps`` may be widened where nothing verifies.
     """
 
+    name: VerifierName
     eps: tuple[float, ...]
     nu: tuple[float, ...]
     backoff: float
 
     @classmethod
-    def of(cls, eps: Tolerance, nu: Tolerance | None, backoff: float) -> "Tolerances":
-        """Checks the numbers; ``nu`` is ``eps`` where it is not given.
+    def of(
+        cls, name: VerifierName, eps: Tolerance, nu: Tolerance | None, backoff: float
+    ) -> "Tolerances":
+        """Checks the name and the numbers; ``nu`` is ``eps`` where it is not given.
 
         Raises:
-            OptionError: a tolerance is negative, infinite, NaN or empty, or backoff is below 1.
+            OptionError: the name is neither, a tolerance is negative, infinite, NaN or empty, or
+                backoff is below 1.
         """
+        if name not in get_args(VerifierName):
+            raise OptionError(f"verifier {name!r} is not known: give ball or argmin")
         if not 1.0 <= backoff < math.inf:
             raise OptionError(
                 f"backoff={backoff!r} is not a factor to widen eps by: give a finite number that is"
                 " at least 1 (1 widens nothing)"
             )
-        return cls(_checked("eps", eps), _checked("nu", eps if nu is None else nu), backoff)
+        return cls(name, _checked("eps", eps), _checked("nu", eps if nu is None else nu), backoff)
 
-    def verifier(self, name: VerifierName, position: int) -> Verifier:
-        """The verifier of one position.
-
-        Raises:
-            OptionError: there is none of that name.
-        """
+    def verifier(self, position: int) -> Verifier:
+        """The verifier of one position."""
         eps, nu = (side[min(position, len(side) - 1)] for side in (self.eps, self.nu))
-        if name == "ball":
-            return Ball(eps, nu, self.backoff)
-        if name == "argmin":
-            return Argmin(nu)
-        raise OptionError(f"verifier {name!r} is not known: give ball or argmin")
+        return Argmin(nu) if self.name == "argmin" else Ball(eps, nu, self.backoff)
 
 
 def _checked(name: str, value: Tolerance) -> tuple[float, ...]:

@@ -1,16 +1,17 @@
 """Verifiers: what makes a candidate the answer, and how sure the answer is (SPEC section 4).
 
 **Ball** accepts a candidate within ``eps`` of the state. It is exact if the observation error is at
-most ``eps`` and ``eps + nu < delta / 2``. With the whole vocabulary seen and no other candidate within
-``eps + 2 nu``, which is what evaluating the two again could move, the answer is certified. With another
-one there, two tokens cannot be told apart: a collision of the one-step map, not a success.
+most ``eps`` and ``eps + nu < delta / 2``. With the whole vocabulary seen and no other candidate
+within ``eps + 2 nu``, as far as evaluating it again could bring one, the answer is certified. With
+another one there, two tokens cannot be told apart: a collision of the one-step map, not a success.
 
 Where nothing verifies, ``eps`` may be widened to the nearest candidate (backoff), but only while
-``eps + nu < delta / 2`` still holds: past it any state at all has a nearest candidate, and a wrong model
-would "recover". The answer then reads "nearest, unverified" and counts as a failure.
+``eps + nu < delta / 2`` still holds: past it any state at all has a nearest candidate, and a wrong
+model would "recover". The answer then reads "nearest, unverified" and counts as a failure.
 
-**Argmin** takes the nearest candidate whatever its distance. It needs no ``eps`` and proves nothing: it
-is exact if the error is below ``delta / 2``, and whoever knows the error can hold it against the margin.
+**Argmin** takes the nearest candidate whatever its distance. It needs no ``eps`` and proves
+nothing: it is exact if the error is below ``delta / 2``, and whoever knows the error can hold it
+against the margin.
 """
 
 from dataclasses import dataclass

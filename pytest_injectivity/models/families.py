@@ -150,10 +150,12 @@ def context_length(config: PreTrainedConfig) -> int | None:
     text = config.get_text_config()
     longest = getattr(text, "max_position_embeddings", None)
     rope: dict[str, Any] = getattr(text, "rope_parameters", None) or {}
-    if rope.get("rope_type") in _LENGTH_DEPENDENT_ROPE:
-        longest = rope.get("original_max_position_embeddings") or getattr(
-            text, "original_max_position_embeddings", longest
-        )
+    # Some families keep one set of parameters for each kind of attention.
+    kinds = [rope, *(kind for kind in rope.values() if isinstance(kind, dict))]
+    for kind in kinds:
+        if kind.get("rope_type") in _LENGTH_DEPENDENT_ROPE:
+            original = getattr(text, "original_max_position_embeddings", None)
+            longest = kind.get("original_max_position_embeddings") or original or longest
     return None if longest is None else int(longest)
 
 

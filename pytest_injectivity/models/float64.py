@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
@@ -34,19 +33,9 @@ class Float64Mode(TorchFunctionMode):
 
 def float64_copy(model: PreTrainedModel) -> PreTrainedModel:
     """The same weights in float64; the model given stays as it is."""
-    widened = copy.deepcopy(model)
-    for module in widened.modules():
-        _round_scale(module)
-    return widened.double()
+    return copy.deepcopy(model).double()
 
 
 def _widened(argument: Any) -> Any:
     # Identity, not equality: comparing a tensor with a dtype costs a call back into the mode.
     return torch.float64 if argument is torch.float32 else argument
-
-
-def _round_scale(module: nn.Module) -> None:
-    """Gemma rounds the scale of its embeddings to the weights' dtype, and was trained so."""
-    scale, weight = getattr(module, "embed_scale", None), getattr(module, "weight", None)
-    if isinstance(scale, torch.Tensor) and isinstance(weight, torch.Tensor):
-        module.embed_scale = scale.to(weight.dtype)

@@ -61,7 +61,7 @@ def stdlib_rows(tokenizer: Tokenizer | None) -> Iterator[Row]:
             "builtin:stdlib is text and this model has no tokenizer: give builtin:random, or a file"
             ' of {"ids": [...]} rows'
         )
-    # Here, because reading the library takes a second that other sources need not wait.
+    # Here, because the library is read for seconds that other sources need not wait.
     from pytest_injectivity.prompts.stdlib import stdlib_texts
 
     for index, text in enumerate(stdlib_texts()):
@@ -82,8 +82,10 @@ def random_rows(tokenizer: Tokenizer | None, settings: Settings) -> Iterator[Row
             "builtin:random draws token ids from the model's embedding: give vocab_size"
         )
     length = settings.length or min(RANDOM_LENGTH, settings.context or RANDOM_LENGTH)
-    body = length - len(ids_frame(tokenizer, settings.special_tokens))
+    frame = ids_frame(tokenizer, settings.special_tokens)
     count = settings.max_prompts or RANDOM_PROMPTS
-    drawn = np.random.default_rng(settings.seed).integers(settings.vocab_size, size=(count, body))
+    shape = (count, length - len(frame))
+    drawn = np.random.default_rng(settings.seed).integers(settings.vocab_size, size=shape)
     for index, ids in enumerate(drawn.tolist()):
-        yield Row(tuple(ids), f"builtin:random, window {index}")
+        # Framed here: a row that happens to begin with BOS would pass for one that has it already.
+        yield Row(frame.around(tuple(ids)), f"builtin:random, window {index}")

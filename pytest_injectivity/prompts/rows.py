@@ -56,7 +56,7 @@ class FieldRule:
             return strings[0]
         raise PromptError(
             f"{place}: which field holds the prompt? None is named 'text', 'prompt' or 'ids', and"
-            f" {len(strings)} hold a string; name one of {_listed(fields)} with --injx-field"
+            f" {len(strings)} hold a string; name one of {_listed(fields)} with --injx-prompt-field"
         )
 
 

@@ -40,7 +40,12 @@ class TerminalWatcher:
             if not console.is_terminal:
                 yield lambda _done: None
                 return
-            columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (
+                "{task.description}",
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
             with Progress(*columns, console=console, transient=True) as bar:
                 task = bar.add_task(label, total=total)
                 yield lambda done: bar.update(task, completed=done)

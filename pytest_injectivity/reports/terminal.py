@@ -110,7 +110,9 @@ def layer_table(layers: Iterable[LayerSummary]) -> Table:
         table.add_column(column.title, justify="right")
     worst = {column: _worst(column, ordered) for column in COLUMNS}
     for layer in ordered:
-        cells = [_cell(column.value(layer), column.value(layer) == worst[column]) for column in COLUMNS]
+        cells = [
+            _cell(column.value(layer), column.value(layer) == worst[column]) for column in COLUMNS
+        ]
         name = f"{layer.layer} ({layer.not_finite} not finite)" if layer.not_finite else layer.layer
         table.add_row(Text(name), *cells)
     return table
@@ -138,7 +140,9 @@ def bits_table(layers: Iterable[LayerSummary]) -> Table:
     for bits in rounded:
         table.add_column(f"{bits} bits", justify="right")
     for name in names:
-        cells = [_kept(summaries.get((name, bits)), summaries.get((name, None))) for bits in rounded]
+        cells = [
+            _kept(summaries.get((name, bits)), summaries.get((name, None))) for bits in rounded
+        ]
         table.add_row(name, *cells)
     return table
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from pytest_injectivity.layers import Layer
@@ -50,9 +49,8 @@ def _states(
     found: dict[int, Tensor] = {}
     for start in range(0, len(ordered), height):
         batch = Batch(tuple(ordered[start : start + height]), width)
-        with torch.no_grad():
-            states = decoder.states(
-                batch.ids(prompts), [layer], positions=batch.last_positions(prompts)
-            )[layer]
+        states = decoder.states(
+            batch.ids(prompts), [layer], positions=batch.last_positions(prompts)
+        )[layer]
         found |= dict(zip(batch.rows, states, strict=False))
     return found

@@ -7,6 +7,7 @@ measured at every position of the sample but the first, which is kept apart: att
 states there huge, and their rounding with them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -41,7 +42,8 @@ class Floor:
     @property
     def value(self) -> float:
         """``nu_l``: the largest of what was measured."""
-        return max(part for part in (self.reproduction, self.error, self.rounding) if part == part)
+        parts = (self.reproduction, self.error, self.rounding)
+        return max(part for part in parts if not math.isnan(part))
 
     def joined(self, other: "Floor") -> "Floor":
         """The larger of each part."""
@@ -121,7 +123,9 @@ def _floor(states: _Evaluations, positions: slice) -> Floor:
     reproduction = max(_largest(one, other) for one, other in combinations(ways, 2))
     if states.exact is None:
         return Floor(reproduction, float("nan"), rounding)
-    return Floor(reproduction, max(_largest(way, states.exact[positions]) for way in ways), rounding)
+    return Floor(
+        reproduction, max(_largest(way, states.exact[positions]) for way in ways), rounding
+    )
 
 
 def _largest(

@@ -1,12 +1,17 @@
 import json
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
@@ -26,6 +31,17 @@ IDS = torch.arange(20)[None]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return save_checkpoint(tiny_decoder("llama", layers=3), tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def settings() -> Iterator[None]:
+    """Puts the library's progress bars and verbosity back after a test that sets them."""
+    bars, hub_bars = library_logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    verbosity = library_logging.get_verbosity()
+    yield
+    library_logging.set_verbosity(verbosity)
+    (library_logging.enable_progress_bar if bars else library_logging.disable_progress_bar)()
+    (enable_progress_bars if hub_bars else disable_progress_bars)()
 
 
 def _rewrite(folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:
@@ -216,21 +232,20 @@ def test_the_config_alone_needs_no_weights(folder: Path) -> None:
     assert 3 == model_config(str(folder)).num_hidden_layers
 
 
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("hub_bars", [True, False])
 @pytest.mark.parametrize("bars", [True, False])
 def test_loading_is_quiet_and_leaves_the_settings_alone(
-    folder: Path, *, bars: bool, capfd: pytest.CaptureFixture[str]
+    folder: Path, *, bars: bool, hub_bars: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing is printed or logged, and the library's verbosity and bars are as they were."""
-    before = library_logging.is_progress_bar_enabled()
     (library_logging.enable_progress_bar if bars else library_logging.disable_progress_bar)()
+    (enable_progress_bars if hub_bars else disable_progress_bars)()
     library_logging.set_verbosity_info()
-    try:
-        load_decoder(str(folder))
-        assert bars == library_logging.is_progress_bar_enabled()
-        assert logging.INFO == library_logging.get_verbosity()
-    finally:
-        library_logging.set_verbosity_warning()
-        (library_logging.enable_progress_bar if before else library_logging.disable_progress_bar)()
+    load_decoder(str(folder))
+    assert bars == library_logging.is_progress_bar_enabled()
+    assert hub_bars != are_progress_bars_disabled()
+    assert logging.INFO == library_logging.get_verbosity()
     assert ("", "") == capfd.readouterr()
     with pytest.warns(UserWarning, match="still heard"):
         warnings.warn("still heard", UserWarning, stacklevel=1)

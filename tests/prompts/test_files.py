@@ -143,7 +143,7 @@ def test_ids_are_preferred_without_a_tokenizer(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": 3}\n', r"line 1, field 'text': holds 3 \(int\): give a string"),
         ("a.jsonl", '{"text": null}\n', r"line 1, field 'text': holds None"),
         ("a.jsonl", '{"a": "x", "b": "y"}\n', "2 hold a string; name one of 'a', 'b' with"),
-        ("a.jsonl", '{"a": 1}\n', "0 hold a string; name one of 'a' with --injx-field"),
+        ("a.jsonl", '{"a": 1}\n', "0 hold a string; name one of 'a' with --injx-prompt-field"),
         ("a.jsonl", "{}\n", "name one of none"),
         (
             "a.jsonl",

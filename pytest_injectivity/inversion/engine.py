@@ -1,0 +1,147 @@
+"""The engine of an inversion: what is settled once for all prompts of a layer."""
+
+import time
+from collections.abc import Collection, Sequence
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.inversion.onestep import OneStep
+from pytest_injectivity.inversion.policies import Policy, Situation, make_policy
+from pytest_injectivity.inversion.recovery import Outcome, Recovery, Status
+from pytest_injectivity.inversion.search import look_up, search
+from pytest_injectivity.inversion.tolerance import Tolerance, Tolerances, VerifierName
+from pytest_injectivity.layers import Layer, resolve_layers
+from pytest_injectivity.models.decoder import Decoder
+
+DEFAULT_POLICY = "lm-order"
+"""The policy used where none is named."""
+
+
+class SipIt:
+    """Inverts the states of one layer of one model.
+
+    Answers are judged by the states alone; whether they are the truth is for the caller
+    (:meth:`Recovery.exact`). A position that does not verify keeps its nearest token as the prefix
+    of what follows, and its prompt counts as failed. Memory: the candidates of one position and the
+    table of the first, each as large as the model's embedding matrix.
+
+    Args:
+        decoder: the model the states are inverted with.
+        layer: the layer they were captured at. Layer 0 sees one token only, so that each position
+            is inverted by itself.
+        eps: the largest observation error, in the states' units: the noise floor for states of this
+            very model, else the error given or estimated for them; by position where it differs.
+        nu: how far two evaluations of one candidate may lie apart; ``eps`` where it is not given.
+        policy: orders the candidates, by name (one of ``policies.POLICIES``) or as an object.
+        verifier: ``"ball"``; or ``"argmin"``, which always answers and verifies nothing.
+        backoff: the largest factor by which ``eps`` is widened where nothing verifies, and never
+            past the point where uniqueness stops. 1 widens nothing.
+        batch: candidates tested at first at a position; doubled each time after.
+        seed: decides the random policy's order and the positions certified.
+        known: tokens every prompt begins with (a special token): not searched, their rows skipped.
+
+    Raises:
+        OptionError: a tolerance, the policy, the verifier, the batch or the seed is not accepted.
+        LayerError: the model has no such layer.
+        PromptError: a known token is not in the vocabulary.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        layer: Layer,
+        *,
+        eps: Tolerance,
+        nu: Tolerance | None = None,
+        policy: str | Policy = DEFAULT_POLICY,
+        verifier: VerifierName = "ball",
+        backoff: float = 1.0,
+        batch: int = 64,
+        seed: int = 0,
+        known: Sequence[int] = (),
+    ) -> None:
+        if batch < 1:
+            raise OptionError(f"batch={batch} tests nothing: give an integer that is at least 1")
+        if seed < 0:
+            raise OptionError(f"seed={seed} is negative: give an integer that is at least 0")
+        (self.layer,) = resolve_layers(layer, decoder.n_layers)
+        self.decoder = decoder
+        self.tolerances = Tolerances.of(verifier, eps, nu, backoff)
+        self.policy = make_policy(policy, seed) if isinstance(policy, str) else policy
+        self.policy_name = policy if isinstance(policy, str) else repr(policy)
+        self.batch = batch
+        self.seed = seed
+        self.known = tuple(known)
+        self._first = OneStep.of(decoder, self.layer, self.known)
+
+    def recover(
+        self, states: Float[Tensor, "length hidden"], certified: Collection[int]
+    ) -> Recovery:
+        """Inverts one prompt, with a pass over the whole vocabulary at the positions named.
+
+        Args:
+            states: at every position, known tokens included.
+            certified: positions; the first one searched always is, by its table.
+        """
+        started = time.perf_counter()
+        outcomes: list[Outcome] = []
+        step = self._first
+        for position in range(len(self.known), len(states)):
+            if outcomes:
+                token = outcomes[-1].token
+                if token is None:
+                    outcomes.append(Outcome(position, Status.NOT_REACHED))
+                    continue
+                step = step.after(token)
+            at = Situation(step, states[position])
+            outcomes.append(self._invert(at, position, certify=position in certified))
+        return Recovery(self.known, tuple(outcomes), time.perf_counter() - started)
+
+    def look_up(
+        self, table: Float[Tensor, "vocab hidden"], target: Float[Tensor, " hidden"], position: int
+    ) -> Outcome:
+        """Inverts one state by a table of its position's one-step map."""
+        return look_up(table, target, position, self.tolerances.verifier(position))
+
+    def draw(self, lengths: Sequence[int], count: int) -> tuple[tuple[int, int], ...]:
+        """``(prompt, position)`` of ``count`` positions searched, at random, none twice, in order."""
+        every = [
+            (prompt, position)
+            for prompt, length in enumerate(lengths)
+            for position in range(len(self.known), length)
+        ]
+        drawn = np.random.default_rng(self.seed).permutation(len(every))[:count]
+        return tuple(every[index] for index in sorted(drawn.tolist()))
+
+    def check(self, states: Float[Tensor, "length hidden"]) -> None:
+        """Refuses states that do not fit the model or the known tokens.
+
+        Raises:
+            OptionError: their width or their number is wrong.
+        """
+        length, hidden = states.shape
+        if hidden != self.decoder.hidden_size:
+            raise OptionError(
+                f"states of width {hidden} cannot be inverted with {self.decoder.source}, whose"
+                f" states have width {self.decoder.hidden_size}"
+            )
+        longest = self.decoder.context
+        if length <= len(self.known) or (longest is not None and length > longest):
+            raise OptionError(
+                f"states of {length} positions, the first {len(self.known)} of them known: give at"
+                f" least one more than is known, and at most {longest or 'any number'} in all"
+            )
+
+    @cached_property
+    def _table(self) -> Float[Tensor, "vocab hidden"]:
+        return self._first.table()
+
+    def _invert(self, at: Situation, position: int, *, certify: bool) -> Outcome:
+        if position == len(self.known):
+            return self.look_up(self._table, at.target, position)
+        verifier = self.tolerances.verifier(position)
+        return search(at, position, self.policy, verifier, batch=self.batch, certify=certify)
