@@ -261,7 +261,7 @@ class Measurements:
 
     def reproduce(self) -> str:
         """The command that repeats this audit; a test run adds the test's name."""
-        return f"pytest {self.where} {self.config.command_line()}".strip()
+        return " ".join(filter(None, ("pytest", self.where, self.config.command_line())))
 
     @property
     def measured(self) -> tuple[tuple[Layer, int | None], ...]:

@@ -5,6 +5,7 @@ rich come with the first test that uses an audit.
 """
 
 from collections.abc import Callable
+from dataclasses import Field
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -56,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     given = {option.name: config.getoption(ini_name(option)) for option in options()}
     try:
-        ini = {option.name: _ini(config, ini_name(option)) for option in options()}
+        ini = {option.name: _ini(config, option) for option in options()}
         audited = config_from(given, ini)
     except OptionError as error:
         raise pytest.UsageError(str(error)) from None
@@ -72,20 +73,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """
     if "injx_layer" not in metafunc.fixturenames:
         return
-    if any("injx_layer" in _names(mark) for mark in metafunc.definition.iter_markers("parametrize")):
+    if any(
+        "injx_layer" in _names(mark) for mark in metafunc.definition.iter_markers("parametrize")
+    ):
         return
     layers = metafunc.config.stash[_RUN].audit.layers
     ids = [layer_id(layer) for layer in layers]
     metafunc.parametrize("injx_layer", layers, ids=ids, indirect=True, scope="session")
 
 
-def _ini(config: pytest.Config, name: str) -> object:
+def _ini(config: pytest.Config, option: "Field[Any]") -> object:
     try:
-        return config.getini(name)
-    except ValueError as error:  # pytest's own, of a bool
-        raise OptionError(f"{name}: {error}: give true or false") from None
-    except TypeError as error:  # pytest's own, of a TOML value; it names the type
-        raise OptionError(str(error)) from None
+        return config.getini(ini_name(option))
+    except (pytest.UsageError, TypeError, ValueError) as error:  # pytest 8 and 9 differ
+        switch, repeatable = "switch" in option.metadata, option.metadata.get("repeatable")
+        accepted = "true or false" if switch else "a list of texts" if repeatable else "a text"
+        raise OptionError(f"{ini_name(option)}: {error}: give {accepted}") from None
 
 
 def _names(mark: pytest.Mark) -> list[str]:

@@ -129,7 +129,7 @@ class Run:
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_setup
         """
-        self._where = shlex.quote(self.config.cwd_relative_nodeid(item.nodeid))
+        self._where = shlex.quote(_from_here(self.config, str(item.nodeid)))
         if "audit" in self.__dict__:
             self.audit.where = self._where
         try:
@@ -152,7 +152,8 @@ class Run:
         excinfo = getattr(getattr(report, "call", None), "excinfo", None)
         if excinfo is not None and isinstance(excinfo.value, WrongUse):
             report.longrepr = _paragraph(excinfo.value)
-            report.sections.append((_WRONG_USE, _paragraph(excinfo.value)))
+            # What a report holds beside its fields travels with it from a worker.
+            report.__dict__[_WRONG_USE] = _paragraph(excinfo.value)
         return report
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -160,7 +161,8 @@ class Run:
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collectreport
         """
-        self.findings.wrong_use += [text for name, text in report.sections if name == _WRONG_USE]
+        if _WRONG_USE in report.__dict__:
+            self.findings.wrong_use.append(str(report.__dict__[_WRONG_USE]))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -268,6 +270,13 @@ class Run:
             except OSError as error:
                 self.findings.said.append(f"--injx-report={target} was not written: {error}")
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+
+def _from_here(config: pytest.Config, nodeid: str) -> str:
+    """A test's name as it is given on the command line: ids count from the root, paths from here."""
+    path, *inside = nodeid.split("::")
+    here = os.path.relpath(config.rootpath / path, config.invocation_params.dir)
+    return "::".join([here, *inside])
 
 
 def _paragraph(error: WrongUse, where: str = "") -> str:

@@ -39,6 +39,7 @@ def quantile_interval(values: Float64[np.ndarray, " n"], q: float, confidence: f
     Ranks are those of N/2 effective rows. Where the sample is too small for a rank the limit is
     the trivial one: 0 below, infinity above. At q = 0 only the upper limit, the minimum, is known.
     """
+    check_fraction("q", q)
     check_confidence(confidence)
     ordered = np.sort(values)
     if q == 0:
@@ -47,11 +48,12 @@ def quantile_interval(values: Float64[np.ndarray, " n"], q: float, confidence: f
     tail = (1.0 - confidence) / 2.0
     low_rank = int(scipy_stats.binom.ppf(tail, effective, q))
     high_rank = int(scipy_stats.binom.ppf(1.0 - tail, effective, q)) + 1
-    scale = len(ordered) / effective
-    low, high = math.floor(low_rank * scale), math.ceil(high_rank * scale)
+    # An effective row stands for two: the first of them below, the last of them above.
+    low = (low_rank - 1) * len(ordered) // effective
+    high = -(-high_rank * len(ordered) // effective) - 1
     return Interval(
-        float(ordered[low - 1]) if low >= 1 else 0.0,
-        float(ordered[high - 1]) if high <= len(ordered) and high_rank <= effective else math.inf,
+        float(ordered[low]) if low_rank >= 1 else 0.0,
+        float(ordered[high]) if high_rank <= effective else math.inf,
         confidence,
     )
 
@@ -68,6 +70,7 @@ def quantile_p_values(
     Raises:
         OptionError: q is 0: no sample bounds the minimum of a population from below.
     """
+    check_fraction("q", q)
     if q == 0:
         raise OptionError(
             "q=0 with confidence=: no sample bounds a population's minimum from below;"
@@ -119,7 +122,7 @@ def near_collision_rate_bound(n: int, confidence: float = 0.95) -> float:
     Only ``floor(N/2)`` disjoint pairs are independent: 6e-3 for N = 1000, not 6e-6.
     """
     check_confidence(confidence)
-    return float(1.0 - (1.0 - confidence) ** (1.0 / max(1, n // 2)))
+    return float(1.0 - (1.0 - confidence) ** (1.0 / (n // 2))) if n > 1 else 1.0
 
 
 def exact_collision_rate_bound(n: int, confidence: float = 0.95) -> float:

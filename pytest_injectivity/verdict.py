@@ -39,7 +39,7 @@ class Interval:
     confidence: float
 
     def __str__(self) -> str:
-        return f"[{show(self.low)}, {show(self.high)}] at {self.confidence:.0%}"
+        return f"[{show(self.low)}, {show(self.high)}] at {100 * self.confidence:g}%"
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,21 @@ class Reason:
     @property
     def summary(self) -> str:
         """The layer's result in a few words."""
+        return self.words + self.numbers
+
+    @property
+    def words(self) -> str:
+        """What was measured; may be cut where there is little room."""
+        return self.headline or self.quantity
+
+    @property
+    def numbers(self) -> str:
+        """Value and bound, never to be cut; empty beside a headline, which has its own."""
         if self.headline:
-            return self.headline
+            return ""
         value, bound = show_apart(self.value, self.bound)
         wanted = "wants" if self.status is not Status.PASS else "meets"
-        return f"{self.quantity} {value}, {wanted} {self.relation} {bound}"
+        return f" {value}, {wanted} {self.relation} {bound}"
 
 
 @dataclass(frozen=True)
@@ -123,10 +133,11 @@ class Verdict:
             return _cut(f"{self.status} {self.check}: no layer was compared")
         if self.passed:
             return _cut(f"{self.status} {self.check}: {_count(self.reasons)}")
-        first = self.failing[0]
+        # A layer that decides the verdict, not one before it that the sample leaves undecided.
+        first = next(reason for reason in self.failing if reason.status is self.status)
         more = f" (+{len(self.failing) - 1} more)" if len(self.failing) > 1 else ""
-        room = _COLUMNS - len(more)
-        return _cut(f"{first.status} {self.check} {first.layer}: {first.summary}", room) + more
+        words = f"{first.status} {self.check} {first.layer}: {first.words}"
+        return _cut(words, _COLUMNS - len(first.numbers + more)) + first.numbers + more
 
     @property
     def text(self) -> str:

@@ -4,18 +4,16 @@ Copy this folder, keep the tests that matter to you, and set the thresholds from
 trust: every failure names the tolerance that would have passed. README.md says why these.
 """
 
-import pytest
-
 # Two prompts nearer than this share of the layer's mean norm count as one.
 EPS = "1e-5 rel"
 
 # 1 % quantiles in units of the mean norm: about half of what the shipped model has.
-MARGIN = 0.02
-COLIPSCHITZ = 1e-4
+MARGIN = 0.025
+COLIPSCHITZ = 5e-4
 
-# Activations rounded to so many bits must keep all prompts apart; below, collisions may begin.
-BITS_WITHOUT_COLLISIONS = 5
+# Activations are rounded to each of these; down to the second all prompts must stay apart.
 LADDER = (8, 7, 6, 5, 4, 3, 2)
+BITS_WITHOUT_COLLISIONS = 5
 
 
 def test_no_collisions(injx, injx_layer):
@@ -35,13 +33,13 @@ def test_co_lipschitz_constant(injx, injx_layer):
 
 def test_prompts_are_recovered(injx):
     """SipIt reads 20 prompts of 20 tokens back from the first, middle and last layer."""
-    middle = max(1, injx.decoder.n_layers // 2)
+    middle = max(1, injx.n_layers // 2)
     injx.assert_sipit_recovers([1, middle, -1])
 
 
-@pytest.mark.parametrize("bits", LADDER)
-def test_rounded_activations(injx, injx_layer, bits):
+def test_rounded_activations(injx, injx_layer):
     """Rounding the activations makes no collision down to the bits allowed; the table shows all."""
-    verdict = injx.check_no_collisions(injx_layer, bits=bits)
-    if bits >= BITS_WITHOUT_COLLISIONS:
-        verdict.require()
+    for bits in LADDER:
+        injx.geometry(injx_layer, bits=bits)
+        if bits >= BITS_WITHOUT_COLLISIONS:
+            injx.assert_no_collisions(injx_layer, bits=bits)

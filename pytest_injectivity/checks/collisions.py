@@ -63,9 +63,9 @@ def judge_collisions(
     measured: "Measurements", layer: Layer, tolerance: Tolerance, bits: int | None
 ) -> Reason:
     """The reason a layer contributes to ``no_collisions``."""
-    geometry = measured.geometry(layer, bits=bits)
-    if reason := not_finite(measured, layer, geometry, _QUANTITY, 0.0):
+    if reason := not_finite(measured, layer, _QUANTITY, 0.0):
         return reason
+    geometry = measured.geometry(layer, bits=bits)
     eps = tolerance.absolute(geometry.mean_norm)
     if bits is None:
         found = _in_states(measured, layer, geometry, eps)
@@ -163,4 +163,4 @@ def _would_pass(found: Found) -> str:
         return ""
     if found.collisions or found.unresolved:
         return "no eps: pairs are equal or cannot be told apart at this precision"
-    return f"eps below {found.closest:.6g}"
+    return f"eps below {found.closest!r}"

@@ -16,9 +16,13 @@ _NAMED = 5
 
 
 def not_finite(
-    measured: "Measurements", layer: Layer, geometry: "LayerGeometry", quantity: str, bound: float
+    measured: "Measurements", layer: Layer, quantity: str, bound: float
 ) -> Reason | None:
-    """The reason a layer fails whose rows are not all finite; None where they are."""
+    """The reason a layer fails whose rows are not all finite; None where they are.
+
+    Asked first, of the rows as the model computed them: only finite rows can be rounded.
+    """
+    geometry = measured.geometry(layer)
     lost = (~geometry.finite).nonzero()[0]
     if not len(lost):
         return None

@@ -1,5 +1,7 @@
 """Margins and co-Lipschitz constants of one layer, held against a bound (SPEC section 2)."""
 
+import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,10 +51,10 @@ def judge_margin(
     measured: "Measurements", layer: Layer, bound: float, asked: Quantile
 ) -> tuple[Reason, tuple[float, float]]:
     """The reason a layer contributes to ``margin_above``, and its p-values."""
-    geometry = measured.geometry(layer, bits=asked.bits)
     quantity = _named("separation margin", asked)
-    if reason := not_finite(measured, layer, geometry, quantity, bound):
+    if reason := not_finite(measured, layer, quantity, bound):
         return reason, (1.0, 0.0)
+    geometry = measured.geometry(layer, bits=asked.bits)
     nearest = geometry.nearest
     worst = int(nearest.distance.argmin())
     line = pair_line(
@@ -72,10 +74,10 @@ def judge_colipschitz(
     """The reason a layer contributes to ``colipschitz_above``, and its p-values."""
     from pytest_injectivity.geometry.layer import partnered_ratios
 
-    geometry = measured.geometry(layer, bits=asked.bits)
     quantity = _named("co-Lipschitz constant", asked)
-    if reason := not_finite(measured, layer, geometry, quantity, bound):
+    if reason := not_finite(measured, layer, quantity, bound):
         return reason, (1.0, 0.0)
+    geometry = measured.geometry(layer, bits=asked.bits)
     ratios = geometry.colipschitz_rows
     values = partnered_ratios(ratios)
     worst = int(np.nanargmin(ratios.ratio))
@@ -98,10 +100,10 @@ def judge_distortion(measured: "Measurements", layer: Layer, bound: float, q: fl
     from pytest_injectivity.geometry.layer import partnered_ratios
     from pytest_injectivity.stats import upper_quantile
 
-    geometry = measured.geometry(layer)
     quantity = f"distortion (q={q:g})"
-    if reason := not_finite(measured, layer, geometry, quantity, bound):
+    if reason := not_finite(measured, layer, quantity, bound):
         return reason
+    geometry = measured.geometry(layer)
     alpha = geometry.colipschitz(q)
     if measured.has_minimal_edit:
         upper, source = geometry.upper_lipschitz(q), "over the set's own pairs"
@@ -122,7 +124,12 @@ def judge_distortion(measured: "Measurements", layer: Layer, bound: float, q: fl
         evidence=(
             f"co-Lipschitz constant {show(alpha)}, upper Lipschitz constant {show(upper)} {source}",
         ),
-        would_pass=f"a distortion of at least {distortion:.6g}",
+        # Unrounded: a bound that is said to pass does.
+        would_pass=(
+            f"a distortion of at least {distortion!r}"
+            if math.isfinite(distortion)
+            else "no distortion: it is not finite"
+        ),
     )
 
 
@@ -135,7 +142,8 @@ def check_bound(name: str, bound: float) -> None:
 def _judged(
     sample: _Sample, geometry: "LayerGeometry", bound: float, asked: Quantile
 ) -> tuple[Reason, tuple[float, float]]:
-    scale = geometry.mean_norm if asked.normalized else 1.0
+    # A layer that is zero everywhere has no normalised values: NaN fails.
+    scale = (geometry.mean_norm or math.nan) if asked.normalized else 1.0
     value = lower_quantile(sample.values, asked.q) / scale
     interval = quantile_interval(sample.values, asked.q, asked.confidence or _CONFIDENCE)
     reason = Reason(
@@ -147,11 +155,31 @@ def _judged(
         relation=">=",
         evidence=sample.evidence,
         interval=Interval(interval.low / scale, interval.high / scale, interval.confidence),
-        would_pass=f"a bound of at most {value:.6g}",
+        would_pass=_would_pass(sample.values, scale, value, asked),
     )
     if asked.confidence is None:
         return reason, (1.0, 1.0)
     return reason, quantile_p_values(sample.values, asked.q, bound * scale)
+
+
+def _would_pass(
+    values: Float64[np.ndarray, " rows"], scale: float, value: float, asked: Quantile
+) -> str:
+    """The largest bound that passes, unrounded: a bound that is said to pass does."""
+    if math.isnan(value):
+        return "no bound: the value is not a number"
+    if asked.confidence is None:
+        return f"a bound of at most {value!r}"
+    ordered = np.sort(values)
+    level = 1.0 - asked.confidence
+    proved = bisect_right(
+        ordered, level, key=lambda bound: quantile_p_values(values, asked.q, float(bound))[0]
+    )
+    if not proved:
+        return f"no bound: {len(values)} prompts prove none at {asked.confidence:.0%}"
+    # One step down, because dividing by the norm rounds.
+    bound = float(np.nextafter(ordered[proved - 1] / scale, 0.0))
+    return f"a bound of at most {bound!r} for this layer alone"
 
 
 def _named(quantity: str, asked: Quantile) -> str:

@@ -1,5 +1,6 @@
 """Everything measured of one layer, each number once and only when it is asked for."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -69,12 +70,13 @@ class LayerGeometry:
     @property
     def mean_norm(self) -> float:
         """The mean row norm, by which normalised values are divided ([VS] figures 2 to 4)."""
-        return float(self.norms.mean()) if len(self) else float("nan")
+        # fsum rounds once, so that the order of the prompts changes no bit.
+        return math.fsum(self.norms) / len(self) if len(self) else math.nan
 
     @property
     def median_norm(self) -> float:
         """The median row norm: one attention-sink row can move a mean."""
-        return float(np.median(self.norms)) if len(self) else float("nan")
+        return float(np.median(self.norms)) if len(self) else math.nan
 
     @cached_property
     def equal(self) -> EqualRows:
@@ -138,7 +140,9 @@ class LayerGeometry:
         return extreme_ratios(self.rows, self._prompts, extreme)
 
     def _scaled(self, value: float, normalized: bool) -> float:  # noqa: FBT001 - private
-        return value / self.mean_norm if normalized else value
+        if not normalized:
+            return value
+        return value / self.mean_norm if self.mean_norm else math.nan
 
 
 def partnered_ratios(ratios: Ratios) -> Float64[np.ndarray, " partnered"]:

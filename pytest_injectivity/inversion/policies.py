@@ -73,8 +73,9 @@ class LmOrder:
 class Gradient:
     """Gradient steps on a continuous embedding, proposing the nearest rows ([N] alg. 3, app. E).
 
-    Lengths are in units of the rows' root mean square distance from their mean, so that the
-    published step, 1.0 decaying to 0.01 along a clipped gradient, means the same for every family.
+    Embeddings are measured by the rows' root mean square distance from their mean, and the squared
+    distance from the state by its first value, so that the published step, 1.0 decaying to 0.01
+    along a gradient clipped to 1, means the same whatever the scales of a family are.
 
     Attributes:
         proposals: rows proposed after each step; 1 is the published algorithm.
@@ -101,7 +102,8 @@ class Gradient:
             share = 1 - len(left) / len(rows)
             step = unit * self.first_step * (self.last_step / self.first_step) ** share
             gradient, loss = _gradient(at, point, rows.dtype)
-            scale = scale or loss
+            # At the state itself there is nothing to divide by, and nowhere to go.
+            scale = scale or max(loss, torch.finfo(torch.float32).tiny)
             point = point - step * _clipped(gradient * (unit / scale))
             away = torch.linalg.vector_norm(wide[left] - point, dim=1)
             piece = left[away.argsort()[: self.proposals]]
@@ -123,7 +125,7 @@ def _gradient(
         )[at.step.layer][0, 0]
         loss = (found.to(point) - at.target.to(point)).square().sum() / 2
         (gradient,) = torch.autograd.grad(loss, variable)
-    return gradient.to(point), float(loss)
+    return gradient.to(point), float(loss.detach())
 
 
 def _clipped(gradient: Float[Tensor, " hidden"]) -> Float[Tensor, " hidden"]:

@@ -1,8 +1,7 @@
 """The JSON report: everything the run found, with a schema version, written whole or not at all."""
 
 import json
-import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,11 +39,12 @@ def write_json(path: str, findings: "Findings", *, complete: bool) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Write a text file through a temporary one beside it, so that no half file is ever seen."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not tempfile, whose files nobody else may read: a report has the mode of any other file.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

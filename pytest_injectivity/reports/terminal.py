@@ -133,7 +133,7 @@ def bits_table(layers: Iterable[LayerSummary]) -> Table:
         title_justify="left",
         box=None,
         pad_edge=False,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),
         header_style="bold",
     )
     table.add_column("layer")

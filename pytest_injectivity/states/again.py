@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.states.batches import Batch, padded_length
+from pytest_injectivity.states.batches import padded_length, plan_batches
 
 _TOGETHER = 4096
 
@@ -45,12 +45,13 @@ def _states(
     decoder: Decoder, prompts: Sequence[Sequence[int]], wanted: set[int], width: int, layer: Layer
 ) -> dict[int, Tensor]:
     ordered = sorted(wanted)
-    height = max(1, _TOGETHER // width)
+    chosen = [prompts[prompt] for prompt in ordered]
     found: dict[int, Tensor] = {}
-    for start in range(0, len(ordered), height):
-        batch = Batch(tuple(ordered[start : start + height]), width)
-        states = decoder.states(
-            batch.ids(prompts), [layer], positions=batch.last_positions(prompts)
-        )[layer]
-        found |= dict(zip(batch.rows, states, strict=False))
+    for batch in plan_batches(
+        [width] * len(chosen), batch_tokens=_TOGETHER, context=decoder.context
+    ):
+        states = decoder.states(batch.ids(chosen), [layer], positions=batch.last_positions(chosen))[
+            layer
+        ]
+        found |= {ordered[row]: states[at] for at, row in enumerate(batch.rows)}
     return found

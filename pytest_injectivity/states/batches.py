@@ -7,7 +7,8 @@ no real token sees it.
 Shapes are canonical: padded lengths are multiples of 16 and a batch holds a multiple of 64 tokens,
 which dummy rows at its end fill up. A row's bits then depend neither on its neighbours nor on how
 many there are (docs/log.md, 2026-11-22); an odd shape leaves tail rows in the matrix products whose
-last bits differ.
+last bits differ. Where a context is no multiple of 16, the prompts that only its last tokens hold
+run alone, each in the same shape always.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,10 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-_FINEST_STEP = 16
-_STEPS_AN_OCTAVE = 16
+GRAIN = 16
+"""Padded lengths are multiples of this, and so are shared prefixes."""
+
+_FINEST_BUCKETS = 16
 _BATCH_MULTIPLE = 64
 
 
@@ -38,7 +41,7 @@ class Batch:
     @property
     def height(self) -> int:
         """Rows of the pass: the prompts, and dummies up to a multiple of 64 tokens."""
-        step = _BATCH_MULTIPLE // gcd(_BATCH_MULTIPLE, self.width)
+        step = _height_step(self.width)
         return -(-len(self.rows) // step) * step
 
     def halves(self) -> "tuple[Batch, Batch]":
@@ -67,18 +70,20 @@ def plan_batches(
 
     Args:
         lengths: tokens of each prompt, at least 1, those of a shared prefix left out.
-        batch_tokens: tokens that one pass holds, padding and the prefix of every row included; a
-            single row may exceed it.
+        batch_tokens: tokens that one pass holds, padding, dummies and the prefix of every row
+            included; the least canonical shape (1 to 4 rows) may exceed it.
         context: the model's context window, which prefix and padded row never exceed.
         prefix: length of the cached prefix that every row continues.
     """
-    longest = padded_length(max(lengths)) if context is None else context - prefix
+    room = None if context is None else context - prefix
     buckets: dict[int, list[int]] = {}
     for row, length in enumerate(lengths):
-        buckets.setdefault(min(padded_length(length), longest), []).append(row)
+        buckets.setdefault(_width(length, room), []).append(row)
     batches = []
     for width, rows in sorted(buckets.items(), reverse=True):
-        height = max(1, batch_tokens // (prefix + width))
+        step = _height_step(width)
+        most = max(1, batch_tokens // (prefix + width) // step) * step
+        height = 1 if width % GRAIN else most
         batches += [
             Batch(tuple(rows[start : start + height]), width)
             for start in range(0, len(rows), height)
@@ -87,8 +92,22 @@ def plan_batches(
 
 
 def padded_length(length: int) -> int:
-    """The bucket of a length: multiples of 16 up to 256, then 16 steps to every doubling."""
-    step = _FINEST_STEP
-    while length > step * _STEPS_AN_OCTAVE:
+    """The bucket of a length: multiples of 16 up to 256, then 8 steps to every doubling."""
+    step = GRAIN
+    while length > step * _FINEST_BUCKETS:
         step *= 2
     return -(-length // step) * step
+
+
+def _width(length: int, room: int | None) -> int:
+    """A prompt's padded length within the room there is: canonical where it can be."""
+    width = padded_length(length)
+    if room is None or width <= room:
+        return width
+    widest = room // GRAIN * GRAIN
+    return widest if length <= widest else room
+
+
+def _height_step(width: int) -> int:
+    """Rows come in multiples of this; a width that is not canonical is for one row alone."""
+    return 1 if width % GRAIN else _BATCH_MULTIPLE // gcd(_BATCH_MULTIPLE, width)

@@ -3,14 +3,17 @@
 Sorted by their ids, prompts with a common beginning stand together, and every maximal run of them
 with its longest common prefix is a node of a tree. Sharing at a node saves the prefix for all but
 one of its prompts; the best set of nodes, none inside another, follows from the leaves upwards.
+Prefixes are cut to multiples of 16 tokens, so that what is left of the context is one, too, and
+batches keep their canonical shapes (`batches`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_injectivity.states.batches import GRAIN
+
 # A shared prefix costs one more forward pass and batches of its own; below this it does not pay.
 _LEAST_SAVING = 2048
-_SHORTEST = 16
 
 
 @dataclass(frozen=True)
@@ -82,14 +85,12 @@ def _best_runs(ordered: Sequence[Sequence[int]]) -> list[_Run]:
 
 def _choose(run: _Run, inside: list[_Run]) -> list[_Run]:
     """Share at a finished run, or at the runs within it, whichever saves more."""
-    pays = run.prefix >= _SHORTEST and run.saving >= _LEAST_SAVING
+    pays = run.saving >= _LEAST_SAVING
     return [run] if pays and run.saving >= sum(part.saving for part in inside) else inside
 
 
 def _usable_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     """The common prefix of neighbours, short of either's last token, which must be run itself."""
     most = min(len(left), len(right)) - 1
-    for at in range(most):
-        if left[at] != right[at]:
-            return at
-    return most
+    common = next((at for at in range(most) if left[at] != right[at]), most)
+    return common // GRAIN * GRAIN

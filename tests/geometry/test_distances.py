@@ -56,9 +56,7 @@ def test_the_arguments_are_left_as_they_were() -> None:
 
 @pytest.mark.parametrize("block", [1, 7, 2**22])
 @pytest.mark.parametrize("width", [1, 2, 3, 13])
-def test_block_size_changes_no_bit(
-    monkeypatch: pytest.MonkeyPatch, block: int, width: int
-) -> None:
+def test_block_size_changes_no_bit(monkeypatch: pytest.MonkeyPatch, block: int, width: int) -> None:
     """Neither of distances nor of norms."""
     rows = draw_rows("sink", 9, width)
     expected = all_pairs(rows), row_norms(rows)
@@ -75,9 +73,7 @@ def test_no_pairs_have_no_distances() -> None:
 
 
 @given(
-    terms=st.lists(
-        st.lists(st.floats(0, 1e10), min_size=11, max_size=11), min_size=1, max_size=5
-    )
+    terms=st.lists(st.lists(st.floats(0, 1e10), min_size=11, max_size=11), min_size=1, max_size=5)
 )
 def test_the_fixed_order_sums_every_term_once(terms: list[list[float]]) -> None:
     """At an odd width, which halving has to get right."""

@@ -70,9 +70,7 @@ def test_many_rows_of_a_kind(kind: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("limit", [0, 1, 30, 10_000])
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_block_size_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch, kind: str, limit: int
-) -> None:
+def test_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch, kind: str, limit: int) -> None:
     """Neither the count nor the list, to the bit."""
     rows = draw_rows(kind, 40, 5)
     eps = float(np.median(reference.distances(rows)))

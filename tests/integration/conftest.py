@@ -3,11 +3,17 @@
 import importlib
 import json
 import pkgutil
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import Split
+from transformers import PreTrainedTokenizerFast
 
 import pytest_injectivity
 from pytest_injectivity.models.decoder import Decoder
@@ -25,8 +31,16 @@ SECRETS = ("heliotrope", "quagmire")
 Run = Callable[..., pytest.RunResult]
 
 
-def _tiny(layers: int = 2, **settings: object) -> Decoder:
-    return tiny_decoder("gpt2", vocab=256, context=64, layers=layers, tokenizer=byte_tokenizer())
+def _tiny(layers: int = 2, tokenizer: Any = None) -> Decoder:
+    tokenizer = byte_tokenizer() if tokenizer is None else tokenizer
+    return tiny_decoder("gpt2", vocab=256, context=64, layers=layers, tokenizer=tokenizer)
+
+
+def _ascii() -> Any:
+    """A tokenizer of one token a character that drops what is not ASCII."""
+    tokenizer = Tokenizer(BPE({chr(code): code for code in range(128)}, []))
+    tokenizer.pre_tokenizer = Split(Regex(r"[\s\S]"), "isolated")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
 
 def _nan_token() -> Decoder:
@@ -37,6 +51,8 @@ def _nan_token() -> Decoder:
 
 _MODELS: dict[str, Callable[[], Decoder]] = {
     "generic": _tiny,
+    "lossy": lambda: _tiny(tokenizer=_ascii()),
+    "deep": lambda: _tiny(4),
     # "x" and "y" have one embedding row.
     "planted": lambda: plant_equal_embeddings(_tiny(), ord("x"), ord("y")),
     "nan-from-layer-3": lambda: plant_nan(_tiny(4), 3),
@@ -51,6 +67,16 @@ def _imported() -> None:
     for module in pkgutil.walk_packages(pytest_injectivity.__path__, "pytest_injectivity."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run inside a run is neither a worker of it nor bound by its options; 80 columns, no colour."""
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_ADDOPTS"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("CI", "BUILD_NUMBER", "PY_COLORS", "FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
 
 
 @pytest.fixture(scope="session")
@@ -88,14 +114,11 @@ def texts() -> list[str]:
 @pytest.fixture
 def audited(
     pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
     checkpoint: Callable[[str], Path],
     prompt_file: Callable[[Sequence[str]], Path],
     texts: list[str],
 ) -> Run:
     """Runs a suite on a model and prompts, inside this process."""
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_ADDOPTS", "CI"):
-        monkeypatch.delenv(name, raising=False)
 
     def run(
         suite: str, *args: str, model: str = "generic", prompts: Sequence[str] = ()
@@ -108,3 +131,9 @@ def audited(
         )
 
     return run
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, checkpoint: Callable[[str], Path]) -> Path:
+    """A checkpoint of one's own, to be damaged."""
+    return Path(shutil.copytree(checkpoint("generic"), tmp_path / "tiny"))

@@ -46,7 +46,11 @@ def test_one_token_on_is_a_longer_prefix_and_the_shorter_stays() -> None:
 
 
 @given(
-    arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 5)), elements=st.floats(-9, 9, width=32)),
+    arrays(
+        np.float32,
+        st.tuples(st.integers(1, 9), st.integers(1, 5)),
+        elements=st.floats(-9, 9, width=32),
+    ),
     st.floats(-1e3, 1e3, width=32),
 )
 def test_distances_are_float64_subtraction(rows: np.ndarray, offset: float) -> None:
@@ -122,7 +126,9 @@ def test_no_pair_has_no_margin() -> None:
 def test_the_one_step_margin_of_known_geometry() -> None:
     """Blocks that write nothing: the margin is that of the embedding rows, at any prefix."""
     tokens = torch.tensor([[0.0, 4.0], [3.0, 0.0], [3.0, 1.5], [9.0, 9.0]]).repeat(1, 4)
-    decoder = additive_decoder(tokens, torch.randn(6, 8, generator=torch.Generator().manual_seed(0)))
+    decoder = additive_decoder(
+        tokens, torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    )
     for prefix in ((), (3,), (0, 2, 1)):
         found = one_step_margin(decoder, 2, prefix)
         assert (1, 2) == found.pair

@@ -33,11 +33,13 @@ def test_what_is_no_tolerance_is_refused_by_name(name: str, value: Any) -> None:
     given = {"eps": 0.1, "nu": 0.1, name: value}
     with pytest.raises(OptionError) as refused:
         Tolerances.of("ball", given["eps"], given["nu"], 1.0)
-    assert str(refused.value).startswith(f"{name}={value!r} is not a tolerance: give a finite number")
+    assert str(refused.value).startswith(
+        f"{name}={value!r} is not a tolerance: give a finite number"
+    )
 
 
 @pytest.mark.parametrize("backoff", [0.99, -1.0, math.nan, math.inf])
 def test_backoff_is_a_finite_factor(backoff: float) -> None:
     """Widening without a bound would accept anything."""
-    with pytest.raises(OptionError, match="backoff=.* give a finite number that is at least 1"):
+    with pytest.raises(OptionError, match=r"backoff=.* give a finite number that is at least 1"):
         Tolerances.of("ball", 0.1, None, backoff)

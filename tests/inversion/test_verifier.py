@@ -30,7 +30,9 @@ def judge(verifier: Verifier, away: list[float], margin: float | None) -> Judgem
         ([math.inf, 0.5, 9.0], 8.0, Status.CERTIFIED, []),
     ],
 )
-def test_the_ball(away: list[float], margin: float | None, status: Status, rivals: list[int]) -> None:
+def test_the_ball(
+    away: list[float], margin: float | None, status: Status, rivals: list[int]
+) -> None:
     """Radius 1, noise 0.2: inside verifies, one more within 1.4 is ambiguous."""
     judged = judge(Ball(1.0, 0.2), away, margin)
     assert (status, 1.0) == (judged.status, judged.eps)
@@ -91,7 +93,9 @@ CASES = st.tuples(
 
 
 @given(CASES)
-def test_the_ball_is_exact_under_its_condition(case: tuple[int, int, int, float, float, float]) -> None:
+def test_the_ball_is_exact_under_its_condition(
+    case: tuple[int, int, int, float, float, float],
+) -> None:
     """Error at most eps and eps + nu < delta / 2: certified, and no new evaluation changes it."""
     seed, count, width, reach, noise, error = case
     states, delta, direction = drawn(seed, count, width)
@@ -105,7 +109,9 @@ def test_the_ball_is_exact_under_its_condition(case: tuple[int, int, int, float,
 
 
 @given(CASES)
-def test_argmin_is_exact_under_its_condition(case: tuple[int, int, int, float, float, float]) -> None:
+def test_argmin_is_exact_under_its_condition(
+    case: tuple[int, int, int, float, float, float],
+) -> None:
     """Error below delta / 2: the truth is nearest."""
     states, delta, direction = drawn(*case[:3])
     target = states[0] + direction * case[3] * delta / 2

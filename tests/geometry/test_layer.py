@@ -1,0 +1,245 @@
+"""A layer's geometry: every number equals brute force over all pairs in float64."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.geometry import distances
+from pytest_injectivity.geometry.layer import LADDER, LayerGeometry, partnered_ratios
+from pytest_injectivity.geometry.ratios import Ratios
+from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
+from tests import reference
+from tests.adversaries import DTYPES, KINDS, SEEDS, any_rows, draw_prompts, draw_rows
+
+QUANTILES = st.sampled_from([0.0, 0.01, 0.1, 0.25, 0.5, 1.0])
+
+
+def geometry(
+    rows: Tensor, ids: reference.Ids | None = None, metric: str = "levenshtein"
+) -> LayerGeometry:
+    """The geometry of rows under a metric; prompts are drawn where none are given."""
+    ids = draw_prompts(len(rows)) if ids is None else ids
+    return LayerGeometry(3, rows, PairDistances(PromptMetric.parse(metric), ids))
+
+
+@given(rows=any_rows(), q=QUANTILES)
+def test_margins_equal_the_reference(rows: Tensor, q: float) -> None:
+    """The lower quantile of the neighbours' distances, and divided by the mean norm."""
+    layer = geometry(rows)
+    expected = reference.lower_quantile(reference.nearest(rows)[0], q)
+    assert expected == pytest.approx(layer.margin(q), rel=1e-14)
+    assume(reference.norms(rows).mean() > 0)
+    normalized = expected / reference.norms(rows).mean()
+    assert normalized == pytest.approx(layer.margin(q, normalized=True), rel=1e-14)
+
+
+@given(rows=any_rows(), q=QUANTILES, seed=SEEDS)
+def test_lipschitz_constants_equal_the_reference(rows: Tensor, q: float, seed: int) -> None:
+    """Quantiles from below and from above, and divided by the mean norm."""
+    ids = draw_prompts(len(rows), seed)
+    layer, table = geometry(rows, ids), reference.ratios(rows, ids, "levenshtein")
+    lower = reference.lower_quantile(table.smallest()[0], q)
+    upper = reference.upper_quantile(table.largest()[0], q)
+    assert lower == pytest.approx(layer.colipschitz(q), rel=1e-14)
+    assert upper == pytest.approx(layer.upper_lipschitz(q), rel=1e-14)
+    scale = reference.norms(rows).mean()
+    assume(scale > 0)
+    assert lower / scale == pytest.approx(layer.colipschitz(q, normalized=True), rel=1e-14)
+    assert upper / scale == pytest.approx(layer.upper_lipschitz(q, normalized=True), rel=1e-14)
+
+
+@given(rows=any_rows())
+def test_norms_equal_the_reference(rows: Tensor) -> None:
+    """Mean and median."""
+    layer = geometry(rows)
+    assert reference.norms(rows).mean() == pytest.approx(layer.mean_norm, rel=1e-14)
+    assert np.median(reference.norms(rows)) == pytest.approx(layer.median_norm, rel=1e-14)
+
+
+@given(rows=any_rows(), factor=st.floats(0, 2))
+def test_near_fractions_equal_the_reference(rows: Tensor, factor: float) -> None:
+    """The share of all unordered pairs, at any tolerance."""
+    ladder = [factor * float(np.median(reference.distances(rows))) * (1 + 1e-9), *LADDER]
+    expected = {
+        eps: len(reference.near(rows, eps)) / len(reference.pairs(len(rows))) for eps in ladder
+    }
+    assert expected == geometry(rows).near_fractions(ladder)
+
+
+def test_the_ladder_is_that_of_the_paper() -> None:
+    """1e-2 to 1e-6 ([VS] figure 5), and reported unless told otherwise."""
+    assert (1e-2, 1e-3, 1e-4, 1e-5, 1e-6) == LADDER
+    assert list(LADDER) == list(geometry(torch.ones(3, 2)).near_fractions())
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_block_size_changes_no_number(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """None of them, to the bit."""
+
+    def numbers() -> list[float]:
+        layer = geometry(rows, ids)
+        eps = float(np.median(layer.nearest.distance))
+        return [
+            layer.margin(0.1),
+            layer.colipschitz(0.1),
+            layer.upper_lipschitz(0.1),
+            layer.mean_norm,
+            layer.median_norm,
+            layer.near(eps).count,
+            layer.equal.pairs,
+        ]
+
+    rows, ids = draw_rows(kind, 30, 7), draw_prompts(30)
+    expected = numbers()
+    monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", 20)
+    assert expected == numbers()
+
+
+@given(rows=any_rows(), seed=SEEDS)
+def test_prompt_order_changes_no_number(rows: Tensor, seed: int) -> None:
+    """Shuffled with their prompts, to the bit."""
+    ids = draw_prompts(len(rows), seed)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    plain, shuffled = geometry(rows, ids), geometry(rows[order], [ids[at] for at in order])
+    eps = float(np.median(plain.nearest.distance))
+    assert plain.margin(0.1) == shuffled.margin(0.1)
+    assert plain.colipschitz(0.1) == shuffled.colipschitz(0.1)
+    assert plain.upper_lipschitz(0.1) == shuffled.upper_lipschitz(0.1)
+    assert plain.near(eps).count == shuffled.near(eps).count
+    assert plain.equal.pairs == shuffled.equal.pairs
+    assert plain.median_norm == shuffled.median_norm
+    assert plain.mean_norm == shuffled.mean_norm
+
+
+@given(seed=SEEDS, d=st.integers(1, 12))
+def test_rotation_changes_rounding_only(seed: int, d: int) -> None:
+    """Distance-based numbers are those of the space, not of its coordinates (SPEC section 3)."""
+    rows, ids = draw_rows("gaussian", 25, d, torch.float64, seed), draw_prompts(25, seed)
+    rotation, _ = torch.linalg.qr(draw_rows("gaussian", d, d, torch.float64, seed + 1))
+    plain, rotated = geometry(rows, ids), geometry(rows @ rotation, ids)
+    for normalized in (False, True):
+        assert plain.margin(0.1, normalized=normalized) == pytest.approx(
+            rotated.margin(0.1, normalized=normalized), rel=1e-11
+        )
+        assert plain.colipschitz(0.1, normalized=normalized) == pytest.approx(
+            rotated.colipschitz(0.1, normalized=normalized), rel=1e-11
+        )
+
+
+@given(rows=any_rows(), power=st.integers(-8, 8), seed=SEEDS)
+def test_normalised_values_have_no_unit(rows: Tensor, power: int, seed: int) -> None:
+    """Scaling by a power of two scales the values exactly and the normalised ones not at all."""
+    rows, ids = rows.double(), draw_prompts(len(rows), seed)
+    assume(float(rows.abs().max()) > 0)
+    plain, scaled = geometry(rows, ids), geometry(rows * 2.0**power, ids)
+    assert plain.margin() * 2.0**power == scaled.margin()
+    assert plain.colipschitz() * 2.0**power == scaled.colipschitz()
+    assert plain.margin(normalized=True) == scaled.margin(normalized=True)
+    assert plain.colipschitz(normalized=True) == scaled.colipschitz(normalized=True)
+    assert plain.upper_lipschitz(normalized=True) == scaled.upper_lipschitz(normalized=True)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_rows_that_are_not_finite_take_part_in_nothing(dtype: torch.dtype, bad: float) -> None:
+    """The numbers are those of the finite rows alone, and `prompt_of` leads back."""
+    rows, ids = draw_rows("gaussian", 12, 4, dtype), draw_prompts(12)
+    rows[5] = rows[2]
+    rows[3, 1], rows[7] = bad, bad
+    kept = [row for row in range(12) if row not in (3, 7)]
+    layer, alone = geometry(rows, ids), geometry(rows[kept], [ids[row] for row in kept])
+    assert [row in kept for row in range(12)] == layer.finite.tolist()
+    assert kept == layer.prompt_of.tolist()
+    assert (10, 12) == (len(layer), len(layer.finite))
+    assert alone.mean_norm == layer.mean_norm
+    np.testing.assert_array_equal(alone.nearest.index, layer.nearest.index)
+    np.testing.assert_array_equal(alone.colipschitz_rows.ratio, layer.colipschitz_rows.ratio)
+    assert [(2, 5)] == [
+        tuple(layer.prompt_of[[left, right]].tolist()) for left, right in layer.equal.list_pairs(10)
+    ]
+    assert alone.quantised(4).equal.pairs == layer.quantised(4).equal.pairs
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("kind", ["gaussian", "sink", "equal classes", "offset 1e3"])
+def test_quantised_numbers_are_those_of_the_codes(kind: str, bits: int) -> None:
+    """Collisions of codes, and distances between the values that they stand for."""
+    rows, ids = draw_rows(kind, 40, 3), draw_prompts(40)
+    levels = 2 ** (bits - 1) - 1
+    step = float(rows.abs().max()) / levels
+    codes = torch.from_numpy(np.clip(np.round(rows.double().numpy() / step), -levels, levels))
+    layer = geometry(rows, ids).quantised(bits)
+    assert len(reference.colliding(codes)) == layer.equal.pairs
+    margin = reference.lower_quantile(reference.nearest(codes * step)[0], 0.1)
+    assert margin == pytest.approx(layer.margin(0.1), rel=1e-14)
+    alpha = reference.ratios(codes * step, ids, "levenshtein").smallest()[0]
+    assert reference.lower_quantile(alpha, 0.1) == pytest.approx(layer.colipschitz(0.1), rel=1e-14)
+    assert layer.near(0.0).count == layer.equal.pairs
+
+
+def test_each_number_is_computed_once() -> None:
+    """Asked twice, the very same object answers."""
+    layer = geometry(draw_rows("gaussian", 20, 4))
+    assert layer.nearest is layer.nearest
+    assert layer.colipschitz_rows is layer.colipschitz_rows
+    assert layer.norms is layer.norms
+
+
+def test_the_dtype_of_the_states_is_kept() -> None:
+    """Distances are float64, and the report says what the states were."""
+    assert torch.bfloat16 == geometry(torch.ones(2, 2, dtype=torch.bfloat16)).dtype
+
+
+@pytest.mark.parametrize("finite", [0, 1])
+def test_fewer_than_two_finite_rows_are_an_error(finite: int) -> None:
+    """A margin of nothing is not a margin: the message says how many rows there are."""
+    rows = torch.full((4, 2), torch.nan)
+    rows[:finite] = 1.0
+    layer = geometry(rows)
+    message = f"layer 3: {finite} of 4 rows are finite; at least 2"
+    for ask in (layer.margin, lambda: layer.near(1.0), layer.near_fractions):
+        with pytest.raises(OptionError, match=message):
+            ask()
+    with pytest.raises(OptionError, match=f"0 of {finite} prompts have an admissible partner"):
+        layer.colipschitz()
+
+
+def test_a_layer_of_zeros_normalises_to_nan() -> None:
+    """0 / 0 is no number, so that a gate on it fails, and no traceback."""
+    layer = geometry(torch.zeros(3, 2))
+    assert 0.0 == layer.margin()
+    assert np.isnan(layer.margin(normalized=True))
+    assert np.isnan(layer.colipschitz(normalized=True))
+
+
+def test_as_many_states_as_prompts_are_needed() -> None:
+    """Row i is prompt i."""
+    prompts = PairDistances(PromptMetric.LEVENSHTEIN, [[1], [2]])
+    with pytest.raises(OptionError, match="3 states for 2 prompts"):
+        LayerGeometry(0, torch.ones(3, 2), prompts)
+
+
+@pytest.mark.parametrize("q", [-0.1, 1.1, float("nan")])
+def test_a_quantile_outside_0_to_1_is_refused(q: float) -> None:
+    """The message names the value."""
+    layer = geometry(draw_rows("gaussian", 5, 2))
+    for number in (layer.margin, layer.colipschitz, layer.upper_lipschitz):
+        with pytest.raises(OptionError, match=f"q={q!r} is not a fraction"):
+            number(q)
+
+
+def test_hamming_without_two_comparable_prompts_is_an_error() -> None:
+    """The message counts them and names the flags that help."""
+    layer = geometry(torch.eye(3), [[1], [1, 2], [1, 2, 3]], "hamming")
+    with pytest.raises(OptionError, match=r"0 of 3 prompts .*--injx-length.*-metric="):
+        layer.colipschitz()
+
+
+def test_rows_without_a_partner_are_left_out_of_the_quantile() -> None:
+    """A NaN among the rows is a prompt that could not be compared, not a failure of the layer."""
+    ratios = Ratios(np.array([3.0, np.nan, 1.0]), np.array([2, -1, 0]), 4)
+    np.testing.assert_array_equal([3.0, 1.0], partnered_ratios(ratios))

@@ -1,0 +1,133 @@
+"""SipIt on trained models, with the tolerance an audit would use: the noise floor."""
+
+import argparse
+import decimal
+import json
+import logging
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from pytest_injectivity.inversion.onestep import one_step_margin
+from pytest_injectivity.inversion.policies import POLICIES
+from pytest_injectivity.inversion.recovery import Recovery, Status
+from pytest_injectivity.inversion.sipit import observe, recover_all
+from pytest_injectivity.layers import Layer
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.loading import load_decoder
+from pytest_injectivity.states.noise import measure_noise
+
+SHIPPED = "builtin:gpt2-stdlib"
+SHARED = ("gpt2-1m", "qwen3-1m", "stories260k-llama")
+_FOLDER = Path(__file__).parents[2] / ".." / "shared" / "models"
+_MODULES = (argparse, decimal, json, logging, subprocess)
+
+
+class Sample(NamedTuple):
+    """Prompts of one model, 90 % text and 10 % random tokens, and how to invert them."""
+
+    decoder: Decoder
+    prompts: list[tuple[int, ...]]
+
+    def invert(self, layer: Layer, policy: str, **settings: Any) -> list[bool]:
+        """Whether each prompt came back exactly, verified within the noise floor."""
+        floor = measure_noise(self.decoder, self.decoder.as_float64(), self.prompts[:4], [layer])
+        states = [observe(self.decoder, ids, [layer])[layer] for ids in self.prompts]
+        eps = (floor[layer].at(0), floor[layer].at(1))
+        found = recover_all(self.decoder, states, layer, eps=eps, policy=policy, **settings)
+        assert 0 == found.ambiguous
+        assert all(outcome.status is Status.CERTIFIED for outcome in found.sampled)
+        # What was certified could not have been mistaken: eps + nu < delta / 2.
+        assert all(2 * (o.eps + floor[layer].at(1)) < (o.margin or 0) for o in found.sampled)
+        return list(map(Recovery.exact, found.recoveries, self.prompts))
+
+
+@pytest.fixture(scope="module")
+def sample() -> Callable[[str, int, int], Sample]:
+    """Makes a sample of a model; skips the test where the model is not on this machine."""
+    loaded: dict[str, Decoder] = {}
+
+    def make(name: str, count: int, length: int) -> Sample:
+        source = name if name.startswith("builtin:") else str(_FOLDER / name)
+        if source != name and not Path(source, "config.json").is_file():
+            pytest.skip(f"the trained model {name} is not on this machine")
+        decoder = loaded.setdefault(name, load_decoder(source, device="cpu"))
+        texts = [str(module.__doc__) for module in _MODULES]
+        rows = [decoder.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        windows = [
+            tuple(row[at : at + length])
+            for row in rows
+            for at in range(0, min(len(row), 5 * length) - length + 1, length)
+        ]
+        random = torch.randint(
+            decoder.vocab_size,
+            (max(1, count // 10), length),
+            generator=torch.Generator().manual_seed(0),
+        )
+        drawn = [tuple(row) for row in random.tolist()]
+        chosen = windows[: count - len(drawn)] + drawn
+        assert count == len(chosen)
+        return Sample(decoder, chosen)
+
+    return make
+
+
+def three_layers(decoder: Decoder) -> tuple[int, int, int]:
+    return 1, decoder.n_layers // 2, decoder.n_layers
+
+
+@pytest.mark.parametrize("name", [SHIPPED, *SHARED])
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("depth", [0, -1])
+def test_short_prompts_come_back(
+    sample: Callable[[str, int, int], Sample], name: str, policy: str, depth: int
+) -> None:
+    """Two prompts of six tokens at the first and at the last layer."""
+    few = sample(name, 2, 6)
+    assert [True] * 2 == few.invert(three_layers(few.decoder)[depth], policy, certify=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [SHIPPED, *SHARED])
+@pytest.mark.parametrize(
+    ("depth", "policy"), [*((0, name) for name in POLICIES), (1, "lm-order"), (2, "lm-order")]
+)
+def test_twenty_of_twenty_prompts_come_back(
+    sample: Callable[[str, int, int], Sample], name: str, depth: int, policy: str
+) -> None:
+    """20 prompts of 20 tokens, with 100 certified positions, at layers 1, L/2 and L."""
+    many = sample(name, 20, 20)
+    assert [True] * 20 == many.invert(three_layers(many.decoder)[depth], policy)
+
+
+@pytest.mark.parametrize("name", [SHIPPED, *SHARED])
+def test_another_trained_model_recovers_nothing(
+    sample: Callable[[str, int, int], Sample], name: str
+) -> None:
+    """Weights 1 % off are another model: nothing verifies within the floor of the first."""
+    few = sample(name, 2, 6)
+    layer = few.decoder.n_layers
+    floor = measure_noise(few.decoder, None, few.prompts, [layer])[layer]
+    states = [observe(few.decoder, ids, [layer])[layer] for ids in few.prompts]
+    wrong = load_decoder(few.decoder.source, device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    for parameter in wrong.model.parameters():
+        parameter.mul_(1 + 0.01 * torch.randn(parameter.shape, generator=generator))
+    found = recover_all(wrong, states, layer, eps=(floor.at(0), floor.at(1)))
+    assert {Status.NEAREST: 12} == found.statuses
+
+
+@pytest.mark.parametrize("name", [SHIPPED, *SHARED])
+def test_the_first_positions_tokens_are_far_apart(
+    sample: Callable[[str, int, int], Sample], name: str
+) -> None:
+    """The one-step margin over the whole vocabulary lies above the noise at layer 1."""
+    decoder = sample(name, 1, 2).decoder
+    floor = measure_noise(decoder, None, [(1, 2)], [1])[1]
+    found = one_step_margin(decoder, 1)
+    assert found.not_finite == 0
+    assert found.value > 2 * floor.at(0)
