@@ -201,7 +201,7 @@ class Assertions(Measurements):
         """
         check_fraction("min_rate", min_rate)
         _check_optional(confidence)
-        attempt = Attempt(min_rate, confidence, prompts, tokens, policy, certify)
+        attempt = Attempt(float(min_rate), confidence, prompts, tokens, policy, certify)
         layers = self.resolve(self.config.layers if layer is None else layer)
         judged = [judge_recovery(self, one, attempt) for one in layers]
         return self._verdict("sipit_recovers", _settled(judged, confidence))
@@ -215,9 +215,10 @@ class Assertions(Measurements):
     def _bounds(
         self, name: str, given: PerLayer[float], layer: LayerSpec | None
     ) -> dict[Layer, float]:
-        for bound in given.values() if isinstance(given, Mapping) else [given]:
-            check_bound(name, bound)
-        return self._by_layer(name, given, layer)
+        if isinstance(given, Mapping):
+            checked = {spec: check_bound(name, bound) for spec, bound in given.items()}
+            return self._by_layer(name, checked, layer)
+        return self._by_layer(name, check_bound(name, given), layer)
 
     def _by_layer(self, name: str, given: PerLayer[_T], layer: LayerSpec | None) -> dict[Layer, _T]:
         return by_layer(name, given, layer, self.n_layers, self.config.layers)

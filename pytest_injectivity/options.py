@@ -53,7 +53,7 @@ def _choice(*accepted: str) -> Callable[[object], str]:
 
 def _pattern(pattern: str, accepted: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
-        if isinstance(value, str) and re.fullmatch(pattern, value):
+        if isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII):
             return value
         raise OptionError(f"{value!r} is not accepted: give {accepted}")
 

@@ -4,7 +4,9 @@ It imports the standard library, pytest and this package's light files. Torch, t
 rich come with the first test that uses an audit.
 """
 
-from collections.abc import Callable
+import os
+import shlex
+from collections.abc import Callable, Iterable
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
         audited = config_from(given, ini)
     except OptionError as error:
         raise pytest.UsageError(str(error)) from None
-    run = Run(config, audited, named=given["model"] is not None or audited.require)
+    run = Run(config, audited, named=audited.require or _model_asked_for(config))
     config.stash[_RUN] = run
     config.pluginmanager.register(run, "injectivity-run")
 
@@ -80,6 +82,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     layers = metafunc.config.stash[_RUN].audit.layers
     ids = [layer_id(layer) for layer in layers]
     metafunc.parametrize("injx_layer", layers, ids=ids, indirect=True, scope="session")
+
+
+def _model_asked_for(config: pytest.Config) -> bool:
+    """Whether somebody typed ``--injx-model``: an ini that names one, by ``addopts`` too, did not."""
+
+    def named(arguments: Iterable[object]) -> bool:
+        return any(str(one).partition("=")[0] == "--injx-model" for one in arguments)
+
+    typed = [*config.invocation_params.args, *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
+    given = config.getoption("injx_model") is not None
+    return given and (named(typed) or not named(config.getini("addopts")))
 
 
 def _ini(config: pytest.Config, option: "Field[Any]") -> object:

@@ -87,6 +87,7 @@ class Run:
         self.lost_workers: list[str] = []
         self._announced: list[str] = []
         self._where = ""
+        self._ran = False
         worker: dict[str, Any] = getattr(config, "workerinput", {})
         self._is_worker = bool(worker)
         self.key = bytes.fromhex(worker["injx_key"]) if worker else audited.key()
@@ -197,12 +198,21 @@ class Run:
                 self.findings.take(name.removeprefix(_PROPERTY), str(text))
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        """Tests are about to run: this is no ``--fixtures``, ``--collect-only`` or ``--setup-plan``.
+
+        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtestloop
+        """
+        option = self.config.option
+        self._ran = not (self._is_worker or option.collectonly or option.setuponly)
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Decide what only the end of a run can tell, then write the reports.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_sessionfinish
         """
-        if self._is_worker or self.config.option.collectonly:
+        if not self._ran:
             return
         for title, text in self._incomplete():
             self._fail(session, title, text)

@@ -41,7 +41,7 @@ class Tolerance:
         found = _RELATIVE.fullmatch(eps.strip()) if isinstance(eps, str) else None
         try:
             value = float(found["value"] if found else eps)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             value = math.nan
         if not 0.0 <= value < math.inf or isinstance(eps, bool):
             raise OptionError(

@@ -1,8 +1,10 @@
 """Margins and co-Lipschitz constants of one layer, held against a bound (SPEC section 2)."""
 
 import math
+import sys
 from bisect import bisect_right
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -133,10 +135,12 @@ def judge_distortion(measured: "Measurements", layer: Layer, bound: float, q: fl
     )
 
 
-def check_bound(name: str, bound: float) -> None:
-    """Refuse a bound that is negative, infinite or NaN."""
-    if not isinstance(bound, (int, float)) or isinstance(bound, bool) or not 0 <= bound < np.inf:
+def check_bound(name: str, bound: float) -> float:
+    """The bound as Python's float; refuses one that is negative, infinite, NaN or no number."""
+    number = isinstance(bound, Real) and not isinstance(bound, bool)
+    if not number or not 0 <= bound <= sys.float_info.max:
         raise OptionError(f"{name}={bound!r} is not a bound: give a finite number of at least 0")
+    return float(bound)
 
 
 def _judged(

@@ -16,6 +16,7 @@ from torch import Tensor
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.layers import Layer, depth
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.states.batches import Batch, plan_batches
 from pytest_injectivity.states.sharing import Group, group_by_prefix
 
@@ -107,8 +108,7 @@ class _Capture:
         """Capture the prompts of a group, yielding how many each batch finished."""
         prefix = None
         if group.shared:
-            deepest = max(self.layers, key=depth)
-            prefix = self.decoder.prefix(torch.tensor(group.shared), deepest)
+            prefix = self._prefix(group.shared)
             self.shared_tokens += len(group.shared) * (len(group.rows) - 1)
             self.token_forwards += len(group.shared)
         shared = len(group.shared)
@@ -133,7 +133,7 @@ class _Capture:
                     positions=batch.last_positions(rests),
                     prefix=prefix,
                 )
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except RuntimeError as error:
                 self._make_room(batch, shared, error)
                 pending.append(batch)
                 continue
@@ -141,16 +141,20 @@ class _Capture:
             self._store([group.rows[at] for at in batch.rows], kept)
             yield len(batch.rows)
 
+    def _prefix(self, shared: Sequence[int]) -> Prefix:
+        try:
+            return self.decoder.prefix(torch.tensor(shared), max(self.layers, key=depth))
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            raise self._too_long(len(shared)) from error
+
     def _make_room(self, batch: Batch, shared: int, error: RuntimeError) -> None:
         """Halve the batch from here on; anything but a lack of memory is raised again."""
         if not _out_of_memory(error):
             raise error
         if len(batch.rows) == 1:
-            raise ModelError(
-                f"{self.decoder.source}: memory on {self.decoder.device} does not hold a single"
-                f" prompt of {shared + batch.width} tokens; shorter prompts (--injx-length) or"
-                " another device (--injx-device) are needed"
-            ) from error
+            raise self._too_long(shared + batch.width) from error
         torch.cuda.empty_cache()
         self.batch_tokens = self._tokens(batch, shared) // 2
         if self.announce is not None:
@@ -158,6 +162,13 @@ class _Capture:
                 f"out of memory at {len(batch.rows)} x {batch.width} tokens:"
                 f" going on with {self.batch_tokens} tokens a pass"
             )
+
+    def _too_long(self, tokens: int) -> ModelError:
+        return ModelError(
+            f"{self.decoder.source}: memory on {self.decoder.device} does not hold a single prompt"
+            f" of {tokens} tokens; shorter prompts (--injx-length) or another device"
+            " (--injx-device) are needed"
+        )
 
     @staticmethod
     def _tokens(batch: Batch, shared: int) -> int:
@@ -174,5 +185,6 @@ class _Capture:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has its own class; on a CPU the allocator only says so in words."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    """CUDA has its own class; other allocators (Linux, Windows, mps) only say so in words."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in words)

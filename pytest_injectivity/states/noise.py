@@ -9,9 +9,10 @@ states there huge, and their rounding with them.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import combinations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -41,17 +42,13 @@ class Floor:
 
     @property
     def value(self) -> float:
-        """``nu_l``: the largest of what was measured."""
-        parts = (self.reproduction, self.error, self.rounding)
-        return max(part for part in parts if not math.isnan(part))
+        """``nu_l``: the largest of what was measured; NaN where states are not finite."""
+        measured = [] if math.isnan(self.error) else [self.error]
+        return float(np.max([self.reproduction, self.rounding, *measured]))
 
     def joined(self, other: "Floor") -> "Floor":
-        """The larger of each part."""
-        return Floor(
-            max(self.reproduction, other.reproduction),
-            max(self.error, other.error),
-            max(self.rounding, other.rounding),
-        )
+        """The larger of each part; NaN where either is."""
+        return Floor(*np.maximum(astuple(self), astuple(other)).tolist())
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class NoiseFloor:
 
     Attributes:
         first: at position 0.
-        later: at every other position.
+        later: at every other position; at position 0 where no prompt has another.
         prompts: size of the sample.
     """
 
@@ -92,7 +89,7 @@ def measure_noise(
         prompts: the sample: token ids, at least one prompt.
         layers: which layers.
     """
-    first = dict.fromkeys(layers, Floor(error=float("nan") if exact is None else 0.0))
+    first = dict.fromkeys(layers, Floor(error=math.nan if exact is None else 0.0))
     later = dict(first)
     for start in range(0, len(prompts), _TOGETHER):
         for layer, differences in _evaluate(
@@ -100,6 +97,8 @@ def measure_noise(
         ):
             first[layer] = first[layer].joined(_floor(differences, slice(0, 1)))
             later[layer] = later[layer].joined(_floor(differences, slice(1, None)))
+    if max(map(len, prompts)) == 1:
+        later = first
     return {layer: NoiseFloor(first[layer], later[layer], len(prompts)) for layer in layers}
 
 
@@ -120,12 +119,11 @@ def _floor(states: _Evaluations, positions: slice) -> Floor:
     ways = [alone, states.batched[positions], states.continued[positions]]
     unit = torch.finfo(alone.dtype).eps / 2
     rounding = 4 * unit * alone.shape[1] ** 0.5 * float(alone.abs().max())
-    reproduction = max(_largest(one, other) for one, other in combinations(ways, 2))
+    reproduction = np.max([_largest(one, other) for one, other in combinations(ways, 2)])
     if states.exact is None:
-        return Floor(reproduction, float("nan"), rounding)
-    return Floor(
-        reproduction, max(_largest(way, states.exact[positions]) for way in ways), rounding
-    )
+        return Floor(float(reproduction), math.nan, rounding)
+    error = np.max([_largest(way, states.exact[positions]) for way in ways])
+    return Floor(float(reproduction), float(error), rounding)
 
 
 def _largest(

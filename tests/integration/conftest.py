@@ -31,9 +31,9 @@ SECRETS = ("heliotrope", "quagmire")
 Run = Callable[..., pytest.RunResult]
 
 
-def _tiny(layers: int = 2, tokenizer: Any = None) -> Decoder:
+def _tiny(layers: int = 2, tokenizer: Any = None, context: int = 64) -> Decoder:
     tokenizer = byte_tokenizer() if tokenizer is None else tokenizer
-    return tiny_decoder("gpt2", vocab=256, context=64, layers=layers, tokenizer=tokenizer)
+    return tiny_decoder("gpt2", vocab=256, context=context, layers=layers, tokenizer=tokenizer)
 
 
 def _ascii() -> Any:
@@ -56,6 +56,7 @@ _MODELS: dict[str, Callable[[], Decoder]] = {
     # "x" and "y" have one embedding row.
     "planted": lambda: plant_equal_embeddings(_tiny(), ord("x"), ord("y")),
     "nan-from-layer-3": lambda: plant_nan(_tiny(4), 3),
+    "roomy": lambda: plant_equal_embeddings(_tiny(context=512), ord("x"), ord("y")),
     # Prompts with a "%" have no finite state.
     "nan-token": _nan_token,
 }

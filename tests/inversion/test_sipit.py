@@ -261,7 +261,7 @@ def test_noise_about_the_certified_radius(
     error: float, eps: float, nu: float, status: Status, token: int
 ) -> None:
     """The ball is exact for errors up to eps, if eps + nu < delta / 2."""
-    found = recover(line(0, 1, 5), moved(error), 1, eps=eps, nu=nu, certify=True)
+    found = recover(line(0, 1, 5), moved(error), 1, eps=eps, nu=nu, backoff=1.0, certify=True)
     assert (status, token) == (found.outcomes[1].status, found.outcomes[1].token)
     assert 1.0 == found.outcomes[1].margin
 
@@ -278,11 +278,14 @@ def test_argmin_about_half_the_margin(error: float, token: int) -> None:
 
 def test_backoff_accepts_what_is_still_unique() -> None:
     """An error above eps and below delta / 2, with the tolerance that would have passed."""
-    states = moved(0.4)
-    assert Status.NEAREST == recover(line(0, 1, 5), states, 1, eps=0.2).outcomes[1].status
-    widened = recover(line(0, 1, 5), states, 1, eps=0.2, nu=0.0, backoff=2.5).outcomes[1]
-    assert (Status.ACCEPTED, 0) == (widened.status, widened.token)
-    assert pytest.approx(0.4) == widened.eps == widened.residual
+    decoder, states = line(0, 1, 5), moved(0.4)
+    assert Status.NEAREST == recover(decoder, states, 1, eps=0.2, backoff=1.0).outcomes[1].status
+    for factor in ({}, {"backoff": 2.5}):
+        widened = recover(decoder, states, 1, eps=0.2, nu=0.0, **factor).outcomes[1]
+        assert (Status.ACCEPTED, 0) == (widened.status, widened.token)
+        assert pytest.approx(0.4) == widened.eps == widened.residual
+    # By default up to four times eps.
+    assert Status.NEAREST == recover(decoder, states, 1, eps=0.099, nu=0.0).outcomes[1].status
 
 
 def test_each_position_has_its_own_tolerance() -> None:
@@ -299,7 +302,7 @@ def test_a_failed_position_keeps_its_nearest_token_as_prefix(floor: Floor) -> No
     decoder = tiny_decoder()
     states = observed(decoder, IDS, 1)
     eps = floor(states)
-    states[3] += 5 * eps / states.shape[1] ** 0.5
+    states[3] += 9 * eps / states.shape[1] ** 0.5
     found = recover(decoder, states, 1, eps=eps)
     assert IDS == found.ids
     assert [3] == [outcome.position for outcome in found.failures]

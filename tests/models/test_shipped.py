@@ -123,6 +123,7 @@ def test_the_loss_is_two_nats_under_the_unigram_entropy(
 
     Another version's modules bring names that the training text never had, and such a name costs
     the model several nats in each of its pieces, where the entropy of all tokens barely moves.
+    (Measured: 3.4 nats on 3.11, 3.5 on 3.12 and 3.13, whose bounds leave room for what comes.)
     """
     entropy = script.unigram_entropy(held_out[:, 1:].flatten().numpy())
     assert float(losses.mean()) <= entropy - (2.0 if SAME_MINOR else 1.5)
@@ -173,6 +174,22 @@ def test_the_loss_curve_goes_from_the_first_steps_to_the_last() -> None:
 def test_the_card_shows_the_recorded_numbers() -> None:
     """README.md is what the script makes of training.json."""
     assert script.model_card(RECORD) == (SHIPPED / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_page_about_the_model_shows_the_recorded_numbers() -> None:
+    """Its table of results and each row of its loss curve are the record's."""
+    page = (SHIPPED.parents[2] / "docs" / "shipped-model.md").read_text(encoding="utf-8")
+    judged = RECORD["held_out"]
+    assert f"| the model | {judged['held_out_loss']:.4f} |" in page
+    assert f"training tokens | {judged['bigram_loss']:.4f} |" in page
+    assert f"distribution | {judged['unigram_entropy']:.4f} |" in page
+    rows = {
+        f"| {p['step']:,} | {p['training_loss']:.4f} | {p['held_out_loss']:.4f} |"
+        for p in RECORD["loss_curve"]
+    }
+    shown = {line for line in page.split("\n") if line.startswith("| ") and line[2].isdigit()}
+    assert len(shown) >= 10
+    assert shown <= rows
 
 
 # The script's own arithmetic

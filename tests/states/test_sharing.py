@@ -38,7 +38,8 @@ def saved(groups: tuple[Group, ...]) -> int:
 def best_saving(prompts: list[Prompt], grain: int, least: int) -> int:
     """By trying every set of beginnings whose prompts do not overlap."""
     nodes = []
-    for beginning in {prompt[:cut] for prompt in prompts for cut in range(grain, 8, grain)}:
+    beginnings = {prompt[:cut] for prompt in prompts for cut in range(grain, len(prompt), grain)}
+    for beginning in beginnings:
         rows = frozenset(
             row
             for row, prompt in enumerate(prompts)

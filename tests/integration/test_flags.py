@@ -1,0 +1,127 @@
+import pytest
+
+from pytest_injectivity.options import flag, ini_name, options
+from tests.integration.support import output, said
+
+REFUSED = {
+    "--injx-model=": "--injx-model: '' is empty: give a text",
+    "--injx-prompts= ": "--injx-prompts: ' ' is empty: give a text",
+    "--injx-prompt-field=": "--injx-prompt-field: '' is empty",
+    "--injx-max-prompts=1": "--injx-max-prompts: 1 is not accepted: give an integer of at least 2",
+    "--injx-max-prompts=many": "--injx-max-prompts: 'many' is not accepted: give an integer",
+    "--injx-max-prompts=": "--injx-max-prompts: '' is not accepted: give an integer",
+    "--injx-length=0": "--injx-length: 0 is not accepted: give an integer of at least 1",
+    "--injx-length=2.5": "--injx-length: '2.5' is not accepted: give an integer",
+    "--injx-overlong=cut": "--injx-overlong: 'cut' is not accepted: give one of refuse, drop",
+    "--injx-special-tokens=maybe": "--injx-special-tokens: 'maybe' is not accepted: give one of auto,",
+    "--injx-prompt-metric=cosine": "--injx-prompt-metric: 'cosine' is not accepted: give one of lev",
+    "--injx-layers=": "--injx-layers: '' is empty",
+    "--injx-dtype=int8": "--injx-dtype: 'int8' is not accepted: give one of auto, float32, bfloat16,",
+    "--injx-device=tpu": "--injx-device: 'tpu' is not accepted: give auto, cpu, cuda, cuda:N or mps",
+    "--injx-device=cuda:x": "--injx-device: 'cuda:x' is not accepted: give auto, cpu, cuda, cuda:N",
+    "--injx-device=cuda:\u0663": "--injx-device: 'cuda:\u0663' is not accepted",
+    "--injx-batch-tokens=0": "--injx-batch-tokens: 0 is not accepted: give an integer of at least 1",
+    "--injx-seed=-1": "--injx-seed: -1 is not accepted: give an integer of at least 0",
+    "--injx-seed=1e3": "--injx-seed: '1e3' is not accepted: give an integer",
+    "--injx-hash-key=": "--injx-hash-key: '' is empty",
+    "--injx-report=html": "--injx-report: 'html' is not a report: give json:PATH",
+    "--injx-report=json:": "--injx-report: 'json:' is not a report: give json:PATH",
+    "--injx-report=pickle:x": "--injx-report: 'pickle:x' is not a report: give json:PATH",
+    "--injx-report=": "--injx-report: '' is not a report: give json:PATH",
+}
+
+
+def test_every_flag_is_covered_here() -> None:
+    """A flag that takes a value has at least one value that it refuses, tested below."""
+    takes_value = {flag(option) for option in options() if "switch" not in option.metadata}
+    assert takes_value == {given.partition("=")[0] for given in REFUSED}
+
+
+@pytest.mark.parametrize(("given", "message"), REFUSED.items())
+def test_a_value_that_is_not_accepted_is_wrong_use(
+    pytester: pytest.Pytester, given: str, message: str
+) -> None:
+    """The error names flag, value and what is accepted; exit status 4 before any test runs."""
+    pytester.makepyfile("def test_unit():\n    print('RAN')\n")
+    result = pytester.runpytest_inprocess(given, "-s")
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    assert f"ERROR: {message}" in said(result)
+    assert "RAN" not in output(result)
+    assert "Traceback" not in output(result)
+
+
+@pytest.mark.parametrize(
+    "given", ["--injx-modle=x", "--injx-mod=x", "--injx-require=yes", "--injx-model"]
+)
+def test_a_flag_that_is_not_there_is_wrong_use(pytester: pytest.Pytester, given: str) -> None:
+    """Misspelt, abbreviated, with a value it does not take or without the one it needs."""
+    assert pytest.ExitCode.USAGE_ERROR == pytester.runpytest_inprocess(given).ret
+
+
+def test_help_lists_every_flag_and_its_ini_twin(pytester: pytest.Pytester) -> None:
+    """One group of flags, each with a sentence; each ini value is listed too."""
+    text = output(pytester.runpytest_inprocess("--help"))
+    group = text.partition("audit of a causal language model's injectivity:")[2]
+    group = group.partition("\n\n")[0]
+    for option in options():
+        assert f"{flag(option)}" in group
+        assert f"{ini_name(option)} (" in text
+    assert len(list(options())) == group.count("  --injx-")
+
+
+PRINTS = """
+def test_config(injx):
+    print("VALUE", repr(injx.config.FIELD))
+"""
+VALUES = {
+    "model": ("some/model", "other/model"),
+    "prompts": ("p.txt", "q.txt"),
+    "prompt_field": ("body", "title"),
+    "max_prompts": ("7", "8"),
+    "length": ("9", "10"),
+    "overlong": ("drop", "refuse"),
+    "special_tokens": ("no", "auto"),
+    "prompt_metric": ("hamming", "levenshtein"),
+    "layers": ("1:", "all"),
+    "dtype": ("float64", "auto"),
+    "device": ("cpu", "auto"),
+    "batch_tokens": ("64", "4096"),
+    "seed": ("3", "0"),
+    "hash_key": ("a", "b"),
+    "report": ("json:a.json", "json:b.json"),
+}
+
+
+def _value(pytester: pytest.Pytester, field: str, *flags: str) -> str:
+    pytester.makepyfile(test_value=PRINTS.replace("FIELD", field))
+    result = pytester.runpytest_inprocess("-s", *flags)
+    (line,) = [line for line in result.outlines if "VALUE " in line]
+    return line.partition("VALUE ")[2].removesuffix(".").strip("'")
+
+
+@pytest.mark.parametrize("field", VALUES)
+def test_a_flag_wins_over_its_ini_twin(pytester: pytest.Pytester, field: str) -> None:
+    """The ini value holds where no flag is given; a flag wins, also with the default's value."""
+    ini, given = VALUES[field]
+    pytester.makeini(f"[pytest]\ninjx_{field} = {ini}\n")
+    assert ini in _value(pytester, field).replace("', path='", ":")
+    switch = f"--injx-{field.replace('_', '-')}={given}"
+    value = _value(pytester, field, switch).replace("', path='", ":")
+    assert given in value
+    assert ini not in value
+
+
+def test_every_flag_with_a_value_has_its_ini_tested() -> None:
+    """The table above is complete."""
+    assert set(VALUES) == {o.name for o in options() if "switch" not in o.metadata}
+
+
+@pytest.mark.parametrize("field", ["require", "show_prompts"])
+def test_switches(pytester: pytest.Pytester, field: str) -> None:
+    """Off by default, on by flag or ini."""
+    assert "False" == _value(pytester, field)
+    assert "True" == _value(pytester, field, f"--injx-{field.replace('_', '-')}")
+    pytester.makeini(f"[pytest]\ninjx_{field} = yes\n")
+    assert "True" == _value(pytester, field)
+    pytester.makeini(f"[pytest]\ninjx_{field} = false\n")
+    assert "False" == _value(pytester, field)
