@@ -7,8 +7,9 @@ Layer 0 is the embeddings, ``1..L`` the residual stream after a block and before
     part  = "all" | "norm" | integer | slice
     slice = [integer] ":" [integer] [":" integer]      half-open over 0..L, as in Python
 
-Negative integers count back from ``L``: ``-1`` is ``L``. ``"all"`` is ``1..L`` and ``"norm"``:
-layer 0 sees one token only, so its collisions are structural and it must be named to be measured.
+Negative integers count back from ``L``: ``-1`` is ``L``. ``"all"`` is ``1..L`` and ``"norm"``, and a
+slice without a start begins at 1: layer 0 sees one token only, so its collisions are structural and
+it must be named to be measured, as in ``"0:3"``.
 """
 
 import math
@@ -71,10 +72,10 @@ def _resolve_part(part: object, n_layers: int, spec: LayerSpec) -> list[Layer]:
         return ["norm"]
     if isinstance(part, str) and (found := _SLICE.fullmatch(part)):
         start, stop, step = (int(text) if text else None for text in found.groups())
-        if step == 0:
-            raise LayerError(f"layers {part!r}: the step of a slice cannot be 0")
+        if step is not None and step < 1:
+            raise LayerError(f"layers {part!r}: the step of a slice is at least 1")
         # A negative bound counts back from L as a single layer does, so "-2:" is L-1 and L.
-        return list(range(n_layers + 1)[start:stop:step])
+        return list(range(n_layers + 1)[1 if start is None else start : stop : step])
     if isinstance(part, str) and _INTEGER.fullmatch(part):
         return [_in_range(int(part), n_layers)]
     if isinstance(part, int) and not isinstance(part, bool):

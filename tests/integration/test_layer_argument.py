@@ -15,7 +15,7 @@ NAMED = [
     ((1, "norm", 1), ["layer01", "norm"]),
     (range(1, 3), ["layer01", "layer02"]),
     ("3:", ["layer03", "layer04"]),
-    (":2", ["layer00", "layer01"]),
+    ("0:2", ["layer00", "layer01"]),
     ("-2:", ["layer03", "layer04"]),
     ("1, norm", ["layer01", "norm"]),
     (None, ["layer04"]),
@@ -31,7 +31,7 @@ REFUSED = [
     ([], "layers [] name no layer"),
     ("", "layer '' (in '') is not of the grammar"),
     ("4:1", "layers '4:1' name no layer"),
-    ("::0", "the step of a slice cannot be 0"),
+    ("::0", "the step of a slice is at least 1"),
 ]
 
 

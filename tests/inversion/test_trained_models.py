@@ -82,15 +82,23 @@ def three_layers(decoder: Decoder) -> tuple[int, int, int]:
     return 1, decoder.n_layers // 2, decoder.n_layers
 
 
-@pytest.mark.parametrize("name", [SHIPPED, *SHARED])
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("depth", [0, -1])
 def test_short_prompts_come_back(
-    sample: Callable[[str, int, int], Sample], name: str, policy: str, depth: int
+    sample: Callable[[str, int, int], Sample], policy: str, depth: int
 ) -> None:
-    """Two prompts of six tokens at the first and at the last layer."""
-    few = sample(name, 2, 6)
+    """Two prompts of six tokens at the first and at the last layer of the shipped model."""
+    few = sample(SHIPPED, 2, 6)
     assert [True] * 2 == few.invert(three_layers(few.decoder)[depth], policy, certify=2)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_short_prompts_of_other_families_come_back(
+    sample: Callable[[str, int, int], Sample], name: str
+) -> None:
+    """Two prompts of six tokens at the last layer."""
+    few = sample(name, 2, 6)
+    assert [True] * 2 == few.invert(few.decoder.n_layers, "lm-order", certify=2)
 
 
 @pytest.mark.slow
@@ -107,11 +115,11 @@ def test_twenty_of_twenty_prompts_come_back(
 
 
 @pytest.mark.parametrize("name", [SHIPPED, *SHARED])
-def test_another_trained_model_recovers_nothing(
+def test_a_slightly_wrong_model_recovers_nothing(
     sample: Callable[[str, int, int], Sample], name: str
 ) -> None:
     """Weights 1 % off are another model: nothing verifies within the floor of the first."""
-    few = sample(name, 2, 6)
+    few = sample(name, 2, 3)
     layer = few.decoder.n_layers
     floor = measure_noise(few.decoder, None, few.prompts, [layer])[layer]
     states = [observe(few.decoder, ids, [layer])[layer] for ids in few.prompts]
@@ -120,7 +128,7 @@ def test_another_trained_model_recovers_nothing(
     for parameter in wrong.model.parameters():
         parameter.mul_(1 + 0.01 * torch.randn(parameter.shape, generator=generator))
     found = recover_all(wrong, states, layer, eps=(floor.at(0), floor.at(1)))
-    assert {Status.NEAREST: 12} == found.statuses
+    assert {Status.NEAREST: 6} == found.statuses
 
 
 @pytest.mark.parametrize("name", [SHIPPED, *SHARED])
