@@ -299,6 +299,14 @@ def test_p_values_and_the_interval_agree(
     assert not bound > interval.high or below <= tail
 
 
+@pytest.mark.parametrize(("under", "above", "below"), [(2, 1, 1), (3, 2, 1), (4, 2, 2)])
+def test_half_rows_count_against_either_side(under: int, above: int, below: int) -> None:
+    """Of ten values 2, 3 and 4 are 1, 1.5 and 2 of five effective rows, rounded to prove less."""
+    values = np.array([0.0] * under + [9.0] * (10 - under))
+    expected = scipy_stats.binom.cdf(above, 5, 0.5), scipy_stats.binom.sf(below - 1, 5, 0.5)
+    assert expected == pytest.approx(stats.quantile_p_values(values, 0.5, 1.0))
+
+
 def test_clear_samples_are_decided_and_small_ones_are_not() -> None:
     """All far above, all below, and two rows only."""
     assert stats.quantile_p_values(np.full(1000, 5.0), 0.01, 1.0)[0] < 0.01

@@ -14,7 +14,8 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.batches import Batch, padded_length, plan_batches
 from pytest_injectivity.testing import tiny_decoder
 
-lengths = st.lists(st.integers(1, 300), min_size=1, max_size=80)
+# Many at the end of the context, where an odd one leaves no canonical width.
+lengths = st.lists(st.integers(1, 300) | st.integers(290, 300), min_size=1, max_size=80)
 
 
 @st.composite

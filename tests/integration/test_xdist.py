@@ -1,0 +1,205 @@
+"""What holds without workers holds with two. Each run starts processes, so tests share them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.integration.support import cases, properties
+
+pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+
+
+class Done(NamedTuple):
+    """A run that is over: its exit status, its output and the folder it left."""
+
+    status: int
+    text: str
+    folder: Path
+
+
+def _run(folder: Path, suite: str, *flags: str) -> Done:
+    (folder / "test_suite.py").write_text(suite)
+    outer = ("PYTEST_XDIST", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "CI", "COLUMNS")
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(outer)}
+    kept.pop("OMP_NUM_THREADS", None)
+    done = subprocess.run(  # noqa: S603 - pytest itself
+        [
+            *(sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider"),
+            *("--junitxml=junit.xml", "--injx-report=json:report.json", *flags),
+        ],
+        cwd=folder,
+        env={**kept, "COLUMNS": "80"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, folder)
+
+
+@pytest.fixture(scope="module")
+def run(
+    tmp_path_factory: pytest.TempPathFactory,
+    checkpoint: Callable[[str], Path],
+    prompt_file: Callable[[list[str]], Path],
+    texts: list[str],
+) -> Callable[..., Done]:
+    """Runs a suite with two workers on the tiny model."""
+
+    def run(suite: str, *flags: str) -> Done:
+        model, prompts = checkpoint("generic"), prompt_file(texts)
+        folder = tmp_path_factory.mktemp("xdist")
+        return _run(folder, suite, f"--injx-model={model}", f"--injx-prompts={prompts}", *flags)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def gates(run: Callable[..., Done]) -> Done:
+    """Gates that pass and fail, spread over two workers; both meet the same closest pair."""
+    return run("""
+def test_pass(injx, injx_layer):
+    injx.assert_no_collisions(injx_layer)
+
+def test_fail_1(injx):
+    injx.assert_margin_above(1, 1e9)
+
+def test_fail_2(injx):
+    injx.assert_margin_above(1, 1e8)
+""")
+
+
+def test_verdicts_and_table_arrive_at_the_controller(gates: Done) -> None:
+    """The summary is that of all workers, and there is one of it."""
+    assert pytest.ExitCode.TESTS_FAILED == gates.status
+    assert 1 == gates.text.count(" injectivity =")
+    rows = re.findall(r"^(layer\d\d|norm) +[\d.]+ ", gates.text, re.MULTILINE)
+    assert ["layer01", "layer02", "norm"] == rows
+    assert "3 of 5 verdicts PASS" in gates.text
+    assert "FAILED test_suite.py::test_fail_1 - FAIL margin_above layer01: " in gates.text
+
+
+def test_the_json_report_is_complete(gates: Done) -> None:
+    """Layers and verdicts of both workers, in one file that the controller wrote."""
+    report = json.loads((gates.folder / "report.json").read_text())
+    assert report["complete"] is True
+    assert {"layer01", "layer02", "norm"} == {layer["layer"] for layer in report["layers"]}
+    assert 3 == len(report["layers"])
+    assert 3 == sum(verdict["status"] == "PASS" for verdict in report["verdicts"])
+    assert 2 == sum(verdict["status"] == "FAIL" for verdict in report["verdicts"])
+    assert 12 == report["run"]["n"]
+
+
+def test_junit_has_the_values(gates: Done) -> None:
+    """Properties travel from the workers."""
+    found = cases(gates.folder / "junit.xml")
+    assert 5 == len(found)
+    assert "0 PASS" == properties(found["test_pass[norm]"])["no_collisions.norm"]
+    assert properties(found["test_fail_1"])["margin_above.layer01"].endswith(" FAIL")
+
+
+def test_both_workers_name_a_prompt_alike(gates: Done) -> None:
+    """The key of the names is drawn once, by the controller."""
+    pairs = re.findall(r"E +closest pair, .*", gates.text)
+    assert 2 == len(pairs)
+    assert 1 == len(set(pairs))
+
+
+def test_the_commands_to_reproduce_are_the_same_as_without_workers(gates: Done) -> None:
+    """They name the test as seen from where pytest was started."""
+    assert "reproduce: pytest test_suite.py::test_fail_1 --injx-model=" in gates.text
+
+
+def test_no_text_of_a_prompt_is_written(gates: Done, texts: list[str]) -> None:
+    """Not in the output, JUnit or JSON, whichever process wrote it."""
+    files = [(gates.folder / name).read_text() for name in ("junit.xml", "report.json")]
+    for word in {word for text in texts for word in text.split() if len(word) > 4}:
+        assert word not in gates.text + "".join(files)
+
+
+def test_threads_are_divided_and_it_is_said(gates: Done) -> None:
+    """Workers wait passively and share the cores; the summary says so, once."""
+    said = [line for line in gates.text.splitlines() if line.startswith("injectivity set ")]
+    assert said
+    assert len(set(said)) == len(said)
+    assert "OMP_WAIT_POLICY=PASSIVE" in " ".join(said)
+
+
+@pytest.fixture(scope="module")
+def wrong(run: Callable[..., Done]) -> Done:
+    """A worker meets a layer that is not there."""
+    return run("def test_wrong(injx):\n    injx.assert_margin_above(9)\n")
+
+
+def test_wrong_use_is_exit_status_4(wrong: Done) -> None:
+    """With one paragraph and no traceback, as without workers."""
+    assert pytest.ExitCode.USAGE_ERROR == wrong.status
+    assert "LayerError: layer 9 is out of range" in wrong.text
+    assert "Traceback" not in wrong.text
+    assert "pytest_injectivity/" not in wrong.text
+    assert "nothing was compared" not in wrong.text
+
+
+def test_wrong_use_while_collecting_is_exit_status_4(run: Callable[..., Done]) -> None:
+    """Each worker collects; the run ends with the paragraph of one."""
+    done = run(
+        "def test_each(injx, injx_layer):\n    injx.assert_margin_above(injx_layer)\n",
+        "--injx-layers=9",
+    )
+    assert pytest.ExitCode.USAGE_ERROR == done.status
+    assert "LayerError: layer 9 is out of range" in done.text
+    assert "pytest_injectivity/" not in done.text
+    assert "nothing was compared" not in done.text
+
+
+def test_a_flag_that_is_not_accepted_is_exit_status_4(run: Callable[..., Done]) -> None:
+    """Found before a worker is started."""
+    done = run("def test_unit():\n    pass\n", "--injx-seed=-1")
+    assert pytest.ExitCode.USAGE_ERROR == done.status
+    assert "ERROR: --injx-seed: -1 is not accepted" in done.text
+
+
+def test_nothing_compared_is_one_failure(run: Callable[..., Done]) -> None:
+    """The controller decides it, once for all workers."""
+    done = run("def test_unit():\n    pass\n\ndef test_other():\n    pass\n")
+    assert pytest.ExitCode.TESTS_FAILED == done.status
+    assert 1 == done.text.count("FAILED injectivity::nothing was compared")
+    assert "1 failed, 2 passed" in done.text
+    assert "nothing was compared" in cases(done.folder / "junit.xml")
+
+
+def test_a_lost_worker_makes_the_run_incomplete(run: Callable[..., Done]) -> None:
+    """Red, with a failure of its own in JUnit, and the JSON says that it is not complete."""
+    done = run("""
+import os
+
+def test_dies():
+    os._exit(1)
+
+def test_gate(injx):
+    injx.geometry(1).margin()
+    assert injx.check_margin_above(1, 0.0).passed
+""")
+    assert pytest.ExitCode.OK != done.status
+    assert "FAILED injectivity::the run was incomplete" in done.text
+    assert re.search(r"pytest-xdist lost gw\d: some checks did not run", done.text)
+    failure = cases(done.folder / "junit.xml")["the run was incomplete"].find("failure")
+    assert "lost gw" in failure.text
+    report = json.loads((done.folder / "report.json").read_text())
+    assert report["complete"] is False
+    assert 1 == len(report["verdicts"])
+
+
+def test_a_lost_worker_of_another_suite_is_not_ours(run: Callable[..., Done], tmp_path: Path) -> None:
+    """Where no audit was asked for, xdist's own failure is all there is."""
+    suite = "import os\n\ndef test_dies():\n    os._exit(1)\n\ndef test_unit():\n    pass\n"
+    done = _run(tmp_path, suite)
+    assert pytest.ExitCode.TESTS_FAILED == done.status
+    assert "injectivity::" not in done.text
