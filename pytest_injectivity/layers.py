@@ -75,7 +75,8 @@ def _resolve_part(part: object, n_layers: int, spec: LayerSpec) -> list[Layer]:
         if step is not None and step < 1:
             raise LayerError(f"layers {part!r}: the step of a slice is at least 1")
         # A negative bound counts back from L as a single layer does, so "-2:" is L-1 and L.
-        return list(range(n_layers + 1)[1 if start is None else start : stop : step])
+        first = 1 if start is None else start if start >= 0 else max(1, n_layers + 1 + start)
+        return list(range(n_layers + 1)[first:stop:step])
     if isinstance(part, str) and _INTEGER.fullmatch(part):
         return [_in_range(int(part), n_layers)]
     if isinstance(part, int) and not isinstance(part, bool):

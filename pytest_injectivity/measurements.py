@@ -2,6 +2,7 @@
 
 import gc
 import hmac
+import math
 import os
 from collections.abc import Iterable
 from functools import cached_property
@@ -238,7 +239,9 @@ class Measurements:
 
         one = self.one_layer(layer)
         geometry = self.geometry(one, bits=bits)
-        rows, lost = len(geometry), int((~geometry.finite).sum())
+        # Only finite rows are rounded: the lost ones are those of the layer as it was computed.
+        rows, lost = len(geometry), int((~self.geometry(one).finite).sum())
+        noise = self.noise(one).value if bits is None else math.nan
         if rows < 2:  # noqa: PLR2004 - no pair, no geometry
             return LayerSummary(layer_id(one), bits, rows, lost)
         ratios = geometry.colipschitz_rows
@@ -255,7 +258,7 @@ class Measurements:
             margin_q=geometry.margin(),
             colipschitz=float(partnered_ratios(ratios).min()) if comparable else None,
             colipschitz_q=geometry.colipschitz() if comparable else None,
-            noise=self.noise(one).value if bits is None else None,
+            noise=noise if math.isfinite(noise) else None,
             near_fractions={f"{eps:g}": part for eps, part in geometry.near_fractions().items()},
         )
 

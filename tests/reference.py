@@ -16,7 +16,7 @@ Ids = Sequence[Sequence[int]]
 def distances(rows: Tensor) -> Float64[np.ndarray, "n n"]:
     """Euclidean distances of all pairs, in the rows' own units."""
     wide = rows.double().numpy()
-    return np.array([[np.sqrt(((one - other) ** 2).sum()) for other in wide] for one in wide])
+    return np.array([np.sqrt(((wide - one) ** 2).sum(axis=1)) for one in wide])
 
 
 def norms(rows: Tensor) -> Float64[np.ndarray, " n"]:

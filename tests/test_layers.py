@@ -30,6 +30,7 @@ VALID: list[tuple[LayerSpec, tuple[Layer, ...]]] = [
     ("6:7", (6,)),
     ("2:99", (2, 3, 4, 5, 6)),
     ("-2:", (5, 6)),
+    ("-9:3", (1, 2)),
     (":-1", (1, 2, 3, 4, 5)),
     ("::2", (1, 3, 5)),
     ("0::2", (0, 2, 4, 6)),
@@ -145,7 +146,8 @@ def test_a_slice_is_pythons_over_0_to_the_last(
     """Half-open, clipped, never empty in silence; without a start it begins at 1."""
     start, stop = bounds
     parts = ["" if bound is None else str(bound) for bound in bounds]
-    expected = list(range(n_layers + 1)[1 if start is None else start : stop : step])
+    first = 1 if start is None else max(1, n_layers + 1 + start) if start < 0 else start
+    expected = list(range(n_layers + 1)[first:stop:step])
     text = ":".join(parts if step is None else [*parts, str(step)])
     if expected:
         assert tuple(expected) == resolve_layers(text, n_layers)

@@ -1,5 +1,6 @@
 """What every check needs: rows that are not finite, the worst pair's names, joint confidence."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,25 +19,32 @@ _NAMED = 5
 def not_finite(
     measured: "Measurements", layer: Layer, quantity: str, bound: float
 ) -> Reason | None:
-    """The reason a layer fails whose rows are not all finite; None where they are.
+    """The reason a layer fails whose states are not all finite; None where they are.
 
     Asked first, of the rows as the model computed them: only finite rows can be rounded.
     """
-    geometry = measured.geometry(layer)
-    lost = (~geometry.finite).nonzero()[0]
-    if not len(lost):
+    finite = measured.states(layer).isfinite().all(dim=1)
+    lost = (~finite).nonzero().flatten().tolist()
+    floor = measured.noise(layer)
+    if not lost and math.isfinite(floor.at(0)) and math.isfinite(floor.at(1)):
         return None
-    names = [measured.name_of(int(prompt)) for prompt in lost[:_NAMED]]
+    measured.geometry(layer)  # so that the table shows the layer
+    names = [measured.name_of(prompt) for prompt in lost[:_NAMED]]
     more = [f"… and {len(lost) - _NAMED} more"] if len(lost) > _NAMED else []
+    where = ", ".join(names) or "a prompt of the noise floor's sample, before its last token"
     return Reason(
         layer=layer_id(layer),
         status=Status.FAIL,
         quantity=quantity,
-        value=float("nan"),
+        value=math.nan,
         bound=bound,
         relation=">=",
-        headline=f"{len(lost)} of {len(geometry.finite)} rows are not finite",
-        evidence=(f"a NaN or an infinity in the states of {', '.join(names)}", *more),
+        headline=(
+            f"{len(lost)} of {len(finite)} rows are not finite"
+            if lost
+            else "the noise floor is not finite"
+        ),
+        evidence=(f"a NaN or an infinity in the states of {where}", *more),
     )
 
 
@@ -75,7 +83,7 @@ def with_confidence(
     judged = []
     for reason, passes, fails in zip(reasons, good, bad, strict=True):
         status = Status.PASS if passes else Status.FAIL if fails else Status.INSUFFICIENT
-        note = f"the sample does not decide at {confidence:.0%}: more prompts would"
+        note = f"the sample does not decide at {100 * confidence:g}%: more prompts would"
         extra = (note,) if status is Status.INSUFFICIENT else ()
         judged.append(replace(reason, status=status, evidence=(*reason.evidence, *extra)))
     return tuple(judged)

@@ -1,7 +1,6 @@
 """Margins and co-Lipschitz constants of one layer, held against a bound (SPEC section 2)."""
 
 import math
-import sys
 from bisect import bisect_right
 from dataclasses import dataclass
 from numbers import Real
@@ -14,7 +13,7 @@ from pytest_injectivity.checks.common import noise_line, not_finite, pair_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.layers import Layer, layer_id
 from pytest_injectivity.stats import lower_quantile, quantile_interval, quantile_p_values
-from pytest_injectivity.verdict import Interval, Reason, judge, show
+from pytest_injectivity.verdict import Reason, judge, show
 
 if TYPE_CHECKING:
     from pytest_injectivity.geometry.layer import LayerGeometry
@@ -135,12 +134,15 @@ def judge_distortion(measured: "Measurements", layer: Layer, bound: float, q: fl
     )
 
 
-def check_bound(name: str, bound: float) -> float:
+def check_bound(name: str, bound: object) -> float:
     """The bound as Python's float; refuses one that is negative, infinite, NaN or no number."""
-    number = isinstance(bound, Real) and not isinstance(bound, bool)
-    if not number or not 0 <= bound <= sys.float_info.max:
+    try:
+        number = float(bound) if isinstance(bound, Real) else math.nan
+    except OverflowError:  # an integer beyond all floats
+        number = math.inf
+    if not 0.0 <= number < math.inf or isinstance(bound, bool):
         raise OptionError(f"{name}={bound!r} is not a bound: give a finite number of at least 0")
-    return float(bound)
+    return number
 
 
 def _judged(
@@ -148,8 +150,8 @@ def _judged(
 ) -> tuple[Reason, tuple[float, float]]:
     # A layer that is zero everywhere has no normalised values: NaN fails.
     scale = (geometry.mean_norm or math.nan) if asked.normalized else 1.0
-    value = lower_quantile(sample.values, asked.q) / scale
-    interval = quantile_interval(sample.values, asked.q, asked.confidence or _CONFIDENCE)
+    values = sample.values / scale
+    value = lower_quantile(values, asked.q)
     reason = Reason(
         layer=layer_id(geometry.layer),
         status=judge(value, ">=", bound),
@@ -158,17 +160,15 @@ def _judged(
         bound=bound,
         relation=">=",
         evidence=sample.evidence,
-        interval=Interval(interval.low / scale, interval.high / scale, interval.confidence),
-        would_pass=_would_pass(sample.values, scale, value, asked),
+        interval=quantile_interval(values, asked.q, asked.confidence or _CONFIDENCE),
+        would_pass=_would_pass(values, value, asked),
     )
     if asked.confidence is None:
         return reason, (1.0, 1.0)
-    return reason, quantile_p_values(sample.values, asked.q, bound * scale)
+    return reason, quantile_p_values(values, asked.q, bound)
 
 
-def _would_pass(
-    values: Float64[np.ndarray, " rows"], scale: float, value: float, asked: Quantile
-) -> str:
+def _would_pass(values: Float64[np.ndarray, " rows"], value: float, asked: Quantile) -> str:
     """The largest bound that passes, unrounded: a bound that is said to pass does."""
     if math.isnan(value):
         return "no bound: the value is not a number"
@@ -180,10 +180,8 @@ def _would_pass(
         ordered, level, key=lambda bound: quantile_p_values(values, asked.q, float(bound))[0]
     )
     if not proved:
-        return f"no bound: {len(values)} prompts prove none at {asked.confidence:.0%}"
-    # One step down, because dividing by the norm rounds.
-    bound = float(np.nextafter(ordered[proved - 1] / scale, 0.0))
-    return f"a bound of at most {bound!r} for this layer alone"
+        return f"no bound: {len(values)} prompts prove none at {100 * asked.confidence:g}%"
+    return f"a bound of at most {float(ordered[proved - 1])!r} for this layer alone"
 
 
 def _named(quantity: str, asked: Quantile) -> str:

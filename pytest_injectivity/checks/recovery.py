@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_injectivity.checks.common import not_finite
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.layers import Layer, layer_id
 from pytest_injectivity.stats import clopper_pearson, rate_p_values
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.inversion.recovery import Inversion
     from pytest_injectivity.measurements import Measurements
 
+_QUANTITY = "rate of prompts recovered"
 _CONFIDENCE = 0.95
 _LISTED = 5
 
@@ -58,6 +60,8 @@ def judge_recovery(
     measured: "Measurements", layer: Layer, attempt: Attempt
 ) -> tuple[Reason, tuple[float, float]]:
     """The reason a layer contributes to ``sipit_recovers``, and its p-values."""
+    if reason := not_finite(measured, layer, _QUANTITY, attempt.min_rate):
+        return reason, (1.0, 0.0)
     chosen = chosen_prompts(measured, attempt)
     truths = [measured.prompts.ids[prompt][: attempt.tokens] for prompt in chosen]
     inversion = _invert(measured, layer, attempt, truths)
@@ -68,7 +72,7 @@ def judge_recovery(
     reason = Reason(
         layer=layer_id(layer),
         status=judge(rate, ">=", attempt.min_rate),
-        quantity="rate of prompts recovered",
+        quantity=_QUANTITY,
         value=rate,
         bound=attempt.min_rate,
         relation=">=",
@@ -78,7 +82,7 @@ def judge_recovery(
             *_how(measured, layer, attempt, inversion, truths),
         ),
         interval=clopper_pearson(recovered, len(exact), attempt.confidence or _CONFIDENCE),
-        would_pass=f"a rate of at most {rate:.6g}",
+        would_pass=f"a rate of at most {rate!r}",
     )
     if attempt.confidence is None:
         return reason, (1.0, 1.0)

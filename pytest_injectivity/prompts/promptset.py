@@ -8,7 +8,7 @@ may be compared only where the hashes agree.
 import hashlib
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -45,16 +45,16 @@ class PromptSet:
     """
 
     name: str
-    ids: tuple[tuple[int, ...], ...]
-    texts: tuple[str, ...] | None
+    ids: tuple[tuple[int, ...], ...] = field(repr=False)  # pytest prints fixtures of failing tests
+    texts: tuple[str, ...] | None = field(repr=False)
     special_tokens: bool
     dropped_duplicates: int = 0
     dropped_overlong: int = 0
     dropped_empty: int = 0
     dropped_tokens: int = 0
     left_out: int = 0
-    kinds: tuple[str, ...] | None = None
-    bases: tuple[str, ...] | None = None
+    kinds: tuple[str, ...] | None = field(default=None, repr=False)
+    bases: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not all(self.ids):
@@ -63,11 +63,11 @@ class PromptSet:
             raise PromptError(
                 f"{self.name}: two of its {len(self.ids)} prompts have equal token ids"
             )
-        for field in ("texts", "kinds", "bases"):
-            parallel = getattr(self, field)
+        for name in ("texts", "kinds", "bases"):
+            parallel = getattr(self, name)
             if parallel is not None and len(parallel) != len(self.ids):
                 raise PromptError(
-                    f"{self.name}: {len(parallel)} {field} for {len(self.ids)} prompts:"
+                    f"{self.name}: {len(parallel)} {name} for {len(self.ids)} prompts:"
                     " give one each"
                 )
 

@@ -50,9 +50,14 @@ class Batch:
         return Batch(self.rows[:middle], self.width), Batch(self.rows[middle:], self.width)
 
     def ids(self, prompts: Sequence[Sequence[int]]) -> Int64[Tensor, "batch length"]:
-        """The padded token ids; padding and dummy rows repeat a token the model has."""
+        """The padded token ids; dummy rows repeat the first row.
+
+        A row is padded with a token of its own: attention multiplies what it may not see by zero,
+        and zero times another prompt's NaN would be NaN.
+        """
         padded = torch.full((self.height, self.width), prompts[self.rows[0]][0], dtype=torch.int64)
         for at, row in enumerate(self.rows):
+            padded[at] = prompts[row][0]
             padded[at, : len(prompts[row])] = torch.tensor(prompts[row])
         return padded
 

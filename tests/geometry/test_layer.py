@@ -93,7 +93,7 @@ def test_block_size_changes_no_number(monkeypatch: pytest.MonkeyPatch, kind: str
             layer.equal.pairs,
         ]
 
-    rows, ids = draw_rows(kind, 30, 7), draw_prompts(30)
+    rows, ids = draw_rows(kind, 15, 7), draw_prompts(15)
     expected = numbers()
     monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", 20)
     assert expected == numbers()

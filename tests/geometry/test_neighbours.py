@@ -60,7 +60,7 @@ def test_block_size_and_candidates_change_nothing(
     monkeypatch: pytest.MonkeyPatch, kind: str, block: int, candidates: int
 ) -> None:
     """Neither distance nor index, to the bit."""
-    rows = draw_rows(kind, 60, 5)
+    rows = draw_rows(kind, 40, 5)
     expected = nearest_neighbours(rows)
     monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", block)
     monkeypatch.setattr(neighbours, "_CANDIDATES", candidates)

@@ -68,14 +68,14 @@ def test_many_rows_of_a_kind(kind: str, dtype: torch.dtype) -> None:
     np.testing.assert_allclose(found.distance, [pair[0] for pair in expected[:50]], rtol=1e-14)
 
 
-@pytest.mark.parametrize("limit", [0, 1, 30, 10_000])
+@pytest.mark.parametrize("limit", [0, 30])
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch, kind: str, limit: int) -> None:
     """Neither the count nor the list, to the bit."""
-    rows = draw_rows(kind, 40, 5)
+    rows = draw_rows(kind, 25, 5)
     eps = float(np.median(reference.distances(rows)))
     expected = within(rows, eps, limit)
-    for block in (1, 300):
+    for block in (1, 60):
         monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", block)
         found = within(rows, eps, limit)
         assert expected.count == found.count

@@ -22,20 +22,33 @@ def _refused(result: pytest.RunResult, *expected: str) -> None:
     assert "pytest_injectivity/" not in text
     (paragraph,) = [line for line in text.splitlines() if "(test_suite.py, line 2)" in line]
     assert "INTERNALERROR" not in text
-    assert paragraph.partition(": ")[0] in {"PromptError", "ModelError", "OptionError", "LayerError"}
+    assert paragraph.partition(": ")[0] in {
+        "PromptError",
+        "ModelError",
+        "OptionError",
+        "LayerError",
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("missing.jsonl", None, ["there is no prompt file", "missing.jsonl", "give a .txt, .jsonl"]),
+        (
+            "missing.jsonl",
+            None,
+            ["there is no prompt file", "missing.jsonl", "give a .txt, .jsonl"],
+        ),
         ("empty.txt", b"", ["empty.txt is empty", "at least 2 distinct prompts"]),
         ("blank.txt", b"\n \n\n", ["blank.txt", "at least 2 distinct prompts are needed"]),
         ("bad.txt", b"fine\nbad \xff\xfe\n", ["bad.txt, line 2", "not UTF-8", "0xff"]),
         ("bad.jsonl", b'{"text": "a"}\n{"text": \n', ["bad.jsonl, line 2", "not valid JSON"]),
         ("list.json", b'{"text": "a"}', ["list.json holds a dict", "give a list of strings"]),
         ("one.txt", b"only this\n", ["1 distinct of 1 prompts", "at least 2 distinct prompts"]),
-        ("same.txt", b"one\none\none\n", ["dropped 2 as duplicates", "at least 2 distinct prompts"]),
+        (
+            "same.txt",
+            b"one\none\none\n",
+            ["dropped 2 as duplicates", "at least 2 distinct prompts"],
+        ),
         ("prompts.pkl", b"\x80\x04.", ["prompts.pkl has the suffix '.pkl'", "give a .txt, .jsonl"]),
         ("long.txt", b"a\n" + b"b" * 65 + b"\n", ["context of 64 tokens", "--injx-overlong=drop"]),
         ("ids.jsonl", b'{"ids": [1]}\n{"ids": [256]}\n', ["token id 256", "embedding of 256 rows"]),
@@ -209,7 +222,9 @@ def test_hamming_needs_partners(audited: Run) -> None:
         "--injx-prompt-metric=hamming",
         prompts=["a", "bb", "ccc"],
     )
-    _refused(result, "0 of 3 prompts have an admissible partner", "--injx-prompt-metric=levenshtein")
+    _refused(
+        result, "0 of 3 prompts have an admissible partner", "--injx-prompt-metric=levenshtein"
+    )
 
 
 def test_wrong_use_beats_a_failed_gate(audited: Run) -> None:

@@ -62,7 +62,7 @@ def test_what_is_said_to_pass_passes(audited: Run) -> None:
             words = reason.would_pass.split()
             assert words[-4:] == ["for", "this", "layer", "alone"]
             bound = float(words[5])
-            assert 0 < bound < reason.value
+            assert 0 < bound <= reason.value
             assert run(injx_layer, bound, **asked).passed
             assert not run(injx_layer, bound * (1 + 1e-12), **asked).passed
         """,

@@ -25,7 +25,9 @@ def failed(audited: Run) -> Callable[..., str]:
 
 def test_the_first_line_is_the_verdict(failed: Callable[..., str]) -> None:
     """At most 80 columns: status, check, first failing layer, what was found, how many more."""
-    first = re.findall(r"^E +pytest_injectivity\.errors\.GateFailure: (.*)$", failed(), re.MULTILINE)
+    first = re.findall(
+        r"^E +pytest_injectivity\.errors\.GateFailure: (.*)$", failed(), re.MULTILINE
+    )
     assert list(CHECKS) == [line.split()[1] for line in first]
     for line in first:
         assert re.fullmatch(r"FAIL \w+ layer01: .+ \(\+2 more\)", line)

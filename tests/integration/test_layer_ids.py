@@ -22,7 +22,8 @@ def _ids(result: pytest.RunResult) -> list[str]:
         ("-1", ["layer04"]),
         ("3:", ["layer03", "layer04"]),
         ("norm,2,0:2", ["layer00", "layer01", "layer02", "norm"]),
-        ("::2", ["layer00", "layer02", "layer04"]),
+        ("::2", ["layer01", "layer03"]),
+        ("0::2", ["layer00", "layer02", "layer04"]),
     ],
 )
 def test_one_id_a_layer(audited: Run, layers: str | None, expected: list[str]) -> None:
@@ -146,9 +147,7 @@ def test_what_names_no_layer_is_wrong_use(
     assert "nothing was compared" not in output(result)
 
 
-def test_the_layers_of_an_ini(
-    pytester: pytest.Pytester, checkpoint: Callable[[str], Path]
-) -> None:
+def test_the_layers_of_an_ini(pytester: pytest.Pytester, checkpoint: Callable[[str], Path]) -> None:
     """The ini twin names the layers where no flag does."""
     pytester.makeini(f"[pytest]\ninjx_model = {checkpoint('generic')}\ninjx_layers = 1:\n")
     pytester.makepyfile(EACH)

@@ -27,7 +27,9 @@ def run(
     return run
 
 
-@pytest.mark.parametrize("suite", [UNIT, SKIPPED, EMPTY_GATE, ""], ids=["unit", "skip", "idle", "0"])
+@pytest.mark.parametrize(
+    "suite", [UNIT, SKIPPED, EMPTY_GATE, ""], ids=["unit", "skip", "idle", "0"]
+)
 @pytest.mark.parametrize("flag", ["--injx-model=MODEL", "--injx-require"])
 def test_a_run_that_was_to_compare_and_did_not_is_red(
     run: Callable[..., pytest.RunResult], suite: str, flag: str
@@ -48,8 +50,10 @@ def test_deselected_gates_do_not_count(
     """With the model on the command line it does not matter why no gate ran."""
     result = run(
         f"import pytest\n\n@pytest.mark.unit\n{UNIT}\n\n{GATE}",
-        *("--injx-model=MODEL", *(part.replace("test_run", "test_deselected_gates_do_not_count")
-                                  for part in deselect)),
+        *(
+            "--injx-model=MODEL",
+            *(part.replace("test_run", "test_deselected_gates_do_not_count") for part in deselect),
+        ),
         ini="markers = unit",
     )
     assert pytest.ExitCode.TESTS_FAILED == result.ret

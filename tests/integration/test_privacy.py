@@ -63,7 +63,6 @@ def test_no_prompt_leaves_the_process_unasked(audited: Run, pytester: pytest.Pyt
         assert _encoded(word[:4]) not in written
 
 
-@pytest.mark.xfail(reason="PromptSet's repr holds ids and texts", strict=True)
 def test_a_failing_test_of_ones_own_shows_no_prompt(
     audited: Run, pytester: pytest.Pytester
 ) -> None:
@@ -118,7 +117,9 @@ def test_prompts_are_shown_when_asked_for(audited: Run, pytester: pytest.Pyteste
         model="planted",
         prompts=PROMPTS,
     )
-    pair = r"prompt 0 \(\w+, 14 tokens\) heliotrope box and prompt 1 \(\w+, 14 tokens\) heliotrope boy"
+    pair = (
+        r"prompt 0 \(\w+, 14 tokens\) heliotrope box and prompt 1 \(\w+, 14 tokens\) heliotrope boy"
+    )
     assert re.search(pair, output(result))
     assert re.search(pair, (pytester.path / "junit.xml").read_text())
     assert re.search(pair, (pytester.path / "r.json").read_text())

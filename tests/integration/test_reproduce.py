@@ -46,9 +46,23 @@ def test_every_flag_that_matters_is_in_the_command(audited: Run, pytester: pytes
             injx.assert_margin_above("norm", 1e9)
     """
     flags = [
-        *("--injx-max-prompts=6", "--injx-length=8", "--injx-overlong=drop", "--injx-layers=norm,1"),
-        *("--injx-special-tokens=no", "--injx-prompt-metric=hamming/length", "--injx-dtype=float64"),
-        *("--injx-device=cpu", "--injx-batch-tokens=128", "--injx-seed=5", "--injx-hash-key=secret"),
+        *(
+            "--injx-max-prompts=6",
+            "--injx-length=8",
+            "--injx-overlong=drop",
+            "--injx-layers=norm,1",
+        ),
+        *(
+            "--injx-special-tokens=no",
+            "--injx-prompt-metric=hamming/length",
+            "--injx-dtype=float64",
+        ),
+        *(
+            "--injx-device=cpu",
+            "--injx-batch-tokens=128",
+            "--injx-seed=5",
+            "--injx-hash-key=secret",
+        ),
         *("--injx-prompt-field=text", "--injx-report=json:r.json", "--injx-require"),
     ]
     first = audited(suite, *flags)
@@ -57,7 +71,8 @@ def test_every_flag_that_matters_is_in_the_command(audited: Run, pytester: pytes
     again = _again(pytester, command)
     again.assert_outcomes(failed=1)
     configs = [
-        [line for line in result.outlines if line.startswith("CONFIG ")] for result in (first, again)
+        [line for line in result.outlines if line.startswith("CONFIG ")]
+        for result in (first, again)
     ]
     assert configs[0]
     assert configs[0] == configs[1]

@@ -28,7 +28,9 @@ print(json.dumps({
 
 
 def test_the_same_audit_works_without_pytest(
-    checkpoint: Callable[[str], Path], prompt_file: Callable[[list[str]], Path], texts: list[str],
+    checkpoint: Callable[[str], Path],
+    prompt_file: Callable[[list[str]], Path],
+    texts: list[str],
     tmp_path: Path,
 ) -> None:
     """A script gets the same object and the same numbers, and never imports pytest."""
@@ -50,13 +52,13 @@ def test_the_same_audit_works_without_pytest(
 
 
 def test_a_scripts_numbers_are_those_of_a_test(
-    audited: Run, checkpoint: Callable[[str], Path], prompt_file: Callable[[list[str]], Path],
+    audited: Run,
+    checkpoint: Callable[[str], Path],
+    prompt_file: Callable[[list[str]], Path],
     texts: list[str],
 ) -> None:
     """An Audit made by hand equals the one of the fixture."""
-    audit = Audit(
-        AuditConfig(model=str(checkpoint("generic")), prompts=str(prompt_file(texts)))
-    )
+    audit = Audit(AuditConfig(model=str(checkpoint("generic")), prompts=str(prompt_file(texts))))
     expected = [r.value for r in audit.check_margin_above("all", q=0.0).reasons]
     result = audited(f"""
         def test_gate(injx):
@@ -69,9 +71,7 @@ def test_a_script_catches_what_it_is_raised(
     checkpoint: Callable[[str], Path], prompt_file: Callable[[list[str]], Path], texts: list[str]
 ) -> None:
     """A gate is an AssertionError with the verdict's text, wrong use a ValueError."""
-    audit = Audit(
-        AuditConfig(model=str(checkpoint("generic")), prompts=str(prompt_file(texts)))
-    )
+    audit = Audit(AuditConfig(model=str(checkpoint("generic")), prompts=str(prompt_file(texts))))
     with pytest.raises(AssertionError) as gate:
         audit.assert_no_collisions("norm", eps=1e9)
     assert isinstance(gate.value, GateFailure)

@@ -46,14 +46,14 @@ def test_the_summary_describes_the_run(audited: Run) -> None:
 
 
 def test_the_table_shows_the_audits_own_numbers(
-    audited: Run, checkpoint: Callable[[str], Path], prompt_file: Callable[[list[str]], Path],
+    audited: Run,
+    checkpoint: Callable[[str], Path],
+    prompt_file: Callable[[list[str]], Path],
     texts: list[str],
 ) -> None:
     """One row a layer, deepest last, with the numbers of an Audit made without pytest."""
     rows = table_rows(audited(GATE))
-    audit = Audit(
-        AuditConfig(model=str(checkpoint("generic")), prompts=str(prompt_file(texts)))
-    )
+    audit = Audit(AuditConfig(model=str(checkpoint("generic")), prompts=str(prompt_file(texts))))
     assert ["layer01", "layer02", "norm"] == list(rows)
     for layer, cells in rows.items():
         expected = audit.layer_summary("norm" if layer == "norm" else int(layer[5:]))
@@ -129,7 +129,9 @@ def test_rounded_activations_have_a_table_of_their_own(audited: Run) -> None:
     """)
     table = output(result).partition("activations rounded")[2]
     assert table.index("8 bits") < table.index("2 bits")
-    assert 3 == len(re.findall(r"^(?:layer0\d|norm) +\d+ \d+/\d+ +\d+ \d+/\d+", table, re.MULTILINE))
+    assert 3 == len(
+        re.findall(r"^(?:layer0\d|norm) +\d+ \d+/\d+ +\d+ \d+/\d+", table, re.MULTILINE)
+    )
 
 
 def test_the_summary_says_what_was_not_passed(audited: Run) -> None:

@@ -85,7 +85,9 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["--help"], ["-k", "nothing", "spy.py"]], ids=["help", "empty"])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["-k", "nothing", "spy.py"]], ids=["help", "empty"]
+)
 def test_the_unused_plugin_costs_under_20_ms(
     tmp_path: Path, arguments: list[str], record_property: Callable[[str, object], None]
 ) -> None:

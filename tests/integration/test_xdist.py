@@ -28,7 +28,8 @@ def _run(folder: Path, suite: str, *flags: str) -> Done:
     (folder / "test_suite.py").write_text(suite)
     outer = ("PYTEST_XDIST", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "CI", "COLUMNS")
     kept = {name: text for name, text in os.environ.items() if not name.startswith(outer)}
-    kept.pop("OMP_NUM_THREADS", None)
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):  # tests/conftest.py sets both
+        kept.pop(name, None)
     done = subprocess.run(  # noqa: S603 - pytest itself
         [
             *(sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider"),
@@ -63,17 +64,22 @@ def run(
 
 @pytest.fixture(scope="module")
 def gates(run: Callable[..., Done]) -> Done:
-    """Gates that pass and fail, spread over two workers; both meet the same closest pair."""
-    return run("""
-def test_pass(injx, injx_layer):
-    injx.assert_no_collisions(injx_layer)
+    """Gates that pass and fail, a class on each worker; both meet the same closest pair."""
+    return run(
+        """
+class TestOne:
+    def test_pass(self, injx, injx_layer):
+        injx.assert_no_collisions(injx_layer)
 
-def test_fail_1(injx):
-    injx.assert_margin_above(1, 1e9)
+    def test_fail_1(self, injx):
+        injx.assert_margin_above(1, 1e9)
 
-def test_fail_2(injx):
-    injx.assert_margin_above(1, 1e8)
-""")
+class TestTwo:
+    def test_fail_2(self, injx):
+        injx.assert_margin_above(1, 1e8)
+""",
+        *("-v", "--dist=loadscope"),
+    )
 
 
 def test_verdicts_and_table_arrive_at_the_controller(gates: Done) -> None:
@@ -83,7 +89,7 @@ def test_verdicts_and_table_arrive_at_the_controller(gates: Done) -> None:
     rows = re.findall(r"^(layer\d\d|norm) +[\d.]+ ", gates.text, re.MULTILINE)
     assert ["layer01", "layer02", "norm"] == rows
     assert "3 of 5 verdicts PASS" in gates.text
-    assert "FAILED test_suite.py::test_fail_1 - FAIL margin_above layer01: " in gates.text
+    assert "FAILED test_suite.py::TestOne::test_fail_1 - FAIL margin_above layer01: " in gates.text
 
 
 def test_the_json_report_is_complete(gates: Done) -> None:
@@ -107,6 +113,8 @@ def test_junit_has_the_values(gates: Done) -> None:
 
 def test_both_workers_name_a_prompt_alike(gates: Done) -> None:
     """The key of the names is drawn once, by the controller."""
+    workers = re.findall(r"\[(gw\d)\] .* FAILED test_suite", gates.text)
+    assert ["gw0", "gw1"] == sorted(workers)
     pairs = re.findall(r"E +closest pair, .*", gates.text)
     assert 2 == len(pairs)
     assert 1 == len(set(pairs))
@@ -114,7 +122,7 @@ def test_both_workers_name_a_prompt_alike(gates: Done) -> None:
 
 def test_the_commands_to_reproduce_are_the_same_as_without_workers(gates: Done) -> None:
     """They name the test as seen from where pytest was started."""
-    assert "reproduce: pytest test_suite.py::test_fail_1 --injx-model=" in gates.text
+    assert "reproduce: pytest test_suite.py::TestOne::test_fail_1 --injx-model=" in gates.text
 
 
 def test_no_text_of_a_prompt_is_written(gates: Done, texts: list[str]) -> None:
@@ -134,19 +142,20 @@ def test_threads_are_divided_and_it_is_said(gates: Done) -> None:
 
 @pytest.fixture(scope="module")
 def wrong(run: Callable[..., Done]) -> Done:
-    """A worker meets a layer that is not there."""
-    return run("def test_wrong(injx):\n    injx.assert_margin_above(9)\n")
+    """A worker meets a bound that makes no sense."""
+    return run("def test_wrong(injx):\n    injx.assert_margin_above(1, -1.0)\n")
 
 
 def test_wrong_use_is_exit_status_4(wrong: Done) -> None:
     """With one paragraph and no traceback, as without workers."""
     assert pytest.ExitCode.USAGE_ERROR == wrong.status
-    assert "LayerError: layer 9 is out of range" in wrong.text
+    assert "OptionError: margin=-1.0 is not a bound" in wrong.text
     assert "Traceback" not in wrong.text
     assert "pytest_injectivity/" not in wrong.text
     assert "nothing was compared" not in wrong.text
 
 
+@pytest.mark.slow
 def test_wrong_use_while_collecting_is_exit_status_4(run: Callable[..., Done]) -> None:
     """Each worker collects; the run ends with the paragraph of one."""
     done = run(
@@ -197,7 +206,9 @@ def test_gate(injx):
     assert 1 == len(report["verdicts"])
 
 
-def test_a_lost_worker_of_another_suite_is_not_ours(run: Callable[..., Done], tmp_path: Path) -> None:
+def test_a_lost_worker_of_another_suite_is_not_ours(
+    run: Callable[..., Done], tmp_path: Path
+) -> None:
     """Where no audit was asked for, xdist's own failure is all there is."""
     suite = "import os\n\ndef test_dies():\n    os._exit(1)\n\ndef test_unit():\n    pass\n"
     done = _run(tmp_path, suite)

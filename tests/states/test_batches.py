@@ -168,10 +168,10 @@ def assert_bits_are_their_own(decoder: Decoder, prompts: list[list[int]]) -> Non
     """A prompt's rows are the same bits alone, in other company, and in other batch sizes."""
     expected = last_rows(decoder, prompts, 4096)
     order = random.Random(0).sample(range(len(prompts)), len(prompts))  # noqa: S311 - as above
-    for tokens in (64, 512, 1500):
+    for tokens in (64, 700):
         shuffled = last_rows(decoder, [prompts[row] for row in order], tokens)
         assert torch.equal(expected[order], shuffled)
-    for row in order[:10]:
+    for row in order[:5]:
         assert torch.equal(expected[row], last_rows(decoder, [prompts[row]], 4096)[0])
 
 
@@ -180,15 +180,15 @@ def assert_bits_are_their_own(decoder: Decoder, prompts: list[list[int]]) -> Non
 @pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3", "gpt_neox"])
 def test_a_rows_bits_do_not_depend_on_its_neighbours(family: str, context: int) -> None:
     """In real decoders, to the last bit, at every layer; 57 is no multiple of 16."""
-    decoder = tiny_decoder(family, hidden=32, context=context)
+    decoder = tiny_decoder(family, hidden=128, context=context)
     assert_bits_are_their_own(decoder, some_prompts(60, context, decoder.vocab_size, 1))
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), n=st.integers(2, 40))
 def test_a_rows_bits_do_not_depend_on_any_neighbours(seed: int, n: int) -> None:
     """Whatever the prompts are."""
-    decoder = tiny_decoder("llama", hidden=32, context=64)
+    decoder = tiny_decoder("llama", hidden=128, context=64)
     assert_bits_are_their_own(decoder, some_prompts(n, 64, decoder.vocab_size, seed))
 
 
@@ -199,5 +199,5 @@ def test_a_rows_bits_do_not_depend_on_its_neighbours_in_a_trained_model(
 ) -> None:
     """Of the shapes that models in use have."""
     decoder = shared_decoder(name)
-    prompts = some_prompts(60, min(decoder.context or 128, 128), decoder.vocab_size, 2)
+    prompts = some_prompts(30, min(decoder.context or 128, 128), decoder.vocab_size, 2)
     assert_bits_are_their_own(decoder, prompts)

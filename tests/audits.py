@@ -1,0 +1,29 @@
+"""Audits of small decoders, by way of the files a user would have."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_injectivity import Audit, AuditConfig
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.testing import save_checkpoint
+
+Ids = Sequence[Sequence[int]]
+
+
+def audit_of(folder: Path, decoder: Decoder, ids: Ids, **config: Any) -> Audit:
+    """The audit of a decoder on prompts given as token ids.
+
+    Args:
+        folder: where checkpoint and prompts are written.
+        decoder: what is audited.
+        ids: the prompts.
+        config: further values of the config, and of ``Audit`` those it has.
+    """
+    save_checkpoint(decoder, folder / "model")
+    rows = [json.dumps({"ids": list(map(int, prompt))}) for prompt in ids]
+    (folder / "prompts.jsonl").write_text("\n".join(rows))
+    own = {name: config.pop(name) for name in ("watcher", "workers", "key") if name in config}
+    paths = {"model": str(folder / "model"), "prompts": str(folder / "prompts.jsonl")}
+    return Audit(AuditConfig(**{**paths, "device": "cpu", **config}), **own)

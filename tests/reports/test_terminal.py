@@ -1,0 +1,181 @@
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from pytest_injectivity.reports.terminal import summary_lines, verdict_lines
+from pytest_injectivity.run import Findings
+from pytest_injectivity.summary import LayerSummary
+from tests.test_summary import RUN
+
+LAYER = LayerSummary(
+    "layer01",
+    None,
+    n=12,
+    not_finite=0,
+    collisions=0,
+    mean_norm=4.0,
+    median_norm=4.0,
+    margin=1.0,
+    margin_q=2.0,
+    colipschitz=0.25,
+    colipschitz_q=0.5,
+    noise=1e-6,
+    near_fractions={},
+)
+
+
+def _findings(*layers: LayerSummary, **found: object) -> Findings:
+    findings = Findings(run=RUN.to_dict(), **found)  # type: ignore[arg-type]
+    findings.layers = {str(layer.key): layer.to_dict() for layer in layers}
+    return findings
+
+
+def _rows(*layers: LayerSummary) -> dict[str, list[str]]:
+    lines = summary_lines(_findings(*layers), 80, color=False)
+    found = [re.fullmatch(r"(layer\d+|norm) +(\S.*)", line.strip()) for line in lines]
+    return {one[1]: one[2].split() for one in found if one is not None}
+
+
+def test_the_run_is_described() -> None:
+    """Model, size, dtype, device, prompts, what was dropped, what is assumed."""
+    text = " ".join(" ".join(summary_lines(_findings(), 200, color=False)).split())
+    for part in (
+        "model some/model",
+        "gpt2, 2 layers, d 16, vocabulary 256, float32 on cpu",
+        "12 of p.jsonl [0123456789ab], 1 to 9 tokens, without special tokens",
+        "dropped: 1 duplicates",
+        "assumed all hold",
+    ):
+        assert part in text
+
+
+def test_a_hubs_revision_is_shown() -> None:
+    """A hub id alone does not say what was audited."""
+    findings = _findings()
+    findings.run = replace(RUN, revision="abc123", special_tokens=True).to_dict()
+    text = "\n".join(summary_lines(findings, 120, color=False))
+    assert "some/model at abc123" in text
+    assert "with special tokens" in text
+
+
+def test_layers_come_shallow_first_and_the_norm_last() -> None:
+    """Whatever the order in which workers finished; 100 layers too."""
+    names = ["norm", "layer10", "layer02", "layer100", "layer99"]
+    rows = _rows(*(replace(LAYER, layer=name) for name in names))
+    assert ["layer02", "layer10", "layer99", "layer100", "norm"] == list(rows)
+
+
+def test_the_worst_of_a_column_is_marked() -> None:
+    """Smallest normalised margin and constant, most collisions; each by its own layer."""
+    rows = _rows(
+        replace(LAYER, layer="layer01", collisions=3),
+        replace(LAYER, layer="layer02", margin_q=0.5),
+        replace(LAYER, layer="norm", colipschitz_q=0.125),
+    )
+    marks = {
+        name: [at for at, cell in enumerate(cells) if "◄" in cell] for name, cells in rows.items()
+    }
+    assert {"layer01": [1], "layer02": [5], "norm": [7]} == marks
+
+
+def test_equal_values_have_no_worst() -> None:
+    """A mark would point at nothing; so would one in a table of one layer."""
+    for layers in ([LAYER], [LAYER, replace(LAYER, layer="norm")]):
+        assert "◄" not in str(_rows(*layers))
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    """And does not count as the worst."""
+    lost = LayerSummary("layer02", None, 0, 12)
+    rows = _rows(LAYER, lost)
+    assert "◄" not in str(rows)
+    lines = summary_lines(_findings(LAYER, lost), 80, color=False)
+    assert any("layer02 (12 not" in line and 8 == line.count("–") for line in lines)
+
+
+def test_rounded_layers_have_a_table_of_their_own() -> None:
+    """Collisions, and what is left of margin and constant in percent of the unrounded ones."""
+    rounded = replace(LAYER, bits=4, collisions=7, margin_q=1.0, colipschitz_q=0.45, noise=None)
+    text = "\n".join(summary_lines(_findings(LAYER, rounded), 80, color=False))
+    assert re.search(r"layer01 +7 50/90", text)
+    assert 1 == text.count("4 bits")
+
+
+def test_rounded_layers_without_their_plain_ones_do_not_crash() -> None:
+    """There is nothing to compare them with."""
+    rounded = replace(LAYER, bits=4)
+    lines = summary_lines(_findings(rounded), 80, color=False)
+    assert any(line.strip().startswith("layer01") and "–" in line for line in lines)
+
+
+def test_sentences_and_verdicts_follow_the_table() -> None:
+    """Red verdicts by their first lines, the number of green ones, then what else was said."""
+    verdicts = [
+        {"status": "PASS", "first_line": "PASS a"},
+        {"status": "FAIL", "first_line": "FAIL b"},
+        {"status": "INSUFFICIENT", "first_line": "INSUFFICIENT c"},
+    ]
+    assert ["FAIL b", "INSUFFICIENT c", "1 of 3 verdicts PASS"] == verdict_lines(verdicts)
+    assert [] == verdict_lines([])
+    findings = _findings(LAYER, verdicts=verdicts, said=["something else"])
+    lines = summary_lines(findings, 80, color=False)
+    assert ["FAIL b", "INSUFFICIENT c", "1 of 3 verdicts PASS", "something else"] == lines[-4:]
+
+
+def test_sentences_alone_are_shown() -> None:
+    """A report that could not be written is said even where nothing was measured."""
+    assert ["not written"] == summary_lines(Findings(said=["not written"]), 80, color=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["[red]model[/red]", "[/]", "[bold", "a\\[b]", "m" * 300, "模型" * 40]
+)
+def test_names_are_no_markup(name: str) -> None:
+    """rich reads brackets as markup in plain strings; a model's name is a name."""
+    findings = _findings(LAYER, said=[name])
+    findings.run = replace(RUN, model=name, prompts=name, assumptions=name).to_dict()
+    text = "".join("".join(summary_lines(findings, 80, color=False)).split())
+    assert text.count("".join(name.split())) >= 1
+
+
+@given(st.integers(20, 200), st.floats(1e-30, 1e30), st.integers(0, 10**9))
+def test_lines_fit_the_terminal(width: int, value: float, collisions: int) -> None:
+    """Whatever the numbers are."""
+    layer = replace(LAYER, margin=value, margin_q=value, noise=value, collisions=collisions)
+    other = replace(layer, layer="norm", mean_norm=value)
+    lines = summary_lines(_findings(layer, other), width, color=False)
+    assert max(map(cell_len, lines)) <= width
+
+
+@pytest.mark.xfail(reason="a table wider than the terminal cuts its cells", strict=True)
+def test_eighty_columns_hold_a_row_of_large_numbers() -> None:
+    """No number is cut short: half a number is another number."""
+    layer = replace(
+        LAYER,
+        collisions=4_999_950_000,
+        mean_norm=123456.0,
+        noise=1.234e-06,
+        margin=1.234e-05,
+        margin_q=1.234e-05,
+        colipschitz_q=1.234e-07,
+    )
+    rows = _rows(layer, replace(layer, layer="norm", mean_norm=2.0))
+    assert 8 == len(rows["layer01"]) == len(rows["norm"])
+    numbers = [float(cell.rstrip("◄")) for cell in rows["layer01"]]
+    expected = [123456.0, 4_999_950_000, 1.234e-06, 1.234e-05, 1.234e-05]
+    assert pytest.approx(expected, rel=5e-3) == numbers[:5]
+    assert "…" not in str(rows)
+
+
+def test_colour_is_only_beside_the_mark() -> None:
+    """Logs have none: the mark is a character."""
+    layers = LAYER, replace(LAYER, layer="norm", margin_q=0.5)
+    plain = "\n".join(summary_lines(_findings(*layers), 80, color=False))
+    coloured = "\n".join(summary_lines(_findings(*layers), 80, color=True))
+    assert "\x1b" not in plain
+    assert "\x1b[1;31m" in coloured
+    assert plain == re.sub(r"\x1b\[[\d;]*m", "", coloured)

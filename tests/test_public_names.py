@@ -1,0 +1,59 @@
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import pytest_injectivity
+from pytest_injectivity import errors
+
+
+def test_the_names_are_sorted_and_complete() -> None:
+    """``__all__`` is what ``dir`` shows, in order, and each name is there."""
+    names = pytest_injectivity.__all__
+    assert sorted(names) == names
+    assert names == dir(pytest_injectivity)
+    for name in names:
+        assert getattr(pytest_injectivity, name) is not None
+
+
+def test_every_error_is_public() -> None:
+    """Whoever audits from a script can catch each by name."""
+    raised = {name for name, one in vars(errors).items() if isinstance(one, type)}
+    assert set() == raised - set(pytest_injectivity.__all__)
+
+
+def test_lazy_names_are_those_of_their_modules() -> None:
+    """The public name and the module's are one object."""
+    for name, module in pytest_injectivity._LAZY.items():
+        found = getattr(importlib.import_module(f"pytest_injectivity.{module}"), name)
+        assert found is getattr(pytest_injectivity, name)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    """As of any module."""
+    with pytest.raises(AttributeError, match="'pytest_injectivity' has no attribute 'audti'"):
+        pytest_injectivity.audti  # noqa: B018 - the access is the test
+    with pytest.raises(ImportError, match="cannot import name 'audti'"):
+        exec("from pytest_injectivity import audti")  # noqa: S102 - the import is the test
+
+
+def test_the_star_import_works() -> None:
+    """In a process of its own, where nothing was imported before."""
+    code = "from pytest_injectivity import *; print(Audit, AuditConfig, Verdict, layer_id(1))"
+    done = subprocess.run(  # noqa: S603 - python itself
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("layer01\n")
+
+
+def test_wrong_use_and_gate_failures_are_told_apart() -> None:
+    """The first are ValueErrors, the second AssertionErrors, both of one base."""
+    for name in ("OptionError", "LayerError", "PromptError", "ModelError", "MissingExtra"):
+        error = getattr(pytest_injectivity, name)
+        assert issubclass(error, pytest_injectivity.WrongUse)
+        assert issubclass(error, ValueError)
+        assert issubclass(error, pytest_injectivity.InjectivityError)
+    assert issubclass(pytest_injectivity.GateFailure, AssertionError)
+    assert issubclass(pytest_injectivity.GateFailure, pytest_injectivity.InjectivityError)
+    assert not issubclass(pytest_injectivity.GateFailure, pytest_injectivity.WrongUse)
