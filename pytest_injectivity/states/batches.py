@@ -4,10 +4,10 @@ Exact equal lengths leave tiny batches (193 lengths among 948 prompts), one padd
 of its tokens; narrow length buckets do neither. Padding is on the right, where with causal attention
 no real token sees it.
 
-Shapes are canonical: padded lengths are multiples of 16 and a batch holds a multiple of 64 tokens,
-which dummy rows at its end fill up. A row's bits then depend neither on its neighbours nor on how
+Shapes are canonical: padded lengths are multiples of 8 and a batch holds a multiple of 16 tokens,
+which a dummy row at its end fills up. A row's bits then depend neither on its neighbours nor on how
 many there are (docs/log.md, 2026-11-22); an odd shape leaves tail rows in the matrix products whose
-last bits differ. Where a context is no multiple of 16, the prompts that only its last tokens hold
+last bits differ. Where a context is no multiple of 8, the prompts that only its last tokens hold
 run alone, each in the same shape always.
 """
 
@@ -19,11 +19,11 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-GRAIN = 16
+GRAIN = 8
 """Padded lengths are multiples of this, and so are shared prefixes."""
 
-_FINEST_BUCKETS = 16
-_BATCH_MULTIPLE = 64
+_FINEST_BUCKETS = 32
+_BATCH_MULTIPLE = 16
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Batch:
 
     @property
     def height(self) -> int:
-        """Rows of the pass: the prompts, and dummies up to a multiple of 64 tokens."""
+        """Rows of the pass: the prompts, and a dummy where 16 tokens do not divide them."""
         step = _height_step(self.width)
         return -(-len(self.rows) // step) * step
 
@@ -76,7 +76,7 @@ def plan_batches(
     Args:
         lengths: tokens of each prompt, at least 1, those of a shared prefix left out.
         batch_tokens: tokens that one pass holds, padding, dummies and the prefix of every row
-            included; the least canonical shape (1 to 4 rows) may exceed it.
+            included; the least canonical shape (1 or 2 rows) may exceed it.
         context: the model's context window, which prefix and padded row never exceed.
         prefix: length of the cached prefix that every row continues.
     """
@@ -97,7 +97,7 @@ def plan_batches(
 
 
 def padded_length(length: int) -> int:
-    """The bucket of a length: multiples of 16 up to 256, then 8 steps to every doubling."""
+    """The bucket of a length: multiples of 8 up to 256, then 16 steps to every doubling."""
     step = GRAIN
     while length > step * _FINEST_BUCKETS:
         step *= 2

@@ -10,6 +10,12 @@ from pytest_injectivity.testing import additive_decoder
 from tests.audits import Ids, audit_of
 
 
+@pytest.fixture(autouse=True)
+def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The noise floor of three prompts says as much about tiny models as that of sixteen."""
+    monkeypatch.setattr("pytest_injectivity.measurements._NOISE_SAMPLE", 3)
+
+
 @pytest.fixture
 def additive(tmp_path: Path) -> Callable[..., Audit]:
     """Audits of a decoder whose states are known: ``tokens[last id] + positions[last position]``."""

@@ -201,4 +201,4 @@ def test_rounded_states_may_be_near(additive: Additive) -> None:
     audit = additive(rows, _single(3))
     assert _one(audit, bits=4, eps=1.0).headline == "1 near (eps 1)"
     assert _one(audit, bits=4, eps=0.5).headline == "no collision"
-    assert _one(audit, bits=4, eps=1.0).would_pass == "eps below 1.0"
+    assert "eps below 1.0" == _one(audit, bits=4, eps=1.0).would_pass

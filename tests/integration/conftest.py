@@ -57,6 +57,8 @@ _MODELS: dict[str, Callable[[], Decoder]] = {
     "planted": lambda: plant_equal_embeddings(_tiny(), ord("x"), ord("y")),
     "nan-from-layer-3": lambda: plant_nan(_tiny(4), 3),
     "roomy": lambda: plant_equal_embeddings(_tiny(context=512), ord("x"), ord("y")),
+    # A tokenizer with ids that the embedding does not have.
+    "narrow": lambda: tiny_decoder("gpt2", vocab=128, tokenizer=byte_tokenizer()),
     # Prompts with a "%" have no finite state.
     "nan-token": _nan_token,
 }
@@ -78,6 +80,8 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CI", "BUILD_NUMBER", "PY_COLORS", "FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
+    # The noise floor of three prompts says as much about tiny models as that of sixteen.
+    monkeypatch.setattr("pytest_injectivity.measurements._NOISE_SAMPLE", 3)
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,13 @@ def test_prompt_files(
     _refused(audited(GATE, f"--injx-prompts={name}"), *expected)
 
 
+def test_a_tokenizer_whose_ids_exceed_the_embedding(audited: Run) -> None:
+    """Named with the prompt, the id and the rows there are; prompts that stay within them are fine."""
+    result = audited(GATE, model="narrow", prompts=["plain", "na\u00efve"])
+    _refused(result, "prompt 1 (", "token id 195 is outside the model's embedding of 128 rows")
+    audited(GATE, model="narrow", prompts=["plain", "text"]).assert_outcomes(passed=1)
+
+
 def test_a_field_that_is_not_there(audited: Run) -> None:
     """The fields that are there are named."""
     result = audited(GATE, "--injx-prompt-field=body")

@@ -35,7 +35,7 @@ def test_a_value_that_is_not_accepted_is_wrong_use(
     ],
 )
 def test_toml_of_another_type_is_wrong_use(pytester: pytest.Pytester, toml: str, name: str) -> None:
-    """pytest's native TOML has types: another one is refused under the value's name."""
+    """Pytest's native TOML has types: another one is refused under the value's name."""
     pytester.makepyprojecttoml(f"[tool.pytest]\n{toml}\n")
     pytester.makepyfile(UNIT)
     result = pytester.runpytest_inprocess()

@@ -66,7 +66,7 @@ def test_no_prompt_leaves_the_process_unasked(audited: Run, pytester: pytest.Pyt
 def test_a_failing_test_of_ones_own_shows_no_prompt(
     audited: Run, pytester: pytest.Pytester
 ) -> None:
-    """pytest prints the arguments and locals of a failing test: the fixtures keep prompts to themselves."""
+    """Pytest prints arguments and locals of a failing test: the fixtures keep prompts to themselves."""
     result = audited(
         """
         def test_own(injx, injx_prompts, injx_model, injx_geometry, injx_layer):

@@ -1,4 +1,3 @@
-import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -101,7 +100,7 @@ def test_it_works_from_a_folder_below_the_root(
     folder = pytester.mkdir("sub dir")
     (folder / "test_below.py").write_text(FAILING)
     (folder / "p.txt").write_text("one\ntwo\nthree\n")
-    os.symlink(tiny, folder / "a model", target_is_directory=True)
+    (folder / "a model").symlink_to(tiny, target_is_directory=True)
     monkeypatch.chdir(folder)
     flags = ["--injx-model=a model", "--injx-prompts=p.txt", "--injx-layers=1"]
     (command,) = reproduce_lines(pytester.runpytest_inprocess(*flags))

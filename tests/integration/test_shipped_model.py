@@ -34,6 +34,7 @@ def test_the_default_is_the_shipped_model(gate: pytest.Pytester) -> None:
     assert pytest.ExitCode.OK == result.ret
 
 
+@pytest.mark.slow
 def test_the_copied_gate_passes_on_a_few_prompts(gate: pytest.Pytester) -> None:
     """Each layer has its row, and the ladder of bits its table; SipIt is left to the slow test."""
     flags = ("--injx-max-prompts=50", "--injx-layers=2,norm", "-k", "not recovered")

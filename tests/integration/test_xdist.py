@@ -192,9 +192,8 @@ import os
 def test_dies():
     os._exit(1)
 
-def test_gate(injx):
-    injx.geometry(1).margin()
-    assert injx.check_margin_above(1, 0.0).passed
+def test_lives():
+    pass
 """)
     assert pytest.ExitCode.OK != done.status
     assert "FAILED injectivity::the run was incomplete" in done.text
@@ -203,12 +202,9 @@ def test_gate(injx):
     assert "lost gw" in failure.text
     report = json.loads((done.folder / "report.json").read_text())
     assert report["complete"] is False
-    assert 1 == len(report["verdicts"])
 
 
-def test_a_lost_worker_of_another_suite_is_not_ours(
-    run: Callable[..., Done], tmp_path: Path
-) -> None:
+def test_a_lost_worker_of_another_suite_is_not_ours(tmp_path: Path) -> None:
     """Where no audit was asked for, xdist's own failure is all there is."""
     suite = "import os\n\ndef test_dies():\n    os._exit(1)\n\ndef test_unit():\n    pass\n"
     done = _run(tmp_path, suite)

@@ -1,5 +1,4 @@
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -90,7 +89,7 @@ def test_a_failed_write_leaves_the_older_file(
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         write_whole(path, "new")
-    assert ["r.json"] == os.listdir(tmp_path)
+    assert [path] == list(tmp_path.iterdir())
     assert "old" == path.read_text()
 
 
@@ -98,4 +97,4 @@ def test_what_is_no_json_is_not_written(tmp_path: Path) -> None:
     """A NaN that slipped through is an error here, not in whoever reads the file."""
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(str(tmp_path / "r.json"), Findings(run={"x": float("nan")}), complete=True)
-    assert [] == os.listdir(tmp_path)
+    assert [] == list(tmp_path.iterdir())

@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def config() -> Any:
-    """pytest's config as far as a watcher needs it: capturing that can be lifted."""
+    """Pytest's config as far as a watcher needs it: capturing that can be lifted."""
     lifted: list[str] = []
 
     @contextmanager

@@ -135,7 +135,7 @@ def test_sentences_alone_are_shown() -> None:
     "name", ["[red]model[/red]", "[/]", "[bold", "a\\[b]", "m" * 300, "模型" * 40]
 )
 def test_names_are_no_markup(name: str) -> None:
-    """rich reads brackets as markup in plain strings; a model's name is a name."""
+    """Rich reads brackets as markup in plain strings; a model's name is a name."""
     findings = _findings(LAYER, said=[name])
     findings.run = replace(RUN, model=name, prompts=name, assumptions=name).to_dict()
     text = "".join("".join(summary_lines(findings, 80, color=False)).split())

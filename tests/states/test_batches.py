@@ -54,13 +54,13 @@ def test_no_batch_exceeds_the_context(case: tuple[list[int], int, int | None, in
 def test_shapes_are_canonical_where_the_context_allows(
     case: tuple[list[int], int, int | None, int],
 ) -> None:
-    """A multiple of 64 tokens; a prompt that fills an odd context runs alone, always so."""
+    """A multiple of 16 tokens; a prompt that fills an odd context runs alone, always so."""
     chosen, _, context, prefix = case
     for batch in plan(case):
-        if batch.height * batch.width % 64:
+        if batch.height * batch.width % 16:
             assert batch.width == (context or 0) - prefix
             assert (1, 1) == (len(batch.rows), batch.height)
-            assert batch.width // 16 * 16 < chosen[batch.rows[0]]
+            assert batch.width // 8 * 8 < chosen[batch.rows[0]]
 
 
 @given(case=plans())
@@ -68,7 +68,7 @@ def test_a_batch_holds_the_tokens_it_may(case: tuple[list[int], int, int | None,
     """Dummy rows included, but for the few that make the least shape canonical."""
     _, batch_tokens, _, prefix = case
     for batch in plan(case):
-        least = 64 // gcd(64, batch.width) if batch.width % 16 == 0 else 1
+        least = 16 // gcd(16, batch.width) if batch.width % 8 == 0 else 1
         assert batch.height <= max(least, batch_tokens // (prefix + batch.width))
 
 
@@ -96,30 +96,30 @@ def test_the_longest_run_first(case: tuple[list[int], int, int | None, int]) -> 
 @pytest.mark.parametrize(
     ("length", "padded"),
     [
-        (1, 16),
-        (16, 16),
-        (17, 32),
+        (1, 8),
+        (8, 8),
+        (9, 16),
         (255, 256),
         (256, 256),
-        (257, 288),
+        (257, 272),
         (512, 512),
-        (513, 576),
+        (513, 544),
         (1024, 1024),
-        (1025, 1152),
+        (1025, 1088),
     ],
 )
 def test_buckets_of_lengths(length: int, padded: int) -> None:
-    """Multiples of 16 up to 256, then 8 to every doubling."""
+    """Multiples of 8 up to 256, then 16 to every doubling."""
     assert padded == padded_length(length)
 
 
 @given(length=st.integers(1, 10**6))
 def test_padding_wastes_little(length: int) -> None:
-    """At most 15 tokens, or an eighth."""
+    """At most 7 tokens, or a sixteenth."""
     padded = padded_length(length)
-    assert length <= padded <= max(length + 15, length * 9 / 8)
+    assert length <= padded <= max(length + 7, length * 17 / 16)
     assert padded == padded_length(padded)
-    assert 0 == padded % 16
+    assert 0 == padded % 8
 
 
 def test_halves_are_the_same_prompts() -> None:
@@ -131,14 +131,14 @@ def test_halves_are_the_same_prompts() -> None:
 
 def test_ids_are_padded_on_the_right_with_a_token_of_the_model() -> None:
     """Rows in their order, dummies after them, the last token of each where it is said to be."""
-    prompts = [[7], [1, 2, 3], [4] * 16]
-    batch = Batch((1, 2), 16)
+    prompts = [[7], [1, 2, 3], [4] * 8, [5]]
+    batch = Batch((1, 2, 3), 8)
     ids = batch.ids(prompts)
-    assert (4, 16) == tuple(ids.shape)
+    assert (4, 8) == tuple(ids.shape)
     assert [1, 2, 3] == ids[0, :3].tolist()
-    assert [4] * 16 == ids[1].tolist()
-    assert set(ids.flatten().tolist()) == {1, 2, 3, 4}
-    assert [2, 15, 0, 0] == batch.last_positions(prompts).tolist()
+    assert [4] * 8 == ids[1].tolist()
+    assert set(ids.flatten().tolist()) == {1, 2, 3, 4, 5}
+    assert [2, 7, 0, 0] == batch.last_positions(prompts).tolist()
 
 
 def some_prompts(n: int, longest: int, vocab: int, seed: int) -> list[list[int]]:

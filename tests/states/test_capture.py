@@ -186,13 +186,13 @@ def test_tokens_are_counted() -> None:
     """Those that went through the model, padding and dummies included, and those spared."""
     decoder = tiny_decoder("gpt2")
     beginning = list(range(32))
-    prompts = [[*beginning, at, 1] for at in range(40, 50)]
+    prompts = [[*beginning, at, 1] for at in range(40, 49)]
     found = capture(decoder, prompts, [1])
-    # 32 once; then ten rests of two tokens, padded to 16, and two dummy rows.
-    assert 32 + 12 * 16 == found.token_forwards
-    assert 32 * 9 == found.shared_tokens
+    # 32 once; then nine rests of two tokens, padded to 8, and a dummy row.
+    assert 32 + 10 * 8 == found.token_forwards
+    assert 32 * 8 == found.shared_tokens
     plain = capture(decoder, prompts, [1], share_prefixes=False)
-    assert (12 * 48, 0) == (plain.token_forwards, plain.shared_tokens)
+    assert (10 * 40, 0) == (plain.token_forwards, plain.shared_tokens)
 
 
 @pytest.mark.usefixtures("sharing_pays")
@@ -219,7 +219,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     said: list[str] = []
     told: list[int] = []
     memory = Memory(monkeypatch, decoder, error)
-    memory.limit = 300
+    memory.limit = 150
     found = capture(
         decoder,
         prompts,
@@ -246,8 +246,8 @@ def test_a_single_prompt_that_does_not_fit_is_an_error(
 ) -> None:
     """It names the model, the device, the tokens and what would help."""
     decoder = tiny_decoder("gpt2")
-    Memory(monkeypatch, decoder, error).limit = 47
-    message = r"tiny:gpt2: memory on cpu does not hold a single prompt of 48 tokens.*--injx-length"
+    Memory(monkeypatch, decoder, error).limit = 39
+    message = r"tiny:gpt2: memory on cpu does not hold a single prompt of 40 tokens.*--injx-length"
     with pytest.raises(ModelError, match=message) as caught:
         capture(decoder, [[1] * 40, [2] * 40, [3]], [1])
     assert caught.value.__cause__ is error

@@ -199,4 +199,4 @@ def test_few_prompts_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder, "states", states)
     measure_noise(decoder, None, [list(range(at, at + 33)) for at in range(20)], [1])
     assert max(rows for rows, _ in passes) == 4
-    assert {width for rows, width in passes if rows > 1} == {48}
+    assert {width for rows, width in passes if rows > 1} == {40}
