@@ -34,8 +34,11 @@ def edit_ratios(
         seed: draws the places and tokens.
     """
     sample = prompts.subset(min(_SAMPLE, len(prompts)))
-    random = np.random.default_rng(seed)
-    edited = [one_token_changed(ids, decoder.vocab_size, random) for ids in sample.ids]
+    # A generator for each prompt, by its hash: their order does not matter.
+    edited = [
+        one_token_changed(ids, decoder.vocab_size, np.random.default_rng([seed, int(digest, 16)]))
+        for ids, digest in zip(sample.ids, sample.hashes, strict=True)
+    ]
     both = capture(decoder, [*sample.ids, *edited], layers, share_prefixes=False)
     left = torch.arange(len(sample))
     edit = 1.0 / sample.lengths if metric.per_length else np.ones(len(sample))

@@ -79,6 +79,14 @@ def test_the_sample_is_bounded_and_drawn_by_hash(prompts: Callable[..., PromptSe
     np.testing.assert_array_equal(subset.ratio, found.ratio)
 
 
+def test_the_order_of_the_prompts_does_not_matter(prompts: Callable[..., PromptSet]) -> None:
+    """Each prompt has its own edit, wherever it stands."""
+    decoder, some = tiny_decoder(), prompts(20)
+    turned = some.take(range(len(some))[::-1], some.name)
+    one, other = (edit_ratios(decoder, p, LEVENSHTEIN, [1], seed=0)[1] for p in (some, turned))
+    np.testing.assert_array_equal(one.ratio, other.ratio[::-1])
+
+
 def test_the_seed_decides(prompts: Callable[..., PromptSet]) -> None:
     """Equal seeds give equal edits at all layers, other seeds others."""
     decoder, some = tiny_decoder(), prompts(30)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -47,6 +47,7 @@ LEGEND = Text(
     style="dim",
 )
 _DIGITS = 3
+_WIDEST = 1000
 
 
 def write_summary(findings: "Findings", terminal: pytest.TerminalReporter) -> None:
@@ -61,18 +62,28 @@ def write_summary(findings: "Findings", terminal: pytest.TerminalReporter) -> No
 
 
 def summary_lines(findings: "Findings", width: int, *, color: bool) -> list[str]:
-    """The summary as lines of at most ``width`` columns."""
+    """The summary as lines of at most ``width`` columns; a table is as wide as its numbers are.
+
+    Half a number is another number, so a table that does not fit is left to the terminal to wrap.
+    """
+    layers = [LayerSummary(**layer) for layer in findings.layers.values()]
+    plain = [layer for layer in layers if layer.bits is None]
+    said = [Text(line) for line in (*verdict_lines(findings.verdicts), *findings.said)]
+    parts: list[tuple[RenderableType, int]] = []
+    if findings.run is not None:
+        parts.append((run_grid(RunSummary(**findings.run)), width))
+    if plain:
+        parts += [(layer_table(plain), _WIDEST), (LEGEND, width)]
+    if len(layers) > len(plain):
+        parts.append((bits_table(layers), _WIDEST))
+    parts += [(line, width) for line in said]
+    return [line for part, columns in parts for line in _printed(part, columns, color=color)]
+
+
+def _printed(part: RenderableType, width: int, *, color: bool) -> list[str]:
     console = Console(width=width, force_terminal=color, color_system="standard" if color else None)
     with console.capture() as captured:
-        if findings.run is not None:
-            console.print(run_grid(RunSummary(**findings.run)))
-        layers = [LayerSummary(**layer) for layer in findings.layers.values()]
-        if plain := [layer for layer in layers if layer.bits is None]:
-            console.print(layer_table(plain), LEGEND)
-        if any(layer.bits is not None for layer in layers):
-            console.print(bits_table(layers))
-        for line in (*verdict_lines(findings.verdicts), *findings.said):
-            console.print(Text(line))
+        console.print(part)
     return captured.get().rstrip("\n").split("\n")
 
 

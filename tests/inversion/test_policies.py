@@ -66,14 +66,24 @@ def test_lm_order_has_none_before_the_first_token() -> None:
     assert [] == list(LmOrder().order(situation(tiny_decoder(), 17, ())))
 
 
-@pytest.mark.parametrize("layer_rows", [1.0, 0.01, 100.0])
-def test_gradient_finds_the_row_where_the_map_is_a_shift(layer_rows: float) -> None:
-    """Blocks that write nothing: every state is found in the first steps, whatever the scale."""
+def shifting(scale: float) -> Decoder:
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randn(256, 16, generator=generator) * layer_rows
-    decoder = additive_decoder(tokens, torch.randn(8, 16, generator=generator) * layer_rows)
+    tokens, positions = (torch.randn(rows, 16, generator=generator) * scale for rows in (256, 8))
+    return additive_decoder(tokens, positions)
+
+
+def test_gradient_finds_the_row_where_the_map_is_a_shift() -> None:
+    """Blocks that write nothing: every state is found in the first steps."""
+    decoder = shifting(1.0)
     found = [rank(Gradient(proposals=1), situation(decoder, at), at) for at in (0, 99, 255)]
     assert max(found) < 16
+
+
+@pytest.mark.parametrize("scale", [2.0**-9, 2.0**9])
+def test_gradient_takes_the_same_steps_at_every_scale(scale: float) -> None:
+    """A power of two moves no digit: the order is the same to the last token."""
+    expected = order(Gradient(), situation(shifting(1.0), 99))
+    assert expected == order(Gradient(), situation(shifting(scale), 99))
 
 
 def test_gradient_beats_chance_on_a_random_decoder() -> None:
