@@ -126,10 +126,11 @@ class Measurements:
 
     @cached_property
     def has_minimal_edit(self) -> bool:
-        """Whether two prompts of the set are one edit apart."""
+        """Whether two prompts of the set, admissible for its metric, are one edit apart."""
         from pytest_injectivity.prompts.edits import has_minimal_edit
 
-        return has_minimal_edit(self.prompts.ids)
+        same_length = self.prompt_distances.metric.equal_lengths_only
+        return has_minimal_edit(self.prompts.ids, same_length=same_length)
 
     @cached_property
     def prompt_distances(self) -> "PairDistances":

@@ -13,7 +13,7 @@ _INVERSE = pow(_BASE, -1, 2**64)
 _PLACE, _LENGTH = 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
 
 
-def has_minimal_edit(ids: Sequence[Sequence[int]]) -> bool:
+def has_minimal_edit(ids: Sequence[Sequence[int]], *, same_length: bool = False) -> bool:
     """Whether two of the prompts are one substitution, insertion or deletion apart.
 
     Two sequences of equal length differ in one place exactly if they agree once that place is left
@@ -22,6 +22,7 @@ def has_minimal_edit(ids: Sequence[Sequence[int]]) -> bool:
 
     Args:
         ids: distinct token id sequences.
+        same_length: count substitutions only: the Hamming metric compares equal lengths.
     """
     keys = [_keys(prompt) for prompt in ids]
     owners = np.repeat(np.arange(len(ids)), [len(own) for own in keys])
@@ -30,13 +31,18 @@ def has_minimal_edit(ids: Sequence[Sequence[int]]) -> bool:
     every, owners = every[order], owners[order]
     starts = np.flatnonzero(np.diff(every, prepend=every[:1] + np.uint64(1)))
     for group in np.split(owners, starts[1:]) if len(every) else []:
-        if len(group) > 1 and _any_one_apart([ids[owner] for owner in np.unique(group)]):
+        prompts = [ids[owner] for owner in np.unique(group)]
+        if _any_one_apart(prompts, same_length=same_length):
             return True
     return False
 
 
-def _any_one_apart(prompts: Sequence[Sequence[int]]) -> bool:
-    return any(Levenshtein.distance(one, other) == 1 for one, other in combinations(prompts, 2))
+def _any_one_apart(prompts: Sequence[Sequence[int]], *, same_length: bool) -> bool:
+    return any(
+        Levenshtein.distance(one, other) == 1
+        for one, other in combinations(prompts, 2)
+        if not same_length or len(one) == len(other)
+    )
 
 
 def _keys(prompt: Sequence[int]) -> UInt64[np.ndarray, " keys"]:

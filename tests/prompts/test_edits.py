@@ -94,3 +94,10 @@ def test_places_and_tokens_are_drawn_uniformly() -> None:
     drawn = Counter(one_token_changed((0, 1, 2), 5, random) for _ in range(6000))
     assert 3 * 4 == len(drawn)
     assert 400 < min(drawn.values()) <= max(drawn.values()) < 600
+
+
+def test_an_insertion_is_no_edit_between_equal_lengths() -> None:
+    """The Hamming metric does not compare the two, so they are no minimal edit of its."""
+    assert has_minimal_edit([(1, 2), (1, 2, 3)])
+    assert not has_minimal_edit([(1, 2), (1, 2, 3)], same_length=True)
+    assert has_minimal_edit([(1, 2), (1, 2, 3), (1, 4)], same_length=True)
