@@ -19,12 +19,14 @@ from pytest_injectivity.errors import (
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit import Audit
+    from pytest_injectivity.figures import SweepPoint
     from pytest_injectivity.layers import Layer, LayerSpec, layer_id, resolve_layers
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.models.loading import load_decoder
     from pytest_injectivity.options import AuditConfig
     from pytest_injectivity.prompts.loading import load_prompts
     from pytest_injectivity.prompts.promptset import PromptSet
+    from pytest_injectivity.sweeps import compare_models, sweep_lengths
     from pytest_injectivity.verdict import Interval, Reason, Status, Verdict
 
 # pytest imports this package on every start: what is not an error waits until it is used.
@@ -38,11 +40,14 @@ _LAZY = {
     "PromptSet": "prompts.promptset",
     "Reason": "verdict",
     "Status": "verdict",
+    "SweepPoint": "figures",
     "Verdict": "verdict",
+    "compare_models": "sweeps",
     "layer_id": "layers",
     "load_decoder": "models.loading",
     "load_prompts": "prompts.loading",
     "resolve_layers": "layers",
+    "sweep_lengths": "sweeps",
 }
 
 __all__ = [
@@ -62,12 +67,15 @@ __all__ = [
     "PromptSet",
     "Reason",
     "Status",
+    "SweepPoint",
     "Verdict",
     "WrongUse",
+    "compare_models",
     "layer_id",
     "load_decoder",
     "load_prompts",
     "resolve_layers",
+    "sweep_lengths",
 ]
 
 

@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from pytest_injectivity.checks.collisions import judge_collisions
 from pytest_injectivity.checks.common import with_confidence
+from pytest_injectivity.checks.continuations import judge_continuations
 from pytest_injectivity.checks.quantiles import (
     Quantile,
     check_bound,
@@ -83,14 +84,37 @@ class Assertions(Measurements):
             LayerError: the model has no such layer.
             OptionError: eps or bits are not accepted.
         """
-        given = (
-            {spec: Tolerance.parse(one) for spec, one in eps.items()}
-            if isinstance(eps, Mapping)
-            else Tolerance.parse(eps)
-        )
-        tolerances = self._by_layer("eps", given, layer)
-        reasons = [judge_collisions(self, one, tolerances[one], bits) for one in tolerances]
-        return self._verdict("no_collisions", reasons)
+        tolerances = self._tolerances(eps, layer)
+        return self._verdict("no_collisions", judge_collisions(self, tolerances, bits))
+
+    def check_no_continuation_collisions(
+        self,
+        layer: LayerSpec | None = None,
+        eps: PerLayer[float | str] = 0.0,
+        *,
+        prompts: int = 10,
+    ) -> Verdict:
+        """No two one-token continuations of a prompt collide, over the whole vocabulary.
+
+        Of the prompts that come closest to another, every continuation by a token of the tokenizer,
+        and of those all pairs ([N] figure 4). What is a collision, unresolved or near is that of
+        `check_no_collisions`; comparing nothing fails.
+
+        Args:
+            layer: the layers judged.
+            eps: absolute, or ``"1e-5 rel"`` of the layer's mean norm over the prompt set; below the
+                noise floor it is decided at the noise floor (SPEC section 2).
+            prompts: how many prompts, those of smallest nearest-neighbour distance at the deepest
+                layer asked for; all where the set has fewer. One that fills the context is passed
+                over and counted.
+
+        Raises:
+            LayerError: the model has no such layer.
+            OptionError: eps or prompts is not accepted.
+        """
+        tolerances = self._tolerances(eps, layer)
+        reasons = judge_continuations(self, tolerances, prompts)
+        return self._verdict("no_continuation_collisions", reasons)
 
     def check_margin_above(
         self,
@@ -207,6 +231,7 @@ class Assertions(Measurements):
         return self._verdict("sipit_recovers", _settled(judged, confidence))
 
     assert_no_collisions = _asserting(check_no_collisions)
+    assert_no_continuation_collisions = _asserting(check_no_continuation_collisions)
     assert_margin_above = _asserting(check_margin_above)
     assert_colipschitz_above = _asserting(check_colipschitz_above)
     assert_bilipschitz_within = _asserting(check_bilipschitz_within)
@@ -219,6 +244,16 @@ class Assertions(Measurements):
             checked = {spec: check_bound(name, bound) for spec, bound in given.items()}
             return self._by_layer(name, checked, layer)
         return self._by_layer(name, check_bound(name, given), layer)
+
+    def _tolerances(
+        self, eps: PerLayer[float | str], layer: LayerSpec | None
+    ) -> dict[Layer, Tolerance]:
+        given = (
+            {spec: Tolerance.parse(one) for spec, one in eps.items()}
+            if isinstance(eps, Mapping)
+            else Tolerance.parse(eps)
+        )
+        return self._by_layer("eps", given, layer)
 
     def _by_layer(self, name: str, given: PerLayer[_T], layer: LayerSpec | None) -> dict[Layer, _T]:
         return by_layer(name, given, layer, self.n_layers, self.config.layers)

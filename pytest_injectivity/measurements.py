@@ -1,128 +1,48 @@
 """Everything an audit measures, each thing once and only when a check or a report asks for it."""
 
 import gc
-import hmac
+import hashlib
 import math
-import os
-from collections.abc import Iterable
-from functools import cached_property
-from importlib.metadata import version
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Unpack
 
-from pytest_injectivity.errors import OptionError
-from pytest_injectivity.layers import Layer, LayerSpec, depth, layer_id, resolve_layers
+from pytest_injectivity.layers import Layer, depth, layer_id
 from pytest_injectivity.options import AuditConfig
-from pytest_injectivity.summary import LayerSummary, RunSummary
-from pytest_injectivity.text import one_line
-from pytest_injectivity.threads import settle_threads
-from pytest_injectivity.watcher import Silent, Watcher
+from pytest_injectivity.subject import Process, Subject
+from pytest_injectivity.summary import LayerSummary, Trend
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from pytest_injectivity.geometry.layer import LayerGeometry
     from pytest_injectivity.geometry.ratios import Ratios
-    from pytest_injectivity.models.assumptions import Assumptions
-    from pytest_injectivity.models.decoder import Decoder
+    from pytest_injectivity.inversion.continuations import ContinuationSearch
     from pytest_injectivity.prompts.metrics import PairDistances
-    from pytest_injectivity.prompts.promptset import PromptSet
-    from pytest_injectivity.prompts.settings import SpecialTokens
+    from pytest_injectivity.states.diagnosis import Diagnosis, Pair
+    from pytest_injectivity.states.memory import Held
     from pytest_injectivity.states.noise import NoiseFloor
+    from pytest_injectivity.states.shards import Rows
 
 _NOISE_SAMPLE = 16
-_VERSIONED = ("pytest-injectivity", "torch", "transformers", "numpy")
+# Bytes of the numbers that a geometry holds of each row: norms, neighbours, ratios, classes.
+_ROW_NUMBERS = 64
 
 
-class Measurements:
+class Measurements(Subject):
     """A model and a prompt set, and what is measured of them.
 
-    Args:
-        config: what to audit and how.
-        watcher: told what happens; nobody by default.
-        workers: processes that compute side by side on this machine.
-        key: keys the hashes that name prompts; the config's, or a new random one, by default.
-
-    Attributes:
-        config, watcher: as given.
-        where: the test that is running, as pytest names it; empty in a script.
+    Args and attributes are those of `Subject`.
     """
 
-    def __init__(
-        self,
-        config: AuditConfig | None = None,
-        *,
-        watcher: Watcher | None = None,
-        workers: int = 1,
-        key: bytes | None = None,
-    ) -> None:
-        self.config = config or AuditConfig()
-        self.watcher: Watcher = watcher or Silent()
-        self._workers = workers
-        self._key = key or self.config.key()
-        self.where = ""
-        self._states: dict[Layer, Tensor] = {}
+    def __init__(self, config: AuditConfig | None = None, **process: Unpack[Process]) -> None:
+        super().__init__(config, **process)
+        self._measured: dict[tuple[Layer, int | None], None] = {}
         self._noise: dict[Layer, NoiseFloor] = {}
-        self._geometry: dict[tuple[Layer, int | None], LayerGeometry] = {}
         self._edits: dict[Layer, Ratios] = {}
-
-    @cached_property
-    def decoder(self) -> "Decoder":
-        """The model.
-
-        Raises:
-            ModelError: it cannot be audited.
-        """
-        self._settle_threads()
-        from pytest_injectivity.models.loading import load_decoder
-
-        return load_decoder(self.config.model, dtype=self.config.dtype, device=self.config.device)
-
-    @cached_property
-    def prompts(self) -> "PromptSet":
-        """The prompt set, tokenised for the model.
-
-        Raises:
-            PromptError: it cannot be audited.
-        """
-        decoder = self.decoder
-        from pytest_injectivity.prompts.loading import load_prompts
-
-        return load_prompts(
-            self.config.prompts,
-            decoder.tokenizer,
-            field=self.config.prompt_field,
-            length=self.config.length,
-            overlong="drop" if self.config.drops_overlong else "refuse",
-            special_tokens=cast("SpecialTokens", self.config.special_tokens),
-            max_prompts=self.config.sample,
-            seed=self.config.seed,
-            context=decoder.context,
-            vocab_size=decoder.vocab_size,
-        )
-
-    @cached_property
-    def n_layers(self) -> int:
-        """The model's number of blocks, from its configuration: no weights are loaded for it.
-
-        Raises:
-            ModelError: there is no configuration, or it is not that of a causal decoder.
-        """
-        self._settle_threads()
-        from pytest_injectivity.models.loading import model_config
-
-        return int(model_config(self.config.model).get_text_config().num_hidden_layers)
-
-    @cached_property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers the config names, shallow first."""
-        return resolve_layers(self.config.layers, self.n_layers)
-
-    @cached_property
-    def assumptions(self) -> "Assumptions":
-        """What SPEC section 3 assumes of the architecture, looked up in this model."""
-        from pytest_injectivity.models.assumptions import assumptions
-
-        return assumptions(self.decoder)
+        self._trends: dict[Layer, Trend] = {}
+        self._diagnoses: dict[tuple[Layer, Pair], Diagnosis] = {}
 
     @cached_property
     def has_minimal_edit(self) -> bool:
@@ -130,7 +50,10 @@ class Measurements:
         from pytest_injectivity.prompts.edits import has_minimal_edit
 
         same_length = self.prompt_distances.metric.equal_lengths_only
-        return has_minimal_edit(self.prompts.ids, same_length=same_length)
+        return self.remember(
+            f"has minimal edit, same_length={same_length}",
+            lambda: has_minimal_edit(self.prompts.ids, same_length=same_length),
+        )
 
     @cached_property
     def prompt_distances(self) -> "PairDistances":
@@ -139,12 +62,38 @@ class Measurements:
 
         return PairDistances(PromptMetric.parse(self.config.prompt_metric), self.prompts.ids)
 
+    @cached_property
+    def continuations(self) -> "ContinuationSearch":
+        """Every continuation of a prompt by one token, and how near two of them come."""
+        from pytest_injectivity.inversion.continuations import (
+            ContinuationSearch,
+            continuation_tokens,
+        )
+
+        return ContinuationSearch(
+            lambda: self.decoder,
+            continuation_tokens(self.tokenizer, self.facts.vocab_size),
+            lambda: _free_memory(self._kept.device),
+            self._entry.remember_each,
+        )
+
     def states(self, layer: Layer) -> "Tensor":
-        """The last-token states ``H_l``: ``(prompts, hidden)``, on the CPU, in the model's dtype."""
-        if layer not in self._states:
+        """The last-token states ``H_l``: ``(prompts, hidden)``, on the CPU, in the model's dtype.
+
+        Read into memory where they fit ``memory_budget``, else memory-mapped.
+        """
+        held: Tensor | None = self._held.get(layer, "states")
+        if held is not None:
+            return held
+        rows = self._rows.mapped(layer)
+        while rows is None:
             # The first request captures every layer of the config in the same pass.
-            self._capture({layer, *self.layers} - self._states.keys())
-        return self._states[layer]
+            self._capture({layer, *self.layers})
+            rows = self._rows.mapped(layer)
+        fits = rows.nbytes <= self._held.budget
+        rows = rows.clone() if fits else rows
+        self._held.put(layer, "states", rows, rows.nbytes if fits else 0)
+        return rows
 
     def geometry(self, layer: int | str, *, bits: int | None = None) -> "LayerGeometry":
         """The geometry of a layer, after post-hoc activation quantisation where bits are given.
@@ -154,24 +103,29 @@ class Measurements:
             OptionError: the bits are not accepted.
         """
         one = self.one_layer(layer)
-        if bits is not None:
-            if (one, bits) not in self._geometry:
-                self._geometry[one, bits] = self.geometry(one).quantised(bits)
-            return self._geometry[one, bits]
-        if (one, None) not in self._geometry:
-            from pytest_injectivity.geometry.layer import LayerGeometry
-
-            states = self.states(one)
-            device = self.decoder.device
-            # Distances are float64, which mps does not have.
-            states = states.to(device) if device.type == "cuda" else states
-            self._geometry[one, None] = LayerGeometry(one, states, self.prompt_distances)
-        return self._geometry[one, None]
+        held: LayerGeometry | None = self._held.get(one, ("geometry", bits))
+        if held is None:
+            held = self._plain_geometry(one) if bits is None else self.geometry(one).quantised(bits)
+            # Rows that are the states' own are counted there.
+            rows = 0 if bits is None and held.finite.all() else held.rows.nbytes
+            self._held.put(one, ("geometry", bits), held, rows + _ROW_NUMBERS * len(held))
+        self._measured[one, bits] = None
+        return held
 
     def noise(self, layer: Layer) -> "NoiseFloor":
         """The noise floor of a layer over a sample of the prompts."""
         if layer not in self._noise:
-            self._measure_noise({layer, *self.layers} - self._noise.keys())
+            sample = min(_NOISE_SAMPLE, len(self.prompts))
+            wanted = _ordered({layer, *self.layers} - self._noise.keys())
+            named = {one: f"noise floor of {layer_id(one)} over {sample}" for one in wanted}
+            exact = self._entry.known(named.values()) or self._float64_fits(
+                "the noise floor leaves the distance to float64 out"
+            )
+            if not exact:
+                named = {one: f"{name} without float64" for one, name in named.items()}
+            self._noise |= self._entry.remember_each(
+                "noise floor", named, partial(self._measure_noise, sample, exact=exact)
+            )
         return self._noise[layer]
 
     def minimal_edits(self, layer: Layer) -> "Ratios":
@@ -179,60 +133,56 @@ class Measurements:
         if layer not in self._edits:
             from pytest_injectivity.minimal_edits import edit_ratios
 
+            metric, seed = self.prompt_distances.metric, self.config.seed
             wanted = _ordered({layer, *self.layers} - self._edits.keys())
-            metric = self.prompt_distances.metric
-            self._edits |= edit_ratios(self.decoder, self.prompts, metric, wanted, self.config.seed)
+            self._edits |= self._entry.remember_each(
+                "minimal edits",
+                {
+                    one: f"minimal edits at {layer_id(one)}, {metric.value}, seed={seed}"
+                    for one in wanted
+                },
+                lambda missing: edit_ratios(self.decoder, self.prompts, metric, missing, seed),
+            )
         return self._edits[layer]
 
-    def one_layer(self, layer: int | str) -> Layer:
-        """The single layer a spec names."""
-        named = resolve_layers(layer, self.n_layers)
-        if len(named) != 1:
-            raise OptionError(f"layer {layer!r} names {len(named)} layers: give one")
-        return named[0]
+    def equal_together(self, layer: Layer, pairs: "Sequence[tuple[int, int]]") -> list[bool]:
+        """Whether the states of pairs of prompts are equal when computed in one shape.
 
-    def resolve(self, layer: LayerSpec) -> tuple[Layer, ...]:
-        """The layers a spec names in this model."""
-        return resolve_layers(layer, self.n_layers)
+        See `equal_when_evaluated_together`.
+        """
+        from pytest_injectivity.states.again import equal_when_evaluated_together
 
-    def name_of(self, prompt: int) -> str:
-        """How reports name a prompt: index, keyed hash, length; its text only when asked for."""
-        ids = self.prompts.ids[prompt]
-        digest = hmac.digest(self._key, self.prompts.hashes[prompt].encode(), "sha256").hex()[:10]
-        name = f"prompt {prompt} ({digest}, {len(ids)} tokens)"
-        if not self.config.show_prompts:
-            return name
-        shown = str(list(ids)) if self.prompts.texts is None else self.prompts.texts[prompt]
-        return f"{name} {one_line(shown)}"
-
-    def run_summary(self) -> RunSummary:
-        """What was audited, as plain data."""
-        decoder, prompts = self.decoder, self.prompts
-        return RunSummary(
-            model=one_line(self.config.model),
-            revision=decoder.revision,
-            family=decoder.family.name,
-            n_layers=decoder.n_layers,
-            hidden=decoder.hidden_size,
-            vocab=decoder.vocab_size,
-            dtype=str(decoder.dtype).removeprefix("torch."),
-            device=str(decoder.device),
-            assumptions=self.assumptions.line,
-            prompts=one_line(prompts.name),
-            n=len(prompts),
-            prompt_hash=prompts.hash,
-            shortest=int(prompts.lengths.min()),
-            longest=prompts.longest,
-            special_tokens=prompts.special_tokens,
-            dropped={
-                "duplicates": prompts.dropped_duplicates,
-                "overlong": prompts.dropped_overlong,
-                "empty": prompts.dropped_empty,
-            },
-            prompt_metric=self.config.prompt_metric,
-            seed=self.config.seed,
-            versions={name: version(name) for name in _VERSIONED},
+        if not pairs:
+            return []
+        digest = hashlib.sha256(repr(list(pairs)).encode()).hexdigest()
+        return self.remember(
+            f"equal together at {layer_id(layer)}: {digest}",
+            lambda: equal_when_evaluated_together(self.decoder, self.prompts.ids, pairs, layer),
         )
+
+    def diagnoses(
+        self, pairs: Mapping[Layer, "Sequence[Pair]"]
+    ) -> Mapping[tuple[Layer, "Pair"], "Diagnosis"]:
+        """Whose doing colliding pairs are, the architecture's or the checkpoint's (SPEC section 3).
+
+        Args:
+            pairs: by layer, pairs of prompts.
+
+        Returns:
+            A diagnosis of each; of none where a float64 copy of the model does not fit, announced.
+        """
+        asked = {(layer, pair) for layer, some in pairs.items() for pair in some}
+        new = {pair for _, pair in asked - self._diagnoses.keys()}
+        # The same pairs at the other layers are asked for next, and cost no pass.
+        layers, seed = _ordered({*pairs, *self.layers}), self.config.seed
+        named = {
+            (layer, pair): f"diagnosis of {pair} at {layer_id(layer)}, seed={seed}"
+            for pair in sorted(new)
+            for layer in layers
+        }
+        if self._entry.known(named.values()) or self._float64_fits("collisions are not diagnosed"):
+            self._diagnoses |= self._entry.remember_each("diagnoses", named, self._diagnose)
+        return self._diagnoses
 
     def layer_summary(self, layer: int | str, bits: int | None = None) -> LayerSummary:
         """The geometry of a layer as plain data, after activation quantisation where bits are given."""
@@ -261,56 +211,121 @@ class Measurements:
             colipschitz_q=geometry.colipschitz() if comparable else None,
             noise=noise if math.isfinite(noise) else None,
             near_fractions={f"{eps:g}": part for eps, part in geometry.near_fractions().items()},
+            trend=self.trend(one) if bits is None else None,
         )
 
-    def reproduce(self) -> str:
-        """The command that repeats this audit; a test run adds the test's name."""
-        return " ".join(filter(None, ("pytest", self.where, self.config.command_line())))
+    def trend(self, layer: int | str) -> Trend:
+        """How margin and co-Lipschitz constant fell from N/4 to N/2 to N prompts (SPEC section 2)."""
+        one = self.one_layer(layer)
+        if one not in self._trends:
+            from pytest_injectivity.trend import measure_trend
+
+            self._trends[one] = self.remember(
+                f"{layer_id(one)} trend, {self.config.prompt_metric}",
+                lambda: measure_trend(self.geometry(one), self.prompts.hashes),
+            )
+        return self._trends[one]
 
     @property
     def measured(self) -> tuple[tuple[Layer, int | None], ...]:
         """The layers whose geometry has been asked for, and at how many bits (None: unrounded)."""
-        return tuple(self._geometry)
+        return tuple(self._measured)
 
-    def _settle_threads(self) -> None:
-        if said := settle_threads(self._workers):
-            self.watcher.announce(said)
+    @cached_property
+    def _rows(self) -> "Rows":
+        import torch
+
+        dtype: torch.dtype = getattr(torch, self.facts.dtype)
+        return self._entry.rows(len(self.prompts), self.facts.hidden_size, dtype)
+
+    @cached_property
+    def _held(self) -> "Held":
+        from pytest_injectivity.states.memory import Held, default_budget
+
+        return Held(self.config.memory_budget or default_budget(self._workers))
+
+    def _plain_geometry(self, layer: Layer) -> "LayerGeometry":
+        from pytest_injectivity.geometry.layer import LayerGeometry
+
+        states, device = self.states(layer), self._kept.device
+        # Distances are float64, which mps does not have.
+        states = states.to(device) if device.type == "cuda" else states
+        return LayerGeometry(
+            layer,
+            states,
+            self.prompt_distances,
+            remember=lambda name, compute: self.remember(f"{layer_id(layer)} {name}", compute),
+        )
 
     def _capture(self, layers: Iterable[Layer]) -> None:
         from pytest_injectivity.states.capture import capture
 
-        prompts, decoder = self.prompts, self.decoder
-        with self.watcher.progress("hidden states", len(prompts)) as advance:
-            captured = capture(
-                decoder,
-                prompts.ids,
-                _ordered(layers),
-                batch_tokens=self.config.batch_tokens,
-                progress=lambda done, _total: advance(done),
-                announce=self.watcher.announce,
-            )
-        self._states |= captured.rows
+        prompts, rows = self.prompts, self._rows
+        # One process captures; those that waited for it find everything done.
+        with self._entry.locked("capture"):
+            done = {layer: rows.done(layer) for layer in _ordered(layers)}
+            done = {layer: there for layer, there in done.items() if not there.all()}
+            if not done:
+                return
+            needed = len(done) * len(prompts) * rows.row_bytes
+            if not self._kept.store.make_room(needed):
+                self.watcher.announce(
+                    f"injectivity: states of {needed:,} bytes are kept beyond --injx-cache-size="
+                    f"{self.config.cache_size:,} until another audit needs the room"
+                )
+            with (
+                self.watcher.progress("hidden states", len(prompts)) as advance,
+                rows.sink() as sink,
+            ):
+                capture(
+                    self.decoder,
+                    prompts.ids,
+                    tuple(done),
+                    batch_tokens=self.config.batch_tokens,
+                    progress=lambda done, _total: advance(done),
+                    announce=self.watcher.announce,
+                    sink=sink,
+                    done=done,
+                )
 
-    def _measure_noise(self, layers: Iterable[Layer]) -> None:
+    def _measure_noise(
+        self, sample: int, layers: "Sequence[Layer]", *, exact: bool
+    ) -> "Mapping[Layer, NoiseFloor]":
         from pytest_injectivity.states.noise import measure_noise
 
-        sample = self.prompts.subset(min(_NOISE_SAMPLE, len(self.prompts)))
-        decoder = self.decoder
-        exact = decoder.as_float64() if self._float64_fits() else None
-        self._noise |= measure_noise(decoder, exact, sample.ids, _ordered(layers))
-        del exact
+        prompts = self.prompts.subset(sample)
+        copy = self.decoder.as_float64() if exact else None
+        found = measure_noise(self.decoder, copy, prompts.ids, layers)
+        del copy
         gc.collect()
+        return found
 
-    def _float64_fits(self) -> bool:
+    def _diagnose(
+        self, missing: "Sequence[tuple[Layer, Pair]]"
+    ) -> "Mapping[tuple[Layer, Pair], Diagnosis]":
+        from pytest_injectivity.states.diagnosis import DRAWS, diagnose
+
+        with self.watcher.progress("fresh draws of the weights", 1 + DRAWS) as advance:
+            found = diagnose(
+                self.decoder,
+                self.prompts.ids,
+                sorted({pair for _, pair in missing}),
+                _ordered({layer for layer, _ in missing}),
+                seed=self.config.seed,
+                progress=advance,
+            )
+        gc.collect()
+        return found
+
+    def _float64_fits(self, otherwise: str) -> bool:
         """Whether a float64 copy of the weights fits beside the model; announced where it does not."""
-        decoder = self.decoder
-        needed = 8 * sum(parameter.numel() for parameter in decoder.model.parameters())
-        free = _free_memory(decoder)
+        needed = 8 * self.facts.parameters
+        free = _free_memory(self._kept.device)
         if free is None or needed < free:
             return True
         self.watcher.announce(
             f"injectivity: a float64 copy of {self.config.model} needs {needed / 2**30:.1f} GiB and"
-            f" {free / 2**30:.1f} are free: the noise floor leaves the distance to float64 out"
+            f" {free / 2**30:.1f} are free: {otherwise}"
         )
         return False
 
@@ -319,13 +334,8 @@ def _ordered(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     return tuple(sorted(layers, key=depth))
 
 
-def _free_memory(decoder: "Decoder") -> int | None:
+def _free_memory(device: "torch.device") -> int | None:
     """Free bytes where the model is; None where the system does not say."""
-    import torch
+    from pytest_injectivity.states.memory import free_memory
 
-    if decoder.device.type == "cuda":
-        return int(torch.cuda.mem_get_info(decoder.device)[0])
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return None
+    return free_memory(device)

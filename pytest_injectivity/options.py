@@ -12,6 +12,7 @@ import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pytest_injectivity.errors import OptionError
@@ -69,6 +70,25 @@ def _integer(smallest: int) -> Callable[[object], int]:
         raise OptionError(f"{value!r} is not accepted: give an integer of at least {smallest}")
 
     return parse
+
+
+_UNITS = {"": 1, "b": 1} | {
+    f"{letter}{unit}": base**power
+    for power, letter in enumerate("kmgt", 1)
+    for unit, base in (("b", 1000), ("ib", 1024))
+}
+
+
+def _size(value: object) -> int:
+    """Bytes: ``500MB``, ``2GiB``, ``1.5 TB``, or a number of them."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    read = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)\s*", str(value).lower(), re.ASCII)
+    if isinstance(value, str) and read and read[2] in _UNITS:
+        size = int(float(read[1]) * _UNITS[read[2]])
+        if size > 0:
+            return size
+    raise OptionError(f"{value!r} is not a size: give one above 0 such as 500MB, 2GiB or 1.5TB")
 
 
 def _reports(value: object) -> tuple[ReportTarget, ...]:
@@ -176,6 +196,30 @@ class AuditConfig:
     batch_tokens: int = _option(
         4096, _integer(1), "N", "tokens of one forward pass, padding included"
     )
+    memory_budget: int | None = _option(
+        None,
+        _size,
+        "SIZE",
+        "memory for states and their geometry, such as 8GB: beyond it states stay on disk, mapped,"
+        " and layers are let go in turn (default: half of what is free)",
+    )
+    cache_dir: str | None = _option(
+        None,
+        _text,
+        "DIR",
+        "keeps hidden states and finished numbers between runs (default: the user's cache folder);"
+        " as sensitive as the prompts: only you can read it, and python -m pytest_injectivity purge"
+        " empties it",
+    )
+    cache_size: int = _option(
+        10 * 10**9,
+        _size,
+        "SIZE",
+        "what it may hold, such as 500MB or 2GiB: what was not used for longest goes (default: 10GB)",
+    )
+    no_cache: bool = _switch(
+        "keep states and numbers for this run only, in a temporary folder that is removed at its end"
+    )
     seed: int = _option(0, _integer(0), "N", "seeds every sample and every random choice")
     hash_key: str | None = _option(
         None, _text, "KEY", "keys the hashes that name prompts in reports (default: drawn per run)"
@@ -216,13 +260,26 @@ class AuditConfig:
             return self.prompts.startswith("builtin:")
         return self.overlong == "drop"
 
+    @property
+    def cache_folder(self) -> Path:
+        """The store: ``cache_dir``, or the operating system's place for this user's caches."""
+        if self.cache_dir is not None:
+            return Path(self.cache_dir).expanduser()
+        import platformdirs
+
+        return platformdirs.user_cache_path("pytest-injectivity")
+
     def key(self) -> bytes:
         """The key of the prompt hashes: the one given, or a new random one."""
         return self.hash_key.encode() if self.hash_key else secrets.token_bytes(16)
 
     def command_line(self) -> str:
-        """The flags that differ from the defaults, quoted for a shell; no key, no report."""
-        unsaid = {"hash_key", "report", "require", "show_prompts"}
+        """The flags that differ from the defaults, quoted for a shell; no key, no report.
+
+        Those that change no number are left out: where numbers are kept, and in how much memory.
+        """
+        unsaid = {"hash_key", "report", "require", "show_prompts", "memory_budget"}
+        unsaid |= {"cache_dir", "cache_size", "no_cache"}
         given = [option for option in fields(self) if option.name not in unsaid]
         return shlex.join(
             f"{flag(option)}={getattr(self, option.name)}"

@@ -148,6 +148,15 @@ def assert_no_collisions(injx: "Audit") -> "Callable[..., Verdict]":
 
 
 @pytest.fixture(scope="session")
+def assert_no_continuation_collisions(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_no_continuation_collisions(layer, eps)``: every token after the closest prompts.
+
+    See `Assertions.check_no_continuation_collisions`.
+    """
+    return injx.assert_no_continuation_collisions
+
+
+@pytest.fixture(scope="session")
 def assert_margin_above(injx: "Audit") -> "Callable[..., Verdict]":
     """``assert_margin_above(layer, margin)``: see `Assertions.check_margin_above`."""
     return injx.assert_margin_above

@@ -8,10 +8,12 @@ that a worker was lost, and that nothing was compared where something was asked 
 
 import json
 import os
+import secrets
 import shlex
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,6 +93,7 @@ class Run:
         worker: dict[str, Any] = getattr(config, "workerinput", {})
         self._is_worker = bool(worker)
         self.key = bytes.fromhex(worker["injx_key"]) if worker else audited.key()
+        self.name: str = worker["injx_run"] if worker else secrets.token_hex(8)
 
     @cached_property
     def audit(self) -> "Audit":
@@ -100,9 +103,27 @@ class Run:
 
         watcher = TerminalWatcher(self._announced.append, None if self._is_worker else self.config)
         workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-        audit = Audit(self.audited, watcher=watcher, workers=workers, key=self.key)
+        audit = Audit(
+            self.audited,
+            watcher=watcher,
+            workers=workers,
+            key=self.key,
+            run=self.name,
+            scratch=self.scratch,
+        )
         audit.where = self._where
         return audit
+
+    @cached_property
+    def scratch(self) -> Path | None:
+        """With ``--injx-no-cache``, the folder of this run, which its workers share."""
+        if not self.audited.no_cache:
+            return None
+        if self._is_worker:
+            return Path(self.config.workerinput["injx_scratch"])  # type: ignore[attr-defined] # xdist's
+        import tempfile
+
+        return Path(tempfile.mkdtemp(prefix="pytest-injectivity-"))
 
     @pytest.hookimpl
     def pytest_report_header(self) -> str | None:
@@ -115,8 +136,11 @@ class Run:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Workers name prompts by the same keyed hashes (a hook of pytest-xdist)."""
+        """Workers name prompts by the same keyed hashes and share a store (a hook of pytest-xdist)."""
         node.workerinput["injx_key"] = self.key.hex()
+        node.workerinput["injx_run"] = self.name
+        if self.scratch is not None:
+            node.workerinput["injx_scratch"] = str(self.scratch)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -219,6 +243,17 @@ class Run:
         self._write_reports(session)
         if self.findings.wrong_use:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def pytest_unconfigure(self) -> None:
+        """What was kept for this run only is removed, however the run ended.
+
+        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_unconfigure
+        """
+        if self._is_worker or "scratch" not in self.__dict__ or self.scratch is None:
+            return
+        import shutil
+
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table of layers, and the sentences a person should see.

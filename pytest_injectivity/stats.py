@@ -1,15 +1,16 @@
 """What a finite sample of prompts says: quantiles, rates and "none was seen", with intervals.
 
-The rows of a layer are dependent, because nearest neighbours are mutual: plain order-statistic
-ranks cover 83 % where 95 % was promised. Ranks are therefore taken as if there were N/2 rows
-(SPEC section 2, "Intervals"). No bootstrap with replacement: it makes zero distances.
+The rows of a layer are dependent, because nearest neighbours are mutual and some rows are the nearest
+of many: plain order-statistic ranks cover 67 to 92 % where 95 % was promised. Ranks are therefore
+taken as if there were fewer rows (`effective_rows`; SPEC section 2, "Intervals"). No bootstrap with
+replacement: it makes zero distances.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64, Int64
 from scipy import stats as scipy_stats
 
 from pytest_injectivity.errors import OptionError
@@ -33,22 +34,71 @@ def upper_quantile(values: Float64[np.ndarray, " n"], q: float) -> float:
     return float(np.quantile(values, 1.0 - q, method="higher"))
 
 
-def quantile_interval(values: Float64[np.ndarray, " n"], q: float, confidence: float) -> Interval:
+def effective_rows(
+    values: Float64[np.ndarray, " n"], q: float, partner: Int64[np.ndarray, " n"] | None
+) -> int:
+    """How many independent rows say as much about the q-quantile as these dependent ones: 1 to N/2.
+
+    A rank rests on the number of rows under the quantile. Taking row j away changes it by ``D_j``:
+    by j itself where it is under it, and by the rows under it whose partner is j and that have no
+    other row as near. Of a share p under the quantile that are ``-(1-p) ln(1-p) / p`` at constant
+    density. The sum of ``(D_j - mean)^2`` is the jackknife's estimate of the number's variance,
+    which counts what a mutual pair adds from both sides: once is taken off. N falls by as much as
+    the rest exceeds the variance of independent rows, and to N/2 at least: the rows under a small
+    quantile are pairs.
+
+    Over 1,000 sets of Gaussian rows (d from 2 to 1024, N of 200 and 1,000, q from 0.01 to 0.5)
+    intervals at 95 % cover 97 to 99.9 % and are at most 3.3 times as wide as those of independent
+    rows, which cover 67 to 92 %; ranks of N/2 rows cover 85 to 99 %.
+
+    Args:
+        values: ``r_i`` or ``a_i`` of each row.
+        q: the quantile.
+        partner: the row that attains each value, an index into ``values``; None: mutual pairs.
+    """
+    n = len(values)
+    if partner is None or n < 2:  # noqa: PLR2004 - one row has no partner
+        return max(1, n // 2)
+    below: Bool[np.ndarray, " n"] = values <= lower_quantile(values, q)
+    share = float(below.mean())
+    if not 0.0 < share < 1.0:
+        return n // 2
+    alone = -(1.0 - share) * math.log1p(-share) / share
+    influence = below + alone * np.bincount(partner[below], minlength=n)
+    mutual_pairs = np.count_nonzero(below & (partner[partner] == np.arange(n))) / 2
+    independent = n * share * (1.0 - share)
+    twice = (1.0 + alone) ** 2 * (1.0 - share) * mutual_pairs
+    excess = (n * float(influence.var()) - twice) / independent
+    return max(1, int(n / max(2.0, excess)))
+
+
+def quantile_interval(
+    values: Float64[np.ndarray, " n"],
+    q: float,
+    confidence: float,
+    partner: Int64[np.ndarray, " n"] | None = None,
+) -> Interval:
     """An order-statistic interval of the population's q-quantile of distances (0 at the least).
 
-    Ranks are those of N/2 effective rows. Where the sample is too small for a rank the limit is
-    the trivial one: 0 below, infinity above. At q = 0 only the upper limit, the minimum, is known.
+    Ranks are those of `effective_rows`. Where the sample is too small for a rank the limit is the
+    trivial one: 0 below, infinity above. At q = 0 only the upper limit, the minimum, is known.
+
+    Args:
+        values: ``r_i`` or ``a_i`` of each row.
+        q: the quantile.
+        confidence: of the interval.
+        partner: the row that attains each value; None: mutual pairs.
     """
     check_fraction("q", q)
     check_confidence(confidence)
     ordered = np.sort(values)
     if q == 0:
         return Interval(0.0, float(ordered[0]), confidence)
-    effective = max(1, len(ordered) // 2)
+    effective = effective_rows(values, q, partner)
     tail = (1.0 - confidence) / 2.0
     low_rank = int(scipy_stats.binom.ppf(tail, effective, q))
     high_rank = int(scipy_stats.binom.ppf(1.0 - tail, effective, q)) + 1
-    # An effective row stands for two: the first of them below, the last of them above.
+    # An effective row stands for several: the first of them below, the last of them above.
     low = (low_rank - 1) * len(ordered) // effective
     high = -(-high_rank * len(ordered) // effective) - 1
     return Interval(
@@ -59,13 +109,25 @@ def quantile_interval(values: Float64[np.ndarray, " n"], q: float, confidence: f
 
 
 def quantile_p_values(
-    values: Float64[np.ndarray, " n"], q: float, bound: float
+    values: Float64[np.ndarray, " n"],
+    q: float,
+    bound: float,
+    partner: Int64[np.ndarray, " n"] | None = None,
 ) -> tuple[float, float]:
     """How surprising the sample is if the population's q-quantile were below, or above, the bound.
 
+    Counts are those of `effective_rows`, as in `quantile_interval`: a bound outside the interval is
+    decided.
+
+    Args:
+        values: ``r_i`` or ``a_i`` of each row.
+        q: the quantile, above 0.
+        bound: what it is held against.
+        partner: the row that attains each value; None: mutual pairs.
+
     Returns:
         ``(p_above, p_below)``: a small ``p_above`` shows that the quantile is at least ``bound``,
-        a small ``p_below`` that it is under it. Counts are halved, as in `quantile_interval`.
+        a small ``p_below`` that it is under it.
 
     Raises:
         OptionError: q is 0: no sample bounds the minimum of a population from below.
@@ -76,10 +138,11 @@ def quantile_p_values(
             "q=0 with confidence=: no sample bounds a population's minimum from below;"
             " give q above 0, or no confidence"
         )
-    effective = max(1, len(values) // 2)
-    under = float(np.count_nonzero(~(values >= bound))) * effective / len(values)
-    p_above = float(scipy_stats.binom.cdf(math.ceil(under), effective, q))
-    p_below = float(scipy_stats.binom.sf(math.floor(under) - 1, effective, q))
+    effective = effective_rows(values, q, partner)
+    # In whole numbers: a float just under one would be rounded to the wrong side.
+    under = int(np.count_nonzero(~(values >= bound))) * effective
+    p_above = float(scipy_stats.binom.cdf(-(-under // len(values)), effective, q))
+    p_below = float(scipy_stats.binom.sf(under // len(values) - 1, effective, q))
     return p_above, p_below
 
 
@@ -114,6 +177,98 @@ def rate_p_values(successes: int, trials: int, rate: float) -> tuple[float, floa
     return float(binomial.sf(successes - 1, trials, rate)), float(
         binomial.cdf(successes, trials, rate)
     )
+
+
+def clustered_rate(
+    successes: Int64[np.ndarray, " clusters"],
+    trials: Int64[np.ndarray, " clusters"],
+    confidence: float,
+) -> Interval:
+    """The interval of a rate whose trials come in clusters: tokens of prompts.
+
+    One wrong token breaks what follows it, so tokens are no independent trials. Clopper-Pearson at
+    the number of trials that, if independent, would have the variance seen between the clusters,
+    after Korn and Graubard, "Confidence intervals for proportions with small expected number of
+    positive counts estimated from survey data" (1998). Where no variance is seen (every rate the
+    same, as when all is right) a cluster counts as one trial: 20 prompts of 20 tokens each, all
+    right, prove 0.83 as 20 of 20 prompts do.
+
+    Args:
+        successes: of each cluster.
+        trials: of each cluster, at least one in all.
+        confidence: of the interval.
+
+    Raises:
+        OptionError: a cluster has more successes than trials, or there is no trial.
+    """
+    check_confidence(confidence)
+    total, right = int(trials.sum()), int(successes.sum())
+    if not total or not ((successes >= 0) & (successes <= trials)).all():
+        raise OptionError(f"{right} successes of {total} trials in {len(trials)} clusters: no rate")
+    rate, clusters = right / total, int(np.count_nonzero(trials))
+    spread = float(np.square(successes - rate * trials).sum()) / total**2
+    tail = (1.0 - confidence) / 2.0
+    if clusters == 1 or not spread:
+        effective = float(clusters)
+    else:
+        student = scipy_stats.t.ppf(tail, [total - 1, clusters - 1])
+        variance = spread * clusters / (clusters - 1)
+        effective = rate * (1.0 - rate) / variance * float(student[0] / student[1]) ** 2
+        effective = min(float(total), effective)
+    ones, zeros = rate * effective, (1.0 - rate) * effective
+    beta = scipy_stats.beta
+    return Interval(
+        float(beta.ppf(tail, ones, zeros + 1)) if right else 0.0,
+        float(beta.ppf(1.0 - tail, ones + 1, zeros)) if right < total else 1.0,
+        confidence,
+    )
+
+
+def paired_ratio_interval(
+    left: Callable[[Int64[np.ndarray, " rows"]], float],
+    right: Callable[[Int64[np.ndarray, " rows"]], float],
+    n: int,
+    confidence: float,
+    *,
+    draws: int = 100,
+    seed: int = 0,
+) -> Interval:
+    """An interval of ``left / right``: a number of two models over the same prompts.
+
+    Both are computed again on random halves of the prompts, the same half for both, drawn without
+    replacement (with it, a row and its copy are at distance zero). A half drawn from N scatters
+    about its mean as N drawn from the population do (Shao and Wu, "A general theory for jackknife
+    variance estimation", 1989): the interval is the ratio of all rows times ``exp(+- t s)``, ``s``
+    the standard deviation of the halves' log ratios. That a minimum falls as N grows cancels in
+    the ratio as far as both models' fall alike, and what is left moves the mean of the halves only.
+
+    Args:
+        left: the number over the prompts whose indexes it is given, ascending; recomputed from
+            scratch, nearest neighbours too.
+        right: likewise, of the other model.
+        n: prompts, at least 4.
+        confidence: of the interval.
+        draws: how many halves.
+        seed: draws them.
+
+    Returns:
+        ``[0, inf]`` where a value is zero, negative or not finite: it has no logarithm.
+
+    Raises:
+        OptionError: there are fewer than 4 prompts or 2 draws.
+    """
+    check_confidence(confidence)
+    if n < 4 or draws < 2:  # noqa: PLR2004 - half of four is a pair, and one draw has no spread
+        raise OptionError(f"n={n}, draws={draws}: give at least 4 prompts and 2 draws")
+    generator = np.random.default_rng(seed)
+    drawn = [generator.choice(n, n // 2, replace=False) for _ in range(draws)]
+    samples = [np.arange(n), *(np.sort(half) for half in drawn)]
+    values = np.array([(left(rows), right(rows)) for rows in samples], dtype=np.float64)
+    if not (np.isfinite(values) & (values > 0)).all():
+        return Interval(0.0, math.inf, confidence)
+    ratio, *halves = np.log(values[:, 0]) - np.log(values[:, 1])
+    away = float(scipy_stats.t.ppf((1.0 + confidence) / 2.0, draws - 1) * np.std(halves, ddof=1))
+    return Interval(math.exp(ratio - away), math.exp(ratio + away), confidence)
 
 
 def near_collision_rate_bound(n: int, confidence: float = 0.95) -> float:

@@ -3,6 +3,8 @@
 Only numbers, names and keyed hashes: no prompt, no token id, nothing that needs torch to read.
 """
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,6 +27,7 @@ class RunSummary:
         prompt_metric: ``d_S``.
         seed: of everything random.
         versions: of the packages that computed the numbers.
+        numbers: where they come from: ``computed``, ``from the store``, or both.
     """
 
     model: str
@@ -46,6 +49,7 @@ class RunSummary:
     prompt_metric: str
     seed: int
     versions: dict[str, str]
+    numbers: str = "computed"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -58,6 +62,61 @@ class RunSummary:
             f"{self.model} ({self.dtype}, {self.device}), {self.n} prompts of {self.prompts}"
             f" [{self.prompt_hash[:12]}]"
         )
+
+
+@dataclass(frozen=True)
+class Fall:
+    """One number of a layer over growing sets of prompts.
+
+    Attributes:
+        values: at N/4, N/2 and N prompts.
+        per_doubling: what it is multiplied by where the number of prompts doubles, on (geometric)
+            average from N/4 to N; None where it is zero, or no number, at N/4.
+    """
+
+    values: tuple[float, ...]
+    per_doubling: float | None
+
+    @classmethod
+    def of(cls, sizes: Sequence[int], values: Sequence[float]) -> "Fall":
+        """The fall from the first value to the last."""
+        doublings = math.log2(sizes[-1] / sizes[0])
+        share = values[-1] / values[0] if values[0] else math.nan
+        per_doubling = share ** (1.0 / doublings) if math.isfinite(share) else None
+        return cls(tuple(values), per_doubling)
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How the numbers of a layer fell from N/4 to N/2 to N prompts (SPEC section 2, "Intervals").
+
+    The smaller sets are the prompts of smallest hash, so that the order of prompts does not matter;
+    nearest neighbours are those within the set.
+
+    Attributes:
+        n: finite rows of each set; empty where there is no trend.
+        margin, margin_q: separation margin, minimum and 1 % quantile.
+        colipschitz, colipschitz_q: co-Lipschitz constant, minimum and 1 % quantile; None where fewer
+            than two prompts of a set have an admissible partner.
+        reason: why something is None; empty where nothing is.
+    """
+
+    n: tuple[int, ...]
+    margin: Fall | None = None
+    margin_q: Fall | None = None
+    colipschitz: Fall | None = None
+    colipschitz_q: Fall | None = None
+    reason: str = ""
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Trend":
+        """What `asdict` made of one, by way of JSON."""
+        falls = {
+            name: Fall(tuple(fall["values"]), fall["per_doubling"])
+            for name, fall in plain.items()
+            if isinstance(fall, Mapping)
+        }
+        return cls(n=tuple(plain["n"]), reason=plain["reason"], **falls)
 
 
 @dataclass(frozen=True)
@@ -75,6 +134,7 @@ class LayerSummary:
         colipschitz, colipschitz_q: co-Lipschitz constant, minimum and 1 % quantile.
         noise: the noise floor; rounded states have none.
         near_fractions: fraction of pairs within each tolerance of the ladder.
+        trend: how margin and co-Lipschitz constant fell as N grew; rounded states have none.
     """
 
     layer: str
@@ -90,6 +150,12 @@ class LayerSummary:
     colipschitz_q: float | None = None
     noise: float | None = None
     near_fractions: dict[str, float] | None = None
+    trend: Trend | None = None
+
+    def __post_init__(self) -> None:
+        given: object = self.trend
+        if isinstance(given, Mapping):  # it came as JSON
+            object.__setattr__(self, "trend", Trend.from_dict(given))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

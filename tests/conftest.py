@@ -1,15 +1,38 @@
 """Settings of every test."""
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 # Before torch is imported: two workers with two spinning threads each are twelve times slower than
 # two with one. One thread is also what makes a row's bits independent of its batch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import pytest
 from hypothesis import settings
 
 # No deadline: the first example of a test pays for imports, and machines are shared. The same examples
 # in every run: a red run must be one's own; `--hypothesis-profile=default` looks for new ones.
 settings.register_profile("pytest_injectivity", deadline=None, derandomize=True)
 settings.load_profile("pytest_injectivity")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _caches() -> Iterator[Path]:
+    """Stores made while fixtures of a wider scope are set up: never the developer's own."""
+    folder = Path(tempfile.mkdtemp(prefix="pytest-injectivity-tests-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(
+    _caches: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Each test begins with an empty store: what another one computed is not read."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(_caches / hex(id(request.node))))

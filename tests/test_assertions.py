@@ -12,6 +12,7 @@ from tests.audits import audit_of
 
 CHECKS = [
     "no_collisions",
+    "no_continuation_collisions",
     "margin_above",
     "colipschitz_above",
     "bilipschitz_within",
@@ -21,6 +22,7 @@ IDS = [[at, at + 1, 9] for at in range(8)]
 # Each passes with the first arguments and fails with the second.
 ARGUMENTS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "no_collisions": ({}, {"eps": 1e9}),
+    "no_continuation_collisions": ({"prompts": 2}, {"prompts": 2, "eps": 1e9}),
     "margin_above": ({"margin": 0.0}, {"margin": 1e9}),
     "colipschitz_above": ({"alpha": 0.0}, {"alpha": 1e9}),
     "bilipschitz_within": ({"distortion": 1e9}, {"distortion": 0.0}),

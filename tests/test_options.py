@@ -22,6 +22,7 @@ from pytest_injectivity.options import (
 _CORE = {
     *("model", "prompts", "max_prompts", "length", "overlong", "special_tokens", "layers", "dtype"),
     *("device", "batch_tokens", "seed", "report", "show_prompts", "require"),
+    *("cache_dir", "no_cache"),
 }
 """Flags that DESIGN names and this version has."""
 
@@ -98,6 +99,51 @@ def test_what_is_not_accepted_is_refused_by_name(values: dict[str, object], mess
     """The option, the value and what is accepted."""
     with pytest.raises(OptionError, match=f"^{re.escape(message)}"):
         AuditConfig(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("500MB", 500 * 10**6),
+        ("2GiB", 2 * 2**30),
+        ("1.5 tb", 15 * 10**11),
+        (" 10 kB ", 10_000),
+        ("0.5KiB", 512),
+        ("7", 7),
+        ("7b", 7),
+        (12, 12),
+    ],
+)
+def test_sizes(text: str | int, size: int) -> None:
+    """Powers of 1000, or of 1024 with an i; a bare number is bytes."""
+    config = AuditConfig(cache_size=text, memory_budget=text)  # type: ignore[arg-type]
+    assert (size, size) == (config.cache_size, config.memory_budget)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "0.0001KB", "-1GB", "1e3", "5 G B", "GB", "5PB", "1_000", "\u0665MB", 0, True, 1.5],
+)
+def test_texts_that_are_no_size_are_refused(text: object) -> None:
+    """With what is accepted."""
+    with pytest.raises(OptionError, match=r"--injx-cache-size: .* is not a size: give one above 0"):
+        AuditConfig(cache_size=text)  # type: ignore[arg-type]
+
+
+def test_the_store_is_where_the_system_keeps_caches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Or where one says; ``~`` is one's home."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert tmp_path / "pytest-injectivity" == AuditConfig().cache_folder
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert tmp_path / "mine" == AuditConfig(cache_dir="~/mine").cache_folder
+
+
+def test_where_numbers_are_kept_reproduces_nothing() -> None:
+    """The command that repeats an audit says what changes a number, and no more."""
+    kept = AuditConfig(cache_dir="x", cache_size=5, no_cache=True, memory_budget=9)
+    assert AuditConfig().command_line() == kept.command_line()
 
 
 @pytest.mark.parametrize("text", ["cuda:0", "cuda:12", "cuda", "mps", "cpu", "auto"])

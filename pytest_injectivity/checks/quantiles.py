@@ -2,21 +2,27 @@
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from pytest_injectivity.checks.common import noise_line, not_finite, pair_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.layers import Layer, layer_id
-from pytest_injectivity.stats import lower_quantile, quantile_interval, quantile_p_values
-from pytest_injectivity.verdict import Reason, judge, show
+from pytest_injectivity.stats import (
+    clopper_pearson,
+    lower_quantile,
+    quantile_interval,
+    quantile_p_values,
+)
+from pytest_injectivity.verdict import Reason, Status, judge, show
 
 if TYPE_CHECKING:
     from pytest_injectivity.geometry.layer import LayerGeometry
+    from pytest_injectivity.geometry.ratios import Ratios
     from pytest_injectivity.measurements import Measurements
 
 _CONFIDENCE = 0.95
@@ -45,6 +51,7 @@ class _Sample:
 
     quantity: str
     values: Float64[np.ndarray, " rows"]
+    partner: Int64[np.ndarray, " rows"]
     evidence: tuple[str, ...]
 
 
@@ -58,15 +65,17 @@ def judge_margin(
     geometry = measured.geometry(layer, bits=asked.bits)
     nearest = geometry.nearest
     worst = int(nearest.distance.argmin())
-    line = pair_line(
-        measured,
-        geometry,
-        worst,
-        int(nearest.index[worst]),
-        f"closest pair, distance {show(float(nearest.distance[worst]))}",
-    )
+    left, right, distance = worst, int(nearest.index[worst]), float(nearest.distance[worst])
+    if nearest.recall is not None:
+        closest = geometry.closest
+        left, right, distance = closest.left, closest.right, closest.distance
+    what = f"closest pair, distance {show(distance)}"
+    line = pair_line(measured, geometry, left, right, what)
     evidence = (line, *_scale_lines(measured, layer, geometry, asked))
-    return _judged(_Sample(quantity, nearest.distance, evidence), geometry, bound, asked)
+    sample = _Sample(quantity, nearest.distance, nearest.index, evidence)
+    if nearest.recall is None:
+        return _judged(sample, geometry, bound, asked)
+    return _judged_by_index(sample, geometry, bound, asked)
 
 
 def judge_colipschitz(
@@ -93,7 +102,9 @@ def judge_colipschitz(
     lines = [line, *_scale_lines(measured, layer, geometry, asked)]
     if alone:
         lines.append(f"{alone} of {len(ratios.ratio)} prompts have no admissible partner")
-    return _judged(_Sample(quantity, values, tuple(lines)), geometry, bound, asked)
+    return _judged(
+        _Sample(quantity, values, _among_partnered(ratios), tuple(lines)), geometry, bound, asked
+    )
 
 
 def judge_distortion(measured: "Measurements", layer: Layer, bound: float, q: float) -> Reason:
@@ -160,15 +171,48 @@ def _judged(
         bound=bound,
         relation=">=",
         evidence=sample.evidence,
-        interval=quantile_interval(values, asked.q, asked.confidence or _CONFIDENCE),
-        would_pass=_would_pass(values, value, asked),
+        interval=quantile_interval(
+            values, asked.q, asked.confidence or _CONFIDENCE, sample.partner
+        ),
+        would_pass=_would_pass(sample, values, value, asked),
     )
     if asked.confidence is None:
         return reason, (1.0, 1.0)
-    return reason, quantile_p_values(values, asked.q, bound)
+    return reason, quantile_p_values(values, asked.q, bound, sample.partner)
 
 
-def _would_pass(values: Float64[np.ndarray, " rows"], value: float, asked: Quantile) -> str:
+def _judged_by_index(
+    sample: _Sample, geometry: "LayerGeometry", bound: float, asked: Quantile
+) -> tuple[Reason, tuple[float, float]]:
+    """Distances that an index found are upper bounds: they can fail a gate, not pass it.
+
+    What can is the same sample with as many of its largest distances put down to the smallest as
+    the recall leaves in doubt.
+    """
+    closest, recall = geometry.closest, geometry.nearest.recall
+    assert recall is not None  # noqa: S101 - it is why this was called
+    high = sample.values.copy()
+    high[[closest.left, closest.right]] = closest.distance
+    missed = 1.0 - clopper_pearson(recall.found, recall.sample, _CONFIDENCE).low
+    low = high.copy()
+    low[np.argsort(high)[len(high) - math.ceil(missed * len(high)) :]] = closest.distance
+    line = (
+        f"nearest rows by an index that finds the nearest of {recall.found} of {recall.sample}"
+        " rows: their distances are upper bounds, the closest pair is exact"
+    )
+    upper, (_, fails) = _judged(
+        replace(sample, values=high, evidence=(*sample.evidence, line)), geometry, bound, asked
+    )
+    lower, (passes, _) = _judged(replace(sample, values=low), geometry, bound, asked)
+    status = upper.status
+    if status is Status.PASS and lower.status is not Status.PASS:
+        status = Status.INSUFFICIENT
+    return replace(upper, status=status, would_pass=lower.would_pass), (passes, fails)
+
+
+def _would_pass(
+    sample: _Sample, values: Float64[np.ndarray, " rows"], value: float, asked: Quantile
+) -> str:
     """The largest bound that passes, unrounded: a bound that is said to pass does."""
     if math.isnan(value):
         return "no bound: the value is not a number"
@@ -177,11 +221,20 @@ def _would_pass(values: Float64[np.ndarray, " rows"], value: float, asked: Quant
     ordered = np.sort(values)
     level = 1.0 - asked.confidence
     proved = bisect_right(
-        ordered, level, key=lambda bound: quantile_p_values(values, asked.q, float(bound))[0]
+        ordered,
+        level,
+        key=lambda bound: quantile_p_values(values, asked.q, float(bound), sample.partner)[0],
     )
     if not proved:
         return f"no bound: {len(values)} prompts prove none at {100 * asked.confidence:g}%"
     return f"a bound of at most {float(ordered[proved - 1])!r} for this layer alone"
+
+
+def _among_partnered(ratios: "Ratios") -> Int64[np.ndarray, " partnered"]:
+    """Each partnered row's partner, counted among the partnered rows."""
+    place = np.cumsum(ratios.partnered) - 1
+    partner: Int64[np.ndarray, " partnered"] = place[ratios.partner[ratios.partnered]]
+    return partner
 
 
 def _named(quantity: str, asked: Quantile) -> str:

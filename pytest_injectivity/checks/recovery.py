@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pytest_injectivity.checks.common import not_finite
+from pytest_injectivity.checks.recovered import Recovered
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.layers import Layer, layer_id
-from pytest_injectivity.stats import clopper_pearson, rate_p_values
+from pytest_injectivity.stats import clopper_pearson, clustered_rate, rate_p_values
 from pytest_injectivity.verdict import Reason, judge, show
 
 if TYPE_CHECKING:
-    from pytest_injectivity.inversion.recovery import Inversion
     from pytest_injectivity.measurements import Measurements
 
 _QUANTITY = "rate of prompts recovered"
@@ -64,10 +66,8 @@ def judge_recovery(
         return reason, (1.0, 0.0)
     chosen = chosen_prompts(measured, attempt)
     truths = [measured.prompts.ids[prompt][: attempt.tokens] for prompt in chosen]
-    inversion = _invert(measured, layer, attempt, truths)
-    exact = [
-        recovery.exact(truth) for recovery, truth in zip(inversion.recoveries, truths, strict=True)
-    ]
+    found = _recovered(measured, layer, attempt, truths)
+    exact = [one.exact for one in found.prompts]
     recovered, rate = sum(exact), sum(exact) / len(exact)
     reason = Reason(
         layer=layer_id(layer),
@@ -78,8 +78,8 @@ def judge_recovery(
         relation=">=",
         headline=f"{recovered} of {len(exact)} prompts recovered (wants {attempt.min_rate:.6g})",
         evidence=(
-            *_failures(measured, inversion, chosen, truths),
-            *_how(measured, layer, attempt, inversion, truths),
+            *_failures(measured, found, chosen),
+            *_how(measured, layer, attempt, found),
         ),
         interval=clopper_pearson(recovered, len(exact), attempt.confidence or _CONFIDENCE),
         would_pass=f"a rate of at most {rate!r}",
@@ -89,16 +89,28 @@ def judge_recovery(
     return reason, rate_p_values(recovered, len(exact), attempt.min_rate)
 
 
+def _recovered(
+    measured: "Measurements", layer: Layer, attempt: Attempt, truths: list[tuple[int, ...]]
+) -> Recovered:
+    noise = measured.noise(layer)
+    asked = (
+        f"SipIt at {layer_id(layer)}: {attempt.prompts} prompts of {attempt.tokens} tokens,"
+        f" {attempt.policy}, certify={attempt.certify}, seed={measured.config.seed},"
+        f" eps={noise.at(0)!r} {noise.at(1)!r}"
+    )
+    return measured.remember(asked, lambda: _invert(measured, layer, attempt, truths))
+
+
 def _invert(
     measured: "Measurements", layer: Layer, attempt: Attempt, truths: list[tuple[int, ...]]
-) -> "Inversion":
+) -> Recovered:
     from pytest_injectivity.inversion.sipit import observe, recover_all
 
     decoder, noise = measured.decoder, measured.noise(layer)
     label = f"SipIt {layer_id(layer)}"
     with measured.watcher.progress(label, len(truths)) as advance:
         states = [observe(decoder, truth, [layer])[layer] for truth in truths]
-        return recover_all(
+        inversion = recover_all(
             decoder,
             states,
             layer,
@@ -110,63 +122,51 @@ def _invert(
             certify=attempt.certify,
             progress=advance,
         )
+    return Recovered.of(inversion, truths)
 
 
 def _known(measured: "Measurements", truths: list[tuple[int, ...]]) -> tuple[int, ...]:
     """The special token that every prompt begins with: the attacker knows it."""
-    bos = getattr(measured.decoder.tokenizer, "bos_token_id", None)
+    bos = getattr(measured.tokenizer, "bos_token_id", None)
     given = measured.prompts.special_tokens and all(truth[0] == bos for truth in truths)
     return truths[0][:1] if given and len(truths[0]) > 1 else ()
 
 
-def _failures(
-    measured: "Measurements",
-    inversion: "Inversion",
-    chosen: tuple[int, ...],
-    truths: list[tuple[int, ...]],
-) -> list[str]:
+def _failures(measured: "Measurements", found: Recovered, chosen: tuple[int, ...]) -> list[str]:
     lines = []
-    for prompt, recovery, truth in zip(chosen, inversion.recoveries, truths, strict=True):
-        if recovery.exact(truth):
-            continue
-        wrong = recovery.first_error(truth)
-        failed = recovery.failures[0] if recovery.failures else None
-        at = wrong if failed is None else failed.position
-        why = "verified a wrong token" if failed is None else str(failed.status)
-        residual = "" if failed is None else f", residual {show(failed.residual)}"
-        lines.append(f"{measured.name_of(prompt)}: position {at}: {why}{residual}")
+    for prompt, one in zip(chosen, found.prompts, strict=True):
+        if not one.exact:
+            residual = "" if one.residual is None else f", residual {show(one.residual)}"
+            lines.append(
+                f"{measured.name_of(prompt)}: position {one.position}: {one.why}{residual}"
+            )
     more = [f"… and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     return lines[:_LISTED] + more
 
 
-def _how(
-    measured: "Measurements",
-    layer: Layer,
-    attempt: Attempt,
-    inversion: "Inversion",
-    truths: list[tuple[int, ...]],
-) -> list[str]:
-    right = sum(
-        token == expected
-        for recovery, truth in zip(inversion.recoveries, truths, strict=True)
-        for token, expected in zip(recovery.ids, truth, strict=True)
-    )
+def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recovered) -> list[str]:
     noise = measured.noise(layer)
-    certified = inversion.sampled
-    margins = [outcome.margin for outcome in certified if outcome.margin is not None]
+    right = sum(one.right for one in found.prompts)
     how = (
-        f"{right} of {sum(map(len, truths))} tokens right, policy {attempt.policy},"
-        f" {inversion.candidates_per_token:.1f} candidates a token, {inversion.seconds:.1f} s"
+        f"{right} of {len(found.prompts) * attempt.tokens} tokens right, policy {attempt.policy},"
+        f" {found.candidates_per_token:.1f} candidates a token, {found.seconds:.1f} s"
+    )
+    tokens = clustered_rate(
+        np.array([one.right for one in found.prompts]),
+        np.full(len(found.prompts), attempt.tokens),
+        _CONFIDENCE,
     )
     lines = [
         how,
+        f"rate of tokens right {tokens}, tokens clustered by prompt",
         f"eps {show(noise.at(1))} (position 0: {show(noise.at(0))}), from the noise floor",
     ]
-    if certified:
-        ambiguous = clopper_pearson(inversion.ambiguous, len(certified), _CONFIDENCE)
-        smallest = f", smallest local margin {show(min(margins))}" if margins else ""
+    if found.certified:
+        ambiguous = clopper_pearson(found.ambiguous, found.certified, _CONFIDENCE)
+        margin = found.smallest_margin
+        smallest = "" if margin is None else f", smallest local margin {show(margin)}"
         lines.append(
-            f"{len(certified)} positions passed over the whole vocabulary: {inversion.ambiguous}"
+            f"{found.certified} positions passed over the whole vocabulary: {found.ambiguous}"
             f" ambiguous, rate {ambiguous}{smallest}"
         )
     return lines

@@ -1,4 +1,4 @@
-"""Rows equal in every coordinate: found by sorting the rows' bytes, which is no quadratic problem."""
+"""Rows equal in every coordinate: found by hashing and sorting, which is no quadratic problem."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 _VIEWS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_HASHED = 8
 
 
 @dataclass(frozen=True)
@@ -16,29 +17,37 @@ class EqualRows:
     """The classes of rows that are equal in every coordinate (SPEC section 2, exact collisions).
 
     Attributes:
-        label: class of each row; classes are numbered in the order of their bytes.
+        label: class of each row; classes are numbered from 0.
     """
 
     label: Int64[np.ndarray, " n"]
 
     @classmethod
     def of(cls, rows: Tensor) -> "EqualRows":
-        """Sort the rows (floats or integer codes, finite) by their bytes; ``-0.0 == 0.0``."""
-        # Adding zero turns -0.0 into 0.0 and changes nothing else.
-        plain = (rows + 0).contiguous().cpu()
-        bits = plain.view(_VIEWS[plain.element_size()]).numpy()
-        if not bits.size:
-            return cls(np.zeros(len(bits), dtype=np.int64))
-        whole = bits.view(np.dtype((np.void, bits.itemsize * bits.shape[1]))).ravel()
-        _, label = np.unique(whole, return_inverse=True)
-        return cls(label.astype(np.int64))
+        """Compare the rows (floats or integer codes, finite) byte by byte; ``-0.0 == 0.0``."""
+        hashes = _hashes(rows).cpu().numpy()
+        _, label, sizes = np.unique(hashes, return_inverse=True, return_counts=True)
+        label = label.astype(np.int64)
+        # Equal rows have equal hashes; rows of equal hashes are compared whole.
+        doubtful = np.flatnonzero(sizes[label] > 1)
+        if len(doubtful):
+            within = _by_bytes(rows[torch.from_numpy(doubtful).to(rows.device)])
+            pairs = np.stack([label[doubtful], within], axis=1)
+            _, first, again = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+            names = label[doubtful][first]
+            # The first class of a hash keeps its number, the others get new ones.
+            taken = np.flatnonzero(np.concatenate([[False], names[1:] == names[:-1]]))
+            names[taken] = len(sizes) + np.arange(len(taken))
+            label[doubtful] = names[again.ravel()]
+        return cls(label)
 
     @cached_property
     def classes(self) -> tuple[Int64[np.ndarray, " members"], ...]:
         """The classes with at least two rows: their row indexes, ascending."""
-        order = np.argsort(self.label, kind="stable")
+        shared = np.flatnonzero(np.bincount(self.label)[self.label] > 1)
+        order = shared[np.argsort(self.label[shared], kind="stable")]
         starts = np.flatnonzero(np.diff(self.label[order])) + 1
-        return tuple(members for members in np.split(order, starts) if len(members) > 1)
+        return tuple(np.split(order, starts)) if len(order) else ()
 
     @property
     def pairs(self) -> int:
@@ -52,12 +61,40 @@ class EqualRows:
         return np.sort(first).astype(np.int64)
 
     def list_pairs(self, limit: int) -> tuple[tuple[int, int], ...]:
-        """Colliding pairs ``(i, j)`` with ``i < j``, class by class, at most ``limit``."""
+        """The first colliding pairs ``(i, j)`` with ``i < j``, in the order of their rows."""
         found: list[tuple[int, int]] = []
-        for members in sorted(self.classes, key=lambda members: int(members[0])):
-            for at, left in enumerate(members):
-                room = limit - len(found)
-                if room <= 0:
-                    return tuple(found)
-                found += [(int(left), int(right)) for right in members[at + 1 : at + 1 + room]]
+        later = [
+            (int(row), members[at + 1 :])
+            for members in self.classes
+            for at, row in enumerate(members[:-1][:limit])
+        ]
+        for row, others in sorted(later, key=lambda one: one[0]):
+            found += [(row, int(other)) for other in others[: limit - len(found)]]
+            if len(found) >= limit:
+                break
         return tuple(found)
+
+
+def _hashes(rows: Tensor) -> Int64[Tensor, " n"]:
+    """A number for each row that depends on the bytes of a few coordinates, spread evenly."""
+    step = max(1, rows.shape[1] // _HASHED)
+    bits = _bits(rows[:, ::step]).long()
+    generator = torch.Generator().manual_seed(0)
+    odd = torch.randint(-(2**62), 2**62, (bits.shape[1],), generator=generator) * 2 + 1
+    # Integer arithmetic wraps around: any order of summation gives the same number.
+    return (bits * odd.to(bits.device)).sum(1)
+
+
+def _by_bytes(rows: Tensor) -> Int64[np.ndarray, " n"]:
+    """The class of each row, by sorting the rows' bytes."""
+    bits = _bits(rows).cpu().numpy()
+    if not bits.size:
+        return np.zeros(len(bits), dtype=np.int64)
+    whole = bits.view(np.dtype((np.void, bits.itemsize * bits.shape[1]))).ravel()
+    return np.unique(whole, return_inverse=True)[1].astype(np.int64)
+
+
+def _bits(rows: Tensor) -> Tensor:
+    # Adding zero turns -0.0 into 0.0 and changes nothing else.
+    plain = (rows + 0).contiguous()
+    return plain.view(_VIEWS[plain.element_size()])

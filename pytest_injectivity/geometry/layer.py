@@ -1,18 +1,21 @@
 """Everything measured of one layer, each number once and only when it is asked for."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.geometry.approximate import neighbours_of
+from pytest_injectivity.geometry.closest import ClosestPair, closest_pair
 from pytest_injectivity.geometry.collisions import EqualRows
 from pytest_injectivity.geometry.distances import row_norms
-from pytest_injectivity.geometry.neighbours import Neighbours, nearest_neighbours
+from pytest_injectivity.geometry.neighbours import Neighbours
 from pytest_injectivity.geometry.pairs import NearPairs, pairs_within
 from pytest_injectivity.geometry.quantise import quantise
 from pytest_injectivity.geometry.ratios import Extreme, Ratios, extreme_ratios
@@ -22,6 +25,17 @@ from pytest_injectivity.stats import lower_quantile, upper_quantile
 
 LADDER = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """The near-collision tolerances reported of every layer ([VS] figure 5)."""
+
+T = TypeVar("T")
+
+Remember = Callable[[str, Callable[[], Any]], Any]
+"""``remember(name, compute)`` gives what ``compute()`` gives, frozen dataclasses of arrays and plain
+data, from elsewhere if it is known there by this name. The name says every argument."""
+
+
+def forgetful(name: str, compute: Callable[[], T]) -> T:  # noqa: ARG001 - knows no name
+    """Remembers nothing: every number is computed."""
+    return compute()
 
 
 class LayerGeometry:
@@ -35,7 +49,9 @@ class LayerGeometry:
         layer: the layer.
         states: ``(prompts, hidden)``, row i the state of prompt i, in the model's dtype.
         prompts: the prompt metric over the same prompts.
-        equal: the classes of equal rows where they are known otherwise (integer codes).
+        equal: gives the classes of equal rows where they are known otherwise (integer codes).
+        remember: asked for every number that takes time; the numbers depend on the layer, the states
+            and the prompts beside their names.
     """
 
     def __init__(
@@ -44,7 +60,8 @@ class LayerGeometry:
         states: Float[Tensor, "prompts hidden"],
         prompts: PairDistances,
         *,
-        equal: EqualRows | None = None,
+        equal: Callable[[], EqualRows] | None = None,
+        remember: Remember = forgetful,
     ) -> None:
         if len(states) != len(prompts.lengths):
             raise OptionError(
@@ -52,11 +69,12 @@ class LayerGeometry:
             )
         self.layer = layer
         self.dtype = states.dtype
-        self.finite: Bool[np.ndarray, " prompts"] = states.isfinite().all(dim=1).cpu().numpy()
+        self._remember = remember
+        self.finite: Bool[np.ndarray, " prompts"] = remember("finite", lambda: _finite(states))
         self.prompt_of = np.flatnonzero(self.finite)
         self.rows = states if self.finite.all() else states[torch.from_numpy(self.prompt_of)]
         self._prompts = prompts.take(self.prompt_of)
-        self._equal = equal
+        self._equal = equal or (lambda: EqualRows.of(self.rows))
 
     def __len__(self) -> int:
         """The number of finite rows."""
@@ -65,7 +83,10 @@ class LayerGeometry:
     @cached_property
     def norms(self) -> Float64[np.ndarray, " n"]:
         """Euclidean norm of each row."""
-        return row_norms(self.rows).cpu().numpy()
+        norms: Float64[np.ndarray, " n"] = self._remember(
+            "norms", lambda: row_norms(self.rows).cpu().numpy()
+        )
+        return norms
 
     @property
     def mean_norm(self) -> float:
@@ -81,7 +102,8 @@ class LayerGeometry:
     @cached_property
     def equal(self) -> EqualRows:
         """The classes of equal rows: exact collisions."""
-        return self._equal or EqualRows.of(self.rows)
+        equal: EqualRows = self._remember("equal", self._equal)
+        return equal
 
     @cached_property
     def nearest(self) -> Neighbours:
@@ -90,12 +112,20 @@ class LayerGeometry:
         Raises:
             OptionError: fewer than two finite rows: there is nothing to compare.
         """
-        if len(self) < 2:  # noqa: PLR2004 - a pair is two
-            raise OptionError(
-                f"layer {self.layer}: {len(self)} of {len(self.finite)} rows are finite;"
-                " at least 2 are needed for a distance"
-            )
-        return nearest_neighbours(self.rows, self.equal)
+        self._check_pairs()
+        nearest: Neighbours = self._remember(
+            "nearest", lambda: neighbours_of(self.rows, self.equal)
+        )
+        return nearest
+
+    @cached_property
+    def closest(self) -> ClosestPair:
+        """The closest pair: exact at any number of rows, where neighbours may be upper bounds."""
+        self._check_pairs()
+        closest: ClosestPair = self._remember(
+            "closest", lambda: closest_pair(self.rows, self.equal)
+        )
+        return closest
 
     @cached_property
     def colipschitz_rows(self) -> Ratios:
@@ -108,8 +138,25 @@ class LayerGeometry:
         return self._ratios("largest")
 
     def near(self, eps: float, *, limit: int = 10_000) -> NearPairs:
-        """The pairs of rows within eps (absolute)."""
-        return pairs_within(self.rows, eps, self.nearest, limit=limit)
+        """The pairs of rows within eps (absolute).
+
+        Raises:
+            OptionError: eps is no distance, or there are fewer than two finite rows.
+        """
+        self._check_pairs()
+        near: NearPairs = self._remember(
+            f"near eps={float(eps)!r} limit={limit}",
+            lambda: pairs_within(
+                self.rows, eps, self._exact_nearest, limit=limit, equal=self.equal
+            ),
+        )
+        return near
+
+    @property
+    def _exact_nearest(self) -> Neighbours | None:
+        """What rules rows out of a search for near pairs, where it was looked for and is exact."""
+        nearest = self.__dict__.get("nearest")
+        return None if nearest is None or nearest.recall is not None else nearest
 
     def near_fractions(self, ladder: Sequence[float] = LADDER) -> dict[float, float]:
         """The fraction of all pairs within each tolerance (absolute, [VS] figure 5)."""
@@ -132,17 +179,43 @@ class LayerGeometry:
 
     def quantised(self, bits: int) -> "LayerGeometry":
         """The same layer after post-hoc activation quantisation; collisions are equal codes."""
-        on_grid = quantise(self.rows, bits)
-        equal = EqualRows.of(on_grid.codes)
-        return LayerGeometry(self.layer, on_grid.rows, self._prompts, equal=equal)
+        rows, remember = self.rows, self._remember
+        return LayerGeometry(
+            self.layer,
+            quantise(rows, bits).rows,
+            self._prompts,
+            # Codes are as large as the rows: made again where their classes are asked for, not held.
+            equal=lambda: EqualRows.of(quantise(rows, bits).codes),
+            remember=lambda name, compute: remember(f"{bits} bits {name}", compute),
+        )
+
+    def take(self, rows: Int64[np.ndarray, " taken"]) -> "LayerGeometry":
+        """The geometry of some of the finite rows alone: nearest neighbours are among them."""
+        chosen = self.rows[torch.from_numpy(rows).to(self.rows.device)]
+        return LayerGeometry(self.layer, chosen, self._prompts.take(rows))
+
+    def _check_pairs(self) -> None:
+        if len(self) < 2:  # noqa: PLR2004 - a pair is two
+            raise OptionError(
+                f"layer {self.layer}: {len(self)} of {len(self.finite)} rows are finite;"
+                " at least 2 are needed for a distance"
+            )
 
     def _ratios(self, extreme: Extreme) -> Ratios:
-        return extreme_ratios(self.rows, self._prompts, extreme)
+        ratios: Ratios = self._remember(
+            f"{extreme} ratios, {self._prompts.metric.value}",
+            lambda: extreme_ratios(self.rows, self._prompts, extreme),
+        )
+        return ratios
 
     def _scaled(self, value: float, normalized: bool) -> float:  # noqa: FBT001 - private
         if not normalized:
             return value
         return value / self.mean_norm if self.mean_norm else math.nan
+
+
+def _finite(states: Float[Tensor, "prompts hidden"]) -> Bool[np.ndarray, " prompts"]:
+    return states.isfinite().all(dim=1).cpu().numpy()
 
 
 def partnered_ratios(ratios: Ratios) -> Float64[np.ndarray, " partnered"]:

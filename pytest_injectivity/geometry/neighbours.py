@@ -1,9 +1,12 @@
-"""Each row's nearest other row, exactly, without a float64 pass over all pairs.
+"""Each row's nearest other rows, exactly, without a float64 pass over all pairs.
 
-Float32 matrix products propose eight candidates a row, float64 subtraction decides among them, and
-the product's proved error says whether a row outside the list could still be nearer. The few rows
-where it could are searched again by float64 products, where every row within the bound is looked at
-directly. Equal rows are set apart first, so ties of any size cost nothing.
+Matrix products (`products`) say which pairs may be among the nearest of one of their rows, given how
+far that row's k-th nearest is at most; that bound falls as tiles are looked at. What is left, a dozen
+rows each, is decided by float64 subtraction, so that neither the tiles, nor the threads, nor the
+device change a bit of the result. A row that keeps too many candidates, because more rows than the
+products can tell apart crowd around it, is searched again by float64 products.
+
+Equal rows are set apart first, so ties of any size cost nothing.
 """
 
 from dataclasses import dataclass
@@ -13,10 +16,31 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.collisions import EqualRows
-from pytest_injectivity.geometry.distances import Products, full_precision, pair_distances
+from pytest_injectivity.geometry.distances import pair_distances
+from pytest_injectivity.geometry.products import Hits, Products
+from pytest_injectivity.geometry.ranking import first_k, ranks
 
-_CANDIDATES = 8
+_SAMPLE = 1024
+_SAMPLED = 8
+_MOST_SAMPLED = 8192
+_MOST_CANDIDATES = 512
+_HELD = 2**23
+_AGAIN_ELEMENTS = 2**22
+
+
+@dataclass(frozen=True)
+class Recall:
+    """How often an index found a nearest row, counted on a sample searched exactly.
+
+    Attributes:
+        found: rows of the sample that were given a nearest row.
+        sample: its size.
+    """
+
+    found: int
+    sample: int
 
 
 @dataclass(frozen=True)
@@ -24,13 +48,31 @@ class Neighbours:
     """The nearest other row of each row.
 
     Attributes:
-        distance: ``r_i``, float64, in the states' own units.
+        distance: ``r_i``, float64, in the states' own units; an upper bound of it where there is a
+            ``recall``.
         index: a row that attains it, the first one among equals.
-        searched_again: rows whose float32 candidates could not be proved complete.
+        searched_again: rows whose candidates could not be told apart by the fast products.
+        recall: of the index that found them; None where they are exact.
     """
 
     distance: Float64[np.ndarray, " n"]
     index: Int64[np.ndarray, " n"]
+    searched_again: int
+    recall: Recall | None = None
+
+
+@dataclass(frozen=True)
+class NearestRows:
+    """The k nearest other rows of each row, nearest first, the first ones among equals.
+
+    Attributes:
+        distance: float64, in the states' own units.
+        index: the rows that attain them.
+        searched_again: rows whose candidates could not be told apart by the fast products.
+    """
+
+    distance: Float64[np.ndarray, "n k"]
+    index: Int64[np.ndarray, "n k"]
     searched_again: int
 
 
@@ -43,77 +85,192 @@ def nearest_neighbours(
         rows: at least two finite rows.
         equal: the classes of equal rows, where the caller has them.
     """
+    nearest = k_nearest(rows, 1, equal)
+    return Neighbours(nearest.distance[:, 0], nearest.index[:, 0], nearest.searched_again)
+
+
+def k_nearest(
+    rows: Float[Tensor, "n hidden"], k: int, equal: EqualRows | None = None
+) -> NearestRows:
+    """The k nearest other rows by Euclidean distance, equal to a float64 search over all pairs.
+
+    Args:
+        rows: finite rows, more than ``k``.
+        k: how many of each row, at least 1.
+        equal: the classes of equal rows, where the caller has them.
+
+    Raises:
+        OptionError: there are not more than ``k`` rows, or ``k`` is less than 1.
+    """
+    if not 1 <= k < len(rows):
+        raise OptionError(f"k={k} nearest of {len(rows)} rows: give 1 to {len(rows) - 1}")
     equal = equal or EqualRows.of(rows)
     kept = torch.from_numpy(equal.representatives).to(rows.device)
-    n = len(rows)
-    distance, index = np.zeros(n), np.zeros(n, dtype=np.int64)
-    again = 0
-    if len(kept) > 1:
-        best, at, again = _among_distinct(rows[kept])
-        distance[kept.cpu().numpy()] = best
-        index[kept.cpu().numpy()] = kept.cpu().numpy()[at]
-    for members in equal.classes:
-        distance[members] = 0.0
-        index[members] = members[0]
-        index[members[0]] = members[1]
-    return Neighbours(distance, index, again)
+    if len(kept) == len(rows):
+        return _among_distinct(rows, k)
+    others = min(k, len(kept) - 1)
+    among = (
+        _among_distinct(rows[kept], others)
+        if others
+        else NearestRows(np.zeros((1, 0)), np.zeros((1, 0), dtype=np.int64), 0)
+    )
+    return with_equal_rows(among, equal, k)
 
 
-def _among_distinct(
-    rows: Float[Tensor, "n hidden"],
-) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"], int]:
-    best = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
-    index = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
-    open_rows = []
-    width = min(_CANDIDATES, len(rows) - 1)
-    products = Products.of(rows, torch.float32)
-    with full_precision():
-        for own in products.own_blocks():
-            lower = products.lower(own)
-            lower[torch.arange(len(own), device=own.device), own] = torch.inf
-            bounds, columns = lower.topk(width, dim=1, largest=False)
-            best[own], index[own] = _decide(rows, own, columns)
-            # Rows outside the list are at least as far as its last bound. A tie stays open, so
-            # that the first of several equally near rows is found whatever the block size is.
-            proved = products.distance(bounds[:, -1]) > best[own]
-            if width < len(rows) - 1:
-                open_rows.append(own[~proved])
-    again = torch.cat(open_rows) if open_rows else index[:0]
+def _among_distinct(rows: Float[Tensor, "n hidden"], k: int) -> NearestRows:
+    search = _Search.of(rows, k)
+    for own, others in search.products.tiles():
+        search.add(search.products.hits(own, others, search.reach))
+    left, right, again = search.candidates()
+    nearest, index = _decide(rows, left, right, k)
     if len(again):
-        _search_again(rows, again, best, index)
-    return best.cpu().numpy(), index.cpu().numpy(), len(again)
+        nearest[again], index[again] = search_some(rows, again, k)
+    return NearestRows(nearest.cpu().numpy(), index.cpu().numpy(), len(again))
+
+
+class _Search:
+    """The candidates of each row so far, and how far its k-th nearest is at most.
+
+    Positions and distances are those of the products.
+    """
+
+    def __init__(self, products: Products, reach: Float64[Tensor, " n"], k: int) -> None:
+        self.products = products
+        self.reach = reach
+        self.k = k
+        self._nearest = torch.full_like(reach, torch.inf)[:, None].repeat(1, k)
+        self._held: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._open = torch.zeros_like(reach, dtype=torch.bool)
+
+    @classmethod
+    def of(cls, rows: Float[Tensor, "n hidden"], k: int) -> "_Search":
+        """A first bound for each row from a sample of the others, spread evenly."""
+        products = Products.of(rows)
+        n = len(products)
+        step = max(1, n // max(_SAMPLE, min(n // _SAMPLED, _MOST_SAMPLED), 2 * k))
+        sample = torch.arange(0, n, step, device=rows.device)
+        blocks = (slice(start, min(start + _SAMPLE, n)) for start in range(0, n, _SAMPLE))
+        reach = torch.cat([products.nearest_of(own, sample, k) for own in blocks])
+        # Columns are looked at by groups: those of a group should reach equally far.
+        order = reach.argsort()
+        return cls(products.reordered(order), reach[order], k)
+
+    def candidates(self) -> tuple[Int64[Tensor, " c"], Int64[Tensor, " c"], Int64[Tensor, " some"]]:
+        """Rows and their candidates, and the rows that have too many and must be searched again."""
+        self._prune()
+        self._give_up_crowded()
+        left, right, _ = self._held[0]
+        order = self.products.order
+        return order[left], order[right], order[self._open.nonzero()[:, 0]]
+
+    def add(self, hits: Hits) -> None:
+        """Both sides of each pair, where the pair may be among the row's nearest."""
+        sides = ((hits.left, hits.right), (hits.right, hits.left))
+        rows = torch.cat([one for one, _ in sides])
+        others = torch.cat([other for _, other in sides])
+        lower, upper = hits.lower.repeat(2), hits.upper.repeat(2)
+        wanted = lower <= self.reach[rows]
+        self._tighten(rows[wanted], upper[wanted])
+        self._held.append((rows[wanted], others[wanted], lower[wanted]))
+        if sum(len(rows) for rows, _, _ in self._held) > max(_HELD, 64 * len(self.reach)):
+            self._prune()
+            self._give_up_crowded()
+
+    def _tighten(self, rows: Int64[Tensor, " some"], upper: Float64[Tensor, " some"]) -> None:
+        """Merge new upper bounds into each row's k smallest."""
+        if not len(rows):
+            return
+        upper, order = upper.sort()
+        rows, again = rows[order].sort(stable=True)
+        upper = upper[again]
+        distinct, at = torch.unique_consecutive(rows, return_inverse=True)
+        rank = ranks(at, len(distinct))
+        first = rank < self.k
+        new = torch.full_like(self._nearest[: len(distinct)], torch.inf)
+        new[at[first], rank[first]] = upper[first]
+        merged = torch.cat([self._nearest[distinct], new], dim=1).sort(dim=1).values[:, : self.k]
+        self._nearest[distinct] = merged
+        self.reach[distinct] = torch.minimum(self.reach[distinct], merged[:, -1])
+
+    def _prune(self) -> None:
+        """Drop what has fallen out of reach since it was found."""
+        rows, others, lower = (torch.cat(parts) for parts in zip(*self._held, strict=True))
+        kept = lower <= self.reach[rows]
+        self._held = [(rows[kept], others[kept], lower[kept])]
+
+    def _give_up_crowded(self) -> None:
+        """Leave rows with too many candidates to the second search."""
+        rows, others, lower = self._held[0]
+        counts = torch.bincount(rows, minlength=len(self.reach))
+        crowded = counts > max(_MOST_CANDIDATES, 4 * self.k)
+        self._open |= crowded
+        self.reach[crowded] = -torch.inf
+        kept = ~crowded[rows]
+        self._held = [(rows[kept], others[kept], lower[kept])]
 
 
 def _decide(
-    rows: Float[Tensor, "n hidden"],
-    own: Int64[Tensor, " block"],
-    columns: Int64[Tensor, "block candidates"],
-) -> tuple[Float64[Tensor, " block"], Int64[Tensor, " block"]]:
-    """The nearest candidate of each row by float64 subtraction, the first one among equals."""
-    columns = columns.sort(dim=1).values
-    left = own.repeat_interleave(columns.shape[1])
-    exact = pair_distances(rows, left, columns.flatten()).view(columns.shape)
-    best = exact.min(dim=1).values
-    first = (exact == best[:, None]).int().argmax(dim=1)
-    return best, columns.gather(1, first[:, None])[:, 0]
+    rows: Float[Tensor, "n hidden"], left: Int64[Tensor, " c"], right: Int64[Tensor, " c"], k: int
+) -> tuple[Float64[Tensor, "n k"], Int64[Tensor, "n k"]]:
+    """The k nearest candidates of each row by float64 subtraction."""
+    n = len(rows)
+    # A pair that both its rows hold is looked at once.
+    pairs, side = torch.unique(
+        torch.minimum(left, right) * n + torch.maximum(left, right), return_inverse=True
+    )
+    exact = pair_distances(rows, pairs // n, pairs % n)[side]
+    return first_k(left, right, exact, n, k)
 
 
-def _search_again(
+def search_some(
     rows: Float[Tensor, "n hidden"],
-    again: Int64[Tensor, " some"],
-    best: Float64[Tensor, " n"],
-    index: Int64[Tensor, " n"],
-) -> None:
-    """Look directly at every row that float64 products cannot rule out; updates best and index."""
-    products = Products.of(rows, torch.float64)
-    for own in products.own_blocks(again):
-        lower = products.distance(products.lower(own))
-        lower[torch.arange(len(own), device=own.device), own] = torch.inf
-        at, near = torch.nonzero(lower <= best[own, None], as_tuple=True)
+    some: Int64[Tensor, " some"],
+    k: int,
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Float64[Tensor, "some k"], Int64[Tensor, "some k"]]:
+    """The k nearest rows of some rows: whatever products cannot rule out is looked at directly.
+
+    Args:
+        rows: distinct finite rows, more than ``k``.
+        some: indexes of those whose neighbours are searched.
+        k: how many of each.
+        dtype: of the products; float64 tells apart what crowds around a row.
+    """
+    products = Products.of(rows, dtype=dtype)
+    found = []
+    for own in torch.split(some, max(1, _AGAIN_ELEMENTS // len(rows))):
+        lower, upper = products.bounds(own)
+        itself = torch.arange(len(own), device=own.device), own
+        lower[itself] = upper[itself] = torch.inf
+        reach = upper.kthvalue(k, dim=1, keepdim=True).values
+        at, near = (lower <= reach).nonzero(as_tuple=True)
         exact = pair_distances(rows, own[at], near)
-        nearest = best[own].scatter_reduce(0, at, exact, "amin")
-        best[own] = nearest
-        tied = exact == nearest[at]
-        index[own] = index.new_full(own.shape, len(rows)).scatter_reduce(
-            0, at[tied], near[tied], "amin"
-        )
+        found.append(first_k(at, near, exact, len(own), k))
+    return torch.cat([distance for distance, _ in found]), torch.cat([index for _, index in found])
+
+
+def with_equal_rows(among: NearestRows, equal: EqualRows, k: int) -> NearestRows:
+    """From the nearest distinct rows to the nearest rows: a class brings all its members."""
+    n = len(equal.label)
+    members = np.argsort(equal.label, kind="stable")
+    sizes = np.bincount(equal.label)
+    starts = np.cumsum(sizes) - sizes
+    representatives = equal.representatives
+    place = np.empty(len(sizes), dtype=np.int64)
+    place[equal.label[representatives]] = np.arange(len(representatives))
+    own = equal.label[:, None]
+    others = equal.label[representatives][among.index][place[equal.label]]
+    classes = np.concatenate([own, others], axis=1)
+    distance = np.concatenate([np.zeros((n, 1)), among.distance[place[equal.label]]], axis=1)
+    # One more than k: the row itself is in its class.
+    taken = np.minimum(sizes[classes.ravel()], k + 1)
+    at = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)
+    right = members[np.repeat(starts[classes.ravel()], taken) + at]
+    left = np.repeat(np.repeat(np.arange(n), classes.shape[1]), taken)
+    far = np.repeat(distance.ravel(), taken)
+    other = left != right
+    left, right, far = left[other], right[other], far[other]
+    nearest, index = first_k(
+        torch.from_numpy(left), torch.from_numpy(right), torch.from_numpy(far), n, k
+    )
+    return NearestRows(nearest.numpy(), index.numpy(), among.searched_again)

@@ -53,6 +53,8 @@ class Assumptions:
         tied: the language-model head shares the embedding's weights.
         duplicated_rows: pairs of tokens whose embedding rows are equal in every coordinate
             (``-0.0 == 0.0``).
+        plain: the family is in the table, whose blocks neither route nor branch, and no layer is
+            quantised.
     """
 
     activation: str
@@ -61,6 +63,12 @@ class Assumptions:
     norm_eps: float | None
     tied: bool
     duplicated_rows: int
+    plain: bool = True
+
+    @property
+    def analytic_architecture(self) -> bool:
+        """Whether states are known to be real-analytic in the parameters: one draw speaks for all."""
+        return self.analytic and self.plain and bool(self.norm_eps)
 
     @property
     def hold(self) -> bool:
@@ -100,6 +108,7 @@ def assumptions(decoder: Decoder) -> Assumptions:
         norm_eps=_least_epsilon(decoder),
         tied=head is not None and head.weight is decoder.parts.embeddings.weight,
         duplicated_rows=equal_pairs(decoder.embedding_matrix()),
+        plain=decoder.family.known and getattr(config, "quantization_config", None) is None,
     )
 
 

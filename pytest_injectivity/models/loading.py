@@ -54,7 +54,7 @@ def load_decoder(source: str, *, dtype: str = "auto", device: str = "auto") -> D
     """
     if dtype not in DTYPES:
         raise OptionError(f"dtype {dtype!r} is not accepted: give one of {', '.join(DTYPES)}")
-    target = _device(device)
+    target = resolve_device(device)
     if dtype == "float64" and target.type == "mps":
         raise OptionError("dtype float64 does not exist on device mps: give device cpu")
     located = locate(source)
@@ -76,6 +76,18 @@ def model_config(source: str) -> PreTrainedConfig:
         ModelError: there is none, or it is not that of a causal decoder.
     """
     return _config(locate(source, config_only=True))
+
+
+def load_tokenizer(source: str) -> Any:
+    """The tokenizer of a checkpoint, without its weights; ``None`` where it brings none.
+
+    Raises:
+        ModelError: there is no such checkpoint, or its tokenizer cannot be loaded.
+    """
+    located = locate(source)
+    check_config(located.folder)
+    with quiet():
+        return _tokenizer(located)
 
 
 def _config(located: Located) -> PreTrainedConfig:
@@ -147,7 +159,12 @@ def _tokenizer(located: Located) -> Any:
         )
 
 
-def _device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
+    """The device a name stands for on this machine; see `load_decoder`.
+
+    Raises:
+        OptionError: the name is not accepted, or there is no such device here.
+    """
     mps = torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")

@@ -20,7 +20,7 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float64, Int, Int64, UInt16
 from rapidfuzz.distance import Hamming, Levenshtein
 from rapidfuzz.process import cpdist
 
@@ -130,6 +130,32 @@ class PairDistances:
             # Two empty prompts are 0 apart, not 0 / 0.
             distances /= np.maximum(np.maximum(left_lengths, right_lengths), 1)
         return distances
+
+    def token_bags(self, buckets: int) -> UInt16[np.ndarray, "prompts buckets"]:
+        """How many tokens of each prompt fall into each bucket, the n-th of a kind for itself.
+
+        The product of two prompts' bags is at least the number of tokens they have in common, order
+        apart; the longer length less that is at most their Levenshtein and Hamming distance.
+        """
+        prompt = np.repeat(np.arange(len(self.lengths)), self.lengths)
+        code = np.frombuffer("".join(self._strings).encode("utf-32-le", "surrogatepass"), "<u4")
+        order = np.lexsort((code, prompt))
+        prompt, code = prompt[order], code[order].astype(np.uint64)
+        new = np.ones(len(code), bool)
+        new[1:] = (prompt[1:] != prompt[:-1]) | (code[1:] != code[:-1])
+        starts = np.flatnonzero(new)
+        nth = np.arange(len(code)) - np.repeat(starts, np.diff([*starts, len(code)]))
+        # Odd multipliers scatter; wrapping around is meant.
+        mixed = code * np.uint64(0x9E3779B97F4A7C15) + nth.astype(np.uint64) * np.uint64(
+            0xC2B2AE3D27D4EB4F
+        )
+        bucket = ((mixed >> np.uint64(40)) % np.uint64(buckets)).astype(np.int64)
+        counts = np.bincount(prompt * buckets + bucket, minlength=len(self.lengths) * buckets)
+        return counts.astype(np.uint16).reshape(-1, buckets)
+
+    def alphabetical(self) -> Int64[np.ndarray, " prompts"]:
+        """The prompts in an order that puts those with a common beginning side by side."""
+        return np.array(sorted(range(len(self._strings)), key=self._strings.__getitem__), np.int64)
 
     def take(self, kept: Int[np.ndarray, " kept"]) -> "PairDistances":
         """The metric of some of the prompts, in the order given."""

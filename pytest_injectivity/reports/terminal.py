@@ -74,6 +74,7 @@ def summary_lines(findings: "Findings", width: int, *, color: bool) -> list[str]
         parts.append((run_grid(RunSummary(**findings.run)), width))
     if plain:
         parts += [(layer_table(plain), _WIDEST), (LEGEND, width)]
+        parts += [(Text(line, style="dim"), width) for line in trend_lines(plain)]
     if len(layers) > len(plain):
         parts.append((bits_table(layers), _WIDEST))
     parts += [(line, width) for line in said]
@@ -109,6 +110,7 @@ def run_grid(run: RunSummary) -> Table:
         ),
     )
     grid.add_row("assumed", Text(run.assumptions))
+    grid.add_row("numbers", Text(run.numbers))
     return grid
 
 
@@ -127,6 +129,30 @@ def layer_table(layers: Iterable[LayerSummary]) -> Table:
         name = f"{layer.layer} ({layer.not_finite} not finite)" if layer.not_finite else layer.layer
         table.add_row(Text(name), *cells)
     return table
+
+
+def trend_lines(layers: Iterable[LayerSummary]) -> list[str]:
+    """What the numbers above are multiplied by where the number of prompts doubles, as one line."""
+    trends = {layer.layer: layer.trend for layer in layers if layer.trend and layer.trend.n}
+    said = []
+    for name, falls in (
+        ("m 1%", {layer: trend.margin_q for layer, trend in trends.items()}),
+        ("α 1%", {layer: trend.colipschitz_q for layer, trend in trends.items()}),
+    ):
+        known = {
+            layer: fall.per_doubling
+            for layer, fall in falls.items()
+            if fall is not None and fall.per_doubling is not None
+        }
+        if known:
+            least, most = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+            other = f" to {show(known[most], 2)} ({most})" if known[least] < known[most] else ""
+            said.append(f"{name} x {show(known[least], 2)} ({least}){other}")
+    if not said:
+        return []
+    sizes = {trend.n for trend in trends.values()}
+    shown = " to ".join(str(n) for n in next(iter(sizes))) if len(sizes) == 1 else "N/4 to N/2 to N"
+    return [f"each time the prompts doubled, {shown}: {'; '.join(said)}"]
 
 
 def bits_table(layers: Iterable[LayerSummary]) -> Table:

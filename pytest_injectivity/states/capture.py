@@ -1,16 +1,21 @@
 """The last-token states of a prompt set, all layers asked for in one pass (SPEC section 1).
 
-Memory is bounded by the batch: the decoder keeps one row of each prompt and layer, moved here as soon
-as its batch is done. Prompts that share a long beginning share its computation: the beginning runs
-once and the rests continue its cached keys and values.
+Memory is bounded by the batch: the decoder keeps one row of each prompt and layer, and a sink takes
+them as soon as their batch is done. Prompts that share a long beginning share its computation: the
+beginning runs once and the rests continue its cached keys and values.
+
+Groups and batches follow from the whole set, whatever of it was captured before: a batch that is done
+is left out, any other is run as it would have been, so that a capture that was interrupted and
+resumed gives the bits of one that was not.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from pytest_injectivity.errors import ModelError
@@ -30,13 +35,45 @@ Announce = Callable[[str], None]
 """Called with one sentence a person should see."""
 
 
+@runtime_checkable
+class Sink(Protocol):
+    """Takes rows as they are finished."""
+
+    def take(
+        self, prompts: Sequence[int], states: Mapping[Layer, Float[Tensor, "prompts hidden"]]
+    ) -> None:
+        """The rows of some prompts (indexes), on the CPU, at one or more layers."""
+
+
+class InMemory:
+    """A sink that keeps everything.
+
+    Args:
+        prompts: how many there will be.
+    """
+
+    def __init__(self, prompts: int) -> None:
+        self.prompts = prompts
+        self.rows: dict[Layer, Tensor] = {}
+
+    def take(
+        self, prompts: Sequence[int], states: Mapping[Layer, Float[Tensor, "prompts hidden"]]
+    ) -> None:
+        """Put the rows in their places."""
+        index = torch.tensor(prompts)
+        for layer, rows in states.items():
+            if layer not in self.rows:
+                self.rows[layer] = torch.empty(self.prompts, rows.shape[1], dtype=rows.dtype)
+            self.rows[layer][index] = rows
+
+
 @dataclass(frozen=True)
 class CapturedStates:
     """The last-token states ``H_l`` of a prompt set.
 
     Attributes:
         rows: by layer ``(prompts, hidden)``, on the CPU, in the dtype the model computed; row i is
-            prompt i.
+            prompt i. Empty where a sink of the caller's took them.
         token_forwards: tokens that went through the model, padding included.
         shared_tokens: tokens that did not, because their prefix was shared.
     """
@@ -59,6 +96,8 @@ def capture(
     share_prefixes: bool = True,
     progress: Progress | None = None,
     announce: Announce | None = None,
+    sink: Sink | None = None,
+    done: Mapping[Layer, Bool[np.ndarray, " prompts"]] | None = None,
 ) -> CapturedStates:
     """Run every prompt once and keep its last-token row at each layer.
 
@@ -72,43 +111,61 @@ def capture(
         share_prefixes: compute a beginning that several prompts have in common once.
         progress: told how many prompts are done.
         announce: told when memory ran out and the batch was halved.
+        sink: takes the rows; by default they are kept in memory and returned.
+        done: which prompts' rows are there already, by layer; none are of layers it does not name.
     """
-    run = _Capture(decoder, prompts, tuple(layers), batch_tokens, announce)
+    memory = InMemory(len(prompts))
+    none = np.zeros(len(prompts), dtype=bool)
+    there = {layer: (done or {}).get(layer, none) for layer in layers}
+    run = _Capture(
+        decoder,
+        prompts,
+        done=there,
+        batch_tokens=batch_tokens,
+        announce=announce,
+        sink=sink or memory,
+    )
     groups = group_by_prefix(prompts) if share_prefixes else (Group.all_of(prompts),)
-    done = 0
+    finished = 0
     for group in groups:
-        for finished in run.group(group):
-            done += finished
+        for more in run.group(group):
+            finished += more
             if progress is not None:
-                progress(done, len(prompts))
-    return CapturedStates(run.rows, run.token_forwards, run.shared_tokens)
+                progress(finished, len(prompts))
+    return CapturedStates(memory.rows, run.token_forwards, run.shared_tokens)
 
 
 class _Capture:
-    """The rows filled so far, and the batch size that memory has allowed."""
+    """What has been done so far, and the batch size that memory has allowed."""
 
     def __init__(
         self,
         decoder: Decoder,
         prompts: Sequence[Sequence[int]],
-        layers: tuple[Layer, ...],
+        *,
+        done: Mapping[Layer, Bool[np.ndarray, " prompts"]],
         batch_tokens: int,
         announce: Announce | None,
+        sink: Sink,
     ) -> None:
         self.decoder = decoder
         self.prompts = prompts
-        self.layers = layers
+        self.done = done
         self.batch_tokens = batch_tokens
         self.announce = announce
-        self.rows: dict[Layer, Tensor] = {}
+        self.sink = sink
         self.token_forwards = 0
         self.shared_tokens = 0
 
     def group(self, group: Group) -> Iterator[int]:
         """Capture the prompts of a group, yielding how many each batch finished."""
         prefix = None
+        layers = self._missing(group.rows)
+        if not layers:
+            yield len(group.rows)
+            return
         if group.shared:
-            prefix = self._prefix(group.shared)
+            prefix = self._prefix(group.shared, max(layers, key=depth))
             self.shared_tokens += len(group.shared) * (len(group.rows) - 1)
             self.token_forwards += len(group.shared)
         shared = len(group.shared)
@@ -123,13 +180,18 @@ class _Capture:
         )[::-1]
         while pending:
             batch = pending.pop()
+            rows = [group.rows[at] for at in batch.rows]
+            layers = self._missing(rows)
+            if not layers:
+                yield len(rows)
+                continue
             if len(batch.rows) > 1 and self._tokens(batch, shared) > self.batch_tokens:
                 pending += batch.halves()
                 continue
             try:
                 kept = self.decoder.states(
                     batch.ids(rests),
-                    self.layers,
+                    layers,
                     positions=batch.last_positions(rests),
                     prefix=prefix,
                 )
@@ -138,12 +200,17 @@ class _Capture:
                 pending.append(batch)
                 continue
             self.token_forwards += batch.height * batch.width
-            self._store([group.rows[at] for at in batch.rows], kept)
-            yield len(batch.rows)
+            self.sink.take(rows, {layer: kept[layer][: len(rows)].cpu() for layer in layers})
+            yield len(rows)
 
-    def _prefix(self, shared: Sequence[int]) -> Prefix:
+    def _missing(self, rows: Sequence[int]) -> tuple[Layer, ...]:
+        """The layers at which one of these prompts is not done."""
+        index = list(rows)
+        return tuple(layer for layer, done in self.done.items() if not done[index].all())
+
+    def _prefix(self, shared: Sequence[int], deepest: Layer) -> Prefix:
         try:
-            return self.decoder.prefix(torch.tensor(shared), max(self.layers, key=depth))
+            return self.decoder.prefix(torch.tensor(shared), deepest)
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
@@ -173,15 +240,6 @@ class _Capture:
     @staticmethod
     def _tokens(batch: Batch, shared: int) -> int:
         return len(batch.rows) * (shared + batch.width)
-
-    def _store(self, rows: list[int], kept: dict[Layer, Tensor]) -> None:
-        index = torch.tensor(rows)
-        for layer, states in kept.items():
-            if layer not in self.rows:
-                self.rows[layer] = torch.empty(
-                    len(self.prompts), states.shape[1], dtype=states.dtype
-                )
-            self.rows[layer][index] = states[: len(rows)].cpu()
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 
 import pytest
@@ -46,7 +47,11 @@ def test_equal_rows_are_collisions(additive: Additive, random_rows: Rows) -> Non
     rows[5] = rows[2]
     rows[7] = rows[2]
     reason = _one(additive(rows, _single(8)))
-    assert ("FAIL", 3, "3 collisions") == (str(reason.status), reason.value, reason.headline)
+    assert ("FAIL", 3, "3 collisions (accidental)") == (
+        str(reason.status),
+        reason.value,
+        reason.headline,
+    )
     assert reason.would_pass.startswith("no eps")
     assert 3 == sum(line.startswith("collision, distance 0: ") for line in reason.evidence)
 
@@ -56,7 +61,7 @@ def test_minus_zero_is_zero(additive: Additive, random_rows: Rows) -> None:
     rows = random_rows(4)
     rows[1] = rows[0]
     rows[0, 3], rows[1, 3] = 0.0, -0.0
-    assert "1 collision" == _one(additive(rows, _single(4))).headline
+    assert "1 collision (accidental)" == _one(additive(rows, _single(4))).headline
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.5])
@@ -67,7 +72,7 @@ def test_pairs_within_twice_the_floor_are_unresolved(
     rows = random_rows(6)
     floor = additive(rows, _single(6)).noise(1).value
     reason = _one(additive(_moved(rows, 4, factor * floor, 1), _single(6)))
-    assert ("FAIL", "1 unresolved pair") == (str(reason.status), reason.headline)
+    assert ("FAIL", "1 unresolved pair (accidental)") == (str(reason.status), reason.headline)
     assert reason.would_pass.startswith("no eps")
     assert any(line.startswith("unresolved, distance ") for line in reason.evidence)
 
@@ -114,7 +119,7 @@ def test_counts_are_those_of_brute_force(additive: Additive, seed: int) -> None:
         equal = len(reference.colliding(states))
         reason = _one(audit, eps=eps)
         assert max(near, doubtful) == reason.value
-        words = reason.headline.split(", ")
+        words = re.sub(r" \((first \d+ )?accidental\)", "", reason.headline).split(", ")
         assert (f"{equal} collision{'s' * (equal > 1)}" in words) == (equal > 0)
         assert (f"{near - doubtful} near (eps {eps:g})" in words) == (near > doubtful)
 
@@ -125,7 +130,8 @@ def test_more_pairs_than_are_evaluated_again_are_all_counted(
     """60 equal rows are 1,770 pairs, of which 1,000 are looked at again."""
     ids = [[1 + at // 8, 1 + at % 8, 0] for at in range(60)]
     reason = _one(additive(random_rows(10), ids))
-    assert ("1770 collisions", 1770) == (reason.headline, reason.value)
+    headline = "1770 collisions (first 10 accidental)"
+    assert (headline, 1770) == (reason.headline, reason.value)
 
 
 def test_the_closest_pairs_are_named(additive: Additive, random_rows: Rows) -> None:
@@ -159,12 +165,13 @@ def test_a_relative_eps_grows_with_the_norm(additive: Additive) -> None:
     assert _one(audit, eps=1e-2).headline == "no collision"
 
 
-def test_layer_0_has_a_word_of_its_own(additive: Additive, random_rows: Rows) -> None:
-    """Prompts with one last token collide there by construction."""
-    audit = additive(random_rows(4), [[0, 3], [1, 3], [2, 3]])
-    (reason,) = audit.check_no_collisions(0).reasons
-    assert "3 structural collisions" == reason.headline
-    assert any("by construction" in line for line in reason.evidence)
+def test_layer_0_is_diagnosed_as_any_other(additive: Additive, random_rows: Rows) -> None:
+    """Prompts with one last token collide there by construction; equal rows are the checkpoint's."""
+    rows = random_rows(5)
+    rows[4] = rows[3]
+    (reason,) = additive(rows, [[0, 3], [1, 3], [0, 4]]).check_no_collisions(0).reasons
+    assert "3 collisions (1 structural, 2 accidental)" == reason.headline
+    assert any("layer 0 sees the last token" in line for line in reason.evidence)
 
 
 def test_no_bound_is_stated_for_a_challenge_set(additive: Additive, random_rows: Rows) -> None:

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity import Audit, OptionError
+from pytest_injectivity.geometry import approximate
 from pytest_injectivity.stats import quantile_interval, quantile_p_values
 from pytest_injectivity.testing import additive_decoder
+from pytest_injectivity.verdict import Status
 from tests import reference
 from tests.audits import audit_of
 
@@ -23,6 +26,21 @@ IDS = [
     [1, 2, 3, 4, 5],
 ]
 QUANTILES = [0.0, 0.01, 0.05, 0.25, 0.5, 1.0]
+
+
+@pytest.fixture
+def indexed(
+    tmp_path: Path, random_rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Audit]:
+    """The audit of the fixture below, its neighbours found by an index."""
+    monkeypatch.setattr(approximate, "EXACT_ROWS", 1)
+
+    @cache
+    def made() -> Audit:
+        decoder = additive_decoder(random_rows(12), random_rows(64, seed=1))
+        return audit_of(tmp_path, decoder, IDS, layers="0,all", no_cache=True)
+
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +142,31 @@ def test_numbers_beside_fail_never_look_like_a_pass(audit: Callable[..., Audit])
     assert float(words[-1]) > float(words[3].rstrip(","))
 
 
+def test_distances_of_an_index_fail_a_gate_and_do_not_pass_it(
+    audit: Callable[..., Audit], indexed: Callable[[], Audit]
+) -> None:
+    """They are upper bounds: between what they say and what the recall leaves in doubt is neither."""
+    exact = audit().check_margin_above(1, 0.0, q=0.5)
+    found = indexed()
+    value = _value(found.check_margin_above(1, 0.0, q=0.5))
+    assert value >= _value(exact)
+    assert Status.FAIL is found.check_margin_above(1, value * 1.01, q=0.5).status
+    assert Status.INSUFFICIENT is found.check_margin_above(1, value, q=0.5).status
+    smallest = found.geometry(1).closest.distance
+    assert Status.PASS is found.check_margin_above(1, smallest, q=0.5).status
+    line = found.check_margin_above(1, 0.0).reasons[0].evidence[-1]
+    assert "nearest rows by an index" in line
+
+
+def test_the_minimum_is_exact_beyond_what_an_index_finds(
+    audit: Callable[..., Audit], indexed: Callable[[], Audit]
+) -> None:
+    """The closest pair needs no row's neighbour."""
+    exact = _value(audit().check_margin_above(2, 0.0, q=0.0))
+    assert exact == _value(indexed().check_margin_above(2, 0.0, q=0.0))
+    assert Status.PASS is indexed().check_margin_above(2, exact, q=0.0).status
+
+
 def test_the_closest_pair_is_named(audit: Callable[..., Audit]) -> None:
     """By prompts, with its distance: that of brute force."""
     found = audit()
@@ -215,13 +258,15 @@ def test_with_confidence_the_sample_decides(
 ) -> None:
     """PASS and FAIL where the p-values of the order statistics say so, else INSUFFICIENT."""
     found = audit()
-    values = reference.nearest(found.states(1))[0]
+    values, partner = reference.nearest(found.states(1))
     scale = float(np.mean(reference.norms(found.states(1)))) if normalized else 1.0
     ordered = np.sort(values)
-    bounds = [0.0, *((one + other) / 2 for one, other in pairwise(ordered)), 1e9]
+    # Between values that differ: at a value itself the last bit would decide.
+    between = [(one + other) / 2 for one, other in pairwise(ordered) if other - one > 1e-6]
+    bounds = [0.0, *between, 1e9]
     seen = set()
     for bound in bounds:
-        passes, fails = quantile_p_values(values, q, bound)
+        passes, fails = quantile_p_values(values, q, bound, partner)
         expected = "PASS" if passes <= 0.2 else "FAIL" if fails <= 0.2 else "INSUFFICIENT"
         asked = {"q": q, "confidence": 0.8, "normalized": normalized}
         (reason,) = found.check_margin_above(1, bound / scale, **asked).reasons  # type: ignore[arg-type]
@@ -233,14 +278,14 @@ def test_with_confidence_the_sample_decides(
 def test_the_interval_is_that_of_the_order_statistics(audit: Callable[..., Audit]) -> None:
     """At 95 % unless a confidence is given; of normalised values it is divided too."""
     found = audit()
-    values = reference.nearest(found.states(1))[0]
+    values, partner = reference.nearest(found.states(1))
     mean = float(np.mean(reference.norms(found.states(1))))
     for asked, confidence, scale in (
         ({}, 0.95, 1.0),
         ({"confidence": 0.8}, 0.8, 1.0),
         ({"normalized": True}, 0.95, mean),
     ):
-        expected = quantile_interval(values, 0.2, confidence)
+        expected = quantile_interval(values, 0.2, confidence, partner)
         (reason,) = found.check_margin_above(1, q=0.2, **asked).reasons  # type: ignore[arg-type]
         assert reason.interval is not None
         assert expected.low / scale == pytest.approx(reason.interval.low, rel=1e-12)

@@ -1,11 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pytest_injectivity import Audit, OptionError, Reason
 from pytest_injectivity.inversion.sipit import observe, recover_all
-from pytest_injectivity.stats import clopper_pearson
+from pytest_injectivity.stats import clopper_pearson, clustered_rate
 from pytest_injectivity.testing import byte_tokenizer, plant_equal_embeddings, tiny_decoder
 from tests.audits import audit_of
 
@@ -103,6 +104,19 @@ def test_the_interval_is_clopper_pearsons(planted: Audit) -> None:
     assert clopper_pearson(5, 6, 0.95) == _one(planted, prompts=6, tokens=4).interval
     found = _one(planted, prompts=6, tokens=4, min_rate=0.1, confidence=0.8)
     assert clopper_pearson(5, 6, 0.8) == found.interval
+
+
+@pytest.mark.parametrize("layer", [1, "norm"])
+def test_the_rate_of_tokens_is_clustered_by_prompt(tmp_path: Path, layer: int | str) -> None:
+    """A prompt with a token that is taken for its copy loses that one: 14 of 15 right, in clusters."""
+    decoder = plant_equal_embeddings(tiny_decoder("llama"), 3, 9)
+    audit = audit_of(tmp_path, decoder, [[1, 9, 5], *([2, at, 6] for at in (20, 21, 22, 23))])
+    evidence = _one(audit, layer, prompts=5, tokens=3).evidence
+    right = next(int(line.split()[0]) for line in evidence if " tokens right, policy" in line)
+    assert right in {14, 15}
+    counts = np.array([right - 12, 3, 3, 3, 3])
+    expected = clustered_rate(counts, np.full(5, 3), 0.95)
+    assert f"rate of tokens right {expected}, tokens clustered by prompt" in evidence
 
 
 def test_confidence_needs_a_rate_below_one(audit: Audit) -> None:

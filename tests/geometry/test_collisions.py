@@ -81,9 +81,9 @@ def test_the_rows_are_left_as_they_were() -> None:
 
 @pytest.mark.parametrize("limit", [0, 1, 2, 5, 6, 100])
 def test_at_most_limit_pairs_are_listed(limit: int) -> None:
-    """Class by class, a class by its first row, then pair by pair."""
+    """In the order of their rows."""
     rows = torch.tensor([[1.0], [2.0], [1.0], [2.0], [1.0], [3.0], [1.0]])
-    every = ((0, 2), (0, 4), (0, 6), (2, 4), (2, 6), (4, 6), (1, 3))
+    every = ((0, 2), (0, 4), (0, 6), (1, 3), (2, 4), (2, 6), (4, 6))
     assert every[:limit] == EqualRows.of(rows).list_pairs(limit)
 
 

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pytest_injectivity.geometry import distances, neighbours
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.geometry import distances, neighbours, products
 from pytest_injectivity.geometry.collisions import EqualRows
-from pytest_injectivity.geometry.neighbours import Neighbours, nearest_neighbours
+from pytest_injectivity.geometry.neighbours import Neighbours, k_nearest, nearest_neighbours
 from tests import reference
 from tests.adversaries import DTYPES, KINDS, SEEDS, any_rows, draw_rows, exact_rows
 
@@ -54,19 +55,85 @@ def test_wide_rows_of_a_kind(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-@pytest.mark.parametrize("block", [1, 500])
-@pytest.mark.parametrize("candidates", [1, 3])
-def test_block_size_and_candidates_change_nothing(
-    monkeypatch: pytest.MonkeyPatch, kind: str, block: int, candidates: int
+@pytest.mark.parametrize("block", [20, 500])
+@pytest.mark.parametrize(("tile", "candidates"), [((64, 64), 512), ((64, 192), 1), ((128, 64), 20)])
+def test_block_and_tile_sizes_and_candidates_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, kind: str, block: int, tile: tuple[int, int], candidates: int
 ) -> None:
     """Neither distance nor index, to the bit."""
-    rows = draw_rows(kind, 40, 5)
-    expected = nearest_neighbours(rows)
+    rows = draw_rows(kind, 150, 5)
+    expected = k_nearest(rows, 3)
     monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", block)
-    monkeypatch.setattr(neighbours, "_CANDIDATES", candidates)
-    found = nearest_neighbours(rows)
+    monkeypatch.setattr(products, "_TILE_ROWS", tile[0])
+    monkeypatch.setattr(products, "_TILE_COLUMNS", tile[1])
+    monkeypatch.setattr(products, "_CHUNK_ELEMENTS", 20 * block)
+    monkeypatch.setattr(neighbours, "_SAMPLE", 7)
+    monkeypatch.setattr(neighbours, "_HELD", 200)
+    monkeypatch.setattr(neighbours, "_MOST_CANDIDATES", candidates)
+    monkeypatch.setattr(neighbours, "_AGAIN_ELEMENTS", 1000)
+    found = k_nearest(rows, 3)
     np.testing.assert_array_equal(expected.distance, found.distance)
     np.testing.assert_array_equal(expected.index, found.index)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_number_of_threads_changes_nothing(threads: int) -> None:
+    """Neither distance nor index, to the bit."""
+    rows = draw_rows("gaussian", 3000, 40)
+    expected = k_nearest(rows, 4)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        found = k_nearest(rows, 4)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(expected.distance, found.distance)
+    np.testing.assert_array_equal(expected.index, found.index)
+
+
+@given(rows=any_rows(), k=st.integers(1, 6))
+def test_any_rows_have_the_k_nearest_of_the_reference(rows: Tensor, k: int) -> None:
+    """Of every kind, shape and dtype; each index attains its distance, and none comes twice."""
+    k = min(k, len(rows) - 1)
+    found = k_nearest(rows, k)
+    apart = reference.distances(rows)
+    np.fill_diagonal(apart, np.inf)
+    np.testing.assert_allclose(found.distance, np.sort(apart, axis=1)[:, :k], rtol=1e-14)
+    attained = np.take_along_axis(apart, found.index, axis=1)
+    np.testing.assert_allclose(attained, found.distance, rtol=1e-14)
+    assert all(len(set(row)) == k for row in found.index.tolist())
+
+
+@given(rows=exact_rows(), k=st.integers(1, 6))
+def test_ties_name_the_first_rows(rows: Tensor, k: int) -> None:
+    """Where distances are exact, the k nearest are the reference's bit for bit."""
+    k = min(k, len(rows) - 1)
+    apart = reference.distances(rows)
+    np.fill_diagonal(apart, np.inf)
+    expected = np.argsort(apart, axis=1, kind="stable")[:, :k]
+    found = k_nearest(rows, k)
+    np.testing.assert_array_equal(found.index, expected)
+    np.testing.assert_array_equal(found.distance, np.take_along_axis(apart, expected, axis=1))
+
+
+@pytest.mark.parametrize("norm", [1.0, 100.0, 1000.0])
+def test_planted_near_duplicates_are_found_at_any_norm(norm: float) -> None:
+    """1e-3 to 1e-7 apart in a coordinate of magnitude at most 1, beside rows of any norm."""
+    rows = draw_rows("gaussian", 400, 96)
+    rows *= norm / rows.norm(dim=1, keepdim=True)
+    rows[:, 0] = torch.linspace(-0.9, 0.9, 400)
+    for at, apart in enumerate((1e-3, 1e-4, 1e-5, 1e-6, 1e-7)):
+        rows[390 + at] = rows[at]
+        rows[390 + at, 0] += apart
+    found = nearest_neighbours(rows)
+    assert list(range(390, 395)) == found.index[:5].tolist()
+    assert_nearest(rows, found)
+
+
+def test_more_neighbours_than_rows_is_wrong_use() -> None:
+    """The message says how many there may be."""
+    with pytest.raises(OptionError, match=r"k=3 nearest of 3 rows: give 1 to 2"):
+        k_nearest(torch.eye(3), 3)
 
 
 @given(rows=any_rows(), seed=SEEDS)
@@ -127,7 +194,15 @@ def test_a_cluster_larger_than_the_list_of_candidates() -> None:
     rows[20:70] = rows[20] + 1e-9 * rows[20:70]
     found = nearest_neighbours(rows)
     assert_nearest(rows, found)
-    assert found.searched_again >= 50
+
+
+def test_a_cluster_larger_than_a_row_may_hold_is_searched_again() -> None:
+    """Six hundred rows closer to each other than any but float64 products can tell apart."""
+    rows = draw_rows("gaussian", 700, 8, torch.float64)
+    rows[20:620] = rows[20] + 1e-9 * rows[20:620]
+    found = nearest_neighbours(rows)
+    assert_nearest(rows, found)
+    assert found.searched_again == 600
 
 
 def test_rows_well_apart_are_not_searched_again() -> None:

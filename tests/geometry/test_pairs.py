@@ -1,5 +1,7 @@
 """Pairs within eps: all of them counted, the closest of them listed, none missed."""
 
+from itertools import cycle
+
 import numpy as np
 import pytest
 import torch
@@ -8,16 +10,34 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.geometry import distances
+from pytest_injectivity.geometry import distances, pairs, products, projections
 from pytest_injectivity.geometry.neighbours import nearest_neighbours
 from pytest_injectivity.geometry.pairs import NearPairs, pairs_within
 from tests import reference
 from tests.adversaries import DTYPES, KINDS, any_rows, draw_rows, exact_rows
 
+WAYS = {
+    "projections": {"_PER_LOOK": 0},
+    "products": {"_PER_LOOK": 1e9, "_MANY": 1e9},
+    "counting": {"_PER_LOOK": 1e9, "_MANY": -1, "_OPEN": 2.0},
+    "counting in float64": {"_PER_LOOK": 1e9, "_MANY": -1, "_OPEN": -1.0},
+}
+"""What makes each way of searching the one that is taken."""
+
+
+_IN_TURN = cycle(WAYS)
+
 
 def within(rows: Tensor, eps: float, limit: int = 10_000) -> NearPairs:
-    """`pairs_within` of rows whose neighbours are searched first."""
-    return pairs_within(rows, eps, nearest_neighbours(rows), limit=limit)
+    """`pairs_within` of rows whose neighbours are known, the same along each way in turn."""
+    found = pairs_within(rows, eps, nearest_neighbours(rows), limit=limit)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in WAYS[next(_IN_TURN)].items():
+            patch.setattr(pairs, name, value)
+        again = pairs_within(rows, eps, limit=limit)
+    assert found.count == again.count
+    assert listed(found) == listed(again)
+    return found
 
 
 def listed(found: NearPairs) -> list[tuple[float, int, int]]:
@@ -72,11 +92,15 @@ def test_many_rows_of_a_kind(kind: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch, kind: str, limit: int) -> None:
     """Neither the count nor the list, to the bit."""
-    rows = draw_rows(kind, 25, 5)
+    rows = draw_rows(kind, 140, 5)
     eps = float(np.median(reference.distances(rows)))
     expected = within(rows, eps, limit)
-    for block in (1, 60):
+    for block, tile in ((7, (64, 64)), (60, (128, 64))):
         monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", block)
+        monkeypatch.setattr(products, "_TILE_ROWS", tile[0])
+        monkeypatch.setattr(products, "_TILE_COLUMNS", tile[1])
+        monkeypatch.setattr(products, "_CHUNK_ELEMENTS", 20 * block)
+        monkeypatch.setattr(projections, "_PAIRS_TOGETHER", 5 * block)
         found = within(rows, eps, limit)
         assert expected.count == found.count
         assert listed(expected) == listed(found)
@@ -142,6 +166,7 @@ def test_only_counting_looks_at_few_pairs(monkeypatch: pytest.MonkeyPatch, eps: 
     """With limit=0, pairs that are surely near are counted and never subtracted."""
     rows = draw_rows("gaussian", 200, 3)
     nearest = nearest_neighbours(rows)
+    monkeypatch.setattr(pairs, "_MANY", 1)
     looked_at = []
     subtract = distances.pair_distances
     monkeypatch.setattr(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pytest_injectivity.geometry import distances, ratios
+from pytest_injectivity.geometry import distances, products, ratios
 from pytest_injectivity.geometry.neighbours import nearest_neighbours
 from pytest_injectivity.geometry.ratios import Extreme, Ratios, extreme_ratios
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
@@ -71,11 +71,14 @@ def test_block_size_and_first_look_change_nothing(
     monkeypatch: pytest.MonkeyPatch, kind: str, extreme: Extreme
 ) -> None:
     """Neither ratio nor partner, to the bit."""
-    rows, ids = draw_rows(kind, 25, 5), draw_prompts(25)
+    rows, ids = draw_rows(kind, 70, 5), draw_prompts(70)
     expected = search(rows, ids, "levenshtein", extreme)
     for block, first_look in ((1, 4), (60, 1)):
         monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", block)
         monkeypatch.setattr(ratios, "_FIRST_LOOK", first_look)
+        monkeypatch.setattr(ratios, "_SAMPLE", 1 + first_look)
+        monkeypatch.setattr(products, "_TILE_ROWS", 16)
+        monkeypatch.setattr(products, "_TILE_COLUMNS", 32)
         found = search(rows, ids, "levenshtein", extreme)
         np.testing.assert_array_equal(expected.ratio, found.ratio)
         np.testing.assert_array_equal(expected.partner, found.partner)

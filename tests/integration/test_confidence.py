@@ -76,12 +76,12 @@ def test_several_layers_are_judged_together(audited: Run) -> None:
     result = audited(
         """
         def test_gate(injx):
-            alone = injx.check_margin_above(1, 1e9, q=0.05, confidence=0.95).reasons[0]
+            alone = injx.check_margin_above(1, 1e9, q=0.1, confidence=0.95).reasons[0]
             bound = float(alone.would_pass.split()[5])
-            assert injx.check_margin_above(1, bound, q=0.05, confidence=0.95).passed
+            assert injx.check_margin_above(1, bound, q=0.1, confidence=0.95).passed
             # The other layers prove nothing, so the first has to prove it at 95 % of a third.
             joint = injx.check_margin_above(
-                margin={1: bound, 2: 1e9, "norm": 1e9}, q=0.05, confidence=0.95)
+                margin={1: bound, 2: 1e9, "norm": 1e9}, q=0.1, confidence=0.95)
             assert ["INSUFFICIENT", "FAIL", "FAIL"] == [str(r.status) for r in joint.reasons]
         """,
         *(*RANDOM, "--injx-max-prompts=200"),

@@ -8,12 +8,13 @@ from tests.integration.support import output
 
 CHECKS = {
     "no_collisions": "injx.assert_no_collisions('all', eps=1e9)",
+    "no_continuation_collisions": "injx.assert_no_continuation_collisions('all', eps=1e9)",
     "margin_above": "injx.assert_margin_above('all', 1e9, q=0.0)",
     "colipschitz_above": "injx.assert_colipschitz_above('all', 1e9, normalized=True)",
     "bilipschitz_within": "injx.assert_bilipschitz_within('all', 1e-9)",
     "sipit_recovers": "injx.assert_sipit_recovers('all', prompts=2, tokens=4)",
 }
-SUITE = "".join(f"def test_{check[:3]}(injx):\n    {call}\n\n" for check, call in CHECKS.items())
+SUITE = "".join(f"def test_{check[:6]}(injx):\n    {call}\n\n" for check, call in CHECKS.items())
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_the_short_summary_is_the_verdict(failed: Callable[..., str], style: str
     """A log ends with what failed; the traceback ends in the test (native shows all there is)."""
     text = failed(f"--tb={style}")
     for check in CHECKS:
-        assert f"FAILED test_suite.py::test_{check[:3]} - FAIL {check} layer01: " in text
+        assert f"FAILED test_suite.py::test_{check[:6]} - FAIL {check} layer01: " in text
     if style != "native":
         assert "pytest_injectivity/" not in text
 
@@ -56,7 +57,7 @@ def test_the_failure_says_what_one_needs(failed: Callable[..., str]) -> None:
         if check != "bilipschitz_within":
             assert re.search(r"prompt \d \(\w{10}, 7 tokens\)", block), check
             assert "noise floor" in block, check
-        assert f"reproduce: pytest test_suite.py::test_{check[:3]} --injx-model=" in block
+        assert f"reproduce: pytest test_suite.py::test_{check[:6]} --injx-model=" in block
 
 
 def test_the_interval_names_its_level(failed: Callable[..., str]) -> None:

@@ -8,6 +8,7 @@ NAMES = (
     "assert_colipschitz_above",
     "assert_margin_above",
     "assert_no_collisions",
+    "assert_no_continuation_collisions",
     "assert_sipit_recovers",
     "injx",
     "injx_geometry",
@@ -34,7 +35,7 @@ def test_the_assertions_are_the_audits(audited: Run) -> None:
         from pytest_injectivity import Audit
 
         NAMES = ["no_collisions", "margin_above", "colipschitz_above", "bilipschitz_within",
-                 "sipit_recovers"]
+                 "sipit_recovers", "no_continuation_collisions"]
 
         @pytest.mark.parametrize("name", NAMES)
         def test_method(name, injx, request):
@@ -54,7 +55,7 @@ def test_the_assertions_are_the_audits(audited: Run) -> None:
         def test_compared(assert_no_collisions):
             assert_no_collisions(layer=1, eps=1e-6)
     """)
-    result.assert_outcomes(passed=8)
+    result.assert_outcomes(passed=9)
     assert pytest.ExitCode.OK == result.ret
 
 

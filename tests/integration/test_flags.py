@@ -21,6 +21,11 @@ REFUSED = {
     "--injx-device=cuda:x": "--injx-device: 'cuda:x' is not accepted: give auto, cpu, cuda, cuda:N",
     "--injx-device=cuda:\u0663": "--injx-device: 'cuda:\u0663' is not accepted",
     "--injx-batch-tokens=0": "--injx-batch-tokens: 0 is not accepted: give an integer of at least 1",
+    "--injx-memory-budget=0": "--injx-memory-budget: '0' is not a size: give one above 0 such as 500MB",
+    "--injx-memory-budget=half": "--injx-memory-budget: 'half' is not a size",
+    "--injx-cache-dir=": "--injx-cache-dir: '' is empty",
+    "--injx-cache-size=10XB": "--injx-cache-size: '10XB' is not a size: give one above 0 such as 500MB",
+    "--injx-cache-size=-1GB": "--injx-cache-size: '-1GB' is not a size",
     "--injx-seed=-1": "--injx-seed: -1 is not accepted: give an integer of at least 0",
     "--injx-seed=1e3": "--injx-seed: '1e3' is not accepted: give an integer",
     "--injx-hash-key=": "--injx-hash-key: '' is empty",
@@ -86,6 +91,9 @@ VALUES = {
     "dtype": ("float64", "auto"),
     "device": ("cpu", "auto"),
     "batch_tokens": ("64", "4096"),
+    "memory_budget": ("500", "600"),
+    "cache_dir": ("some/store", "other/store"),
+    "cache_size": ("500", "10000000000"),
     "seed": ("3", "0"),
     "hash_key": ("a", "b"),
     "report": ("json:a.json", "json:b.json"),
@@ -116,7 +124,7 @@ def test_every_flag_with_a_value_has_its_ini_tested() -> None:
     assert set(VALUES) == {o.name for o in options() if "switch" not in o.metadata}
 
 
-@pytest.mark.parametrize("field", ["require", "show_prompts"])
+@pytest.mark.parametrize("field", ["require", "show_prompts", "no_cache"])
 def test_switches(pytester: pytest.Pytester, field: str) -> None:
     """Off by default, on by flag or ini."""
     assert "False" == _value(pytester, field)

@@ -23,7 +23,7 @@ def test_colipschitz(injx):
 
 def test_layer_0(injx):
     verdict = injx.check_no_collisions(0)
-    assert "structural collision" in verdict.reasons[0].headline
+    assert "collisions (first 10 structural)" in verdict.reasons[0].headline
 """
 
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from pytest_injectivity.reports.terminal import summary_lines, verdict_lines
+from pytest_injectivity.reports.terminal import summary_lines, trend_lines, verdict_lines
 from pytest_injectivity.run import Findings
-from pytest_injectivity.summary import LayerSummary
+from pytest_injectivity.summary import Fall, LayerSummary, Trend
 from tests.test_summary import RUN
 
 LAYER = LayerSummary(
@@ -49,6 +49,7 @@ def test_the_run_is_described() -> None:
         "12 of p.jsonl [0123456789ab], 1 to 9 tokens, without special tokens",
         "dropped: 1 duplicates",
         "assumed all hold",
+        "numbers computed",
     ):
         assert part in text
 
@@ -110,6 +111,47 @@ def test_rounded_layers_without_their_plain_ones_do_not_crash() -> None:
     rounded = replace(LAYER, bits=4)
     lines = summary_lines(_findings(rounded), 80, color=False)
     assert any(line.strip().startswith("layer01") and "–" in line for line in lines)
+
+
+def _falling(layer: str, margin: float | None, constant: float | None) -> LayerSummary:
+    falls = [
+        None if share is None else Fall((4.0, 3.0, 2.0), share) for share in (margin, constant)
+    ]
+    trend = Trend((250, 500, 1000), margin_q=falls[0], colipschitz_q=falls[1])
+    return replace(LAYER, layer=layer, trend=trend)
+
+
+def test_one_line_says_how_the_numbers_fell() -> None:
+    """By the least and the most that a doubling of the prompts left of them, and where."""
+    layers = _falling("layer01", 0.91, 0.8), _falling("norm", 0.972, 0.75)
+    margins, constants = (
+        "m 1% x 0.91 (layer01) to 0.97 (norm)",
+        "α 1% x 0.75 (norm) to 0.8 (layer01)",
+    )
+    said = f"each time the prompts doubled, 250 to 500 to 1000: {margins}; {constants}"
+    assert [said] == trend_lines(layers)
+    text = " ".join(" ".join(summary_lines(_findings(*layers), 80, color=False)).split())
+    assert said in text
+
+
+def test_a_single_layer_has_a_single_share() -> None:
+    """Nor is anything said of a number that is not known."""
+    (line,) = trend_lines([_falling("layer01", None, 0.8)])
+    assert line.endswith("1000: α 1% x 0.8 (layer01)")
+
+
+def test_sets_of_different_sizes_are_not_counted() -> None:
+    """Layers that lost rows have smaller sets."""
+    smaller = _falling("norm", 0.9, 0.9)
+    smaller = replace(smaller, trend=replace(smaller.trend, n=(100, 200, 400)))
+    (line,) = trend_lines([_falling("layer01", 0.91, 0.8), smaller])
+    assert line.startswith("each time the prompts doubled, N/4 to N/2 to N: ")
+
+
+@pytest.mark.parametrize("trend", [None, Trend((), reason="too few")])
+def test_without_a_trend_nothing_is_said(trend: Trend | None) -> None:
+    """Small sets have none."""
+    assert [] == trend_lines([replace(LAYER, trend=trend)])
 
 
 def test_sentences_and_verdicts_follow_the_table() -> None:

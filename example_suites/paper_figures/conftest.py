@@ -1,0 +1,103 @@
+"""The curves and tables of the papers, measured once a session and written as JSON."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_injectivity import compare_models, sweep_lengths
+from pytest_injectivity.figures import smallest_distances, write_figure
+from pytest_injectivity.one_step import one_step_margins
+
+TABLES = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser):
+    """What only this suite asks for; model, prompts, layers and the rest are the plugin's flags."""
+    group = parser.getgroup("paper figures")
+    group.addoption("--figure-lengths", default="16,32,64", help="windows of so many tokens: 16,32")
+    group.addoption("--figure-models", default="", help="more models to stand beside: PATH,PATH")
+    group.addoption("--figure-folder", default="figures", help="where the JSON goes")
+
+
+def pytest_configure(config):
+    """Tables collect here until the end of the run."""
+    config.stash[TABLES] = []
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """The figures as small tables."""
+    for line in config.stash[TABLES]:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def folder(pytestconfig):
+    """Where the figure data is written."""
+    return Path(pytestconfig.getoption("--figure-folder"))
+
+
+@pytest.fixture(scope="session")
+def lengths(pytestconfig):
+    """The prompt lengths of the curve, in tokens."""
+    return [int(length) for length in pytestconfig.getoption("--figure-lengths").split(",")]
+
+
+@pytest.fixture(scope="session")
+def by_length(injx, lengths, folder, pytestconfig):
+    """[VS] figure 2 and [N] figure 5: margin and co-Lipschitz constant by prompt length."""
+    points = sweep_lengths(injx.config, lengths, watcher=injx.watcher)
+    write_figure(folder / "by_length.json", "by length", points=points)
+    pytestconfig.stash[TABLES] += _table("by length", points)
+    return points
+
+
+@pytest.fixture(scope="session")
+def by_model(injx, folder, pytestconfig):
+    """[VS] figure 3 and [N] table 1: the same of several models, on the same texts."""
+    others = [one for one in pytestconfig.getoption("--figure-models").split(",") if one]
+    configs = [replace(injx.config, model=one) for one in (injx.config.model, *others)]
+    points = compare_models(configs, watcher=injx.watcher)
+    distances = smallest_distances(points)
+    write_figure(folder / "by_model.json", "by model", points=points, smallest_distances=distances)
+    shown = [_name(model) + "".join(map(_number, row)) for model, row in distances.items()]
+    pytestconfig.stash[TABLES] += _table("by model", points)
+    pytestconfig.stash[TABLES] += ["", "smallest distance at layers 1, L/2, L", *shown]
+    return points
+
+
+@pytest.fixture(scope="session")
+def one_step(injx, folder, pytestconfig):
+    """[N]: the one-step margin by layer, over 1,000 continuations of each of 10 prompts."""
+    found = one_step_margins(injx, prompts=10, continuations=1000)
+    write_figure(folder / "one_step.json", "one step", points=[one.to_dict() for one in found])
+    shown = [f"{one.layer:>17}{_number(one.minimum)}{_number(one.median)}" for one in found]
+    title = f"one-step margin over {found[0].continuations} continuations: minimum, median"
+    pytestconfig.stash[TABLES] += ["", title, *shown]
+    return found
+
+
+def _table(title, points):
+    """Raw and normalised 1 % quantiles; the JSON has everything."""
+    names = "".join(f" {name:>8}" for name in ("m 1%", "m/norm", "α 1%", "α/norm"))
+    head = f"{'model':>17} {'length':>6} {'layer':>7} {'N':>5} {'coll.':>5}{names}"
+    return ["", f"{title}: separation margin m, co-Lipschitz constant α", head, *map(_row, points)]
+
+
+def _row(point):
+    values = (
+        point.margin_q,
+        point.normalized("margin_q"),
+        point.colipschitz_q,
+        point.normalized("colipschitz_q"),
+    )
+    where = f"{_name(point.model)} {point.length or 'as is':>6} {point.layer:>7}"
+    return f"{where} {point.n:>5} {point.collisions:>5}" + "".join(map(_number, values))
+
+
+def _name(model):
+    return f"{Path(model).name.removeprefix('builtin:'):>17.17}"
+
+
+def _number(value):
+    return f" {'-' if value is None else f'{value:.3g}':>8}"

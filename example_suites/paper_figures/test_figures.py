@@ -1,0 +1,128 @@
+"""What holds of the figures whatever the model is, and what you want of yours.
+
+Copy this folder, run it once on a model you trust, and set the thresholds from its tables. README.md
+says where each figure comes from.
+"""
+
+import json
+import math
+
+import pytest
+
+# Least normalised 1 % quantiles along every curve; about half of what the shipped model has.
+MARGIN = 0.02
+COLIPSCHITZ = 5e-4
+
+# Least one-step margin, in units of the layer's noise floor: what SipIt needs to tell tokens apart.
+ONE_STEP = 10
+
+NUMBERS = (
+    "mean_norm",
+    "median_norm",
+    "margin",
+    "margin_q",
+    "colipschitz",
+    "colipschitz_q",
+    "noise",
+)
+
+
+@pytest.fixture(params=["by_length", "by_model"])
+def points(request):
+    """The points of each figure in turn."""
+    return request.getfixturevalue(request.param)
+
+
+def test_no_two_prompts_collide(injx):
+    """The prompts as they are, at every layer; the table at the end shows them."""
+    injx.assert_no_collisions()
+
+
+def test_no_two_prompts_of_a_figure_collide(points):
+    """Nor do windows of any length, nor the prompts of another model."""
+    assert [
+        f"{point.model}, length {point.length}, {point.layer}: {point.collisions} collisions"
+        for point in points
+        if point.collisions or point.not_finite
+    ] == []
+
+
+def test_every_point_has_the_same_number_of_prompts(points):
+    """Margins fall as N grows: a curve of different N would show that and nothing else."""
+    assert len({point.n for point in points}) == 1
+
+
+def test_every_layer_has_its_point(points, injx):
+    """Of each length, or of each model, each layer once, on one prompt set."""
+    curves = {}
+    for point in points:
+        curves.setdefault((point.model, point.length), []).append(point)
+    for curve in curves.values():
+        assert len({point.layer for point in curve}) == len(curve)
+        assert len({point.prompt_hash for point in curve}) == 1
+    assert len(curves[injx.config.model, points[0].length]) == len(injx.layers)
+
+
+def test_windows_have_their_length(by_length, lengths):
+    """Every prompt of a length is exactly as long."""
+    assert [point.length for point in by_length] == sorted(
+        (point.longest for point in by_length), key=lengths.index
+    )
+
+
+def test_every_number_is_finite(points):
+    """Nothing was left out, nothing overflowed."""
+    for point in points:
+        assert all(math.isfinite(getattr(point, name)) for name in NUMBERS), point
+
+
+def test_the_constant_lies_between_its_bounds(points):
+    """With D the largest prompt distance, at most the longest prompt: m / D <= alpha <= m."""
+    if points[0].prompt_metric != "levenshtein":
+        pytest.skip("this holds of whole numbers over all pairs: --injx-prompt-metric=levenshtein")
+    for point in points:
+        assert point.margin / point.longest <= point.colipschitz <= point.margin
+        assert point.colipschitz_q <= point.margin_q
+
+
+def test_a_minimum_is_no_more_than_its_quantile(points):
+    """The minimum is the q-quantile at q = 0."""
+    for point in points:
+        assert point.margin <= point.margin_q
+        assert point.colipschitz <= point.colipschitz_q
+
+
+def test_the_json_has_the_points(points, folder, request):
+    """Raw values as measured, normalised ones over the mean norm."""
+    name = request.node.callspec.params["points"]
+    written = json.loads((folder / f"{name}.json").read_text())["points"]
+    assert len(written) == len(points)
+    for point, plain in zip(points, written, strict=True):
+        for quantity in ("margin", "margin_q", "colipschitz", "colipschitz_q"):
+            assert plain[quantity] == getattr(point, quantity)
+            assert plain[f"normalized_{quantity}"] == plain[quantity] / plain["mean_norm"]
+
+
+def test_margins_are_large_enough(points):
+    """Your threshold: prompts keep their distance at every layer of every curve."""
+    assert below(MARGIN, points, "margin_q") == []
+
+
+def test_constants_are_large_enough(points):
+    """Your threshold: states move with the prompt at every layer of every curve."""
+    assert below(COLIPSCHITZ, points, "colipschitz_q") == []
+
+
+def test_continuations_are_told_apart(one_step):
+    """Your threshold: no two tokens come near the noise floor after any of the prompts."""
+    low = [one for one in one_step if not one.minimum >= ONE_STEP * one.noise]
+    assert [f"{one.layer}: {one.minimum}" for one in low] == []
+
+
+def below(bound, points, quantity):
+    """The points whose normalised quantity is not at least the bound, in a line each."""
+    return [
+        f"{point.model}, length {point.length}, {point.layer}: {point.normalized(quantity)}"
+        for point in points
+        if not point.normalized(quantity) >= bound
+    ]

@@ -1,0 +1,83 @@
+"""What a verdict needs to know of prompts that were inverted: counts and positions, no token id.
+
+A store keeps this and not the inversion, whose tokens are the prompts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_injectivity.inversion.recovery import Inversion, Recovery
+
+
+@dataclass(frozen=True)
+class Returned:
+    """One prompt, as far as it came back.
+
+    Attributes:
+        exact: every token is right and every position verified.
+        right: how many tokens are right.
+        position: the first that failed; None where the prompt came back.
+        why: what is wrong there.
+        residual: distance of the nearest candidate there; None where none was looked at.
+    """
+
+    exact: bool
+    right: int
+    position: int | None = None
+    why: str = ""
+    residual: float | None = None
+
+    @classmethod
+    def of(cls, recovery: "Recovery", truth: Sequence[int]) -> "Returned":
+        """A recovery held against the prompt."""
+        right = sum(token == true for token, true in zip(recovery.ids, truth, strict=True))
+        if recovery.exact(truth):
+            return cls(exact=True, right=right)
+        if not recovery.failures:
+            wrong = recovery.first_error(truth)
+            return cls(exact=False, right=right, position=wrong, why="verified a wrong token")
+        failed = recovery.failures[0]
+        return cls(
+            exact=False,
+            right=right,
+            position=failed.position,
+            why=str(failed.status),
+            residual=failed.residual,
+        )
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """The prompts of one layer.
+
+    Attributes:
+        prompts: in the order inverted.
+        candidates_per_token: tested on average.
+        seconds: what it took when it was computed.
+        certified: positions passed over the whole vocabulary.
+        ambiguous: how many of them are.
+        smallest_margin: the smallest local margin among them; None where there is none.
+    """
+
+    prompts: tuple[Returned, ...]
+    candidates_per_token: float
+    seconds: float
+    certified: int
+    ambiguous: int
+    smallest_margin: float | None
+
+    @classmethod
+    def of(cls, inversion: "Inversion", truths: Sequence[Sequence[int]]) -> "Recovered":
+        """An inversion held against its prompts."""
+        margins = [one.margin for one in inversion.sampled if one.margin is not None]
+        pairs = zip(inversion.recoveries, truths, strict=True)
+        return cls(
+            prompts=tuple(Returned.of(recovery, truth) for recovery, truth in pairs),
+            candidates_per_token=inversion.candidates_per_token,
+            seconds=inversion.seconds,
+            certified=len(inversion.sampled),
+            ambiguous=inversion.ambiguous,
+            smallest_margin=min(margins, default=None),
+        )

@@ -1,0 +1,136 @@
+"""The closest pair of a set, exactly, without all pairs and without every row's neighbour.
+
+The separation margin's minimum needs one pair only. A pair is ruled out where its distance along a
+few directions (`projections`) is beyond the best distance found so far, which costs a fraction of
+the whole product; tiles that lie apart along the widest direction are not looked at. Where the rows
+spread evenly over all directions that rules out too little, and whole products do it. What is left
+is decided by float64 subtraction.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.geometry.collisions import EqualRows
+from pytest_injectivity.geometry.distances import pair_distances
+from pytest_injectivity.geometry.products import Hits, Products
+from pytest_injectivity.geometry.projections import Projections
+
+_AXES = 32
+_SEEDING_AXES = 2
+_FEW_ROWS = 8192
+"""Up to so many rows, directions cost more than the whole products that they would spare."""
+
+_SAMPLE = 1024
+_FEW = 1e-3
+"""A direct look costs as much as a thousand entries of a product."""
+
+_FIRST_LOOK = 64
+_MOST_LOOKED_AT = 2**16
+
+
+@dataclass(frozen=True)
+class ClosestPair:
+    """Two rows than which no two are closer; of several such pairs the first.
+
+    Attributes:
+        distance: float64, direct subtraction, in the rows' units.
+        left: a row.
+        right: another, after it.
+        looked_at: pairs whose distance was computed.
+    """
+
+    distance: float
+    left: int
+    right: int
+    looked_at: int
+
+
+def closest_pair(rows: Float[Tensor, "n hidden"], equal: EqualRows | None = None) -> ClosestPair:
+    """The smallest distance between two rows (the separation margin's minimum, SPEC section 2).
+
+    Args:
+        rows: finite rows, at least two.
+        equal: the classes of equal rows, where the caller has them.
+
+    Raises:
+        OptionError: there are fewer than two rows.
+    """
+    if len(rows) < 2:  # noqa: PLR2004 - a pair is two
+        raise OptionError(f"{len(rows)} rows have no closest pair: at least 2 are needed")
+    equal = equal or EqualRows.of(rows)
+    for left, right in equal.list_pairs(1):
+        return ClosestPair(0.0, left, right, 0)
+    worth = len(rows) > _FEW_ROWS and rows.shape[1] > 2 * _AXES
+    projections = Projections.of(rows, _AXES if worth else _SEEDING_AXES)
+    order = projections.coordinates[:, 0].argsort()
+    search = _Search(rows, projections)
+    if worth and search.few_are_near(projections):
+        seen, slack = Products.of(projections.coordinates, order=order), projections.slack
+    else:
+        seen, slack = Products.of(rows, order=order), 0.0
+    search.over(seen, projections, slack)
+    return search.found
+
+
+class _Search:
+    """The closest pair so far."""
+
+    def __init__(self, rows: Float[Tensor, "n hidden"], projections: Projections) -> None:
+        self.rows = rows
+        self.found = ClosestPair(torch.inf, len(rows), len(rows), 0)
+        coordinates = projections.coordinates
+        for axis in range(min(_SEEDING_AXES, coordinates.shape[1])):
+            order = coordinates[:, axis].argsort()
+            apart = (coordinates[order[1:]] - coordinates[order[:-1]]).square().sum(1)
+            first = apart.topk(min(_FIRST_LOOK, len(apart)), largest=False).indices
+            self._look(order[first], order[first + 1])
+
+    def few_are_near(self, projections: Projections) -> bool:
+        """Whether the directions rule out nearly all pairs, judged by a sample of the rows."""
+        sample = projections.coordinates[:: max(1, len(self.rows) // _SAMPLE)]
+        apart = torch.cdist(sample, sample)
+        near = int((apart <= self.found.distance + projections.slack).sum()) - len(sample)
+        return near <= _FEW * len(sample) ** 2
+
+    def over(self, products: Products, projections: Projections, slack: float) -> None:
+        """Look at every pair that the products do not rule out.
+
+        Args:
+            products: of the rows or their projections, in the order of the first direction.
+            projections: of the rows.
+            slack: by how much a distance the products see may exceed the rows' own.
+        """
+        along = projections.coordinates[products.order, 0]
+        for own, others in products.tiles():
+            reach = self.found.distance + slack
+            gap = float(along[others.start] - along[own.stop - 1])
+            if gap > self.found.distance + projections.slack:
+                continue
+            everywhere = torch.full_like(products.drift, reach / products.scale)
+            self._look_in_order(products, products.hits(own, others, everywhere), slack)
+
+    def _look_in_order(self, products: Products, hits: Hits, slack: float) -> None:
+        """Look at the most promising hits first, until none can be closer."""
+        lower, order = hits.lower.sort()
+        left, right = products.order[hits.left[order]], products.order[hits.right[order]]
+        start, step = 0, _FIRST_LOOK
+        while start < len(lower) and lower[start] * products.scale <= self.found.distance + slack:
+            self._look(left[start : start + step], right[start : start + step])
+            start, step = start + step, min(2 * step, _MOST_LOOKED_AT)
+
+    def _look(self, left: Int64[Tensor, " pairs"], right: Int64[Tensor, " pairs"]) -> None:
+        distance = pair_distances(self.rows, left, right)
+        nearest = float(distance.min())
+        tied = distance == nearest
+        pairs = torch.stack([torch.minimum(left, right)[tied], torch.maximum(left, right)[tied]], 1)
+        first, second = min(map(tuple, pairs.tolist()))
+        best = self.found
+        looked_at = best.looked_at + len(distance)
+        if (nearest, first, second) < (best.distance, best.left, best.right):
+            self.found = ClosestPair(nearest, first, second, looked_at)
+        else:
+            self.found = replace(best, looked_at=looked_at)

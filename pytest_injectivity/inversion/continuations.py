@@ -1,0 +1,265 @@
+"""Every continuation of a prompt by one token, and how near two of them come ([N] figure 4).
+
+For a prompt ``s`` the one-step map ``F(v; s)`` of every token ``v`` is a table of V states a layer. Two
+equal rows are two prompts that the model cannot tell apart, found among ``V (V - 1) / 2`` pairs instead
+of by chance. One pass over the vocabulary gives the tables of as many layers as fit in memory; of each
+its equal rows and its closest pair are kept, and the rest is computed again where it is asked for.
+
+Continuations are by the tokens that the tokenizer knows: rows of the embedding beyond them pad it to a
+round number, stand in no prompt, and are often all alike. A model without a tokenizer has all its rows.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from pytest_injectivity.geometry.closest import closest_pair
+from pytest_injectivity.geometry.collisions import EqualRows
+from pytest_injectivity.geometry.neighbours import nearest_neighbours
+from pytest_injectivity.geometry.pairs import NearPairs, pairs_within
+from pytest_injectivity.layers import Layer, depth, layer_id
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.prompts.promptset import prompt_hash
+
+# Up to so many continuations the search of all their nearest rivals costs less than the pass.
+_RIVALS_AT_ONCE = 4096
+# Of what is free: the tables of a group of layers, each beside the batches it is put together from, and
+# the float64 temporaries of the search in one of them, in bytes an element.
+_SHARE_OF_FREE = 0.5
+_WORKING_BYTES = 32
+_WITHOUT_A_WORD = 2**31
+
+RememberEach = Callable[[str, Mapping[Any, str], Callable[[tuple[Any, ...]], Any]], Any]
+"""``remember_each(work, names, compute)`` gives a mapping with the keys of ``names``: what is known
+elsewhere by these names, and of the others what ``compute(missing)`` gives. Frozen dataclasses of
+arrays and plain data; a name says every argument but the model."""
+
+
+def forgetful(
+    work: str,  # noqa: ARG001 - knows no name
+    names: Mapping[Any, str],
+    compute: Callable[[tuple[Any, ...]], Any],
+) -> Any:
+    """Remembers nothing: everything is computed."""
+    return compute(tuple(names))
+
+
+def continuation_tokens(tokenizer: Any, vocab_size: int) -> Int64[Tensor, " tokens"]:
+    """The token ids that may continue a prompt, ascending: those the tokenizer knows.
+
+    Args:
+        tokenizer: the model's; None: every row of the embedding counts.
+        vocab_size: rows of the embedding; a tokenizer may have more.
+    """
+    if tokenizer is None:
+        return torch.arange(vocab_size)
+    known = {token for token in tokenizer.get_vocab().values() if token < vocab_size}
+    return torch.tensor(sorted(known), dtype=torch.long)
+
+
+@dataclass(frozen=True, eq=False)
+class Continuations:
+    """All continuations of one prompt at one layer, every pair of them compared.
+
+    Attributes:
+        compared: how many have a finite state.
+        not_finite: how many have not; they are compared with nothing.
+        equal: token ids whose continuations are equal in every coordinate, class by class.
+        closest: the smallest distance between continuations that are not equal, in the states' units;
+            infinite where fewer than two are left.
+        pair: the two tokens that attain it, smaller id first; None where there is none.
+        rivals: the distance of each finite continuation, by ascending token id, from its nearest
+            rival; None where it was not computed (`ContinuationSearch.rivals` does).
+    """
+
+    compared: int
+    not_finite: int
+    equal: tuple[Int64[np.ndarray, " members"], ...]
+    closest: float
+    pair: tuple[int, int] | None
+    rivals: Float64[np.ndarray, " compared"] | None
+
+    @property
+    def pairs(self) -> int:
+        """Unordered pairs compared."""
+        return self.compared * (self.compared - 1) // 2
+
+    @property
+    def collisions(self) -> int:
+        """Pairs equal in every coordinate."""
+        return sum(len(members) * (len(members) - 1) // 2 for members in self.equal)
+
+    @property
+    def minimum(self) -> tuple[float, tuple[int, int] | None]:
+        """The smallest distance of all pairs, and the first pair of tokens that attains it."""
+        if self.equal:
+            first = min(self.equal, key=lambda members: int(members[0]))
+            return 0.0, (int(first[0]), int(first[1]))
+        return self.closest, self.pair
+
+
+class ContinuationSearch:
+    """The continuations of prompts, each prompt and layer searched once and only when asked for.
+
+    Args:
+        decoder: gives the model; asked only where something is computed.
+        tokens: the token ids continued by, ascending (`continuation_tokens`).
+        free: says how many bytes are free where the model is; None where nobody knows.
+        remember: asked for everything that takes a pass over the vocabulary.
+
+    Attributes:
+        tokens: as given.
+    """
+
+    def __init__(
+        self,
+        decoder: Callable[[], Decoder],
+        tokens: Int64[Tensor, " tokens"],
+        free: Callable[[], int | None],
+        remember: RememberEach = forgetful,
+    ) -> None:
+        self._decoder = decoder
+        self.tokens = tokens
+        self._free = free
+        self._remember = remember
+        self._found: dict[tuple[tuple[int, ...], Layer], Continuations] = {}
+
+    def of(self, prompt: Sequence[int], layers: Sequence[Layer]) -> dict[Layer, Continuations]:
+        """The continuations of a prompt that does not fill the context, at each layer.
+
+        Raises:
+            LayerError: the model has no such layer.
+            PromptError: the prompt fills the context, or an id is not the model's.
+        """
+        ids = tuple(prompt)
+        missing = [layer for layer in layers if (ids, layer) not in self._found]
+        found: Mapping[Layer, Continuations] = self._remember(
+            f"continuations of {prompt_hash(ids)}",
+            {layer: _name(ids, layer) for layer in missing},
+            lambda unknown: {
+                layer: self._examined(table) for layer, table in self._tables(ids, unknown)
+            },
+        )
+        self._found |= {(ids, layer): one for layer, one in found.items()}
+        return {layer: self._found[ids, layer] for layer in layers}
+
+    def within(self, prompt: Sequence[int], layer: Layer, eps: float, limit: int) -> NearPairs:
+        """The pairs of continuations at most eps apart, as token ids, closest first.
+
+        Args:
+            prompt: token ids.
+            layer: the layer.
+            eps: absolute, in the states' units.
+            limit: how many pairs to list; all are counted.
+        """
+        found = self.of(prompt, [layer])[layer]
+        if found.closest > eps:
+            return _equal_pairs(found, limit)
+        name = f"{_name(prompt, layer)} within {float(eps)!r}, limit={limit}"
+        near: NearPairs = self._one(name, lambda: self._near(prompt, layer, eps, limit))
+        return near
+
+    def rivals(self, prompt: Sequence[int], layer: Layer) -> Float64[np.ndarray, " compared"]:
+        """Each finite continuation's distance from its nearest rival, by ascending token id.
+
+        A search of all nearest neighbours: past some thousand tokens it costs more than the pass.
+        """
+        found = self.of(prompt, [layer])[layer]
+        if found.rivals is not None:
+            return found.rivals
+        if found.pair is None:  # all are equal, or there is no other
+            return np.zeros(found.compared if found.equal else 0)
+        rivals: Float64[np.ndarray, " compared"] = self._one(
+            f"{_name(prompt, layer)} rivals",
+            lambda: nearest_neighbours(self._table(prompt, layer)[1]).distance,
+        )
+        return rivals
+
+    def _one(self, name: str, compute: Callable[[], Any]) -> Any:
+        return self._remember(name, {name: name}, lambda _: {name: compute()})[name]
+
+    def _near(self, prompt: Sequence[int], layer: Layer, eps: float, limit: int) -> NearPairs:
+        tokens, rows = self._table(prompt, layer)
+        near = pairs_within(rows, eps, limit=limit)
+        return NearPairs(near.count, tokens[near.left], tokens[near.right], near.distance)
+
+    def _table(
+        self, prompt: Sequence[int], layer: Layer
+    ) -> tuple[Int64[np.ndarray, " compared"], Float[Tensor, "compared hidden"]]:
+        ((_, table),) = self._tables(tuple(prompt), [layer])
+        return self._finite(table)
+
+    def _tables(
+        self, ids: tuple[int, ...], layers: Sequence[Layer]
+    ) -> Iterator[tuple[Layer, Float[Tensor, "tokens hidden"]]]:
+        """The table of each layer, shallow first; no more than a group of them is held at a time."""
+        decoder, ordered = self._decoder(), sorted(layers, key=depth)
+        together = self._layers_at_once(decoder)
+        for start in range(0, len(ordered), together):
+            group = ordered[start : start + together]
+            prefix = decoder.prefix(torch.tensor(ids, dtype=torch.long), group[-1])
+            tables = decoder.candidates(prefix, self.tokens, group)
+            for layer in group:
+                table = tables.pop(layer)
+                # Distances are float64, which mps does not have.
+                yield layer, table if table.device.type == "cuda" else table.cpu()
+
+    def _layers_at_once(self, decoder: Decoder) -> int:
+        free = self._free()
+        share = (_WITHOUT_A_WORD if free is None else free) * _SHARE_OF_FREE
+        elements = len(self.tokens) * decoder.hidden_size
+        table = 2 * elements * decoder.dtype.itemsize
+        return max(1, int((share - _WORKING_BYTES * elements) // table))
+
+    def _finite(
+        self, table: Float[Tensor, "tokens hidden"]
+    ) -> tuple[Int64[np.ndarray, " compared"], Float[Tensor, "compared hidden"]]:
+        """The tokens whose state is finite, and their rows."""
+        finite = table.isfinite().all(dim=1)
+        rows = table if bool(finite.all()) else table[finite]
+        return self.tokens[finite.cpu()].numpy(), rows
+
+    def _examined(self, table: Float[Tensor, "tokens hidden"]) -> Continuations:
+        tokens, rows = self._finite(table)
+        equal = EqualRows.of(rows)
+        distinct, apart = equal.representatives, rows
+        if equal.classes:
+            apart = rows[torch.from_numpy(distinct).to(rows.device)]
+        closest, at = float("inf"), None
+        rivals = np.zeros(len(rows)) if 1 < len(rows) <= _RIVALS_AT_ONCE else None
+        if len(distinct) > 1 and rivals is not None:
+            nearest = nearest_neighbours(apart)
+            rivals[distinct] = nearest.distance
+            for members in equal.classes:
+                rivals[members] = 0.0
+            left = int(nearest.distance.argmin())
+            closest, at = float(nearest.distance[left]), (left, int(nearest.index[left]))
+        elif len(distinct) > 1:
+            found = closest_pair(apart)
+            closest, at = found.distance, (found.left, found.right)
+        return Continuations(
+            compared=len(rows),
+            not_finite=len(table) - len(rows),
+            equal=tuple(tokens[members] for members in equal.classes),
+            closest=closest,
+            pair=at and (int(tokens[distinct[at[0]]]), int(tokens[distinct[at[1]]])),
+            rivals=rivals,
+        )
+
+
+def _name(prompt: Sequence[int], layer: Layer) -> str:
+    return f"continuations of {prompt_hash(prompt)} at {layer_id(layer)}"
+
+
+def _equal_pairs(found: Continuations, limit: int) -> NearPairs:
+    """The pairs of equal continuations, class by class."""
+    classes = sorted(found.equal, key=lambda members: int(members[0]))
+    every = (pair for members in classes for pair in combinations(members.tolist(), 2))
+    listed = np.array(list(islice(every, limit)), dtype=np.int64).reshape(-1, 2)
+    return NearPairs(found.collisions, listed[:, 0], listed[:, 1], np.zeros(len(listed)))

@@ -1,0 +1,104 @@
+"""What an audit keeps: a store, the entry of its model and the entry of its prompt set."""
+
+import shutil
+import tempfile
+import weakref
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.models.loading import resolve_device
+from pytest_injectivity.models.sources import Located, locate
+from pytest_injectivity.options import AuditConfig
+from pytest_injectivity.prompts.promptset import PromptSet
+from pytest_injectivity.states import identity
+from pytest_injectivity.states.entry import Entry
+from pytest_injectivity.states.journal import Journal
+from pytest_injectivity.states.store import Store
+from pytest_injectivity.watcher import Watcher
+
+if TYPE_CHECKING:
+    import torch
+
+# What rows depend on; numbers depend on the whole package.
+_ROOMS = ("layers.py", "models", "prompts", "states")
+_WAITING = "another process computes this"
+
+
+class Kept:
+    """The store of an audit, and the keys of what it measures.
+
+    Args:
+        config: what is audited and how.
+        watcher: told while another process is waited for.
+        journal: of this process.
+        scratch: with ``no_cache``, the folder of this run; one of this object's own, removed with
+            it, where none is given.
+    """
+
+    def __init__(
+        self, config: AuditConfig, watcher: Watcher, journal: Journal, scratch: Path | None
+    ) -> None:
+        self.config = config
+        self.watcher = watcher
+        self.journal = journal
+        self._scratch = scratch
+
+    @cached_property
+    def store(self) -> Store:
+        """The store.
+
+        Raises:
+            OptionError: its folder is not accepted.
+        """
+        folder = self._own_folder() if self.config.no_cache else self.config.cache_folder
+        limit = self.config.cache_size
+        return Store(folder, limit=limit, journal=self.journal, waiting=self._waiting)
+
+    @cached_property
+    def located(self) -> Located:
+        """Where the checkpoint is."""
+        return locate(self.config.model)
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """Where the model computes, whether it is loaded or not."""
+        return resolve_device(self.config.device)
+
+    @cached_property
+    def model(self) -> Entry:
+        """What depends on the model alone."""
+        return self.store.entry(self._model_key, identity.code())
+
+    def of_prompts(self, prompts: PromptSet) -> Entry:
+        """What depends on the model and the prompts: rows, and the numbers of their geometry."""
+        key = identity.key(
+            model=self._model_key,
+            prompts=identity.in_order(prompts.hashes),
+            special_tokens=prompts.special_tokens,
+            batch_tokens=self.config.batch_tokens,
+        )
+        return self.store.entry(key, identity.code())
+
+    @cached_property
+    def _model_key(self) -> str:
+        return identity.key(
+            checkpoint=identity.checkpoint(self.located.folder, self.store.contents),
+            dtype=self.config.dtype,
+            machine=identity.machine(self.device),
+            device=str(self.device),
+            libraries=identity.libraries(),
+            code=identity.code(*_ROOMS),
+        )
+
+    def _own_folder(self) -> Path:
+        if self._scratch is not None:
+            return self._scratch
+        folder = tempfile.mkdtemp(prefix="pytest-injectivity-")
+        # Not TemporaryDirectory, which warns when nobody closes it: an audit has no end but its own.
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+
+    def _waiting(self) -> AbstractContextManager[object]:
+        return self.watcher.progress(_WAITING, 1)

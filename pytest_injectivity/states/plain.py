@@ -1,0 +1,99 @@
+"""Frozen dataclasses of arrays and plain data, as bytes and back: what a store keeps of a number.
+
+The bytes are those of a safetensors file: arrays as they are, and in its metadata a JSON tree of the
+rest. Nothing is unpickled: reading builds dataclasses and enumerations of this package only.
+"""
+
+import json
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load, save
+
+_PACKAGE = __name__.partition(".")[0]
+_TREE = "tree"
+_HEADER_LENGTH = 8
+
+
+def to_bytes(value: object) -> bytes:
+    """A value as bytes.
+
+    Args:
+        value: None, numbers, texts, arrays, enumerations of this package, and lists, tuples,
+            dictionaries and dataclasses of them.
+
+    Raises:
+        TypeError: the value holds something else.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    tree = _to_tree(value, arrays)
+    return bytes(save(arrays, {_TREE: json.dumps(tree)}))
+
+
+def from_bytes(data: bytes) -> Any:
+    """The value of bytes that `to_bytes` made; floats and arrays bit for bit."""
+    length = int.from_bytes(data[:_HEADER_LENGTH], "little")
+    header = json.loads(data[_HEADER_LENGTH : _HEADER_LENGTH + length])
+    return _from_tree(json.loads(header["__metadata__"][_TREE]), load(data))
+
+
+def _to_tree(value: object, arrays: dict[str, np.ndarray]) -> Any:
+    """JSON's own values stand for themselves; everything else is an object ``{kind: content}``."""
+    tree: Any
+    if isinstance(value, np.ndarray):
+        name = str(len(arrays))
+        arrays[name] = np.ascontiguousarray(value)
+        tree = {"array": name}
+    elif isinstance(value, Enum):
+        tree = {"enum": [_name(type(value)), value.name]}
+    elif value is None or isinstance(value, (bool, int, float, str)):
+        tree = value
+    elif isinstance(value, (list, tuple)):
+        items = [_to_tree(one, arrays) for one in value]
+        tree = items if isinstance(value, list) else {"tuple": items}
+    elif isinstance(value, dict):
+        tree = {"dict": [_to_tree(pair, arrays) for pair in value.items()]}
+    elif is_dataclass(value) and not isinstance(value, type):
+        held = {field.name: _to_tree(getattr(value, field.name), arrays) for field in fields(value)}
+        tree = {"dataclass": [_name(type(value)), held]}
+    else:
+        raise TypeError(f"a {type(value).__name__} is no plain data: {value!r:.80}")
+    return tree
+
+
+def _from_tree(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(tree, list):
+        return [_from_tree(one, arrays) for one in tree]
+    if not isinstance(tree, dict):
+        return tree
+    ((kind, content),) = tree.items()
+    value: Any
+    if kind == "array":
+        value = arrays[content]
+    elif kind == "enum":
+        value = _class(content[0])[content[1]]
+    elif kind == "dataclass":
+        held = {name: _from_tree(one, arrays) for name, one in content[1].items()}
+        value = _class(content[0])(**held)
+    else:
+        items = [_from_tree(one, arrays) for one in content]
+        value = tuple(items) if kind == "tuple" else dict(items)
+    return value
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _class(name: str) -> Any:
+    """A dataclass or enumeration of this package by its name, and nothing else."""
+    module, _, qualname = name.partition(":")
+    if module.partition(".")[0] != _PACKAGE:
+        raise TypeError(f"{name} is not of {_PACKAGE}")
+    found = getattr(import_module(module), qualname)
+    if not (isinstance(found, type) and (is_dataclass(found) or issubclass(found, Enum))):
+        raise TypeError(f"{name} is neither a dataclass nor an enumeration")
+    return found
