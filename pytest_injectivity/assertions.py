@@ -13,6 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 from pytest_injectivity.checks.collisions import judge_collisions
 from pytest_injectivity.checks.common import with_confidence
 from pytest_injectivity.checks.continuations import judge_continuations
+from pytest_injectivity.checks.one_step import judge_one_step
 from pytest_injectivity.checks.quantiles import (
     Quantile,
     check_bound,
@@ -115,6 +116,28 @@ class Assertions(Measurements):
         tolerances = self._tolerances(eps, layer)
         reasons = judge_continuations(self, tolerances, prompts)
         return self._verdict("no_continuation_collisions", reasons)
+
+    def check_one_step_distinct(
+        self, layer: LayerSpec | None = None, eps: PerLayer[float | str] = 0.0
+    ) -> Verdict:
+        """No two tokens collide where no prompt is needed: exhaustive over the vocabulary.
+
+        At layer 0 the rows of the input embedding; at every other layer the states of all tokens put
+        first, and after the special tokens that the tokenizer puts before a text. What is a
+        collision, unresolved or near is that of `check_no_collisions`.
+
+        Args:
+            layer: the layers judged; None: layer 0 and those of the config.
+            eps: absolute, or ``"1e-5 rel"`` of the mean norm of the states compared; below the noise
+                floor of their position it is decided at the noise floor (SPEC section 2).
+
+        Raises:
+            LayerError: the model has no such layer.
+            OptionError: eps is not accepted.
+        """
+        if layer is None and not isinstance(eps, Mapping):
+            layer = f"0,{self.config.layers}"
+        return self._verdict("one_step_distinct", judge_one_step(self, self._tolerances(eps, layer)))
 
     def check_margin_above(
         self,
@@ -232,6 +255,7 @@ class Assertions(Measurements):
 
     assert_no_collisions = _asserting(check_no_collisions)
     assert_no_continuation_collisions = _asserting(check_no_continuation_collisions)
+    assert_one_step_distinct = _asserting(check_one_step_distinct)
     assert_margin_above = _asserting(check_margin_above)
     assert_colipschitz_above = _asserting(check_colipschitz_above)
     assert_bilipschitz_within = _asserting(check_bilipschitz_within)

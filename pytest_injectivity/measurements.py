@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.inversion.continuations import ContinuationSearch
     from pytest_injectivity.prompts.metrics import PairDistances
     from pytest_injectivity.states.diagnosis import Diagnosis, Pair
+    from pytest_injectivity.states.entry import Entry
     from pytest_injectivity.states.memory import Held
     from pytest_injectivity.states.noise import NoiseFloor
     from pytest_injectivity.states.shards import Rows
@@ -65,17 +66,12 @@ class Measurements(Subject):
     @cached_property
     def continuations(self) -> "ContinuationSearch":
         """Every continuation of a prompt by one token, and how near two of them come."""
-        from pytest_injectivity.inversion.continuations import (
-            ContinuationSearch,
-            continuation_tokens,
-        )
+        return self._search(self._entry)
 
-        return ContinuationSearch(
-            lambda: self.decoder,
-            continuation_tokens(self.tokenizer, self.facts.vocab_size),
-            lambda: _free_memory(self._kept.device),
-            self._entry.remember_each,
-        )
+    @cached_property
+    def one_step(self) -> "ContinuationSearch":
+        """The same where no prompt of the set is needed: kept for the model, whatever the set."""
+        return self._search(self._kept.model)
 
     def states(self, layer: Layer) -> "Tensor":
         """The last-token states ``H_l``: ``(prompts, hidden)``, on the CPU, in the model's dtype.
@@ -230,6 +226,19 @@ class Measurements(Subject):
     def measured(self) -> tuple[tuple[Layer, int | None], ...]:
         """The layers whose geometry has been asked for, and at how many bits (None: unrounded)."""
         return tuple(self._measured)
+
+    def _search(self, entry: "Entry") -> "ContinuationSearch":
+        from pytest_injectivity.inversion.continuations import (
+            ContinuationSearch,
+            continuation_tokens,
+        )
+
+        return ContinuationSearch(
+            lambda: self.decoder,
+            continuation_tokens(self.tokenizer, self.facts.vocab_size),
+            lambda: _free_memory(self._kept.device),
+            entry.remember_each,
+        )
 
     @cached_property
     def _rows(self) -> "Rows":

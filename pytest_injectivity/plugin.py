@@ -157,6 +157,15 @@ def assert_no_continuation_collisions(injx: "Audit") -> "Callable[..., Verdict]"
 
 
 @pytest.fixture(scope="session")
+def assert_one_step_distinct(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_one_step_distinct(layer, eps)``: all tokens, as embedding rows and put first.
+
+    See `Assertions.check_one_step_distinct`.
+    """
+    return injx.assert_one_step_distinct
+
+
+@pytest.fixture(scope="session")
 def assert_margin_above(injx: "Audit") -> "Callable[..., Verdict]":
     """``assert_margin_above(layer, margin)``: see `Assertions.check_margin_above`."""
     return injx.assert_margin_above

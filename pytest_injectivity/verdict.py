@@ -57,6 +57,7 @@ class Reason:
         evidence: lines a person reads next: the worst pair, counts, how it was measured.
         interval: the interval of the value, where one is known.
         would_pass: the tolerance that would have passed.
+        figures: further numbers by name, for machines: they go to JSON, not into the text.
     """
 
     layer: str
@@ -69,6 +70,7 @@ class Reason:
     evidence: tuple[str, ...] = ()
     interval: Interval | None = None
     would_pass: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:

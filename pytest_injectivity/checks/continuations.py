@@ -1,32 +1,34 @@
 """Collisions among all continuations of the prompts that come closest to another ([N] figure 4).
 
-Judged as the collisions of prompts are: equal, not to be told apart, or nearer than eps. At layer 0 too
-a collision is the checkpoint's: continuations end in different tokens.
+What collides is decided as in every table of the one-step map (`tables`).
 """
 
-import hashlib
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pytest_injectivity.checks.collisions import Found, floor_lines, would_pass
+from pytest_injectivity.checks.collisions import floor_lines
 from pytest_injectivity.checks.common import not_finite
+from pytest_injectivity.checks.tables import (
+    Place,
+    count,
+    left_out_lines,
+    pair_lines,
+    table_reason,
+    undecided,
+)
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.layers import Layer, depth, layer_id
 from pytest_injectivity.stats import lower_quantile
 from pytest_injectivity.tolerance import Tolerance
-from pytest_injectivity.verdict import Reason, Status, judge, show
+from pytest_injectivity.verdict import Reason, show
 
 if TYPE_CHECKING:
     from pytest_injectivity.inversion.continuations import Continuations
     from pytest_injectivity.measurements import Measurements
 
 _QUANTITY = "colliding pairs of continuations"
-_EVALUATED_AGAIN = 100
-_LISTED = 3
 _QUANTILES = (0.01, 0.1, 0.5)
 
 
@@ -42,26 +44,6 @@ class Chosen(NamedTuple):
     prompts: tuple[int, ...]
     full: int
     layer: Layer
-
-
-class _Pair(NamedTuple):
-    """Two continuations of a prompt: sorted by distance."""
-
-    distance: float
-    prompt: int
-    left: int
-    right: int
-    kind: str
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """The pairs of one prompt that count against a layer."""
-
-    collisions: int
-    unresolved: int
-    near: int
-    pairs: tuple[_Pair, ...]
 
 
 def judge_continuations(
@@ -130,106 +112,30 @@ def _judged(
     compared = _compared_lines(measured, chosen, found)
     if lost := sum(one.not_finite for one in found.values()):
         total = lost + sum(one.compared for one in found.values())
-        return _undecided(layer, f"{lost} of {total} continuations are not finite", compared)
+        headline = f"{lost} of {total} continuations are not finite"
+        return undecided(layer, _QUANTITY, headline, compared)
     if not any(one.pairs for one in found.values()):
-        return _undecided(layer, "nothing was compared", compared)
-    eps = tolerance.absolute(measured.geometry(layer).mean_norm)
-    counted = [_count(measured, layer, eps, prompt, one) for prompt, one in found.items()]
-    prompt, closest = min(found.items(), key=lambda item: item[1].minimum[0])
-    distance, pair = closest.minimum
-    joined = Found(
-        collisions=sum(one.collisions for one in counted),
-        unresolved=sum(one.unresolved for one in counted),
-        near=sum(one.near for one in counted),
-        eps=eps,
-        threshold=max(eps, measured.noise(layer).value),
-        pairs=(),
-        closest=distance,
-    )
-    listed = sorted(pair for one in counted for pair in one.pairs)[:_LISTED]
-    lines = [_pair_line(measured, one) for one in listed]
-    if not lines and pair is not None:
-        lines = [_pair_line(measured, _Pair(distance, prompt, *pair, "closest pair"))]
-    return Reason(
-        layer=layer_id(layer),
-        status=judge(joined.total, "<=", 0),
-        quantity=_QUANTITY,
-        value=joined.total,
-        bound=0,
-        relation="<=",
-        headline=joined.headline(),
-        evidence=(
-            *lines,
-            *compared,
-            _rivals_line(found),
-            *floor_lines(measured, layer, eps),
-        ),
-        would_pass=would_pass(joined),
-    )
+        return undecided(layer, _QUANTITY, "nothing was compared", compared)
+    counted = [
+        count(measured, layer, tolerance, _place(measured, layer, prompt), one)
+        for prompt, one in sorted(found.items())
+    ]
+    lines = [
+        *pair_lines(measured, counted),
+        *compared,
+        _rivals_line(found),
+        *floor_lines(measured, layer, counted[0].found.eps),
+    ]
+    return table_reason(layer, _QUANTITY, counted, lines)
 
 
-def _undecided(layer: Layer, headline: str, evidence: list[str]) -> Reason:
-    return Reason(
-        layer=layer_id(layer),
-        status=Status.FAIL,
-        quantity=_QUANTITY,
-        value=math.nan,
-        bound=0,
-        relation="<=",
-        headline=headline,
-        evidence=tuple(evidence),
-    )
-
-
-def _count(
-    measured: "Measurements", layer: Layer, eps: float, prompt: int, found: "Continuations"
-) -> _Counted:
-    search, ids = measured.continuations, measured.prompts.ids[prompt]
-    noise = measured.noise(layer).value
-    doubtful = search.within(ids, layer, 2 * noise, _EVALUATED_AGAIN)
-    near = search.within(ids, layer, max(eps, noise), _LISTED)
-    tokens = list(zip(doubtful.left.tolist(), doubtful.right.tolist(), strict=True))
-    equal = _evaluated_equal(measured, layer, ids, tokens)
-    # Beyond the pairs evaluated again, the rows themselves say which are equal.
-    collisions = sum(equal) + found.collisions - int((doubtful.distance == 0).sum())
-    kinds = ["collision" if same else "unresolved" for same in equal]
-    pairs = near if near.count > doubtful.count else doubtful
-    listed = zip(pairs.distance, pairs.left, pairs.right, strict=True)
-    return _Counted(
-        collisions=collisions,
-        unresolved=doubtful.count - collisions,
-        near=max(0, near.count - doubtful.count),
-        pairs=tuple(
-            _Pair(float(distance), prompt, int(left), int(right), (*kinds, *["near"] * _LISTED)[at])
-            for at, (distance, left, right) in enumerate(listed)
-            if at < _LISTED
-        ),
-    )
-
-
-def _evaluated_equal(
-    measured: "Measurements", layer: Layer, ids: tuple[int, ...], pairs: list[tuple[int, int]]
-) -> list[bool]:
-    from pytest_injectivity.states.again import equal_when_evaluated_together
-
-    if not pairs:
-        return []
-    tokens = sorted({token for pair in pairs for token in pair})
-    place = {token: at for at, token in enumerate(tokens)}
-    continued = [(*ids, token) for token in tokens]
-    indexes = [(place[left], place[right]) for left, right in pairs]
-    digest = hashlib.sha256(repr((ids, pairs)).encode()).hexdigest()
-    return measured.remember(
-        f"continuations equal together at {layer_id(layer)}: {digest}",
-        lambda: equal_when_evaluated_together(measured.decoder, continued, indexes, layer),
-    )
-
-
-def _pair_line(measured: "Measurements", pair: _Pair) -> str:
-    tokens = " and ".join(measured.name_of_token(token) for token in (pair.left, pair.right))
-    return (
-        f"{pair.kind}, distance {show(pair.distance)}: {tokens} after"
-        f" {measured.name_of(pair.prompt)}"
+def _place(measured: "Measurements", layer: Layer, prompt: int) -> Place:
+    return Place(
+        search=measured.continuations,
+        ids=measured.prompts.ids[prompt],
+        words=f"after {measured.name_of(prompt)}",
+        noise=measured.noise(layer).value,
+        scale=measured.geometry(layer).mean_norm,
     )
 
 
@@ -240,8 +146,7 @@ def _compared_lines(
     search = measured.continuations
     each = f"{len(search.tokens)} continuations of each of {len(found)} prompts"
     lines = [f"{pairs} pairs compared: {each}, the closest to another at {layer_id(chosen.layer)}"]
-    if left_out := measured.facts.vocab_size - len(search.tokens):
-        lines.append(f"{left_out} rows of the embedding left out: no token of the tokenizer's")
+    lines += left_out_lines(measured, search)
     if chosen.full:
         lines.append(
             f"{chosen.full} prompts passed over: they fill the context of"

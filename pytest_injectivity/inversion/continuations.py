@@ -5,6 +5,9 @@ equal rows are two prompts that the model cannot tell apart, found among ``V (V 
 of by chance. One pass over the vocabulary gives the tables of as many layers as fit in memory; of each
 its equal rows and its closest pair are kept, and the rest is computed again where it is asked for.
 
+The empty prompt's table is that of the first position, the same for every prompt there is. Before any
+position there are the rows of the input embedding, a table of their own (`EMBEDDING`).
+
 Continuations are by the tokens that the tokenizer knows: rows of the embedding beyond them pad it to a
 round number, stand in no prompt, and are often all alike. A model without a tokenizer has all its rows.
 """
@@ -12,7 +15,7 @@ round number, stand in no prompt, and are often all alike. A model without a tok
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -34,6 +37,13 @@ _RIVALS_AT_ONCE = 4096
 _SHARE_OF_FREE = 0.5
 _WORKING_BYTES = 32
 _WITHOUT_A_WORD = 2**31
+_ROWS_AT_ONCE = 2**14
+
+Before: TypeAlias = Sequence[int] | None
+"""The token ids that every token continues; none, and every token is put first."""
+
+EMBEDDING: Before = None
+"""Continues nothing: every token's row of the input embedding, which is no state of a layer above 0."""
 
 RememberEach = Callable[[str, Mapping[Any, str], Callable[[tuple[Any, ...]], Any]], Any]
 """``remember_each(work, names, compute)`` gives a mapping with the keys of ``names``: what is known
@@ -69,6 +79,7 @@ class Continuations:
 
     Attributes:
         compared: how many have a finite state.
+        mean_norm: of those states; NaN where there are none.
         not_finite: how many have not; they are compared with nothing.
         equal: token ids whose continuations are equal in every coordinate, class by class.
         closest: the smallest distance between continuations that are not equal, in the states' units;
@@ -79,6 +90,7 @@ class Continuations:
     """
 
     compared: int
+    mean_norm: float
     not_finite: int
     equal: tuple[Int64[np.ndarray, " members"], ...]
     closest: float
@@ -128,19 +140,23 @@ class ContinuationSearch:
         self.tokens = tokens
         self._free = free
         self._remember = remember
-        self._found: dict[tuple[tuple[int, ...], Layer], Continuations] = {}
+        self._found: dict[tuple[tuple[int, ...] | None, Layer], Continuations] = {}
 
-    def of(self, prompt: Sequence[int], layers: Sequence[Layer]) -> dict[Layer, Continuations]:
+    def of(self, prompt: Before, layers: Sequence[Layer]) -> dict[Layer, Continuations]:
         """The continuations of a prompt that does not fill the context, at each layer.
+
+        Args:
+            prompt: token ids, or `EMBEDDING`, whose rows are the same whatever the layer.
+            layers: which.
 
         Raises:
             LayerError: the model has no such layer.
             PromptError: the prompt fills the context, or an id is not the model's.
         """
-        ids = tuple(prompt)
+        ids = _ids(prompt)
         missing = [layer for layer in layers if (ids, layer) not in self._found]
         found: Mapping[Layer, Continuations] = self._remember(
-            f"continuations of {prompt_hash(ids)}",
+            _work(ids),
             {layer: _name(ids, layer) for layer in missing},
             lambda unknown: {
                 layer: self._examined(table) for layer, table in self._tables(ids, unknown)
@@ -149,7 +165,7 @@ class ContinuationSearch:
         self._found |= {(ids, layer): one for layer, one in found.items()}
         return {layer: self._found[ids, layer] for layer in layers}
 
-    def within(self, prompt: Sequence[int], layer: Layer, eps: float, limit: int) -> NearPairs:
+    def within(self, prompt: Before, layer: Layer, eps: float, limit: int) -> NearPairs:
         """The pairs of continuations at most eps apart, as token ids, closest first.
 
         Args:
@@ -165,7 +181,7 @@ class ContinuationSearch:
         near: NearPairs = self._one(name, lambda: self._near(prompt, layer, eps, limit))
         return near
 
-    def rivals(self, prompt: Sequence[int], layer: Layer) -> Float64[np.ndarray, " compared"]:
+    def rivals(self, prompt: Before, layer: Layer) -> Float64[np.ndarray, " compared"]:
         """Each finite continuation's distance from its nearest rival, by ascending token id.
 
         A search of all nearest neighbours: past some thousand tokens it costs more than the pass.
@@ -184,31 +200,34 @@ class ContinuationSearch:
     def _one(self, name: str, compute: Callable[[], Any]) -> Any:
         return self._remember(name, {name: name}, lambda _: {name: compute()})[name]
 
-    def _near(self, prompt: Sequence[int], layer: Layer, eps: float, limit: int) -> NearPairs:
+    def _near(self, prompt: Before, layer: Layer, eps: float, limit: int) -> NearPairs:
         tokens, rows = self._table(prompt, layer)
         near = pairs_within(rows, eps, limit=limit)
         return NearPairs(near.count, tokens[near.left], tokens[near.right], near.distance)
 
     def _table(
-        self, prompt: Sequence[int], layer: Layer
+        self, prompt: Before, layer: Layer
     ) -> tuple[Int64[np.ndarray, " compared"], Float[Tensor, "compared hidden"]]:
-        ((_, table),) = self._tables(tuple(prompt), [layer])
+        ((_, table),) = self._tables(_ids(prompt), [layer])
         return self._finite(table)
 
     def _tables(
-        self, ids: tuple[int, ...], layers: Sequence[Layer]
+        self, ids: tuple[int, ...] | None, layers: Sequence[Layer]
     ) -> Iterator[tuple[Layer, Float[Tensor, "tokens hidden"]]]:
         """The table of each layer, shallow first; no more than a group of them is held at a time."""
         decoder, ordered = self._decoder(), sorted(layers, key=depth)
+        if ids is None:
+            rows = decoder.embedding_matrix()
+            table = _where_distances_are(rows[self.tokens.to(rows.device)])
+            yield from ((layer, table) for layer in ordered)
+            return
         together = self._layers_at_once(decoder)
         for start in range(0, len(ordered), together):
             group = ordered[start : start + together]
             prefix = decoder.prefix(torch.tensor(ids, dtype=torch.long), group[-1])
             tables = decoder.candidates(prefix, self.tokens, group)
             for layer in group:
-                table = tables.pop(layer)
-                # Distances are float64, which mps does not have.
-                yield layer, table if table.device.type == "cuda" else table.cpu()
+                yield layer, _where_distances_are(tables.pop(layer))
 
     def _layers_at_once(self, decoder: Decoder) -> int:
         free = self._free()
@@ -245,6 +264,7 @@ class ContinuationSearch:
             closest, at = found.distance, (found.left, found.right)
         return Continuations(
             compared=len(rows),
+            mean_norm=_mean_norm(rows),
             not_finite=len(table) - len(rows),
             equal=tuple(tokens[members] for members in equal.classes),
             closest=closest,
@@ -253,8 +273,27 @@ class ContinuationSearch:
         )
 
 
-def _name(prompt: Sequence[int], layer: Layer) -> str:
-    return f"continuations of {prompt_hash(prompt)} at {layer_id(layer)}"
+def _ids(prompt: Before) -> tuple[int, ...] | None:
+    return None if prompt is None else tuple(prompt)
+
+
+def _work(prompt: Before) -> str:
+    return "embedding rows" if prompt is None else f"continuations of {prompt_hash(prompt)}"
+
+
+def _name(prompt: Before, layer: Layer) -> str:
+    return f"{_work(prompt)} at {layer_id(layer)}"
+
+
+def _where_distances_are(table: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
+    # Distances are float64, which mps does not have.
+    return table if table.device.type == "cuda" else table.cpu()
+
+
+def _mean_norm(rows: Float[Tensor, "compared hidden"]) -> float:
+    blocks = torch.split(rows, _ROWS_AT_ONCE)
+    norms = [torch.linalg.vector_norm(block.double(), dim=1) for block in blocks]
+    return float(torch.cat(norms).mean())
 
 
 def _equal_pairs(found: Continuations, limit: int) -> NearPairs:

@@ -27,9 +27,11 @@ from pytest_injectivity.models.families import (
     context_length,
     find_family,
     find_parts,
+    takes_masks,
 )
 from pytest_injectivity.models.float64 import Float64Mode, float64_copy
 from pytest_injectivity.models.prefix import Prefix, empty_cache
+from pytest_injectivity.models.prefixes import Continued, Prefixes, seen
 
 # What `candidates` may hold at once: keys and values of broadcast prefixes (bytes; on a CPU what
 # its caches still serve, measured fastest there), tokens of recomputed prefixes, rows.
@@ -37,6 +39,9 @@ _CANDIDATE_BYTES = {"cpu": 2**26}
 _CANDIDATE_BYTES_ELSEWHERE = 2**30
 _CANDIDATE_TOKENS = 2**14
 _CANDIDATE_ROWS = 512
+# Candidates side by side: so many a row, in so many rows (measured, docs/log.md).
+_SIDE_BY_SIDE = 128
+_SIDE_ROWS = 8
 
 
 class _DeepestReached(Exception):  # noqa: N818 - it stops a forward pass, it is no error
@@ -63,6 +68,7 @@ class Decoder:
         vocab_size: rows of the input embedding; ids must be below it (a tokenizer may have more).
         context: the longest prompt accepted, in tokens; ``None`` where there is no limit.
         layers: ``(1, ..., L, "norm")``.
+        masks: its attention takes a mask of the caller's.
 
     Raises:
         ModelError: the family is not in the table and the rule cannot find its blocks.
@@ -88,6 +94,7 @@ class Decoder:
         self.vocab_size: int = _weight(self.parts.embeddings).shape[0]
         self.context = context_length(model.config)
         self.layers: tuple[Layer, ...] = (*range(1, self.n_layers + 1), "norm")
+        self.masks = takes_masks(self.family, model)
         self._float64 = float64
         _quieten(self.parts.base.config)
 
@@ -178,22 +185,89 @@ class Decoder:
         return Prefix(longer, prefix.depth, cache)
 
     def candidates(
-        self, prefix: Prefix | None, tokens: Int[Tensor, " candidates"], layers: Sequence[Layer]
+        self,
+        prefix: Prefix | None,
+        tokens: Int[Tensor, " candidates"],
+        layers: Sequence[Layer],
+        *,
+        side_by_side: bool = True,
     ) -> dict[Layer, Float[Tensor, "candidates hidden"]]:
         """The one-step map ``F(v; prefix)`` for many tokens ``v`` (SPEC section 4).
 
         Row ``i`` is the state of ``tokens[i]`` put after the prefix (``None``: at the first
-        position). Runs in batches that bound the memory, whatever the number of candidates.
+        position). Runs in batches that bound the memory, whatever the number of candidates. Where
+        the attention takes masks, candidates stand side by side behind one copy of the prefix, each
+        seeing the prefix and itself: equal to a row each up to the noise floor.
+
+        Args:
+            prefix: the tokens before.
+            tokens: the candidates.
+            layers: as for :meth:`states`.
+            side_by_side: False: a row for each candidate.
 
         Raises:
             LayerError: the model, or the prefix, does not reach a layer.
             PromptError: a token is not below ``vocab_size``, or the prefix fills the context.
         """
-        found = [
-            self.states(batch[:, None], layers, positions=torch.zeros_like(batch), prefix=prefix)
-            for batch in torch.split(tokens, self._candidate_batch(prefix))
-        ]
+        if prefix is not None and len(prefix) and len(tokens) > 1 and self.masks and side_by_side:
+            step = _SIDE_BY_SIDE * _SIDE_ROWS
+            found = [self._side_by_side(prefix, some, layers) for some in torch.split(tokens, step)]
+        else:
+            found = [
+                self.states(some[:, None], layers, positions=torch.zeros_like(some), prefix=prefix)
+                for some in torch.split(tokens, self._candidate_batch(prefix))
+            ]
         return {layer: torch.cat([states[layer] for states in found]) for layer in layers}
+
+    def prefixes(self, prompts: int, room: int, depth: Layer) -> Prefixes:
+        """As many empty prefixes, each with room for so many tokens."""
+        self._checked_layers([depth], None)
+        return Prefixes(depth, room, [()] * prompts)
+
+    def alone(self, prefixes: Prefixes, row: int) -> Prefix:
+        """One of many prefixes by itself; good until more is kept of them."""
+        if self.masks:
+            return prefixes.alone(row, self.parts.base.config, self.device)
+        return self.prefix(torch.tensor(prefixes.ids[row], dtype=torch.long), prefixes.depth)
+
+    def continued(
+        self,
+        prefixes: Prefixes,
+        rows: Sequence[int],
+        ids: Int[Tensor, "rows width"],
+        *,
+        side_by_side: bool = False,
+    ) -> Continued:
+        """Continues many prefixes, each of its own length, in one pass to their depth.
+
+        Args:
+            prefixes: stay as they are (:meth:`Prefixes.keep` adds to them).
+            rows: which of them.
+            ids: what each is continued by, padded on the right with any valid id.
+            side_by_side: the ids of a row are alternatives for the position after its prefix, not
+                one after the other; only where the attention takes ``masks``.
+
+        Raises:
+            PromptError: an id is not below ``vocab_size``.
+        """
+        ids, lengths = self._checked(ids), prefixes.lengths(rows).to(self.device)
+        if not self.masks:
+            return self._run_again(prefixes, rows, ids)
+        cache, named = prefixes.cache(rows, self.parts.base.config), {}
+        if side_by_side or bool(lengths.any()):
+            cached = bool(prefixes.blocks)
+            steps = torch.zeros_like(ids[:1]) if side_by_side else torch.arange(ids.shape[1])
+            places = lengths[:, None] + steps.to(self.device)
+            # What pads a row may stand anywhere, but not outside the table of positions.
+            places = places.clamp(max=None if self.context is None else self.context - 1)
+            mask = seen(lengths, ids.shape[1], side_by_side=side_by_side, cached=cached)
+            named = {"attention_mask": mask, "position_ids": places}
+        with torch.no_grad():
+            states = self._forward(ids, [prefixes.depth], torch.clone, cache, **named)
+        layers: list[Any] = [layer for layer in cache.layers if layer.is_initialized]
+        width = ids.shape[1]
+        fresh = tuple((one.keys[:, :, -width:], one.values[:, :, -width:]) for one in layers)
+        return Continued(tuple(rows), ids, states[prefixes.depth], fresh)
 
     def next_token_logits(self, prefix_ids: Int[Tensor, " length"]) -> Float[Tensor, " vocab"]:
         """The model's own ranking of the next token: the only place where logits are computed."""
@@ -236,10 +310,11 @@ class Decoder:
         layers: Sequence[Layer],
         keep: Callable[[Tensor], Tensor],
         cache: Any,
+        **named: Any,
     ) -> dict[Layer, Tensor]:
         """Runs the base model on ids or embeddings, keeping `keep(states)` of each layer."""
         kept: dict[Layer, Tensor] = {}
-        named = {"inputs_embeds" if inputs.is_floating_point() else "input_ids": inputs}
+        named["inputs_embeds" if inputs.is_floating_point() else "input_ids"] = inputs
         if cache is not None:
             named["past_key_values"] = cache
         with self._mode(), self._hooks(layers, keep, kept):
@@ -249,6 +324,45 @@ class Decoder:
             except _DeepestReached:
                 pass
         return {layer: kept[layer] for layer in layers}
+
+    def _side_by_side(
+        self, prefix: Prefix, tokens: Tensor, layers: Sequence[Layer]
+    ) -> dict[Layer, Tensor]:
+        self._checked_layers(layers, prefix)
+        self._checked_length(len(prefix) + 1)
+        rows = -(-len(tokens) // _SIDE_BY_SIDE)
+        width = -(-len(tokens) // rows)
+        ids = torch.cat([tokens, tokens[:1].expand(rows * width - len(tokens))])
+        ids = self._checked(ids).view(rows, width)
+        lengths = torch.full((rows,), len(prefix), device=self.device)
+        cached = prefix.depth != 0
+        with torch.no_grad():
+            found = self._forward(
+                ids,
+                layers,
+                lambda states: states.flatten(0, 1)[: len(tokens)].clone(),
+                prefix.broadcast(rows),
+                attention_mask=seen(lengths, width, side_by_side=True, cached=cached),
+                position_ids=lengths[:, None].expand_as(ids),
+            )
+        if all(bool(states.isfinite().all()) for states in found.values()):
+            return found
+        # What is not seen is multiplied by zero, and zero times a candidate's NaN is NaN.
+        return self.candidates(prefix, tokens, layers, side_by_side=False)
+
+    def _run_again(self, prefixes: Prefixes, rows: Sequence[int], ids: Tensor) -> Continued:
+        """Prefixes that nothing but their tokens is kept of: each row runs from its beginning."""
+        lengths, width = prefixes.lengths(rows).to(self.device), ids.shape[1]
+        whole = ids[:, :1].repeat(1, int(lengths.max()) + width)
+        for at, row in enumerate(rows):
+            before = torch.tensor(prefixes.ids[row], dtype=torch.long, device=self.device)
+            whole[at, : len(before) + width] = torch.cat([before, ids[at]])
+        # No row is as long as the batch and the longest padding together.
+        limit = whole.shape[1] if self.context is None else self.context
+        states = self.states(whole[:, :limit], [prefixes.depth])[prefixes.depth]
+        columns = lengths[:, None] + torch.arange(width, device=self.device)
+        at = columns.clamp(max=states.shape[1] - 1)[..., None].expand(-1, -1, states.shape[2])
+        return Continued(tuple(rows), ids, states.gather(1, at))
 
     @contextmanager
     def _hooks(

@@ -44,6 +44,9 @@ class Family:
         prefix: how a prefix is continued: from the ``"keys-values"`` its blocks have cached, or by
             ``"recompute"``, running the prefix again, where the library's cached state cannot be
             continued by several tokens or several rows (state-space and recurrent blocks).
+        masks: attention takes a mask of the caller's, that may hide any token from any other: it looks
+            at the whole prefix (no sliding window, no recurrence) and takes positions by number. False
+            where nobody has tried, as for a family found by the rule.
         known: in the table, rather than found by the rule.
     """
 
@@ -53,20 +56,22 @@ class Family:
     blocks: str
     norm: str | None
     prefix: PrefixKind = "keys-values"
+    masks: bool = False
     known: bool = True
 
 
 def _like_llama(name: str) -> Family:
-    return Family(name, "model", "embed_tokens", "layers", "norm")
+    return Family(name, "model", "embed_tokens", "layers", "norm", masks=True)
 
 
 TABLE: dict[str, Family] = {
     family.name: family
     for family in (
-        Family("gpt2", "transformer", "wte", "h", "ln_f"),
+        Family("gpt2", "transformer", "wte", "h", "ln_f", masks=True),
+        # Masks its local attention itself, by the places in the row.
         Family("gpt_neo", "transformer", "wte", "h", "ln_f"),
-        Family("gpt_neox", "gpt_neox", "embed_in", "layers", "final_layer_norm"),
-        Family("opt", "model.decoder", "embed_tokens", "layers", "final_layer_norm"),
+        Family("gpt_neox", "gpt_neox", "embed_in", "layers", "final_layer_norm", masks=True),
+        Family("opt", "model.decoder", "embed_tokens", "layers", "final_layer_norm", masks=True),
         _like_llama("llama"),
         _like_llama("mistral"),
         _like_llama("qwen2"),
@@ -74,7 +79,7 @@ TABLE: dict[str, Family] = {
         _like_llama("gemma2"),
         _like_llama("gemma3_text"),
         _like_llama("phi3"),
-        Family("falcon", "transformer", "word_embeddings", "h", "ln_f"),
+        Family("falcon", "transformer", "word_embeddings", "h", "ln_f", masks=True),
         # The library's selective scan starts from a zero state whenever it reads more than one
         # token, so a cached state cannot be continued by a sequence.
         Family("mamba", "backbone", "embeddings", "layers", "norm_f", prefix="recompute"),
@@ -159,6 +164,18 @@ def context_length(config: PreTrainedConfig) -> int | None:
     return None if longest is None else int(longest)
 
 
+def takes_masks(family: Family, model: PreTrainedModel) -> bool:
+    """Whether this model's attention takes a mask of the caller's, as its family's may.
+
+    A configuration may give a family a sliding window or distances from the row's places (alibi),
+    or choose an attention that takes no mask; a mask of truth values suits PyTorch's own alone.
+    """
+    text = model.config.get_text_config()
+    full = {type(layer) for layer in DynamicCache(config=model.config).layers} == {DynamicLayer}
+    native = getattr(text, "_attn_implementation", None) == "sdpa"
+    return family.masks and full and native and not getattr(text, "alibi", False)
+
+
 def _fits(family: Family, model: PreTrainedModel) -> bool:
     """Whether the family's names stand in this model (wrapped models keep them elsewhere)."""
     try:
@@ -180,7 +197,8 @@ def _by_rule(model: PreTrainedModel) -> Family:
         )
     base, embeddings, blocks = found[0]
     norm = _norm_after(model.get_submodule(base), blocks)
-    return Family(name, base, embeddings, blocks, norm, _prefix_kind(model), known=False)
+    kind = _prefix_kind(model)
+    return Family(name, base, embeddings, blocks, norm, kind, known=False)
 
 
 def _candidates(model: PreTrainedModel) -> Iterator[tuple[str, str, str]]:

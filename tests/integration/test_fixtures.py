@@ -9,6 +9,7 @@ NAMES = (
     "assert_margin_above",
     "assert_no_collisions",
     "assert_no_continuation_collisions",
+    "assert_one_step_distinct",
     "assert_sipit_recovers",
     "injx",
     "injx_geometry",

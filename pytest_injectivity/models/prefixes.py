@@ -1,0 +1,128 @@
+"""Prefixes of many prompts side by side, each of its own length, cached and never computed again.
+
+Keys and values lie in one buffer a block, a row a prompt and a column a position. A pass that
+continues some of the rows reads their columns, under a mask that hides from each row what is not
+its own prefix (`seen`), and what it computed is kept for as many tokens as turn out to be right.
+Families whose attention takes no such mask keep the tokens alone, and run them again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedConfig
+
+from pytest_injectivity.layers import Layer
+from pytest_injectivity.models.prefix import Prefix, empty_cache
+
+
+@dataclass(frozen=True, eq=False)
+class Continued:
+    """What a pass that continued some prefixes computed.
+
+    Attributes:
+        rows: the prefixes continued, by number.
+        ids: what they were continued by, ``(rows, width)``.
+        states: at one layer, ``(rows, width, hidden)``.
+        fresh: of each block the keys and values of ``ids``; empty where none are cached.
+    """
+
+    rows: tuple[int, ...]
+    ids: Int[Tensor, "rows width"]
+    states: Float[Tensor, "rows width hidden"]
+    fresh: tuple[tuple[Tensor, Tensor], ...] = ()
+
+
+@dataclass(eq=False)
+class Prefixes:
+    """Token ids of many prompts, and what the blocks up to a depth have cached of them.
+
+    Attributes:
+        depth: the deepest layer that may be asked of a continuation.
+        room: the longest prefix kept.
+        ids: of each prompt the tokens kept.
+        blocks: of each block keys and values, ``(prompts, heads, room, width)``; empty before the
+            first tokens are kept, and where nothing but the tokens is.
+    """
+
+    depth: Layer
+    room: int
+    ids: list[tuple[int, ...]]
+    blocks: tuple[tuple[Tensor, Tensor], ...] = field(default=())
+
+    def lengths(self, rows: Sequence[int]) -> Int[Tensor, " rows"]:
+        """How many tokens each of these rows has."""
+        return torch.tensor([len(self.ids[row]) for row in rows], dtype=torch.long)
+
+    def cache(self, rows: Sequence[int], config: PreTrainedConfig) -> DynamicCache:
+        """A cache of these rows, as wide as the longest of them; this object stays as it is."""
+        cache = empty_cache(config)
+        widest = int(self.lengths(rows).max())
+        for layer, kept in zip(cache.layers, self.blocks if widest else (), strict=False):
+            _fill(layer, *(side[list(rows), :, :widest] for side in kept))
+        return cache
+
+    def alone(self, row: int, config: PreTrainedConfig, device: torch.device) -> Prefix:
+        """One row as a prefix of its own; views, good until this object keeps more."""
+        ids, cache = self.ids[row], empty_cache(config)
+        for layer, kept in zip(cache.layers, self.blocks if ids else (), strict=False):
+            _fill(layer, *(side[row : row + 1, :, : len(ids)] for side in kept))
+        return Prefix(torch.tensor(ids, dtype=torch.long, device=device), self.depth, cache)
+
+    def keep(self, continued: Continued, counts: Sequence[int]) -> None:
+        """Adds to each row continued the first so many tokens it was continued by."""
+        if continued.fresh and not self.blocks:
+            self.blocks = tuple(
+                (self._empty(keys), self._empty(values)) for keys, values in continued.fresh
+            )
+        # One flat list of cells: row, column of the buffer, row and column of what was computed.
+        cells = torch.tensor(
+            [
+                (row, len(self.ids[row]) + column, at, column)
+                for at, (row, count) in enumerate(zip(continued.rows, counts, strict=True))
+                for column in range(count)
+            ],
+            dtype=torch.long,
+        ).reshape(-1, 4)
+        row, column, at, new = cells.unbind(1)
+        for kept, fresh in zip(self.blocks, continued.fresh, strict=True):
+            for buffer, computed in zip(kept, fresh, strict=True):
+                buffer[row, :, column] = computed[at, :, new]
+        ids = continued.ids.tolist()
+        for number, (one, count) in enumerate(zip(continued.rows, counts, strict=True)):
+            self.ids[one] = (*self.ids[one], *ids[number][:count])
+
+    def _empty(self, computed: Tensor) -> Tensor:
+        _, heads, _, width = computed.shape
+        # Zeros: what no row may see is still multiplied, by zero.
+        return computed.new_zeros(len(self.ids), heads, self.room, width)
+
+
+def seen(
+    lengths: Int[Tensor, " rows"], width: int, *, side_by_side: bool, cached: bool = True
+) -> Bool[Tensor, "rows 1 width columns"]:
+    """Which columns each new token sees: its row's own prefix, and of the new tokens itself.
+
+    Args:
+        lengths: of each row's prefix; the columns of the widest come first.
+        width: new tokens a row.
+        side_by_side: the new tokens are alternatives at one position and do not see each other;
+            else they follow one another.
+        cached: the prefixes have columns (layer 0 caches none).
+    """
+    widest = int(lengths.max()) if cached else 0
+    before = torch.arange(widest, device=lengths.device) < lengths[:, None]
+    new = torch.ones(width, width, dtype=torch.bool, device=lengths.device)
+    new = new.diag().diag() if side_by_side else new.tril()
+    rows = len(lengths)
+    return torch.cat(
+        [before[:, None].expand(rows, width, widest), new.expand(rows, width, width)], dim=2
+    )[:, None]
+
+
+def _fill(layer: Any, keys: Tensor, values: Tensor) -> None:
+    layer.lazy_initialization(keys, values)
+    layer.keys, layer.values = keys, values
