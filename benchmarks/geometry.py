@@ -1,6 +1,6 @@
 """Geometry against what a user would do instead, side by side in one process.
 
-    ./dev bench geometry --shared ../shared                # everything but the million rows
+    ./dev bench geometry --shared ../shared                # all but the million rows and the GPU
     ./dev bench geometry --shared ../shared neighbours pairs
     ./dev bench geometry --shared ../shared million        # one million rows, several minutes
 
@@ -35,6 +35,7 @@ from pytest_injectivity.geometry.distances import row_norms
 from pytest_injectivity.geometry.layer import LayerGeometry
 from pytest_injectivity.geometry.neighbours import k_nearest, nearest_neighbours
 from pytest_injectivity.geometry.pairs import pairs_within
+from pytest_injectivity.geometry.products import precision_of
 from pytest_injectivity.geometry.ratios import extreme_ratios
 from pytest_injectivity.layers import Layer, layer_id
 from pytest_injectivity.models.decoder import Decoder
@@ -412,17 +413,51 @@ def equal(shared: Shared, runs: int) -> None:
     )
 
 
+def gpu(shared: Shared, runs: int) -> None:  # noqa: ARG001
+    """100,000 x 4,096 on a GPU: neighbours beside the product alone."""
+    if not torch.cuda.is_available():
+        raise RuntimeError("there is no GPU on this machine")
+    generator = torch.Generator("cuda").manual_seed(0)
+    states = torch.randn(100_000, 4096, device="cuda", generator=generator)
+
+    def product() -> None:
+        with precision_of(torch.bfloat16):
+            for start in range(0, len(states), 8192):
+                _ = states[start : start + 8192] @ states[start:].T
+        torch.cuda.synchronize()
+
+    ours, alone = medians([lambda: k_nearest(states, 1), product], runs)
+    work = 2 * len(states) ** 2 / 2 * states.shape[1] / 1e12
+    table(
+        f"on {torch.cuda.get_device_name()}",
+        ("states", "neighbours", "TFLOP/s", "product alone", "TFLOP/s"),
+        [
+            (
+                f"{len(states)} x {states.shape[1]}",
+                f"{ours:.2f} s",
+                f"{work / ours:.0f}",
+                f"{alone:.2f} s",
+                f"{work / alone:.0f}",
+            )
+        ],
+    )
+
+
 PARTS = {
     part.__name__: part
-    for part in (neighbours, planted, pairs, equal, layers, continuations, million)
+    for part in (neighbours, planted, pairs, equal, layers, continuations, million, gpu)
 }
+
+
+APART = ("million", "gpu")
+"""Parts that run only when they are named."""
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
-        "parts", nargs="*", help=f"of {', '.join(PARTS)}; all but million by default"
+        "parts", nargs="*", help=f"of {', '.join(PARTS)}; all but {' and '.join(APART)} by default"
     )
     parser.add_argument(
         "--shared", type=Path, required=True, help="folder with models/ and prompts/"
@@ -435,7 +470,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     faiss.omp_set_num_threads(arguments.threads)
     shared = Shared(arguments.shared)
-    for part in arguments.parts or [name for name in PARTS if name != "million"]:
+    for part in arguments.parts or [name for name in PARTS if name not in APART]:
         PARTS[part](shared, arguments.runs)
 
 

@@ -13,6 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 from pytest_injectivity.checks.collisions import judge_collisions
 from pytest_injectivity.checks.common import with_confidence
 from pytest_injectivity.checks.continuations import judge_continuations
+from pytest_injectivity.checks.foreign import Reading, judge_foreign_states
 from pytest_injectivity.checks.one_step import judge_one_step
 from pytest_injectivity.checks.quantiles import (
     Quantile,
@@ -137,7 +138,9 @@ class Assertions(Measurements):
         """
         if layer is None and not isinstance(eps, Mapping):
             layer = f"0,{self.config.layers}"
-        return self._verdict("one_step_distinct", judge_one_step(self, self._tolerances(eps, layer)))
+        return self._verdict(
+            "one_step_distinct", judge_one_step(self, self._tolerances(eps, layer))
+        )
 
     def check_margin_above(
         self,
@@ -253,6 +256,37 @@ class Assertions(Measurements):
         judged = [judge_recovery(self, one, attempt) for one in layers]
         return self._verdict("sipit_recovers", _settled(judged, confidence))
 
+    def check_states_recoverable(
+        self,
+        *,
+        min_rate: float = 1.0,
+        confidence: float | None = None,
+        policy: str | None = None,
+        certify: int = 100,
+    ) -> Verdict:
+        """The states in ``--injx-states`` can be read with this model, at the layer the file names.
+
+        A prompt counts when every position is verified and, where the file has its ids, every token
+        is right. The tolerance is the file's observation error, or an estimate of it from the first
+        tokens, and never the local noise floor alone (SPEC section 4). States of another model or
+        layer fail as such.
+
+        Args:
+            min_rate: the least share of prompts read.
+            confidence: judge what the sample proves; not with ``min_rate=1.0``, which nothing proves.
+            policy: orders the candidates only; None: as SipIt does.
+            certify: positions that are certified by a pass over the whole vocabulary.
+
+        Raises:
+            OptionError: no file is named, it is not accepted or does not fit the model, or a number
+                or the policy is not accepted.
+        """
+        check_fraction("min_rate", min_rate)
+        _check_optional(confidence)
+        asked = Reading(float(min_rate), confidence, policy, certify)
+        judged = [judge_foreign_states(self, asked)]
+        return self._verdict("states_recoverable", _settled(judged, confidence))
+
     assert_no_collisions = _asserting(check_no_collisions)
     assert_no_continuation_collisions = _asserting(check_no_continuation_collisions)
     assert_one_step_distinct = _asserting(check_one_step_distinct)
@@ -260,6 +294,7 @@ class Assertions(Measurements):
     assert_colipschitz_above = _asserting(check_colipschitz_above)
     assert_bilipschitz_within = _asserting(check_bilipschitz_within)
     assert_sipit_recovers = _asserting(check_sipit_recovers)
+    assert_states_recoverable = _asserting(check_states_recoverable)
 
     def _bounds(
         self, name: str, given: PerLayer[float], layer: LayerSpec | None

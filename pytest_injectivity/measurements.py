@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Unpack
 
+from pytest_injectivity.errors import OptionError
 from pytest_injectivity.layers import Layer, depth, layer_id
 from pytest_injectivity.options import AuditConfig
 from pytest_injectivity.subject import Process, Subject
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.prompts.metrics import PairDistances
     from pytest_injectivity.states.diagnosis import Diagnosis, Pair
     from pytest_injectivity.states.entry import Entry
+    from pytest_injectivity.states.foreign import ForeignStates
     from pytest_injectivity.states.memory import Held
     from pytest_injectivity.states.noise import NoiseFloor
     from pytest_injectivity.states.shards import Rows
@@ -72,6 +74,22 @@ class Measurements(Subject):
     def one_step(self) -> "ContinuationSearch":
         """The same where no prompt of the set is needed: kept for the model, whatever the set."""
         return self._search(self._kept.model)
+
+    @cached_property
+    def foreign_states(self) -> "ForeignStates":
+        """The states captured elsewhere that the config names, fit for this model.
+
+        Raises:
+            OptionError: none are named, or the file is not accepted.
+        """
+        from pytest_injectivity.states.foreign import read_states
+
+        if self.config.states is None:
+            raise OptionError(
+                "no states captured elsewhere are named: give --injx-states=FILE, or"
+                " AuditConfig(states=FILE)"
+            )
+        return read_states(self.config.states, self.facts)
 
     def states(self, layer: Layer) -> "Tensor":
         """The last-token states ``H_l``: ``(prompts, hidden)``, on the CPU, in the model's dtype.

@@ -181,6 +181,13 @@ class AuditConfig:
     layers: str = _option(
         "all", _text, "LAYERS", 'layers audited: "all", "norm", 4, -1, "4:", "2,4,norm"'
     )
+    states: str | None = _option(
+        None,
+        _text,
+        "FILE",
+        "a .safetensors file of states captured elsewhere, to be read with this model (its format:"
+        " pytest_injectivity.states.foreign)",
+    )
     dtype: str = _option(
         "auto",
         _choice("auto", "float32", "bfloat16", "float16", "float64"),

@@ -187,3 +187,12 @@ def assert_bilipschitz_within(injx: "Audit") -> "Callable[..., Verdict]":
 def assert_sipit_recovers(injx: "Audit") -> "Callable[..., Verdict]":
     """``assert_sipit_recovers(layer)``: see `Assertions.check_sipit_recovers`."""
     return injx.assert_sipit_recovers
+
+
+@pytest.fixture(scope="session")
+def assert_states_recoverable(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_states_recoverable()``: the states of ``--injx-states`` can be read with the model.
+
+    See `Assertions.check_states_recoverable`.
+    """
+    return injx.assert_states_recoverable

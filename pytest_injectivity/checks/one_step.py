@@ -51,8 +51,11 @@ def _tables(measured: "Measurements", layers: Sequence[Layer]) -> dict[Layer, _T
     """By layer and kind."""
     tables: dict[Layer, _Tables] = {layer: {} for layer in layers}
     deeper = [layer for layer in layers if layer != 0]
-    kinds = [(*_EMBEDDING, None, [0])] if 0 in layers else []
-    kinds += [(*_FIRST, (), deeper)] if deeper else []
+    kinds: list[tuple[str, str, tuple[int, ...] | None, list[Layer]]] = []
+    if 0 in layers:
+        kinds += [(*_EMBEDDING, None, [0])]
+    if deeper:
+        kinds += [(*_FIRST, (), deeper)]
     if deeper and (special := _special_tokens(measured)):
         kinds += [(*_AFTER, special, deeper)]
     with measured.watcher.progress("one-step tables", len(kinds)) as advance:

@@ -64,54 +64,57 @@ def closest_pair(rows: Float[Tensor, "n hidden"], equal: EqualRows | None = None
     equal = equal or EqualRows.of(rows)
     for left, right in equal.list_pairs(1):
         return ClosestPair(0.0, left, right, 0)
-    worth = len(rows) > _FEW_ROWS and rows.shape[1] > 2 * _AXES
-    projections = Projections.of(rows, _AXES if worth else _SEEDING_AXES)
-    order = projections.coordinates[:, 0].argsort()
-    search = _Search(rows, projections)
-    if worth and search.few_are_near(projections):
-        seen, slack = Products.of(projections.coordinates, order=order), projections.slack
-    else:
-        seen, slack = Products.of(rows, order=order), 0.0
-    search.over(seen, projections, slack)
+    search = _Search(rows)
+    if len(rows) <= _FEW_ROWS or rows.shape[1] <= 2 * _AXES or not search.along_projections():
+        search.over(Products.of(rows))
     return search.found
 
 
 class _Search:
     """The closest pair so far."""
 
-    def __init__(self, rows: Float[Tensor, "n hidden"], projections: Projections) -> None:
+    def __init__(self, rows: Float[Tensor, "n hidden"]) -> None:
         self.rows = rows
         self.found = ClosestPair(torch.inf, len(rows), len(rows), 0)
+
+    def over(self, products: Products) -> None:
+        """Look at every pair that the rows' products do not rule out."""
+        for own, others in products.tiles():
+            reach = self.found.distance / products.scale
+            self._look_in_order(products, products.near(own, others, reach, closest=True), 0.0)
+
+    def along_projections(self) -> bool:
+        """Look at every pair that a few directions do not rule out; not if these leave too many."""
+        projections = Projections.of(self.rows, _AXES)
+        self._first_look(projections)
+        if not self._few_are_near(projections):
+            return False
+        along = projections.coordinates[:, 0]
+        order = along.argsort()
+        products, slack = Products.of(projections.coordinates, order=order), projections.slack
+        for own, others in products.tiles():
+            reach = self.found.distance + slack
+            # Tiles apart along the first direction, by which the rows are sorted, need no product.
+            if float(along[order[others.start]] - along[order[own.stop - 1]]) <= reach:
+                hits = products.near(own, others, reach / products.scale)
+                self._look_in_order(products, hits, slack)
+        return True
+
+    def _first_look(self, projections: Projections) -> None:
+        """Pairs that are neighbours along a direction and near along all of them."""
         coordinates = projections.coordinates
-        for axis in range(min(_SEEDING_AXES, coordinates.shape[1])):
+        for axis in range(_SEEDING_AXES):
             order = coordinates[:, axis].argsort()
             apart = (coordinates[order[1:]] - coordinates[order[:-1]]).square().sum(1)
             first = apart.topk(min(_FIRST_LOOK, len(apart)), largest=False).indices
             self._look(order[first], order[first + 1])
 
-    def few_are_near(self, projections: Projections) -> bool:
+    def _few_are_near(self, projections: Projections) -> bool:
         """Whether the directions rule out nearly all pairs, judged by a sample of the rows."""
         sample = projections.coordinates[:: max(1, len(self.rows) // _SAMPLE)]
         apart = torch.cdist(sample, sample)
         near = int((apart <= self.found.distance + projections.slack).sum()) - len(sample)
         return near <= _FEW * len(sample) ** 2
-
-    def over(self, products: Products, projections: Projections, slack: float) -> None:
-        """Look at every pair that the products do not rule out.
-
-        Args:
-            products: of the rows or their projections, in the order of the first direction.
-            projections: of the rows.
-            slack: by how much a distance the products see may exceed the rows' own.
-        """
-        along = projections.coordinates[products.order, 0]
-        for own, others in products.tiles():
-            reach = self.found.distance + slack
-            gap = float(along[others.start] - along[own.stop - 1])
-            if gap > self.found.distance + projections.slack:
-                continue
-            everywhere = torch.full_like(products.drift, reach / products.scale)
-            self._look_in_order(products, products.hits(own, others, everywhere), slack)
 
     def _look_in_order(self, products: Products, hits: Hits, slack: float) -> None:
         """Look at the most promising hits first, until none can be closer."""

@@ -198,9 +198,8 @@ def _by_products(
 ) -> Iterator[tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]]:
     """The pairs that products cannot rule out."""
     products = Products.of(rows)
-    reach = torch.full_like(products.drift, eps / products.scale)
     for own, others in products.tiles():
-        hits = products.hits(own, others, reach)
+        hits = products.near(own, others, eps / products.scale)
         yield products.order[hits.left], products.order[hits.right]
 
 

@@ -163,21 +163,22 @@ class Products:
             own: positions, as `tiles` gives them.
             others: likewise.
             reach: a distance for each position; ``-inf`` for one that looks for nothing.
-            stretch: what a pair's reach is multiplied by, for each of the positions ``own``.
+            stretch: what a pair's reach is multiplied by, for each of the positions ``own``; without
+                it, positions had better stand in the order of their reach.
         """
+        tile = self.squared(own, others)
+        rows, columns = self._side(own, reach), self._side(others, reach).grouped()
         if stretch is None:
             stretch = torch.ones_like(reach[own])
-        tile = self.squared(own, others)
-        groups = tile.view(len(tile), -1, _GROUP)
-        rows, columns = self._side(own, reach), self._side(others, reach).grouped()
+            row, group = self._groups_alike(tile, rows, columns)
+        else:
+            row, group = self._groups(tile, rows, columns, stretch.to(tile.dtype))
         stretched = stretch.to(tile.dtype)
-        limit = self._limit(rows.across(), columns.farthest(), stretched[:, None])
-        row, group = (groups.amin(2) <= limit).nonzero(as_tuple=True)
+        step = tile.shape[1] // _GROUP
         found = []
         for part in _chunks(len(row), _GROUP):
-            # Few groups are left; in these each column has its own limit, not its group's largest.
             i, g = row[part], group[part]
-            values = tile.view(-1, _GROUP).index_select(0, i * groups.shape[1] + g)
+            values = tile.view(-1, _GROUP).index_select(0, i * step + g)
             limit = self._limit(rows.at(i).across(), columns.at(g), stretched[i, None])
             at, inside = (values <= limit).nonzero(as_tuple=True)
             left, right = i[at], g[at] * _GROUP + inside
@@ -186,6 +187,35 @@ class Products:
             # Below the diagonal a tile repeats what is above it.
             found.append(hits.where((hits.left < hits.right) & (hits.lower <= within)))
         return Hits(*(torch.cat(parts) for parts in zip(*map(_fields, found), strict=True)))
+
+    def near(self, own: slice, others: slice, reach: float, *, closest: bool = False) -> Hits:
+        """The pairs of a tile that may lie within one reach, the same for all.
+
+        Args:
+            own: positions, as `tiles` gives them.
+            others: likewise.
+            reach: a distance.
+            closest: only pairs that may be the tile's closest.
+        """
+        tile = self.squared(own, others)
+        itself = torch.arange(own.start, min(own.stop, others.stop), device=tile.device)
+        itself = itself[itself >= others.start]
+        tile[itself - own.start, itself - others.start] = torch.inf
+        least = tile.amin(1)
+        everywhere = torch.full_like(self.drift, reach)
+        rows, columns = self._side(own, everywhere), self._side(others, everywhere).farthest(dim=0)
+        if closest:
+            # The closest pair is no farther than what looks like one is at most.
+            off = (rows.squares + columns.squares) * self.slack + self.floor
+            most = (least + rows.squares + off).clamp(min=0).sqrt() + rows.drift + columns.drift
+            rows = rows.reaching(min(reach, (1 + 1e-6) * float(most.min())))
+            columns = columns.reaching(-torch.inf)
+        limit = self._limit(rows, columns)
+        row = (least <= limit).nonzero()[:, 0]
+        at, right = (tile[row] <= limit[row, None]).nonzero(as_tuple=True)
+        left = row[at]
+        hits = self._bounded(left + own.start, right + others.start, tile[left, right])
+        return hits.where((hits.left < hits.right) & (hits.lower <= reach))
 
     def within(
         self, own: slice, others: slice, reach: float, weights: Int64[Tensor, " n"]
@@ -287,6 +317,42 @@ class Products:
             sides.append(side)
         return _Side(*sides)
 
+    def _groups_alike(
+        self, tile: Float[Tensor, "own others"], rows: "_Side", columns: "_Side"
+    ) -> tuple[Int64[Tensor, " some"], Int64[Tensor, " some"]]:
+        """As `_groups`, by the farthest reaching column of each group: best if all are alike."""
+        limit = self._limit(rows.across(), columns.farthest())
+        row, group = (tile.view(len(tile), -1, _GROUP).amin(2) <= limit).nonzero(as_tuple=True)
+        return row, group
+
+    def _groups(
+        self,
+        tile: Float[Tensor, "own others"],
+        rows: "_Side",
+        columns: "_Side",
+        stretch: Float[Tensor, " own"],
+    ) -> tuple[Int64[Tensor, " some"], Int64[Tensor, " some"]]:
+        """The rows and groups of columns whose smallest entry is in reach of the row or a column."""
+        shape = (len(tile), -1, _GROUP)
+        farthest = columns.farthest()
+        by_row = self._limit(rows.across(), farthest.reaching(-torch.inf), stretch[:, None])
+        near = tile.view(shape).amin(2) <= by_row
+        # A column's reach b over stretch t and drift d is (bt + d)^2 = b^2 t^2 + 2bt d + d^2: the
+        # first two terms are taken off each entry, so that no column stands for its group.
+        drift = rows.drift + farthest.drift.amax()
+        own = torch.stack([stretch.square(), 2 * stretch * drift], dim=1)
+        reach = columns.reach.flatten()
+        looking = reach >= 0
+        reaches = torch.stack(
+            [torch.where(looking, reach.square(), -torch.inf), torch.where(looking, reach, 0.0)]
+        )
+        with precision_of(tile.dtype):
+            left = torch.addmm(tile, own, reaches, alpha=-1)
+        by_column = self._limit(rows.reaching(0.0).across(), farthest.reaching(0.0))
+        near |= left.view(shape).amin(2) <= by_column
+        row, group = near.nonzero(as_tuple=True)
+        return row, group
+
     def _limit(
         self, rows: "_Side", columns: "_Side", stretch: Tensor | float = 1.0, sign: float = 1.0
     ) -> Tensor:
@@ -328,6 +394,10 @@ class _Side:
     drift: Tensor
     squares: Tensor
 
+    def reaching(self, reach: float) -> "_Side":
+        """The same positions with another reach."""
+        return replace(self, reach=torch.full_like(self.reach, reach))
+
     def at(self, index: Int64[Tensor, " some"]) -> "_Side":
         return self._each(lambda values: values[index])
 
@@ -339,9 +409,9 @@ class _Side:
         """By groups of a tile's columns."""
         return self._each(lambda values: values.view(-1, _GROUP))
 
-    def farthest(self) -> "_Side":
-        """What limits a whole group."""
-        return self._each(lambda values: values.amax(1))
+    def farthest(self, dim: int = 1) -> "_Side":
+        """What limits a whole group, or with ``dim=0`` all of an ungrouped side."""
+        return self._each(lambda values: values.amax(dim))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "_Side":
         return _Side(change(self.reach), change(self.drift), change(self.squares))

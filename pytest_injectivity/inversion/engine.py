@@ -1,24 +1,29 @@
 """The engine of an inversion: what is settled once for all prompts of a layer."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.inversion.lens import Lens, calibration_size
 from pytest_injectivity.inversion.onestep import OneStep
-from pytest_injectivity.inversion.policies import Policy, Situation, make_policy
+from pytest_injectivity.inversion.policies import ByLens, Policy, Situation, make_policy
 from pytest_injectivity.inversion.recovery import Outcome, Recovery, Status
 from pytest_injectivity.inversion.search import look_up, search
+from pytest_injectivity.inversion.speculation import Speculation, Work
 from pytest_injectivity.inversion.tolerance import Tolerance, Tolerances, VerifierName
 from pytest_injectivity.layers import Layer, resolve_layers
 from pytest_injectivity.models.decoder import Decoder
 
-DEFAULT_POLICY = "lm-order"
+DEFAULT_POLICY = "lens"
 """The policy used where none is named."""
+
+_CACHED_BYTES = 2**29
 
 DEFAULT_BACKOFF = 4.0
 """How far ``eps`` may be widened where nothing else is said.
@@ -85,36 +90,101 @@ class SipIt:
         self.batch = batch
         self.seed = seed
         self.known = tuple(known)
+        self.work = Work()
         self._first = OneStep.of(decoder, self.layer, self.known)
 
     def recover(
-        self, states: Float[Tensor, "length hidden"], certified: Collection[int]
-    ) -> Recovery:
-        """Inverts one prompt, with a pass over the whole vocabulary at the positions named.
+        self,
+        states: Sequence[Float[Tensor, "_length hidden"]],
+        certified: Sequence[Collection[int]],
+        progress: Callable[[int], None] | None = None,
+    ) -> tuple[Recovery, ...]:
+        """Inverts prompts, with a pass over the whole vocabulary at the positions named.
 
         Args:
-            states: at every position, known tokens included.
-            certified: positions; the first one searched always is, by its table.
+            states: of each prompt at every position, known tokens included.
+            certified: positions of each prompt; the first one searched is always looked up in its
+                table, where that is made.
+            progress: called with the number of prompts done.
         """
-        started = time.perf_counter()
-        outcomes: list[Outcome] = []
-        step = self._first
+        found: list[Recovery] = []
+        speculates = isinstance(self.policy, ByLens) and self.tolerances.name == "ball"
+        work = self._speculated if speculates else self._searched
+        for recovery in work(states, certified):
+            found.append(recovery)
+            if progress is not None:
+                progress(len(found))
+        return tuple(found)
+
+    def _searched(
+        self,
+        states: Sequence[Float[Tensor, "_length hidden"]],
+        certified: Sequence[Collection[int]],
+    ) -> Iterator[Recovery]:
+        """One prompt and one position after the other."""
+        for one, positions in zip(states, certified, strict=True):
+            started = time.perf_counter()
+            outcomes = tuple(self._outcomes(one, positions))
+            yield Recovery(self.known, outcomes, time.perf_counter() - started)
+
+    def _outcomes(
+        self, states: Float[Tensor, "length hidden"], certified: Collection[int]
+    ) -> Iterator[Outcome]:
+        step, outcome = self._first, None
         for position in range(len(self.known), len(states)):
-            if outcomes:
-                token = outcomes[-1].token
-                if token is None:
-                    outcomes.append(Outcome(position, Status.NOT_REACHED))
+            if outcome is not None:
+                if outcome.token is None:
+                    yield Outcome(position, Status.NOT_REACHED)
                     continue
-                step = step.after(token)
+                step = step.after(outcome.token)
             at = Situation(step, states[position])
-            outcomes.append(self._invert(at, position, certify=position in certified))
-        return Recovery(self.known, tuple(outcomes), time.perf_counter() - started)
+            outcome = self._invert(at, position, certify=position in certified)
+            yield outcome
+
+    def _speculated(
+        self,
+        states: Sequence[Float[Tensor, "_length hidden"]],
+        certified: Sequence[Collection[int]],
+    ) -> Iterator[Recovery]:
+        """As many prompts side by side as their caches have room for."""
+        together = max(1, self._cached_tokens() // max(map(len, states)))
+        for start in range(0, len(states), together):
+            some, positions = states[start : start + together], certified[start : start + together]
+            started = time.perf_counter()
+            at = len(self.known)
+            firsts = self.look_up(self._table, torch.stack([one[at] for one in some]), at)
+            speculation = Speculation(
+                self.decoder, self.layer, self._lens(states), self.tolerances, self.known, self.work
+            )
+            outcomes = speculation.invert(some, firsts, positions)
+            seconds = (time.perf_counter() - started) / len(some)
+            for one in outcomes:
+                yield Recovery(self.known, one, seconds)
+
+    def _lens(self, states: Sequence[Tensor]) -> Lens:
+        assert isinstance(self.policy, ByLens)
+        positions = sum(map(len, states))
+        return self.policy.lens(
+            self.decoder,
+            self.layer,
+            tokens=calibration_size(self.decoder.vocab_size, self.decoder.hidden_size, positions),
+            length=max(map(len, states)),
+            known=self.known,
+        )
+
+    def _cached_tokens(self) -> int:
+        """How many tokens may be cached at once."""
+        each = 2 * self.decoder.n_layers * self.decoder.hidden_size * self.decoder.dtype.itemsize
+        return _CACHED_BYTES // each
 
     def look_up(
-        self, table: Float[Tensor, "vocab hidden"], target: Float[Tensor, " hidden"], position: int
-    ) -> Outcome:
-        """Inverts one state by a table of its position's one-step map."""
-        return look_up(table, target, position, self.tolerances.verifier(position))
+        self,
+        table: Float[Tensor, "vocab hidden"],
+        targets: Float[Tensor, "targets hidden"],
+        position: int,
+    ) -> list[Outcome]:
+        """Inverts states by a table of their position's one-step map."""
+        return look_up(table, targets, position, self.tolerances.verifier(position))
 
     def draw(self, lengths: Sequence[int], count: int) -> tuple[tuple[int, int], ...]:
         """``(prompt, position)`` of ``count`` positions searched, at random, none twice, in order."""
@@ -151,6 +221,7 @@ class SipIt:
 
     def _invert(self, at: Situation, position: int, *, certify: bool) -> Outcome:
         if position == len(self.known):
-            return self.look_up(self._table, at.target, position)
+            (outcome,) = self.look_up(self._table, at.target[None], position)
+            return outcome
         verifier = self.tolerances.verifier(position)
         return search(at, position, self.policy, verifier, batch=self.batch, certify=certify)

@@ -22,6 +22,8 @@ from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
 
+# Not the usual |a|^2 + |b|^2 - 2ab.
+_SUBTRACTED = "donot_use_mm_for_euclid_dist"
 # Elements of one float64 temporary: 32 MB, whatever the vocabulary and the width are.
 _BLOCK_ELEMENTS = 2**22
 
@@ -110,23 +112,36 @@ def distances(
         states: in the dtype the model computed them in.
         target: a finite state, in any floating dtype, on the same device.
     """
+    return distances_from_each(states, target[None])[0]
+
+
+def distances_from_each(
+    states: Float[Tensor, "candidates hidden"], targets: Float[Tensor, "targets hidden"]
+) -> Float64[Tensor, "targets candidates"]:
+    """As `distances`, from several states."""
     step = max(1, _BLOCK_ELEMENTS // max(1, states.shape[1]))
     # Apple's GPUs have no float64.
     home = torch.device("cpu") if states.device.type == "mps" else states.device
-    exact = target.to(home).double()
+    exact = targets.to(home).double()
     parts = [
-        torch.linalg.vector_norm(part.to(home).double() - exact, dim=1)
+        torch.cdist(exact, part.to(home).double(), compute_mode=_SUBTRACTED)
         for part in torch.split(states, step)
     ]
-    found = torch.cat(parts).cpu()
-    return torch.where(found.isnan(), torch.inf, found)
+    return torch.cat(parts, dim=1).nan_to_num(nan=torch.inf).cpu()
+
+
+def local_margins(
+    states: Float[Tensor, "candidates hidden"], answers: Int[Tensor, " answers"]
+) -> Float64[Tensor, " answers"]:
+    """``delta``: how far each of these rows lies from its nearest rival; infinite without one."""
+    away = distances_from_each(states, states[answers.to(states.device)])
+    away[torch.arange(len(answers)), answers] = torch.inf
+    return away.min(dim=1).values
 
 
 def local_margin(states: Float[Tensor, "candidates hidden"], answer: int) -> float:
-    """``delta``: the distance of row ``answer`` from its nearest rival; infinite without one."""
-    away = distances(states, states[answer])
-    away[answer] = torch.inf
-    return float(away.min())
+    """``delta`` of row ``answer``."""
+    return float(local_margins(states, torch.tensor([answer])))
 
 
 def _tokens(ids: Sequence[int]) -> Int[Tensor, " tokens"]:

@@ -5,9 +5,10 @@ in the order of the ids. So a policy decides how soon the answer is found and ne
 position, what it is.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,7 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.inversion.lens import Lens, calibrate, calibration_size
 from pytest_injectivity.inversion.onestep import OneStep
+from pytest_injectivity.layers import Layer
+from pytest_injectivity.models.decoder import Decoder
+
+# Of the sequences a lens is calibrated on where nothing is known of the prompts.
+_LENGTH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,10 +139,55 @@ def _clipped(gradient: Float[Tensor, " hidden"]) -> Float[Tensor, " hidden"]:
     return gradient.nan_to_num(0.0) / max(1.0, float(gradient.norm()))
 
 
+class ByLens:
+    """The order of a :class:`Lens`, calibrated at the first position of a model's layer.
+
+    Given to :class:`SipIt` it also guesses whole prompts (:mod:`speculation`). In an order of one
+    position's candidates the likeliest token comes first; its state tells the context, and the rest
+    are ranked by that.
+
+    Args:
+        seed: of the calibration.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._lenses: WeakKeyDictionary[Decoder, dict[Layer, Lens]] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"ByLens(seed={self.seed})"
+
+    def lens(
+        self, decoder: Decoder, layer: Layer, *, tokens: int, length: int, known: Sequence[int] = ()
+    ) -> Lens:
+        """The lens of a layer, calibrated the first time it is asked for."""
+        held = self._lenses.setdefault(decoder, {})
+        if layer not in held:
+            held[layer] = calibrate(
+                decoder, layer, tokens=tokens, length=length, known=known, seed=self.seed
+            )
+        return held[layer]
+
+    def order(self, at: Situation) -> Iterator[Int[Tensor, " some"]]:
+        """The whole vocabulary."""
+        decoder, position = at.step.decoder, len(at.step.prefix)
+        tokens = calibration_size(decoder.vocab_size, decoder.hidden_size, position + 1)
+        length = min(_LENGTH, decoder.context or _LENGTH)
+        lens = self.lens(decoder, at.step.layer, tokens=tokens, length=length)
+        target = at.target[None]
+        place = torch.tensor([position], device=target.device)
+        (first,) = lens.rank(lens.uncorrected(target, place), 1)
+        yield first
+        queries = lens.corrected(target, at.step(first), first)
+        (ranked,) = lens.rank(queries, decoder.vocab_size)
+        yield ranked[ranked != first]
+
+
 _REGISTRY: dict[str, Callable[[int], Policy]] = {
     "random": Random,
     "gradient": lambda _seed: Gradient(),
     "lm-order": lambda _seed: LmOrder(),
+    "lens": ByLens,
 }
 POLICIES = tuple(_REGISTRY)
 

@@ -8,12 +8,19 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from pytest_injectivity.inversion.onestep import distances, local_margin
+from pytest_injectivity.inversion.onestep import (
+    distances,
+    distances_from_each,
+    local_margin,
+    local_margins,
+)
 from pytest_injectivity.inversion.policies import Policy, Situation
 from pytest_injectivity.inversion.recovery import Outcome, Status
 from pytest_injectivity.inversion.verifier import Verifier
 
 _MOST_RIVALS = 8
+# Distances from a table held at once.
+_TABLE_ELEMENTS = 2**23
 
 
 @dataclass
@@ -30,15 +37,25 @@ class Tested:
     states: list[Float[Tensor, "some hidden"]] = field(default_factory=list)
     distances: list[Float64[Tensor, " some"]] = field(default_factory=list)
 
-    def add(self, tokens: Int[Tensor, " some"], states: Float[Tensor, "some hidden"]) -> None:
-        """Tests these candidates."""
+    def add(
+        self,
+        tokens: Int[Tensor, " some"],
+        states: Float[Tensor, "some hidden"],
+        away: Float64[Tensor, " some"] | None = None,
+    ) -> None:
+        """Tests these candidates; ``away`` gives their distances where they are known."""
         self.tokens.append(tokens)
         self.states.append(states)
-        self.distances.append(distances(states, self.target))
+        self.distances.append(distances(states, self.target) if away is None else away)
 
     def __len__(self) -> int:
         """How many candidates."""
         return sum(map(len, self.tokens))
+
+    @property
+    def nearest(self) -> int:
+        """The place of the nearest candidate in the order tested."""
+        return int(_joined(self.distances).argmin())
 
     def outcome(self, position: int, verifier: Verifier, vocab_size: int, tried: int) -> Outcome:
         """The verifier's word on the nearest candidate.
@@ -50,26 +67,45 @@ class Tested:
             tried: how many of the candidates the search needed.
         """
         tokens, away = _joined(self.tokens), _joined(self.distances)
-        # Among equally near candidates the smallest id, so that no policy decides.
-        nearest = (away == away.min()).nonzero()[:, 0]
-        answer = int(nearest[tokens[nearest].argmin()])
-        if not away[answer].isfinite():
-            return Outcome(position, Status.NOT_FINITE, tried=tried)
-        margin = local_margin(_joined(self.states), answer) if len(tokens) == vocab_size else None
-        judged = verifier.judge(away, answer, margin)
-        rivals = judged.rivals.nonzero()[:, 0]
-        rivals = rivals[away[rivals].argsort(stable=True)][:_MOST_RIVALS]
-        return Outcome(
-            position,
-            judged.status,
-            token=int(tokens[answer]),
-            residual=float(away[answer]),
-            eps=judged.eps,
-            margin=margin,
-            rivals=tuple(tokens[rivals].tolist()),
-            tried=tried,
-            rank=answer if answer < tried else None,
-        )
+        answer = nearest_of(tokens, away)
+        margin = None
+        if len(tokens) == vocab_size and away[answer].isfinite():
+            margin = local_margin(_joined(self.states), answer)
+        return conclude(position, verifier, tokens, away, answer, margin, tried)
+
+
+def nearest_of(tokens: Int[Tensor, " candidates"], away: Float64[Tensor, " candidates"]) -> int:
+    """Which candidate is the nearest: among equals the smallest id, so that no policy decides."""
+    nearest = (away == away.min()).nonzero()[:, 0]
+    return int(nearest[tokens[nearest].argmin()])
+
+
+def conclude(  # noqa: PLR0917 - one position's findings
+    position: int,
+    verifier: Verifier,
+    tokens: Int[Tensor, " candidates"],
+    away: Float64[Tensor, " candidates"],
+    answer: int,
+    margin: float | None,
+    tried: int,
+) -> Outcome:
+    """The verifier's word on the nearest of these candidates, as an outcome."""
+    if not away[answer].isfinite():
+        return Outcome(position, Status.NOT_FINITE, tried=tried)
+    judged = verifier.judge(away, answer, margin)
+    rivals = judged.rivals.nonzero()[:, 0]
+    rivals = rivals[away[rivals].argsort(stable=True)][:_MOST_RIVALS]
+    return Outcome(
+        position,
+        judged.status,
+        token=int(tokens[answer]),
+        residual=float(away[answer]),
+        eps=judged.eps,
+        margin=margin,
+        rivals=tuple(tokens[rivals].tolist()),
+        tried=tried,
+        rank=answer if answer < tried else None,
+    )
 
 
 def search(
@@ -103,16 +139,25 @@ def search(
 
 def look_up(
     table: Float[Tensor, "vocab hidden"],
-    target: Float[Tensor, " hidden"],
+    targets: Float[Tensor, "targets hidden"],
     position: int,
     verifier: Verifier,
-) -> Outcome:
-    """Inverts one state by a table of the whole one-step map; what it finds is certified."""
-    if not target.isfinite().all():
-        return Outcome(position, Status.NOT_FINITE)
-    tested = Tested(target)
-    tested.add(torch.arange(len(table)), table)
-    return tested.outcome(position, verifier, len(table), tried=0)
+) -> list[Outcome]:
+    """Inverts states of one position by a table of its one-step map; what it finds is certified."""
+    outcomes: list[Outcome] = []
+    tokens = torch.arange(len(table))
+    for some in torch.split(targets, max(1, _TABLE_ELEMENTS // max(1, len(table)))):
+        away = distances_from_each(table, some)
+        answers = torch.tensor([nearest_of(tokens, row) for row in away])
+        margins = local_margins(table, answers).tolist()
+        finite = some.isfinite().all(dim=1).tolist()
+        outcomes += [
+            conclude(position, verifier, tokens, row, int(answer), margin, 0)
+            if known
+            else Outcome(position, Status.NOT_FINITE)
+            for row, answer, margin, known in zip(away, answers, margins, finite, strict=True)
+        ]
+    return outcomes
 
 
 def _batches(

@@ -85,7 +85,8 @@ def recover(
     """
     sipit = SipIt(decoder, layer, eps=eps, **settings)
     sipit.check(states)
-    return sipit.recover(states, range(len(states)) if certify else ())
+    (recovery,) = sipit.recover([states], [range(len(states)) if certify else ()])
+    return recovery
 
 
 def recover_all(
@@ -125,13 +126,12 @@ def recover_all(
     for one in states:
         sipit.check(one)
     sample = sipit.draw([len(one) for one in states], certify)
-    recoveries: list[Recovery] = []
-    for number, one in enumerate(states):
-        recoveries.append(sipit.recover(one, {at for prompt, at in sample if prompt == number}))
-        if progress is not None:
-            progress(len(recoveries))
+    certified: list[set[int]] = [set() for _ in states]
+    for prompt, at in sample:
+        certified[prompt].add(at)
+    recoveries = sipit.recover(states, certified, progress)
     seconds = time.perf_counter() - started
-    return Inversion(sipit.layer, sipit.policy_name, tuple(recoveries), sample, seconds)
+    return Inversion(sipit.layer, sipit.policy_name, recoveries, sample, seconds)
 
 
 def certify_positions(
@@ -174,5 +174,6 @@ def certify_positions(
         )
     tables = (OneStep.of(decoder, sipit.layer, ids[:at]).table() for at in positions)
     return tuple(
-        sipit.look_up(table, observed[at], at) for at, table in zip(positions, tables, strict=True)
+        sipit.look_up(table, observed[at][None], at)[0]
+        for at, table in zip(positions, tables, strict=True)
     )

@@ -55,8 +55,13 @@ class Tolerances:
 
     def verifier(self, position: int) -> Verifier:
         """The verifier of one position."""
+        ball = self.ball(position)
+        return Argmin(ball.nu) if self.name == "argmin" else ball
+
+    def ball(self, position: int) -> Ball:
+        """The ball of one position, whatever the verifier's name."""
         eps, nu = (side[min(position, len(side) - 1)] for side in (self.eps, self.nu))
-        return Argmin(nu) if self.name == "argmin" else Ball(eps, nu, self.backoff)
+        return Ball(eps, nu, self.backoff)
 
 
 def _checked(name: str, value: Tolerance) -> tuple[float, ...]:

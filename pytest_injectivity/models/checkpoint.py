@@ -12,14 +12,12 @@ from typing import Any
 from transformers import CONFIG_MAPPING
 
 from pytest_injectivity.errors import ModelError
+from pytest_injectivity.models.header import DamagedFileError, read_header
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-_HEADER_LENGTH = 8
-# The format's own limit; a corrupt length is not to be allocated.
-_LONGEST_HEADER = 100_000_000
 
 
 def check_config(folder: Path) -> None:
@@ -103,23 +101,12 @@ def _check_safetensors(path: Path) -> None:
     """The file must be exactly as long as its header says."""
     if not path.is_file():
         raise ModelError(f"{path} is missing, though {INDEX} lists it")
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(_HEADER_LENGTH), "little")
-        if not 0 < length <= min(size - _HEADER_LENGTH, _LONGEST_HEADER):
-            raise ModelError(_damaged(path, f"its header claims {length} bytes of {size}"))
-        header = file.read(length)
     try:
-        tensors = [value for key, value in json.loads(header).items() if key != "__metadata__"]
-        needed = _HEADER_LENGTH + length + max((t["data_offsets"][1] for t in tensors), default=0)
-    except (ValueError, AttributeError, KeyError, IndexError, TypeError) as error:
-        raise ModelError(_damaged(path, "its header cannot be read")) from error
-    if size != needed:
-        raise ModelError(_damaged(path, f"it has {size} bytes where its header needs {needed}"))
-
-
-def _damaged(path: Path, what: str) -> str:
-    return f"{path} is no complete safetensors file: {what}; copy or download it again"
+        read_header(path)
+    except DamagedFileError as error:
+        raise ModelError(
+            f"{path} is no complete safetensors file: {error}; copy or download it again"
+        ) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -224,11 +224,13 @@ class Decoder:
         self._checked_layers([depth], None)
         return Prefixes(depth, room, [()] * prompts)
 
-    def alone(self, prefixes: Prefixes, row: int) -> Prefix:
-        """One of many prefixes by itself; good until more is kept of them."""
-        if self.masks:
-            return prefixes.alone(row, self.parts.base.config, self.device)
-        return self.prefix(torch.tensor(prefixes.ids[row], dtype=torch.long), prefixes.depth)
+    def alone(self, prefixes: Prefixes, row: int, length: int) -> Prefix:
+        """The beginning of one of many prefixes by itself; good until more is kept of them."""
+        # Layer 0 caches nothing its position could be read off.
+        if self.masks and prefixes.depth != 0:
+            return prefixes.alone(row, length, self.parts.base.config, self.device)
+        ids = torch.tensor(prefixes.ids[row][:length], dtype=torch.long)
+        return self.prefix(ids, prefixes.depth)
 
     def continued(
         self,
@@ -253,19 +255,17 @@ class Decoder:
         ids, lengths = self._checked(ids), prefixes.lengths(rows).to(self.device)
         if not self.masks:
             return self._run_again(prefixes, rows, ids)
-        cache, named = prefixes.cache(rows, self.parts.base.config), {}
+        cache, width = prefixes.cache(rows, self.parts.base.config), ids.shape[1]
+        steps = torch.arange(width, device=self.device) * (not side_by_side)
+        # What pads a row may stand anywhere, but not outside the table of positions.
+        places = (lengths[:, None] + steps).clamp(max=(self.context or 2**62) - 1)
+        named = {"position_ids": places}
         if side_by_side or bool(lengths.any()):
             cached = bool(prefixes.blocks)
-            steps = torch.zeros_like(ids[:1]) if side_by_side else torch.arange(ids.shape[1])
-            places = lengths[:, None] + steps.to(self.device)
-            # What pads a row may stand anywhere, but not outside the table of positions.
-            places = places.clamp(max=None if self.context is None else self.context - 1)
-            mask = seen(lengths, ids.shape[1], side_by_side=side_by_side, cached=cached)
-            named = {"attention_mask": mask, "position_ids": places}
+            named["attention_mask"] = seen(lengths, width, side_by_side=side_by_side, cached=cached)
         with torch.no_grad():
             states = self._forward(ids, [prefixes.depth], torch.clone, cache, **named)
         layers: list[Any] = [layer for layer in cache.layers if layer.is_initialized]
-        width = ids.shape[1]
         fresh = tuple((one.keys[:, :, -width:], one.values[:, :, -width:]) for one in layers)
         return Continued(tuple(rows), ids, states[prefixes.depth], fresh)
 

@@ -65,9 +65,11 @@ class Prefixes:
             _fill(layer, *(side[list(rows), :, :widest] for side in kept))
         return cache
 
-    def alone(self, row: int, config: PreTrainedConfig, device: torch.device) -> Prefix:
-        """One row as a prefix of its own; views, good until this object keeps more."""
-        ids, cache = self.ids[row], empty_cache(config)
+    def alone(
+        self, row: int, length: int, config: PreTrainedConfig, device: torch.device
+    ) -> Prefix:
+        """The beginning of one row as a prefix of its own: views, good until more is kept."""
+        ids, cache = self.ids[row][:length], empty_cache(config)
         for layer, kept in zip(cache.layers, self.blocks if ids else (), strict=False):
             _fill(layer, *(side[row : row + 1, :, : len(ids)] for side in kept))
         return Prefix(torch.tensor(ids, dtype=torch.long, device=device), self.depth, cache)
@@ -94,6 +96,10 @@ class Prefixes:
         ids = continued.ids.tolist()
         for number, (one, count) in enumerate(zip(continued.rows, counts, strict=True)):
             self.ids[one] = (*self.ids[one], *ids[number][:count])
+
+    def cut(self, row: int, length: int) -> None:
+        """Forgets all but the beginning of a row."""
+        self.ids[row] = self.ids[row][:length]
 
     def _empty(self, computed: Tensor) -> Tensor:
         _, heads, _, width = computed.shape

@@ -73,6 +73,10 @@ def test_tiles_hold_every_pair_once(monkeypatch: pytest.MonkeyPatch, tile: tuple
         for pair in zip(hits.left.tolist(), hits.right.tolist(), strict=True)
     ]
     assert reference.pairs(150) == sorted(found)
+    near = [scout.near(own, others, 1e3) for own, others in scout.tiles()]
+    assert reference.pairs(150) == sorted(
+        pair for hits in near for pair in zip(hits.left.tolist(), hits.right.tolist(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -91,6 +95,18 @@ def test_no_pair_in_reach_is_missed(dtype: torch.dtype, rows: Tensor, seed: int)
     expected = set(map(tuple, wanted.triu(1).nonzero().tolist()))
     (own, others), *_ = scout.tiles()
     hits = scout.hits(own, others, reach, stretch)
+    assert expected <= set(zip(hits.left.tolist(), hits.right.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@given(rows=any_rows(), at=st.integers(0, 400))
+def test_no_near_pair_is_missed(dtype: torch.dtype, rows: Tensor, at: int) -> None:
+    """Within one reach for all, at distances that are just in reach."""
+    scout = Products.of(rows, dtype=dtype)
+    exact = torch.from_numpy(reference.distances(rows)) / scout.scale
+    reach = float(exact.flatten().sort().values[at % exact.numel()])
+    hits = scout.near(*next(iter(scout.tiles())), reach)
+    expected = set(map(tuple, (exact <= reach).triu(1).nonzero().tolist()))
     assert expected <= set(zip(hits.left.tolist(), hits.right.tolist(), strict=True))
 
 

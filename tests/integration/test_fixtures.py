@@ -11,6 +11,7 @@ NAMES = (
     "assert_no_continuation_collisions",
     "assert_one_step_distinct",
     "assert_sipit_recovers",
+    "assert_states_recoverable",
     "injx",
     "injx_geometry",
     "injx_layer",

@@ -1,0 +1,191 @@
+"""How far states from elsewhere may lie from the model's, and whether they are its states at all.
+
+Their error is not this machine's noise floor (SPEC section 4): they may come from other kernels, another
+precision, a lossy channel. Where it is not given it is estimated where nothing is yet unknown but one
+token: the states of the first token are looked up in the table of all tokens, past the special tokens
+that the tokenizer puts first. A nearest candidate so near that no other could be the truth is taken for
+it, and its residual, relative to the state's norm, for the error of all that follow, doubled because a
+first token has no context that could be off. Rounding to the states' dtype is the least it can be.
+
+Where no first token has such a candidate, the states are not of this model at this layer, or their error
+is too large to read them by. Past `MOST_RELATIVE` of a state's norm nothing is taken for an error: any
+state at all has a nearest candidate.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pytest_injectivity.inversion.onestep import OneStep, distances_from_each, local_margins
+from pytest_injectivity.layers import Layer
+from pytest_injectivity.models.decoder import Decoder
+
+MOST_RELATIVE = 2.0**-6
+"""Four times the unit round-off of bfloat16: what an evaluation in it may be off by, generously."""
+
+LOOKED_AT = 16
+"""Prompts whose first tokens are looked up: each costs as much as a pass over the table."""
+
+_CONTEXT = 2.0
+_WIDENED = 4.0
+
+
+class Match(StrEnum):
+    """Whether states are those of the model at the layer."""
+
+    YES = "a first token verifies"
+    UNCLEAR = "a token is near, and too far or too close to another one to verify"
+    NO = "nothing verifies at the first token"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the first tokens say.
+
+    Attributes:
+        match: whether the states are the model's.
+        position: of the token looked up: after the special tokens that all prompts begin with.
+        looked_at: prompts whose token was.
+        verified: how many of them verify.
+        residual: the smallest distance of a state there from its nearest candidate.
+        norm: the median norm of the states there.
+        floor: the model's own noise floor there.
+        error: the observation error at positions 0, 1, …, the last for all after, given or estimated.
+        relative: the estimate in units of a state's norm; None where the error was given.
+        eps: the error and, on top, the noise floor of the candidates.
+    """
+
+    match: Match
+    position: int
+    looked_at: int
+    verified: int
+    residual: float
+    norm: float
+    floor: float
+    error: tuple[float, ...]
+    relative: float | None
+    eps: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One state in the table of its position."""
+
+    token: int
+    residual: float
+    margin: float
+    norm: float
+
+    def unique(self, nu: float) -> bool:
+        """No other candidate can be the truth, if the error is no more than the residual."""
+        return self.residual + nu < self.margin / 2
+
+    def near(self, nu: float) -> bool:
+        """The residual may be an error of observation."""
+        return self.residual <= MOST_RELATIVE * self.norm + nu
+
+    def within(self, eps: float, nu: float) -> bool:
+        """It verifies, by the backoff of an inversion too."""
+        return self.residual <= eps or (self.residual <= _WIDENED * eps and self.unique(nu))
+
+
+def observe_first(
+    decoder: Decoder,
+    states: Sequence[Float[Tensor, "_length hidden"]],
+    layer: Layer,
+    *,
+    nu: tuple[float, float],
+    given: tuple[float, ...] | None = None,
+    special: tuple[int, ...] = (),
+) -> Observation:
+    """Looks up the first tokens of prompts by their states.
+
+    Args:
+        decoder: the model the states are to be inverted with.
+        states: finite, of each prompt at every position.
+        layer: where they were captured.
+        nu: the noise floor at position 0 and at later ones.
+        given: the observation error at positions 0, 1, …, the last for all after.
+        special: tokens that the tokenizer puts before every text.
+    """
+    passed = _look_up(decoder, states, layer, special)
+    looks, at = passed[-1], len(passed) - 1
+    floor, relative = nu[min(at, 1)], None
+    if given is None:
+        trusted = [one for one in looks if one.unique(floor) and one.near(floor)]
+        rounding = _rounding(decoder, states)
+        relative = max([rounding, *(one.residual / one.norm for one in trusted if one.norm)])
+        error = _estimate([*passed[:-1], trusted], rounding)
+        error = (*error, _CONTEXT * relative * _later_norm(states, at))
+    else:
+        error = tuple(given[min(t, len(given) - 1)] for t in range(max(len(given), at + 2)))
+        trusted = [one for one in looks if one.within(error[at] + floor, floor)]
+    unclear = any(one.near(floor) for one in looks)
+    return Observation(
+        match=Match.YES if trusted else Match.UNCLEAR if unclear else Match.NO,
+        position=at,
+        looked_at=len(looks),
+        verified=len(trusted),
+        residual=min(one.residual for one in looks),
+        norm=float(np.median([one.norm for one in looks])),
+        floor=floor,
+        error=error,
+        relative=relative,
+        eps=tuple(one + nu[min(t, 1)] for t, one in enumerate(error)),
+    )
+
+
+def _look_up(
+    decoder: Decoder,
+    states: Sequence[Float[Tensor, "_length hidden"]],
+    layer: Layer,
+    special: tuple[int, ...],
+) -> list[list[_Look]]:
+    """The first tokens of some prompts, position by position, up to the first that is not special."""
+    chosen, shortest = states[:LOOKED_AT], min(map(len, states))
+    passed: list[list[_Look]] = []
+    for position in range(len(special) + 1):
+        table = OneStep.of(decoder, layer, special[:position]).table()
+        passed.append(_looks(table, torch.stack([one[position] for one in chosen])))
+        if position + 1 == shortest or any(
+            one.token != token for one in passed[-1] for token in special[position : position + 1]
+        ):
+            break
+    return passed
+
+
+def _looks(
+    table: Float[Tensor, "vocab hidden"], states: Float[Tensor, "prompts hidden"]
+) -> list[_Look]:
+    states = states.to(table.device)
+    residuals, tokens = distances_from_each(table, states).min(dim=1)
+    # Apple's GPUs have no float64.
+    norms = torch.linalg.vector_norm(states.cpu().double(), dim=1)
+    found = (tokens, residuals, local_margins(table, tokens), norms)
+    return [_Look(*one) for one in zip(*(part.tolist() for part in found), strict=True)]
+
+
+def _estimate(passed: Sequence[Sequence[_Look]], rounding: float) -> tuple[float, ...]:
+    """The largest residual of the tokens trusted at each position, and no less than rounding."""
+    return tuple(
+        max((max(one.residual, rounding * one.norm) for one in looks), default=0.0)
+        for looks in passed
+    )
+
+
+def _rounding(decoder: Decoder, states: Sequence[Float[Tensor, "_length hidden"]]) -> float:
+    """Unit round-off of the states' dtype where it is coarser than the model's; else 0."""
+    theirs, own = (torch.finfo(dtype).eps / 2 for dtype in (states[0].dtype, decoder.dtype))
+    return theirs if theirs > own else 0.0
+
+
+def _later_norm(states: Sequence[Float[Tensor, "_length hidden"]], position: int) -> float:
+    """The median norm of states after a position: of that position where there are none."""
+    later = [one[position + 1 :] for one in states if len(one) > position + 1]
+    rows = torch.cat(later or [one[position:] for one in states])
+    return float(torch.linalg.vector_norm(rows.double(), dim=1).median())

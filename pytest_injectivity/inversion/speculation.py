@@ -1,0 +1,384 @@
+"""Speculative inversion: many prompts at once, guessed by the lens and verified by few passes.
+
+By causality one pass over a guessed sequence verifies every position before the first wrong one. The
+same pass tells what the context adds at all later positions, so that all their guesses improve
+together (:meth:`Lens.corrected`); verified tokens stay cached and are not run again. A position that
+fails more than once is settled at once: growing shortlists of the lens are tested behind its cached
+prefix, those of several prompts in one pass, at last the whole vocabulary.
+
+The lens only orders the candidates. A token is accepted by the verifier, from a state computed after
+verified tokens; what is certified is held against the whole vocabulary, and where that finds a nearer
+token the prompt goes on from it, as it does when positions are searched one after the other.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from pytest_injectivity.inversion.lens import Lens
+from pytest_injectivity.inversion.onestep import distances
+from pytest_injectivity.inversion.recovery import Outcome, Status
+from pytest_injectivity.inversion.search import Tested
+from pytest_injectivity.inversion.tolerance import Tolerances
+from pytest_injectivity.inversion.verifier import Ball
+from pytest_injectivity.layers import Layer
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.prefixes import Continued
+from pytest_injectivity.states.batches import plan_batches
+
+# Tries one at a time at a position, each with a pass over what follows it; then shortlists.
+_TRIES = 2
+_SHORTLIST = 16
+_GROWTH = 8
+# Guesses verified in one pass: as many again as were right in the last, and at least so many.
+_LEAST_WINDOW = 16
+_BATCH_TOKENS = 4096
+
+
+@dataclass
+class Work:
+    """Tokens run through the model, each a state at the layer inverted."""
+
+    forwards: int = 0
+    certificates: int = 0
+
+
+@dataclass(eq=False)
+class Prompt:
+    """One prompt on its way back.
+
+    Attributes:
+        states: to invert, at every position, known tokens included.
+        certified: positions held against the whole vocabulary.
+        ids: the tokens settled so far, known ones included.
+        outcomes: of the positions settled so far.
+        guesses: the most likely token of each position.
+        queries: what the lens ranks for each position.
+        window: how many guesses the next pass holds.
+        tested: at the position to settle next.
+        kept: what was tested at positions to be certified.
+        ended: a position has no token to go on from.
+    """
+
+    states: Float[Tensor, "length hidden"]
+    certified: set[int]
+    ids: list[int]
+    guesses: Int[Tensor, " length"]
+    queries: Float[Tensor, "length hidden"]
+    finite: list[bool]
+    window: int
+    tested: Tested
+    outcomes: list[Outcome] = field(default_factory=list)
+    kept: dict[int, Tested] = field(default_factory=dict)
+    ended: bool = False
+
+    @property
+    def at(self) -> int:
+        """The position to settle next."""
+        return len(self.ids)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is none."""
+        return self.ended or self.at == len(self.states)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Goes on after the position's outcome, or ends where it has no token."""
+        self.outcomes.append(outcome)
+        if outcome.position in self.certified:
+            self.kept[outcome.position] = self.tested
+        if outcome.token is None:
+            later = range(outcome.position + 1, len(self.states))
+            self.outcomes += [Outcome(position, Status.NOT_REACHED) for position in later]
+            self.ended = True
+        else:
+            self.ids.append(outcome.token)
+            if not self.done:
+                self.tested = Tested(self.states[self.at])
+
+
+class Speculation:
+    """Inverts prompts side by side; their prefixes are cached together.
+
+    Args:
+        decoder: the model.
+        layer: the layer inverted.
+        lens: its lens.
+        tolerances: what the verifiers are made of.
+        known: tokens every prompt begins with.
+        work: counts what is run.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        layer: Layer,
+        lens: Lens,
+        tolerances: Tolerances,
+        known: Sequence[int],
+        work: Work,
+    ) -> None:
+        self.decoder = decoder
+        self.layer = layer
+        self.lens = lens
+        self.tolerances = tolerances
+        self.known = tuple(known)
+        self.work = work
+        # One for each position whose tolerance is its own; the last serves all after it.
+        eps, nu = tolerances.eps, tolerances.nu
+        self._balls = [tolerances.ball(at) for at in range(max(len(eps), len(nu)))]
+
+    def invert(
+        self,
+        states: Sequence[Float[Tensor, "_length hidden"]],
+        firsts: Sequence[Outcome | None],
+        certified: Sequence[Collection[int]],
+    ) -> list[tuple[Outcome, ...]]:
+        """The outcomes of each prompt.
+
+        Args:
+            states: of each prompt.
+            firsts: the outcome of its first position searched, where it was looked up in a table.
+            certified: positions of each prompt that are held against the whole vocabulary.
+        """
+        self.prompts = [
+            self._begun(*one) for one in zip(states, firsts, certified, strict=True)
+        ]
+        self.prefixes = self.decoder.prefixes(len(states), max(map(len, states)), self.layer)
+        while active := [at for at, prompt in enumerate(self.prompts) if not prompt.done]:
+            self._settle(self._verify(active))
+            for at in active:
+                if self.prompts[at].done:
+                    self._certify(at)
+        return [tuple(prompt.outcomes) for prompt in self.prompts]
+
+    def _ball(self, position: int) -> Ball:
+        return self._balls[min(position, len(self._balls) - 1)]
+
+    def _begun(
+        self, states: Tensor, first: Outcome | None, certified: Collection[int]
+    ) -> Prompt:
+        positions = torch.arange(len(states), device=states.device)
+        queries = self.lens.uncorrected(states, positions)
+        prompt = Prompt(
+            states=states,
+            certified=set(certified),
+            ids=list(self.known),
+            guesses=self.lens.rank(queries, 1)[:, 0],
+            queries=queries,
+            finite=states.isfinite().all(dim=1).tolist(),
+            window=len(states),
+            tested=Tested(states[len(self.known)]),
+        )
+        if first is not None:
+            prompt.certified.discard(first.position)
+            prompt.settle(first)
+        return prompt
+
+    def _verify(self, active: Sequence[int]) -> list[int]:
+        """One pass over what is guessed; returns the prompts whose next position is to be settled."""
+        rows = {at: self._guessed(at) for at in active}
+        cached = self.prefixes.lengths(active)
+        # Families that cache nothing run their prefixes again.
+        before = 0 if self.decoder.masks else int(cached.max())
+        failed = []
+        lengths = [len(rows[at]) for at in active]
+        for batch in plan_batches(lengths, batch_tokens=_BATCH_TOKENS, prefix=before):
+            numbers = [active[row] for row in batch.rows]
+            ids = batch.ids([rows[at] for at in active])
+            # Dummy rows keep the shape canonical.
+            every = numbers + numbers[:1] * (batch.height - len(numbers))
+            found = self.decoder.continued(self.prefixes, every, ids)
+            self.work.forwards += sum(len(rows[at]) for at in numbers)
+            if not self.decoder.masks:
+                self.work.forwards += int(self.prefixes.lengths(numbers).sum())
+            failed += self._judge(found, [len(rows[at]) for at in numbers])
+        return failed
+
+    def _guessed(self, at: int) -> list[int]:
+        """What a prompt's prefix is continued by: tokens settled since, then guesses."""
+        prompt, cached = self.prompts[at], len(self.prefixes.ids[at])
+        end = min(len(prompt.states), prompt.at + prompt.window)
+        return prompt.ids[cached:] + prompt.guesses[prompt.at : end].tolist()
+
+    def _judge(self, found: Continued, lengths: Sequence[int]) -> list[int]:
+        """Settles what is verified, keeps it cached, and improves the guesses for the rest."""
+        away, ids = self._distances(found, lengths), found.ids.tolist()
+        failed, counts = [], [0] * len(found.rows)
+        for row, (at, length) in enumerate(zip(found.rows, lengths, strict=False)):
+            prompt, cached = self.prompts[at], len(self.prefixes.ids[at])
+            begun, end = prompt.at, cached + length
+            while not prompt.done and prompt.at < end:
+                column = prompt.at - cached
+                state = found.states[row, column]
+                if not self._accepts(prompt, ids[row][column], away[row][column], state):
+                    break
+            counts[row] = min(prompt.at, end) - cached
+            prompt.window = max(_LEAST_WINDOW, 2 * (prompt.at - begun))
+            if prompt.at < end and not prompt.done:
+                failed.append((row, at, prompt.at - cached, length))
+        self.prefixes.keep(found, counts)
+        self._guess_again(found, failed)
+        tries = min(_TRIES, self.decoder.vocab_size)
+        return [at for _, at, _, _ in failed if len(self.prompts[at].tested) >= tries]
+
+    def _distances(self, found: Continued, lengths: Sequence[int]) -> list[list[float]]:
+        targets = found.states.new_zeros(found.states.shape, dtype=torch.float64)
+        for row, (at, length) in enumerate(zip(found.rows, lengths, strict=False)):
+            cached = len(self.prefixes.ids[at])
+            states = self.prompts[at].states[cached : cached + length]
+            targets[row, : len(states)] = states
+        away = torch.linalg.vector_norm(found.states.double() - targets, dim=2)
+        return away.nan_to_num(nan=torch.inf).tolist()
+
+    def _accepts(
+        self, prompt: Prompt, token: int, away: float, state: Float[Tensor, " hidden"]
+    ) -> bool:
+        """Tests a guess behind a verified prefix, and settles its position where it verifies."""
+        position = prompt.at
+        if not prompt.finite[position]:
+            prompt.settle(Outcome(position, Status.NOT_FINITE))
+            return False
+        ball = self._ball(position)
+        accepted, tested = away <= ball.eps, prompt.tested
+        if not accepted or len(tested) or position in prompt.certified:
+            tested.add(torch.tensor([token]), state[None], torch.tensor([away]).double())
+        if not accepted:
+            return False
+        if len(tested) > 1:
+            prompt.settle(tested.outcome(position, ball, self.decoder.vocab_size, len(tested)))
+        else:
+            # What a ball says of a single candidate: most positions are settled so.
+            prompt.settle(
+                Outcome(position, Status.ACCEPTED, token, away, ball.eps, tried=1, rank=0)
+            )
+        return True
+
+    def _guess_again(
+        self, found: Continued, failed: Sequence[tuple[int, int, int, int]]
+    ) -> None:
+        """Ranks every unverified position anew, by what the pass shows of its context."""
+        if not failed:
+            return
+        targets, computed, tokens = [], [], []
+        for row, at, start, length in failed:
+            prompt = self.prompts[at]
+            end = prompt.at + length - start
+            targets.append(prompt.states[prompt.at : end])
+            computed.append(found.states[row, start:length])
+            tokens.append(found.ids[row, start:length])
+        queries = self.lens.corrected(torch.cat(targets), torch.cat(computed), torch.cat(tokens))
+        most = max(len(self.prompts[at].tested) for _, at, _, _ in failed)
+        count = min(most + 1, self.decoder.vocab_size)
+        usable = queries.isfinite().all(dim=1)
+        ranked, place = self.lens.rank(queries, count), 0
+        for _, at, start, length in failed:
+            prompt, here = self.prompts[at], slice(place, place + length - start)
+            better = usable[here].clone()
+            # At the first wrong position the nearest token tested tells most.
+            better[0] &= prompt.tested.nearest == len(prompt.tested) - 1
+            there = slice(prompt.at, prompt.at + length - start)
+            prompt.queries[there][better] = queries[here][better]
+            chosen = better.cpu()
+            prompt.guesses[there][chosen] = ranked[here][chosen, 0]
+            self._skip_tested(prompt, ranked[place] if better[0] else None)
+            place += length - start
+
+    def _skip_tested(self, prompt: Prompt, ranked: Int[Tensor, " count"] | None) -> None:
+        """Guesses the most likely token that was not tested at the position yet."""
+        if ranked is None:
+            count = min(len(prompt.tested) + 1, self.decoder.vocab_size)
+            ranked = self.lens.rank(prompt.queries[prompt.at][None], count)[0]
+        fresh = ranked[~torch.isin(ranked, torch.cat(prompt.tested.tokens))]
+        if len(fresh):
+            prompt.guesses[prompt.at] = fresh[0]
+
+    def _settle(self, stuck: Sequence[int]) -> None:
+        """Settles the next position of these prompts by shortlists, at last by the vocabulary."""
+        size, vocab = _SHORTLIST, self.decoder.vocab_size
+        while stuck:
+            together = self.decoder.masks and size * _GROWTH <= _BATCH_TOKENS
+            chunk = max(1, _BATCH_TOKENS // size) if together else 1
+            untested = [at for at in stuck if len(self.prompts[at].tested) < vocab]
+            for start in range(0, len(untested), chunk):
+                self._test(untested[start : start + chunk], size, together=together)
+            left = []
+            for at in stuck:
+                prompt = self.prompts[at]
+                verifier = self._ball(prompt.at)
+                tried = len(prompt.tested)
+                if verifier.settles(prompt.tested.distances[-1]) or tried == vocab:
+                    prompt.settle(prompt.tested.outcome(prompt.at, verifier, vocab, tried))
+                else:
+                    left.append(at)
+            stuck, size = left, size * _GROWTH
+
+    def _test(self, stuck: Sequence[int], size: int, *, together: bool) -> None:
+        """Tests the next so many candidates of each prompt's next position."""
+        lists = [self._shortlist(self.prompts[at], size) for at in stuck]
+        width = min(map(len, lists))
+        self.work.forwards += sum(map(len, lists))
+        if together and width == max(map(len, lists)):
+            found = self.decoder.continued(
+                self.prefixes, stuck, torch.stack(lists), side_by_side=True
+            )
+            # One candidate's NaN is everyone's: then a row each.
+            if found.states.isfinite().all():
+                for at, tokens, states in zip(stuck, lists, found.states, strict=True):
+                    self.prompts[at].tested.add(tokens, states)
+                return
+        for at, tokens in zip(stuck, lists, strict=True):
+            prompt = self.prompts[at]
+            prompt.tested.add(tokens, self._after(at, prompt.at, tokens))
+
+    def _shortlist(self, prompt: Prompt, size: int) -> Int[Tensor, " candidates"]:
+        """The most likely tokens not tested yet; all of them where few would be left."""
+        vocab, tested = self.decoder.vocab_size, torch.cat(prompt.tested.tokens)
+        if size * 2 >= vocab - len(tested):
+            untested = torch.ones(vocab, dtype=torch.bool)
+            untested[tested] = False
+            return untested.nonzero()[:, 0]
+        ranked = self.lens.rank(prompt.queries[prompt.at][None], size + len(tested))[0]
+        return ranked[~torch.isin(ranked, tested)][:size]
+
+    def _after(
+        self, at: int, position: int, tokens: Int[Tensor, " candidates"]
+    ) -> Float[Tensor, "candidates hidden"]:
+        """The one-step map after the verified beginning of one prompt."""
+        prefix = self.decoder.alone(self.prefixes, at, position)
+        return self.decoder.candidates(prefix, tokens, [self.layer])[self.layer]
+
+    def _certify(self, at: int) -> None:
+        """Tests the rest of the vocabulary at the positions named, in order.
+
+        A token that comes nearer than the one accepted takes its place, and what follows is
+        inverted again.
+        """
+        prompt, vocab = self.prompts[at], self.decoder.vocab_size
+        for position in sorted(prompt.kept):
+            tested, accepted = prompt.kept.pop(position), prompt.outcomes[position - len(self.known)]
+            if accepted.token is None or len(tested) == vocab:
+                continue
+            untested = torch.ones(vocab, dtype=torch.bool)
+            untested[torch.cat(tested.tokens)] = False
+            rest = untested.nonzero()[:, 0]
+            tested.add(rest, self._after(at, position, rest))
+            self.work.certificates += len(rest)
+            verifier = self._ball(position)
+            outcome = tested.outcome(position, verifier, vocab, accepted.tried)
+            prompt.outcomes[position - len(self.known)] = outcome
+            if outcome.token != accepted.token:
+                self._return_to(at, outcome)
+                return
+
+    def _return_to(self, at: int, outcome: Outcome) -> None:
+        prompt, position = self.prompts[at], outcome.position
+        del prompt.outcomes[position - len(self.known) :], prompt.ids[position:]
+        prompt.kept.clear()
+        prompt.ended = False
+        self.prefixes.cut(at, position)
+        prompt.certified = {later for later in prompt.certified if later > position}
+        prompt.settle(outcome)
