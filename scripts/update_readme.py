@@ -32,7 +32,7 @@ def pytest_output(*arguments: str, cwd: Path = ROOT) -> str:
 
 def audit() -> str:
     """The summary of the example gate on the shipped model."""
-    printed = pytest_output("-q", "example_suites/quantization_gate")
+    printed = pytest_output("-q", "--injx-no-cache", "example_suites/quantization_gate")
     found = re.search(r"^=+ injectivity =+\n(.*verdicts PASS)$", printed, re.MULTILINE | re.DOTALL)
     if found is None:
         raise RuntimeError(f"the audit printed no summary:\n{printed}")
@@ -43,7 +43,9 @@ def failure() -> str:
     """A gate that asks for more than the shipped model has."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "test_gate.py").write_text(STRICT_GATE)
-        printed = pytest_output("-q", "--injx-hash-key=readme", "test_gate.py", cwd=Path(folder))
+        printed = pytest_output(
+            "-q", "--injx-no-cache", "--injx-hash-key=readme", "test_gate.py", cwd=Path(folder)
+        )
     lines = re.findall(r"^E   (.*)$", printed, re.MULTILINE)
     return "\n".join(line.removeprefix("    ") for line in lines)
 

@@ -116,6 +116,15 @@ class SipIt:
                 progress(len(found))
         return tuple(found)
 
+    def calibrate(self, states: Sequence[Float[Tensor, "_length hidden"]]) -> None:
+        """Computes what all prompts share, as :meth:`recover` does at its first: table and lens."""
+        self._prepared(states)
+
+    def _prepared(
+        self, states: Sequence[Float[Tensor, "_length hidden"]]
+    ) -> tuple[Lens, Float[Tensor, "vocab hidden"]]:
+        return self._lens(states), self._table
+
     def _searched(
         self,
         states: Sequence[Float[Tensor, "_length hidden"]],

@@ -98,7 +98,7 @@ class Lens:
         for some in torch.split(queries.to(sites), step):
             away = torch.addmm(lengths, some @ self.whitener, sites.T, alpha=-2)
             # A query that is not finite ranks the tokens by their ids.
-            away = away.nan_to_num(nan=torch.inf)
+            away = torch.where(away.isnan(), torch.inf, away)
             nearest = away.topk(count, dim=1, largest=False, sorted=True).indices
             found.append(nearest.cpu())
         return torch.cat(found)

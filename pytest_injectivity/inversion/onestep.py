@@ -127,7 +127,8 @@ def distances_from_each(
         torch.cdist(exact, part.to(home).double(), compute_mode=_SUBTRACTED)
         for part in torch.split(states, step)
     ]
-    return torch.cat(parts, dim=1).nan_to_num(nan=torch.inf).cpu()
+    found = torch.cat(parts, dim=1).cpu()
+    return torch.where(found.isnan(), torch.inf, found)
 
 
 def local_margins(

@@ -232,7 +232,7 @@ class Speculation:
             states = self.prompts[at].states[cached : cached + length]
             targets[row, : len(states)] = states
         away = torch.linalg.vector_norm(found.states.double() - targets, dim=2)
-        return away.nan_to_num(nan=torch.inf).tolist()
+        return torch.where(away.isnan(), torch.inf, away).tolist()
 
     def _accepts(
         self, prompt: Prompt, token: int, away: float, state: Float[Tensor, " hidden"]

@@ -222,5 +222,5 @@ def _cell(value: float | None, worst: bool) -> Text:  # noqa: FBT001 - private
     if value is None:
         return Text("–")
     # The mark is a character, not only a colour: logs have none.
-    shown = show(value, _DIGITS)
+    shown = str(value) if isinstance(value, int) else show(value, _DIGITS)
     return Text(f"{shown}◄", style="bold red") if worst else Text(f"{shown} ")

@@ -1,0 +1,379 @@
+"""SipIt's lens against the published algorithm, side by side in one process.
+
+    ./dev bench sipit --shared ../shared                   # everything but large vocabularies
+    ./dev bench sipit --shared ../shared speed forwards    # parts by name
+    ./dev bench sipit --shared ../shared large             # V = 50,257 and 151,936, many minutes
+
+Prompts: nine of ten are text, one of ten random tokens. Observed are the states of every position,
+tolerances are the noise floor of a sample, as an audit takes them. Times are CPU times of this process
+on one thread, so that a busy machine does not change a ratio. "calibration" holds everything done once
+a layer: the lens and the table of the first position.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
+
+from pytest_injectivity.inversion.engine import SipIt
+from pytest_injectivity.inversion.recovery import Recovery
+from pytest_injectivity.inversion.sipit import observe
+from pytest_injectivity.layers import Layer, layer_id
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.loading import load_decoder
+from pytest_injectivity.prompts.loading import load_prompts
+from pytest_injectivity.states.noise import measure_noise
+
+MODELS = ("gpt2-1m", "qwen3-1m", "stories260k-llama")
+SHIPPED = "builtin:gpt2-stdlib"
+PROMPTS, TOKENS, LONG = 100, 20, 200
+PUBLISHED_PROMPTS = 5
+CONSOLE = Console(width=140)
+
+
+@dataclass(eq=False)
+class Shared:
+    """Models of a folder, and prompts for them."""
+
+    root: Path
+
+    @cache  # noqa: B019 - one instance, for the length of the process
+    def decoder(self, name: str) -> Decoder:
+        """A model of the folder, or the shipped one."""
+        return load_decoder(name if name == SHIPPED else str(self.root / "models" / name))
+
+    def prompts(self, name: str, count: int, length: int) -> list[tuple[int, ...]]:
+        """Windows of the prompt file, one of ten prompts random tokens."""
+        decoder = self.decoder(name)
+        found = load_prompts(
+            str(self.root / "prompts" / "prompts-1k.jsonl"),
+            decoder.tokenizer,
+            overlong="drop",
+            context=decoder.context,
+            vocab_size=decoder.vocab_size,
+        )
+        # Short prompts follow one another where one alone is not long enough.
+        text = [ids[:length] for ids in found.ids if len(ids) >= length]
+        if len(text) < count:
+            flat = [token for ids in found.ids for token in ids]
+            text = [tuple(flat[at : at + length]) for at in range(0, len(flat) - length, length)]
+        drawn = random_prompts(decoder, max(1, count // 10), length)
+        return text[: count - len(drawn)] + drawn
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Prompts, their states at a layer, and the tolerance."""
+
+    decoder: Decoder
+    layer: Layer
+    prompts: Sequence[tuple[int, ...]]
+    states: Sequence[Tensor]
+    eps: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls, decoder: Decoder, layer: Layer, prompts: Sequence[tuple[int, ...]], *, exact: bool = True
+    ) -> "Sample":
+        """Observes the states of the prompts."""
+        reference = decoder.as_float64() if exact else None
+        floor = measure_noise(decoder, reference, prompts[:8], [layer])[layer]
+        states = [observe(decoder, ids, [layer])[layer] for ids in prompts]
+        return cls(decoder, layer, prompts, states, (floor.at(0), floor.at(1)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One inversion of a sample by the lens."""
+
+    exact: int
+    calibration: float
+    recovery: float
+    forwards: float
+    first: float
+    candidates: float
+
+
+def random_prompts(decoder: Decoder, count: int, length: int) -> list[tuple[int, ...]]:
+    """Uniform tokens."""
+    generator = np.random.default_rng(0)
+    return [tuple(row) for row in generator.integers(decoder.vocab_size, size=(count, length)).tolist()]
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """CPU time of one run."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def by_lens(sample: Sample) -> Run:
+    """Inverts a sample; calibration and recovery timed apart."""
+    sipit = SipIt(sample.decoder, sample.layer, eps=sample.eps)
+    calibration = cpu_seconds(lambda: sipit.calibrate(sample.states))
+    found: list[Recovery] = []
+    nothing = [()] * len(sample.states)
+    recovery = cpu_seconds(lambda: found.extend(sipit.recover(sample.states, nothing)))
+    searched = [o for one in found for o in one.outcomes if o.position]
+    tried = [o.tried for o in searched if o.tried]
+    return Run(
+        exact=sum(map(Recovery.exact, found, sample.prompts)),
+        calibration=calibration,
+        recovery=recovery,
+        forwards=sipit.work.forwards / sum(map(len, sample.prompts)),
+        first=sum(o.rank == 0 for o in searched) / max(1, len(searched)),
+        candidates=statistics.fmean(tried) if tried else 0.0,
+    )
+
+
+def published(sample: Sample) -> int:
+    """[N] alg. 1 and 3 with the settings of app. E; returns how many prompts came back.
+
+    At each position a continuous embedding is moved by the clipped gradient of the squared distance,
+    its step decaying from 1.0 to 0.01; each step proposes the nearest row not tried yet, which is put on
+    the embedding's place every 50 steps. One candidate a step; no state is kept between passes.
+    """
+    rows = sample.decoder.embedding_matrix()
+    return sum(
+        _published(sample, rows, states) == list(ids)
+        for states, ids in zip(sample.states, sample.prompts, strict=True)
+    )
+
+
+def _published(sample: Sample, rows: Tensor, states: Tensor) -> list[int]:
+    found: list[int] = []
+    for position, target in enumerate(states):
+        eps = sample.eps[min(position, 1)]
+        token = _search(sample, rows, found, target, eps)
+        if token is None:
+            break
+        found.append(token)
+    return found
+
+
+def _search(
+    sample: Sample, rows: Tensor, before: list[int], target: Tensor, eps: float
+) -> int | None:
+    decoder, layer = sample.decoder, sample.layer
+    start, point = rows[before], rows.mean(dim=0)
+    untried = torch.ones(len(rows), dtype=torch.bool)
+    for step in range(len(rows)):
+        point = point.detach().requires_grad_()
+        inputs = torch.cat([start, point[None]])[None]
+        state = decoder.states_from_embeddings(inputs, [layer])[layer][0, -1]
+        loss = (state - target).square().sum() / 2
+        (gradient,) = torch.autograd.grad(loss, point)
+        gradient = gradient / max(1.0, float(gradient.norm()))
+        point = (point - 0.01 ** (step / len(rows)) * gradient).detach()
+        away = (rows - point).norm(dim=1).masked_fill(~untried, torch.inf)
+        token = int(away.argmin())
+        untried[token] = False
+        candidate = decoder.states(torch.tensor([[*before, token]]), [layer])[layer][0, -1]
+        if float((candidate.double() - target.double()).norm()) <= eps:
+            return token
+        if (step + 1) % 50 == 0:
+            point = rows[token]
+    return None
+
+
+def depths(decoder: Decoder) -> tuple[int, int, int]:
+    """Layers 1, L/2 and L."""
+    return 1, decoder.n_layers // 2, decoder.n_layers
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; the first column is text."""
+    shown = Table(title=f"{title} ({torch.get_num_threads()} threads)", title_justify="left")
+    for at, column in enumerate(columns):
+        shown.add_column(column, justify="right" if at else "left")
+    for row in rows:
+        shown.add_row(*row)
+    CONSOLE.print(shown)
+
+
+def speed(shared: Shared, runs: int) -> None:
+    """100 prompts of 20 tokens at layers 1, L/2, L, against the published algorithm on 5 of them."""
+    rows = []
+    for name in MODELS:
+        decoder = shared.decoder(name)
+        prompts = shared.prompts(name, PROMPTS, TOKENS)
+        for layer in depths(decoder):
+            sample = Sample.of(decoder, layer, prompts)
+            found = [by_lens(sample) for _ in range(runs)]
+            ours = statistics.median(run.recovery for run in found) / PROMPTS
+            calibration = statistics.median(run.calibration for run in found) / PROMPTS
+            few = Sample(
+                decoder,
+                layer,
+                [*prompts[: PUBLISHED_PROMPTS - 1], prompts[-1]],
+                [*sample.states[: PUBLISHED_PROMPTS - 1], sample.states[-1]],
+                sample.eps,
+            )
+            exact: list[int] = []
+            theirs = cpu_seconds(lambda s=few, e=exact: e.append(published(s))) / PUBLISHED_PROMPTS
+            rows.append(
+                (
+                    f"{name} {layer_id(layer)}",
+                    f"{found[0].exact}/{PROMPTS}",
+                    f"{1e3 * ours:.1f} ms",
+                    f"{1e3 * calibration:.1f} ms",
+                    f"{found[0].forwards:.2f}",
+                    f"{found[0].first:.3f}",
+                    f"{theirs:.2f} s",
+                    f"{exact[0]}/{PUBLISHED_PROMPTS}",
+                    f"{theirs / ours:,.0f}x",
+                    f"{theirs / (ours + calibration):,.0f}x",
+                )
+            )
+    table(
+        f"{PROMPTS} prompts of {TOKENS} tokens; CPU time a prompt",
+        (
+            "layer",
+            "exact",
+            "lens",
+            "calibration",
+            "forwards/token",
+            "first guess",
+            "published",
+            "exact",
+            "ratio",
+            "with calibration",
+        ),
+        rows,
+    )
+
+
+def forwards(shared: Shared, runs: int) -> None:  # noqa: ARG001 - counts do not vary
+    """Token-forwards a token at every layer of the shipped model, certificates apart."""
+    decoder = shared.decoder(SHIPPED)
+    prompts = shared.prompts(SHIPPED, PROMPTS, TOKENS)
+    rows = []
+    for layer in (0, *decoder.layers):
+        run = by_lens(Sample.of(decoder, layer, prompts))
+        rows.append(
+            (
+                layer_id(layer),
+                f"{run.exact}/{PROMPTS}",
+                f"{run.forwards:.2f}",
+                f"{run.first:.3f}",
+                f"{run.candidates:.2f}",
+                f"{1e3 * run.recovery / PROMPTS:.1f} ms",
+            )
+        )
+    table(
+        f"{SHIPPED}, {PROMPTS} prompts of {TOKENS} tokens",
+        ("layer", "exact", "forwards/token", "first guess", "candidates/token", "a prompt"),
+        rows,
+    )
+
+
+def long(shared: Shared, runs: int) -> None:
+    """Time a token of 200-token prompts against 20-token prompts, the same number of tokens."""
+    rows = []
+    for name in ("stories260k-llama", "qwen3-1m"):
+        decoder = shared.decoder(name)
+        for layer in depths(decoder):
+            each, told = {}, {}
+            for length in (TOKENS, LONG):
+                count = 10 * LONG // length
+                sample = Sample.of(decoder, layer, shared.prompts(name, count, length))
+                found = [by_lens(sample) for _ in range(runs)]
+                seconds = statistics.median(run.recovery for run in found)
+                each[length] = seconds / (count * length)
+                told[length] = f"{found[0].exact}/{count}", f"{found[0].forwards:.2f}"
+            rows.append(
+                (
+                    f"{name} {layer_id(layer)}",
+                    *(f"{1e6 * each[length]:.0f} us" for length in each),
+                    *(part for length in told for part in told[length]),
+                    f"{each[LONG] / each[TOKENS]:.2f}",
+                )
+            )
+    table(
+        "time a token",
+        ("layer", "20 tokens", "200 tokens", "exact", "forwards", "exact", "forwards", "ratio"),
+        rows,
+    )
+
+
+def large(shared: Shared, runs: int) -> None:  # noqa: ARG001 - one run is long enough
+    """Vocabularies of GPT-2 and Qwen on random weights: 4 prompts of 20 tokens, layers 1 and L/2."""
+    rows = []
+    for name, make in (("GPT-2-small", _gpt2_small), ("Qwen-0.5B", _qwen_half)):
+        decoder = make()
+        prompts = random_prompts(decoder, 4, TOKENS)
+        for layer in depths(decoder)[:2]:
+            sample = Sample.of(decoder, layer, prompts, exact=False)
+            started = time.perf_counter()
+            run = by_lens(sample)
+            rows.append(
+                (
+                    f"{name} shape, V = {decoder.vocab_size:,}, {layer_id(layer)}",
+                    f"{run.exact}/{len(prompts)}",
+                    f"{run.calibration:.1f} s",
+                    f"{run.recovery:.1f} s",
+                    f"{run.forwards:.2f}",
+                    f"{time.perf_counter() - started:.1f} s",
+                    f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB",
+                )
+            )
+        del decoder
+    table(
+        "random weights",
+        ("model", "exact", "calibration", "recovery", "forwards/token", "wall", "peak so far"),
+        rows,
+    )
+
+
+def _gpt2_small() -> Decoder:
+    torch.manual_seed(0)
+    return Decoder("gpt2-small (random weights)", GPT2LMHeadModel(GPT2Config()))
+
+
+def _qwen_half() -> Decoder:
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=151_936,
+        hidden_size=896,
+        intermediate_size=4864,
+        num_hidden_layers=24,
+        num_attention_heads=14,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
+    return Decoder("qwen-0.5b (random weights)", Qwen2ForCausalLM(config))
+
+
+PARTS = {part.__name__: part for part in (speed, forwards, long, large)}
+
+
+def main() -> None:
+    """Run the parts named; all but the large vocabularies where none is."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[], metavar="part")
+    parser.add_argument("--shared", type=Path, required=True, help="the folder of shared models")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    shared = Shared(asked.shared)
+    for name in asked.parts or [part for part in PARTS if part != "large"]:
+        PARTS[name](shared, asked.runs)
+
+
+if __name__ == "__main__":
+    main()

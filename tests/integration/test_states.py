@@ -1,0 +1,135 @@
+"""--injx-states: states captured elsewhere, through pytest, with workers and without."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from pytest_injectivity.inversion.sipit import observe
+from pytest_injectivity.models.loading import load_decoder
+from pytest_injectivity.states.foreign import save_states
+from pytest_injectivity.testing import tiny_decoder
+from tests.integration.conftest import Run
+from tests.integration.support import cases, output, properties, said
+
+GATE = "def test_gate(assert_states_recoverable):\n    assert_states_recoverable()\n"
+TEXTS = ("wisteria 1", "mandrake 22")
+
+
+@pytest.fixture
+def states(checkpoint: Callable[[str], Path], tmp_path: Path) -> Callable[[], Path]:
+    """A file of the states of two texts, at layer 2 of a model."""
+
+    def captured() -> Path:
+        decoder = load_decoder(str(checkpoint("generic")), device="cpu")
+        ids = [list(text.encode()) for text in TEXTS]
+        path = tmp_path / "states.safetensors"
+        save_states(path, [observe(decoder, one, [2])[2] for one in ids], 2, ids=ids)
+        return path
+
+    return captured
+
+
+def test_states_are_read_and_nothing_of_them_is_shown(
+    audited: Run, states: Callable[[], Path], pytester: pytest.Pytester
+) -> None:
+    """The verdict is in the summary, JUnit and JSON; the texts only when asked for."""
+    reports = ("--junitxml=junit.xml", "--injx-report=json:r.json", "-rA")
+    for flags, shown in (((), False), (("--injx-show-prompts",), True)):
+        result = audited(GATE, f"--injx-states={states()}", *reports, *flags)
+        result.assert_outcomes(passed=1)
+        assert "1 of 1 verdicts PASS" in output(result)
+        (verdict,) = json.loads((pytester.path / "r.json").read_text())["verdicts"]
+        assert "states_recoverable" == verdict["check"]
+        assert {"observation_error", "noise", "first_residual", "candidates_per_token"} == set(
+            verdict["reasons"][0]["figures"]
+        )
+        found = properties(cases(pytester.path / "junit.xml")["test_gate"])
+        assert "1.0 PASS" == found["states_recoverable.layer02"]
+        written = output(result) + (pytester.path / "junit.xml").read_text() + json.dumps(verdict)
+        for text in TEXTS:
+            assert shown == (text in written)
+
+
+def test_states_of_another_model_fail_in_plain_words(audited: Run, tmp_path: Path) -> None:
+    """The first line says it, the evidence by how much."""
+    other, ids = tiny_decoder("gpt2", vocab=256, seed=1), list(TEXTS[0].encode())
+    path = tmp_path / "other.safetensors"
+    save_states(path, observe(other, ids, [2])[2], 2)
+    result = audited(GATE, f"--injx-states={path}")
+    result.assert_outcomes(failed=1)
+    assert "FAIL states_recoverable layer02: not of this model at this layer" in output(result)
+    assert "nothing verifies at the first token; residual " in said(result)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "it cannot be read: No such file or directory"),
+        (b"\x80\x04}\x94.", "it would be unpickled, which runs code"),
+        (b"\x00" * 64, "it is no complete safetensors file"),
+    ],
+)
+def test_files_that_are_not_accepted_are_wrong_use(
+    audited: Run, pytester: pytest.Pytester, content: bytes | None, expected: str
+) -> None:
+    """One paragraph that names the file, and exit status 4."""
+    if content is not None:
+        (pytester.path / "s.safetensors").write_bytes(content)
+    result = audited(GATE, "--injx-states=s.safetensors")
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    assert f"OptionError: s.safetensors: {expected}" in said(result)
+    assert "Traceback" not in output(result)
+
+
+def test_a_check_without_a_file_is_wrong_use(audited: Run) -> None:
+    """The flag is named."""
+    result = audited(GATE)
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    assert "give --injx-states=FILE" in said(result)
+
+
+def test_workers_read_them_once(
+    states: Callable[[], Path],
+    checkpoint: Callable[[str], Path],
+    prompt_file: Callable[[list[str]], Path],
+    texts: list[str],
+    tmp_path: Path,
+) -> None:
+    """Two workers judge one file: the second finds the first one's result."""
+    pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    gate = "    def test_gate(self, assert_states_recoverable):\n        assert_states_recoverable()\n"
+    (tmp_path / "test_suite.py").write_text(f"class TestOne:\n{gate}\nclass TestTwo:\n{gate}")
+    outer = ("PYTEST_XDIST", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "CI", "COLUMNS")
+    done = subprocess.run(  # noqa: S603 - pytest itself
+        [
+            *(sys.executable, "-m", "pytest", "-n", "2", "--dist=loadscope", "-p", "no:cacheprovider"),
+            *(f"--injx-states={states()}", "--injx-report=json:r.json", "--injx-no-cache"),
+            *(f"--injx-model={checkpoint('generic')}", f"--injx-prompts={prompt_file(texts)}"),
+        ],
+        cwd=tmp_path,
+        env={name: text for name, text in os.environ.items() if not name.startswith(outer)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert pytest.ExitCode.OK == done.returncode, done.stdout
+    one, two = json.loads((tmp_path / "r.json").read_text())["verdicts"]
+    # The time it took is in the evidence: two computations would differ.
+    assert one["reasons"] == two["reasons"]
+
+
+def test_a_bfloat16_copy_is_read_too(
+    audited: Run, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The rounding of the file's dtype is taken into account without a word."""
+    decoder = load_decoder(str(checkpoint("generic")), device="cpu")
+    ids = list(TEXTS[0].encode())
+    path = tmp_path / "half.safetensors"
+    save_states(path, observe(decoder, ids, ["norm"])["norm"].to(torch.bfloat16), "norm", ids=[ids])
+    audited(GATE, f"--injx-states={path}").assert_outcomes(passed=1)
