@@ -154,6 +154,7 @@ def neighbours(shared: Shared, runs: int) -> None:
         )
     table(
         "k = 8 nearest rows",
+        ("states", "ours", "faiss", "ratio", "searched again", "faiss: same sets", "off by / norm"),
         rows,
     )
 

@@ -87,7 +87,12 @@ class Sample:
 
     @classmethod
     def of(
-        cls, decoder: Decoder, layer: Layer, prompts: Sequence[tuple[int, ...]], *, exact: bool = True
+        cls,
+        decoder: Decoder,
+        layer: Layer,
+        prompts: Sequence[tuple[int, ...]],
+        *,
+        exact: bool = True,
     ) -> "Sample":
         """Observes the states of the prompts."""
         reference = decoder.as_float64() if exact else None
@@ -111,7 +116,9 @@ class Run:
 def random_prompts(decoder: Decoder, count: int, length: int) -> list[tuple[int, ...]]:
     """Uniform tokens."""
     generator = np.random.default_rng(0)
-    return [tuple(row) for row in generator.integers(decoder.vocab_size, size=(count, length)).tolist()]
+    return [
+        tuple(row) for row in generator.integers(decoder.vocab_size, size=(count, length)).tolist()
+    ]
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:

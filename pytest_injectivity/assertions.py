@@ -229,7 +229,7 @@ class Assertions(Measurements):
         confidence: float | None = None,
         prompts: int = 20,
         tokens: int = 20,
-        policy: str = "lm-order",
+        policy: str = "lens",
         certify: int = 100,
     ) -> Verdict:
         """SipIt recovers prompts from their hidden states, token by token, and verifies them.
@@ -242,7 +242,7 @@ class Assertions(Measurements):
             confidence: judge what the sample proves; not with ``min_rate=1.0``, which nothing proves.
             prompts: how many prompts, drawn by hash from those with enough tokens.
             tokens: their length; longer prompts are cut to it.
-            policy: ``lm-order``, ``gradient`` or ``random``; orders the candidates only.
+            policy: ``lens``, ``lm-order``, ``gradient`` or ``random``; orders the candidates only.
             certify: positions a layer that are certified by a pass over the whole vocabulary.
 
         Raises:

@@ -61,7 +61,8 @@ def _tables(measured: "Measurements", layers: Sequence[Layer]) -> dict[Layer, _T
     with measured.watcher.progress("one-step tables", len(kinds)) as advance:
         for done, (kind, words, ids, own) in enumerate(kinds, 1):
             for layer, table in measured.one_step.of(ids, own).items():
-                noise = measured.noise(layer).at(len(ids or ()))
+                # Rows of a matrix are not evaluated: there is no noise between them.
+                noise = 0.0 if ids is None else measured.noise(layer).at(len(ids))
                 place = Place(measured.one_step, ids, words, noise, table.mean_norm)
                 tables[layer][kind] = place, table
             advance(done)

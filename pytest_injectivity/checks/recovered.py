@@ -55,6 +55,10 @@ class Recovered:
     Attributes:
         prompts: in the order inverted.
         candidates_per_token: tested on average.
+        forwards_per_token: tokens run through the model for each searched, certificates apart.
+        first_guesses: how many tokens were the first candidate tested, of those searched.
+        searched: those searched, not looked up in the first position's table.
+        largest_rank: the worst place of a token in the policy's order; None where none was searched.
         seconds: what it took when it was computed.
         certified: positions passed over the whole vocabulary.
         ambiguous: how many of them are.
@@ -63,6 +67,10 @@ class Recovered:
 
     prompts: tuple[Returned, ...]
     candidates_per_token: float
+    forwards_per_token: float
+    first_guesses: int
+    searched: int
+    largest_rank: int | None
     seconds: float
     certified: int
     ambiguous: int
@@ -73,9 +81,14 @@ class Recovered:
         """An inversion held against its prompts."""
         margins = [one.margin for one in inversion.sampled if one.margin is not None]
         pairs = zip(inversion.recoveries, truths, strict=True)
+        ranks = inversion.ranks
         return cls(
             prompts=tuple(Returned.of(recovery, truth) for recovery, truth in pairs),
             candidates_per_token=inversion.candidates_per_token,
+            forwards_per_token=inversion.forwards_per_token,
+            first_guesses=ranks.count(0),
+            searched=len(ranks),
+            largest_rank=max(ranks, default=None),
             seconds=inversion.seconds,
             certified=len(inversion.sampled),
             ambiguous=inversion.ambiguous,

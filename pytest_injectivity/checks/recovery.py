@@ -1,5 +1,6 @@
 """Whether SipIt recovers prompts from the states of one layer (SPEC section 4)."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 _QUANTITY = "rate of prompts recovered"
 _CONFIDENCE = 0.95
 _LISTED = 5
+# What a status means, said once for all prompts that failed by it.
+_WHY = {
+    "ambiguous": "ambiguous (two candidates verify)",
+    "nearest, unverified": "nearest, unverified (no candidate verifies)",
+    "not finite": "not finite (the state, or every candidate's)",
+}
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,19 @@ def _failures(measured: "Measurements", found: Recovered, chosen: tuple[int, ...
                 f"{measured.name_of(prompt)}: position {one.position}: {one.why}{residual}"
             )
     more = [f"… and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
-    return lines[:_LISTED] + more
+    return lines[:_LISTED] + more + _summed(found)
+
+
+def _summed(found: Recovered) -> list[str]:
+    """Where and why prompts failed first, counted; nothing where none did."""
+    failed = [one for one in found.prompts if not one.exact]
+    if not failed:
+        return []
+    why = Counter(_WHY.get(one.why, one.why) for one in failed)
+    at = Counter(one.position for one in failed if one.position is not None)
+    places = ", ".join(f"{where}{f' ({n} prompts)' * (n > 1)}" for where, n in sorted(at.items()))
+    reasons = ", ".join(f"{text}: {n}" for text, n in why.most_common())
+    return [f"failed first at positions {places}", f"reasons: {reasons}"]
 
 
 def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recovered) -> list[str]:
@@ -156,8 +175,12 @@ def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recove
         np.full(len(found.prompts), attempt.tokens),
         _CONFIDENCE,
     )
+    ranks = f"the first candidate was right for {found.first_guesses} of {found.searched} tokens"
+    if found.largest_rank is not None:
+        ranks += f", the worst rank was {found.largest_rank}"
     lines = [
         how,
+        f"{found.forwards_per_token:.2f} tokens run a token, certificates apart; {ranks}",
         f"rate of tokens right {tokens}, tokens clustered by prompt",
         f"eps {show(noise.at(1))} (position 0: {show(noise.at(0))}), from the noise floor",
     ]

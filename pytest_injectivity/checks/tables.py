@@ -30,7 +30,7 @@ class Place(NamedTuple):
         search: what has the table.
         ids: the tokens before it; None for the rows of the input embedding.
         words: what a line says of it, such as ``put first``.
-        noise: the noise floor there.
+        noise: the noise floor there; 0 for rows of a matrix, which are not evaluated.
         scale: the mean norm that a relative eps is of.
     """
 
@@ -94,7 +94,7 @@ def count(
     doubtful = place.search.within(place.ids, layer, 2 * place.noise, _EVALUATED_AGAIN)
     near = place.search.within(place.ids, layer, threshold, _LISTED)
     tokens = list(zip(doubtful.left.tolist(), doubtful.right.tolist(), strict=True))
-    if place.ids is None:  # rows of a matrix are not evaluated: they are as they are
+    if place.ids is None:
         equal = (doubtful.distance == 0).tolist()
     else:
         equal = _evaluated_equal(measured, layer, place.ids, tokens)

@@ -92,7 +92,7 @@ class Continuations:
     compared: int
     mean_norm: float
     not_finite: int
-    equal: tuple[Int64[np.ndarray, " members"], ...]
+    equal: tuple[Int64[np.ndarray, " _members"], ...]
     closest: float
     pair: tuple[int, int] | None
     rivals: Float64[np.ndarray, " compared"] | None
@@ -225,7 +225,8 @@ class ContinuationSearch:
         for start in range(0, len(ordered), together):
             group = ordered[start : start + together]
             prefix = decoder.prefix(torch.tensor(ids, dtype=torch.long), group[-1])
-            tables = decoder.candidates(prefix, self.tokens, group)
+            # A row each: equal tokens have equal states, bit for bit.
+            tables = decoder.candidates(prefix, self.tokens, group, side_by_side=False)
             for layer in group:
                 yield layer, _where_distances_are(tables.pop(layer))
 

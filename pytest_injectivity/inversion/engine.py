@@ -23,7 +23,10 @@ from pytest_injectivity.models.decoder import Decoder
 DEFAULT_POLICY = "lens"
 """The policy used where none is named."""
 
+# Keys and values of prompts inverted side by side.
 _CACHED_BYTES = 2**29
+# A vocabulary beyond this many tokens costs more at one position than a few prompts at all of theirs.
+_LARGEST_TABLE = 2**16
 
 DEFAULT_BACKOFF = 4.0
 """How far ``eps`` may be widened where nothing else is said.
@@ -116,14 +119,19 @@ class SipIt:
                 progress(len(found))
         return tuple(found)
 
-    def calibrate(self, states: Sequence[Float[Tensor, "_length hidden"]]) -> None:
-        """Computes what all prompts share, as :meth:`recover` does at its first: table and lens."""
-        self._prepared(states)
-
-    def _prepared(
-        self, states: Sequence[Float[Tensor, "_length hidden"]]
-    ) -> tuple[Lens, Float[Tensor, "vocab hidden"]]:
-        return self._lens(states), self._table
+    def calibrate(self, states: Sequence[Float[Tensor, "_length hidden"]]) -> Lens:
+        """Computes what all prompts share, as :meth:`recover` does when it begins: lens and table."""
+        if not isinstance(self.policy, ByLens):
+            raise OptionError(f"policy {self.policy_name} has nothing to calibrate: give lens")
+        self._firsts(states)
+        vocab, hidden = self.decoder.vocab_size, self.decoder.hidden_size
+        return self.policy.lens(
+            self.decoder,
+            self.layer,
+            tokens=calibration_size(vocab, hidden, sum(map(len, states))),
+            length=max(map(len, states)),
+            known=self.known,
+        )
 
     def _searched(
         self,
@@ -148,6 +156,10 @@ class SipIt:
                 step = step.after(outcome.token)
             at = Situation(step, states[position])
             outcome = self._invert(at, position, certify=position in certified)
+            # The answer is run once more as it becomes part of the prefix.
+            self.work.forwards += outcome.tried + (position + 1 < len(states))
+            if outcome.tried and outcome.margin is not None:
+                self.work.certificates += self.decoder.vocab_size - outcome.tried
             yield outcome
 
     def _speculated(
@@ -157,29 +169,26 @@ class SipIt:
     ) -> Iterator[Recovery]:
         """As many prompts side by side as their caches have room for."""
         together = max(1, self._cached_tokens() // max(map(len, states)))
+        lens = self.calibrate(states)
         for start in range(0, len(states), together):
             some, positions = states[start : start + together], certified[start : start + together]
             started = time.perf_counter()
-            at = len(self.known)
-            firsts = self.look_up(self._table, torch.stack([one[at] for one in some]), at)
             speculation = Speculation(
-                self.decoder, self.layer, self._lens(states), self.tolerances, self.known, self.work
+                self.decoder, self.layer, lens, self.tolerances, self.known, self.work
             )
-            outcomes = speculation.invert(some, firsts, positions)
+            outcomes = speculation.invert(some, self._firsts(some), positions)
             seconds = (time.perf_counter() - started) / len(some)
             for one in outcomes:
                 yield Recovery(self.known, one, seconds)
 
-    def _lens(self, states: Sequence[Tensor]) -> Lens:
-        assert isinstance(self.policy, ByLens)
-        positions = sum(map(len, states))
-        return self.policy.lens(
-            self.decoder,
-            self.layer,
-            tokens=calibration_size(self.decoder.vocab_size, self.decoder.hidden_size, positions),
-            length=max(map(len, states)),
-            known=self.known,
-        )
+    def _firsts(
+        self, states: Sequence[Float[Tensor, "_length hidden"]]
+    ) -> list[Outcome] | list[None]:
+        """The outcomes of the first position searched, where its table is not too much to compute."""
+        if self.decoder.vocab_size > _LARGEST_TABLE:
+            return [None] * len(states)
+        at = len(self.known)
+        return self.look_up(self._table, torch.stack([one[at] for one in states]), at)
 
     def _cached_tokens(self) -> int:
         """How many tokens may be cached at once."""

@@ -34,16 +34,20 @@ CALIBRATION_TOKENS = 2**15
 # the linear map of 2 x width numbers needs.
 _LARGE_VOCABULARY = 2**15
 _TOKENS_A_WIDTH = 16
-# More of a token's states say little more of it; and a calibration must stay below the search it saves.
-_TIMES_A_TOKEN = 16
+# More of a token's states say little more of it, nor more samples of the map; and a calibration must
+# stay below the search it saves.
+_TIMES_A_TOKEN = 4
+_TIMES_A_WIDTH = 64
 _SHARE_OF_SEARCH = 0.25
 _FEWEST_ROWS = 32
 _BATCH_TOKENS = 4096
 
 _RIDGE = 1e-3
 _SHRINKAGE = 1e-4
+_KERNEL_RIDGE = 0.3
 # Elements of one block of distances.
 _BLOCK_ELEMENTS = 2**24
+_BLOCK_ROWS = 2**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,7 @@ class Lens:
         centre: mean state by position, from 0 to the last one calibrated; that one's serves all after.
         signatures: what each token adds to it.
         whitener: ``d x d``; in coordinates ``x @ whitener`` what is left has a covariance of one.
+        rows: each token's embedding row divided by its root mean square.
         ranked: tokens that have a signature; the others (not finite) are never proposed.
         forwards: tokens run to calibrate it.
     """
@@ -61,6 +66,7 @@ class Lens:
     centre: Float[Tensor, "positions hidden"]
     signatures: Float[Tensor, "vocab hidden"]
     whitener: Float[Tensor, "hidden hidden"]
+    rows: Float[Tensor, "vocab hidden"]
     ranked: Bool[Tensor, " vocab"]
     forwards: int
 
@@ -104,15 +110,50 @@ class Lens:
         return torch.cat(found)
 
 
+    def rank_behind(
+        self,
+        state: Float[Tensor, " hidden"],
+        tokens: Int[Tensor, " tested"],
+        computed: Float[Tensor, "tested hidden"],
+        count: int,
+    ) -> Int[Tensor, " count"]:
+        """The most likely tokens of a state behind a prefix after which many tokens were computed.
+
+        What the signatures leave unsaid there is much the same for tokens with like rows: it is
+        interpolated from the tokens computed by kernel ridge regression, with the rows' inner product
+        as the kernel.
+        """
+        tokens = tokens.to(self.rows.device)
+        finite = computed.isfinite().all(dim=1)
+        tokens, computed = tokens[finite], computed[finite].to(self.centre)
+        left = computed @ self.whitener - self._sites[tokens]
+        centre, mean = self.rows[tokens].mean(dim=0), left.mean(dim=0)
+        features = self.rows[tokens] - centre
+        kernel = features @ features.T
+        kernel.diagonal().add_(_KERNEL_RIDGE * kernel.diagonal().mean() + 1e-30)
+        weights = features.T @ torch.linalg.solve(kernel, left - mean)
+        aim = state.to(self.centre) @ self.whitener - mean
+        away = [
+            (sites + (rows - centre) @ weights - aim).square().sum(dim=1)
+            for sites, rows in zip(
+                self._sites.split(_BLOCK_ROWS), self.rows.split(_BLOCK_ROWS), strict=True
+            )
+        ]
+        found = torch.cat(away).masked_fill(~self.ranked, torch.inf)
+        found = torch.where(found.isnan(), torch.inf, found)
+        return found.topk(count, largest=False, sorted=True).indices.cpu()
+
+
 def calibration_size(vocab_size: int, hidden_size: int, positions: int) -> int:
     """How many tokens a calibration runs for so many positions to invert.
 
-    A quarter of what brute force would run at most, as often as a token's mean needs.
+    As many as token means and the linear map need, and at most a quarter of brute force.
     """
     most = CALIBRATION_TOKENS
     if vocab_size > _LARGE_VOCABULARY:
         most = min(most, _TOKENS_A_WIDTH * hidden_size)
-    return max(1, min(most, _TIMES_A_TOKEN * vocab_size, int(_SHARE_OF_SEARCH * positions * vocab_size)))
+    enough = max(_TIMES_A_TOKEN * vocab_size, _TIMES_A_WIDTH * hidden_size)
+    return max(1, min(most, enough, int(_SHARE_OF_SEARCH * positions * vocab_size)))
 
 
 def calibrate(
@@ -148,7 +189,12 @@ def calibrate(
     left = samples - signatures[owners]
     before = centre.new_zeros(max(1, len(known)), centre.shape[1])
     return Lens(
-        torch.cat([before, centre]), signatures, _whitener(left, signatures), usable, drawn.numel()
+        centre=torch.cat([before, centre]),
+        signatures=signatures,
+        whitener=_whitener(left, signatures),
+        rows=_normed(rows.nan_to_num()).to(signatures),
+        ranked=usable,
+        forwards=drawn.numel(),
     )
 
 
@@ -220,8 +266,7 @@ def _linear(
     counts: Float[Tensor, " vocab"],
 ) -> Float[Tensor, "vocab hidden"]:
     """A ridge regression of the means on ``e`` and ``e / rms(e)``, each token by its count."""
-    tiny = torch.finfo(rows.dtype).tiny
-    features = torch.cat([rows, rows / rows.square().mean(dim=1, keepdim=True).sqrt().clamp(min=tiny)], 1)
+    features = torch.cat([rows, _normed(rows)], dim=1)
     features = features - features[usable].mean(dim=0) if usable.any() else features
     spread = features[usable].square().mean(dim=0).sqrt()
     features = features / torch.where(spread > 0, spread, 1)
@@ -230,6 +275,11 @@ def _linear(
     normal.diagonal().add_(_RIDGE * normal.diagonal().mean() + torch.finfo(torch.float64).tiny)
     slopes = torch.linalg.solve(normal, (weighted @ means).double())
     return features @ slopes.to(features)
+
+
+def _normed(rows: Float[Tensor, "vocab width"]) -> Float[Tensor, "vocab width"]:
+    scale = rows.square().mean(dim=1, keepdim=True).sqrt()
+    return rows / scale.clamp(min=torch.finfo(rows.dtype).tiny)
 
 
 def _whitener(

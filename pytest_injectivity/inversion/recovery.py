@@ -113,7 +113,11 @@ class Inversion:
         policy: the policy that ordered the candidates, by name.
         recoveries: one for each prompt, in the order given.
         sample: the ``(prompt, position)`` chosen at random to be certified.
-        seconds: time in all, the first-position table included.
+        seconds: time in all, calibration and the first-position table included.
+        forwards: tokens run through the model to test candidates and to cache prefixes; not counted
+            are padding, what all prompts share (a calibration, the table of the first position) and
+            a policy's own passes.
+        certificates: tokens run besides to certify the sample.
     """
 
     layer: Layer
@@ -121,6 +125,8 @@ class Inversion:
     recoveries: tuple[Recovery, ...]
     sample: tuple[tuple[int, int], ...]
     seconds: float
+    forwards: int = 0
+    certificates: int = 0
 
     @property
     def sampled(self) -> tuple[Outcome, ...]:
@@ -139,6 +145,18 @@ class Inversion:
     def statuses(self) -> Counter[Status]:
         """How many positions ended in each status, over all prompts."""
         return Counter(o.status for recovery in self.recoveries for o in recovery.outcomes)
+
+    @property
+    def forwards_per_token(self) -> float:
+        """Tokens run for each position searched; 1 is the least, since each must be verified."""
+        searched = sum(len(recovery.outcomes) for recovery in self.recoveries)
+        return self.forwards / searched
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """The answers' places in the policy's order, from 0, where a search found them there."""
+        every = (o for recovery in self.recoveries for o in recovery.outcomes)
+        return tuple(o.rank for o in every if o.rank is not None and o.tried)
 
     @property
     def candidates_per_token(self) -> float:

@@ -52,11 +52,6 @@ class Tested:
         """How many candidates."""
         return sum(map(len, self.tokens))
 
-    @property
-    def nearest(self) -> int:
-        """The place of the nearest candidate in the order tested."""
-        return int(_joined(self.distances).argmin())
-
     def outcome(self, position: int, verifier: Verifier, vocab_size: int, tried: int) -> Outcome:
         """The verifier's word on the nearest candidate.
 

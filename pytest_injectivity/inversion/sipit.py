@@ -131,7 +131,15 @@ def recover_all(
         certified[prompt].add(at)
     recoveries = sipit.recover(states, certified, progress)
     seconds = time.perf_counter() - started
-    return Inversion(sipit.layer, sipit.policy_name, recoveries, sample, seconds)
+    return Inversion(
+        layer=sipit.layer,
+        policy=sipit.policy_name,
+        recoveries=recoveries,
+        sample=sample,
+        seconds=seconds,
+        forwards=sipit.work.forwards,
+        certificates=sipit.work.certificates,
+    )
 
 
 def certify_positions(

@@ -2,9 +2,10 @@
 
 By causality one pass over a guessed sequence verifies every position before the first wrong one. The
 same pass tells what the context adds at all later positions, so that all their guesses improve
-together (:meth:`Lens.corrected`); verified tokens stay cached and are not run again. A position that
-fails more than once is settled at once: growing shortlists of the lens are tested behind its cached
-prefix, those of several prompts in one pass, at last the whole vocabulary.
+together (:meth:`Lens.corrected`); verified tokens stay cached and are not run again. The first wrong
+position is settled at once: growing shortlists of the lens are tested behind its cached prefix, those
+of several prompts in one pass, each ranked by what the last one showed, at last the whole vocabulary.
+(Trying one guess a pass there instead, once or twice more, took longer on every model measured.)
 
 The lens only orders the candidates. A token is accepted by the verifier, from a state computed after
 verified tokens; what is certified is held against the whole vocabulary, and where that finds a nearer
@@ -13,6 +14,7 @@ token the prompt goes on from it, as it does when positions are searched one aft
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Float64, Int
@@ -29,10 +31,9 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefixes import Continued
 from pytest_injectivity.states.batches import plan_batches
 
-# Tries one at a time at a position, each with a pass over what follows it; then shortlists.
-_TRIES = 2
+# Candidates of the first shortlist, and how much longer the next one is.
 _SHORTLIST = 16
-_GROWTH = 8
+_GROWTH = 2
 # Guesses verified in one pass: as many again as were right in the last, and at least so many.
 _LEAST_WINDOW = 16
 _BATCH_TOKENS = 4096
@@ -98,6 +99,15 @@ class Prompt:
             self.ids.append(outcome.token)
             if not self.done:
                 self.tested = Tested(self.states[self.at])
+
+
+class _Failure(NamedTuple):
+    """A prompt whose next position a pass did not verify, and where that stands in the pass."""
+
+    prompt: int
+    row: int
+    column: int
+    end: int
 
 
 class Speculation:
@@ -179,7 +189,7 @@ class Speculation:
         return prompt
 
     def _verify(self, active: Sequence[int]) -> list[int]:
-        """One pass over what is guessed; returns the prompts whose next position is to be settled."""
+        """One pass over what is guessed; returns the prompts whose next position it did not verify."""
         rows = {at: self._guessed(at) for at in active}
         cached = self.prefixes.lengths(active)
         # Families that cache nothing run their prefixes again.
@@ -219,11 +229,10 @@ class Speculation:
             counts[row] = min(prompt.at, end) - cached
             prompt.window = max(_LEAST_WINDOW, 2 * (prompt.at - begun))
             if prompt.at < end and not prompt.done:
-                failed.append((row, at, prompt.at - cached, length))
+                failed.append(_Failure(at, row, prompt.at - cached, length))
         self.prefixes.keep(found, counts)
         self._guess_again(found, failed)
-        tries = min(_TRIES, self.decoder.vocab_size)
-        return [at for _, at, _, _ in failed if len(self.prompts[at].tested) >= tries]
+        return [one.prompt for one in failed]
 
     def _distances(self, found: Continued, lengths: Sequence[int]) -> list[list[float]]:
         targets = found.states.new_zeros(found.states.shape, dtype=torch.float64)
@@ -257,44 +266,28 @@ class Speculation:
             )
         return True
 
-    def _guess_again(
-        self, found: Continued, failed: Sequence[tuple[int, int, int, int]]
-    ) -> None:
+    def _guess_again(self, found: Continued, failed: Sequence["_Failure"]) -> None:
         """Ranks every unverified position anew, by what the pass shows of its context."""
         if not failed:
             return
-        targets, computed, tokens = [], [], []
-        for row, at, start, length in failed:
-            prompt = self.prompts[at]
-            end = prompt.at + length - start
-            targets.append(prompt.states[prompt.at : end])
-            computed.append(found.states[row, start:length])
-            tokens.append(found.ids[row, start:length])
-        queries = self.lens.corrected(torch.cat(targets), torch.cat(computed), torch.cat(tokens))
-        most = max(len(self.prompts[at].tested) for _, at, _, _ in failed)
-        count = min(most + 1, self.decoder.vocab_size)
+        here = [(one.row, slice(one.column, one.end)) for one in failed]
+        there = [slice(at := self.prompts[one.prompt].at, at + one.end - one.column) for one in failed]
+        targets = [self.prompts[one.prompt].states[to] for one, to in zip(failed, there, strict=True)]
+        queries = self.lens.corrected(
+            torch.cat(targets),
+            torch.cat([found.states[place] for place in here]),
+            torch.cat([found.ids[place] for place in here]),
+        )
+        # What is not finite says nothing of its context.
         usable = queries.isfinite().all(dim=1)
-        ranked, place = self.lens.rank(queries, count), 0
-        for _, at, start, length in failed:
-            prompt, here = self.prompts[at], slice(place, place + length - start)
-            better = usable[here].clone()
-            # At the first wrong position the nearest token tested tells most.
-            better[0] &= prompt.tested.nearest == len(prompt.tested) - 1
-            there = slice(prompt.at, prompt.at + length - start)
-            prompt.queries[there][better] = queries[here][better]
-            chosen = better.cpu()
-            prompt.guesses[there][chosen] = ranked[here][chosen, 0]
-            self._skip_tested(prompt, ranked[place] if better[0] else None)
-            place += length - start
-
-    def _skip_tested(self, prompt: Prompt, ranked: Int[Tensor, " count"] | None) -> None:
-        """Guesses the most likely token that was not tested at the position yet."""
-        if ranked is None:
-            count = min(len(prompt.tested) + 1, self.decoder.vocab_size)
-            ranked = self.lens.rank(prompt.queries[prompt.at][None], count)[0]
-        fresh = ranked[~torch.isin(ranked, torch.cat(prompt.tested.tokens))]
-        if len(fresh):
-            prompt.guesses[prompt.at] = fresh[0]
+        guesses = self.lens.rank(queries, 1)[:, 0]
+        sizes = [one.end - one.column for one in failed]
+        for one, to, query, guess, better in zip(
+            failed, there, queries.split(sizes), guesses.split(sizes), usable.split(sizes), strict=True
+        ):
+            prompt = self.prompts[one.prompt]
+            prompt.queries[to][better] = query[better]
+            prompt.guesses[to][better.cpu()] = guess[better.cpu()]
 
     def _settle(self, stuck: Sequence[int]) -> None:
         """Settles the next position of these prompts by shortlists, at last by the vocabulary."""
@@ -341,7 +334,12 @@ class Speculation:
             untested = torch.ones(vocab, dtype=torch.bool)
             untested[tested] = False
             return untested.nonzero()[:, 0]
-        ranked = self.lens.rank(prompt.queries[prompt.at][None], size + len(tested))[0]
+        count = size + len(tested)
+        if len(tested) > 1:
+            computed = torch.cat(prompt.tested.states)
+            ranked = self.lens.rank_behind(prompt.states[prompt.at], tested, computed, count)
+        else:
+            ranked = self.lens.rank(prompt.queries[prompt.at][None], count)[0]
         return ranked[~torch.isin(ranked, tested)][:size]
 
     def _after(

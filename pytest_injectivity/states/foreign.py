@@ -147,7 +147,9 @@ def _read(path: Path, source: str, facts: ModelFacts | None) -> ForeignStates:
         one for one in (name.replace("states", "ids") for name in names) if one in header.tensors
     ]
     if ids and len(ids) < len(names):
-        raise header.refuse(f"ids of {len(ids)} of {len(names)} prompts: give those of all or of none")
+        raise header.refuse(
+            f"ids of {len(ids)} of {len(names)} prompts: give those of all or of none"
+        )
     padded = "lengths" in header.tensors
     lengths = ["lengths"] if padded else []
     if unknown := sorted(header.tensors.keys() - {*names, *ids, *lengths}):

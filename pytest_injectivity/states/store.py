@@ -1,8 +1,8 @@
 """A folder that keeps captured rows and finished numbers between runs, up to a size.
 
 States give prompts back (that is what this package shows), so a store is as sensitive as the prompts
-it was made from: it is readable by its owner only, and `Store.purge` empties it. No prompt text and
-no token id is written to it.
+it was made from: it is readable by its owner only, and `Store.purge` empties it. No prompt text is
+written to it, and of token ids only those of the closest continuations.
 """
 
 import os

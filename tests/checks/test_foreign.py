@@ -23,8 +23,14 @@ AUDITED = [[1, 2, 3], [4, 5], [6, 7, 8]]
 Judge = Callable[..., Reason]
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One store for all: what is known of a model, such as its noise floor, is measured once."""
+    return str(tmp_path_factory.mktemp("store"))
+
+
 @pytest.fixture
-def judge(tmp_path: Path) -> Judge:
+def judge(tmp_path: Path, store: str) -> Judge:
     """The reason of an audit of a decoder on states, and what the file says of them."""
 
     def judged(
@@ -39,7 +45,8 @@ def judge(tmp_path: Path) -> Judge:
     ) -> Reason:
         path = tmp_path / "states.safetensors"
         save_states(path, states, layer, ids=ids, observation_error=error)  # type: ignore[arg-type]
-        audit = audit_of(tmp_path, decoder, AUDITED, states=str(path), **config)
+        named = {"states": str(path), "cache_dir": store, **config}
+        audit = audit_of(tmp_path, decoder, AUDITED, **named)
         (reason,) = audit.check_states_recoverable(**asked or {}).reasons
         return reason
 
@@ -57,8 +64,7 @@ def _text(reason: Reason) -> str:
     return "\n".join(reason.evidence)
 
 
-@pytest.mark.parametrize("layer", [0, 1, 2, "norm"])
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize(("family", "layer"), [("gpt2", 0), ("gpt2", 2), ("llama", "norm")])
 def test_the_right_model_reads_them(judge: Judge, family: str, layer: int | str) -> None:
     """All prompts, every token, at every layer; the error is said to be next to none."""
     decoder = tiny_decoder(family)
@@ -92,10 +98,13 @@ def test_other_ids_are_no_recovery(judge: Judge) -> None:
     assert "position 4: verified a wrong token" in _text(reason)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize(
+    ("dtype", "given"), [(torch.bfloat16, True), (torch.bfloat16, False), (torch.float16, False)]
+)
 def test_coarser_states_are_read_with_their_own_error(
-    judge: Judge, dtype: torch.dtype, given: bool  # noqa: FBT001 - pytest gives it by name
+    judge: Judge,
+    dtype: torch.dtype,
+    given: bool,  # noqa: FBT001 - pytest gives it by name
 ) -> None:
     """Given or estimated, and in no case taken from the model's floor, hundreds of times smaller."""
     decoder = tiny_decoder("llama")

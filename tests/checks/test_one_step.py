@@ -38,7 +38,7 @@ def _first(audit: Audit, layer: Layer, before: tuple[int, ...] = ()) -> Tensor:
     return audit.decoder.states(ids, [layer])[layer][:, -1]
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "mamba"])
+@pytest.mark.parametrize("family", ["gpt2", "gemma2", "mamba"])
 def test_the_margin_is_that_of_brute_force(tmp_path: Path, family: str) -> None:
     """At each layer, named with its pair and beside the noise floor of the first position."""
     audit = audit_of(tmp_path, tiny_decoder(family), IDS, key=b"key")
@@ -87,22 +87,34 @@ def test_equal_embedding_rows_are_counted_by_classes(tmp_path: Path) -> None:
         assert reason.would_pass.startswith("no eps")
 
 
-@pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize("factor", [0.5, 1.5])
 def test_pairs_within_twice_the_first_positions_floor_are_unresolved(
-    additive: Additive, random_rows: Rows, factor: float, layer: int
+    additive: Additive, random_rows: Rows, factor: float
 ) -> None:
     """Position 0 has a floor of its own: here it is much the larger one."""
     positions = torch.zeros(64, 16)
     positions[0, 0] = 1000.0
     rows = random_rows(12)
-    floor = additive(rows, IDS, positions).noise(layer)
+    floor = additive(rows, IDS, positions).noise(1)
     assert floor.at(0) > 50 * floor.at(1)
     rows[11] = rows[10]
     rows[11, 3] += factor * floor.at(0)
-    reason = _one(additive(rows, IDS, positions), layer)
+    reason = _one(additive(rows, IDS, positions))
     assert ("FAIL", "1 unresolved pair") == (str(reason.status), reason.headline)
     assert reason.would_pass.startswith("no eps")
+
+
+def test_embedding_rows_have_no_noise(additive: Additive, random_rows: Rows) -> None:
+    """They are the checkpoint's numbers: distinct rows are distinct, however near."""
+    rows = random_rows(12)
+    rows[11] = rows[10]
+    rows[11, 3] = torch.nextafter(rows[11, 3], torch.tensor(9.0))
+    audit = additive(rows, IDS)
+    reason = _one(audit, 0)
+    assert ("PASS", 0.0) == (str(reason.status), reason.figures["embedding_noise"])
+    assert 0 < reason.figures["embedding_margin"] < audit.noise(0).at(0)
+    near = _one(audit, 0, eps=1e-3)
+    assert ("1 near (eps 0.001)", "FAIL") == (near.headline, str(near.status))
 
 
 @pytest.mark.parametrize("seed", range(3))

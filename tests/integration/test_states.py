@@ -103,12 +103,23 @@ def test_workers_read_them_once(
 ) -> None:
     """Two workers judge one file: the second finds the first one's result."""
     pytest.importorskip("xdist", reason="pytest-xdist is not installed")
-    gate = "    def test_gate(self, assert_states_recoverable):\n        assert_states_recoverable()\n"
+    gate = (
+        "    def test_gate(self, assert_states_recoverable):\n        assert_states_recoverable()\n"
+    )
     (tmp_path / "test_suite.py").write_text(f"class TestOne:\n{gate}\nclass TestTwo:\n{gate}")
     outer = ("PYTEST_XDIST", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "CI", "COLUMNS")
     done = subprocess.run(  # noqa: S603 - pytest itself
         [
-            *(sys.executable, "-m", "pytest", "-n", "2", "--dist=loadscope", "-p", "no:cacheprovider"),
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                "-n",
+                "2",
+                "--dist=loadscope",
+                "-p",
+                "no:cacheprovider",
+            ),
             *(f"--injx-states={states()}", "--injx-report=json:r.json", "--injx-no-cache"),
             *(f"--injx-model={checkpoint('generic')}", f"--injx-prompts={prompt_file(texts)}"),
         ],

@@ -15,6 +15,7 @@ from torch import Tensor
 from pytest_injectivity.errors import PromptError
 from pytest_injectivity.inversion import continuations
 from pytest_injectivity.inversion.continuations import (
+    EMBEDDING,
     Continuations,
     ContinuationSearch,
     continuation_tokens,
@@ -185,18 +186,48 @@ class Watched(ContinuationSearch):
 
     passes: list[list[Layer]]
 
-    def _tables(self, ids: tuple[int, ...], layers: Sequence[Layer]) -> Any:
+    def _tables(self, ids: tuple[int, ...] | None, layers: Sequence[Layer]) -> Any:
         self.passes = getattr(self, "passes", [])
         decoder = self._decoder()
         asked = decoder.candidates
 
-        def candidates(prefix: Any, tokens: Tensor, group: Sequence[Layer]) -> Any:
+        def candidates(prefix: Any, tokens: Tensor, group: Sequence[Layer], **how: Any) -> Any:
             self.passes.append(list(group))
-            return asked(prefix, tokens, group)
+            return asked(prefix, tokens, group, **how)
 
         decoder.candidates = candidates  # type: ignore[method-assign]
         yield from super()._tables(ids, layers)
         decoder.candidates = asked  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3_text"])
+def test_the_empty_prompt_and_the_embedding_have_tables(family: str) -> None:
+    """Every token put first, and every row as the model's embedding gives it, by brute force."""
+    decoder = tiny_decoder(family)
+    search = _search(decoder)
+    for before, layer, rows in (
+        ((), 2, _whole(decoder, (), 2)),
+        (EMBEDDING, 0, decoder.embedding_matrix()),
+    ):
+        found = search.of(before, [layer])[layer]
+        distance, left, right = reference.near(rows, 1e9)[0]
+        assert (pytest.approx(distance, rel=1e-4), (left, right)) == (found.closest, found.pair)
+        assert float(rows.double().norm(dim=1).mean()) == pytest.approx(found.mean_norm, rel=1e-6)
+        near = search.within(before, layer, 1.01 * distance, 9)
+        assert len(reference.near(rows, 1.01 * distance)) == near.count
+        assert len(search.rivals(before, layer)) == 64
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3_text", "mamba"])
+def test_equal_tokens_have_equal_states(family: str) -> None:
+    """Bit for bit, wherever in the vocabulary they stand: their classes are whole."""
+    decoder = tiny_decoder(family, vocab=600)
+    copies = (7, 130, 511, 512, 599)
+    for copied in copies:
+        plant_equal_embeddings(decoder, kept=3, copied=copied)
+    for before in ((), IDS, EMBEDDING):
+        for found in _search(decoder).of(before, LAYERS).values():
+            assert [[3, *copies]] == [members.tolist() for members in found.equal]
 
 
 def _plain(found: dict[Layer, Continuations]) -> list[tuple[object, ...]]:

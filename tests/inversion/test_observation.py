@@ -12,7 +12,7 @@ from pytest_injectivity.inversion.sipit import observe, recover_all
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import additive_decoder, plant_equal_embeddings, tiny_decoder
 
-IDS = [[at, 3 * at % 40, 7, at + 20, 5, *range(at)] for at in range(6)]
+IDS = [[at, 3 * at % 40, 7, at + 20, *range(at % 3)] for at in range(6)]
 NU = (1e-5, 1e-5)
 
 
@@ -37,7 +37,7 @@ def decoder() -> Decoder:
 
 
 @given(relative=st.floats(1e-4, 0.9 * MOST_RELATIVE), seed=st.integers(0, 5))
-@settings(max_examples=10)
+@settings(max_examples=4)
 def test_the_error_is_estimated_from_the_first_tokens(relative: float, seed: int) -> None:
     """In units of a state's norm, and twice that after them: no state lies farther off."""
     decoder = tiny_decoder("llama")

@@ -323,8 +323,108 @@ def test_candidates_are_batched_within_their_bounds(monkeypatch: pytest.MonkeyPa
     assert 2 * 2 * 10 * 16 * 4 == prefix.nbytes  # 2 layers of keys and values, 10 rows of 16 floats
     for budget in (1, 7 * prefix.nbytes, 1000 * prefix.nbytes):
         monkeypatch.setattr("pytest_injectivity.models.decoder._CANDIDATE_BYTES", {"cpu": budget})
-        decoder.candidates(prefix, torch.arange(20), [1])
+        decoder.candidates(prefix, torch.arange(20), [1], side_by_side=False)
     assert [*[1] * 20, 7, 7, 6, 20] == sizes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("float64", [False, True])
+def test_candidates_side_by_side_are_those_of_a_row_each(
+    family: str,
+    float64: bool,  # noqa: FBT001
+    relative: Relative,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Any number of them, full rows and not, at every layer; in true float64 to its last places."""
+    monkeypatch.setattr("pytest_injectivity.models.decoder._SIDE_BY_SIDE", 4)
+    monkeypatch.setattr("pytest_injectivity.models.decoder._SIDE_ROWS", 2)
+    decoder = tiny_decoder(family, layers=3)
+    decoder = decoder.as_float64() if float64 else decoder
+    start, tokens = _rows(13, 21)
+    layers: list[Layer] = [0, *decoder.layers]
+    prefix = decoder.prefix(start, "norm")
+    for some in (tokens, tokens[:1], tokens[:3]):
+        expected = decoder.candidates(prefix, some, layers, side_by_side=False)
+        found = decoder.candidates(prefix, some, layers)
+        for layer in layers:
+            assert relative(found[layer], expected[layer]) <= (1e-14 if float64 else 2e-6)
+
+
+def test_side_by_side_is_used_where_the_family_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full attention by PyTorch's own kernel; not past a sliding window, nor in a recurrence."""
+    taking = {family for family in FAMILIES if tiny_decoder(family).masks}
+    assert {"gpt2", "gpt_neox", "opt", "llama", "qwen2", "qwen3", "falcon"} == taking
+    assert tiny_decoder("mistral", sliding_window=None).masks
+    assert not tiny_decoder("falcon", alibi=True).masks
+    rows = []
+    decoder = tiny_decoder("llama")
+    monkeypatch.setattr(decoder, "states", lambda *_, **__: rows.append(1))
+    decoder.candidates(decoder.prefix(torch.arange(4), 2), torch.arange(64), [2])
+    assert [] == rows
+
+
+def test_a_candidate_that_is_not_finite_spoils_no_other_beside_it() -> None:
+    """Zero times NaN is NaN: they are then computed in a row each."""
+    decoder = tiny_decoder("llama")
+    prefix = decoder.prefix(torch.arange(5), 2)
+    expected = decoder.candidates(prefix, torch.arange(64), [2])[2]
+    decoder.parts.embeddings.weight[63] = torch.nan
+    found = decoder.candidates(prefix, torch.arange(64), [2])[2]
+    assert found[63].isnan().all()
+    assert torch.allclose(expected[:63], found[:63], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("depth", [0, 2, "norm"])
+def test_prefixes_of_many_lengths_continue_as_whole_rows(
+    family: str, depth: Layer, relative: Relative
+) -> None:
+    """Rows that advance by different steps, past a sliding window, up to the context's last token."""
+    decoder = tiny_decoder(family, layers=3, context=20).as_float64()
+    rows, cached = _rows(20, 9, 3, 1, 17), [0] * 5
+    prefixes = decoder.prefixes(5, 20, depth)
+    for steps in ((3, 2, 1, 1, 0), (13, 1, 0, 0, 9), (1, 1, 1, 0, 3)):
+        active = [at for at in range(5) if cached[at] < len(rows[at])]
+        ids = _right_padded([rows[at][cached[at] :] for at in active])
+        found = decoder.continued(prefixes, active, torch.nn.functional.pad(ids, (0, 3), value=1))
+        for row, at in enumerate(active):
+            expected = decoder.states(rows[at][None], [depth])[depth][0, cached[at] :]
+            assert relative(found.states[row, : len(expected)], expected) <= 1e-12
+        prefixes.keep(found, [steps[at] for at in active])
+        cached = [length + steps[at] for at, length in enumerate(cached)]
+        assert [tuple(row[:length].tolist()) for row, length in zip(rows, cached, strict=True)] == (
+            prefixes.ids
+        )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("depth", [0, 2])
+def test_one_of_many_prefixes_stands_alone(family: str, depth: Layer, relative: Relative) -> None:
+    """Its beginning, too; and after it was cut it grows differently."""
+    decoder = tiny_decoder(family).as_float64()
+    rows, tokens = torch.stack(_rows(12, 12)), torch.arange(6)
+    prefixes = decoder.prefixes(2, 12, depth)
+    prefixes.keep(decoder.continued(prefixes, [0, 1], rows), [12, 5])
+    prefixes.cut(0, 4)
+    prefixes.keep(decoder.continued(prefixes, [0], rows[:1].flip(1)), [3])
+    begun = torch.cat([rows[0, :4], rows[0].flip(0)[:3]])
+    for row, length, ids in ((0, 7, begun), (0, 2, rows[0, :2]), (1, 5, rows[1, :5])):
+        expected = decoder.candidates(decoder.prefix(ids, depth), tokens, [depth])[depth]
+        found = decoder.candidates(decoder.alone(prefixes, row, length), tokens, [depth])[depth]
+        assert relative(found, expected) <= 1e-12
+
+
+def test_alternatives_of_many_prefixes_share_a_pass(relative: Relative) -> None:
+    """Each row's candidates see its own prefix and themselves."""
+    decoder = tiny_decoder("qwen3").as_float64()
+    rows, tokens = torch.stack(_rows(9, 9, 9)), torch.stack(_rows(4, 4, 4, seed=1))
+    prefixes = decoder.prefixes(3, 9, 2)
+    prefixes.keep(decoder.continued(prefixes, [0, 1, 2], rows), [9, 0, 3])
+    found = decoder.continued(prefixes, [0, 1, 2], tokens, side_by_side=True).states
+    for row, length in enumerate((9, 0, 3)):
+        prefix = decoder.prefix(rows[row, :length], 2)
+        expected = decoder.candidates(prefix, tokens[row], [2], side_by_side=False)[2]
+        assert relative(found[row], expected) <= 1e-12
 
 
 def test_a_layer_deeper_than_the_prefix_is_refused() -> None:

@@ -66,7 +66,7 @@ def test_what_is_written_is_read(path: Path, dtype: torch.dtype, layer: int | st
     error=st.none() | st.floats(0, 1e300) | st.lists(st.floats(0, 9), min_size=1, max_size=3),
     with_ids=st.booleans(),
 )
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_any_lengths_and_errors_are_kept(
     tmp_path_factory: pytest.TempPathFactory,
     lengths: list[int],
@@ -198,7 +198,11 @@ def test_what_could_not_be_read_is_not_written(
             "tensor 'states.1' is missing: numbers count from 0",
         ),
         (
-            {"states.0": torch.ones(1, 8), "states.1": torch.ones(1, 8), "ids.1": torch.tensor([1])},
+            {
+                "states.0": torch.ones(1, 8),
+                "states.1": torch.ones(1, 8),
+                "ids.1": torch.tensor([1]),
+            },
             {},
             "ids of 1 of 2 prompts",
         ),
@@ -215,7 +219,11 @@ def test_what_could_not_be_read_is_not_written(
             "one integer for each of 2 prompts",
         ),
         (
-            {"states": torch.ones(2, 3, 8), "lengths": torch.ones(2).long(), "ids": torch.ones(2, 2)},
+            {
+                "states": torch.ones(2, 3, 8),
+                "lengths": torch.ones(2).long(),
+                "ids": torch.ones(2, 2),
+            },
             {},
             "tensor 'ids' is F32",
         ),
@@ -304,14 +312,14 @@ def test_a_huge_header_is_refused_before_it_is_read(path: Path) -> None:
     _refused(path, "of at most 10000 prompts: its header claims ")
 
 
-def test_sizes_are_limited(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sizes_are_limited(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In prompts, counted in the header, and in bytes."""
     monkeypatch.setattr(foreign_header, "MOST_PROMPTS", 2)
     with pytest.raises(OptionError, match="3 prompts: at most 2 are accepted"):
         save_states(path, _states(), 1)
-    save_file({"states": torch.ones(3, 1, 8), "lengths": torch.ones(3).long()}, path, {"layer": "1"})
+    save_file(
+        {"states": torch.ones(3, 1, 8), "lengths": torch.ones(3).long()}, path, {"layer": "1"}
+    )
     _refused(path, "3 prompts: at most 2 are accepted")
     monkeypatch.setattr(foreign_header, "LARGEST_FILE", 100)
     _refused(path, "bytes of states: at most 100 are accepted")

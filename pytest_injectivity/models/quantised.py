@@ -1,0 +1,55 @@
+"""What was found out about the weights of a quantised model: proved on what was loaded.
+
+Plain data, which travels to reports and stores: the standard library only.
+"""
+
+from dataclasses import dataclass
+
+_ALL = 0.9995
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantised:
+    """A model whose weights were rounded to a few bits.
+
+    Attributes:
+        kind: how, such as ``bnb-nf4``, ``torchao-int8``, ``compressed-tensors W4A16``, ``gguf Q4_0``.
+        bits: of a quantised weight, on average; scales are not counted.
+        share: of the numbers in the blocks' matrices, those that are quantised: above 0, to 1.
+        layers: what was counted, such as ``16 Linear4bit``.
+        dense: the few-bit values are held as floating-point numbers, as they are after loading
+            GGUF, fp8 and compressed-tensors: they compute as plain weights do.
+        rounds_activations: what enters a quantised layer is rounded as the model runs: no float64
+            copy computes the same function.
+        neighbours: what is rounded depends on the other rows and tokens of a batch.
+    """
+
+    kind: str
+    bits: float
+    share: float
+    layers: tuple[str, ...]
+    dense: bool = False
+    rounds_activations: bool = False
+    neighbours: bool = False
+
+    @property
+    def line(self) -> str:
+        """One line for a report."""
+        share = "all" if self.share > _ALL else f"{100 * self.share:.1f} %"
+        held = " held dense" if self.dense else ""
+        rounded = ", activations rounded as it runs" if self.rounds_activations else ""
+        return (
+            f"{self.kind}: {self.bits:g}-bit values{held} in {share} of the blocks' weights"
+            f" ({', '.join(self.layers)}){rounded}"
+        )
+
+    @property
+    def caution(self) -> str:
+        """What a person must know before trusting a state; empty where there is nothing."""
+        if not self.neighbours:
+            return ""
+        return (
+            f"{self.kind} rounds a channel finely where any token of the batch is an outlier in it:"
+            " a prompt's states depend on the prompts beside it, and on its own later tokens; the"
+            " noise floor includes it"
+        )
