@@ -4,7 +4,7 @@
 
 Each run is a process of its own with a store in a temporary folder: it captures all layers and
 prints margins, collisions and co-Lipschitz constants of each. Peak memory is the process's own
-high-water mark. With ``--workers`` pytest-xdist runs the same suite, and the shards say who wrote.
+high-water mark.
 """
 
 import argparse
@@ -67,6 +67,12 @@ def run(arguments: Sequence[str]) -> Run:
     return Run(taken, int(prompts), int(kilobytes) / 2**20, loaded == "True")
 
 
+def told(name: str, finished: Run) -> Run:
+    """Say what a run gave as soon as it is there: they take minutes."""
+    print(f"{name}: {finished}", flush=True)
+    return finished
+
+
 def killed(arguments: Sequence[str], after: float) -> None:
     """Start an audit and kill it."""
     process = start(arguments)
@@ -89,11 +95,11 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as root:
         one, other = Path(root) / "one", Path(root) / "other"
-        cold = run(arguments(one, "1e-6 rel"))
-        warm = run(arguments(one, "1e-6 rel"))
-        again = run(arguments(one, "1e-4 rel"))
+        cold = told("cold", run(arguments(one, "1e-6 rel")))
+        warm = told("warm", run(arguments(one, "1e-6 rel")))
+        again = told("warm, another eps", run(arguments(one, "1e-4 rel")))
         killed(arguments(other, "1e-6 rel"), cold.seconds / 2)
-        resumed = run(arguments(other, "1e-6 rel"))
+        resumed = told("after a kill", run(arguments(other, "1e-6 rel")))
     table = Table(title=f"{Path(given.model).name}, {cold.prompts} prompts", title_justify="left")
     for title in ("run", "time", "of the cold one", "peak memory", "weights loaded"):
         table.add_column(title, justify="left" if title == "run" else "right")

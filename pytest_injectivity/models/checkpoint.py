@@ -13,19 +13,24 @@ from transformers import CONFIG_MAPPING
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.header import DamagedFileError, read_header
+from pytest_injectivity.models.kinds import TABLE, Kind, of_config, traces
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_QUANTO = "quanto_qmap.json"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
-def check_config(folder: Path) -> None:
+def check_config(folder: Path) -> Kind | None:
     """Refuses a configuration that cannot, or must not, be loaded.
+
+    Returns:
+        How the checkpoint is quantised; None where it is in full precision.
 
     Raises:
         ModelError: there is none, it is no JSON object, its model type is unknown to transformers,
-            or it asks for quantised weights, an adapter, or weights in a file of its own naming.
+            or it asks for weights of an unknown kind, an adapter, or a file of its own naming.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -40,11 +45,6 @@ def check_config(folder: Path) -> None:
             f"{path}: model_type {kind!r} is not one of transformers{remote}:"
             " the model types of the installed transformers are accepted"
         )
-    if config.get("quantization_config"):
-        raise ModelError(
-            f"{path}: a quantised checkpoint (quantization_config) is not read by this version:"
-            " full-precision checkpoints are accepted"
-        )
     if config.get("transformers_weights"):
         raise ModelError(
             f"{path}: weights in {config['transformers_weights']!r}:"
@@ -55,16 +55,34 @@ def check_config(folder: Path) -> None:
             f"{folder} holds an adapter (adapter_config.json), which names another checkpoint:"
             " merge it into its base model first"
         )
+    if (folder / _QUANTO).exists():
+        # Its configuration does not say that it is quantised.
+        return TABLE["quanto"]
+    return of_config(config, str(path))
 
 
-def check_weights(folder: Path) -> None:
-    """Refuses a folder whose weights are missing, pickled, truncated or corrupt.
+def check_weights(folder: Path, kind: Kind | None = None) -> list[Path]:
+    """Refuses a folder whose weights are missing, pickled, truncated, corrupt or quantised in secret.
+
+    Args:
+        folder: the checkpoint's.
+        kind: how its configuration says that it is quantised.
+
+    Returns:
+        The files with its weights.
 
     Raises:
         ModelError: names the file and what is wrong with it.
     """
-    for path in _weight_files(folder):
-        _check_safetensors(path)
+    files = _weight_files(folder)
+    for path in files:
+        quantised = traces(_check_safetensors(path))
+        if quantised and kind is None:
+            raise ModelError(
+                f"{path} holds quantised weights ({quantised[0]}), and the configuration beside it"
+                " does not say how (quantization_config): they would be loaded wrong"
+            )
+    return files
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -84,7 +102,7 @@ def _weight_files(folder: Path) -> list[Path]:
             " safetensors are accepted (save_pretrained writes them)"
         )
     if next(folder.glob("*.gguf"), None):
-        raise ModelError(f"{folder} holds .gguf files, which this version does not read")
+        raise ModelError(f"{folder} holds .gguf files: name the one to load")
     raise ModelError(f"{folder} has no weights: {WEIGHTS} or {INDEX} is accepted")
 
 
@@ -97,12 +115,12 @@ def _shards(index: Path) -> list[str]:
     return inside
 
 
-def _check_safetensors(path: Path) -> None:
-    """The file must be exactly as long as its header says."""
+def _check_safetensors(path: Path) -> dict[str, Any]:
+    """The header of a file that is exactly as long as its header says."""
     if not path.is_file():
         raise ModelError(f"{path} is missing, though {INDEX} lists it")
     try:
-        read_header(path)
+        return read_header(path)
     except DamagedFileError as error:
         raise ModelError(
             f"{path} is no complete safetensors file: {error}; copy or download it again"

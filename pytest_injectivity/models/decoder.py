@@ -11,6 +11,7 @@ block, ``"norm"`` what the base model returns as its last hidden state.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pytest_injectivity.errors import LayerError, PromptError
+from pytest_injectivity.errors import LayerError, ModelError, PromptError
 from pytest_injectivity.layers import Layer, depth
 from pytest_injectivity.models.families import (
     Family,
@@ -32,6 +33,7 @@ from pytest_injectivity.models.families import (
 from pytest_injectivity.models.float64 import Float64Mode, float64_copy
 from pytest_injectivity.models.prefix import Prefix, empty_cache
 from pytest_injectivity.models.prefixes import Continued, Prefixes, seen
+from pytest_injectivity.models.quantised import Quantised
 
 # What `candidates` may hold at once: keys and values of broadcast prefixes (bytes; on a CPU what
 # its caches still serve, measured fastest there), tokens of recomputed prefixes, rows.
@@ -58,9 +60,10 @@ class Decoder:
         tokenizer: the checkpoint's tokenizer, or ``None``.
         revision: the hub's commit the checkpoint was resolved to, or ``None``.
         float64: the model is a float64 copy and runs in true float64 throughout (SPEC section 2).
+        quantised: what is quantised of it; ``None`` for full precision.
 
     Attributes:
-        source, model, tokenizer, revision: as given.
+        source, model, tokenizer, revision, quantised: as given.
         family: the model's entry in the table of families.
         parts: its modules, found through the family.
         n_layers: the number of blocks ``L``.
@@ -82,11 +85,13 @@ class Decoder:
         *,
         revision: str | None = None,
         float64: bool = False,
+        quantised: Quantised | None = None,
     ) -> None:
         self.source = source
         self.revision = revision
         self.model: PreTrainedModel = model.train(mode=False).requires_grad_(requires_grad=False)
         self.tokenizer = tokenizer
+        self.quantised = quantised
         self.family: Family = find_family(model)
         self.parts: Parts = find_parts(model, self.family)
         self.n_layers = len(self.parts.blocks)
@@ -284,9 +289,28 @@ class Decoder:
         return rows
 
     def as_float64(self) -> "Decoder":
-        """A copy with the same weights that computes in float64 throughout (SPEC section 2)."""
-        copy = float64_copy(self.model)
-        return Decoder(self.source, copy, self.tokenizer, revision=self.revision, float64=True)
+        """A copy with the same weights that computes in float64 throughout (SPEC section 2).
+
+        Quantised weights become the dense ones they stand for.
+
+        Raises:
+            ModelError: the model rounds activations as it runs: a copy that does not is another
+                function, and one that does is as coarse.
+        """
+        known = self.quantised
+        if known is not None and known.rounds_activations:
+            raise ModelError(
+                f"{self.source} ({known.kind}) rounds activations as it runs: no float64 copy"
+                " computes the same states; float64 is for models whose weights alone are quantised"
+            )
+        return Decoder(
+            self.source,
+            float64_copy(self.model),
+            self.tokenizer,
+            revision=self.revision,
+            float64=True,
+            quantised=None if known is None else replace(known, dense=True),
+        )
 
     def _run(
         self,

@@ -13,6 +13,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
+from pytest_injectivity.models.packed import unpack
+
 
 class Float64Mode(TorchFunctionMode):
     """Turns every cast or request for float32 made inside it into one for float64."""
@@ -32,8 +34,10 @@ class Float64Mode(TorchFunctionMode):
 
 
 def float64_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """The same weights in float64; the model given stays as it is."""
-    return copy.deepcopy(model).double()
+    """The same weights in float64, quantised ones unpacked; the model given stays as it is."""
+    copied = copy.deepcopy(model)
+    unpack(copied)
+    return copied.double()
 
 
 def _widened(argument: Any) -> Any:

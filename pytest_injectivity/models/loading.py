@@ -17,7 +17,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from pytest_injectivity.errors import ModelError, OptionError
 from pytest_injectivity.models.checkpoint import check_config, check_weights, has_tokenizer
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.models.families import refuse_unless_decoder
+from pytest_injectivity.models.families import find_family, find_parts, refuse_unless_decoder
+from pytest_injectivity.models.kinds import GGUF, Kind
+from pytest_injectivity.models.quantisation import (
+    WHILE_LOADING,
+    Request,
+)
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.sources import Located, locate
 from pytest_injectivity.models.verification import verify_view
@@ -33,24 +38,31 @@ DTYPES: dict[str, str | torch.dtype] = {
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
 
-def load_decoder(source: str, *, dtype: str = "auto", device: str = "auto") -> Decoder:
-    """Loads a checkpoint.
+def load_decoder(
+    source: str, *, dtype: str = "auto", device: str = "auto", quantization: str | None = None
+) -> Decoder:
+    """Loads a checkpoint, quantised ones as they are published (`kinds`).
 
     Args:
-        source: a local folder; a hub id ``org/name`` or ``org/name@revision``, resolved to a commit
-            (:attr:`Decoder.revision`); or a builtin such as ``builtin:gpt2-stdlib``.
+        source: a local folder; a ``.gguf`` file; a hub id ``org/name`` or ``org/name@revision``,
+            resolved to a commit (:attr:`Decoder.revision`); or a builtin such as
+            ``builtin:gpt2-stdlib``.
         dtype: ``"auto"`` (the checkpoint's), ``"float32"``, ``"bfloat16"``, ``"float16"``, or
             ``"float64"``, which computes in true float64 throughout (SPEC section 2).
         device: ``"auto"`` (cuda, else mps, else cpu), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or
             ``"mps"``.
+        quantization: one of `WHILE_LOADING`: quantises a full-precision checkpoint as it is loaded.
 
     Returns:
-        A decoder; its ``tokenizer`` is ``None`` where the checkpoint brings none.
+        A decoder; its ``tokenizer`` is ``None`` where the checkpoint brings none. What is quantised
+        of it was proved on what was loaded (:attr:`Decoder.quantised`).
 
     Raises:
-        ModelError: the checkpoint is missing, damaged, pickled, quantised, needs remote code,
-            leaves parameters without weights, or is no causal decoder.
-        OptionError: a dtype or device that is not accepted, or not on this machine.
+        ModelError: the checkpoint is missing, damaged, pickled, quantised in a way that is not read
+            or is not there, needs remote code, leaves parameters without weights, or is no causal
+            decoder; float64 is asked of one that has none (:meth:`Decoder.as_float64`).
+        OptionError: a dtype, device or quantisation that is not accepted, or not on this machine.
+        MissingExtra: it is quantised in a way that needs a package which is not installed.
     """
     if dtype not in DTYPES:
         raise OptionError(f"dtype {dtype!r} is not accepted: give one of {', '.join(DTYPES)}")
@@ -58,12 +70,19 @@ def load_decoder(source: str, *, dtype: str = "auto", device: str = "auto") -> D
     if dtype == "float64" and target.type == "mps":
         raise OptionError("dtype float64 does not exist on device mps: give device cpu")
     located = locate(source)
+    kind = _kind(located)
+    wanted = Request.of(source, kind, quantization, target)
     config = _config(located)
-    check_weights(located.folder)
-    with quiet():
-        model = _model(located, config, DTYPES[dtype])
+    files = [located.folder / located.gguf] if located.gguf else check_weights(located.folder, kind)
+    with quiet(), wanted.imports():
+        wanted.adapt(config)
+        model = _model(located, config, DTYPES[dtype], **wanted.settings)
+        blocks = find_parts(model, find_family(model)).blocks
+        quantised = wanted.settled(model, blocks, files)
         tokenizer = _tokenizer(located)
-    decoder = Decoder(source, model.to(target), tokenizer, revision=located.revision)
+    decoder = Decoder(
+        source, model.to(target), tokenizer, revision=located.revision, quantised=quantised
+    )
     if not decoder.family.known:
         verify_view(decoder)
     return decoder.as_float64() if dtype == "float64" else decoder
@@ -85,16 +104,24 @@ def load_tokenizer(source: str) -> Any:
         ModelError: there is no such checkpoint, or its tokenizer cannot be loaded.
     """
     located = locate(source)
-    check_config(located.folder)
+    _kind(located)
     with quiet():
         return _tokenizer(located)
 
 
+def _kind(located: Located) -> Kind | None:
+    """How a checkpoint says that it is quantised, checked before the library sees it."""
+    return GGUF if located.gguf else check_config(located.folder)
+
+
 def _config(located: Located) -> PreTrainedConfig:
-    check_config(located.folder)
-    with quiet(), _refusing(f"{located.folder / 'config.json'} cannot be read"):
+    _kind(located)
+    if located.gguf:
+        GGUF.check(located.source)
+    path = located.folder / (located.gguf or "config.json")
+    with quiet(), _refusing(f"{path} cannot be read"):
         config: PreTrainedConfig = AutoConfig.from_pretrained(
-            located.folder, trust_remote_code=False, local_files_only=True
+            located.folder, **_named(located), trust_remote_code=False, local_files_only=True
         )
     refuse_unless_decoder(config, located.source)
     # The library's own choice (sdpa, else eager): a configuration may name a kernel, which the
@@ -104,14 +131,22 @@ def _config(located: Located) -> PreTrainedConfig:
     return config
 
 
-def _model(located: Located, config: PreTrainedConfig, dtype: str | torch.dtype) -> Any:
+def _named(located: Located) -> dict[str, Any]:
+    return {"gguf_file": located.gguf} if located.gguf else {}
+
+
+def _model(
+    located: Located, config: PreTrainedConfig, dtype: str | torch.dtype, **settings: Any
+) -> Any:
     loader: Any = AutoModelForCausalLM.from_pretrained  # its annotations leave out the info
     with _refusing(f"{located.source} cannot be loaded"):
         model, info = loader(
             located.folder,
             config=config,
             dtype=dtype,
-            use_safetensors=True,
+            use_safetensors=None if located.gguf else True,
+            **_named(located),
+            **settings,
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
@@ -151,11 +186,11 @@ def _refuse_keys(source: str, what: str, keys: Any) -> None:
 
 
 def _tokenizer(located: Located) -> Any:
-    if not has_tokenizer(located.folder):
+    if not located.gguf and not has_tokenizer(located.folder):
         return None
     with _refusing(f"the tokenizer of {located.source} cannot be loaded"):
         return AutoTokenizer.from_pretrained(
-            located.folder, trust_remote_code=False, local_files_only=True
+            located.folder, **_named(located), trust_remote_code=False, local_files_only=True
         )
 
 

@@ -14,19 +14,20 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import gcd, prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import BitsAndBytesConfig, FineGrainedFP8Config, GgufConfig
+from transformers import BitsAndBytesConfig, GgufConfig, PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from pytest_injectivity.errors import ModelError
+from pytest_injectivity.errors import ModelError, OptionError
 from pytest_injectivity.models.header import read_header
-from pytest_injectivity.models.kinds import TABLE, Kind
-from pytest_injectivity.models.packed import packed_layers, unpack
+from pytest_injectivity.models.kinds import GGUF, TABLE, Kind
+from pytest_injectivity.models.packed import packed_layers
 from pytest_injectivity.models.quantised import Quantised
 
 _GROUP = 64
@@ -46,45 +47,119 @@ _FLOAT8_BITS = 8
 _MATRIX_DIMENSIONS = 2
 
 
-def kind_of(quantization: str) -> Kind:
-    """The kind, with the packages it needs, that a name of `WHILE_LOADING` belongs to."""
-    return TABLE["bitsandbytes" if quantization in _BNB else "torchao"]
+@dataclass(frozen=True)
+class Request:
+    """How one checkpoint is to be loaded.
 
-
-def asked(kind: Kind | None, quantization: str | None) -> dict[str, Any]:
-    """What the library is asked for beside the checkpoint itself."""
-    if quantization in _BNB:
-        settings: Any = BitsAndBytesConfig(**_BNB[str(quantization)])
-        return {"quantization_config": settings}
-    # On a GPU the library would fetch kernels for these and run them.
-    if kind is TABLE["gguf"]:
-        return {"quantization_config": GgufConfig(dequantize=True)}
-    if kind is TABLE["fp8"]:
-        return {"quantization_config": FineGrainedFP8Config(dequantize=True)}
-    return {}
-
-
-@contextmanager
-def without_fetched_kernels(kind: Kind | None) -> Iterator[None]:
-    """Imports what a kind needs, where the import of bitsandbytes would run code from a hub.
-
-    On processors with AVX512-BF16 it asks the package ``kernels``, where that is installed, for a
-    kernel of the hub's community; without it, it falls back to its own.
+    Attributes:
+        source: what the user named, for messages.
+        kind: how it is published, or is to be quantised; None: in full precision.
+        quantization: one of `WHILE_LOADING`, or None.
     """
-    if kind is not TABLE["bitsandbytes"]:
-        yield
-        return
-    known = {"kernels": sys.modules["kernels"]} if "kernels" in sys.modules else {}
-    sys.modules["kernels"] = None  # type: ignore[assignment] # how Python marks what cannot be imported
-    try:
-        import bitsandbytes  # noqa: F401 - its first import is the one that fetches
 
-        # It says at every layer and call that what enters is rounded.
-        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-        yield
-    finally:
-        del sys.modules["kernels"]
-        sys.modules.update(known)
+    source: str
+    kind: Kind | None
+    quantization: str | None
+
+    @classmethod
+    def of(
+        cls, source: str, kind: Kind | None, quantization: str | None, device: torch.device
+    ) -> "Request":
+        """Refuses what cannot be had.
+
+        Args:
+            source: what the user named.
+            kind: how the checkpoint is quantised.
+            quantization: what it shall be quantised to.
+            device: where it is to run.
+
+        Raises:
+            OptionError: the name is not accepted, the checkpoint is quantised already, or the
+                device would fetch code.
+            ModelError: the kind is not read.
+            MissingExtra: a package is missing.
+        """
+        if quantization is not None and quantization not in WHILE_LOADING:
+            raise OptionError(
+                f"quantization {quantization!r} is not accepted: give one of"
+                f" {', '.join(WHILE_LOADING)}"
+            )
+        if quantization is not None and kind is not None:
+            raise OptionError(
+                f"quantization {quantization}: {source} is quantised already, with {kind.method};"
+                " a checkpoint in full precision is accepted"
+            )
+        if quantization is not None:
+            kind = TABLE["bitsandbytes" if quantization in _BNB else "torchao"]
+        if kind is not None:
+            kind.check(source)
+        if kind is TABLE["bitsandbytes"] and device.type == "mps":
+            raise OptionError(
+                f"{source}: on device mps bitsandbytes fetches kernels from a hub and runs them:"
+                " give device cpu"
+            )
+        return cls(source, kind, quantization)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the library is asked for beside the checkpoint itself."""
+        if self.quantization in _BNB:
+            made: Any = BitsAndBytesConfig(**_BNB[str(self.quantization)])
+            return {"quantization_config": made}
+        return {"quantization_config": GgufConfig(dequantize=True)} if self.kind is GGUF else {}
+
+    def adapt(self, config: PreTrainedConfig) -> None:
+        """Asks for plain weights where the library would fetch kernels for a GPU."""
+        if self.kind in {TABLE["fp8"], TABLE["compressed-tensors"]}:
+            asked = {"dequantize": True} if self.kind is TABLE["fp8"] else {}
+            told: Any = config
+            told.quantization_config |= asked | {"use_optimized_inference": False}
+
+    @contextmanager
+    def imports(self) -> Iterator[None]:
+        """Imports what the kind needs, where the import of bitsandbytes would run code from a hub.
+
+        On processors with AVX512-BF16 it asks the package ``kernels``, where that is installed, for
+        a kernel of the hub's community; without it, it falls back to its own.
+        """
+        if self.kind is not TABLE["bitsandbytes"]:
+            yield
+            return
+        known = {"kernels": sys.modules["kernels"]} if "kernels" in sys.modules else {}
+        sys.modules["kernels"] = None  # type: ignore[assignment] # so Python marks what is not there
+        try:
+            import bitsandbytes  # noqa: F401 - its first import is the one that fetches
+
+            # It says at every layer and call that what enters is rounded.
+            logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+            yield
+        finally:
+            del sys.modules["kernels"]
+            sys.modules.update(known)
+
+    def settled(self, model: Any, blocks: nn.Module, files: list[Path]) -> Quantised | None:
+        """What was loaded, made safe to run and proved; None in full precision.
+
+        Args:
+            model: fresh from the library, before any forward pass.
+            blocks: its blocks.
+            files: its weights.
+
+        Raises:
+            ModelError: no weight of the blocks is quantised, or not as was asked.
+        """
+        if self.kind is None:
+            return None
+        if self.quantization in _TORCHAO:
+            quantise(model, blocks, str(self.quantization))
+        found = _evidence(self.kind, files, blocks) or _proved(blocks)
+        if found is None and self.kind is not GGUF:
+            raise ModelError(
+                f"{self.source} says that it is quantised ({self.kind.method}), but no matrix of its"
+                f" blocks is: they are plain weights ({', '.join(_counted(_layers(blocks)))})"
+            )
+        _settle(model)
+        return found
 
 
 def quantise(model: nn.Module, blocks: nn.Module, quantization: str) -> None:
@@ -109,24 +184,8 @@ def quantise(model: nn.Module, blocks: nn.Module, quantization: str) -> None:
             quantize_(module, _torchao_settings(quantization, module.in_features))
 
 
-def settle(model: Any, blocks: nn.Module, source: str, evidence: "Evidence | None") -> Quantised:
-    """Makes a freshly loaded quantised model safe to run, and proves what it is.
-
-    Args:
-        model: fresh from the library, before any forward pass.
-        blocks: its blocks.
-        source: what the user named, for messages.
-        evidence: what the file holds, for kinds the library unpacks while it reads them.
-
-    Raises:
-        ModelError: no weight of the blocks is quantised.
-    """
-    found = _proved(blocks) if evidence is None else evidence.proved(blocks)
-    if found is None:
-        raise ModelError(
-            f"{source} says that it is quantised, but no matrix of its blocks is: they hold plain"
-            f" weights ({_counted(_plain_layers(blocks))})"
-        )
+def _settle(model: Any) -> None:
+    """What must happen before the first forward pass of the base model."""
     # The packed path of processors with AVX512-BF16 rounds scales, and loses them in state_dict().
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -134,51 +193,27 @@ def settle(model: Any, blocks: nn.Module, source: str, evidence: "Evidence | Non
     # The library unpacks these before the first pass through the whole model, which never comes.
     if hasattr(model, "ct_decompress_hook"):
         model.hf_quantizer.compressor.decompress_model(model)
-    return found
 
 
-class Evidence:
-    """The tensors of a file that the library makes dense as it reads them.
-
-    Args:
-        kind: such as ``gguf``.
-        bits: of each quantised matrix of the blocks, with how many numbers it has and how it is
-            stored.
-    """
-
-    def __init__(self, kind: str, stored: list[tuple[int, int, str]]) -> None:
-        self.kind = kind
-        self.stored = stored
-
-    def proved(self, blocks: nn.Module) -> Quantised | None:
-        """What these tensors make of the blocks they were loaded into."""
-        numbers = sum(size for _, size, _ in self.stored)
-        if not numbers:
-            return None
-        forms = Counter(form for _, _, form in self.stored)
-        return Quantised(
-            kind=f"{self.kind} {forms.most_common(1)[0][0]}",
-            bits=sum(bits * size for bits, size, _ in self.stored) / numbers,
-            share=min(1.0, numbers / _matrix_numbers(blocks)),
-            layers=_counted(forms),
-            dense=True,
-        )
-
-
-def evidence(kind: Kind | None, files: list[Path]) -> Evidence | None:
-    """What the files hold, for the kinds of which the loaded model shows nothing; else None.
-
-    Raises:
-        ModelError: an fp8 matrix has no scale.
-    """
-    if kind is TABLE["gguf"]:
-        return Evidence("gguf", _in_gguf(files[0]))
-    if kind is TABLE["fp8"]:
-        headers: dict[str, Any] = {}
-        for path in files:
-            headers |= read_header(path)
-        return Evidence("fp8", _in_float8(headers))
-    return None
+def _evidence(kind: Kind, files: list[Path], blocks: nn.Module) -> Quantised | None:
+    """What files hold that the library makes dense as it reads them."""
+    if kind is GGUF:
+        stored = _in_gguf(files[0])
+    elif kind is TABLE["fp8"]:
+        stored = _in_float8({name: one for path in files for name, one in read_header(path).items()})
+    else:
+        return None
+    numbers = sum(size for _, size, _ in stored)
+    if not numbers:
+        return None
+    forms = Counter(form for _, _, form in stored)
+    return Quantised(
+        kind=f"{kind.method} {forms.most_common(1)[0][0]}",
+        bits=sum(bits * size for bits, size, _ in stored) / numbers,
+        share=min(1.0, numbers / _matrix_numbers(blocks)),
+        layers=_counted(forms),
+        dense=True,
+    )
 
 
 def _in_gguf(path: Path) -> list[tuple[int, int, str]]:
@@ -233,7 +268,7 @@ def _matrix_numbers(blocks: nn.Module, but: list[nn.Module] | None = None) -> in
     )
 
 
-def _plain_layers(blocks: nn.Module) -> Counter[str]:
+def _layers(blocks: nn.Module) -> Counter[str]:
     return Counter(
         _shown(module)
         for module in blocks.modules()
@@ -273,5 +308,3 @@ def _torchao_settings(quantization: str, inputs: int) -> Any:
     }
     return made[quantization]()
 
-
-__all__ = ["WHILE_LOADING", "asked", "kind_of", "quantise", "settle", "unpack"]

@@ -1,4 +1,4 @@
-"""What the user names becomes a folder on this machine: a folder, a builtin, or a hub id.
+"""What the user names becomes a folder on this machine: a folder, a file, a builtin, or a hub id.
 
 A hub id may name a revision, ``org/name@revision``. The revision is resolved to a commit, and only
 safetensors, JSON and tokenizer files are fetched; nothing else here touches the network.
@@ -11,8 +11,8 @@ from pathlib import Path
 from pytest_injectivity.errors import ModelError
 
 _ACCEPTED = (
-    "a local folder with a config.json and safetensors weights, a hub id such as org/name or"
-    " org/name@revision, or a builtin"
+    "a local folder with a config.json and safetensors weights, a .gguf file, a hub id such as"
+    " org/name or org/name@revision, or a builtin"
 )
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 _BUILTIN = "builtin:"
@@ -30,18 +30,20 @@ class Located:
         source: what the user named.
         folder: the folder that holds it.
         revision: the hub's commit it was resolved to, or ``None`` for what is not from a hub.
+        gguf: the name of the one file in it that is the checkpoint, or ``None``.
     """
 
     source: str
     folder: Path
     revision: str | None = None
+    gguf: str | None = None
 
 
 def locate(source: str, *, config_only: bool = False) -> Located:
     """The folder a source stands for; fetches a hub id that is not yet in the hub's cache.
 
     Args:
-        source: a folder, ``org/name``, ``org/name@revision`` or ``builtin:NAME``.
+        source: a folder, a ``.gguf`` file, ``org/name``, ``org/name@revision`` or ``builtin:NAME``.
         config_only: fetch no more than the configuration.
 
     Raises:
@@ -53,7 +55,9 @@ def locate(source: str, *, config_only: bool = False) -> Located:
     if source and path.is_dir():
         return Located(source, path)
     if path.suffix == ".gguf":
-        raise ModelError(f"{source}: a .gguf file is not read by this version; give {_ACCEPTED}")
+        if not path.is_file():
+            raise ModelError(f"{source}: no such .gguf file; give {_ACCEPTED}")
+        return Located(source, path.parent, gguf=path.name)
     if source and path.exists():
         raise ModelError(f"{source} is a file: give {_ACCEPTED}")
     named = _HUB_ID.fullmatch(source)
