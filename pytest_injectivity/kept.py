@@ -84,7 +84,10 @@ class Kept:
     @cached_property
     def _model_key(self) -> str:
         return identity.key(
-            checkpoint=identity.checkpoint(self.located.folder, self.store.contents),
+            checkpoint=identity.checkpoint(
+                self.located.folder, self.store.contents, self.located.gguf
+            ),
+            quantization=self.config.quantization,
             dtype=self.config.dtype,
             machine=identity.machine(self.device),
             device=str(self.device),

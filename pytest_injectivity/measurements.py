@@ -132,7 +132,7 @@ class Measurements(Subject):
             sample = min(_NOISE_SAMPLE, len(self.prompts))
             wanted = _ordered({layer, *self.layers} - self._noise.keys())
             named = {one: f"noise floor of {layer_id(one)} over {sample}" for one in wanted}
-            exact = self._entry.known(named.values()) or self._float64_fits(
+            exact = self._entry.known(named.values()) or self._has_float64(
                 "the noise floor leaves the distance to float64 out"
             )
             if not exact:
@@ -183,7 +183,7 @@ class Measurements(Subject):
             pairs: by layer, pairs of prompts.
 
         Returns:
-            A diagnosis of each; of none where a float64 copy of the model does not fit, announced.
+            A diagnosis of each; of none where the model has no float64 copy, announced.
         """
         asked = {(layer, pair) for layer, some in pairs.items() for pair in some}
         new = {pair for _, pair in asked - self._diagnoses.keys()}
@@ -194,9 +194,26 @@ class Measurements(Subject):
             for pair in sorted(new)
             for layer in layers
         }
-        if self._entry.known(named.values()) or self._float64_fits("collisions are not diagnosed"):
+        if self._entry.known(named.values()) or self._has_float64("collisions are not diagnosed"):
             self._diagnoses |= self._entry.remember_each("diagnoses", named, self._diagnose)
         return self._diagnoses
+
+    def no_float64(self) -> str:
+        """Why no float64 copy of the model can be had; empty where one can."""
+        quantised = self.facts.quantised
+        if quantised is not None and quantised.rounds_activations:
+            return (
+                f"a float64 copy of {self.config.model} would be another function, as"
+                f" {quantised.kind} rounds activations as it runs"
+            )
+        needed = 8 * self.facts.parameters
+        free = _free_memory(self._kept.device)
+        if free is None or needed < free:
+            return ""
+        return (
+            f"a float64 copy of {self.config.model} needs {needed / 2**30:.1f} GiB and"
+            f" {free / 2**30:.1f} are free"
+        )
 
     def layer_summary(self, layer: int | str, bits: int | None = None) -> LayerSummary:
         """The geometry of a layer as plain data, after activation quantisation where bits are given."""
@@ -344,16 +361,11 @@ class Measurements(Subject):
         gc.collect()
         return found
 
-    def _float64_fits(self, otherwise: str) -> bool:
-        """Whether a float64 copy of the weights fits beside the model; announced where it does not."""
-        needed = 8 * self.facts.parameters
-        free = _free_memory(self._kept.device)
-        if free is None or needed < free:
+    def _has_float64(self, otherwise: str) -> bool:
+        """Whether there is a float64 copy of the model; announced where there is none."""
+        if not (reason := self.no_float64()):
             return True
-        self.watcher.announce(
-            f"injectivity: a float64 copy of {self.config.model} needs {needed / 2**30:.1f} GiB and"
-            f" {free / 2**30:.1f} are free: {otherwise}"
-        )
+        self.watcher.announce(f"injectivity: {reason}: {otherwise}")
         return False
 
 

@@ -133,7 +133,17 @@ class AuditConfig:
     """
 
     model: str = _option(
-        SHIPPED_MODEL, _text, "MODEL", "a checkpoint's folder, a hub id, or a built-in model"
+        SHIPPED_MODEL,
+        _text,
+        "MODEL",
+        "a checkpoint's folder, a .gguf file, a hub id, or a built-in model",
+    )
+    quantization: str | None = _option(
+        None,
+        _choice("bnb-nf4", "bnb-fp4", "bnb-int8", "torchao-int8", "torchao-int4", "torchao-float8"),
+        "KIND",
+        "quantise a full-precision checkpoint while it is loaded: bnb-nf4, bnb-fp4, bnb-int8 (extra"
+        " bnb), torchao-int8, torchao-int4, torchao-float8 (extra torchao)",
     )
     prompts: str = _option(
         "builtin:stdlib",

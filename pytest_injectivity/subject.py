@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -80,7 +81,13 @@ class Subject:
         self._settle_threads()
         from pytest_injectivity.models.loading import load_decoder
 
-        return load_decoder(self.config.model, dtype=self.config.dtype, device=self.config.device)
+        config = self.config
+        return load_decoder(
+            config.model,
+            dtype=config.dtype,
+            device=config.device,
+            quantization=config.quantization,
+        )
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -105,7 +112,10 @@ class Subject:
         """
         from pytest_injectivity.states.facts import ModelFacts
 
-        return self._kept.model.remember("facts", lambda: ModelFacts.of(self.decoder))
+        facts = self._kept.model.remember("facts", lambda: ModelFacts.of(self.decoder))
+        if facts.quantised is not None and facts.quantised.caution:
+            self.watcher.announce(f"injectivity: {facts.quantised.caution}")
+        return facts
 
     @cached_property
     def prompts(self) -> "PromptSet":
@@ -222,9 +232,17 @@ class Subject:
             },
             prompt_metric=self.config.prompt_metric,
             seed=self.config.seed,
-            versions={name: version(name) for name in _VERSIONED},
+            versions={name: version(name) for name in _VERSIONED} | self._quantising,
+            quantised=None if facts.quantised is None else asdict(facts.quantised),
             numbers=self._journal.origin,
         )
+
+    @property
+    def _quantising(self) -> dict[str, str]:
+        """The versions of what loads and runs quantised weights, where there are any."""
+        from pytest_injectivity.models.kinds import installed
+
+        return {} if self.facts.quantised is None else installed()
 
     def reproduce(self) -> str:
         """The command that repeats this audit; a test run adds the test's name."""

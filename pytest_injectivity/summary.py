@@ -28,6 +28,7 @@ class RunSummary:
         seed: of everything random.
         versions: of the packages that computed the numbers.
         numbers: where they come from: ``computed``, ``from the store``, or both.
+        quantised: a `Quantised` of what was loaded, as plain data; None for full precision.
     """
 
     model: str
@@ -50,6 +51,7 @@ class RunSummary:
     seed: int
     versions: dict[str, str]
     numbers: str = "computed"
+    quantised: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -32,10 +32,12 @@ class Diagnosed:
     Attributes:
         of: by pair of prompts; pairs past the number that is diagnosed are not in it.
         analytic: whether the architecture is known to be real-analytic.
+        why_not: where none was diagnosed, the reason.
     """
 
     of: Mapping["Pair", "Diagnosis"]
     analytic: bool
+    why_not: str = ""
 
     @classmethod
     def asked(
@@ -46,10 +48,12 @@ class Diagnosed:
             return {layer: cls({}, analytic=False) for layer in pairs}
         found = measured.diagnoses(pairs)
         analytic = measured.assumptions.analytic_architecture
+        why_not = "" if found else measured.no_float64()
         return {
             layer: cls(
                 {pair: found[layer, pair] for pair in some if (layer, pair) in found},
                 analytic=analytic,
+                why_not=why_not,
             )
             for layer, some in pairs.items()
         }
@@ -100,7 +104,7 @@ class Diagnosed:
     def summary(self, total: int) -> str:
         """How many of the layer's pairs were diagnosed, and what that proves."""
         if not self.of:
-            return "not diagnosed: a float64 copy of the model does not fit in memory"
+            return f"not diagnosed: {self.why_not}"
         line = f"{len(self.of)} of {total} pairs diagnosed, closest first"
         if any(one.separated_by for one in self.of.values()) and self.analytic:
             return f"{line}; of the accidental ones generic separation is certified"

@@ -123,7 +123,7 @@ class SipIt:
         """Computes what all prompts share, as :meth:`recover` does when it begins: lens and table."""
         if not isinstance(self.policy, ByLens):
             raise OptionError(f"policy {self.policy_name} has nothing to calibrate: give lens")
-        self._firsts(states)
+        self._first_table()
         vocab, hidden = self.decoder.vocab_size, self.decoder.hidden_size
         return self.policy.lens(
             self.decoder,
@@ -174,7 +174,12 @@ class SipIt:
             some, positions = states[start : start + together], certified[start : start + together]
             started = time.perf_counter()
             speculation = Speculation(
-                self.decoder, self.layer, lens, self.tolerances, self.known, self.work
+                self.decoder,
+                self.layer,
+                lens,
+                tolerances=self.tolerances,
+                known=self.known,
+                work=self.work,
             )
             outcomes = speculation.invert(some, self._firsts(some), positions)
             seconds = (time.perf_counter() - started) / len(some)
@@ -185,10 +190,13 @@ class SipIt:
         self, states: Sequence[Float[Tensor, "_length hidden"]]
     ) -> list[Outcome] | list[None]:
         """The outcomes of the first position searched, where its table is not too much to compute."""
-        if self.decoder.vocab_size > _LARGEST_TABLE:
+        table, at = self._first_table(), len(self.known)
+        if table is None:
             return [None] * len(states)
-        at = len(self.known)
-        return self.look_up(self._table, torch.stack([one[at] for one in states]), at)
+        return self.look_up(table, torch.stack([one[at] for one in states]), at)
+
+    def _first_table(self) -> Float[Tensor, "vocab hidden"] | None:
+        return None if self.decoder.vocab_size > _LARGEST_TABLE else self._table
 
     def _cached_tokens(self) -> int:
         """How many tokens may be cached at once."""

@@ -109,7 +109,6 @@ class Lens:
             found.append(nearest.cpu())
         return torch.cat(found)
 
-
     def rank_behind(
         self,
         state: Float[Tensor, " hidden"],
@@ -136,7 +135,9 @@ class Lens:
         away = [
             (sites + (rows - centre) @ weights - aim).square().sum(dim=1)
             for sites, rows in zip(
-                self._sites.split(_BLOCK_ROWS), self.rows.split(_BLOCK_ROWS), strict=True
+                torch.split(self._sites, _BLOCK_ROWS),
+                torch.split(self.rows, _BLOCK_ROWS),
+                strict=True,
             )
         ]
         found = torch.cat(away).masked_fill(~self.ranked, torch.inf)
@@ -273,7 +274,7 @@ def _linear(
     weighted = (features * counts[:, None]).T
     normal = (weighted @ features).double()
     normal.diagonal().add_(_RIDGE * normal.diagonal().mean() + torch.finfo(torch.float64).tiny)
-    slopes = torch.linalg.solve(normal, (weighted @ means).double())
+    slopes: Tensor = torch.linalg.solve(normal, (weighted @ means).double())
     return features @ slopes.to(features)
 
 
@@ -297,4 +298,5 @@ def _whitener(
     if failed:
         return torch.eye(hidden, dtype=left.dtype, device=left.device)
     identity = torch.eye(hidden, dtype=torch.float64, device=left.device)
-    return torch.linalg.solve_triangular(lower, identity, upper=False).T.to(left).contiguous()
+    inverse: Tensor = torch.linalg.solve_triangular(lower, identity, upper=False)
+    return inverse.T.to(left).contiguous()

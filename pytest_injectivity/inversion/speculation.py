@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pytest_injectivity.inversion.lens import Lens
-from pytest_injectivity.inversion.onestep import distances
 from pytest_injectivity.inversion.recovery import Outcome, Status
 from pytest_injectivity.inversion.search import Tested
 from pytest_injectivity.inversion.tolerance import Tolerances
@@ -37,6 +36,8 @@ _GROWTH = 2
 # Guesses verified in one pass: as many again as were right in the last, and at least so many.
 _LEAST_WINDOW = 16
 _BATCH_TOKENS = 4096
+# Candidates tested that the ranking of the next is learned from.
+_MOST_TOLD = 512
 
 
 @dataclass
@@ -127,6 +128,7 @@ class Speculation:
         decoder: Decoder,
         layer: Layer,
         lens: Lens,
+        *,
         tolerances: Tolerances,
         known: Sequence[int],
         work: Work,
@@ -154,9 +156,7 @@ class Speculation:
             firsts: the outcome of its first position searched, where it was looked up in a table.
             certified: positions of each prompt that are held against the whole vocabulary.
         """
-        self.prompts = [
-            self._begun(*one) for one in zip(states, firsts, certified, strict=True)
-        ]
+        self.prompts = [self._begun(*one) for one in zip(states, firsts, certified, strict=True)]
         self.prefixes = self.decoder.prefixes(len(states), max(map(len, states)), self.layer)
         while active := [at for at, prompt in enumerate(self.prompts) if not prompt.done]:
             self._settle(self._verify(active))
@@ -168,9 +168,7 @@ class Speculation:
     def _ball(self, position: int) -> Ball:
         return self._balls[min(position, len(self._balls) - 1)]
 
-    def _begun(
-        self, states: Tensor, first: Outcome | None, certified: Collection[int]
-    ) -> Prompt:
+    def _begun(self, states: Tensor, first: Outcome | None, certified: Collection[int]) -> Prompt:
         positions = torch.arange(len(states), device=states.device)
         queries = self.lens.uncorrected(states, positions)
         prompt = Prompt(
@@ -271,8 +269,12 @@ class Speculation:
         if not failed:
             return
         here = [(one.row, slice(one.column, one.end)) for one in failed]
-        there = [slice(at := self.prompts[one.prompt].at, at + one.end - one.column) for one in failed]
-        targets = [self.prompts[one.prompt].states[to] for one, to in zip(failed, there, strict=True)]
+        there = [
+            slice(at := self.prompts[one.prompt].at, at + one.end - one.column) for one in failed
+        ]
+        targets = [
+            self.prompts[one.prompt].states[to] for one, to in zip(failed, there, strict=True)
+        ]
         queries = self.lens.corrected(
             torch.cat(targets),
             torch.cat([found.states[place] for place in here]),
@@ -283,7 +285,12 @@ class Speculation:
         guesses = self.lens.rank(queries, 1)[:, 0]
         sizes = [one.end - one.column for one in failed]
         for one, to, query, guess, better in zip(
-            failed, there, queries.split(sizes), guesses.split(sizes), usable.split(sizes), strict=True
+            failed,
+            there,
+            torch.split(queries, sizes),
+            torch.split(guesses, sizes),
+            torch.split(usable, sizes),
+            strict=True,
         ):
             prompt = self.prompts[one.prompt]
             prompt.queries[to][better] = query[better]
@@ -336,8 +343,11 @@ class Speculation:
             return untested.nonzero()[:, 0]
         count = size + len(tested)
         if len(tested) > 1:
+            # The nearest tell most; a kernel of all would outgrow the memory.
+            nearest = torch.cat(prompt.tested.distances).argsort()[:_MOST_TOLD]
             computed = torch.cat(prompt.tested.states)
-            ranked = self.lens.rank_behind(prompt.states[prompt.at], tested, computed, count)
+            told = computed[nearest.to(computed.device)]
+            ranked = self.lens.rank_behind(prompt.states[prompt.at], tested[nearest], told, count)
         else:
             ranked = self.lens.rank(prompt.queries[prompt.at][None], count)[0]
         return ranked[~torch.isin(ranked, tested)][:size]
@@ -357,7 +367,10 @@ class Speculation:
         """
         prompt, vocab = self.prompts[at], self.decoder.vocab_size
         for position in sorted(prompt.kept):
-            tested, accepted = prompt.kept.pop(position), prompt.outcomes[position - len(self.known)]
+            tested, accepted = (
+                prompt.kept.pop(position),
+                prompt.outcomes[position - len(self.known)],
+            )
             if accepted.token is None or len(tested) == vocab:
                 continue
             untested = torch.ones(vocab, dtype=torch.bool)

@@ -55,6 +55,7 @@ class Assumptions:
             (``-0.0 == 0.0``).
         plain: the family is in the table, whose blocks neither route nor branch, and no layer is
             quantised.
+        quantised: the bits of quantised weights; 0 where none is.
     """
 
     activation: str
@@ -64,6 +65,7 @@ class Assumptions:
     tied: bool
     duplicated_rows: int
     plain: bool = True
+    quantised: float = 0.0
 
     @property
     def analytic_architecture(self) -> bool:
@@ -83,8 +85,10 @@ class Assumptions:
         width = f"width {self.width}" + ("" if self.width >= _LEAST_WIDTH else " BELOW 4")
         rows = f"{self.duplicated_rows} DUPLICATED PAIRS" if self.duplicated_rows else "none equal"
         tied = "tied" if self.tied else "untied"
+        weights = f", quantised to {self.quantised:g} bits" if self.quantised else ""
         return (
-            f"{self.activation} ({analytic}), {width}, {self._norm}, embedding rows {tied}, {rows}"
+            f"{self.activation} ({analytic}), {width}, {self._norm}, embedding rows {tied},"
+            f" {rows}{weights}"
         )
 
     @property
@@ -106,9 +110,10 @@ def assumptions(decoder: Decoder) -> Assumptions:
         analytic=activation in _ANALYTIC,
         width=decoder.hidden_size,
         norm_eps=_least_epsilon(decoder),
-        tied=head is not None and head.weight is decoder.parts.embeddings.weight,
+        tied=head is not None and getattr(head, "weight", None) is decoder.parts.embeddings.weight,
         duplicated_rows=equal_pairs(decoder.embedding_matrix()),
-        plain=decoder.family.known and getattr(config, "quantization_config", None) is None,
+        plain=decoder.family.known and decoder.quantised is None,
+        quantised=0.0 if decoder.quantised is None else decoder.quantised.bits,
     )
 
 

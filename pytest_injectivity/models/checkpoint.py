@@ -90,6 +90,13 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _TOKENIZERS)
 
 
+def gguf_has_tokenizer(path: Path) -> bool:
+    """Whether a ``.gguf`` file brings a tokenizer."""
+    from gguf import GGUFReader
+
+    return "tokenizer.ggml.tokens" in GGUFReader(path).fields
+
+
 def _weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]

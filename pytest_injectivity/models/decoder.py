@@ -270,8 +270,12 @@ class Decoder:
             named["attention_mask"] = seen(lengths, width, side_by_side=side_by_side, cached=cached)
         with torch.no_grad():
             states = self._forward(ids, [prefixes.depth], torch.clone, cache, **named)
-        layers: list[Any] = [layer for layer in cache.layers if layer.is_initialized]
-        fresh = tuple((one.keys[:, :, -width:], one.values[:, :, -width:]) for one in layers)
+        layers: list[Any] = cache.layers
+        fresh = tuple(
+            (one.keys[:, :, -width:], one.values[:, :, -width:])
+            for one in layers
+            if one.is_initialized
+        )
         return Continued(tuple(rows), ids, states[prefixes.depth], fresh)
 
     def next_token_logits(self, prefix_ids: Int[Tensor, " length"]) -> Float[Tensor, " vocab"]:
@@ -385,8 +389,10 @@ class Decoder:
         limit = whole.shape[1] if self.context is None else self.context
         states = self.states(whole[:, :limit], [prefixes.depth])[prefixes.depth]
         columns = lengths[:, None] + torch.arange(width, device=self.device)
-        at = columns.clamp(max=states.shape[1] - 1)[..., None].expand(-1, -1, states.shape[2])
-        return Continued(tuple(rows), ids, states.gather(1, at))
+        columns = columns.clamp(max=states.shape[1] - 1)[..., None]
+        return Continued(
+            tuple(rows), ids, states.gather(1, columns.expand(-1, -1, states.shape[2]))
+        )
 
     @contextmanager
     def _hooks(

@@ -52,11 +52,6 @@ class Kind:
             )
 
 
-_COMPILED = (
-    "its kernels are in gptqmodel and optimum, of which gptqmodel is compiled when it is installed and"
-    " replaces numpy by an older one"
-)
-
 TABLE = {
     kind.method: kind
     for kind in (
@@ -65,10 +60,12 @@ TABLE = {
         Kind("compressed-tensors", ("compressed-tensors",), "compressed-tensors"),
         Kind("fp8", ("accelerate",), "fp8"),
         Kind("gguf", ("gguf", "accelerate"), "gguf"),
-        Kind("gptq", refused=_COMPILED),
-        Kind("awq", refused=_COMPILED),
+        Kind("gptq", ("gptqmodel", "optimum"), "gptq"),
+        Kind("awq", ("gptqmodel", "optimum"), "gptq"),
         Kind("hqq", refused="transformers 5 does not load it"),
-        Kind("quanto", refused="transformers 5 cannot save it, and opens quanto's own folders wrong"),
+        Kind(
+            "quanto", refused="transformers 5 cannot save it, and opens quanto's own folders wrong"
+        ),
         Kind("fbgemm_fp8", refused="it runs on a GPU of its own kernels only"),
         Kind("mxfp4", refused="it runs on a GPU, by kernels that are fetched from a hub"),
     )

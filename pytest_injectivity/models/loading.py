@@ -15,14 +15,16 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
 from pytest_injectivity.errors import ModelError, OptionError
-from pytest_injectivity.models.checkpoint import check_config, check_weights, has_tokenizer
+from pytest_injectivity.models.checkpoint import (
+    check_config,
+    check_weights,
+    gguf_has_tokenizer,
+    has_tokenizer,
+)
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import find_family, find_parts, refuse_unless_decoder
 from pytest_injectivity.models.kinds import GGUF, Kind
-from pytest_injectivity.models.quantisation import (
-    WHILE_LOADING,
-    Request,
-)
+from pytest_injectivity.models.quantisation import Request
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.sources import Located, locate
 from pytest_injectivity.models.verification import verify_view
@@ -78,7 +80,8 @@ def load_decoder(
         wanted.adapt(config)
         model = _model(located, config, DTYPES[dtype], **wanted.settings)
         blocks = find_parts(model, find_family(model)).blocks
-        quantised = wanted.settled(model, blocks, files)
+        with _refusing(f"the quantisation of {source} cannot be proved"):
+            quantised = wanted.settled(model, blocks, files)
         tokenizer = _tokenizer(located)
     decoder = Decoder(
         source, model.to(target), tokenizer, revision=located.revision, quantised=quantised
@@ -186,7 +189,11 @@ def _refuse_keys(source: str, what: str, keys: Any) -> None:
 
 
 def _tokenizer(located: Located) -> Any:
-    if not located.gguf and not has_tokenizer(located.folder):
+    if not (
+        gguf_has_tokenizer(located.folder / located.gguf)
+        if located.gguf
+        else has_tokenizer(located.folder)
+    ):
         return None
     with _refusing(f"the tokenizer of {located.source} cannot be loaded"):
         return AutoTokenizer.from_pretrained(

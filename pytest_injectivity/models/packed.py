@@ -5,6 +5,7 @@ would multiply by it, in float64.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 # What compressed-tensors stores weights in.
 _WORDS = (torch.int32, torch.int8, torch.uint8, torch.float8_e4m3fn)
+
+_MATRIX = 2
 
 Dense = Callable[[], Float[Tensor, "outputs inputs"]]
 
@@ -48,7 +51,13 @@ class Packed:
 
 def packed(module: nn.Module) -> Packed | None:
     """The layer as a packed one; None where its weights are plain, whatever it is called."""
-    for look in (_bitsandbytes_4bit, _bitsandbytes_8bit, _torchao, _compressed_tensors):
+    for look in (
+        _bitsandbytes_4bit,
+        _bitsandbytes_8bit,
+        _torchao,
+        _compressed_tensors,
+        _gptqmodel,
+    ):
         found = look(module, getattr(module, "weight", None))
         if found is not None:
             return found
@@ -69,18 +78,22 @@ def unpack(model: nn.Module) -> None:
         model: one's own copy.
     """
     for name, module, layer in list(packed_layers(model)):
-        weight = layer.dense().double()
         plain = nn.Linear(layer.inputs, layer.outputs, bias=False, device="meta")
-        plain.weight = nn.Parameter(weight, requires_grad=False)
+        plain.weight = nn.Parameter(layer.dense(), requires_grad=False)
         if isinstance(bias := getattr(module, "bias", None), Tensor):
             plain.bias = nn.Parameter(bias.double(), requires_grad=False)
         model.set_submodule(name, plain)
 
 
 def numbers(model: nn.Module) -> int:
-    """How many numbers the parameters stand for; a packed byte may hold two."""
-    layers = {id(module.weight): layer.numbers for _, module, layer in packed_layers(model)}
-    return sum(layers.get(id(one), one.numel()) for one in model.parameters())
+    """How many numbers a model's parameters stand for: a packed byte may hold two, a scale none."""
+    layers = {name: layer for name, _, layer in packed_layers(model)}
+    plain = sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if name.rpartition(".")[0] not in layers or name.endswith(".bias")
+    )
+    return plain + sum(layer.numbers for layer in layers.values())
 
 
 def bits_of(codes: Tensor) -> int:
@@ -115,7 +128,8 @@ def _bitsandbytes_8bit(module: Any, weight: Any) -> Packed | None:
         return None
 
     def dense() -> Tensor:
-        return weight.data.double() * scales.double()[:, None] / 127.0
+        rows: Tensor = weight.data.double() * scales.double()[:, None] / 127.0
+        return rows
 
     return Packed(
         "bnb-int8",
@@ -132,7 +146,7 @@ def _torchao(module: Any, weight: Any) -> Packed | None:
     codes = getattr(weight, "qdata", None)
     if not type(weight).__module__.startswith("torchao.") or not isinstance(codes, Tensor):
         return None
-    if isinstance(module, nn.Embedding) or weight.ndim != 2:  # noqa: PLR2004 - a matrix
+    if isinstance(module, nn.Embedding) or weight.ndim != _MATRIX:
         return None
     told = str(getattr(weight, "target_dtype", codes.dtype)).removeprefix("torch.")
     bits = 8 * codes.element_size()
@@ -144,10 +158,36 @@ def _torchao(module: Any, weight: Any) -> Packed | None:
     return Packed(
         f"torchao-{told}",
         bits,
-        *weight.shape,
+        weight.shape[0],
+        weight.shape[1],
         dense=lambda: weight.dequantize().double(),
         rounds_activations=any(one is not None for one in activations),
     )
+
+
+def _gptqmodel(module: Any, _weight: Any) -> Packed | None:
+    """A layer of GPTQ or AWQ, as gptqmodel runs both: words of integers, in rows of inputs."""
+    words, bits = getattr(module, "qweight", None), getattr(module, "bits", None)
+    if not isinstance(words, Tensor) or not isinstance(bits, int):
+        return None
+    outputs, inputs = module.out_features, module.in_features
+    if 8 * words.nbytes != bits * outputs * inputs:
+        return None
+
+    awq = "Awq" in type(module).__name__
+
+    def dense() -> Tensor:
+        if awq:
+            from gptqmodel.quantization.awq.utils.packing_utils import dequantize_gemm
+
+            columns: Tensor = dequantize_gemm(
+                words, module.qzeros, module.scales, bits, module.group_size
+            )
+        else:
+            columns = module.dequantize_weight()
+        return columns.T.double()
+
+    return Packed(f"{'awq' if awq else 'gptq'} W{bits}A16", bits, outputs, inputs, dense)
 
 
 def _compressed_tensors(module: Any, weight: Any) -> Packed | None:
@@ -164,11 +204,29 @@ def _compressed_tensors(module: Any, weight: Any) -> Packed | None:
         return None
     entering = module.quantization_scheme.input_activations
     leaving = module.quantization_scheme.output_activations
+    number = "FP" if told.type == "float" else "W"
     return Packed(
-        f"compressed-tensors W{bits}A{16 if entering is None else entering.num_bits}",
+        f"compressed-tensors {number}{bits}A{16 if entering is None else entering.num_bits}",
         bits,
         outputs,
         inputs,
-        dense=lambda: module.weight.double(),
+        dense=lambda: module.weight.double(),  # noqa: PLW0108 - there is none while compressed
         rounds_activations=entering is not None or leaving is not None,
     )
+
+
+def matrix_numbers(blocks: nn.Module, but: list[nn.Module] | None = None) -> int:
+    """The numbers in the matrices of modules, some modules left out."""
+    left_out = {id(module) for module in but or ()}
+    return sum(
+        parameter.numel()
+        for module in blocks.modules()
+        if id(module) not in left_out
+        for parameter in module.parameters(recurse=False)
+        if parameter.ndim >= _MATRIX
+    )
+
+
+def counted(forms: Counter[str]) -> str:
+    """``16 Linear4bit`` for each form."""
+    return ", ".join(f"{count} {form}" for form, count in sorted(forms.items()))

@@ -27,7 +27,7 @@ class Quantised:
     kind: str
     bits: float
     share: float
-    layers: tuple[str, ...]
+    layers: str
     dense: bool = False
     rounds_activations: bool = False
     neighbours: bool = False
@@ -40,7 +40,7 @@ class Quantised:
         rounded = ", activations rounded as it runs" if self.rounds_activations else ""
         return (
             f"{self.kind}: {self.bits:g}-bit values{held} in {share} of the blocks' weights"
-            f" ({', '.join(self.layers)}){rounded}"
+            f" ({self.layers}){rounded}"
         )
 
     @property

@@ -1,5 +1,6 @@
 """The library's progress bars, reports and warnings, off for a moment."""
 
+import logging as standard_logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +21,17 @@ def quiet() -> Iterator[None]:
     """Silences transformers while a checkpoint is read or written; puts its settings back after."""
     verbosity, bars = _logging.get_verbosity(), _logging.is_progress_bar_enabled()
     hub_bars = not are_progress_bars_disabled()
+    below = standard_logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _logging.set_verbosity_error()
         _logging.disable_progress_bar()
+        # What the libraries of quantisation say when they are imported, of kernels they do without.
+        standard_logging.disable(max(below, standard_logging.WARNING))
         try:
             yield
         finally:
+            standard_logging.disable(below)
             _logging.set_verbosity(verbosity)
             if bars:
                 _logging.enable_progress_bar()

@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pytest_injectivity.models.quantised import Quantised
 from pytest_injectivity.summary import LayerSummary, RunSummary
 from pytest_injectivity.verdict import show
 
@@ -102,6 +103,8 @@ def run_grid(run: RunSummary) -> Table:
             f" {run.dtype} on {run.device}"
         ),
     )
+    if run.quantised is not None:
+        grid.add_row("quantised", Text(Quantised(**run.quantised).line))
     grid.add_row(
         "prompts",
         Text(

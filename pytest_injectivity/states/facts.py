@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.packed import numbers
+from pytest_injectivity.models.quantised import Quantised
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,7 @@ class ModelFacts:
         n_layers, hidden_size, vocab_size, context: as the decoder's.
         dtype: of the states, such as ``float32``.
         parameters: how many numbers its weights are.
+        quantised: what is quantised of it; None for full precision.
     """
 
     family: str
@@ -23,6 +26,7 @@ class ModelFacts:
     context: int | None
     dtype: str
     parameters: int
+    quantised: Quantised | None = None
 
     @classmethod
     def of(cls, decoder: Decoder) -> "ModelFacts":
@@ -34,5 +38,6 @@ class ModelFacts:
             vocab_size=decoder.vocab_size,
             context=decoder.context,
             dtype=str(decoder.dtype).removeprefix("torch."),
-            parameters=sum(parameter.numel() for parameter in decoder.model.parameters()),
+            parameters=numbers(decoder.model),
+            quantised=decoder.quantised,
         )

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from pytest_injectivity.errors import ModelError
+from pytest_injectivity.models.kinds import installed
 from pytest_injectivity.states.records import read_record, write_record
 
 _PACKAGE = Path(__file__).parents[1]
@@ -57,7 +58,8 @@ def code(*rooms: str) -> str:
 
 def libraries() -> list[str]:
     """The versions of what computes."""
-    return [f"{name} {version(name)}" for name in _VERSIONED]
+    versions = {name: version(name) for name in _VERSIONED} | installed()
+    return [f"{name} {found}" for name, found in versions.items()]
 
 
 def machine(device: torch.device) -> list[str]:
@@ -90,7 +92,7 @@ def in_order(hashes: Sequence[str]) -> str:
     return hashlib.sha256("".join(hashes).encode("ascii")).hexdigest()
 
 
-def checkpoint(folder: Path, remembered: Path) -> str:
+def checkpoint(folder: Path, remembered: Path, file: str | None = None) -> str:
     """A hash of the content of a checkpoint's weights, configuration and tokenizer.
 
     A file's hash is remembered by its path, size, inode and times, so that 16 GB are read once.
@@ -98,11 +100,14 @@ def checkpoint(folder: Path, remembered: Path) -> str:
     Args:
         folder: the checkpoint's.
         remembered: the folder the hashes are remembered in.
+        file: the one file in the folder that is the checkpoint, where it is one.
 
     Raises:
         ModelError: a file cannot be read.
     """
     paths = sorted({path for pattern in _READ for path in folder.glob(pattern) if path.is_file()})
+    if file is not None:
+        paths = [folder / file]
     return key(**{path.name: _content(path, remembered) for path in paths})
 
 

@@ -14,7 +14,6 @@ from pytest_injectivity.inversion import search
 from pytest_injectivity.inversion.engine import SipIt
 from pytest_injectivity.inversion.policies import POLICIES, Situation
 from pytest_injectivity.inversion.recovery import Recovery, Status
-
 from pytest_injectivity.inversion.sipit import certify_positions, observe, recover, recover_all
 from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
@@ -43,7 +42,14 @@ def drawn(count: int, length: int, vocab: int = 64, seed: int = 0) -> list[tuple
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neo", "llama", "qwen3", "gemma2", "mamba"])
 @pytest.mark.parametrize(
     ("layer", "policy"),
-    [(0, "gradient"), (1, "random"), (2, "lm-order"), (2, "gradient"), ("norm", "random")],
+    [
+        (0, "gradient"),
+        (1, "random"),
+        (2, "lm-order"),
+        (2, "gradient"),
+        ("norm", "random"),
+        (2, "lens"),
+    ],
 )
 def test_a_prompt_comes_back_from_its_states(
     family: str, layer: Layer, policy: str, floor: Floor

@@ -101,6 +101,24 @@ def test_short_prompts_of_other_families_come_back(
     assert [True] * 2 == few.invert(few.decoder.n_layers, "lm-order", certify=2)
 
 
+@pytest.mark.parametrize("name", [SHIPPED, *SHARED])
+def test_candidates_side_by_side_stay_within_the_noise_floor(
+    sample: Callable[[str, int, int], Sample], name: str
+) -> None:
+    """The floor is measured alone, in a batch and behind a prefix: a tree mask adds nothing to it."""
+    few = sample(name, 4, 12)
+    layers = three_layers(few.decoder)
+    floor = measure_noise(few.decoder, None, few.prompts, list(layers))
+    for ids in few.prompts:
+        prefix = few.decoder.prefix(torch.tensor(ids[:-1]), layers[-1])
+        tokens = torch.arange(few.decoder.vocab_size)[-300:]
+        together = few.decoder.candidates(prefix, tokens, layers)
+        alone = few.decoder.candidates(prefix, tokens, layers, side_by_side=False)
+        for layer in layers:
+            apart = torch.linalg.vector_norm(together[layer] - alone[layer], dim=1)
+            assert float(apart.max()) <= floor[layer].value
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [SHIPPED, *SHARED])
 @pytest.mark.parametrize(

@@ -66,10 +66,23 @@ def test_a_config_that_is_no_object_is_refused(folder: Path) -> None:
             {"model_type": "mine", "auto_map": {"AutoConfig": "code.Mine"}},
             "'mine' is not one of transformers and brings code of its own, which is never run",
         ),
-        ({"quantization_config": {"quant_method": "fp8"}}, "quantised checkpoint"),
+        ({"quantization_config": {"quant_method": "mine"}}, "quant_method 'mine' is not one"),
+        ({"quantization_config": {"bits": 4}}, "quant_method None is not one that is read"),
+        ({"quantization_config": {"quant_method": ["fp8"]}}, r"quant_method \['fp8'\] is not one"),
+        ({"quantization_config": "fp8"}, "quantization_config must be a JSON object, not 'fp8'"),
         ({"transformers_weights": "other.safetensors"}, "weights in 'other.safetensors'"),
     ],
-    ids=["unknown type", "no type", "odd type", "remote code", "quantised", "other file"],
+    ids=[
+        "unknown type",
+        "no type",
+        "odd type",
+        "remote code",
+        "unknown method",
+        "no method",
+        "odd method",
+        "odd quantisation",
+        "other file",
+    ],
 )
 def test_a_config_that_cannot_be_loaded_is_refused(
     folder: Path, values: dict[str, Any], message: str

@@ -96,7 +96,7 @@ def test_a_hub_id_that_cannot_be_fetched_is_refused(source: str) -> None:
         ("a/b/c", "no such folder"),
         ("two words", "no such folder"),
         ("", "no such folder"),
-        ("model.gguf", "a .gguf file is not read by this version"),
+        ("model.gguf", "no such .gguf file"),
         ("builtin:other", "builtin:other is no model of this package: it has builtin:gpt2-stdlib"),
     ],
 )

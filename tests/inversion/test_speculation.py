@@ -1,0 +1,222 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.inversion import engine, speculation
+from pytest_injectivity.inversion.engine import SipIt
+from pytest_injectivity.inversion.lens import Lens
+from pytest_injectivity.inversion.recovery import Inversion, Recovery, Status
+from pytest_injectivity.inversion.sipit import observe, recover, recover_all
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.testing import additive_decoder, plant_equal_embeddings, tiny_decoder
+
+Floor = Callable[[Tensor], float]
+Prompts = Sequence[Sequence[int]]
+
+
+def drawn(*lengths: int, seed: int = 0) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(64, (length,), generator=generator).tolist() for length in lengths]
+
+
+def inverted(
+    decoder: Decoder, prompts: Prompts, floor: Floor, layer: Any = 2, **asked: Any
+) -> Inversion:
+    states = [observe(decoder, ids, [layer])[layer] for ids in prompts]
+    eps = asked.pop("eps", max(map(floor, states)))
+    return recover_all(decoder, states, layer, eps=eps, **asked)
+
+
+def told(found: Inversion) -> list[list[tuple[Any, ...]]]:
+    """What a policy may not change."""
+    return [[(o.position, o.token, o.status) for o in one.outcomes] for one in found.recoveries]
+
+
+@settings(max_examples=12)
+@given(
+    family=st.sampled_from(["gpt2", "llama", "gpt_neo", "gemma3_text"]),
+    lengths=st.lists(st.integers(1, 16), min_size=1, max_size=6),
+    seed=st.integers(0, 99),
+    layer=st.sampled_from([0, 1, 2, "norm"]),
+)
+def test_prompts_of_mixed_lengths_come_back_together(
+    floor: Floor, family: str, lengths: list[int], seed: int, layer: Any
+) -> None:
+    """Single tokens, prompts longer than a sliding window and as long as the context: one call."""
+    decoder = tiny_decoder(family, seed=seed, context=16)
+    prompts = drawn(*lengths, 16, 1, seed=seed)
+    found = inverted(decoder, prompts, floor, layer, certify=0)
+    assert all(map(Recovery.exact, found.recoveries, prompts))
+    assert {Status.CERTIFIED} == {one.outcomes[0].status for one in found.recoveries}
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
+def test_a_lens_that_is_wrong_costs_time_and_nothing_else(
+    family: str, floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The least likely token first, always: the same words, for more tests."""
+    decoder, prompts = tiny_decoder(family), drawn(9, 4, 9)
+    expected = inverted(decoder, prompts, floor)
+    rank, behind = Lens.rank, Lens.rank_behind
+    monkeypatch.setattr(
+        Lens, "rank", lambda self, queries, count: rank(self, queries, 64).flip(1)[:, :count]
+    )
+    monkeypatch.setattr(
+        Lens,
+        "rank_behind",
+        lambda self, state, tokens, computed, count: behind(self, state, tokens, computed, 64).flip(
+            0
+        )[:count],
+    )
+    found = inverted(decoder, prompts, floor)
+    assert told(expected) == told(found)
+    assert all(map(Recovery.exact, found.recoveries, prompts))
+    assert found.candidates_per_token > 3 * expected.candidates_per_token
+
+
+def test_right_guesses_are_run_once(floor: Floor) -> None:
+    """Where the lens is never wrong a token costs one token-forward, the table's position included."""
+    rows = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    decoder = additive_decoder(rows, torch.zeros(20, 16))
+    found = inverted(decoder, drawn(20, 20, 7), floor, certify=0)
+    assert (47, 0) == (found.forwards, found.certificates)
+    assert 1.0 == found.forwards_per_token
+    assert {0} == set(found.ranks)
+    assert 44 == len(found.ranks)
+
+
+def test_every_token_run_is_counted(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the passes, without padding, and those of the certificates apart."""
+    run = {"continued": 0, "candidates": 0}
+    decoder, prompts = tiny_decoder("llama", seed=3), drawn(12, 12, 5)
+    states = [observe(decoder, ids, [2])[2] for ids in prompts]
+    sipit = SipIt(decoder, 2, eps=max(map(floor, states)))
+    sipit.calibrate(states)
+    continued, candidates = Decoder.continued, Decoder.candidates
+
+    def counting(self: Decoder, prefixes: Any, rows: Any, ids: Tensor, **named: Any) -> Any:
+        run["continued"] += ids.numel()
+        return continued(self, prefixes, rows, ids, **named)
+
+    def counting_candidates(self: Decoder, prefix: Any, tokens: Tensor, *rest: Any) -> Any:
+        run["candidates"] += len(tokens)
+        return candidates(self, prefix, tokens, *rest)
+
+    monkeypatch.setattr(Decoder, "continued", counting)
+    monkeypatch.setattr(Decoder, "candidates", counting_candidates)
+    found = sipit.recover(states, [(), {3, 5}, ()])
+    assert all(map(Recovery.exact, found, prompts))
+    # Long shortlists and certificates are a matter of one prompt each.
+    assert 29 <= sipit.work.forwards <= run["continued"] + run["candidates"]
+    assert sipit.work.certificates == 128 - sum(found[1].outcomes[at].tried for at in (3, 5))
+
+
+def test_several_waves_are_as_one(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts whose caches do not fit at once take turns."""
+    decoder, prompts = tiny_decoder(), drawn(9, 3, 9, 6, 1)
+    expected = inverted(decoder, prompts, floor)
+    monkeypatch.setattr(engine, "_CACHED_BYTES", 2 * 2 * 16 * 4 * 20)
+    done: list[int] = []
+    assert told(expected) == told(inverted(decoder, prompts, floor, progress=done.append))
+    assert [1, 2, 3, 4, 5] == done
+
+
+@pytest.mark.parametrize("known", [(), (9,)])
+def test_the_first_position_can_be_searched(
+    known: tuple[int, ...], floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vocabulary too large for a table: certified where it is drawn, or tested to its end."""
+    monkeypatch.setattr(engine, "_LARGEST_TABLE", 32)
+    decoder = tiny_decoder("llama")
+    prompts = [[*known, *ids] for ids in drawn(6, 2, 1)]
+    found = inverted(decoder, prompts, floor, known=known, certify=0)
+    assert all(map(Recovery.exact, found.recoveries, prompts))
+    ends = [o.status is Status.CERTIFIED for one in found.recoveries for o in one.outcomes]
+    whole = [o.tried == 64 for one in found.recoveries for o in one.outcomes]
+    assert whole == ends
+    assert not all(whole)
+    assert {Status.CERTIFIED: 9} == inverted(decoder, prompts, floor, known=known).statuses
+
+
+def test_a_certificate_puts_the_nearer_token_in_place(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was accepted first gives way, and what follows is inverted behind the nearer one."""
+    rows = torch.zeros(64, 16)
+    rows[:, 0] = torch.arange(64.0)
+    decoder = additive_decoder(rows, torch.zeros(8, 16))
+    rank = Lens.rank
+    # Always one beside the truth: both verify at eps = 1.5.
+    monkeypatch.setattr(
+        Lens, "rank", lambda self, queries, count: (rank(self, queries, count) + 1) % 64
+    )
+    prompts = drawn(6, 8)
+    found = inverted(decoder, prompts, floor, 1, eps=1.5, certify=0)
+    assert any(o.token != t for t, o in zip(prompts[0], found.recoveries[0].outcomes, strict=True))
+    certified = inverted(decoder, prompts, floor, 1, eps=1.5)
+    assert prompts == [list(one.ids) for one in certified.recoveries]
+    assert {Status.AMBIGUOUS} == set(certified.statuses)
+
+
+def test_positions_certified_read_as_without_the_lens(floor: Floor) -> None:
+    """Planted copies among them: the same words as a search in random order."""
+    decoder = plant_equal_embeddings(tiny_decoder("qwen3"), kept=8, copied=41)
+    prompts = [*drawn(8, 5), [8, 41, 8, 3, 41]]
+    words = []
+    for policy in ("lens", "random"):
+        found = inverted(decoder, prompts, floor, policy=policy)
+        words.append([[o.status for o in one.outcomes] for one in found.recoveries])
+        assert not found.recoveries[2].verified
+        assert [8, 8, 8, 3, 8] == [8 if token == 41 else token for token in found.recoveries[2].ids]
+    assert words[0] == words[1]
+
+
+def test_shortlists_meet_candidates_that_are_not_finite(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a NaN a candidate is still found, and the NaN is never the answer."""
+    decoder, prompts = tiny_decoder("llama"), drawn(10, 10)
+    prompts = [[token % 32 for token in ids] for ids in prompts]
+    states = [observe(decoder, ids, [2])[2] for ids in prompts]
+    decoder.parts.embeddings.weight[40:] = torch.nan
+    monkeypatch.setattr(speculation, "_SHORTLIST", 48)
+    found = recover_all(decoder, states, 2, eps=max(map(floor, states)))
+    assert all(map(Recovery.exact, found.recoveries, prompts))
+
+
+def test_a_state_that_is_not_finite_ends_its_prompt_alone(floor: Floor) -> None:
+    """The others of the same pass go on."""
+    decoder, prompts = tiny_decoder(), drawn(8, 8)
+    states = [observe(decoder, ids, [1])[1] for ids in prompts]
+    eps = max(map(floor, states))
+    states[0][5] = torch.nan
+    found = recover_all(decoder, states, 1, eps=eps)
+    assert [*prompts[0][:5], None, None, None] == list(found.recoveries[0].ids)
+    told = [outcome.status for outcome in found.recoveries[0].failures]
+    assert [Status.NOT_FINITE, Status.NOT_REACHED, Status.NOT_REACHED] == told
+    assert found.recoveries[1].exact(prompts[1])
+
+
+def test_one_model_is_calibrated_once_a_layer(floor: Floor) -> None:
+    """Recoveries that share an engine share its lens; a policy without one says so."""
+    decoder, (ids,) = tiny_decoder(), drawn(6)
+    states = observe(decoder, ids, [2])[2]
+    sipit = SipIt(decoder, 2, eps=floor(states))
+    assert sipit.calibrate([states]) is sipit.calibrate([states])
+    with pytest.raises(OptionError, match="policy random has nothing to calibrate"):
+        SipIt(decoder, 2, eps=0.1, policy="random").calibrate([states])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_dtypes_come_back(dtype: torch.dtype, floor: Floor) -> None:
+    """Within a tolerance that fits them; positions too close in half precision are not certain."""
+    decoder, (ids,) = tiny_decoder("llama", dtype=dtype), drawn(8)
+    states = observe(decoder, ids, [1])[1]
+    found = recover(decoder, states, 1, eps=floor(states))
+    assert ids == list(found.ids)
