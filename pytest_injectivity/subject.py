@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, cast
 
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.hush import hush
 from pytest_injectivity.layers import Layer, LayerSpec, resolve_layers
 from pytest_injectivity.options import AuditConfig
 from pytest_injectivity.summary import RunSummary
@@ -249,6 +250,7 @@ class Subject:
         return " ".join(filter(None, ("pytest", self.where, self.config.command_line())))
 
     def _settle_threads(self) -> None:
+        hush()
         if said := settle_threads(self._workers):
             self.watcher.announce(said)
 

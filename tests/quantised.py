@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,18 @@ _GROUP = 32
 _FLOAT8_BLOCK = 32
 
 
+# A run of pytest inside a test forgets what was first imported in it, and a second import of
+# bitsandbytes fails: its operators are registered already.
+if find_spec("bitsandbytes") is not None:
+    with quiet():
+        import_module("bitsandbytes")
+
+
 def needs(kind: str) -> None:
     """Skips a test whose kind's packages are not installed."""
     for name in NEEDED[kind.partition("-")[0]]:
         if find_spec(name) is None:
-            pytest.skip(
-                f"{name} is not installed: quantised checkpoints of kind {kind} cannot be read"
-            )
+            pytest.skip(f"{name} is not installed: checkpoints of kind {kind} cannot be read")
 
 
 def parent(**settings: Any) -> Decoder:

@@ -29,7 +29,7 @@ from pytest_injectivity.geometry.distances import row_norms
 # Elements of a tile: 2^23 float32 are 32 MB. A tile's columns are looked at by groups.
 _TILE_ROWS = 1024
 _TILE_COLUMNS = 8192
-_GROUP = 16
+_GROUP = 32
 _CHUNK_ELEMENTS = 2**22
 
 _TENSOR_CORES = 4.0

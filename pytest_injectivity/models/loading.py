@@ -114,13 +114,14 @@ def load_tokenizer(source: str) -> Any:
 
 def _kind(located: Located) -> Kind | None:
     """How a checkpoint says that it is quantised, checked before the library sees it."""
-    return GGUF if located.gguf else check_config(located.folder)
+    if not located.gguf:
+        return check_config(located.folder)
+    GGUF.check(located.source)  # its configuration and tokenizer are in the file too
+    return GGUF
 
 
 def _config(located: Located) -> PreTrainedConfig:
     _kind(located)
-    if located.gguf:
-        GGUF.check(located.source)
     path = located.folder / (located.gguf or "config.json")
     with quiet(), _refusing(f"{path} cannot be read"):
         config: PreTrainedConfig = AutoConfig.from_pretrained(
@@ -189,16 +190,18 @@ def _refuse_keys(source: str, what: str, keys: Any) -> None:
 
 
 def _tokenizer(located: Located) -> Any:
-    if not (
-        gguf_has_tokenizer(located.folder / located.gguf)
-        if located.gguf
-        else has_tokenizer(located.folder)
-    ):
-        return None
     with _refusing(f"the tokenizer of {located.source} cannot be loaded"):
+        if not _has_tokenizer(located):
+            return None
         return AutoTokenizer.from_pretrained(
             located.folder, **_named(located), trust_remote_code=False, local_files_only=True
         )
+
+
+def _has_tokenizer(located: Located) -> bool:
+    if located.gguf:
+        return gguf_has_tokenizer(located.folder / located.gguf)
+    return has_tokenizer(located.folder)
 
 
 def resolve_device(name: str) -> torch.device:

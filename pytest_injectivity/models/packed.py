@@ -148,10 +148,12 @@ def _torchao(module: Any, weight: Any) -> Packed | None:
         return None
     if isinstance(module, nn.Embedding) or weight.ndim != _MATRIX:
         return None
+    bits = 8 * codes.nbytes // weight.numel()
     told = str(getattr(weight, "target_dtype", codes.dtype)).removeprefix("torch.")
-    bits = 8 * codes.element_size()
     if told.startswith("int"):
         bits = max(int(told.removeprefix("int")), bits_of(codes))
+    elif bits < 8 * codes.element_size():
+        told = f"int{bits}"  # several codes in a byte
     activations = [
         getattr(weight, name, None) for name in ("act_quant_kwargs", "activation_quantization")
     ]

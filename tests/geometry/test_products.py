@@ -59,7 +59,7 @@ def test_bfloat16_bounds_are_within_two_per_cent_of_the_norm() -> None:
     assert 0.02 * float(rows.norm(dim=1).max()) > float((upper - lower).max() * scout.scale)
 
 
-@pytest.mark.parametrize("tile", [(16, 16), (16, 48), (64, 32), (1024, 8192)])
+@pytest.mark.parametrize("tile", [(32, 32), (32, 96), (64, 32), (1024, 8192)])
 def test_tiles_hold_every_pair_once(monkeypatch: pytest.MonkeyPatch, tile: tuple[int, int]) -> None:
     """With all rows in reach, the hits are all pairs, at any size of the tiles."""
     monkeypatch.setattr(products, "_TILE_ROWS", tile[0])

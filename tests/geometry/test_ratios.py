@@ -77,7 +77,7 @@ def test_block_size_and_first_look_change_nothing(
         monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", block)
         monkeypatch.setattr(ratios, "_FIRST_LOOK", first_look)
         monkeypatch.setattr(ratios, "_SAMPLE", 1 + first_look)
-        monkeypatch.setattr(products, "_TILE_ROWS", 16)
+        monkeypatch.setattr(products, "_TILE_ROWS", 32)
         monkeypatch.setattr(products, "_TILE_COLUMNS", 32)
         found = search(rows, ids, "levenshtein", extreme)
         np.testing.assert_array_equal(expected.ratio, found.ratio)

@@ -78,6 +78,22 @@ def test_quantised_and_plain_numbers_have_keys_of_their_own(tmp_path: Path) -> N
     assert "computed" == quantised.run_summary().numbers
 
 
+def test_a_files_key_is_its_own(tmp_path: Path) -> None:
+    """What lies beside a .gguf file is not the checkpoint; what is in it is."""
+    needs("gguf")
+    path = write("gguf-Q4_0", saved_parent(tmp_path / "full"), tmp_path / "files")
+    given = {"model": str(path), "prompts": str(_prompts(tmp_path)), "device": "cpu"}
+    first = Audit(AuditConfig(**given)).layer_summary("norm")
+    path.with_name("other.gguf").write_bytes(b"GGUF")
+    again = Audit(AuditConfig(**given))
+    assert first == again.layer_summary("norm")
+    assert "decoder" not in again.__dict__
+    write("gguf-Q8_0", tmp_path / "full", tmp_path / "others").replace(path)
+    changed = Audit(AuditConfig(**given))
+    assert first != changed.layer_summary("norm")
+    assert changed.run_summary().quantised["kind"] == "gguf Q8_0"  # type: ignore[index]
+
+
 def test_rounded_activations_leave_float64_out_and_say_so(tmp_path: Path) -> None:
     """No noise against another function, and no diagnosis by it; the neighbours are announced."""
     needs("bnb")
