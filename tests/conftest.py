@@ -16,7 +16,10 @@ from hypothesis import settings
 
 # No deadline: the first example of a test pays for imports, and machines are shared. The same examples
 # in every run: a red run must be one's own; `--hypothesis-profile=default` looks for new ones.
-settings.register_profile("pytest_injectivity", deadline=None, derandomize=True)
+# Few examples, so that the default run stays under five minutes; before a release, or after a change of
+# what they test: --hypothesis-profile=thorough.
+settings.register_profile("pytest_injectivity", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("pytest_injectivity")
 
 

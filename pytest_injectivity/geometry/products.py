@@ -364,6 +364,8 @@ class Products:
         within = within + sign * (rows.drift + columns.drift)
         off = (rows.squares + columns.squares) * self.slack + self.floor
         limit = within.square() - rows.squares + sign * off
+        # A reach beyond all numbers of the dtype is met by all rows, and not by padding.
+        limit = limit.clamp(max=torch.finfo(limit.dtype).max)
         # A negative reach is never met, and squaring would hide it.
         return torch.where(within < 0, -torch.inf, limit)
 

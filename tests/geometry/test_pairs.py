@@ -92,7 +92,7 @@ def test_many_rows_of_a_kind(kind: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch, kind: str, limit: int) -> None:
     """Neither the count nor the list, to the bit."""
-    rows = draw_rows(kind, 140, 5)
+    rows = draw_rows(kind, 70, 5)
     eps = float(np.median(reference.distances(rows)))
     expected = within(rows, eps, limit)
     for block, tile in ((7, (64, 64)), (60, (128, 64))):

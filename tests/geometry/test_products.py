@@ -80,6 +80,24 @@ def test_tiles_hold_every_pair_once(monkeypatch: pytest.MonkeyPatch, tile: tuple
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_reach_beyond_all_numbers_meets_every_row_and_no_padding(dtype: torch.dtype) -> None:
+    """Rows of norm 1e-30 and an eps of 1, whose square no float32 holds in their units."""
+    scout = Products.of(draw_rows("gaussian", 5, 3), dtype=dtype)
+    (own, others), *_ = scout.tiles()
+    everywhere = torch.full((5,), 1e30, dtype=torch.float64)
+    weights = torch.ones(5, dtype=torch.int64)
+    for hits in (
+        scout.near(own, others, 1e30),
+        scout.hits(own, others, everywhere),
+        scout.hits(own, others, everywhere, torch.ones_like(everywhere)),
+    ):
+        found = zip(hits.left.tolist(), hits.right.tolist(), strict=True)
+        assert reference.pairs(5) == sorted(found)
+    sure, open_ = scout.within(own, others, 1e30, weights)
+    assert len(reference.pairs(5)) == sure + len(open_)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @given(rows=any_rows(), seed=SEEDS)
 def test_no_pair_in_reach_is_missed(dtype: torch.dtype, rows: Tensor, seed: int) -> None:
     """Whatever each row's reach and stretch, at distances that are just in reach."""
