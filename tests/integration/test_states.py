@@ -94,6 +94,7 @@ def test_a_check_without_a_file_is_wrong_use(audited: Run) -> None:
     assert "give --injx-states=FILE" in said(result)
 
 
+@pytest.mark.slow
 def test_workers_read_them_once(
     states: Callable[[], Path],
     checkpoint: Callable[[str], Path],
