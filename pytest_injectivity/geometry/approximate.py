@@ -27,7 +27,7 @@ from pytest_injectivity.geometry.products import centre
 from pytest_injectivity.geometry.ranking import first_k
 
 EXACT_ROWS = 500_000
-"""Rows up to which all pairs are looked at: minutes on two cores with a matrix unit, at d = 128."""
+"""Rows up to which all pairs are looked at; where the index becomes faster depends on the machine."""
 
 _CANDIDATES = 4
 _PROBED_CELLS = 32
