@@ -12,9 +12,8 @@ of times measured in the same process. Every time stands beside a check that the
 import argparse
 import os
 import resource
-import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -23,8 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import faiss
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
+from side_by_side import medians, seconds, table
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -35,7 +33,7 @@ from pytest_injectivity.geometry.distances import row_norms
 from pytest_injectivity.geometry.layer import LayerGeometry
 from pytest_injectivity.geometry.neighbours import k_nearest, nearest_neighbours
 from pytest_injectivity.geometry.pairs import pairs_within
-from pytest_injectivity.geometry.products import precision_of
+from pytest_injectivity.geometry.precision import precision_of
 from pytest_injectivity.geometry.ratios import extreme_ratios
 from pytest_injectivity.layers import Layer, layer_id
 from pytest_injectivity.models.decoder import Decoder
@@ -50,7 +48,6 @@ STATES_OF = "gpt2-1m"
 WINDOWS = 100_000
 WINDOW_TOKENS = 20
 K = 8
-CONSOLE = Console(width=120)
 
 
 class Shared:
@@ -77,13 +74,13 @@ class Shared:
             **settings,
         )
 
-    @cache  # noqa: B019
+    @cache  # noqa: B019 - as above
     def windows(self) -> Tensor:
         """Four layers side by side on windows of the standard library: 100,000 x 512."""
         prompts = self.prompts("builtin:stdlib", length=WINDOW_TOKENS, max_prompts=WINDOWS)
         return self._side_by_side(prompts.ids, (1, 2, 3, 4))
 
-    @cache  # noqa: B019
+    @cache  # noqa: B019 - as above
     def slices(self) -> Tensor:
         """Three layers at the last token and at the middle one side by side: 20,000 x 768."""
         ids = self.prompts("prompts-20k.jsonl").ids
@@ -91,7 +88,7 @@ class Shared:
         layers: tuple[Layer, ...] = (2, 4, "norm")
         return torch.cat([self._side_by_side(one, layers) for one in (ids, halves)], dim=1)
 
-    @cache  # noqa: B019
+    @cache  # noqa: B019 - as above
     def challenge(self) -> Tensor:
         """As the windows, of near-duplicates: 100,000 x 512."""
         prompts = self.prompts("builtin:challenge", max_prompts=WINDOWS)
@@ -100,29 +97,6 @@ class Shared:
     def _side_by_side(self, ids: Sequence[Sequence[int]], layers: Sequence[Layer]) -> Tensor:
         rows = capture(self.decoder(STATES_OF), ids, layers).rows
         return torch.cat([rows[layer] for layer in layers], dim=1)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one run."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def medians(works: Sequence[Callable[[], object]], runs: int) -> list[float]:
-    """The median time of each, runs alternating."""
-    taken = [[seconds(work) for work in works] for _ in range(runs)]
-    return [statistics.median(times) for times in zip(*taken, strict=True)]
-
-
-def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; the first column is text."""
-    shown = Table(title=f"{title} ({torch.get_num_threads()} threads)", title_justify="left")
-    for at, column in enumerate(columns):
-        shown.add_column(column, justify="right" if at else "left")
-    for row in rows:
-        shown.add_row(*row)
-    CONSOLE.print(shown)
 
 
 def neighbours(shared: Shared, runs: int) -> None:
@@ -305,7 +279,7 @@ def layers(shared: Shared, runs: int) -> None:
     )
 
 
-def million(shared: Shared, runs: int) -> None:  # noqa: ARG001
+def million(shared: Shared, runs: int) -> None:  # noqa: ARG001 - one run takes minutes
     """One million random windows at d = 128: the index, its recall, and the exact search beside it."""
     prompts = shared.prompts("builtin:random", length=8, max_prompts=1_000_000)
     states = capture(shared.decoder(STATES_OF), prompts.ids, (4,)).rows[4]
@@ -414,7 +388,7 @@ def equal(shared: Shared, runs: int) -> None:
     )
 
 
-def gpu(shared: Shared, runs: int) -> None:  # noqa: ARG001
+def gpu(shared: Shared, runs: int) -> None:  # noqa: ARG001 - its rows are random
     """100,000 x 4,096 on a GPU: neighbours beside the product alone."""
     if not torch.cuda.is_available():
         raise RuntimeError("there is no GPU on this machine")

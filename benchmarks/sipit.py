@@ -15,7 +15,7 @@ import os
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,8 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
+from side_by_side import table
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
 
@@ -42,7 +41,6 @@ MODELS = ("gpt2-1m", "qwen3-1m", "stories260k-llama")
 SHIPPED = "builtin:gpt2-stdlib"
 PROMPTS, TOKENS, LONG = 100, 20, 200
 PUBLISHED_PROMPTS = 5
-CONSOLE = Console(width=140)
 
 
 @dataclass(eq=False)
@@ -200,16 +198,6 @@ def _search(
 def depths(decoder: Decoder) -> tuple[int, int, int]:
     """Layers 1, L/2 and L."""
     return 1, decoder.n_layers // 2, decoder.n_layers
-
-
-def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; the first column is text."""
-    shown = Table(title=f"{title} ({torch.get_num_threads()} threads)", title_justify="left")
-    for at, column in enumerate(columns):
-        shown.add_column(column, justify="right" if at else "left")
-    for row in rows:
-        shown.add_row(*row)
-    CONSOLE.print(shown)
 
 
 def speed(shared: Shared, runs: int) -> None:

@@ -15,21 +15,20 @@ Three things move a product away from the truth, and each is bounded:
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from pytest_injectivity.geometry.distances import row_norms
+from pytest_injectivity.geometry.precision import fastest_dtype, precision_of
+from pytest_injectivity.geometry.sides import GROUP, Side, rounded_up
 
 # Elements of a tile: 2^23 float32 are 32 MB. A tile's columns are looked at by groups.
 _TILE_ROWS = 1024
 _TILE_COLUMNS = 8192
-_GROUP = 32
 _CHUNK_ELEMENTS = 2**22
 
 _TENSOR_CORES = 4.0
@@ -102,7 +101,7 @@ class Products:
         if order is None:
             order = torch.arange(n, device=rows.device)
         mean, scale = centre(rows)
-        padded = -(-n // _GROUP) * _GROUP
+        padded = -(-n // GROUP) * GROUP
         rounded = torch.zeros(padded, width, dtype=dtype, device=rows.device)
         drift = torch.empty(n, dtype=torch.float64, device=rows.device)
         unit = torch.finfo(torch.float64).eps
@@ -174,14 +173,14 @@ class Products:
         else:
             row, group = self._groups(tile, rows, columns, stretch.to(tile.dtype))
         stretched = stretch.to(tile.dtype)
-        step = tile.shape[1] // _GROUP
+        step = tile.shape[1] // GROUP
         found = []
-        for part in _chunks(len(row), _GROUP):
+        for part in _chunks(len(row), GROUP):
             i, g = row[part], group[part]
-            values = tile.view(-1, _GROUP).index_select(0, i * step + g)
+            values = tile.view(-1, GROUP).index_select(0, i * step + g)
             limit = self._limit(rows.at(i).across(), columns.at(g), stretched[i, None])
             at, inside = (values <= limit).nonzero(as_tuple=True)
-            left, right = i[at], g[at] * _GROUP + inside
+            left, right = i[at], g[at] * GROUP + inside
             hits = self._bounded(left + own.start, right + others.start, values[at, inside])
             within = torch.maximum(reach[hits.left], reach[hits.right]) * stretch[left]
             # Below the diagonal a tile repeats what is above it.
@@ -229,7 +228,7 @@ class Products:
             weights: of each position: a pair counts as often as the product of its two weights.
         """
         tile = self.squared(own, others)
-        groups = tile.view(len(tile), -1, _GROUP)
+        groups = tile.view(len(tile), -1, GROUP)
         everywhere = torch.full_like(self.drift, reach)
         rows = self._side(own, everywhere).across()
         columns = self._side(others, everywhere).grouped().farthest()
@@ -304,7 +303,7 @@ class Products:
         lower = (squared - off).clamp(min=0).sqrt() - drift
         return lower, (squared + off).clamp(min=0).sqrt() + drift
 
-    def _side(self, part: slice, reach: Float64[Tensor, " n"]) -> "_Side":
+    def _side(self, part: slice, reach: Float64[Tensor, " n"]) -> "Side":
         """What limits the pairs of some positions; padding looks for nothing and is near nothing."""
         length = part.stop - part.start
         dtype = self.squares.dtype
@@ -313,27 +312,27 @@ class Products:
         sides = []
         for value, padding in zip(values, (-torch.inf, 0.0, 0.0), strict=True):
             side = torch.full((length,), padding, dtype=dtype, device=value.device)
-            side[: len(value)] = _rounded_up(value, dtype)
+            side[: len(value)] = rounded_up(value, dtype)
             sides.append(side)
-        return _Side(*sides)
+        return Side(*sides)
 
     def _groups_alike(
-        self, tile: Float[Tensor, "own others"], rows: "_Side", columns: "_Side"
+        self, tile: Float[Tensor, "own others"], rows: "Side", columns: "Side"
     ) -> tuple[Int64[Tensor, " some"], Int64[Tensor, " some"]]:
         """As `_groups`, by the farthest reaching column of each group: best if all are alike."""
         limit = self._limit(rows.across(), columns.farthest())
-        row, group = (tile.view(len(tile), -1, _GROUP).amin(2) <= limit).nonzero(as_tuple=True)
+        row, group = (tile.view(len(tile), -1, GROUP).amin(2) <= limit).nonzero(as_tuple=True)
         return row, group
 
     def _groups(
         self,
         tile: Float[Tensor, "own others"],
-        rows: "_Side",
-        columns: "_Side",
+        rows: "Side",
+        columns: "Side",
         stretch: Float[Tensor, " own"],
     ) -> tuple[Int64[Tensor, " some"], Int64[Tensor, " some"]]:
         """The rows and groups of columns whose smallest entry is in reach of the row or a column."""
-        shape = (len(tile), -1, _GROUP)
+        shape = (len(tile), -1, GROUP)
         farthest = columns.farthest()
         by_row = self._limit(rows.across(), farthest.reaching(-torch.inf), stretch[:, None])
         near = tile.view(shape).amin(2) <= by_row
@@ -354,7 +353,7 @@ class Products:
         return row, group
 
     def _limit(
-        self, rows: "_Side", columns: "_Side", stretch: Tensor | float = 1.0, sign: float = 1.0
+        self, rows: "Side", columns: "Side", stretch: Tensor | float = 1.0, sign: float = 1.0
     ) -> Tensor:
         """What a tile's entry is at most where its pair lies within reach.
 
@@ -386,72 +385,6 @@ class Products:
         """Rows in the dtype they are multiplied in: bfloat16 values, held in float32."""
         chosen = self.rounded[part]
         return chosen.float() if chosen.dtype == torch.bfloat16 else chosen
-
-
-@dataclass(frozen=True)
-class _Side:
-    """What limits the pairs of some positions, in the dtype of a tile, rounded upwards."""
-
-    reach: Tensor
-    drift: Tensor
-    squares: Tensor
-
-    def reaching(self, reach: float) -> "_Side":
-        """The same positions with another reach."""
-        return replace(self, reach=torch.full_like(self.reach, reach))
-
-    def at(self, index: Int64[Tensor, " some"]) -> "_Side":
-        return self._each(lambda values: values[index])
-
-    def across(self) -> "_Side":
-        """As a column, to stand beside a row of columns."""
-        return self._each(lambda values: values[:, None])
-
-    def grouped(self) -> "_Side":
-        """By groups of a tile's columns."""
-        return self._each(lambda values: values.view(-1, _GROUP))
-
-    def farthest(self, dim: int = 1) -> "_Side":
-        """What limits a whole group, or with ``dim=0`` all of an ungrouped side."""
-        return self._each(lambda values: values.amax(dim))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "_Side":
-        return _Side(change(self.reach), change(self.drift), change(self.squares))
-
-
-def _rounded_up(values: Tensor, dtype: torch.dtype) -> Tensor:
-    rounded = values.to(dtype)
-    above = torch.nextafter(rounded, torch.full_like(rounded, torch.inf))
-    return torch.where(rounded < values, above, rounded)
-
-
-def fastest_dtype(device: torch.device) -> torch.dtype:
-    """What products are fastest in: bfloat16 where a matrix unit multiplies it."""
-    told: Any = getattr(torch.cpu, "get_capabilities", dict)
-    unit = device.type == "cuda" or bool(told().get("amx_bf16"))
-    return torch.bfloat16 if unit else torch.float32
-
-
-@contextmanager
-def precision_of(dtype: torch.dtype) -> Iterator[None]:
-    """Products of float32 values: of bfloat16 ones by the fast units, of any other in full.
-
-    TF32 and bfloat16 units drop digits, which only numbers that have none to lose may be given.
-    """
-    # Not torch.get_float32_matmul_precision: it raises where one backend has a setting of its own.
-    mkldnn: Any = torch.backends.mkldnn
-    settings: tuple[tuple[Any, str], ...] = (
-        (torch.backends.cuda.matmul, "tf32"),
-        (mkldnn.matmul, "bf16"),
-    )
-    before = [backend.fp32_precision for backend, _ in settings]
-    for backend, fast in settings:
-        backend.fp32_precision = fast if dtype == torch.bfloat16 else "ieee"
-    try:
-        yield
-    finally:
-        for (backend, _), precision in zip(settings, before, strict=True):
-            backend.fp32_precision = precision
 
 
 def centre(rows: Float[Tensor, "n hidden"]) -> tuple[Float64[Tensor, " hidden"], float]:

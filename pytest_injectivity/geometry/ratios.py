@@ -20,7 +20,8 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from pytest_injectivity.geometry.distances import pair_distances
-from pytest_injectivity.geometry.products import Hits, Products, precision_of
+from pytest_injectivity.geometry.precision import precision_of
+from pytest_injectivity.geometry.products import Hits, Products
 from pytest_injectivity.geometry.ranking import ranks
 from pytest_injectivity.prompts.metrics import PairDistances
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity.geometry import products
-from pytest_injectivity.geometry.products import Products, fastest_dtype, precision_of
+from pytest_injectivity.geometry.precision import fastest_dtype, precision_of
+from pytest_injectivity.geometry.products import Products
 from tests import reference
 from tests.adversaries import KINDS, SEEDS, any_rows, draw_rows
 

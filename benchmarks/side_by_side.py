@@ -1,0 +1,34 @@
+"""What the benchmarks share: times of alternating runs, and tables."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+CONSOLE = Console(width=140)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one run."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def medians(works: Sequence[Callable[[], object]], runs: int) -> list[float]:
+    """The median time of each, runs alternating."""
+    taken = [[seconds(work) for work in works] for _ in range(runs)]
+    return [statistics.median(times) for times in zip(*taken, strict=True)]
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; the first column is text."""
+    shown = Table(title=f"{title} ({torch.get_num_threads()} threads)", title_justify="left")
+    for at, column in enumerate(columns):
+        shown.add_column(column, justify="right" if at else "left")
+    for row in rows:
+        shown.add_row(*row)
+    CONSOLE.print(shown)

@@ -1,0 +1,36 @@
+"""What a device multiplies fastest, and who may use it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """What products are fastest in: bfloat16 where a matrix unit multiplies it."""
+    told: Any = getattr(torch.cpu, "get_capabilities", dict)
+    unit = device.type == "cuda" or bool(told().get("amx_bf16"))
+    return torch.bfloat16 if unit else torch.float32
+
+
+@contextmanager
+def precision_of(dtype: torch.dtype) -> Iterator[None]:
+    """Products of float32 values: of bfloat16 ones by the fast units, of any other in full.
+
+    TF32 and bfloat16 units drop digits, which only numbers that have none to lose may be given.
+    """
+    # Not torch.get_float32_matmul_precision: it raises where one backend has a setting of its own.
+    mkldnn: Any = torch.backends.mkldnn
+    settings: tuple[tuple[Any, str], ...] = (
+        (torch.backends.cuda.matmul, "tf32"),
+        (mkldnn.matmul, "bf16"),
+    )
+    before = [backend.fp32_precision for backend, _ in settings]
+    for backend, fast in settings:
+        backend.fp32_precision = fast if dtype == torch.bfloat16 else "ieee"
+    try:
+        yield
+    finally:
+        for (backend, _), precision in zip(settings, before, strict=True):
+            backend.fp32_precision = precision
