@@ -316,14 +316,8 @@ def continuations(shared: Shared, runs: int) -> None:
         tokens = torch.arange(decoder.vocab_size)
         layers: tuple[Layer, ...] = (1, decoder.n_layers // 2, decoder.n_layers)
 
-        def forward(
-            decoder: Decoder = decoder, ids: Tensor = ids, tokens: Tensor = tokens
-        ) -> dict[Layer, Tensor]:
-            prefix = decoder.prefix(ids, decoder.n_layers)
-            return decoder.candidates(prefix, tokens, layers)  # noqa: B023 - called in this round
-
-        (taken,) = medians([forward], times)
-        for layer, states in forward().items():
+        (taken,) = medians([lambda d=decoder: continued(d, ids, tokens, layers)], times)
+        for layer, states in continued(decoder, ids, tokens, layers).items():
             ours, every = medians(
                 [lambda s=states: closest_pair(s), lambda s=states: all_pairs(s)], times
             )
@@ -356,6 +350,14 @@ def every_continuation(
 ) -> dict[Layer, Tensor]:
     """The forward work: each token after the cached prefix, at the layers asked for."""
     return decoder.candidates(decoder.prefix(ids, decoder.n_layers), tokens, layers)
+
+
+def continued(
+    decoder: Decoder, ids: Tensor, tokens: Tensor, layers: Sequence[Layer]
+) -> dict[Layer, Tensor]:
+    """The forward work of the exhaustive search: each token after the cached prefix, a row each."""
+    prefix = decoder.prefix(ids, decoder.n_layers)
+    return decoder.candidates(prefix, tokens, layers, side_by_side=False)
 
 
 def all_pairs(states: Tensor) -> float:
