@@ -14,7 +14,7 @@ import os
 import resource
 import time
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -316,8 +316,9 @@ def continuations(shared: Shared, runs: int) -> None:
         tokens = torch.arange(decoder.vocab_size)
         layers: tuple[Layer, ...] = (1, decoder.n_layers // 2, decoder.n_layers)
 
-        (taken,) = medians([lambda d=decoder: continued(d, ids, tokens, layers)], times)
-        for layer, states in continued(decoder, ids, tokens, layers).items():
+        forward = partial(continued, decoder, ids, tokens, layers)
+        (taken,) = medians([forward], times)
+        for layer, states in forward().items():
             ours, every = medians(
                 [lambda s=states: closest_pair(s), lambda s=states: all_pairs(s)], times
             )
