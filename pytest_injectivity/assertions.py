@@ -6,66 +6,23 @@ not all finite fails with that as its reason. A gate judges the point value unle
 given; then it is PASS, FAIL or INSUFFICIENT (which is red), Holm-corrected over the layers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, wraps
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from collections.abc import Mapping
 
 from pytest_injectivity.checks.collisions import judge_collisions
-from pytest_injectivity.checks.common import with_confidence
 from pytest_injectivity.checks.continuations import judge_continuations
 from pytest_injectivity.checks.foreign import Reading, judge_foreign_states
 from pytest_injectivity.checks.one_step import judge_one_step
-from pytest_injectivity.checks.quantiles import (
-    Quantile,
-    check_bound,
-    judge_colipschitz,
-    judge_distortion,
-    judge_margin,
-)
+from pytest_injectivity.checks.quantiles import judge_colipschitz, judge_distortion, judge_margin
 from pytest_injectivity.checks.recovery import Attempt, judge_recovery
-from pytest_injectivity.layers import Layer, LayerSpec
-from pytest_injectivity.measurements import Measurements
-from pytest_injectivity.stats import check_confidence, check_fraction
-from pytest_injectivity.tolerance import PerLayer, Tolerance, by_layer
-from pytest_injectivity.verdict import Reason, Verdict
-
-_A = TypeVar("_A", bound="Assertions")
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-_Judged = tuple[Reason, tuple[float, float]]
+from pytest_injectivity.gates import Gates, asserting, check_optional, quantile, settled
+from pytest_injectivity.layers import LayerSpec
+from pytest_injectivity.stats import check_fraction
+from pytest_injectivity.tolerance import PerLayer
+from pytest_injectivity.verdict import Verdict
 
 
-def _asserting(
-    check: Callable[Concatenate[_A, _P], Verdict],
-) -> Callable[Concatenate[_A, _P], Verdict]:
-    """The ``assert_`` twin of a check: same arguments, raises unless the verdict is PASS."""
-
-    @wraps(check)
-    def asserted(self: _A, *args: _P.args, **kwargs: _P.kwargs) -> Verdict:
-        __tracebackhide__ = True
-        return check(self, *args, **kwargs).require()
-
-    asserted.__name__ = check.__name__.replace("check_", "assert_", 1)
-    asserted.__qualname__ = check.__qualname__.replace("check_", "assert_", 1)
-    asserted.__doc__ = (
-        f"As `{check.__name__}`, and raises `GateFailure` unless its verdict is PASS.\n\n"
-        f"        {check.__doc__}"
-    )
-    return cast("Callable[Concatenate[_A, _P], Verdict]", asserted)
-
-
-class Assertions(Measurements):
-    """The checks of an audit.
-
-    ``layer=None`` means the layers of the config, ``"all"`` by default. Every verdict is kept in
-    ``verdicts``, in the order it was reached.
-    """
-
-    @cached_property
-    def verdicts(self) -> list[Verdict]:
-        """The verdicts reached so far."""
-        return []
+class Assertions(Gates):
+    """The checks of one model on one prompt set."""
 
     def check_no_collisions(
         self,
@@ -166,10 +123,10 @@ class Assertions(Measurements):
             LayerError: the model has no such layer.
             OptionError: a number is not accepted.
         """
-        asked = _quantile(q, normalized, confidence, bits)
+        asked = quantile(q, normalized, confidence, bits)
         bounds = self._bounds("margin", margin, layer)
         judged = [judge_margin(self, one, bounds[one], asked) for one in bounds]
-        return self._verdict("margin_above", _settled(judged, confidence))
+        return self._verdict("margin_above", settled(judged, confidence))
 
     def check_colipschitz_above(
         self,
@@ -196,10 +153,10 @@ class Assertions(Measurements):
             OptionError: a number is not accepted, or fewer than two prompts have an admissible
                 partner.
         """
-        asked = _quantile(q, normalized, confidence, bits)
+        asked = quantile(q, normalized, confidence, bits)
         bounds = self._bounds("alpha", alpha, layer)
         judged = [judge_colipschitz(self, one, bounds[one], asked) for one in bounds]
-        return self._verdict("colipschitz_above", _settled(judged, confidence))
+        return self._verdict("colipschitz_above", settled(judged, confidence))
 
     def check_bilipschitz_within(
         self, layer: LayerSpec | None, distortion: PerLayer[float], *, q: float = 0.01
@@ -250,11 +207,11 @@ class Assertions(Measurements):
             OptionError: a number or the policy is not accepted, or too few prompts are long enough.
         """
         check_fraction("min_rate", min_rate)
-        _check_optional(confidence)
+        check_optional(confidence)
         attempt = Attempt(float(min_rate), confidence, prompts, tokens, policy, certify)
         layers = self.resolve(self.config.layers if layer is None else layer)
         judged = [judge_recovery(self, one, attempt) for one in layers]
-        return self._verdict("sipit_recovers", _settled(judged, confidence))
+        return self._verdict("sipit_recovers", settled(judged, confidence))
 
     def check_states_recoverable(
         self,
@@ -282,70 +239,16 @@ class Assertions(Measurements):
                 or the policy is not accepted.
         """
         check_fraction("min_rate", min_rate)
-        _check_optional(confidence)
+        check_optional(confidence)
         asked = Reading(float(min_rate), confidence, policy, certify)
         judged = [judge_foreign_states(self, asked)]
-        return self._verdict("states_recoverable", _settled(judged, confidence))
+        return self._verdict("states_recoverable", settled(judged, confidence))
 
-    assert_no_collisions = _asserting(check_no_collisions)
-    assert_no_continuation_collisions = _asserting(check_no_continuation_collisions)
-    assert_one_step_distinct = _asserting(check_one_step_distinct)
-    assert_margin_above = _asserting(check_margin_above)
-    assert_colipschitz_above = _asserting(check_colipschitz_above)
-    assert_bilipschitz_within = _asserting(check_bilipschitz_within)
-    assert_sipit_recovers = _asserting(check_sipit_recovers)
-    assert_states_recoverable = _asserting(check_states_recoverable)
-
-    def _bounds(
-        self, name: str, given: PerLayer[float], layer: LayerSpec | None
-    ) -> dict[Layer, float]:
-        if isinstance(given, Mapping):
-            checked = {spec: check_bound(name, bound) for spec, bound in given.items()}
-            return self._by_layer(name, checked, layer)
-        return self._by_layer(name, check_bound(name, given), layer)
-
-    def _tolerances(
-        self, eps: PerLayer[float | str], layer: LayerSpec | None
-    ) -> dict[Layer, Tolerance]:
-        given = (
-            {spec: Tolerance.parse(one) for spec, one in eps.items()}
-            if isinstance(eps, Mapping)
-            else Tolerance.parse(eps)
-        )
-        return self._by_layer("eps", given, layer)
-
-    def _by_layer(self, name: str, given: PerLayer[_T], layer: LayerSpec | None) -> dict[Layer, _T]:
-        return by_layer(name, given, layer, self.n_layers, self.config.layers)
-
-    def _verdict(self, check: str, reasons: Sequence[Reason]) -> Verdict:
-        verdict = Verdict(
-            check=check,
-            reasons=tuple(reasons),
-            subject=self.run_summary().subject,
-            reproduce=self.reproduce(),
-        )
-        self.verdicts.append(verdict)
-        return verdict
-
-
-def _settled(judged: list[_Judged], confidence: float | None) -> list[Reason]:
-    reasons = [reason for reason, _ in judged]
-    if confidence is None:
-        return reasons
-    return list(with_confidence(reasons, [p_values for _, p_values in judged], confidence))
-
-
-def _quantile(
-    q: float,
-    normalized: bool,  # noqa: FBT001 - private, and named at every public call
-    confidence: float | None,
-    bits: int | None,
-) -> Quantile:
-    check_fraction("q", q)
-    _check_optional(confidence)
-    return Quantile(q, normalized, confidence, bits)
-
-
-def _check_optional(confidence: float | None) -> None:
-    if confidence is not None:
-        check_confidence(confidence)
+    assert_no_collisions = asserting(check_no_collisions)
+    assert_no_continuation_collisions = asserting(check_no_continuation_collisions)
+    assert_one_step_distinct = asserting(check_one_step_distinct)
+    assert_margin_above = asserting(check_margin_above)
+    assert_colipschitz_above = asserting(check_colipschitz_above)
+    assert_bilipschitz_within = asserting(check_bilipschitz_within)
+    assert_sipit_recovers = asserting(check_sipit_recovers)
+    assert_states_recoverable = asserting(check_states_recoverable)

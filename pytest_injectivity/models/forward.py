@@ -1,0 +1,300 @@
+"""One forward pass: token ids, or embeddings, to the hidden states of the layers asked for.
+
+The states are read by hooks on the blocks, inside which the one position kept of each row is
+copied: a batch of 64 rows of 512 tokens leaves 64 rows behind, not 64 x 512 x (L + 1). The deepest
+hook raises, so that deeper blocks are not run, and the language-model head is never reached
+(:meth:`Forward.next_token_logits` apart).
+
+Layers are those of SPEC section 1: 0 is the input of the first block, ``1..L`` the raw output of a
+block, ``"norm"`` what the base model returns as its last hidden state.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pytest_injectivity.errors import LayerError, PromptError
+from pytest_injectivity.layers import Layer, depth
+from pytest_injectivity.models.families import (
+    Family,
+    Parts,
+    context_length,
+    find_family,
+    find_parts,
+    takes_masks,
+)
+from pytest_injectivity.models.float64 import Float64Mode
+from pytest_injectivity.models.prefix import Prefix
+from pytest_injectivity.models.quantised import Quantised
+
+
+class _DeepestReached(Exception):  # noqa: N818 - it stops a forward pass, it is no error
+    """Raised by the deepest hook; nothing below it is of interest."""
+
+
+class Forward:
+    """A causal language model, and where its layers are.
+
+    Args:
+        source: what the user named (a folder, a hub id, a builtin); shown in messages.
+        model: a transformers causal language model; put into eval mode, its parameters without
+            gradients. It belongs to the decoder from here on.
+        tokenizer: the checkpoint's tokenizer, or ``None``.
+        revision: the hub's commit the checkpoint was resolved to, or ``None``.
+        float64: the model is a float64 copy and runs in true float64 throughout (SPEC section 2).
+        quantised: what is quantised of it; ``None`` for full precision.
+
+    Attributes:
+        source, model, tokenizer, revision, quantised: as given.
+        family: the model's entry in the table of families.
+        parts: its modules, found through the family.
+        n_layers: the number of blocks ``L``.
+        hidden_size: the width of the residual stream.
+        vocab_size: rows of the input embedding; ids must be below it (a tokenizer may have more).
+        context: the longest prompt accepted, in tokens; ``None`` where there is no limit.
+        layers: ``(1, ..., L, "norm")``.
+        masks: its attention takes a mask of the caller's.
+
+    Raises:
+        ModelError: the family is not in the table and the rule cannot find its blocks.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        model: PreTrainedModel,
+        tokenizer: Any = None,
+        *,
+        revision: str | None = None,
+        float64: bool = False,
+        quantised: Quantised | None = None,
+    ) -> None:
+        self.source = source
+        self.revision = revision
+        self.model: PreTrainedModel = model.train(mode=False).requires_grad_(requires_grad=False)
+        self.tokenizer = tokenizer
+        self.quantised = quantised
+        self.family: Family = find_family(model)
+        self.parts: Parts = find_parts(model, self.family)
+        self.n_layers = len(self.parts.blocks)
+        self.hidden_size: int = model.config.get_text_config().hidden_size
+        self.vocab_size: int = _weight(self.parts.embeddings).shape[0]
+        self.context = context_length(model.config)
+        self.layers: tuple[Layer, ...] = (*range(1, self.n_layers + 1), "norm")
+        self.masks = takes_masks(self.family, model)
+        self._float64 = float64
+        _quieten(self.parts.base.config)
+
+    def __repr__(self) -> str:
+        shape = f"layers={self.n_layers}, hidden={self.hidden_size}, vocab={self.vocab_size}"
+        return f"{type(self).__name__}({self.source!r}, {self.family.name}, {shape}, {self.dtype})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the states are computed and stay."""
+        return _weight(self.parts.embeddings).device
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the states after a block, read from one (a parameter may be packed)."""
+        return self.states(torch.zeros(1, 1, dtype=torch.long), [1])[1].dtype
+
+    def states(
+        self,
+        ids: Int[Tensor, "batch length"],
+        layers: Sequence[Layer],
+        *,
+        positions: Int[Tensor, " batch"] | None = None,
+        prefix: Prefix | None = None,
+    ) -> dict[Layer, Tensor]:
+        """Hidden states of the layers asked for, in one pass that stops after the deepest.
+
+        Args:
+            ids: token ids; rows shorter than the batch are padded on the RIGHT with any valid id
+                (with causal attention no real token sees it).
+            layers: integers 0 to L and ``"norm"``.
+            positions: the one position kept of each row, as an index into ``ids``.
+            prefix: cached tokens that every row continues.
+
+        Returns:
+            By layer, a copy: ``(batch, hidden)``, or ``(batch, length, hidden)`` without
+            ``positions``; on the decoder's device, in the dtype the model computed.
+
+        Raises:
+            LayerError: the model, or the prefix, does not reach a layer.
+            PromptError: an id is not below ``vocab_size``, or a row exceeds the context.
+        """
+        ids = self._checked(ids)
+        with torch.no_grad():
+            return self._run(ids, layers, positions, prefix)
+
+    def states_from_embeddings(
+        self,
+        embeddings: Float[Tensor, "batch length hidden"],
+        layers: Sequence[Layer],
+        *,
+        prefix: Prefix | None = None,
+    ) -> dict[Layer, Tensor]:
+        """As :meth:`states` at every position, from continuous input embeddings.
+
+        Args:
+            embeddings: rows as :meth:`embedding_matrix` gives them (scaled where the family scales
+                them); where they require a gradient, so do the states.
+            layers: as for :meth:`states`.
+            prefix: as for :meth:`states`.
+
+        Raises:
+            LayerError: the model, or the prefix, does not reach a layer.
+            PromptError: the rows exceed the context.
+        """
+        return self._run(embeddings.to(self.device), layers, None, prefix)
+
+    def next_token_logits(self, prefix_ids: Int[Tensor, " length"]) -> Float[Tensor, " vocab"]:
+        """The model's own ranking of the next token: the only place where logits are computed."""
+        ids = self._checked(prefix_ids[None])
+        self._checked_length(len(prefix_ids))
+        with torch.no_grad(), self._mode():
+            logits: Tensor = self.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits
+        return logits[0, -1]
+
+    def embedding_matrix(self) -> Float[Tensor, "vocab hidden"]:
+        """Every token's row, as :meth:`states_from_embeddings` takes it."""
+        with torch.no_grad(), self._mode():
+            rows: Tensor = self.parts.embeddings(torch.arange(self.vocab_size, device=self.device))
+        return rows
+
+    def _run(
+        self,
+        inputs: Tensor,
+        layers: Sequence[Layer],
+        positions: Tensor | None,
+        prefix: Prefix | None,
+    ) -> dict[Layer, Tensor]:
+        self._checked_layers(layers, prefix)
+        before = 0 if prefix is None else len(prefix)
+        self._checked_length(before + inputs.shape[1])
+        cache = None if prefix is None else prefix.broadcast(len(inputs))
+        if prefix is not None and cache is None:
+            inputs = self._with_prefix(prefix, inputs)
+        skipped = before if cache is None else 0
+        return self._forward(inputs, layers, _keep(positions, skipped, self.device), cache)
+
+    def _forward(
+        self,
+        inputs: Tensor,
+        layers: Sequence[Layer],
+        keep: Callable[[Tensor], Tensor],
+        cache: Any,
+        **named: Any,
+    ) -> dict[Layer, Tensor]:
+        """Runs the base model on ids or embeddings, keeping `keep(states)` of each layer."""
+        kept: dict[Layer, Tensor] = {}
+        named["inputs_embeds" if inputs.is_floating_point() else "input_ids"] = inputs
+        if cache is not None:
+            named["past_key_values"] = cache
+        with self._mode(), self._hooks(layers, keep, kept):
+            try:
+                output = self.parts.base(**named, use_cache=cache is not None)
+                kept["norm"] = keep(output.last_hidden_state)
+            except _DeepestReached:
+                pass
+        return {layer: kept[layer] for layer in layers}
+
+    @contextmanager
+    def _hooks(
+        self, layers: Sequence[Layer], keep: Callable[[Tensor], Tensor], kept: dict[Layer, Tensor]
+    ) -> Iterator[None]:
+        deepest = max(layers, key=depth)
+
+        def record(layer: Layer, states: Tensor) -> None:
+            kept[layer] = keep(states)
+            if layer == deepest:
+                raise _DeepestReached
+
+        def before(_block: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            record(0, args[0] if args else kwargs["hidden_states"])
+
+        def after(layer: int) -> Callable[..., None]:
+            # Some blocks return a tuple whose first entry is the residual stream.
+            return lambda _block, _args, output: record(
+                layer, output[0] if isinstance(output, tuple) else output
+            )
+
+        with ExitStack() as hooks:
+            for layer in set(layers) - {"norm"}:
+                block = self.parts.blocks[max(int(layer) - 1, 0)]
+                hooks.enter_context(
+                    block.register_forward_hook(after(int(layer)))
+                    if layer
+                    else block.register_forward_pre_hook(before, with_kwargs=True)
+                )
+            yield
+
+    def _mode(self) -> AbstractContextManager[object]:
+        return Float64Mode() if self._float64 else nullcontext()
+
+    def _with_prefix(self, prefix: Prefix, inputs: Tensor) -> Tensor:
+        ids = prefix.ids.expand(len(inputs), -1)
+        start = self.parts.embeddings(ids) if inputs.is_floating_point() else ids
+        return torch.cat([start, inputs], dim=1)
+
+    def _checked(self, ids: Tensor) -> Tensor:
+        """The ids on the decoder's device, checked before a GPU would abort the process."""
+        low, high = (int(bound) for bound in ids.aminmax()) if ids.numel() else (0, 0)
+        if low < 0 or high >= self.vocab_size:
+            raise PromptError(
+                f"token id {low if low < 0 else high} is outside the embedding of {self.source}:"
+                f" ids 0 to {self.vocab_size - 1} are accepted"
+            )
+        return ids.to(self.device)
+
+    def _checked_length(self, length: int) -> None:
+        if self.context is not None and length > self.context:
+            raise PromptError(
+                f"a prompt of {length} tokens exceeds the context of {self.source}:"
+                f" at most {self.context} are accepted"
+            )
+
+    def _checked_layers(self, layers: Sequence[Layer], prefix: Prefix | None) -> None:
+        if not layers:
+            raise LayerError('no layer is named: give integers from 0 to L, or "norm"')
+        for layer in layers:
+            if layer != "norm" and not 0 <= layer <= self.n_layers:
+                raise LayerError(
+                    f"layer {layer} is out of range: {self.source} has layers 0 to {self.n_layers}"
+                    ' and "norm"'
+                )
+        if prefix is not None and max(map(depth, layers)) > depth(prefix.depth):
+            raise LayerError(
+                f"layer {max(layers, key=depth)} lies deeper than the prefix, which was kept up to"
+                f" layer {prefix.depth}"
+            )
+
+
+def _keep(
+    positions: Tensor | None, skipped: int, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """What is copied out of a layer's states: one position a row, or all but a repeated prefix."""
+    if positions is None:
+        return lambda states: states[:, skipped:].clone()
+    rows, columns = torch.arange(len(positions), device=device), positions.to(device) + skipped
+    return lambda states: states[rows, columns]
+
+
+def _weight(embeddings: Any) -> Tensor:
+    weight: Tensor = embeddings.weight
+    return weight
+
+
+def _quieten(config: Any) -> None:
+    """A checkpoint's own settings must not make the library collect or warn of more than asked."""
+    config.output_hidden_states = config.output_attentions = False
+    config.return_dict = True
+    # Without it GPT-2 warns of padding that no mask hides; padding here is on the right, unseen.
+    config.pad_token_id = None
