@@ -20,13 +20,15 @@ from pytest_injectivity.errors import (
 if TYPE_CHECKING:
     from pytest_injectivity.audit import Audit
     from pytest_injectivity.figures import SweepPoint
+    from pytest_injectivity.grid import Grid
     from pytest_injectivity.layers import Layer, LayerSpec, layer_id, resolve_layers
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.models.loading import load_decoder
     from pytest_injectivity.options import AuditConfig
+    from pytest_injectivity.privacy.own import OwnRelease
     from pytest_injectivity.prompts.loading import load_prompts
     from pytest_injectivity.prompts.promptset import PromptSet
-    from pytest_injectivity.sweeps import compare_models, sweep_lengths
+    from pytest_injectivity.sweeps import compare_models, sweep_bits, sweep_lengths
     from pytest_injectivity.verdict import Interval, Reason, Status, Verdict
 
 # pytest imports this package on every start: what is not an error waits until it is used.
@@ -34,9 +36,11 @@ _LAZY = {
     "Audit": "audit",
     "AuditConfig": "options",
     "Decoder": "models.decoder",
+    "Grid": "grid",
     "Interval": "verdict",
     "Layer": "layers",
     "LayerSpec": "layers",
+    "OwnRelease": "privacy.own",
     "PromptSet": "prompts.promptset",
     "Reason": "verdict",
     "Status": "verdict",
@@ -47,6 +51,7 @@ _LAZY = {
     "load_decoder": "models.loading",
     "load_prompts": "prompts.loading",
     "resolve_layers": "layers",
+    "sweep_bits": "sweeps",
     "sweep_lengths": "sweeps",
 }
 
@@ -55,6 +60,7 @@ __all__ = [
     "AuditConfig",
     "Decoder",
     "GateFailure",
+    "Grid",
     "InjectivityError",
     "Interval",
     "Layer",
@@ -63,6 +69,7 @@ __all__ = [
     "MissingExtra",
     "ModelError",
     "OptionError",
+    "OwnRelease",
     "PromptError",
     "PromptSet",
     "Reason",
@@ -75,6 +82,7 @@ __all__ = [
     "load_decoder",
     "load_prompts",
     "resolve_layers",
+    "sweep_bits",
     "sweep_lengths",
 ]
 

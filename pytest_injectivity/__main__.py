@@ -1,14 +1,29 @@
-"""Chores of the store: ``python -m pytest_injectivity purge``."""
+"""Chores without a test run: ``python -m pytest_injectivity compare A.json B.json``, and ``purge``."""
 
 import argparse
+import io
+import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from pytest_injectivity.errors import OptionError, WrongUse
 from pytest_injectivity.options import AuditConfig
 from pytest_injectivity.text import one_line
 
 _WRONG_USE = 2  # as argparse's own
+_WORSE = 1
+_REFUSED = 4  # as a test run's: 2 would be an interrupted one
+_LONGEST = 2000
+_WIDTH = 100
+
+
+class Answer(NamedTuple):
+    """What a command prints, and the exit status."""
+
+    text: str
+    status: int = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,27 +46,86 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="the store, as given to --injx-cache-dir (default: the user's cache folder)",
     )
-    purge.set_defaults(command=_purge)
+    purge.set_defaults(command=_purge, refused=_WRONG_USE)
+    _add_compare(commands)
     given = parser.parse_args(arguments)
     try:
-        print(given.command(given))  # noqa: T201 - a command's answer
+        answer: Answer = given.command(given)
     except WrongUse as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)  # noqa: T201 - likewise
-        return _WRONG_USE
-    return 0
+        print(f"error: {one_line(str(error), _LONGEST)}", file=sys.stderr)  # noqa: T201 - a command's answer
+        return int(given.refused)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a log may know no "α"
+    print(answer.text)  # noqa: T201 - likewise
+    return answer.status
 
 
-def _purge(given: argparse.Namespace) -> str:
+def _purge(given: argparse.Namespace) -> Answer:
     from pytest_injectivity.states.store import Store
 
     folder = AuditConfig(cache_dir=given.cache_dir).cache_folder
     if not folder.exists():
-        return f"nothing to remove: {folder} does not exist"
+        return Answer(f"nothing to remove: {folder} does not exist")
     if not Store.is_at(folder):
         raise OptionError(f"--cache-dir {folder} is no store of this package: nothing was removed")
     removed = Store(folder).purge()
     said = f"removed {removed.entries} entries ({removed.size:,} bytes) of {folder}"
-    return f"{said}; {removed.in_use} in use were left" if removed.in_use else said
+    return Answer(f"{said}; {removed.in_use} in use were left" if removed.in_use else said)
+
+
+def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="hold one saved run against another, without a model",
+        description="Compares the numbers of two JSON reports (--injx-report=json:PATH), layer by layer"
+        " and metric by metric; a baseline may stand for either. Models, dtypes and quantisation may"
+        " differ; prompts, N, metric and seed may not. Exit status: 0 nothing is worse beyond its"
+        " tolerance, 1 something is, 4 the files cannot be read or compared.",
+    )
+    compare.add_argument("was", metavar="A.json", type=Path, help="the run that was")
+    compare.add_argument("now", metavar="B.json", type=Path, help="the run that is held against it")
+    compare.add_argument(
+        "--tolerance",
+        action="append",
+        default=[],
+        metavar="[METRIC=]SHARE",
+        help="how much worse a number may be, as a share of what it was: 0.02 for every metric that is"
+        " no count, margin_q=0.05 for one (may be given again)",
+    )
+    compare.set_defaults(command=_compare, refused=_REFUSED)
+
+
+def _compare(given: argparse.Namespace) -> Answer:
+    from pytest_injectivity.compared import read_tolerances
+    from pytest_injectivity.recorded import read_recorded
+    from pytest_injectivity.reports.comparison import compare, comparison_text, worse
+
+    asked = _tolerances(given.tolerance)
+    was, now = read_recorded(given.was), read_recorded(given.now)
+    resolution = max(was.resolution, now.resolution)
+    layers = compare(was, now, read_tolerances(asked, resolution=resolution))
+    size = shutil.get_terminal_size((_WIDTH, 0))
+    text = comparison_text(was, now, layers, width=size.columns, color=sys.stdout.isatty())
+    return Answer(text, _WORSE if worse(layers) else 0)
+
+
+def _tolerances(given: Sequence[str]) -> dict[str, float]:
+    """Tolerances by metric; a number without a name is every other metric's."""
+    from pytest_injectivity.compared import METRICS
+
+    pairs = [one.rpartition("=") for one in given]
+    for_all = [_share(share) for _, equals, share in pairs if not equals]
+    every = {} if not for_all else {one.name: for_all[-1] for one in METRICS if not one.counted}
+    return every | {name: _share(share) for name, equals, share in pairs if equals}
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(
+            f"--tolerance {text!r} is no number: give a share such as 0.02, or margin_q=0.05"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pytest_injectivity.checks.one_step import judge_one_step
 from pytest_injectivity.checks.quantiles import judge_colipschitz, judge_distortion, judge_margin
 from pytest_injectivity.checks.recovery import Attempt, judge_recovery
 from pytest_injectivity.gates import Gates, asserting, check_optional, quantile, settled
+from pytest_injectivity.grid import GridLike
 from pytest_injectivity.layers import LayerSpec
 from pytest_injectivity.stats import check_fraction
 from pytest_injectivity.tolerance import PerLayer
@@ -29,7 +30,7 @@ class Assertions(Gates):
         layer: LayerSpec | None = None,
         eps: PerLayer[float | str] = 0.0,
         *,
-        bits: int | None = None,
+        bits: GridLike | None = None,
     ) -> Verdict:
         """No two prompts have equal states, states that cannot be told apart, or states within eps.
 
@@ -37,7 +38,8 @@ class Assertions(Gates):
             layer: the layers judged.
             eps: absolute, or ``"1e-5 rel"`` of the layer's mean norm; below the noise floor it is
                 decided at the noise floor (SPEC section 2).
-            bits: round the captured states to so many bits first ([VS] figure 4).
+            bits: round the captured states to so many bits first ([VS] figure 4), or to another `Grid`,
+                as text: ``"4 asymmetric per-token"``, ``"8 per-channel clip=99.9"``.
 
         Raises:
             LayerError: the model has no such layer.
@@ -107,7 +109,7 @@ class Assertions(Gates):
         q: float = 0.01,
         normalized: bool = False,
         confidence: float | None = None,
-        bits: int | None = None,
+        bits: GridLike | None = None,
     ) -> Verdict:
         """The separation margin ``m_{l,q}`` is at least ``margin`` (SPEC section 2).
 
@@ -117,7 +119,7 @@ class Assertions(Gates):
             q: the lower quantile of nearest-neighbour distances; 0 is their minimum.
             normalized: divide by the layer's mean norm.
             confidence: judge what the sample proves instead of the point value.
-            bits: round the captured states to so many bits first.
+            bits: round the captured states to so many bits first, or to a `Grid` as text.
 
         Raises:
             LayerError: the model has no such layer.
@@ -136,7 +138,7 @@ class Assertions(Gates):
         q: float = 0.01,
         normalized: bool = False,
         confidence: float | None = None,
-        bits: int | None = None,
+        bits: GridLike | None = None,
     ) -> Verdict:
         """The co-Lipschitz constant ``alpha_{l,q}`` is at least ``alpha`` (SPEC section 2).
 
@@ -146,7 +148,7 @@ class Assertions(Gates):
             q: the lower quantile of the rows' smallest ratios; 0 is their minimum.
             normalized: divide by the layer's mean norm.
             confidence: judge what the sample proves instead of the point value.
-            bits: round the captured states to so many bits first.
+            bits: round the captured states to so many bits first, or to a `Grid` as text.
 
         Raises:
             LayerError: the model has no such layer.

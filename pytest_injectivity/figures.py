@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_injectivity.grid import Grid
 from pytest_injectivity.layers import layer_id
 from pytest_injectivity.reports.jsonfile import write_whole
 
@@ -31,7 +32,9 @@ class SweepPoint:
         mean_norm, median_norm: of the rows.
         margin, margin_q: separation margin, minimum (the smallest pair distance) and 1 % quantile.
         colipschitz, colipschitz_q: co-Lipschitz constant, minimum and 1 % quantile.
-        noise: the noise floor.
+        noise: the noise floor; rounded states have none.
+        bits: what the captured states were rounded to, as in `LayerSummary`; None where they were not.
+        near_fractions: fraction of pairs within each tolerance of the ladder ([VS] figure 5).
     """
 
     model: str
@@ -54,6 +57,8 @@ class SweepPoint:
     colipschitz: float | None
     colipschitz_q: float | None
     noise: float | None
+    bits: int | str | None = None
+    near_fractions: dict[str, float] | None = None
 
     def normalized(self, quantity: str) -> float | None:
         """``margin``, ``margin_q``, ``colipschitz`` or ``colipschitz_q`` over the mean norm."""
@@ -85,6 +90,19 @@ def smallest_distances(points: Iterable[SweepPoint]) -> dict[str, tuple[float | 
         )
         for model, layers in depths.items()
     }
+
+
+def first_collisions(points: Iterable[SweepPoint]) -> dict[str, int | str | None]:
+    """[VS] figure 4: by layer, the first grid with collisions on the way from many bits to few.
+
+    None where no grid has any. Of a sweep over bits of one model.
+    """
+    rounded = [(Grid.parse(point.bits).bits, point) for point in points if point.bits is not None]
+    found: dict[str, int | str | None] = dict.fromkeys(point.layer for _, point in rounded)
+    for _, point in sorted(rounded, key=lambda one: one[0]):
+        if point.collisions:
+            found[point.layer] = point.bits
+    return found
 
 
 def write_figure(path: Path, name: str, **data: object) -> None:

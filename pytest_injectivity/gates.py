@@ -6,6 +6,7 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from pytest_injectivity.checks.common import with_confidence
 from pytest_injectivity.checks.quantiles import Quantile, check_bound
+from pytest_injectivity.grid import Grid, GridLike
 from pytest_injectivity.layers import Layer, LayerSpec
 from pytest_injectivity.measurements import Measurements
 from pytest_injectivity.stats import check_confidence, check_fraction
@@ -72,12 +73,13 @@ class Gates(Measurements):
     def _by_layer(self, name: str, given: PerLayer[_T], layer: LayerSpec | None) -> dict[Layer, _T]:
         return by_layer(name, given, layer, self.n_layers, self.config.layers)
 
-    def _verdict(self, check: str, reasons: Sequence[Reason]) -> Verdict:
+    def _verdict(self, check: str, reasons: Sequence[Reason], notes: Sequence[str] = ()) -> Verdict:
         verdict = Verdict(
             check=check,
             reasons=tuple(reasons),
             subject=self.run_summary().subject,
             reproduce=self.reproduce(),
+            notes=tuple(notes),
         )
         self.verdicts.append(verdict)
         return verdict
@@ -95,7 +97,7 @@ def quantile(
     q: float,
     normalized: bool,  # noqa: FBT001 - named at every public call
     confidence: float | None,
-    bits: int | None,
+    bits: GridLike | None,
 ) -> Quantile:
     """Which quantile is asked for.
 
@@ -104,7 +106,7 @@ def quantile(
     """
     check_fraction("q", q)
     check_optional(confidence)
-    return Quantile(q, normalized, confidence, bits)
+    return Quantile(q, normalized, confidence, None if bits is None else Grid.parse(bits))
 
 
 def check_optional(confidence: float | None) -> None:

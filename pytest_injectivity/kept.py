@@ -4,10 +4,12 @@ import shutil
 import tempfile
 import weakref
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_injectivity.grid import Rounded
 from pytest_injectivity.models.loading import resolve_device
 from pytest_injectivity.models.sources import Located, locate
 from pytest_injectivity.options import AuditConfig
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 # What rows depend on; numbers depend on the whole package.
-_ROOMS = ("layers.py", "models", "prompts", "states")
+_ROOMS = ("grid.py", "layers.py", "models", "prompts", "states", "uniform.py")
 _WAITING = "another process computes this"
 
 
@@ -68,13 +70,26 @@ class Kept:
 
     @cached_property
     def model(self) -> Entry:
-        """What depends on the model alone."""
+        """What depends on the model alone, its activations as they are."""
         return self.store.entry(self._model_key, identity.code())
 
-    def of_prompts(self, prompts: PromptSet) -> Entry:
-        """What depends on the model and the prompts: rows, and the numbers of their geometry."""
+    def of_model(self, rounded: Rounded | None) -> Entry:
+        """What depends on the model and on how its activations are rounded as it runs."""
+        if rounded is None:
+            return self.model
+        key = identity.key(model=self._model_key, activations=asdict(rounded))
+        return self.store.entry(key, identity.code())
+
+    def of_prompts(self, prompts: PromptSet, rounded: Rounded | None = None) -> Entry:
+        """What depends on the model and the prompts: rows, and the numbers of their geometry.
+
+        Args:
+            prompts: the prompts.
+            rounded: how activations are rounded as the model runs, the prompts of its scales with it.
+        """
         key = identity.key(
             model=self._model_key,
+            activations=None if rounded is None else asdict(rounded),
             prompts=identity.in_order(prompts.hashes),
             special_tokens=prompts.special_tokens,
             batch_tokens=self.config.batch_tokens,
@@ -82,18 +97,26 @@ class Kept:
         return self.store.entry(key, identity.code())
 
     @cached_property
+    def model_apart_from_dtype(self) -> str:
+        """A name for the checkpoint and how it is loaded, whatever dtype it computes in."""
+        return identity.key(**self._model_parts)
+
+    @cached_property
     def _model_key(self) -> str:
-        return identity.key(
-            checkpoint=identity.checkpoint(
+        return identity.key(dtype=self.config.dtype, **self._model_parts)
+
+    @cached_property
+    def _model_parts(self) -> dict[str, object]:
+        return {
+            "checkpoint": identity.checkpoint(
                 self.located.folder, self.store.contents, self.located.gguf
             ),
-            quantization=self.config.quantization,
-            dtype=self.config.dtype,
-            machine=identity.machine(self.device),
-            device=str(self.device),
-            libraries=identity.libraries(),
-            code=identity.code(*_ROOMS),
-        )
+            "quantization": self.config.quantization,
+            "machine": identity.machine(self.device),
+            "device": str(self.device),
+            "libraries": identity.libraries(),
+            "code": identity.code(*_ROOMS),
+        }
 
     def _own_folder(self) -> Path:
         if self._scratch is not None:

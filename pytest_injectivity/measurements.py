@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Unpack
 
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.grid import Grid, GridLike
 from pytest_injectivity.layers import Layer, depth, layer_id
 from pytest_injectivity.options import AuditConfig
 from pytest_injectivity.subject import Process, Subject
@@ -41,7 +42,7 @@ class Measurements(Subject):
 
     def __init__(self, config: AuditConfig | None = None, **process: Unpack[Process]) -> None:
         super().__init__(config, **process)
-        self._measured: dict[tuple[Layer, int | None], None] = {}
+        self._measured: dict[tuple[Layer, int | str | None], None] = {}
         self._noise: dict[Layer, NoiseFloor] = {}
         self._edits: dict[Layer, Ratios] = {}
         self._trends: dict[Layer, Trend] = {}
@@ -73,7 +74,7 @@ class Measurements(Subject):
     @cached_property
     def one_step(self) -> "ContinuationSearch":
         """The same where no prompt of the set is needed: kept for the model, whatever the set."""
-        return self._search(self._kept.model)
+        return self._search(self._kept.of_model(self.rounded))
 
     @cached_property
     def foreign_states(self) -> "ForeignStates":
@@ -109,21 +110,26 @@ class Measurements(Subject):
         self._held.put(layer, "states", rows, rows.nbytes if fits else 0)
         return rows
 
-    def geometry(self, layer: int | str, *, bits: int | None = None) -> "LayerGeometry":
+    def geometry(self, layer: int | str, *, bits: GridLike | None = None) -> "LayerGeometry":
         """The geometry of a layer, after post-hoc activation quantisation where bits are given.
+
+        Args:
+            layer: one layer.
+            bits: a number of bits, or what `Grid` reads, such as ``"4 asymmetric per-token"``.
 
         Raises:
             LayerError: the model has no such layer, or the text names several.
             OptionError: the bits are not accepted.
         """
         one = self.one_layer(layer)
-        held: LayerGeometry | None = self._held.get(one, ("geometry", bits))
+        grid = None if bits is None else Grid.parse(bits)
+        held: LayerGeometry | None = self._held.get(one, ("geometry", grid))
         if held is None:
-            held = self._plain_geometry(one) if bits is None else self.geometry(one).quantised(bits)
+            held = self._plain_geometry(one) if grid is None else self._on_grid(one, grid)
             # Rows that are the states' own are counted there.
-            rows = 0 if bits is None and held.finite.all() else held.rows.nbytes
-            self._held.put(one, ("geometry", bits), held, rows + _ROW_NUMBERS * len(held))
-        self._measured[one, bits] = None
+            rows = 0 if grid is None and held.finite.all() else held.rows.nbytes
+            self._held.put(one, ("geometry", grid), held, rows + _ROW_NUMBERS * len(held))
+        self._measured[one, None if grid is None else grid.key] = None
         return held
 
     def noise(self, layer: Layer) -> "NoiseFloor":
@@ -200,13 +206,13 @@ class Measurements(Subject):
 
     def no_float64(self) -> str:
         """Why no float64 copy of the model can be had; empty where one can."""
-        quantised = self.facts.quantised
-        if quantised is not None and quantised.rounds_activations:
+        if rounds := self._rounds_activations():
             return (
-                f"a float64 copy of {self.config.model} would be another function, as"
-                f" {quantised.kind} rounds activations as it runs"
+                f"a float64 copy of {self.config.model} would be another function, as {rounds} as it"
+                " runs"
             )
         needed = 8 * self.facts.parameters
+        self.make_room(needed)
         free = _free_memory(self._kept.device)
         if free is None or needed < free:
             return ""
@@ -215,22 +221,24 @@ class Measurements(Subject):
             f" {free / 2**30:.1f} are free"
         )
 
-    def layer_summary(self, layer: int | str, bits: int | None = None) -> LayerSummary:
+    def layer_summary(self, layer: int | str, bits: GridLike | None = None) -> LayerSummary:
         """The geometry of a layer as plain data, after activation quantisation where bits are given."""
         from pytest_injectivity.geometry.layer import partnered_ratios
 
         one = self.one_layer(layer)
-        geometry = self.geometry(one, bits=bits)
+        grid = None if bits is None else Grid.parse(bits)
+        named = None if grid is None else grid.key
+        geometry = self.geometry(one, bits=grid)
         # Only finite rows are rounded: the lost ones are those of the layer as it was computed.
         rows, lost = len(geometry), int((~self.geometry(one).finite).sum())
         noise = self.noise(one).value if bits is None else math.nan
         if rows < 2:  # noqa: PLR2004 - no pair, no geometry
-            return LayerSummary(layer_id(one), bits, rows, lost)
+            return LayerSummary(layer_id(one), named, rows, lost)
         ratios = geometry.colipschitz_rows
         comparable = ratios.partnered.sum() > 1
         return LayerSummary(
             layer=layer_id(one),
-            bits=bits,
+            bits=named,
             n=rows,
             not_finite=lost,
             collisions=geometry.equal.pairs,
@@ -243,6 +251,7 @@ class Measurements(Subject):
             noise=noise if math.isfinite(noise) else None,
             near_fractions={f"{eps:g}": part for eps, part in geometry.near_fractions().items()},
             trend=self.trend(one) if bits is None else None,
+            scale=None if grid is None else grid.source(rows),
         )
 
     def trend(self, layer: int | str) -> Trend:
@@ -258,8 +267,8 @@ class Measurements(Subject):
         return self._trends[one]
 
     @property
-    def measured(self) -> tuple[tuple[Layer, int | None], ...]:
-        """The layers whose geometry has been asked for, and at how many bits (None: unrounded)."""
+    def measured(self) -> tuple[tuple[Layer, int | str | None], ...]:
+        """The layers whose geometry has been asked for, and on which grid (None: unrounded)."""
         return tuple(self._measured)
 
     def _search(self, entry: "Entry") -> "ContinuationSearch":
@@ -300,6 +309,24 @@ class Measurements(Subject):
             self.prompt_distances,
             remember=lambda name, compute: self.remember(f"{layer_id(layer)} {name}", compute),
         )
+
+    def _on_grid(self, layer: Layer, grid: Grid) -> "LayerGeometry":
+        plain = self.geometry(layer)
+        if grid.calibrated is None:
+            return plain.quantised(grid)
+        sample = set(self.prompts.subset(min(grid.calibrated, len(self.prompts))).hashes)
+        known = [self.prompts.hashes[int(at)] in sample for at in plain.prompt_of]
+        # The sample follows from the grid and the prompts, which the store knows already.
+        return plain.quantised(grid, plain.rows[known])
+
+    def _rounds_activations(self) -> str:
+        """What rounds activations as the model runs; empty where nothing does."""
+        if self.config.activation_bits is not None:
+            return f"its activations are rounded to {self.config.activation_bits.words}"
+        quantised = self.facts.quantised
+        if quantised is not None and quantised.rounds_activations:
+            return f"{quantised.kind} rounds activations"
+        return ""
 
     def _capture(self, layers: Iterable[Layer]) -> None:
         from pytest_injectivity.states.capture import capture

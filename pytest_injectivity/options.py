@@ -7,100 +7,23 @@ that is right already, and raises `OptionError` with the value and what is accep
 Standard library only: pytest reads this file on every start.
 """
 
-import re
 import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
+from pytest_injectivity import values
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.grid import Grid
+from pytest_injectivity.values import ReportTarget
 
 PREFIX = "injx"
 SHIPPED_MODEL = "builtin:gpt2-stdlib"
 _STDLIB_PROMPTS = 1000
 
 T = TypeVar("T")
-
-
-class ReportTarget(NamedTuple):
-    """A report to write: ``json:PATH``."""
-
-    kind: str
-    path: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.path}"
-
-
-REPORT_KINDS = ("json",)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str) and value.strip():
-        return value.strip()
-    raise OptionError(f"{value!r} is empty: give a text")
-
-
-def _choice(*accepted: str) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        if value in accepted:
-            return str(value)
-        raise OptionError(f"{value!r} is not accepted: give one of {', '.join(accepted)}")
-
-    return parse
-
-
-def _pattern(pattern: str, accepted: str) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        if isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII):
-            return value
-        raise OptionError(f"{value!r} is not accepted: give {accepted}")
-
-    return parse
-
-
-def _integer(smallest: int) -> Callable[[object], int]:
-    def parse(value: object) -> int:
-        if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", value):
-            value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= smallest:
-            return value
-        raise OptionError(f"{value!r} is not accepted: give an integer of at least {smallest}")
-
-    return parse
-
-
-_UNITS = {"": 1, "b": 1} | {
-    f"{letter}{unit}": base**power
-    for power, letter in enumerate("kmgt", 1)
-    for unit, base in (("b", 1000), ("ib", 1024))
-}
-
-
-def _size(value: object) -> int:
-    """Bytes: ``500MB``, ``2GiB``, ``1.5 TB``, or a number of them."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    read = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)\s*", str(value).lower(), re.ASCII)
-    if isinstance(value, str) and read and read[2] in _UNITS:
-        size = int(float(read[1]) * _UNITS[read[2]])
-        if size > 0:
-            return size
-    raise OptionError(f"{value!r} is not a size: give one above 0 such as 500MB, 2GiB or 1.5TB")
-
-
-def _reports(value: object) -> tuple[ReportTarget, ...]:
-    if isinstance(value, (list, tuple)) and not isinstance(value, ReportTarget):
-        return tuple(target for item in value for target in _reports(item))
-    if isinstance(value, ReportTarget):
-        return (value,)
-    kind, colon, path = str(value).partition(":")
-    if kind in REPORT_KINDS and colon and path:
-        return (ReportTarget(kind, path),)
-    kinds = " or ".join(f"{kind}:PATH" for kind in REPORT_KINDS)
-    raise OptionError(f"{value!r} is not a report: give {kinds}")
 
 
 def _option(
@@ -134,95 +57,116 @@ class AuditConfig:
 
     model: str = _option(
         SHIPPED_MODEL,
-        _text,
+        values.text,
         "MODEL",
         "a checkpoint's folder, a .gguf file, a hub id, or a built-in model",
     )
     quantization: str | None = _option(
         None,
-        _choice("bnb-nf4", "bnb-fp4", "bnb-int8", "torchao-int8", "torchao-int4", "torchao-float8"),
+        values.choice(
+            "bnb-nf4", "bnb-fp4", "bnb-int8", "torchao-int8", "torchao-int4", "torchao-float8"
+        ),
         "KIND",
         "quantise a full-precision checkpoint while it is loaded: bnb-nf4, bnb-fp4, bnb-int8 (extra"
         " bnb), torchao-int8, torchao-int4, torchao-float8 (extra torchao)",
     )
+    activation_bits: Grid | None = _option(  # noqa: RUF009 - what `dataclass` makes of a frozen type
+        None,
+        values.grid,
+        "GRID",
+        "round the output of every block as the model runs, so that the error propagates: bits, and"
+        " after them asymmetric, per-token or per-channel, clip=99.9, calibrated=PROMPTS, as in"
+        ' "8" or "4 asymmetric per-token"; scales of a layer or channel come from 64 prompts of the'
+        " set unless calibrated= says otherwise",
+    )
+    reference: str | None = _option(
+        None,
+        values.text,
+        "MODEL",
+        "the full-precision parent that the model is held against: a checkpoint as --injx-model"
+        " takes it, loaded as it is stored",
+    )
     prompts: str = _option(
         "builtin:stdlib",
-        _text,
+        values.text,
         "PROMPTS",
         "a .txt, .jsonl, .json, .csv or .parquet file, a folder of texts, or builtin:stdlib,"
         " builtin:random, builtin:challenge, builtin:challenge(SOURCE)",
     )
     prompt_field: str | None = _option(
         None,
-        _text,
+        values.text,
         "NAME",
         "the field that holds the prompt (default: text, prompt, or the only one)",
     )
     max_prompts: int | None = _option(
         None,
-        _integer(2),
+        values.integer(2),
         "N",
         f"a sample of at most N prompts, drawn by hash (default: all; {_STDLIB_PROMPTS} of"
         " builtin:stdlib)",
     )
     length: int | None = _option(
-        None, _integer(1), "T", "cut texts into equal windows of T tokens, special tokens included"
+        None,
+        values.integer(1),
+        "T",
+        "cut texts into equal windows of T tokens, special tokens included",
     )
     overlong: str | None = _option(
         None,
-        _choice("refuse", "drop"),
+        values.choice("refuse", "drop"),
         "refuse|drop",
         "what becomes of prompts longer than the context (default: refuse; of built-in sets, whose"
         " texts nobody chose: drop)",
     )
     special_tokens: str = _option(
         "auto",
-        _choice("auto", "yes", "no"),
+        values.choice("auto", "yes", "no"),
         "auto|yes|no",
         "whether BOS is added: as the tokenizer does, always, never",
     )
     prompt_metric: str = _option(
         "levenshtein",
-        _choice("levenshtein", "hamming", "levenshtein/length", "hamming/length"),
+        values.choice("levenshtein", "hamming", "levenshtein/length", "hamming/length"),
         "METRIC",
         "prompt metric of co-Lipschitz constants: levenshtein, hamming, or either per length"
         " (levenshtein/length, hamming/length)",
     )
     layers: str = _option(
-        "all", _text, "LAYERS", 'layers audited: "all", "norm", 4, -1, "4:", "2,4,norm"'
+        "all", values.text, "LAYERS", 'layers audited: "all", "norm", 4, -1, "4:", "2,4,norm"'
     )
     states: str | None = _option(
         None,
-        _text,
+        values.text,
         "FILE",
         "a .safetensors file of states captured elsewhere, to be read with this model (its format:"
         " pytest_injectivity.states.foreign)",
     )
     dtype: str = _option(
         "auto",
-        _choice("auto", "float32", "bfloat16", "float16", "float64"),
+        values.choice("auto", "float32", "bfloat16", "float16", "float64"),
         "DTYPE",
         "what the model computes in: auto (the checkpoint's), float32, bfloat16, float16, float64",
     )
     device: str = _option(
         "auto",
-        _pattern(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:N or mps"),
+        values.pattern(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:N or mps"),
         "DEVICE",
         "where it computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps",
     )
     batch_tokens: int = _option(
-        4096, _integer(1), "N", "tokens of one forward pass, padding included"
+        4096, values.integer(1), "N", "tokens of one forward pass, padding included"
     )
     memory_budget: int | None = _option(
         None,
-        _size,
+        values.size,
         "SIZE",
         "memory for states and their geometry, such as 8GB: beyond it states stay on disk, mapped,"
         " and layers are let go in turn (default: half of what is free)",
     )
     cache_dir: str | None = _option(
         None,
-        _text,
+        values.text,
         "DIR",
         "keeps hidden states and finished numbers between runs (default: the user's cache folder);"
         " as sensitive as the prompts: only you can read it, and python -m pytest_injectivity purge"
@@ -230,19 +174,47 @@ class AuditConfig:
     )
     cache_size: int = _option(
         10 * 10**9,
-        _size,
+        values.size,
         "SIZE",
         "what it may hold, such as 500MB or 2GiB: what was not used for longest goes (default: 10GB)",
     )
     no_cache: bool = _switch(
         "keep states and numbers for this run only, in a temporary folder that is removed at its end"
     )
-    seed: int = _option(0, _integer(0), "N", "seeds every sample and every random choice")
+    seed: int = _option(0, values.integer(0), "N", "seeds every sample and every random choice")
     hash_key: str | None = _option(
-        None, _text, "KEY", "keys the hashes that name prompts in reports (default: drawn per run)"
+        None,
+        values.text,
+        "KEY",
+        "keys the hashes that name prompts in reports (default: drawn per run)",
     )
     report: tuple[ReportTarget, ...] = _option(
-        (), _reports, "TYPE:PATH", "write a report: json:PATH (may be given again)", repeatable=True
+        (),
+        values.reports,
+        "TYPE:PATH",
+        "write a report: json:PATH, markdown:PATH (added to the file of GITHUB_STEP_SUMMARY, where it is"
+        " that one) or annotations:PATH (GitHub's workflow commands); may be given again",
+        repeatable=True,
+    )
+    baseline: str | None = _option(
+        None,
+        values.text,
+        "DIR",
+        "a folder of baselines, kept in git, that assert_matches_baseline compares with; or one file of"
+        " it, whose name ends in .json",
+    )
+    update_baseline: bool = _switch(
+        "record what assert_matches_baseline measures instead of comparing it: written at the end of a"
+        " green run, not under pytest-xdist"
+    )
+    release: tuple[str, ...] = _option(
+        (),
+        values.releases,
+        "RELEASE",
+        "what leaves the trust boundary, for the checks of what is shared: STEP|STEP@PLACE, such as"
+        ' "gaussian(sigma=0.1 rel)@4", "round(bits=4)|permute@-1", "identity@2 kv", "cast(fp8)@8 last"'
+        " (may be given again)",
+        repeatable=True,
     )
     show_prompts: bool = _switch("show the text of prompts in failures and reports")
     require: bool = _switch("fail the run when nothing was compared")
@@ -257,6 +229,10 @@ class AuditConfig:
                     )
             elif value != option.default:
                 object.__setattr__(self, option.name, _parsed(option, value))
+        if self.update_baseline and self.baseline is None:
+            raise OptionError(
+                "--injx-update-baseline: no baseline is named: give --injx-baseline=DIR as well"
+            )
 
     @property
     def shipped(self) -> bool:
@@ -296,13 +272,19 @@ class AuditConfig:
         Those that change no number are left out: where numbers are kept, and in how much memory.
         """
         unsaid = {"hash_key", "report", "require", "show_prompts", "memory_budget"}
-        unsaid |= {"cache_dir", "cache_size", "no_cache"}
+        unsaid |= {"cache_dir", "cache_size", "no_cache", "update_baseline"}
         given = [option for option in fields(self) if option.name not in unsaid]
         return shlex.join(
-            f"{flag(option)}={getattr(self, option.name)}"
+            f"{flag(option)}={value}"
             for option in given
             if getattr(self, option.name) != option.default
+            for value in _each(getattr(self, option.name))
         )
+
+
+def _each(value: object) -> tuple[object, ...]:
+    """What a flag is given for: each value of one that may be given again."""
+    return value if isinstance(value, tuple) else (value,)
 
 
 def flag(option: "Field[Any]") -> str:

@@ -63,25 +63,37 @@ def pytest_configure(config: pytest.Config) -> None:
         audited = config_from(given, ini)
     except OptionError as error:
         raise pytest.UsageError(str(error)) from None
+    if audited.update_baseline and _distributed(config):
+        raise pytest.UsageError(
+            "--injx-update-baseline: workers of pytest-xdist measure a part each: run without -n, or"
+            " with -n 0"
+        )
     run = Run(config, audited, named=audited.require or _model_asked_for(config))
     config.stash[_RUN] = run
     config.pluginmanager.register(run, "injectivity-run")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test id a layer for tests that use ``injx_layer``; reads the model's config, no weights.
+    """One test id a layer for tests that use ``injx_layer``, a release for ``injx_release``.
+
+    Reads the model's config, no weights.
 
     https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_generate_tests
     """
-    if "injx_layer" not in metafunc.fixturenames:
-        return
-    if any(
-        "injx_layer" in _names(mark) for mark in metafunc.definition.iter_markers("parametrize")
-    ):
-        return
-    layers = metafunc.config.stash[_RUN].audit.layers
-    ids = [layer_id(layer) for layer in layers]
-    metafunc.parametrize("injx_layer", layers, ids=ids, indirect=True, scope="session")
+    given = [_names(mark) for mark in metafunc.definition.iter_markers("parametrize")]
+    wanted = set(metafunc.fixturenames).difference(*given)
+    run = metafunc.config.stash[_RUN]
+    if "injx_layer" in wanted:
+        layers = run.audit.layers
+        ids = [layer_id(layer) for layer in layers]
+        metafunc.parametrize("injx_layer", layers, ids=ids, indirect=True, scope="session")
+    if "injx_release" in wanted:
+        metafunc.parametrize("injx_release", run.audited.release, indirect=True, scope="session")
+
+
+def _distributed(config: pytest.Config) -> bool:
+    """Whether pytest-xdist sends tests to workers; it has read its options by now."""
+    return bool(config.getoption("dist", "no") != "no")
 
 
 def _model_asked_for(config: pytest.Config) -> bool:
@@ -142,6 +154,13 @@ def injx_layer(request: pytest.FixtureRequest) -> Layer:
 
 
 @pytest.fixture(scope="session")
+def injx_release(request: pytest.FixtureRequest) -> str:
+    """Each release of the config in turn: one test id a release; skipped where none is named."""
+    release: str = request.param
+    return release
+
+
+@pytest.fixture(scope="session")
 def assert_no_collisions(injx: "Audit") -> "Callable[..., Verdict]":
     """``assert_no_collisions(layer, eps)``: see `Assertions.check_no_collisions`."""
     return injx.assert_no_collisions
@@ -196,3 +215,72 @@ def assert_states_recoverable(injx: "Audit") -> "Callable[..., Verdict]":
     See `Assertions.check_states_recoverable`.
     """
     return injx.assert_states_recoverable
+
+
+@pytest.fixture(scope="session")
+def assert_matches_baseline(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_matches_baseline(layer)``: nothing is worse than ``--injx-baseline`` has it.
+
+    See `Baselines.check_matches_baseline`.
+    """
+    return injx.assert_matches_baseline
+
+
+@pytest.fixture(scope="session")
+def assert_not_recoverable(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_not_recoverable(release, max_token_rate)``: no attacker reads more of what is shared.
+
+    See `Sharing.check_not_recoverable`.
+    """
+    return injx.assert_not_recoverable
+
+
+@pytest.fixture(scope="session")
+def assert_utility_kept(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_utility_kept(release, min_agreement)``: what is shared is still of use.
+
+    See `Sharing.check_utility_kept`.
+    """
+    return injx.assert_utility_kept
+
+
+@pytest.fixture(scope="session")
+def assert_state_drift_below(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_state_drift_below(layer, relative)``: the states lie near the parent's.
+
+    See `Retention.check_state_drift_below`; this one and those below need ``--injx-reference``.
+    """
+    return injx.assert_state_drift_below
+
+
+@pytest.fixture(scope="session")
+def assert_no_new_collisions(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_no_new_collisions(layer, eps)``: none that the parent has not.
+
+    See `Retention.check_no_new_collisions`.
+    """
+    return injx.assert_no_new_collisions
+
+
+@pytest.fixture(scope="session")
+def assert_margin_retained(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_margin_retained(layer, fraction)``: see `Retention.check_margin_retained`."""
+    return injx.assert_margin_retained
+
+
+@pytest.fixture(scope="session")
+def assert_colipschitz_retained(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_colipschitz_retained(layer, fraction)``.
+
+    See `Retention.check_colipschitz_retained`.
+    """
+    return injx.assert_colipschitz_retained
+
+
+@pytest.fixture(scope="session")
+def assert_not_read_by_reference(injx: "Audit") -> "Callable[..., Verdict]":
+    """``assert_not_read_by_reference(layer, max_rate)``: what somebody with the parent reads.
+
+    See `Retention.check_not_read_by_reference`.
+    """
+    return injx.assert_not_read_by_reference

@@ -11,7 +11,6 @@ import os
 import secrets
 import shlex
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +19,14 @@ import pytest
 from _pytest._code.code import ExceptionRepr
 
 from pytest_injectivity.errors import GateFailure, WrongUse
+from pytest_injectivity.failures import Failures
+from pytest_injectivity.findings import Findings
 from pytest_injectivity.options import AuditConfig
 from pytest_injectivity.text import one_line
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit import Audit
+    from pytest_injectivity.outcome import Outcome
 
 _PROPERTY = "injx."
 _WRONG_USE = "injx.wrong_use"
@@ -33,42 +35,13 @@ _NOTHING_COMPARED = (
     "an audit was asked for ({asked}) and no test measured or judged anything: run tests that use the"
     " injx fixtures, such as example_suites/quantization_gate"
 )
-
-
-@dataclass
-class Findings:
-    """What the tests of a run found, as plain data (see `summary` and `verdict`).
-
-    Attributes:
-        run: what was audited; None while nothing was.
-        layers: the measured layers, by id and bits.
-        verdicts: in the order they arrived.
-        said: sentences a person should see.
-        wrong_use: messages about what could not be done.
-    """
-
-    run: dict[str, Any] | None = None
-    layers: dict[tuple[str, int | None], dict[str, Any]] = field(default_factory=dict)
-    verdicts: list[dict[str, Any]] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    wrong_use: list[str] = field(default_factory=list)
-
-    @property
-    def compared(self) -> bool:
-        """Whether anything was measured or judged."""
-        return bool(self.verdicts or self.layers)
-
-    def take(self, name: str, text: str) -> None:
-        """Add what a report's property says."""
-        if name == "run":
-            self.run = json.loads(text)
-        elif name == "layer":
-            layer = json.loads(text)
-            self.layers[layer["layer"], layer["bits"]] = layer
-        elif name == "verdict":
-            self.verdicts.append(json.loads(text))
-        elif name == "said" and text not in self.said:
-            self.said.append(text)
+_NOT_GREEN = (
+    "--injx-update-baseline: nothing was written, as the run is not green (exit status {status})"
+)
+_NOTHING_TO_RECORD = (
+    "--injx-update-baseline was given and no test asked for assert_matches_baseline: nothing was"
+    " written"
+)
 
 
 class Run:
@@ -87,6 +60,8 @@ class Run:
         self.named = named
         self.findings = Findings()
         self.lost_workers: list[str] = []
+        self._failures = Failures(config.rootpath)
+        self._outcome: Outcome | None = None  # how the run ended, where somebody is to be told
         self._announced: list[str] = []
         self._where = ""
         self._ran = False
@@ -132,7 +107,7 @@ class Run:
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_header
         """
         said = self.audited.command_line()
-        return f"injectivity: {said}" if said or self.named else None
+        return one_line(f"injectivity: {said}", _LONGEST) if said or self.named else None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -154,7 +129,7 @@ class Run:
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_setup
         """
-        self._where = shlex.quote(_from_here(self.config, str(item.nodeid)))
+        self._where = shlex.quote(_from_here(self.config, item.nodeid, self.config.rootpath))
         if "audit" in self.__dict__:
             self.audit.where = self._where
         try:
@@ -218,8 +193,12 @@ class Run:
         for name, text in report.user_properties:
             if name == _WRONG_USE:
                 self.findings.wrong_use.append(str(text))
+                self._failures.misused(report.nodeid, str(text))
             elif report.when == "teardown" and str(name).startswith(_PROPERTY):
                 self.findings.take(name.removeprefix(_PROPERTY), str(text))
+                if name == f"{_PROPERTY}verdict":
+                    self._failures.judged(report.nodeid, self.findings.verdicts[-1])
+        self._failures.take(report)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
@@ -238,11 +217,26 @@ class Run:
         """
         if not self._ran:
             return
-        for title, text in self._incomplete():
+        told = bool(self.audited.report) or os.environ.get("GITHUB_ACTIONS") == "true"
+        failed = self._failures.tests if told else ()  # before failures of the run's own are added
+        incomplete = list(self._incomplete())
+        for title, text in incomplete:
             self._fail(session, title, text)
-        self._write_reports(session)
         if self.findings.wrong_use:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        incomplete += self._update_baseline(session)
+        if not told:
+            return
+        from pytest_injectivity.outcome import Outcome
+
+        self._outcome = Outcome(
+            exit_status=int(session.exitstatus),
+            incomplete=tuple(f"{title}: {text}" for title, text in incomplete),
+            wrong_use=tuple(dict.fromkeys(self.findings.wrong_use)),
+            failed=failed,
+            command=_command(self.config, self.audited),
+        )
+        self._write_reports(session, self._outcome)
 
     def pytest_unconfigure(self) -> None:
         """What was kept for this run only is removed, however the run ended.
@@ -260,12 +254,14 @@ class Run:
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_terminal_summary
         """
-        if self._is_worker or not (self.findings.compared or self.findings.said):
+        if self._is_worker:
             return
-        from pytest_injectivity.reports.terminal import write_summary
+        if self.findings.compared or self.findings.said:
+            from pytest_injectivity.reports.terminal import write_summary
 
-        terminalreporter.section("injectivity")
-        write_summary(self.findings, terminalreporter)
+            terminalreporter.section("injectivity")
+            write_summary(self.findings, terminalreporter)
+        self._annotate(terminalreporter)
 
     def _news(self) -> Iterator[tuple[str, str]]:
         if "audit" not in self.__dict__:
@@ -275,6 +271,10 @@ class Run:
             yield f"{_PROPERTY}run", _json(news.run.to_dict())
         for layer in news.layers:
             yield f"{_PROPERTY}layer", _json(layer.to_dict())
+        for comparison in news.comparisons:
+            yield f"{_PROPERTY}comparison", _json(comparison.to_dict())
+        for release in news.releases:
+            yield f"{_PROPERTY}release", _json(release.to_dict())
         for verdict in news.verdicts:
             yield f"{_PROPERTY}verdict", _json(verdict.to_dict())
             for reason in verdict.reasons:
@@ -304,24 +304,63 @@ class Run:
         if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _write_reports(self, session: pytest.Session) -> None:
+    def _update_baseline(self, session: pytest.Session) -> list[tuple[str, str]]:
+        """Record what was measured, if the run is green; else say why nothing was written."""
+        if not self.audited.update_baseline:
+            return []
+        if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            self.findings.said.append(_NOT_GREEN.format(status=int(session.exitstatus)))
+            return []
+        audit = self.__dict__.get("audit")
+        if audit is None or not audit.to_record:
+            nothing = ("no baseline was recorded", _NOTHING_TO_RECORD)
+            self._fail(session, *nothing)
+            return [nothing]
+        try:
+            self.findings.said += audit.update_baseline()
+        except (OSError, WrongUse) as error:
+            said = one_line(str(error), _LONGEST)
+            self.findings.said.append(f"--injx-update-baseline: nothing was written: {said}")
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        return []
+
+    def _annotate(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """In a GitHub workflow, one line for each red verdict, unless a file of them was asked for."""
+        asked = any(target.kind == "annotations" for target in self.audited.report)
+        if self._outcome is None or asked:
+            return
+        from pytest_injectivity.reports.annotations import annotations, in_workflow
+        from pytest_injectivity.reports.files import workspace
+
+        for line in annotations(self._outcome, workspace()) if in_workflow() else ():
+            terminalreporter.write_line(line)
+
+    def _write_reports(self, session: pytest.Session, outcome: "Outcome") -> None:
         if not self.audited.report:
             return
-        from pytest_injectivity.reports.jsonfile import write_json
+        from pytest_injectivity.reports.files import write_report
 
         for target in self.audited.report:
             try:
-                write_json(target.path, self.findings, complete=not self.lost_workers)
+                write_report(target, self.findings, outcome, complete=not self.lost_workers)
             except OSError as error:
                 self.findings.said.append(f"--injx-report={target} was not written: {error}")
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
-def _from_here(config: pytest.Config, nodeid: str) -> str:
-    """A test's name as it is given on the command line: ids count from the root, paths from here."""
-    path, *inside = nodeid.split("::")
-    here = os.path.relpath(config.rootpath / path, config.invocation_params.dir)
-    return "::".join([here, *inside])
+def _from_here(config: pytest.Config, name: str, root: Path) -> str:
+    """A test's name, counted from ``root``, as it is given on the command line: seen from here."""
+    path, *inside = name.split("::")
+    return "::".join([os.path.relpath(root / path, config.invocation_params.dir), *inside])
+
+
+def _command(config: pytest.Config, audited: AuditConfig) -> str:
+    """The run as a command line: its tests, how they were chosen, and the options of the audit."""
+    here = config.invocation_params.dir
+    tests = [_from_here(config, str(one), here) for one in config.option.file_or_dir]
+    chosen = [("-k", config.option.keyword), ("-m", config.option.markexpr)]
+    flags = [part for flag, given in chosen if given for part in (flag, given)]
+    return f"{shlex.join(['pytest', *tests, *flags])} {audited.command_line()}".rstrip()
 
 
 def _paragraph(error: WrongUse, where: str = "") -> str:

@@ -8,6 +8,7 @@ replacement: it makes zero distances.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -15,6 +16,9 @@ from scipy import stats as scipy_stats
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.verdict import Interval
+
+# Of a ratio that is the same in every half: nothing is divided by it.
+_LEAST_SPREAD = 1e-12
 
 
 def lower_quantile(values: Float64[np.ndarray, " n"], q: float) -> float:
@@ -224,16 +228,63 @@ def clustered_rate(
     )
 
 
-def paired_ratio_interval(
+@dataclass(frozen=True)
+class PairedRatio:
+    """A number of one model over the same number of another, and how uncertain it is.
+
+    Attributes:
+        value: of all prompts; 0, infinite or NaN where a number is zero or not finite.
+        spread: standard deviation of its logarithm; infinite where a number has none.
+        draws: halves of the prompts that the spread was seen in.
+    """
+
+    value: float
+    spread: float
+    draws: int
+
+    def interval(self, confidence: float) -> Interval:
+        """The interval at a confidence; ``[0, inf]`` where a number has no logarithm."""
+        check_confidence(confidence)
+        if not math.isfinite(self.spread):
+            return Interval(0.0, math.inf, confidence)
+        away = float(scipy_stats.t.ppf((1.0 + confidence) / 2.0, self.draws - 1) * self.spread)
+        return Interval(self.value * math.exp(-away), self.value * math.exp(away), confidence)
+
+    def p_values(self, low: float, high: float) -> tuple[float, float]:
+        """How surprising the value is if the population's lay outside ``[low, high]``, or inside.
+
+        Args:
+            low: above 0.
+            high: above ``low``; it may be infinite.
+
+        Returns:
+            ``(p_inside, p_outside)``: a small ``p_inside`` shows that the ratio is at least ``low``
+            and at most ``high``, a small ``p_outside`` that it is not. A value that is no positive
+            number is outside.
+        """
+        if not 0.0 < self.value < math.inf:
+            return 1.0, 0.0
+        if not math.isfinite(self.spread):
+            return 1.0, 1.0
+        value, spread = math.log(self.value), max(self.spread, _LEAST_SPREAD)
+        outside = max(math.log(low) - value, value - math.log(high)) / spread
+        # On the edge that the value is nearer to, it may also fall out beyond the other one.
+        across = outside + math.log(high / low) / spread
+        student = scipy_stats.t(self.draws - 1)
+        return float(student.cdf(outside)), min(
+            1.0, float(student.sf(outside) + student.sf(across))
+        )
+
+
+def paired_ratio(
     left: Callable[[Int64[np.ndarray, " rows"]], float],
     right: Callable[[Int64[np.ndarray, " rows"]], float],
     n: int,
-    confidence: float,
     *,
     draws: int = 100,
     seed: int = 0,
-) -> Interval:
-    """An interval of ``left / right``: a number of two models over the same prompts.
+) -> PairedRatio:
+    """``left / right``, a number of two models over the same prompts, and its uncertainty.
 
     Both are computed again on random halves of the prompts, the same half for both, drawn without
     replacement (with it, a row and its copy are at distance zero). A half drawn from N scatters
@@ -247,28 +298,42 @@ def paired_ratio_interval(
             scratch, nearest neighbours too.
         right: likewise, of the other model.
         n: prompts, at least 4.
-        confidence: of the interval.
         draws: how many halves.
         seed: draws them.
-
-    Returns:
-        ``[0, inf]`` where a value is zero, negative or not finite: it has no logarithm.
 
     Raises:
         OptionError: there are fewer than 4 prompts or 2 draws.
     """
-    check_confidence(confidence)
     if n < 4 or draws < 2:  # noqa: PLR2004 - half of four is a pair, and one draw has no spread
         raise OptionError(f"n={n}, draws={draws}: give at least 4 prompts and 2 draws")
     generator = np.random.default_rng(seed)
     drawn = [generator.choice(n, n // 2, replace=False) for _ in range(draws)]
     samples = [np.arange(n), *(np.sort(half) for half in drawn)]
     values = np.array([(left(rows), right(rows)) for rows in samples], dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(values[0, 0] / values[0, 1])
     if not (np.isfinite(values) & (values > 0)).all():
-        return Interval(0.0, math.inf, confidence)
-    ratio, *halves = np.log(values[:, 0]) - np.log(values[:, 1])
-    away = float(scipy_stats.t.ppf((1.0 + confidence) / 2.0, draws - 1) * np.std(halves, ddof=1))
-    return Interval(math.exp(ratio - away), math.exp(ratio + away), confidence)
+        return PairedRatio(value, math.inf, draws)
+    halves = np.log(values[1:, 0]) - np.log(values[1:, 1])
+    return PairedRatio(value, float(np.std(halves, ddof=1)), draws)
+
+
+def paired_ratio_interval(
+    left: Callable[[Int64[np.ndarray, " rows"]], float],
+    right: Callable[[Int64[np.ndarray, " rows"]], float],
+    n: int,
+    confidence: float,
+    *,
+    draws: int = 100,
+    seed: int = 0,
+) -> Interval:
+    """The interval of a `paired_ratio`; ``[0, inf]`` where a value is zero, negative or not finite.
+
+    Raises:
+        OptionError: there are fewer than 4 prompts or 2 draws, or confidence is not accepted.
+    """
+    check_confidence(confidence)
+    return paired_ratio(left, right, n, draws=draws, seed=seed).interval(confidence)
 
 
 def near_collision_rate_bound(n: int, confidence: float = 0.95) -> float:

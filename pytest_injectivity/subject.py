@@ -1,14 +1,16 @@
 """What is audited: a model and a prompt set, what is known of them, and where it is kept."""
 
+import gc
 import hmac
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, cast
 
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.grid import Rounded
 from pytest_injectivity.hush import hush
 from pytest_injectivity.layers import Layer, LayerSpec, resolve_layers
 from pytest_injectivity.options import AuditConfig
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.kept import Kept
     from pytest_injectivity.models.assumptions import Assumptions
     from pytest_injectivity.models.decoder import Decoder
+    from pytest_injectivity.models.rounding import Rounding
     from pytest_injectivity.prompts.promptset import PromptSet
     from pytest_injectivity.prompts.settings import SpecialTokens
     from pytest_injectivity.states.entry import Entry
@@ -61,6 +64,7 @@ class Subject:
     Attributes:
         config, watcher: as given.
         where: the test that is running, as pytest names it; empty in a script.
+        beside: the other audit of a comparison, whose model shares the memory with this one's.
     """
 
     def __init__(self, config: AuditConfig | None = None, **process: Unpack[Process]) -> None:
@@ -71,24 +75,92 @@ class Subject:
         self._run = process.get("run")
         self._scratch = process.get("scratch")
         self.where = ""
+        self.beside: Subject | None = None
 
     @cached_property
     def decoder(self) -> "Decoder":
-        """The model.
+        """The model, its activations rounded as it runs where the config says so.
+
+        Raises:
+            ModelError: it cannot be audited.
+            OptionError: its activations have no scale.
+        """
+        if self.config.activation_bits is None:
+            return self._load()
+        return self.unrounded.rounded(self._rounding)
+
+    @property
+    def unrounded(self) -> "Decoder":
+        """The model as it was loaded, its activations as they are.
 
         Raises:
             ModelError: it cannot be audited.
         """
+        return self.decoder if self.config.activation_bits is None else self._unrounded
+
+    @cached_property
+    def _unrounded(self) -> "Decoder":
+        return self._load()
+
+    def _load(self) -> "Decoder":
         self._settle_threads()
         from pytest_injectivity.models.loading import load_decoder
 
-        config = self.config
+        config, other = self.config, self.beside
+        if other is not None and other.loaded:
+            # The two have one shape, and weights are held in float32 at the most.
+            self.make_room((8 if config.dtype == "float64" else 4) * other.facts.parameters)
         return load_decoder(
             config.model,
             dtype=config.dtype,
             device=config.device,
             quantization=config.quantization,
         )
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is in memory."""
+        return bool({"decoder", "_unrounded"} & self.__dict__.keys())
+
+    def adopt(self, decoder: "Decoder") -> None:
+        """Use a model that another audit of it has loaded and handed over."""
+        name = "decoder" if self.config.activation_bits is None else "_unrounded"
+        self.__dict__[name] = decoder
+
+    def hand_over(self) -> "Decoder | None":
+        """The model as it was loaded, if it is; what asks for it next here loads it again."""
+        decoder = self.__dict__.pop("decoder", None)
+        unrounded: Decoder | None = self.__dict__.pop("_unrounded", decoder)
+        return unrounded
+
+    def release(self) -> None:
+        """Let the model go; what asks for it next loads it again."""
+        if self.hand_over() is not None:
+            import torch
+
+            gc.collect()
+            if self._kept.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def make_room(self, needed: int) -> None:
+        """Let the model of the audit beside this one go, where so many bytes are not surely free."""
+        if self.beside is None or not self.beside.loaded:
+            return
+        from pytest_injectivity.states.memory import free_memory
+
+        free = free_memory(self._kept.device)
+        if free is None or free <= needed:
+            self.beside.release()
+
+    def stand_beside(self, other: "Subject") -> None:
+        """Be compared with another audit: one store, one journal, and prompts that are tokenised once.
+
+        Both models are in memory together only where they fit.
+        """
+        self._journal = other._journal  # noqa: SLF001 - of its own class, as below
+        if self.config.no_cache:
+            self._scratch = other._kept.store.folder  # noqa: SLF001
+        self.beside, other.beside = other, self
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -97,8 +169,8 @@ class Subject:
         Raises:
             ModelError: it cannot be loaded.
         """
-        if "decoder" in self.__dict__:
-            return self.decoder.tokenizer
+        if self.loaded:
+            return self.unrounded.tokenizer
         self._settle_threads()
         from pytest_injectivity.models.loading import load_tokenizer
 
@@ -113,7 +185,9 @@ class Subject:
         """
         from pytest_injectivity.states.facts import ModelFacts
 
-        facts = self._kept.model.remember("facts", lambda: ModelFacts.of(self.decoder))
+        facts = self._kept.model.remember("facts", lambda: ModelFacts.of(self.unrounded))
+        if self.config.activation_bits is not None:
+            facts = replace(facts, activations=str(self.config.activation_bits))
         if facts.quantised is not None and facts.quantised.caution:
             self.watcher.announce(f"injectivity: {facts.quantised.caution}")
         return facts
@@ -125,6 +199,17 @@ class Subject:
         Raises:
             PromptError: it cannot be audited.
         """
+        if self.config.prompts != "builtin:stdlib":
+            return self._read_prompts()
+        from pytest_injectivity.prompts.stdlib import stdlib_state
+
+        # Everybody has these texts, and parsing and tokenising them takes most of a warm run.
+        options = ("prompt_field", "length", "overlong", "special_tokens", "sample", "seed")
+        given = ", ".join(f"{name}={getattr(self.config, name)!r}" for name in options)
+        name = f"builtin:stdlib of {stdlib_state()}, {given}"
+        return self._kept.model.remember(name, self._read_prompts)
+
+    def _read_prompts(self) -> "PromptSet":
         facts = self.facts
         from pytest_injectivity.prompts.loading import load_prompts
 
@@ -163,7 +248,44 @@ class Subject:
         """What SPEC section 3 assumes of the architecture, looked up in this model."""
         from pytest_injectivity.models.assumptions import assumptions
 
-        return self._kept.model.remember("assumptions", lambda: assumptions(self.decoder))
+        found = self._kept.model.remember("assumptions", lambda: assumptions(self.unrounded))
+        if (grid := self.config.activation_bits) is None:
+            return found
+        return replace(found, plain=False, activations=grid.words)
+
+    @cached_property
+    def rounded(self) -> Rounded | None:
+        """How activations are rounded as the model runs, and which prompts gave the scales."""
+        if (grid := self.config.activation_bits) is None:
+            return None
+        if grid.per == "token":
+            return Rounded(str(grid))
+        sample = self._calibration
+        return Rounded(str(grid), len(sample), sample.hash)
+
+    @property
+    def _calibration(self) -> "PromptSet":
+        """The prompts that static scales come from: drawn by hash, whatever the set's order."""
+        from pytest_injectivity.models.calibration import CALIBRATION_PROMPTS
+
+        grid = self.config.activation_bits
+        wanted = (grid.calibrated if grid else None) or CALIBRATION_PROMPTS
+        return self.prompts.subset(min(wanted, len(self.prompts)))
+
+    @property
+    def _rounding(self) -> "Rounding":
+        from pytest_injectivity.models.calibration import calibrate
+        from pytest_injectivity.models.rounding import Rounding
+
+        grid = self.config.activation_bits
+        assert grid is not None  # noqa: S101 - it is why this was asked for
+        if grid.per == "token":
+            return Rounding(grid)
+        sample = self._calibration
+        return self._kept.model.remember(
+            f"activation scales: {grid} of {sample.hash}",
+            lambda: calibrate(self.unrounded, sample.ids, grid),
+        )
 
     def remember(self, name: str, compute: "Callable[[], T]") -> T:
         """A number of this model and prompt set, from the store where it has it.
@@ -235,6 +357,7 @@ class Subject:
             seed=self.config.seed,
             versions={name: version(name) for name in _VERSIONED} | self._quantising,
             quantised=None if facts.quantised is None else asdict(facts.quantised),
+            activations=None if self.rounded is None else asdict(self.rounded),
             numbers=self._journal.origin,
         )
 
@@ -254,6 +377,16 @@ class Subject:
         if said := settle_threads(self._workers):
             self.watcher.announce(said)
 
+    @property
+    def identity(self) -> str:
+        """A name for the model as it is loaded and the prompts: equal where all numbers are."""
+        return self._entry.folder.name
+
+    def is_same_model(self, other: "Subject") -> bool:
+        """Whether the other model is this one, loaded the same way."""
+        alike = self._kept.model_apart_from_dtype == other._kept.model_apart_from_dtype  # noqa: SLF001 - of its own class
+        return alike and (self.facts.dtype, self.rounded) == (other.facts.dtype, other.rounded)
+
     @cached_property
     def _journal(self) -> "Journal":
         from pytest_injectivity.states.journal import Journal
@@ -269,4 +402,4 @@ class Subject:
 
     @cached_property
     def _entry(self) -> "Entry":
-        return self._kept.of_prompts(self.prompts)
+        return self._kept.of_prompts(self.prompts, self.rounded)

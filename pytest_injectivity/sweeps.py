@@ -1,10 +1,11 @@
-"""The same measurements along a curve: prompt lengths, or several models side by side.
+"""The same measurements along a curve: prompt lengths, bits, or several models side by side.
 
-    from pytest_injectivity import AuditConfig, compare_models, sweep_lengths
+    from pytest_injectivity import AuditConfig, compare_models, sweep_bits, sweep_lengths
 
     config = AuditConfig(model="checkpoints/mine", prompts="prompts.jsonl")
     by_length = sweep_lengths(config, [16, 32, 64])                  # [VS] figure 2, [N] figure 5
     by_model = compare_models([config, AuditConfig(model=..., prompts="prompts.jsonl")])
+    by_bits = sweep_bits(config, [8, 7, 6, 5, 4, 3, 2])              # [VS] figures 4 and 5
 
 Margins and co-Lipschitz constants fall as the number of prompts grows, so every point of a curve has
 the same N: of larger sets a part is taken, and the watcher is told which. Models are loaded one after
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.figures import SweepPoint
+from pytest_injectivity.grid import Grid, GridLike
 from pytest_injectivity.measurements import Measurements
 from pytest_injectivity.options import AuditConfig
 from pytest_injectivity.summary import LayerSummary, RunSummary
@@ -63,6 +65,37 @@ def sweep_lengths(
     watcher = watcher or Silent()
     sweep = _Sweep(configs, [f"length {length}" for length in lengths], watcher)
     return sweep.points(_same_number([audit.prompts for audit in sweep], watcher))
+
+
+def sweep_bits(
+    config: AuditConfig, bits: Sequence[GridLike], *, watcher: Watcher | None = None
+) -> tuple[SweepPoint, ...]:
+    """Every layer as the model computed it, and rounded to fewer and fewer bits ([VS] figures 4, 5).
+
+    The captured states are rounded, and nothing is propagated: the model runs once, in full precision
+    unless the config rounds its activations too. Collisions are counted on the integer codes.
+
+    Args:
+        config: what to audit.
+        bits: what the states are rounded to, such as ``[8, 4]`` or ``["4 per-channel"]`` (`Grid`).
+        watcher: told what happens; nobody by default.
+
+    Returns:
+        The points: the states as they are, then grid by grid as given, and of each layer by layer.
+
+    Raises:
+        OptionError: no bits are given, or a grid is not accepted or given twice.
+        PromptError: the prompts cannot be audited.
+        ModelError: the model cannot be audited.
+    """
+    grids = _given("grid", [Grid.parse(one) for one in bits])
+    audit = Measurements(config, watcher=watcher)
+    run = audit.run_summary()
+    return tuple(
+        _point(audit, run, audit.layer_summary(layer, grid))
+        for grid in (None, *grids)
+        for layer in audit.layers
+    )
 
 
 def compare_models(
@@ -141,10 +174,10 @@ class _Sweep:
         for config, watcher, next_one in zip(self._configs, self._watchers, following, strict=True):
             audit = Measurements(config, watcher=watcher)
             if self._loaded is not None:
-                audit.decoder = self._loaded
+                audit.adopt(self._loaded)
             yield audit
             # Taken from the audit, which others may still hold while the next model is loaded.
-            decoder = vars(audit).pop("decoder", None)
+            decoder = audit.hand_over()
             self._loaded = decoder if _model(next_one) == _model(config) else None
             if decoder is not self._loaded:
                 del decoder
@@ -160,8 +193,9 @@ class _Sweep:
         return tuple(points)
 
 
-def _model(config: AuditConfig) -> tuple[str, str, str]:
-    return config.model, config.dtype, config.device
+def _model(config: AuditConfig) -> tuple[str | None, ...]:
+    """What decides how a model is loaded; its activations are rounded later."""
+    return config.model, config.dtype, config.device, config.quantization
 
 
 def _point(audit: Measurements, run: RunSummary, layer: LayerSummary) -> SweepPoint:
@@ -186,6 +220,8 @@ def _point(audit: Measurements, run: RunSummary, layer: LayerSummary) -> SweepPo
         colipschitz=layer.colipschitz,
         colipschitz_q=layer.colipschitz_q,
         noise=layer.noise,
+        bits=layer.bits,
+        near_fractions=layer.near_fractions,
     )
 
 

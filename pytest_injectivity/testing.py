@@ -9,7 +9,7 @@ takes milliseconds, and none needs a download::
 The docstring of each says what is known of its states.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import torch
 from jaxtyping import Float
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
+from transformers.pytorch_utils import Conv1D
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.layers import layer_id
@@ -151,6 +152,57 @@ def plant_nan(decoder: Decoder, layer: int) -> Decoder:
     for parameter in decoder.parts.blocks[layer - 1].parameters():
         parameter.fill_(torch.nan)
     return decoder
+
+
+def round_weights(
+    decoder: Decoder, bits: int, *, group: int = 64, blocks: Sequence[int] | None = None
+) -> Decoder:
+    """Rounds the matrices of blocks to the nearest of ``2^bits - 1`` values; returns the decoder given.
+
+    Groups of inputs share a scale: what quantised checkpoints hold, kept as floating-point numbers.
+
+    Args:
+        decoder: changed in place.
+        bits: at least 2.
+        group: inputs that share a scale; all of them where the width is no multiple of it.
+        blocks: their layers, 1 to L; None: all.
+
+    Raises:
+        OptionError: bits is less than 2, or there is no such block.
+    """
+    if bits < 2:  # noqa: PLR2004 - one bit has no zero
+        raise OptionError(f"bits={bits!r}: give an integer from 2")
+    largest = 2 ** (bits - 1) - 1
+    for weight, inputs in _matrices(decoder, blocks):
+        rows = weight.movedim(inputs, 1)
+        width = rows.shape[1]
+        groups = rows.reshape(len(rows), -1, width if width % group else group)
+        scale = groups.abs().amax(2, keepdim=True) / largest
+        codes = torch.where(scale > 0, groups / scale, 0).round()
+        weight.copy_((codes * scale).reshape(rows.shape).movedim(1, inputs))
+    return decoder
+
+
+def double_block(decoder: Decoder, layer: int) -> Decoder:
+    """Doubles the matrices of a block, as a wrong scale does; returns the decoder given.
+
+    Raises:
+        OptionError: there is no such block.
+    """
+    for weight, _ in _matrices(decoder, [layer]):
+        weight.mul_(2.0)
+    return decoder
+
+
+def _matrices(decoder: Decoder, blocks: Sequence[int] | None) -> Iterator[tuple[Tensor, int]]:
+    """The weight of each linear layer of some blocks, and which of its dimensions its inputs are."""
+    for layer in range(1, decoder.n_layers + 1) if blocks is None else blocks:
+        if not 1 <= layer <= decoder.n_layers:
+            raise OptionError(f"no block writes {layer_id(layer)}: give 1 to {decoder.n_layers}")
+        for module in decoder.parts.blocks[layer - 1].modules():
+            if isinstance(module, (nn.Linear, Conv1D)):
+                weight: Any = module.weight
+                yield weight, 0 if isinstance(module, Conv1D) else 1
 
 
 def byte_tokenizer(*, bos: bool = False) -> PreTrainedTokenizerFast:

@@ -9,13 +9,15 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
     r"""The text on one line: control and format characters escaped, cut after ``longest`` characters.
 
     Escape sequences would let a prompt or a checkpoint's name move the cursor, recolour a verdict
-    or, with bidirectional marks, reorder what a person reads.
+    or, with bidirectional marks, reorder what a person reads. ``##[`` would let it speak to GitHub's
+    runner, which takes commands out of whatever a step prints.
     """
     shown = "".join(
         character.encode("unicode_escape").decode() if _unsafe(character) else character
         for character in text[: longest + 1]
     )
-    return shown if len(text) <= longest else shown[:longest] + "…"
+    shown = shown if len(text) <= longest else shown[:longest] + "…"
+    return shown.replace("##[", r"##\x5b")
 
 
 def _unsafe(character: str) -> bool:

@@ -15,8 +15,10 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from pytest_injectivity.errors import GateFailure
+from pytest_injectivity.text import one_line
 
 _COLUMNS = 80
+_COMMAND = 2000
 _MOST_LISTED = 12
 
 Relation = Literal[">=", "<="]
@@ -152,7 +154,7 @@ class Verdict:
         if good := [reason for reason in self.reasons if reason.status is Status.PASS]:
             lines.append(f"  PASS at {_names(good)}")
         lines += [f"  {note}" for note in self.notes]
-        return "\n".join([*lines, f"  reproduce: {self.reproduce}"])
+        return "\n".join([*lines, f"  reproduce: {one_line(self.reproduce, _COMMAND)}"])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: numbers that are not finite become strings, so that it stays JSON."""

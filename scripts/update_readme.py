@@ -1,9 +1,10 @@
-"""Puts what the commands print into the README, between its markers: ``./dev readme``.
+"""Puts what the commands print into the README and docs/ci.md, between their markers: ``./dev readme``.
 
-A section of the README between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is what the command of that
-name printed, so the README shows what a reader will see, and nobody types a number.
+A section of a page between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is what the command of that name
+printed, so the page shows what a reader will see, and nobody types a number.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def audit() -> str:
     found = re.search(r"^=+ injectivity =+\n(.*verdicts PASS)$", printed, re.MULTILINE | re.DOTALL)
     if found is None:
         raise RuntimeError(f"the audit printed no summary:\n{printed}")
-    return found[1]
+    return fenced(found[1])
 
 
 def failure() -> str:
@@ -47,7 +48,7 @@ def failure() -> str:
             "-q", "--injx-no-cache", "--injx-hash-key=readme", "test_gate.py", cwd=Path(folder)
         )
     lines = re.findall(r"^E   (.*)$", printed, re.MULTILINE)
-    return "\n".join(line.removeprefix("    ") for line in lines)
+    return fenced("\n".join(line.removeprefix("    ") for line in lines))
 
 
 def options() -> str:
@@ -56,31 +57,66 @@ def options() -> str:
     found = re.search(r"^audit of a causal.*?\n(?=^\S)", printed, re.MULTILINE | re.DOTALL)
     if found is None:
         raise RuntimeError("pytest --help has no group of injectivity options")
-    return found[0].partition("\n")[2]
+    return fenced(found[0].partition("\n")[2])
 
 
-SECTIONS: dict[str, Callable[[], str]] = {"audit": audit, "failure": failure, "options": options}
+def ci_summary(suite: str = "", cwd: Path = ROOT) -> str:
+    """What CI shows of an audit of the shipped model: the steps of the action, run by hand."""
+    outer = ("GITHUB_", "INJX_", "PYTEST_")
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(outer)}
+    with tempfile.TemporaryDirectory() as reports:
+        given = {"PYTHON": sys.executable, "INJX_REPORTS": reports, "INJX_SUITE": suite}
+        command = [str(ROOT / "scripts" / "ci_audit.sh"), "audit"]
+        done = subprocess.run(  # noqa: S603 - this project's own script
+            command, cwd=cwd, capture_output=True, text=True, check=False, env=kept | given
+        )
+        if done.returncode not in (0, 1):
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}")
+        return quoted((Path(reports) / "summary.md").read_text(encoding="utf-8"))
 
 
-def replaced(text: str, name: str, printed: str) -> str:
-    """The README with one section renewed."""
+def red_ci_summary() -> str:
+    """What CI shows of a gate that asks for more than the shipped model has."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "test_gate.py").write_text(STRICT_GATE)
+        return ci_summary("test_gate.py", cwd=Path(folder))
+
+
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"audit": audit, "failure": failure, "options": options},
+    "docs/ci.md": {"green": ci_summary, "red": red_ci_summary},
+}
+
+
+def fenced(printed: str) -> str:
+    """Output of a terminal."""
     lines = "\n".join(line.rstrip() for line in printed.strip("\n").split("\n"))
-    block = f"<!-- {name} -->\n```\n{lines}\n```\n<!-- /{name} -->"
+    return f"```\n{lines}\n```"
+
+
+def quoted(markdown: str) -> str:
+    """Markdown of its own, as it looks where it is shown."""
+    return "\n".join(f"> {line}".rstrip() for line in markdown.strip("\n").split("\n"))
+
+
+def replaced(text: str, name: str, block: str) -> str:
+    """The page with one section renewed."""
     section = rf"<!-- {name} -->.*?<!-- /{name} -->"
-    text, count = re.subn(section, lambda _: block, text, flags=re.DOTALL)
+    renewed = f"<!-- {name} -->\n{block}\n<!-- /{name} -->"
+    text, count = re.subn(section, lambda _: renewed, text, flags=re.DOTALL)
     if count != 1:
-        raise RuntimeError(f"README.md has {count} sections {name}, not 1")
+        raise RuntimeError(f"the page has {count} sections {name}, not 1")
     return text
 
 
-def main() -> None:
-    """Rewrite each section of the README."""
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    for name, printed in SECTIONS.items():
-        text = replaced(text, name, printed())
-    readme.write_text(text)
+def main(pages: list[str]) -> None:
+    """Rewrite each section of these pages, or of all."""
+    for page in pages or PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for name, printed in PAGES[page].items():
+            text = replaced(text, name, printed())
+        (ROOT / page).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

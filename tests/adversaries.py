@@ -1,11 +1,14 @@
 """Rows and prompts that break careless geometry: each kind has a name and is drawn from a seed."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from hypothesis import strategies as st
 from jaxtyping import Float
 from torch import Tensor
+
+from pytest_injectivity.states.plain import from_bytes, to_bytes
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -122,3 +125,30 @@ def exact_rows(draw: st.DrawFn) -> Tensor:
     rows = draw(st.lists(st.lists(values, min_size=d, max_size=d), min_size=n, max_size=n))
     offset = draw(st.sampled_from([0, 1000]))
     return torch.tensor(rows, dtype=draw(st.sampled_from(DTYPES[:2]))) + offset
+
+
+class Kept:
+    """Remembers numbers as a store does, by their bytes.
+
+    Attributes:
+        made: the numbers computed, in order.
+    """
+
+    def __init__(self) -> None:
+        self.made: dict[str, bytes] = {}
+
+    def __call__(self, name: str, compute: Callable[[], Any]) -> Any:
+        """The number, from its bytes."""
+        if name not in self.made:
+            self.made[name] = to_bytes(compute())
+        return from_bytes(self.made[name])
+
+    def until(self, most: int) -> Callable[[str, Callable[[], Any]], Any]:
+        """The same, and is ended when one more is to be made."""
+
+        def remember(name: str, compute: Callable[[], Any]) -> Any:
+            if name not in self.made and len(self.made) == most:
+                raise KeyboardInterrupt
+            return self(name, compute)
+
+        return remember

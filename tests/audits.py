@@ -27,3 +27,19 @@ def audit_of(folder: Path, decoder: Decoder, ids: Ids, **config: Any) -> Audit:
     own = {name: config.pop(name) for name in ("watcher", "workers", "key") if name in config}
     paths = {"model": str(folder / "model"), "prompts": str(folder / "prompts.jsonl")}
     return Audit(AuditConfig(**{**paths, "device": "cpu", **config}), **own)
+
+
+def audit_against(
+    folder: Path, decoder: Decoder, parent: Decoder, ids: Ids, **config: Any
+) -> Audit:
+    """The audit of a decoder that is held against another one.
+
+    Args:
+        folder: where both checkpoints and the prompts are written.
+        decoder: what is audited.
+        parent: what it is held against.
+        ids: the prompts.
+        config: as in `audit_of`.
+    """
+    save_checkpoint(parent, folder / "parent")
+    return audit_of(folder, decoder, ids, **{"reference": str(folder / "parent"), **config})

@@ -28,8 +28,11 @@ NEEDED = {
     "gptq": ("gptqmodel", "optimum"),
     "awq": ("gptqmodel", "optimum"),
 }
-_GROUP = 32
-_FLOAT8_BLOCK = 32
+# What shares a scale; a benchmark on models of other widths sets its own.
+GROUP = 32
+FLOAT8_BLOCK = 32
+# Values of a block of GGUF's legacy types.
+_GGUF_BLOCK = 32
 
 
 # A run of pytest inside a test forgets what was first imported in it, and a second import of
@@ -94,7 +97,7 @@ def _torchao(name: str, **settings: Any) -> Callable[[Path, Path], Path]:
         from torchao import quantization
         from torchao.quantization.granularity import PerGroup
 
-        given = {"granularity": PerGroup(_GROUP), **settings} if settings else {}
+        given = {"granularity": PerGroup(GROUP), **settings} if settings else {}
         return TorchAoConfig(getattr(quantization, name)(**given))
 
     return _by_library(made)
@@ -117,7 +120,7 @@ def _compressed(scheme: str) -> Callable[[Path, Path], Path]:
         model = AutoModelForCausalLM.from_pretrained(full)
         preset = preset_name_to_scheme(scheme, ["Linear"])
         if preset.weights.group_size:
-            preset.weights.group_size = _GROUP
+            preset.weights.group_size = GROUP
         settings = QuantizationConfig(
             config_groups={"all": preset},
             ignore=["lm_head"],
@@ -161,19 +164,19 @@ def _float8(full: Path, folder: Path) -> Path:
     """The layout of DeepSeek and Qwen: blocks that share a scale."""
 
     def pack(name: str, weight: Tensor) -> dict[str, Tensor]:
-        size = _FLOAT8_BLOCK
+        size = FLOAT8_BLOCK
         blocks = weight.unflatten(1, (-1, size)).unflatten(0, (-1, size))
         scale = blocks.abs().amax((1, 3)) / torch.finfo(torch.float8_e4m3fn).max
         scaled = (blocks / scale[:, None, :, None]).reshape(weight.shape)
         return {name: scaled.to(torch.float8_e4m3fn), f"{name}_scale_inv": scale}
 
-    settings = {"activation_scheme": "dynamic", "weight_block_size": [_FLOAT8_BLOCK] * 2}
+    settings = {"activation_scheme": "dynamic", "weight_block_size": [FLOAT8_BLOCK] * 2}
     return _rewritten(full, folder, pack, quant_method="fp8", fmt="e4m3", **settings)
 
 
 def _grid(weight: Tensor) -> tuple[Tensor, Tensor]:
     """4-bit codes and scales of groups of inputs, ``(inputs, outputs)`` and ``(groups, outputs)``."""
-    groups = weight.float().T.unflatten(0, (-1, _GROUP))
+    groups = weight.float().T.unflatten(0, (-1, GROUP))
     scales = (groups.abs().amax(1) / 7).half()
     codes = (torch.round(groups / scales.float()[:, None]) + 8).clamp(0, 15)
     return codes.flatten(0, 1).long(), scales
@@ -193,12 +196,12 @@ def _gptq(full: Path, folder: Path) -> Path:
             f"{layer}.qweight": _words(codes.unflatten(0, (-1, 8)).transpose(1, 2)),
             f"{layer}.qzeros": _words(zeros),
             f"{layer}.scales": scales,
-            f"{layer}.g_idx": (torch.arange(len(codes)) // _GROUP).int(),
+            f"{layer}.g_idx": (torch.arange(len(codes)) // GROUP).int(),
         }
 
     settings = {"desc_act": False, "sym": True, "checkpoint_format": "gptq", "lm_head": False}
     return _rewritten(
-        full, folder, pack, quant_method="gptq", bits=4, group_size=_GROUP, **settings
+        full, folder, pack, quant_method="gptq", bits=4, group_size=GROUP, **settings
     )
 
 
@@ -215,7 +218,7 @@ def _awq(full: Path, folder: Path) -> Path:
         }
 
     settings = {"version": "gemm", "zero_point": True}
-    return _rewritten(full, folder, pack, quant_method="awq", bits=4, group_size=_GROUP, **settings)
+    return _rewritten(full, folder, pack, quant_method="awq", bits=4, group_size=GROUP, **settings)
 
 
 _GGUF_NAMES = {
@@ -263,7 +266,8 @@ def as_gguf(form: str) -> Callable[[Path, Path], Path]:
                     pairs = rows.reshape(count, 2, -1, rows.shape[1]).swapaxes(1, 2)
                     rows = np.ascontiguousarray(pairs.reshape(rows.shape))
             block = ".layers." in name and rows.ndim == 2
-            kind = GGMLQuantizationType[form if block else "F32"]
+            fits = block and not rows.shape[1] % _GGUF_BLOCK
+            kind = GGMLQuantizationType[form if fits else "F32"]
             for ours, theirs in _GGUF_NAMES.items():
                 name = name.replace(ours, theirs)  # noqa: PLW2901 - renamed step by step
             writer.add_tensor(name, quants.quantize(rows, kind), raw_dtype=kind)

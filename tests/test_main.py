@@ -1,13 +1,18 @@
 """``python -m pytest_injectivity``."""
 
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_injectivity.__main__ import main
 from pytest_injectivity.states.store import Store
+from tests.recordings import layer, report
 
 Printed = pytest.CaptureFixture[str]
 
@@ -96,3 +101,99 @@ def test_help_says_how_sensitive_a_store_is() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - python itself
     assert "as sensitive as the prompts" in " ".join(done.stdout.split())
     assert done.stdout.endswith("LIGHT\n")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., str]:
+    """Saves a report and says where."""
+
+    def saved(*layers: dict[str, Any], **run: Any) -> str:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.json"
+        path.write_text(json.dumps(report(*layers, **run)))
+        return str(path)
+
+    return saved
+
+
+def test_compare_of_equal_runs_is_green(saved: Callable[..., str], capsys: Printed) -> None:
+    """Exit status 0, a table, nothing worse."""
+    assert 0 == main(["compare", saved(), saved()])
+    printed = capsys.readouterr().out
+    assert "layer01" in printed
+    assert printed.endswith("nothing is worse beyond the tolerance\n")
+
+
+def test_compare_of_a_worse_run_is_exit_status_1(
+    saved: Callable[..., str], capsys: Printed
+) -> None:
+    """Each number that is worse has a line; a tolerance lets it pass."""
+    was, now = saved(layer("norm", margin_q=2.0)), saved(layer("norm", margin_q=1.9))
+    assert 1 == main(["compare", was, now])
+    assert "norm: margin_q 2 -> 1.9 (-5 %), wants >= 1.98" in capsys.readouterr().out
+    assert 0 == main(["compare", was, now, "--tolerance", "0.1"])
+    assert 0 == main(["compare", was, now, "--tolerance=margin_q=0.1"])
+    assert 1 == main(["compare", was, now, "--tolerance=0.1", "--tolerance=margin_q=0.01"])
+    assert 1 == main(["compare", was, now, "--tolerance=margin=0.1"])
+    assert 0 == main(["compare", now, was])
+
+
+@pytest.mark.parametrize("changed", [{"n": 5}, {"prompt_hash": "a"}, {"seed": 2}])
+def test_compare_refuses_what_is_not_comparable(
+    saved: Callable[..., str], capsys: Printed, changed: dict[str, Any]
+) -> None:
+    """Exit status 4, on standard error; nothing is printed that looks like a comparison."""
+    assert 4 == main(["compare", saved(), saved(**changed)])
+    printed = capsys.readouterr()
+    assert "" == printed.out
+    assert f"error: the runs differ in {next(iter(changed))} " in printed.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tolerance=much"], "error: --tolerance 'much' is no number"),
+        (["--tolerance=margn=1"], "error: tolerance names 'margn'"),
+        (["--tolerance==1"], "error: tolerance names ''"),
+        (["--tolerance=-1"], "is no tolerance"),
+        (["--tolerance=nan"], "is no tolerance"),
+    ],
+)
+def test_compare_refuses_what_is_no_tolerance(
+    saved: Callable[..., str], capsys: Printed, flags: list[str], message: str
+) -> None:
+    """Exit status 4, as of a test run."""
+    assert 4 == main(["compare", saved(), saved(), *flags])
+    assert message in capsys.readouterr().err
+
+
+def test_compare_refuses_a_file_that_is_none(saved: Callable[..., str], capsys: Printed) -> None:
+    """Exit status 4 and one line, whatever its name."""
+    assert 4 == main(["compare", saved(), "no\x1b[31m.json"])
+    said = capsys.readouterr().err
+    assert r"error: no\x1b[31m.json: there is no such file: give a report of" in said
+
+
+@pytest.mark.parametrize("arguments", [["compare"], ["compare", "a"], ["compare", "a", "b", "c"]])
+def test_compare_needs_two_files(arguments: list[str]) -> None:
+    """What argparse refuses is its exit status, 2."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert 2 == caught.value.code
+
+
+def test_compare_needs_no_torch_and_no_unicode(saved: Callable[..., str]) -> None:
+    """Light, and printable where a log knows ASCII alone."""
+    code = (
+        "import sys\nfrom pytest_injectivity.__main__ import main\n"
+        f"status = main(['compare', {saved()!r}, {saved()!r}])\n"
+        "heavy = {'torch', 'numpy', 'transformers', 'scipy', 'pytest'} & set(sys.modules)\n"
+        "print('HEAVY' if heavy else 'LIGHT', status)"
+    )
+    done = subprocess.run(  # noqa: S603 - python itself
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.stdout.endswith("LIGHT 0\n")

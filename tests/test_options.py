@@ -12,12 +12,12 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.options import (
     SHIPPED_MODEL,
     AuditConfig,
-    ReportTarget,
     config_from,
     flag,
     ini_name,
     options,
 )
+from pytest_injectivity.values import ReportTarget
 
 _CORE = {
     *("model", "prompts", "max_prompts", "length", "overlong", "special_tokens", "layers", "dtype"),
@@ -265,3 +265,16 @@ def test_messages_name_flags_that_exist() -> None:
 def test_every_field_is_an_option() -> None:
     """``options`` is all of the config."""
     assert [field.name for field in fields(AuditConfig)] == [option.name for option in options()]
+
+
+def test_releases_are_read_by_their_grammar() -> None:
+    """One or several, kept as their canonical texts; each is a flag of its own when repeated."""
+    config = AuditConfig(release=["round(4)@8", "gaussian(0.1 rel)@-1 kv"])  # type: ignore[arg-type]
+    assert ("round(bits=4)@8", "gaussian(sigma=0.1 rel)@-1 kv") == config.release
+    said = shlex.split(config.command_line())
+    assert [
+        "--injx-release=round(bits=4)@8",
+        "--injx-release=gaussian(sigma=0.1 rel)@-1 kv",
+    ] == said
+    with pytest.raises(OptionError, match=r"--injx-release: release 'round\(1\)@8': '1'"):
+        AuditConfig(release="round(1)@8")  # type: ignore[arg-type]

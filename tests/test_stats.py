@@ -608,3 +608,65 @@ def test_too_few_prompts_for_halves_are_refused(n: int, draws: int) -> None:
     """Half of four is the least that has a pair."""
     with pytest.raises(OptionError, match=f"n={n}, draws={draws}: give at least 4 prompts"):
         stats.paired_ratio_interval(lambda _: 1.0, lambda _: 1.0, n, 0.95, draws=draws)
+
+
+def test_a_ratios_value_is_that_of_all_prompts() -> None:
+    """Its interval holds it, wider where more is asked for; a copy of a model is exactly 1."""
+    left, right = pair_of_models(40, 4, seed=0)
+    found = stats.paired_ratio(left, right, 40, draws=10, seed=1)
+    rows = np.arange(40)
+    assert left(rows) / right(rows) == found.value
+    narrow, wide = found.interval(0.5), found.interval(0.99)
+    assert wide.low < narrow.low < found.value < narrow.high < wide.high
+    assert narrow == stats.paired_ratio_interval(left, right, 40, 0.5, draws=10, seed=1)
+    assert stats.PairedRatio(1.0, 0.0, 5) == stats.paired_ratio(left, left, 40, draws=5)
+
+
+@given(st.floats(0.05, 20), st.floats(0.01, 2), st.floats(0.1, 0.99), st.floats(1.01, 9))
+def test_ratio_p_values_agree_with_the_interval(
+    value: float, spread: float, low: float, high: float
+) -> None:
+    """Proved inside where the one-sided limits lie inside; proved outside only beyond a limit."""
+    ratio = stats.PairedRatio(value, spread, 30)
+    inside, outside = ratio.p_values(low, high)
+    limits = ratio.interval(0.9)  # 95 % on each side
+    assert (inside < 0.05) == (low < limits.low and limits.high < high)
+    if outside < 0.05:
+        assert limits.high < low or high < limits.low
+    assert 0 <= inside <= 1
+    assert 0 <= outside <= 1
+
+
+@pytest.mark.parametrize("value", [0.0, math.inf, math.nan])
+def test_a_ratio_that_is_no_positive_number_is_outside(value: float) -> None:
+    """Whatever was asked; where only some half has none, nothing is decided."""
+    assert (1.0, 0.0) == stats.PairedRatio(value, math.inf, 10).p_values(0.5, 2.0)
+    assert (1.0, 1.0) == stats.PairedRatio(1.0, math.inf, 10).p_values(0.5, 2.0)
+
+
+def test_a_ratio_without_an_upper_limit() -> None:
+    """Infinity is never surpassed."""
+    inside, outside = stats.PairedRatio(50.0, 0.1, 10).p_values(0.5, math.inf)
+    assert inside < 1e-6
+    assert outside > 0.999
+    assert (1.0, 0.0) == tuple(
+        round(p, 9) for p in stats.PairedRatio(0.1, 0.01, 10).p_values(0.5, math.inf)
+    )
+
+
+def test_two_sided_decisions_about_ratios_keep_their_level() -> None:
+    """On the edge of what is accepted, 5 % of samples are called outside, and 5 % inside."""
+    n, rows = 60, np.arange(60)
+    pairs = [pair_of_models(n, 8, seed) for seed in range(1000, 1400)]
+    truth = float(np.median([left(rows) / right(rows) for left, right in pairs]))
+    some = pairs[:150]
+    for limits in (
+        (truth, 4 * truth),
+        (truth / 4, truth),
+        (truth / 1.1, truth),
+        (truth, truth * 1.1),
+    ):
+        found = [stats.paired_ratio(*models, n, draws=40).p_values(*limits) for models in some]
+        inside, outside = (np.mean([p[side] < 0.05 for p in found]) for side in (0, 1))
+        assert inside <= 0.08
+        assert outside <= 0.08

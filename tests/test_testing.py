@@ -12,8 +12,10 @@ from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.testing import (
     additive_decoder,
     byte_tokenizer,
+    double_block,
     plant_equal_embeddings,
     plant_nan,
+    round_weights,
     save_checkpoint,
     tiny_decoder,
 )
@@ -151,3 +153,66 @@ def test_a_saved_checkpoint_brings_its_tokenizer(
     loaded = load_decoder(str(save_checkpoint(decoder, tmp_path / "new" / "folder")))
     assert [97, 98] == loaded.tokenizer.encode("ab")
     assert ("", "") == capfd.readouterr()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("group", [8, 64])
+def test_rounded_weights_lie_on_a_grid_of_their_group(family: str, group: int) -> None:
+    """Inputs of an output share a scale: GPT-2 holds its matrices transposed."""
+    whole, rounded = tiny_decoder(family), round_weights(tiny_decoder(family), 3, group=group)
+    transposed = family == "gpt2"
+    for own, theirs in zip(
+        rounded.parts.blocks[0].modules(), whole.parts.blocks[0].modules(), strict=True
+    ):
+        weight = getattr(own, "weight", None)
+        if weight is None or weight.ndim < 2:
+            continue
+        one, other = (
+            (part.weight.T if transposed else part.weight).double() for part in (own, theirs)
+        )
+        size = one.shape[1] if one.shape[1] % group else group
+        for values, before in zip(one.split(size, 1), other.split(size, 1), strict=True):
+            scale = before.abs().amax(1, keepdim=True) / 3
+            torch.testing.assert_close(values / scale, (values / scale).round(), atol=1e-5, rtol=0)
+            assert ((values - before).abs() <= scale / 2 + 1e-6).all()
+            assert len((values / scale).round().unique()) <= 7
+
+
+def test_what_is_not_named_is_not_rounded() -> None:
+    """Other blocks, embeddings, norms and biases stay as they are."""
+    whole, rounded = tiny_decoder(layers=3), round_weights(tiny_decoder(layers=3), 2, blocks=[2])
+    before = dict(whole.model.named_parameters())
+    changed = {
+        name
+        for name, parameter in rounded.model.named_parameters()
+        if not torch.equal(parameter, before[name])
+    }
+    assert changed
+    assert all(name.startswith("transformer.h.1.") for name in changed)
+    assert all(before[name].ndim == 2 for name in changed)
+
+
+def test_a_doubled_block_has_twice_its_matrices() -> None:
+    """Those of one block, and nothing else."""
+    whole, doubled = tiny_decoder("llama"), double_block(tiny_decoder("llama"), 2)
+    before = dict(whole.model.named_parameters())
+    for name, parameter in doubled.model.named_parameters():
+        twice = name.startswith("model.layers.1.") and parameter.ndim == 2
+        assert torch.equal(parameter, before[name] * (2 if twice else 1))
+
+
+@pytest.mark.parametrize("layer", [0, 3, -1])
+def test_only_blocks_can_be_rounded_or_doubled(layer: int) -> None:
+    """Layer 0 is no block."""
+    for change in (
+        lambda: round_weights(tiny_decoder(), 4, blocks=[layer]),
+        lambda: double_block(tiny_decoder(), layer),
+    ):
+        with pytest.raises(OptionError, match="no block writes"):
+            change()
+
+
+def test_one_bit_is_refused() -> None:
+    """It has no zero."""
+    with pytest.raises(OptionError, match="bits=1: give an integer from 2"):
+        round_weights(tiny_decoder(), 1)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_injectivity import compare_models, sweep_lengths
-from pytest_injectivity.figures import smallest_distances, write_figure
+from pytest_injectivity import compare_models, sweep_bits, sweep_lengths
+from pytest_injectivity.figures import first_collisions, smallest_distances, write_figure
 from pytest_injectivity.one_step import one_step_margins
 
 TABLES = pytest.StashKey[list[str]]()
@@ -17,6 +17,9 @@ def pytest_addoption(parser):
     group = parser.getgroup("paper figures")
     group.addoption("--figure-lengths", default="16,32,64", help="windows of so many tokens: 16,32")
     group.addoption("--figure-models", default="", help="more models to stand beside: PATH,PATH")
+    group.addoption(
+        "--figure-bits", default="8,7,6,5,4,3,2", help="what states are rounded to: 8,4 asymmetric"
+    )
     group.addoption("--figure-folder", default="figures", help="where the JSON goes")
 
 
@@ -67,6 +70,17 @@ def by_model(injx, folder, pytestconfig):
 
 
 @pytest.fixture(scope="session")
+def by_bits(injx, folder, pytestconfig):
+    """[VS] figures 4 and 5: the states as they are and rounded to fewer and fewer bits."""
+    grids = pytestconfig.getoption("--figure-bits").split(",")
+    points = sweep_bits(injx.config, grids, watcher=injx.watcher)
+    first = first_collisions(points)
+    write_figure(folder / "by_bits.json", "by bits", points=points, first_collisions=first)
+    pytestconfig.stash[TABLES] += _bits_table(points, first)
+    return points
+
+
+@pytest.fixture(scope="session")
 def one_step(injx, folder, pytestconfig):
     """[N]: the one-step margin by layer, over 1,000 continuations of each of 10 prompts."""
     found = one_step_margins(injx, prompts=10, continuations=1000)
@@ -82,6 +96,25 @@ def _table(title, points):
     names = "".join(f" {name:>8}" for name in ("m 1%", "m/norm", "α 1%", "α/norm"))
     head = f"{'model':>17} {'length':>6} {'layer':>7} {'N':>5} {'coll.':>5}{names}"
     return ["", f"{title}: separation margin m, co-Lipschitz constant α", head, *map(_row, points)]
+
+
+def _bits_table(points, first):
+    """By layer and bits what figures 4 and 5 of [VS] show; the JSON has every eps."""
+    names = "".join(f" {name:>8}" for name in ("norm", "m/norm", "α/norm", "< 1e-2"))
+    head = f"{'layer':>7} {'bits':>5} {'coll.':>7}{names}"
+    rows = []
+    for point in sorted(points, key=lambda one: (one.layer == "norm", one.layer)):
+        values = (
+            point.mean_norm,
+            point.normalized("margin_q"),
+            point.normalized("colipschitz_q"),
+            point.near_fractions["0.01"],
+        )
+        bits = "full" if point.bits is None else point.bits
+        rows.append(f"{point.layer:>7} {bits:>5} {point.collisions:>7}" + "".join(map(_number, values)))
+    said = ", ".join(f"{layer} {'none' if bits is None else bits}" for layer, bits in first.items())
+    title = "by bits: mean norm, 1 % quantiles over it, fraction of pairs within 1e-2"
+    return ["", title, head, *rows, f"first bits with collisions: {said}"]
 
 
 def _row(point):

@@ -13,6 +13,9 @@ import pytest
 MARGIN = 0.02
 COLIPSCHITZ = 5e-4
 
+# Rounded to so many bits and more, no two prompts collide.
+BITS_WITHOUT_COLLISIONS = 5
+
 # Least one-step margin, in units of the layer's noise floor: what SipIt needs to tell tokens apart.
 ONE_STEP = 10
 
@@ -113,10 +116,43 @@ def test_constants_are_large_enough(points):
     assert below(COLIPSCHITZ, points, "colipschitz_q") == []
 
 
+def test_rounding_starts_from_the_states_as_they_are(by_bits, injx):
+    """Figures 4 and 5: each layer unrounded first, then every grid on the same prompts."""
+    full = [point for point in by_bits if point.bits is None]
+    assert list(by_bits[: len(full)]) == full
+    assert len(full) == len(injx.layers)
+    assert not len(by_bits) % len(full)
+    assert len({(point.n, point.prompt_hash) for point in by_bits}) == 1
+
+
+def test_the_json_has_collisions_and_fractions(by_bits, folder):
+    """Of every layer and grid, the fraction of pairs within each eps."""
+    written = json.loads((folder / "by_bits.json").read_text())
+    layers = {point.layer for point in by_bits}
+    assert set(written["first_collisions"]) == layers
+    for point, plain in zip(by_bits, written["points"], strict=True):
+        assert (plain["bits"], plain["collisions"]) == (point.bits, point.collisions)
+        pairs = point.n * (point.n - 1) / 2
+        fractions = list(plain["near_fractions"].values())
+        assert fractions == sorted(fractions, reverse=True)
+        assert fractions[-1] * pairs >= point.collisions * (1 - 1e-12)
+
+
+def test_enough_bits_make_no_collision(by_bits):
+    """Your threshold: rounded so finely, all prompts stay apart."""
+    found = [point for point in by_bits if point.collisions and enough(point.bits)]
+    assert [f"{point.layer}, {point.bits} bits: {point.collisions}" for point in found] == []
+
+
 def test_continuations_are_told_apart(one_step):
     """Your threshold: no two tokens come near the noise floor after any of the prompts."""
     low = [one for one in one_step if not one.minimum >= ONE_STEP * one.noise]
     assert [f"{one.layer}: {one.minimum}" for one in low] == []
+
+
+def enough(bits):
+    """Whether so many bits are to tell all prompts apart; a grid begins with their number."""
+    return bits is None or int(str(bits).split()[0]) >= BITS_WITHOUT_COLLISIONS
 
 
 def below(bound, points, quantity):

@@ -31,6 +31,11 @@ def test_co_lipschitz_constant(injx, injx_layer):
     injx.assert_colipschitz_above(injx_layer, COLIPSCHITZ, normalized=True)
 
 
+def test_tokens_are_distinct(injx):
+    """No two tokens of the whole vocabulary share a state where no prompt is needed."""
+    injx.assert_one_step_distinct()
+
+
 def test_prompts_are_recovered(injx):
     """SipIt reads 20 prompts of 20 tokens back from the first, middle and last layer."""
     middle = max(1, injx.n_layers // 2)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_injectivity.checks.common import noise_line, not_finite
 from pytest_injectivity.checks.diagnosis import Diagnosed
+from pytest_injectivity.grid import Grid, GridLike
 from pytest_injectivity.layers import Layer, layer_id
 from pytest_injectivity.stats import exact_collision_rate_bound, near_collision_rate_bound
 from pytest_injectivity.tolerance import Tolerance
@@ -83,21 +84,22 @@ class Found(NamedTuple):
 
 
 def judge_collisions(
-    measured: "Measurements", tolerances: Mapping[Layer, Tolerance], bits: int | None
+    measured: "Measurements", tolerances: Mapping[Layer, Tolerance], bits: GridLike | None
 ) -> list[Reason]:
     """The reasons the layers contribute to ``no_collisions``, in the order given."""
+    grid = None if bits is None else Grid.parse(bits)
     reasons: dict[Layer, Reason] = {}
     found: dict[Layer, Found] = {}
     for layer, tolerance in tolerances.items():
         if lost := not_finite(measured, layer, _QUANTITY, 0.0):
             reasons[layer] = lost
             continue
-        geometry = measured.geometry(layer, bits=bits)
+        geometry = measured.geometry(layer, bits=grid)
         eps = tolerance.absolute(geometry.mean_norm)
-        if bits is None:
+        if grid is None:
             found[layer] = _in_states(measured, layer, geometry, eps)
         else:
-            reasons[layer] = _rounded(measured, layer, bits, _on_grid(geometry, eps))
+            reasons[layer] = _rounded(measured, layer, grid, _on_grid(geometry, eps))
     # All layers' pairs together: they share the draws of the weights.
     doubtful = {
         layer: one.named("collision") + one.named("unresolved") for layer, one in found.items()
@@ -123,7 +125,7 @@ def _computed(measured: "Measurements", layer: Layer, found: Found, diagnosed: D
     return _reason(measured, layer, found, headline, filter(None, lines))
 
 
-def _rounded(measured: "Measurements", layer: Layer, bits: int, found: Found) -> Reason:
+def _rounded(measured: "Measurements", layer: Layer, grid: Grid, found: Found) -> Reason:
     """The reason of rounded states: whose doing a collision is, the states before rounding tell."""
     before = measured.geometry(layer)
     kept = before.equal.pairs  # equal rows have equal codes
@@ -136,8 +138,10 @@ def _rounded(measured: "Measurements", layer: Layer, bits: int, found: Found) ->
         f"{_pair_line(measured, one)}; before rounding {show(_apart(measured, layer, one.pair))}"
         for one in found.pairs[:_LISTED]
     ]
+    scale = "" if grid.plain else f", scale: {grid.source(len(before))}"
+    equal = "equal codes of one scale" if grid.per == "token" else "equal codes"
     lines.append(
-        f"states rounded to {bits} bits; equal codes collide; noise floor before rounding"
+        f"states rounded to {grid.words}{scale}; {equal} collide; noise floor before rounding"
         f" {show(measured.noise(layer).value)}"
     )
     return _reason(measured, layer, found, found.headline(words), lines)

@@ -11,6 +11,7 @@ from jaxtyping import Float64, Int64
 
 from pytest_injectivity.checks.common import noise_line, not_finite, pair_line
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.grid import Grid
 from pytest_injectivity.layers import Layer, layer_id
 from pytest_injectivity.stats import (
     clopper_pearson,
@@ -36,13 +37,13 @@ class Quantile:
         q: the lower quantile; 0 is the minimum.
         normalized: in units of the layer's mean norm.
         confidence: of the interval, and of the gate where it was given.
-        bits: post-hoc activation quantisation, None for the states as they are.
+        grid: of post-hoc activation quantisation, None for the states as they are.
     """
 
     q: float
     normalized: bool
     confidence: float | None
-    bits: int | None
+    grid: Grid | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def judge_margin(
     quantity = _named("separation margin", asked)
     if reason := not_finite(measured, layer, quantity, bound):
         return reason, (1.0, 0.0)
-    geometry = measured.geometry(layer, bits=asked.bits)
+    geometry = measured.geometry(layer, bits=asked.grid)
     nearest = geometry.nearest
     worst = int(nearest.distance.argmin())
     left, right, distance = worst, int(nearest.index[worst]), float(nearest.distance[worst])
@@ -87,7 +88,7 @@ def judge_colipschitz(
     quantity = _named("co-Lipschitz constant", asked)
     if reason := not_finite(measured, layer, quantity, bound):
         return reason, (1.0, 0.0)
-    geometry = measured.geometry(layer, bits=asked.bits)
+    geometry = measured.geometry(layer, bits=asked.grid)
     ratios = geometry.colipschitz_rows
     values = partnered_ratios(ratios)
     worst = int(np.nanargmin(ratios.ratio))
@@ -240,7 +241,7 @@ def _among_partnered(ratios: "Ratios") -> Int64[np.ndarray, " partnered"]:
 def _named(quantity: str, asked: Quantile) -> str:
     said = "min" if asked.q == 0 else f"q={asked.q:g}"
     said += ", normalised" if asked.normalized else ""
-    return f"{quantity} ({said}{f', {asked.bits} bits' if asked.bits is not None else ''})"
+    return f"{quantity} ({said}{f', {asked.grid.words}' if asked.grid is not None else ''})"
 
 
 def _scale_lines(
@@ -248,6 +249,8 @@ def _scale_lines(
 ) -> list[str]:
     norms = f"mean norm {show(geometry.mean_norm)}, median norm {show(geometry.median_norm)}"
     lines = [f"N = {len(geometry)}, {norms}"]
-    if asked.bits is None:
+    if asked.grid is not None and not asked.grid.plain:
+        lines.append(f"scale of the grid: {asked.grid.source(len(geometry))}")
+    if asked.grid is None:
         lines.append(noise_line(measured, layer))
     return lines

@@ -1,6 +1,7 @@
 """Whether SipIt recovers prompts from the states of one layer (SPEC section 4)."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,7 @@ def judge_recovery(
         ),
         interval=clopper_pearson(recovered, len(exact), attempt.confidence or _CONFIDENCE),
         would_pass=f"a rate of at most {rate!r}",
+        figures=_figures(measured, layer, attempt, found),
     )
     if attempt.confidence is None:
         return reason, (1.0, 1.0)
@@ -125,14 +127,14 @@ def _invert(
             eps=(noise.at(0), noise.at(1)),
             policy=attempt.policy,
             seed=measured.config.seed,
-            known=_known(measured, truths),
+            known=known_tokens(measured, truths),
             certify=attempt.certify,
             progress=advance,
         )
     return Recovered.of(inversion, truths)
 
 
-def _known(measured: "Measurements", truths: list[tuple[int, ...]]) -> tuple[int, ...]:
+def known_tokens(measured: "Measurements", truths: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """The special token that every prompt begins with: the attacker knows it."""
     bos = getattr(measured.tokenizer, "bos_token_id", None)
     given = measured.prompts.special_tokens and all(truth[0] == bos for truth in truths)
@@ -161,6 +163,24 @@ def _summed(found: Recovered) -> list[str]:
     places = ", ".join(f"{where}{f' ({n} prompts)' * (n > 1)}" for where, n in sorted(at.items()))
     reasons = ", ".join(f"{text}: {n}" for text, n in why.most_common())
     return [f"failed first at positions {places}", f"reasons: {reasons}"]
+
+
+def _figures(
+    measured: "Measurements", layer: Layer, attempt: Attempt, found: Recovered
+) -> dict[str, float]:
+    tokens = len(found.prompts) * attempt.tokens
+    figures = {
+        "tokens_right": sum(one.right for one in found.prompts) / tokens,
+        "candidates_per_token": found.candidates_per_token,
+        "forwards_per_token": found.forwards_per_token,
+        "certified": found.certified,
+        "ambiguous": found.ambiguous,
+        "eps": measured.noise(layer).at(1),
+        "seconds": found.seconds,
+    }
+    if found.searched:
+        figures["first_guess_right"] = found.first_guesses / found.searched
+    return figures
 
 
 def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recovered) -> list[str]:

@@ -25,6 +25,7 @@ from pytest_injectivity.geometry.neighbours import (
 )
 from pytest_injectivity.geometry.products import centre
 from pytest_injectivity.geometry.ranking import first_k
+from pytest_injectivity.geometry.remembering import Remember, forgetful
 
 EXACT_ROWS = 500_000
 """Rows up to which all pairs are looked at; where the index becomes faster depends on the machine."""
@@ -36,10 +37,12 @@ _QUERIES = 2**16
 _RECALL_SAMPLE = 1000
 
 
-def neighbours_of(rows: Float[Tensor, "n hidden"], equal: EqualRows) -> Neighbours:
+def neighbours_of(
+    rows: Float[Tensor, "n hidden"], equal: EqualRows, *, remember: Remember = forgetful
+) -> Neighbours:
     """Exact neighbours of up to `EXACT_ROWS` rows, those of an index beyond."""
     if len(rows) <= EXACT_ROWS:
-        return nearest_neighbours(rows, equal)
+        return nearest_neighbours(rows, equal, remember=remember)
     return approximate_neighbours(rows, equal)
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.collisions import EqualRows
 from pytest_injectivity.geometry.distances import pair_distances
-from pytest_injectivity.geometry.products import Hits, Products
+from pytest_injectivity.geometry.hits import Hits
+from pytest_injectivity.geometry.products import Products
 from pytest_injectivity.geometry.projections import Projections
 
 _AXES = 32

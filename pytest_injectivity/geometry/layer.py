@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,23 +18,14 @@ from pytest_injectivity.geometry.neighbours import Neighbours
 from pytest_injectivity.geometry.pairs import NearPairs, pairs_within
 from pytest_injectivity.geometry.quantise import quantise
 from pytest_injectivity.geometry.ratios import Extreme, Ratios, extreme_ratios
+from pytest_injectivity.geometry.remembering import Remember, forgetful
+from pytest_injectivity.grid import Grid, GridLike
 from pytest_injectivity.layers import Layer
 from pytest_injectivity.prompts.metrics import PairDistances
 from pytest_injectivity.stats import lower_quantile, upper_quantile
 
 LADDER = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """The near-collision tolerances reported of every layer ([VS] figure 5)."""
-
-T = TypeVar("T")
-
-Remember = Callable[[str, Callable[[], Any]], Any]
-"""``remember(name, compute)`` gives what ``compute()`` gives, frozen dataclasses of arrays and plain
-data, from elsewhere if it is known there by this name. The name says every argument."""
-
-
-def forgetful(name: str, compute: Callable[[], T]) -> T:  # noqa: ARG001 - knows no name
-    """Remembers nothing: every number is computed."""
-    return compute()
 
 
 class LayerGeometry:
@@ -114,7 +104,8 @@ class LayerGeometry:
         """
         self._check_pairs()
         nearest: Neighbours = self._remember(
-            "nearest", lambda: neighbours_of(self.rows, self.equal)
+            "nearest",
+            lambda: neighbours_of(self.rows, self.equal, remember=self._remembering("nearest")),
         )
         return nearest
 
@@ -177,16 +168,28 @@ class LayerGeometry:
         values = partnered_ratios(self.upper_rows)
         return self._scaled(upper_quantile(values, q), normalized)
 
-    def quantised(self, bits: int) -> "LayerGeometry":
-        """The same layer after post-hoc activation quantisation; collisions are equal codes."""
-        rows, remember = self.rows, self._remember
+    def quantised(
+        self, bits: GridLike, calibration: Float[Tensor, "calibration hidden"] | None = None
+    ) -> "LayerGeometry":
+        """The same layer after post-hoc activation quantisation; collisions are equal codes.
+
+        Args:
+            bits: a number of bits, or what `Grid` reads.
+            calibration: finite states of this layer that the scale comes from; None: from its own.
+
+        Raises:
+            OptionError: the grid or the calibration is not accepted, or there is no scale.
+        """
+        grid, rows, remember = Grid.parse(bits), self.rows, self._remember
+        rounded = quantise(rows, grid, calibration)
+        name = grid.words if calibration is None else f"{grid.words} by {rounded.scale.digest}"
         return LayerGeometry(
             self.layer,
-            quantise(rows, bits).rows,
+            rounded.rows,
             self._prompts,
             # Codes are as large as the rows: made again where their classes are asked for, not held.
-            equal=lambda: EqualRows.of(quantise(rows, bits).codes),
-            remember=lambda name, compute: remember(f"{bits} bits {name}", compute),
+            equal=lambda: EqualRows.of(quantise(rows, grid, calibration).stored),
+            remember=lambda number, compute: remember(f"{name} {number}", compute),
         )
 
     def take(self, rows: Int64[np.ndarray, " taken"]) -> "LayerGeometry":
@@ -202,11 +205,16 @@ class LayerGeometry:
             )
 
     def _ratios(self, extreme: Extreme) -> Ratios:
+        name = f"{extreme} ratios, {self._prompts.metric.value}"
+        remember = self._remembering(name)
         ratios: Ratios = self._remember(
-            f"{extreme} ratios, {self._prompts.metric.value}",
-            lambda: extreme_ratios(self.rows, self._prompts, extreme),
+            name, lambda: extreme_ratios(self.rows, self._prompts, extreme, remember=remember)
         )
         return ratios
+
+    def _remembering(self, name: str) -> Remember:
+        """Remembers the parts of a number."""
+        return lambda part, compute: self._remember(f"{name}, {part}", compute)
 
     def _scaled(self, value: float, normalized: bool) -> float:  # noqa: FBT001 - private
         if not normalized:

@@ -10,17 +10,20 @@ Equal rows are set apart first, so ties of any size cost nothing.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.collisions import EqualRows
 from pytest_injectivity.geometry.distances import pair_distances
-from pytest_injectivity.geometry.products import Hits, Products
+from pytest_injectivity.geometry.hits import Hits
+from pytest_injectivity.geometry.products import Products
 from pytest_injectivity.geometry.ranking import first_k, ranks
+from pytest_injectivity.geometry.remembering import Remember, forgetful
 
 _SAMPLE = 1024
 _SAMPLED = 8
@@ -76,21 +79,42 @@ class NearestRows:
     searched_again: int
 
 
+@dataclass(frozen=True)
+class _Found:
+    """How far a search has come; positions are those of ``order``."""
+
+    order: Int64[np.ndarray, " n"]
+    reach: Float64[np.ndarray, " n"]
+    nearest: Float64[np.ndarray, "n k"]
+    crowded: Bool[np.ndarray, " n"]
+    left: Int64[np.ndarray, " candidates"]
+    right: Int64[np.ndarray, " candidates"]
+    lower: Float64[np.ndarray, " candidates"]
+
+
 def nearest_neighbours(
-    rows: Float[Tensor, "n hidden"], equal: EqualRows | None = None
+    rows: Float[Tensor, "n hidden"],
+    equal: EqualRows | None = None,
+    *,
+    remember: Remember = forgetful,
 ) -> Neighbours:
     """Nearest neighbours by Euclidean distance, equal to a float64 search over all pairs.
 
     Args:
         rows: at least two finite rows.
         equal: the classes of equal rows, where the caller has them.
+        remember: keeps what parts of a long search have found.
     """
-    nearest = k_nearest(rows, 1, equal)
+    nearest = k_nearest(rows, 1, equal, remember=remember)
     return Neighbours(nearest.distance[:, 0], nearest.index[:, 0], nearest.searched_again)
 
 
 def k_nearest(
-    rows: Float[Tensor, "n hidden"], k: int, equal: EqualRows | None = None
+    rows: Float[Tensor, "n hidden"],
+    k: int,
+    equal: EqualRows | None = None,
+    *,
+    remember: Remember = forgetful,
 ) -> NearestRows:
     """The k nearest other rows by Euclidean distance, equal to a float64 search over all pairs.
 
@@ -98,6 +122,7 @@ def k_nearest(
         rows: finite rows, more than ``k``.
         k: how many of each row, at least 1.
         equal: the classes of equal rows, where the caller has them.
+        remember: keeps what parts of a long search have found; its names do not say ``k``.
 
     Raises:
         OptionError: there are not more than ``k`` rows, or ``k`` is less than 1.
@@ -107,20 +132,24 @@ def k_nearest(
     equal = equal or EqualRows.of(rows)
     kept = torch.from_numpy(equal.representatives).to(rows.device)
     if len(kept) == len(rows):
-        return _among_distinct(rows, k)
+        return _among_distinct(rows, k, remember)
     others = min(k, len(kept) - 1)
     among = (
-        _among_distinct(rows[kept], others)
+        _among_distinct(rows[kept], others, remember)
         if others
         else NearestRows(np.zeros((1, 0)), np.zeros((1, 0), dtype=np.int64), 0)
     )
     return with_equal_rows(among, equal, k)
 
 
-def _among_distinct(rows: Float[Tensor, "n hidden"], k: int) -> NearestRows:
+def _among_distinct(rows: Float[Tensor, "n hidden"], k: int, remember: Remember) -> NearestRows:
     search = _Search.of(rows, k)
-    for own, others in search.products.tiles():
-        search.add(search.products.hits(own, others, search.reach))
+    parts = search.products.parts()
+    for part, tiles in enumerate(parts, 1):
+        look = partial(search.look_through, tiles)
+        # What is remembered whole need not be in parts.
+        found = look() if len(parts) == 1 else remember(f"part {part} of {len(parts)}", look)
+        search.take(rows, found)
     left, right, again = search.candidates()
     nearest, index = _decide(rows, left, right, k)
     if len(again):
@@ -154,6 +183,33 @@ class _Search:
         # Columns are looked at by groups: those of a group should reach equally far.
         order = reach.argsort()
         return cls(products.reordered(order), reach[order], k)
+
+    def look_through(self, tiles: list[tuple[slice, slice]]) -> _Found:
+        """Every pair of these tiles that may be among a row's nearest."""
+        for own, others in tiles:
+            self.add(self.products.hits(own, others, self.reach))
+        self._prune()
+        return _Found(
+            self.products.order.cpu().numpy(),
+            self.reach.cpu().numpy(),
+            self._nearest.cpu().numpy(),
+            self._open.cpu().numpy(),
+            *(part.cpu().numpy() for part in self._held[0]),
+        )
+
+    def take(self, rows: Float[Tensor, "n hidden"], found: _Found) -> None:
+        """Go on from what was found, here or by a run that was ended."""
+        device = self.reach.device
+        order = torch.from_numpy(found.order).to(device)
+        # Rounding may put rows in another order on another number of threads.
+        if not torch.equal(order, self.products.order):
+            self.products = Products.of(rows, order=order)
+        self.reach = torch.from_numpy(found.reach.copy()).to(device)
+        self._nearest = torch.from_numpy(found.nearest.copy()).to(device)
+        self._open = torch.from_numpy(found.crowded.copy()).to(device)
+        held = (found.left, found.right, found.lower)
+        left, right, lower = (torch.from_numpy(part).to(device) for part in held)
+        self._held = [(left, right, lower)]
 
     def candidates(self) -> tuple[Int64[Tensor, " c"], Int64[Tensor, " c"], Int64[Tensor, " some"]]:
         """Rows and their candidates, and the rows that have too many and must be searched again."""

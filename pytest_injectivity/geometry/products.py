@@ -17,12 +17,14 @@ Three things move a product away from the truth, and each is bounded:
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from pytest_injectivity.geometry.distances import row_norms
+from pytest_injectivity.geometry.hits import Hits
 from pytest_injectivity.geometry.precision import fastest_dtype, precision_of
 from pytest_injectivity.geometry.sides import GROUP, Side, rounded_up
 
@@ -30,33 +32,11 @@ from pytest_injectivity.geometry.sides import GROUP, Side, rounded_up
 _TILE_ROWS = 1024
 _TILE_COLUMNS = 8192
 _CHUNK_ELEMENTS = 2**22
+# Pairs of a part: a few seconds of work.
+_PART_PAIRS = 10**9
 
 _TENSOR_CORES = 4.0
 """Tensor cores add up by cutting digits off: their error bound is a few times Higham's."""
-
-
-@dataclass(frozen=True)
-class Hits:
-    """Pairs that may be within reach, each once.
-
-    Attributes:
-        left: positions in the products' order, each less than that of its right side.
-        right: likewise.
-        lower: what the distance of the rounded rows is at least, in units of ``Products.scale``.
-        upper: what it is at most.
-    """
-
-    left: Int64[Tensor, " hits"]
-    right: Int64[Tensor, " hits"]
-    lower: Float64[Tensor, " hits"]
-    upper: Float64[Tensor, " hits"]
-
-    def __len__(self) -> int:
-        return len(self.left)
-
-    def where(self, kept: Tensor) -> "Hits":
-        """Some of the hits."""
-        return Hits(self.left[kept], self.right[kept], self.lower[kept], self.upper[kept])
 
 
 @dataclass(frozen=True)
@@ -142,6 +122,13 @@ class Products:
             own = slice(start, min(start + _TILE_ROWS, len(self)))
             for first in range(start, len(self), _TILE_COLUMNS):
                 yield own, slice(first, min(first + _TILE_COLUMNS, len(self.rounded)))
+
+    def parts(self) -> list[list[tuple[slice, slice]]]:
+        """The tiles, in parts of a few seconds of work: all that a search that is killed loses."""
+        tiles, n = list(self.tiles()), len(self)
+        parts = min(len(tiles), 1 + n * n // 2 // _PART_PAIRS)
+        ends = [part * len(tiles) // parts for part in range(parts + 1)]
+        return [tiles[start:end] for start, end in pairwise(ends)]
 
     def squared(self, own: slice, others: slice) -> Float[Tensor, "own others"]:
         """Approximate squared distances, less the squares of the rows ``own``."""

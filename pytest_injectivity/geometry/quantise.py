@@ -2,47 +2,80 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int64
+import torch
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
-
-BITS = range(2, 33)
-"""A symmetric grid needs two bits; beyond 32 it is finer than float32 itself."""
+from pytest_injectivity.grid import Grid, GridLike
+from pytest_injectivity.uniform import Scale, scale_of
 
 
 @dataclass(frozen=True)
 class QuantisedRows:
-    """A layer's rows on a uniform grid, one scale for the layer.
+    """A layer's rows on a uniform grid.
 
     Attributes:
-        codes: integer codes; exact collisions are counted on them.
+        codes: integer codes.
         rows: the values the codes stand for, float64.
-        step: distance between neighbouring codes, in the states' units.
+        scale: what turns one into the other; its steps are in the states' units.
     """
 
     codes: Int64[Tensor, "n hidden"]
-    rows: Float[Tensor, "n hidden"]
-    step: float
+    rows: Float64[Tensor, "n hidden"]
+    scale: Scale
+
+    @property
+    def stored(self) -> Int64[Tensor, "n stored"]:
+        """What is stored of each row, on which exact collisions are counted: equal here is equal.
+
+        The codes; and where each row has a scale of its own, its step (bit by bit) and its zero point:
+        equal codes under different scales stand for different rows.
+        """
+        if self.scale.grid.per != "token":
+            return self.codes
+        step, zero = self.scale.step, self.scale.zero
+        return torch.cat([self.codes, step.contiguous().view(torch.int64), zero.long()], dim=1)
 
 
-def quantise(rows: Float[Tensor, "n hidden"], bits: int) -> QuantisedRows:
-    """Symmetric uniform quantisation: ``step = max|H| / (2^(b-1) - 1)``, ``clip(round(x / step))``.
+def quantise(
+    rows: Float[Tensor, "n hidden"],
+    grid: GridLike,
+    calibration: Float[Tensor, "calibration width"] | None = None,
+) -> QuantisedRows:
+    """Rounds rows to a uniform grid: ``clip(round(x / step) + zero)``, half to even.
+
+    Symmetric: ``step = max|x| / (2^(b-1) - 1)``. Asymmetric: ``step = (max - min) / (2^b - 1)`` with
+    ``zero = round(-min / step)``, where the range is widened to zero if it does not hold it. A
+    percentile takes the place of ``max|x|``, or of both ends.
+
+    A channel or a token of zeros stays zero; a constant one is kept exactly. A channel that is zero in
+    all calibration rows is rounded to zero, as a quantiser calibrated so would.
 
     Args:
-        rows: finite states of one layer; the scale comes from this very set.
-        bits: at least 2; the codes are ``-(2^(b-1) - 1)`` to ``2^(b-1) - 1``.
+        rows: finite states of one layer.
+        grid: to what, see `Grid`.
+        calibration: finite states that the scale comes from; None: from the rows themselves.
 
     Raises:
-        OptionError: fewer than 2 or more than 32 bits, or a layer that is zero everywhere.
+        OptionError: the grid is not accepted, the calibration does not fit it or the rows, or there
+            is no scale: nothing but zeros.
     """
-    if isinstance(bits, bool) or bits not in BITS:
+    grid = Grid.parse(grid)
+    source = rows if calibration is None else calibration
+    if calibration is not None and grid.per == "token":
+        raise OptionError(f"{grid.words}: each row has its own scale: give no calibration rows")
+    if calibration is None and grid.calibrated is not None:
+        raise OptionError(f"{grid.words}: give the rows of these prompts as calibration")
+    if source.shape[1] != rows.shape[1]:
         raise OptionError(
-            f"bits={bits!r}: give a whole number of bits from {BITS[0]} to {BITS[-1]}"
+            f"calibration rows of width {source.shape[1]} for rows of width {rows.shape[1]}: give"
+            " rows of the same layer"
         )
-    levels = 2 ** (bits - 1) - 1
-    step = float(rows.abs().max()) / levels if len(rows) else 0.0
-    if step == 0.0:
-        raise OptionError(f"a layer that is zero everywhere has no scale for {bits} bits")
-    codes = (rows.double() / step).round().clamp(-levels, levels)
-    return QuantisedRows(codes.long(), codes * step, step)
+    scale = scale_of(source, grid) if len(source) else None
+    if scale is None or not bool(scale.step.any()):
+        what = "a layer that is" if calibration is None else "calibration rows that are"
+        has = "has" if calibration is None else "have"
+        raise OptionError(f"{what} zero everywhere {has} no scale for {grid.words}")
+    codes = scale.codes(rows)
+    return QuantisedRows(codes.long(), scale.values(codes), scale)

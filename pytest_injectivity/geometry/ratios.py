@@ -12,6 +12,7 @@ length less the tokens that the two prompts have in common, whatever their order
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -20,9 +21,11 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from pytest_injectivity.geometry.distances import pair_distances
+from pytest_injectivity.geometry.hits import Hits
 from pytest_injectivity.geometry.precision import precision_of
-from pytest_injectivity.geometry.products import Hits, Products
+from pytest_injectivity.geometry.products import Products
 from pytest_injectivity.geometry.ranking import ranks
+from pytest_injectivity.geometry.remembering import Remember, forgetful
 from pytest_injectivity.prompts.metrics import PairDistances
 
 _FIRST_LOOK = 4
@@ -56,8 +59,21 @@ class Ratios:
         return self.partner >= 0
 
 
+@dataclass(frozen=True)
+class _Found:
+    """How far a search has come: by position, and how many pairs were looked at."""
+
+    best: Float64[np.ndarray, " n"]
+    partner: Int64[np.ndarray, " n"]
+    looked_at: int
+
+
 def extreme_ratios(
-    rows: Float[Tensor, "n hidden"], prompts: PairDistances, extreme: Extreme
+    rows: Float[Tensor, "n hidden"],
+    prompts: PairDistances,
+    extreme: Extreme,
+    *,
+    remember: Remember = forgetful,
 ) -> Ratios:
     """The smallest or largest ratio of each row over all admissible pairs, exactly.
 
@@ -65,11 +81,12 @@ def extreme_ratios(
         rows: finite rows, row i the state of prompt i.
         prompts: the prompt metric over the same prompts.
         extreme: ``smallest`` for co-Lipschitz values ``a_i``, ``largest`` for the upper constant.
+        remember: keeps what parts of a long search have found.
     """
     if len(rows) < 2:  # noqa: PLR2004 - a pair is two
         return Ratios(np.full(len(rows), np.nan), np.full(len(rows), -1, dtype=np.int64), 0)
     search = _Smallest(rows, prompts) if extreme == "smallest" else _Largest(rows, prompts)
-    search.run()
+    search.run(remember)
     return search.ratios()
 
 
@@ -92,14 +109,31 @@ class _Search:
         self.partner = torch.full_like(self.order, -1)
         self.looked_at = 0
 
-    def run(self) -> None:
+    def run(self, remember: Remember) -> None:
         """Look at every pair that may better one of its rows."""
-        self.look(*self.first_pairs())
-        for own, others in self.products.tiles():
+        parts = self.products.parts()
+        for part, tiles in enumerate(parts, 1):
+            look = partial(self._look_through, tiles, first=part == 1)
+            # What is remembered whole need not be in parts.
+            self._take(
+                look() if len(parts) == 1 else remember(f"part {part} of {len(parts)}", look)
+            )
+
+    def _look_through(self, tiles: list[tuple[slice, slice]], *, first: bool) -> _Found:
+        if first:
+            self.look(*self.first_pairs())
+        for own, others in tiles:
             # Longest first: lengths of a tile that do not meet are nowhere equal.
             apart = self.lengths[others.start] < self.lengths[own.stop - 1]
             if not (apart and self.prompts.metric.equal_lengths_only):
                 self.settle(*self.promising(own, others))
+        return _Found(self.best.cpu().numpy(), self.partner.cpu().numpy(), self.looked_at)
+
+    def _take(self, found: _Found) -> None:
+        """Go on from what was found, here or by a run that was ended."""
+        self.best = torch.from_numpy(found.best.copy()).to(self.best.device)
+        self.partner = torch.from_numpy(found.partner.copy()).to(self.partner.device)
+        self.looked_at = found.looked_at
 
     def first_pairs(self) -> tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]:
         """Pairs of positions that give every row that has a partner a first ratio."""

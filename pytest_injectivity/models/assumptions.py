@@ -53,9 +53,10 @@ class Assumptions:
         tied: the language-model head shares the embedding's weights.
         duplicated_rows: pairs of tokens whose embedding rows are equal in every coordinate
             (``-0.0 == 0.0``).
-        plain: the family is in the table, whose blocks neither route nor branch, and no layer is
-            quantised.
+        plain: the family is in the table, whose blocks neither route nor branch, no layer is
+            quantised and no activation rounded.
         quantised: the bits of quantised weights; 0 where none is.
+        activations: what activations are rounded to as it runs, in words; empty: nothing is.
     """
 
     activation: str
@@ -66,6 +67,7 @@ class Assumptions:
     duplicated_rows: int
     plain: bool = True
     quantised: float = 0.0
+    activations: str = ""
 
     @property
     def analytic_architecture(self) -> bool:
@@ -86,9 +88,10 @@ class Assumptions:
         rows = f"{self.duplicated_rows} DUPLICATED PAIRS" if self.duplicated_rows else "none equal"
         tied = "tied" if self.tied else "untied"
         weights = f", quantised to {self.quantised:g} bits" if self.quantised else ""
+        rounded = f", activations ROUNDED to {self.activations}" if self.activations else ""
         return (
             f"{self.activation} ({analytic}), {width}, {self._norm}, embedding rows {tied},"
-            f" {rows}{weights}"
+            f" {rows}{weights}{rounded}"
         )
 
     @property
@@ -112,8 +115,9 @@ def assumptions(decoder: Decoder) -> Assumptions:
         norm_eps=_least_epsilon(decoder),
         tied=head is not None and getattr(head, "weight", None) is decoder.parts.embeddings.weight,
         duplicated_rows=equal_pairs(decoder.embedding_matrix()),
-        plain=decoder.family.known and decoder.quantised is None,
+        plain=decoder.family.known and decoder.quantised is None and decoder.rounding is None,
         quantised=0.0 if decoder.quantised is None else decoder.quantised.bits,
+        activations="" if decoder.rounding is None else decoder.rounding.grid.words,
     )
 
 

@@ -18,6 +18,7 @@ from pytest_injectivity.models.float64 import float64_copy
 from pytest_injectivity.models.forward import Forward
 from pytest_injectivity.models.prefix import Prefix, empty_cache
 from pytest_injectivity.models.prefixes import Continued, Prefixes, seen
+from pytest_injectivity.models.rounding import Rounding
 
 # What `candidates` may hold at once: keys and values of broadcast prefixes (bytes; on a CPU what
 # its caches still serve, measured fastest there), tokens of recomputed prefixes, rows.
@@ -93,6 +94,42 @@ class Decoder(Forward):
             ]
         return {layer: torch.cat([states[layer] for states in found]) for layer in layers}
 
+    def cached_candidates(
+        self, prefix: Prefix, tokens: Int[Tensor, " candidates"]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """What each block up to the prefix's depth caches of many tokens, each put after the prefix.
+
+        Of every block keys and values, ``(candidates, heads, 1, width)``; nothing for families that
+        cache none. Runs in batches that bound the memory, a row for each candidate.
+
+        Args:
+            prefix: the tokens before; it may hold no token.
+            tokens: the candidates.
+
+        Raises:
+            PromptError: a token is not below ``vocab_size``, or the prefix fills the context.
+        """
+        self._checked_length(len(prefix) + 1)
+        found: list[list[tuple[Tensor, Tensor]]] = []
+        for some in torch.split(self._checked(tokens), self._candidate_batch(prefix)):
+            cache = prefix.broadcast(len(some))
+            if cache is None:
+                return []
+            with torch.no_grad():
+                self._forward(some[:, None], [prefix.depth], lambda states: states[:, :0], cache)
+            layers: list[Any] = cache.layers
+            found.append(
+                [
+                    (one.keys[:, :, -1:].clone(), one.values[:, :, -1:].clone())
+                    for one in layers
+                    if one.is_initialized
+                ]
+            )
+        return [
+            (torch.cat([keys for keys, _ in sides]), torch.cat([values for _, values in sides]))
+            for sides in zip(*found, strict=True)
+        ]
+
     def prefixes(self, prompts: int, room: int, depth: Layer) -> Prefixes:
         """As many empty prefixes, each with room for so many tokens."""
         self._checked_layers([depth], None)
@@ -156,10 +193,14 @@ class Decoder(Forward):
             ModelError: the model rounds activations as it runs: a copy that does not is another
                 function, and one that does is as coarse.
         """
-        known = self.quantised
+        known, how = self.quantised, ""
         if known is not None and known.rounds_activations:
+            how = known.kind
+        if self.rounding is not None:
+            how = f"activations on {self.rounding.grid.words}"
+        if how:
             raise ModelError(
-                f"{self.source} ({known.kind}) rounds activations as it runs: no float64 copy"
+                f"{self.source} ({how}) rounds activations as it runs: no float64 copy"
                 " computes the same states; float64 is for models whose weights alone are quantised"
             )
         return Decoder(
@@ -169,6 +210,21 @@ class Decoder(Forward):
             revision=self.revision,
             float64=True,
             quantised=None if known is None else replace(known, dense=True),
+        )
+
+    def rounded(self, rounding: Rounding) -> "Decoder":
+        """The same model with the output of every block rounded, in whatever way it is run.
+
+        The two share their modules; this one stays as it is.
+        """
+        return Decoder(
+            self.source,
+            self.model,
+            self.tokenizer,
+            revision=self.revision,
+            float64=self._float64,
+            quantised=self.quantised,
+            rounding=rounding,
         )
 
     def _side_by_side(

@@ -10,7 +10,7 @@ block, ``"norm"`` what the base model returns as its last hidden state.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +32,7 @@ from pytest_injectivity.models.families import (
 from pytest_injectivity.models.float64 import Float64Mode
 from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.models.quantised import Quantised
+from pytest_injectivity.models.rounding import Rounding, residual_stream
 
 
 class _DeepestReached(Exception):  # noqa: N818 - it stops a forward pass, it is no error
@@ -49,9 +50,10 @@ class Forward:
         revision: the hub's commit the checkpoint was resolved to, or ``None``.
         float64: the model is a float64 copy and runs in true float64 throughout (SPEC section 2).
         quantised: what is quantised of it; ``None`` for full precision.
+        rounding: of every block's output, as it runs; ``None``: nothing is rounded.
 
     Attributes:
-        source, model, tokenizer, revision, quantised: as given.
+        source, model, tokenizer, revision, quantised, rounding: as given.
         family: the model's entry in the table of families.
         parts: its modules, found through the family.
         n_layers: the number of blocks ``L``.
@@ -74,12 +76,14 @@ class Forward:
         revision: str | None = None,
         float64: bool = False,
         quantised: Quantised | None = None,
+        rounding: Rounding | None = None,
     ) -> None:
         self.source = source
         self.revision = revision
         self.model: PreTrainedModel = model.train(mode=False).requires_grad_(requires_grad=False)
         self.tokenizer = tokenizer
         self.quantised = quantised
+        self.rounding = rounding
         self.family: Family = find_family(model)
         self.parts: Parts = find_parts(model, self.family)
         self.n_layers = len(self.parts.blocks)
@@ -159,15 +163,22 @@ class Forward:
         """The model's own ranking of the next token: the only place where logits are computed."""
         ids = self._checked(prefix_ids[None])
         self._checked_length(len(prefix_ids))
-        with torch.no_grad(), self._mode():
+        with torch.no_grad(), self.running():
             logits: Tensor = self.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits
         return logits[0, -1]
 
     def embedding_matrix(self) -> Float[Tensor, "vocab hidden"]:
         """Every token's row, as :meth:`states_from_embeddings` takes it."""
-        with torch.no_grad(), self._mode():
+        with torch.no_grad(), self.running():
             rows: Tensor = self.parts.embeddings(torch.arange(self.vocab_size, device=self.device))
         return rows
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """What every pass of the model runs in: true float64 and rounded blocks, where it has them."""
+        rounded = self.rounding.hooks(self.parts.blocks) if self.rounding else nullcontext()
+        with Float64Mode() if self._float64 else nullcontext(), rounded:
+            yield
 
     def _run(
         self,
@@ -198,7 +209,8 @@ class Forward:
         named["inputs_embeds" if inputs.is_floating_point() else "input_ids"] = inputs
         if cache is not None:
             named["past_key_values"] = cache
-        with self._mode(), self._hooks(layers, keep, kept):
+        # Rounded first: what is kept of a block is what the next one gets.
+        with self.running(), self._hooks(layers, keep, kept):
             try:
                 output = self.parts.base(**named, use_cache=cache is not None)
                 kept["norm"] = keep(output.last_hidden_state)
@@ -221,10 +233,7 @@ class Forward:
             record(0, args[0] if args else kwargs["hidden_states"])
 
         def after(layer: int) -> Callable[..., None]:
-            # Some blocks return a tuple whose first entry is the residual stream.
-            return lambda _block, _args, output: record(
-                layer, output[0] if isinstance(output, tuple) else output
-            )
+            return lambda _block, _args, output: record(layer, residual_stream(output))
 
         with ExitStack() as hooks:
             for layer in set(layers) - {"norm"}:
@@ -235,9 +244,6 @@ class Forward:
                     else block.register_forward_pre_hook(before, with_kwargs=True)
                 )
             yield
-
-    def _mode(self) -> AbstractContextManager[object]:
-        return Float64Mode() if self._float64 else nullcontext()
 
     def _with_prefix(self, prefix: Prefix, inputs: Tensor) -> Tensor:
         ids = prefix.ids.expand(len(inputs), -1)

@@ -12,6 +12,7 @@ settings) are left out, so that two machines with the same Python have the same 
 
 import ast
 import functools
+import hashlib
 import sys
 import sysconfig
 import textwrap
@@ -73,6 +74,13 @@ def stdlib_sources() -> tuple[tuple[str, str], ...]:
     return sources
 
 
+def stdlib_state() -> str:
+    """A name for the library's files as they are on this machine: another wherever one was changed."""
+    root = Path(sysconfig.get_path("stdlib"))
+    seen = sorted((str(file), *_state(file)) for file in _files_in(root))
+    return hashlib.sha256(repr((sys.version, seen)).encode()).hexdigest()
+
+
 def texts_of(source: str, path: str) -> Iterator[str]:
     """The docstrings and code windows of one module, in the order of its lines, not yet distinct.
 
@@ -113,6 +121,11 @@ def _files_in(root: Path) -> Iterator[Path]:
         for file in (root / name).rglob("*.py"):
             if _TEST_FOLDERS.isdisjoint(file.relative_to(root).parts):
                 yield file
+
+
+def _state(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _documented(tree: ast.AST) -> Iterator[_Documented]:

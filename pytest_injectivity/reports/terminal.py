@@ -9,12 +9,17 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pytest_injectivity.grid import Grid, Rounded
 from pytest_injectivity.models.quantised import Quantised
-from pytest_injectivity.summary import LayerSummary, RunSummary
+from pytest_injectivity.reports.annotations import harmless, in_workflow
+from pytest_injectivity.reports.reference import LEGEND as REFERENCE_LEGEND
+from pytest_injectivity.reports.reference import reference_table
+from pytest_injectivity.reports.releases import release_parts
+from pytest_injectivity.summary import Comparison, LayerSummary, RunSummary
 from pytest_injectivity.verdict import show
 
 if TYPE_CHECKING:
-    from pytest_injectivity.run import Findings
+    from pytest_injectivity.findings import Findings
 
 
 @dataclass(frozen=True)
@@ -67,19 +72,37 @@ def summary_lines(findings: "Findings", width: int, *, color: bool) -> list[str]
 
     Half a number is another number, so a table that does not fit is left to the terminal to wrap.
     """
-    layers = [LayerSummary(**layer) for layer in findings.layers.values()]
-    plain = [layer for layer in layers if layer.bits is None]
+    layers = layer_parts(findings)
     said = [Text(line) for line in (*verdict_lines(findings.verdicts), *findings.said)]
     parts: list[tuple[RenderableType, int]] = []
     if findings.run is not None:
         parts.append((run_grid(RunSummary(**findings.run)), width))
-    if plain:
-        parts += [(layer_table(plain), _WIDEST), (LEGEND, width)]
-        parts += [(Text(line, style="dim"), width) for line in trend_lines(plain)]
-    if len(layers) > len(plain):
-        parts.append((bits_table(layers), _WIDEST))
+    parts += [(part, _WIDEST if isinstance(part, Table) else width) for part in layers]
     parts += [(line, width) for line in said]
-    return [line for part, columns in parts for line in _printed(part, columns, color=color)]
+    lines = [line for part, columns in parts for line in _printed(part, columns, color=color)]
+    return [harmless(line) for line in lines] if in_workflow() else lines
+
+
+def layer_parts(findings: "Findings") -> list[Table | Text]:
+    """What there is to say of the layers: tables, and the texts that explain them.
+
+    The terminal prints them; the Markdown report writes the same ones in its own way.
+    """
+    layers = [LayerSummary(**layer) for layer in findings.layers.values()]
+    plain = [layer for layer in layers if layer.bits is None]
+    parts: list[Table | Text] = []
+    if plain:
+        parts += [layer_table(plain), LEGEND]
+        parts += [Text(line, style="dim") for line in trend_lines(plain)]
+    if len(layers) > len(plain):
+        parts.append(bits_table(layers))
+        parts += [Text(line, style="dim") for line in scale_lines(layers)]
+    comparisons = [Comparison(**one) for one in findings.comparisons.values()]
+    if comparisons:
+        parts += [reference_table(comparisons), REFERENCE_LEGEND]
+    if findings.releases:
+        parts += release_parts(findings.releases.values())
+    return parts
 
 
 def _printed(part: RenderableType, width: int, *, color: bool) -> list[str]:
@@ -105,6 +128,10 @@ def run_grid(run: RunSummary) -> Table:
     )
     if run.quantised is not None:
         grid.add_row("quantised", Text(Quantised(**run.quantised).line))
+    if run.activations is not None:
+        grid.add_row("activations", Text(Rounded(**run.activations).line))
+    if run.reference is not None:
+        grid.add_row("against", Text(run.reference))
     grid.add_row(
         "prompts",
         Text(
@@ -167,7 +194,7 @@ def bits_table(layers: Iterable[LayerSummary]) -> Table:
     """
     summaries = {layer.key: layer for layer in layers}
     names = sorted({name for name, _ in summaries}, key=_by_depth)
-    rounded = sorted({bits for _, bits in summaries if bits is not None}, reverse=True)
+    rounded = grids(summaries.values())
     table = Table(
         title="activations rounded: colliding pairs, % of margin / co-Lipschitz constant kept",
         title_justify="left",
@@ -178,13 +205,31 @@ def bits_table(layers: Iterable[LayerSummary]) -> Table:
     )
     table.add_column("layer")
     for bits in rounded:
-        table.add_column(f"{bits} bits", justify="right")
+        table.add_column(bits.words, justify="right")
     for name in names:
         cells = [
-            _kept(summaries.get((name, bits)), summaries.get((name, None))) for bits in rounded
+            _kept(summaries.get((name, bits.key)), summaries.get((name, None))) for bits in rounded
         ]
         table.add_row(name, *cells)
     return table
+
+
+def scale_lines(layers: Iterable[LayerSummary]) -> list[str]:
+    """Where the scales of grids come from that are not those of the set itself, as one line."""
+    layers = list(layers)
+    said = [
+        f"{grid.words} {scale}"
+        for grid in grids(layers)
+        if not grid.plain
+        for scale in sorted({str(one.scale) for one in layers if one.bits == grid.key})
+    ]
+    return [f"scales: {'; '.join(said)}"] if said else []
+
+
+def grids(layers: Iterable[LayerSummary]) -> list[Grid]:
+    """The grids that layers were rounded to, the finest first."""
+    found = {Grid.parse(layer.bits) for layer in layers if layer.bits is not None}
+    return sorted(found, key=lambda grid: (-grid.bits, str(grid)))
 
 
 def verdict_lines(verdicts: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -17,6 +17,7 @@ class ModelFacts:
         dtype: of the states, such as ``float32``.
         parameters: how many numbers its weights are.
         quantised: what is quantised of it; None for full precision.
+        activations: the grid every block's output is rounded to as it runs, as text; empty: none.
     """
 
     family: str
@@ -27,6 +28,7 @@ class ModelFacts:
     dtype: str
     parameters: int
     quantised: Quantised | None = None
+    activations: str = ""
 
     @classmethod
     def of(cls, decoder: Decoder) -> "ModelFacts":
@@ -40,4 +42,5 @@ class ModelFacts:
             dtype=str(decoder.dtype).removeprefix("torch."),
             parameters=numbers(decoder.model),
             quantised=decoder.quantised,
+            activations="" if decoder.rounding is None else str(decoder.rounding.grid),
         )

@@ -12,7 +12,7 @@ from pytest_injectivity.geometry import distances, neighbours, products
 from pytest_injectivity.geometry.collisions import EqualRows
 from pytest_injectivity.geometry.neighbours import Neighbours, k_nearest, nearest_neighbours
 from tests import reference
-from tests.adversaries import DTYPES, KINDS, SEEDS, any_rows, draw_rows, exact_rows
+from tests.adversaries import DTYPES, KINDS, SEEDS, Kept, any_rows, draw_rows, exact_rows
 
 
 def assert_nearest(rows: Tensor, found: Neighbours) -> None:
@@ -233,3 +233,23 @@ def test_classes_given_are_those_used() -> None:
     found = nearest_neighbours(rows, equal)
     assert [0.0, 1.0, 0.0] == found.distance.tolist()
     assert [2, 0, 0] == found.index.tolist()
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_search_goes_on_from_the_parts_that_are_remembered(
+    k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended after two parts and begun anew, it makes only the others and finds the same."""
+    rows = draw_rows("gaussian", 400, 5)
+    monkeypatch.setattr(products, "_TILE_ROWS", 64)
+    whole = k_nearest(rows, k)
+    monkeypatch.setattr(products, "_PART_PAIRS", len(rows) ** 2 // 8)
+    kept = Kept()
+    with pytest.raises(KeyboardInterrupt):
+        k_nearest(rows, k, remember=kept.until(2))
+    # What was found stands in the order it was found in, whatever order the rows would have now.
+    monkeypatch.setattr(neighbours, "_SAMPLE", 128)
+    found = k_nearest(rows, k, remember=kept)
+    assert [f"part {part} of 5" for part in range(1, 6)] == list(kept.made)
+    np.testing.assert_array_equal(found.distance, whole.distance)
+    np.testing.assert_array_equal(found.index, whole.index)

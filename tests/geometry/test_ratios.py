@@ -12,7 +12,7 @@ from pytest_injectivity.geometry.neighbours import nearest_neighbours
 from pytest_injectivity.geometry.ratios import Extreme, Ratios, extreme_ratios
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from tests import reference
-from tests.adversaries import KINDS, SEEDS, any_rows, draw_prompts, draw_rows, exact_rows
+from tests.adversaries import KINDS, SEEDS, Kept, any_rows, draw_prompts, draw_rows, exact_rows
 
 METRICS = tuple(metric.value for metric in PromptMetric)
 EXTREMES: tuple[Extreme, ...] = ("smallest", "largest")
@@ -185,3 +185,23 @@ def test_fewer_than_two_rows_have_no_ratio(n: int, extreme: Extreme) -> None:
     found = search(torch.ones(n, 3), [[1]] * n, "levenshtein", extreme)
     np.testing.assert_array_equal(np.full(n, np.nan), found.ratio)
     assert not found.partnered.any()
+
+
+@pytest.mark.parametrize("extreme", EXTREMES)
+def test_a_search_goes_on_from_the_parts_that_are_remembered(
+    extreme: Extreme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended after two parts and begun anew, it makes only the others and finds the same."""
+    monkeypatch.setattr(products, "_TILE_ROWS", 64)
+    monkeypatch.setattr(products, "_TILE_COLUMNS", 64)
+    rows = draw_rows("gaussian", 400, 5)
+    prompts = PairDistances(PromptMetric.parse("levenshtein"), draw_prompts(len(rows)))
+    whole = extreme_ratios(rows, prompts, extreme)
+    monkeypatch.setattr(products, "_PART_PAIRS", len(rows) ** 2 // 8)
+    kept = Kept()
+    with pytest.raises(KeyboardInterrupt):
+        extreme_ratios(rows, prompts, extreme, remember=kept.until(2))
+    found = extreme_ratios(rows, prompts, extreme, remember=kept)
+    assert [f"part {part} of 5" for part in range(1, 6)] == list(kept.made)
+    np.testing.assert_array_equal(found.ratio, whole.ratio)
+    np.testing.assert_array_equal(found.partner, whole.partner)

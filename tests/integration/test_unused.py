@@ -9,7 +9,8 @@ import pytest
 
 HEAVY = {"faiss", "numpy", "pyarrow", "rapidfuzz", "rich", "safetensors", "scipy", "tokenizers"}
 HEAVY |= {"jaxtyping", "torch", "transformers"}
-OWN = {"errors", "layers", "options", "plugin", "run", "text"}
+OWN = {"errors", "failures", "findings", "grid", "layers", "options", "plugin", "run", "text"}
+OWN |= {"values"}
 SPY = """
 import atexit, json, sys
 

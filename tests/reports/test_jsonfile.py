@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_injectivity.findings import Findings
 from pytest_injectivity.reports.jsonfile import SCHEMA, write_json, write_whole
-from pytest_injectivity.run import Findings
 
 
 def _findings() -> Findings:
@@ -31,9 +31,12 @@ def test_the_report_has_everything_that_was_found(tmp_path: Path) -> None:
             {"layer": "norm", "bits": None, "n": 3},
             {"layer": "layer01", "bits": 4, "n": 3},
         ],
+        "comparisons": [],
+        "releases": [],
         "verdicts": [{"check": "margin_above"}],
         "said": ["a sentence"],
         "wrong_use": ["a message"],
+        "outcome": None,
     } == report
 
 

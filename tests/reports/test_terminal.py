@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from pytest_injectivity.findings import Findings
 from pytest_injectivity.reports.terminal import summary_lines, trend_lines, verdict_lines
-from pytest_injectivity.run import Findings
 from pytest_injectivity.summary import Fall, LayerSummary, Trend
 from tests.test_summary import RUN
 

@@ -1,0 +1,91 @@
+"""Which models are held against their parent: the one that is named, or one in several precisions."""
+
+import pytest
+
+from pytest_injectivity import MissingExtra
+
+# What the shipped model is held in, each against itself as it is stored: 16, 8 and 4 bits.
+PRECISIONS = "bfloat16,torchao-int8,bnb-nf4"
+SHIPPED = "builtin:gpt2-stdlib"
+
+NO_PARENT = (
+    "no parent: name it by --injx-reference=PARENT, or have this model quantised by"
+    " --precisions=torchao-int8,bnb-nf4"
+)
+
+
+def pytest_addoption(parser):
+    """What only this suite asks for; model, parent, prompts and the rest are the plugin's flags."""
+    group = parser.getgroup("quantisation gate")
+    group.addoption(
+        "--precisions",
+        help=f"dtypes and --injx-quantization kinds that the model is held in, each against itself as"
+        f" it is stored (of the shipped model: {PRECISIONS})",
+    )
+
+
+def pytest_generate_tests(metafunc):
+    """One test id a model that is held against its parent."""
+    if "child" in metafunc.fixturenames:
+        metafunc.parametrize("child", children(metafunc.config), indirect=True, scope="session")
+
+
+def children(config):
+    """What ``--precisions`` names; else the model itself, where a parent is named."""
+    asked = config.getoption("precisions")
+    if asked is None and option(config, "injx_reference"):
+        return ["model"]
+    if asked is None and option(config, "injx_model") in ("", SHIPPED):
+        asked = PRECISIONS
+    return asked.split(",") if asked else [pytest.param("model", marks=pytest.mark.skip(NO_PARENT))]
+
+
+def option(config, name):
+    """What the command line says, else the ini."""
+    return config.getoption(name) or config.getini(name)
+
+
+@pytest.fixture(scope="session")
+def child(injx, request):
+    """The model that is held against its parent."""
+    name = request.param
+    if name == "model":
+        yield injx
+        return
+    dtype = name in ("float32", "bfloat16", "float16")
+    audit = injx.in_precision(**{"dtype" if dtype else "quantization": name})
+    try:
+        audit.facts  # noqa: B018 - loads it, where the store does not know it
+    except MissingExtra as error:
+        pytest.skip(str(error))
+    yield audit
+    audit.release()
+    if audit.compared:
+        injx.watcher.announce(line(name, audit))
+
+
+@pytest.fixture
+def resolved(child):
+    """Skips what cannot be asked of a model that computes in 16 bits; README.md says why."""
+    if child.facts.dtype in ("bfloat16", "float16"):
+        pytest.skip(f"{child.facts.dtype} cannot resolve this: see README.md, 16 bits")
+
+
+def line(name, audit):
+    """One precision in one line: from the least to the largest layer."""
+    layers = [audit.comparison(layer) for layer in audit.compared if layer != 0]
+    margin, colipschitz = (
+        [getattr(one, number).value for one in layers if getattr(one, number)]
+        for number in ("margin", "colipschitz")
+    )
+    drift = [one.drift_q99 for one in layers if one.drift_q99 is not None]
+    found = audit.facts.quantised
+    return (
+        f"{name}{'' if found is None else f' ({found.line})'}: margin kept {between(margin)},"
+        f" co-Lipschitz constant kept {between(colipschitz)}, drift {between(drift)}"
+    )
+
+
+def between(values):
+    """The smallest and the largest."""
+    return f"{min(values):.3g} to {max(values):.3g}" if values else "unknown"

@@ -1,0 +1,204 @@
+"""The uniform grids that activations are rounded to, and the text that names them (SPEC section 2).
+
+One grammar serves the flag, the ini value and every ``bits=`` argument::
+
+    grid = bits ["bits"] {word}
+    word = "symmetric" | "asymmetric"                     the first unless named
+         | "per-layer" | "per-token" | "per-channel"      what shares a scale; the first unless named
+         | "clip=" percentile                             the share of values inside the grid, in percent
+         | "calibrated=" prompts                          the scale comes from so many prompts
+
+The order of the words is free, and each is said once: ``8``, ``"4 asymmetric"``, ``"4 per-channel
+clip=99.9"``. Standard library only: pytest reads this file on every start.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from operator import index
+from typing import Literal, TypeAlias, get_args
+
+from pytest_injectivity.errors import OptionError
+
+BITS = range(2, 33)
+"""A symmetric grid needs two bits; beyond 32 it is finer than float32 itself."""
+
+Shared: TypeAlias = Literal["layer", "token", "channel"]
+
+_PERCENT = 100.0
+# Below it a grid leaves out more than it holds: who writes 0.999 means 99.9.
+_LEAST_CLIP = 50.0
+_GRAMMAR = (
+    "give a whole number of bits from 2 to 32, alone or in a text such as"
+    ' "4 asymmetric per-token" or "8 per-channel clip=99.9": after the bits symmetric or asymmetric,'
+    " per-layer, per-token or per-channel, clip= a percentile from 50 to 100, calibrated= a number of"
+    " prompts (not with per-token)"
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Grid:
+    """A uniform grid of ``2^b - 1`` codes about zero, or of ``2^b`` codes between two ends.
+
+    Attributes:
+        bits: ``b``, from 2 to 32.
+        symmetric: codes ``-(2^(b-1) - 1)`` to ``2^(b-1) - 1``, zero in the middle; else ``0`` to
+            ``2^b - 1`` from the least value to the largest, zero exactly one of them.
+        clip: percent of the values inside the grid, from 50 to 100; the others become its ends. Of a
+            symmetric grid the percentile of ``|x|``; else half of the rest is left out at each end.
+            None: all.
+        per: what has one scale: the layer, each token (a row), or each channel (a column).
+        calibrated: the scale comes from so many prompts, those of smallest hash; None: from the
+            rows that are rounded (as a model runs: from a sample of a size of its own).
+
+    Raises:
+        OptionError: a value is not accepted.
+    """
+
+    bits: int
+    symmetric: bool = True
+    clip: float | None = None
+    per: Shared = "layer"
+    calibrated: int | None = None
+
+    def __post_init__(self) -> None:
+        if (bits := _whole(self.bits)) not in BITS:
+            raise OptionError(f"bits={self.bits!r}: {_GRAMMAR}")
+        object.__setattr__(self, "bits", bits)
+        if self.clip is not None:
+            if isinstance(self.clip, bool) or not _LEAST_CLIP <= self.clip <= _PERCENT:
+                raise OptionError(f"clip={self.clip!r}: {_GRAMMAR}")
+            # All of the values is no clipping; 99 is 99.0.
+            clip = None if self.clip == _PERCENT else float(self.clip)
+            object.__setattr__(self, "clip", clip)
+        if self.per not in get_args(Shared):
+            raise OptionError(f"per={self.per!r}: {_GRAMMAR}")
+        if self.calibrated is not None and (_whole(self.calibrated) < 1 or self.per == "token"):
+            raise OptionError(f"calibrated={self.calibrated!r} per-{self.per}: {_GRAMMAR}")
+
+    @classmethod
+    def parse(cls, bits: "GridLike") -> "Grid":
+        """Read a number of bits, a text of the grammar above, or what is a grid already.
+
+        Raises:
+            OptionError: it is none of these.
+        """
+        if isinstance(bits, Grid):
+            return bits
+        if not isinstance(bits, str):
+            return cls(bits)
+        number, *words = bits.lower().split() or [""]
+        if not re.fullmatch(r"\d{1,2}", number, re.ASCII):
+            raise OptionError(f"bits={bits!r}: {_GRAMMAR}")
+        given: dict[str, object] = {}
+        for word in words[1:] if words[:1] == ["bits"] else words:
+            name, value = _read(word)
+            if not name or name in given:
+                raise OptionError(f"bits={bits!r}: {_GRAMMAR}")
+            given[name] = value
+        return cls(int(number), **given)  # type: ignore[arg-type] # as `_read` made them
+
+    def __repr__(self) -> str:
+        return f"Grid.parse({str(self)!r})"
+
+    def __str__(self) -> str:
+        """The text that `parse` reads back as this grid, defaults left out."""
+        return f"{self.bits}{self._words}"
+
+    @property
+    def words(self) -> str:
+        """As reports name it: ``4 bits``, ``4 bits asymmetric per-token``."""
+        return f"{self.bits} bits{self._words}"
+
+    @property
+    def key(self) -> int | str:
+        """As plain data: the number where it says all, else the text."""
+        return self.bits if self.plain else str(self)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the number of bits says all."""
+        return not self._words
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The least and the largest code."""
+        most = 2 ** (self.bits - 1) - 1
+        return (-most, most) if self.symmetric else (0, 2**self.bits - 1)
+
+    def left_out(self, values: int) -> int:
+        """How many of so many values lie beyond one end of the grid, at most."""
+        share = 1 - Fraction(repr(self.clip or _PERCENT)) / 100
+        return int(values * (share if self.symmetric else share / 2))
+
+    def source(self, prompts: int) -> str:
+        """Where the scale of so many prompts' captured states comes from, in words."""
+        if self.per == "token":
+            return "each token's own"
+        if self.calibrated is None:
+            return "the set itself"
+        return f"the {min(self.calibrated, prompts)} prompts of smallest hash"
+
+    @property
+    def _words(self) -> str:
+        clip = "" if self.clip is None else f" clip={repr(self.clip).removesuffix('.0')}"
+        return (
+            f"{'' if self.symmetric else ' asymmetric'}"
+            f"{'' if self.per == 'layer' else f' per-{self.per}'}{clip}"
+            f"{'' if self.calibrated is None else f' calibrated={self.calibrated}'}"
+        )
+
+
+GridLike: TypeAlias = int | str | Grid
+"""A grid as people write it."""
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """How activations are rounded as a model runs, as plain data.
+
+    Attributes:
+        grid: as text.
+        prompts: whose activations the scales come from; 0: each token has its own.
+        prompt_hash: of these prompts.
+    """
+
+    grid: str
+    prompts: int = 0
+    prompt_hash: str = ""
+
+    @property
+    def line(self) -> str:
+        """One line for a report."""
+        scales = (
+            f"scales of {self.prompts} prompts [{self.prompt_hash[:12]}] in full precision"
+            if self.prompts
+            else "each token's scale its own"
+        )
+        return f"every block's output rounded to {Grid.parse(self.grid).words} as it runs, {scales}"
+
+    @property
+    def short(self) -> str:
+        """A few words for a line on something else."""
+        return f"activations rounded to {Grid.parse(self.grid).words}"
+
+
+def _whole(number: object) -> int:
+    """A whole number of any library; -1 for anything else, which no option accepts."""
+    try:
+        return -1 if isinstance(number, bool) else index(number)  # type: ignore[arg-type] # tried
+    except TypeError:
+        return -1
+
+
+def _read(word: str) -> tuple[str, object]:
+    """The field and the value of a word; no field where it is not of the grammar."""
+    if word in {"symmetric", "asymmetric"}:
+        return "symmetric", word == "symmetric"
+    if (per := word.removeprefix("per-")) != word and per in get_args(Shared):
+        return "per", per
+    if found := re.fullmatch(r"clip=(\d{1,3}(?:\.\d{1,17})?)", word, re.ASCII):
+        return "clip", float(found[1])
+    if found := re.fullmatch(r"calibrated=(\d{1,9})", word, re.ASCII):
+        return "calibrated", int(found[1])
+    return "", None

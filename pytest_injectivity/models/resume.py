@@ -1,0 +1,132 @@
+"""The pass that goes on from given states, or from a given cache: what a receiver computes.
+
+The library runs its own pass, whose hidden states are replaced where the receiver's begin, so that
+positions, masks, soft caps and the head are the model's own; what lies before is computed and thrown
+away.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pytest_injectivity.errors import ModelError
+from pytest_injectivity.layers import Layer
+from pytest_injectivity.models.decoder import Decoder
+
+Pairs = tuple[Float[Tensor, "positions keys"], Float[Tensor, "positions values"]]
+
+
+def logits(decoder: Decoder, ids: Int[Tensor, " length"]) -> Float[Tensor, "length vocab"]:
+    """The next-token logits at every position of one prompt."""
+    with torch.no_grad(), decoder.running():
+        found: Tensor = decoder.model(
+            input_ids=ids[None].to(decoder.device), use_cache=False
+        ).logits
+    return found[0]
+
+
+def logits_from_states(
+    decoder: Decoder,
+    ids: Int[Tensor, " length"],
+    layer: Layer,
+    states: Float[Tensor, "versions length hidden"],
+    positions: Sequence[int] | None = None,
+) -> Float[Tensor, "versions length vocab"]:
+    """The logits at every position when the pass goes on from these states.
+
+    Args:
+        decoder: the model.
+        ids: the tokens at the positions; they decide nothing past the layer.
+        layer: where the states are from.
+        states: of one prompt, in as many versions as are asked about.
+        positions: where in the prompt they stand, where the receiver has not all of them: those it
+            lacks are seen by none.
+
+    Raises:
+        ModelError: positions are given and the model takes none.
+    """
+    tokens = ids.to(decoder.device).expand(len(states), -1)
+    batch: dict[str, Any] = {"input_ids": tokens}
+    if positions is not None:
+        if not decoder.masks:
+            raise ModelError(
+                f"{decoder.source} cannot go on from some of the positions: its blocks count them"
+                " themselves"
+            )
+        batch["position_ids"] = torch.tensor([positions], device=decoder.device).expand_as(tokens)
+        # Without a mask the library takes a gap between positions for the end of a text.
+        batch["attention_mask"] = torch.ones_like(tokens)
+    given = states.to(decoder.device)
+    # Replaced last: what is given is not rounded again by the block it is put behind.
+    with torch.no_grad(), decoder.running(), _replaced(decoder, layer, given):
+        found: Tensor = decoder.model(**batch, use_cache=False).logits
+    return found
+
+
+def logits_from_cache(
+    decoder: Decoder, ids: Int[Tensor, " length"], block: int, sides: Sequence[Pairs]
+) -> Float[Tensor, "versions vocab"]:
+    """The logits after the last token when it is read behind a cache with one block replaced.
+
+    Args:
+        decoder: the model.
+        ids: a prompt of at least two tokens; all but the last are in the cache.
+        block: whose keys and values are replaced, 1 to L.
+        sides: in as many versions as are asked about, keys and values of all tokens but the last, a
+            row a position with heads side by side.
+
+    Raises:
+        ModelError: the model caches no keys and values.
+    """
+    prefix = decoder.prefix(ids[:-1], "norm")
+    found = []
+    for keys, values in sides:
+        cache = prefix.broadcast(1)
+        if cache is None:
+            raise ModelError(f"{decoder.source} caches no keys and values")
+        layer: Any = cache.layers[block - 1]
+        layer.keys, layer.values = _heads(keys, layer.keys), _heads(values, layer.values)
+        with torch.no_grad(), decoder.running():
+            after = decoder.model(
+                input_ids=ids[None, -1:].to(decoder.device), past_key_values=cache, use_cache=True
+            )
+        found.append(after.logits[0, -1])
+    return torch.stack(found)
+
+
+def _heads(rows: Float[Tensor, "positions side"], like: Tensor) -> Tensor:
+    """Rows as the library caches them: ``(1, heads, positions, dim)``."""
+    heads, dim = like.shape[1], like.shape[3]
+    return rows.to(like).view(len(rows), heads, dim).transpose(0, 1)[None]
+
+
+@contextmanager
+def _replaced(decoder: Decoder, layer: Layer, states: Tensor) -> Iterator[None]:
+    """The states of a layer are these, whatever the blocks before it compute."""
+
+    def before(_block: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (states, *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": states}
+
+    def after(_block: object, _args: object, output: Any) -> Any:
+        return (states, *output[1:]) if isinstance(output, tuple) else states
+
+    def at_the_end(_base: object, _args: object, output: Any) -> Any:
+        output["last_hidden_state"] = states
+        return output
+
+    if layer == "norm":
+        handle = decoder.parts.base.register_forward_hook(at_the_end)
+    elif layer == 0:
+        handle = decoder.parts.blocks[0].register_forward_pre_hook(before, with_kwargs=True)
+    else:
+        handle = decoder.parts.blocks[layer - 1].register_forward_hook(after)
+    try:
+        yield
+    finally:
+        handle.remove()

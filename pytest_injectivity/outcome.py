@@ -1,0 +1,94 @@
+"""How a run ended: green or red, and why. The same plain data for every report.
+
+Standard library only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_BROKEN_OFF = {
+    2: "the run was interrupted, or its tests could not be collected",
+    3: "pytest ended with an internal error",
+}
+_WITHOUT_A_FAILURE = {4: "pytest was used wrongly", 5: "no test was collected"}
+
+
+@dataclass(frozen=True)
+class FailedTest:
+    """A test that failed.
+
+    Attributes:
+        nodeid: its name.
+        path: of its file.
+        line: in that file, from 1: where it failed, or where the test begins; None: not known.
+        verdicts: those of its verdicts that are not PASS, as plain data (`Verdict.to_dict`); empty
+            where it failed for a reason of its own.
+        wrong_use: the message, where what it asked for cannot be done.
+    """
+
+    nodeid: str
+    path: str
+    line: int | None
+    verdicts: tuple[Mapping[str, Any], ...] = ()
+    wrong_use: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        exit_status: pytest's.
+        incomplete: what only the end of a run can tell, a sentence each: a worker was lost, nothing
+            was compared.
+        wrong_use: messages about what could not be done.
+        failed: the tests that failed.
+        command: a command line that repeats the run.
+    """
+
+    exit_status: int
+    incomplete: tuple[str, ...] = ()
+    wrong_use: tuple[str, ...] = ()
+    failed: tuple[FailedTest, ...] = ()
+    command: str = "pytest"
+
+    @property
+    def red(self) -> bool:
+        """Whether the run is anything but green."""
+        return self.exit_status != 0
+
+    @property
+    def colour(self) -> str:
+        """``red`` or ``green``."""
+        return "red" if self.red else "green"
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """Why the run is red, a sentence each; empty where it is green."""
+        if not self.red:
+            return ()
+        judged = [bool(test.verdicts) for test in self.failed if not test.wrong_use]
+        gates, others = judged.count(True), judged.count(False)
+        counted = [_count(gates, "gate failed", "gates failed")] if gates else []
+        counted += [_count(others, "other test failed", "other tests failed")] if others else []
+        said = [*self.incomplete, *self.wrong_use]
+        said += [", ".join(counted)] if counted else []
+        said += [_BROKEN_OFF[self.exit_status]] if self.exit_status in _BROKEN_OFF else []
+        return tuple(said) or (_WITHOUT_A_FAILURE.get(self.exit_status, "a test failed"),)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; verdicts and wrong use are left out, which a report has already."""
+        failed = [{"nodeid": one.nodeid, "line": one.line} for one in self.failed]
+        return {
+            "colour": self.colour,
+            "exit_status": self.exit_status,
+            "why": list(self.why),
+            "incomplete": list(self.incomplete),
+            "failed": failed,
+            "command": self.command,
+        }
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

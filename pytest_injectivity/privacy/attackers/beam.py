@@ -1,0 +1,140 @@
+"""Whole prompts by a beam: the model's own prior weighs what the noise leaves open, free-running.
+
+Several prefixes are carried along, each with the log-likelihood of the released rows and the
+log-probability of its text, so that a wrong token that looked best for a moment can be left again.
+Candidates of a position are those the lens ranks first for the row and those the model expects
+after the prefix: a shortlist, so what the beam recovers is the least that can be.
+
+Source: Kale et al., "BeamClean: Language Aware Embedding Reconstruction", arXiv 2505.13758, there
+on noisy embeddings; here on any layer, by the one-step map, with the law of the noise known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from pytest_injectivity.models.prefix import Prefix
+from pytest_injectivity.privacy.attackers.attacker import (
+    Answering,
+    Channel,
+    Guess,
+    Setting,
+    View,
+    in_the_open,
+)
+from pytest_injectivity.privacy.attackers.lenses import lens_of
+from pytest_injectivity.privacy.tables import Table
+
+WIDTH = 4
+"""Prefixes carried along."""
+
+SHORTLIST = 64
+"""Candidates a side: of the lens, and of the prior."""
+
+
+class Beam:
+    """The likeliest text, as far as a beam finds it.
+
+    Args:
+        width: prefixes carried along.
+        shortlist: candidates of the lens and of the prior each; the whole vocabulary where it is no
+            larger.
+    """
+
+    name = "beam"
+    source = "BeamClean: Kale et al., arXiv 2505.13758"
+    told = False
+    free = True
+
+    def __init__(self, width: int = WIDTH, shortlist: int = SHORTLIST) -> None:
+        self.width = width
+        self.shortlist = shortlist
+
+    def fits(self, channel: Channel) -> bool:
+        """States at every position."""
+        return in_the_open(channel) and not channel.place.cached
+
+    def attempt(self, setting: Setting) -> "_BeamAttempt":
+        """Reads each prompt when its first position is looked at."""
+        return _BeamAttempt(setting, self.width, self.shortlist)
+
+
+@dataclass(frozen=True, eq=False)
+class _Hypothesis:
+    ids: tuple[int, ...]
+    prefix: Prefix
+    cost: float
+
+
+class _BeamAttempt(Answering):
+    compares = False
+
+    def __init__(self, setting: Setting, width: int, shortlist: int) -> None:
+        self._setting = setting
+        self._width = width
+        self._shortlist = shortlist
+        self._read: dict[int, tuple[int, ...]] = {}
+
+    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+        """What the prompt was read as."""
+        for prompt in prompts:
+            if prompt not in self._read:
+                self._read[prompt] = self._decode(prompt)
+        return Guess.unverified(torch.tensor([self._read[one][view.position] for one in prompts]))
+
+    def _decode(self, prompt: int) -> tuple[int, ...]:
+        decoder, channel = self._setting.decoder, self._setting.channel
+        none = torch.empty(0, dtype=torch.long)
+        beam = [_Hypothesis((), decoder.prefix(none, channel.place.layer), 0.0)]
+        listed = self._listed(prompt)
+        for position, row in enumerate(channel.released[prompt]):
+            grown = [one for held in beam for one in self._grown(held, row, listed[position])]
+            kept = sorted(grown, key=itemgetter(0, 2))[: self._width]
+            last = position + 1 == len(channel.released[prompt])
+            beam = [
+                _Hypothesis(
+                    (*held.ids, token),
+                    held.prefix if last else decoder.extend(held.prefix, torch.tensor([token])),
+                    cost,
+                )
+                for cost, held, token in kept
+            ]
+        return beam[0].ids
+
+    def _grown(
+        self, held: _Hypothesis, row: Float[Tensor, " width"], listed: Int64[Tensor, " some"]
+    ) -> list[tuple[float, _Hypothesis, int]]:
+        """The best continuations of one prefix: cost, prefix, token."""
+        decoder, channel = self._setting.decoder, self._setting.channel
+        surprise = Table(decoder, held.prefix, [channel.place]).surprise
+        tokens = listed
+        if len(listed) < decoder.vocab_size:
+            expected = surprise.topk(self._shortlist, largest=False).indices.cpu()
+            tokens = torch.cat([listed, expected[~torch.isin(expected, listed)]])
+        states = decoder.candidates(held.prefix, tokens, [channel.place.layer])
+        images = channel.release.image(states[channel.place.layer])
+        metric = channel.metric(len(held.ids))
+        away = metric.whitened(images.double() - row.double()).square().sum(dim=1)
+        costs = away / (2 * metric.variance) + surprise[tokens.to(surprise.device)]
+        costs = torch.where(costs.isnan(), torch.inf, costs)
+        best = costs.topk(min(self._width, len(tokens)), largest=False)
+        return [
+            (held.cost + cost, held, int(tokens[at]))
+            for cost, at in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+
+    def _listed(self, prompt: int) -> Int64[Tensor, "positions some"]:
+        """What the lens proposes for each position; everything, of a small vocabulary."""
+        setting, vocab = self._setting, self._setting.decoder.vocab_size
+        released = setting.channel.released[prompt]
+        if vocab <= self._shortlist:
+            return torch.arange(vocab).expand(len(released), -1)
+        lens = lens_of(
+            setting.decoder, setting.channel.place.layer, setting.channel.lengths, setting.seed
+        )
+        positions = torch.arange(len(released), device=released.device)
+        return lens.rank(lens.uncorrected(released, positions), self._shortlist)

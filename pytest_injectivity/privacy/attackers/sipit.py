@@ -1,0 +1,62 @@
+"""SipIt on released rows: the ball, and the nearest of the whole vocabulary.
+
+Source: Nikolaou et al., "Language Models are Injective and Hence Invertible", arXiv 2510.15511, alg. 1:
+with the tokens before it known, a state is compared with the state of each candidate token in their
+place. The same on keys and values is the collision attack of Luo et al. (see `collision`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from pytest_injectivity.privacy.attackers.attacker import (
+    NO_TOKEN,
+    ByPosition,
+    Channel,
+    Guess,
+    View,
+    in_the_open,
+)
+
+_SOURCE = "SipIt: Nikolaou et al., arXiv 2510.15511"
+
+
+class Ball(ByPosition):
+    """Takes the one candidate within reach of the noise; none, or several, is no answer.
+
+    The published verifier with the radius of an attacker who knows the law of the noise
+    (`Channel.reach`), and with its uniqueness: what it answers it vouches for.
+    """
+
+    name = "ball"
+    source = _SOURCE
+
+    def fits(self, channel: Channel) -> bool:
+        """Every position in its place."""
+        return in_the_open(channel)
+
+    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+        """The only candidate within reach."""
+        found = view.nearest(prompts)
+        within = found.values.sqrt() <= view.channel.reach(view.position)
+        alone = within.sum(dim=1) == 1
+        return Guess(torch.where(alone, found.tokens[:, 0], NO_TOKEN), alone)
+
+
+class Argmin(ByPosition):
+    """Takes the nearest candidate, whatever its distance.
+
+    Along the truth alone: behind its own answers `Mahalanobis` is run, which is the same where the
+    noise is alike in all directions, and better where it is not.
+    """
+
+    name = "argmin"
+    source = _SOURCE
+
+    def fits(self, channel: Channel) -> bool:
+        """Every position in its place."""
+        return in_the_open(channel)
+
+    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+        """The nearest."""
+        return Guess.unverified(view.nearest(prompts).tokens[:, 0])

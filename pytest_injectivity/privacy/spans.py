@@ -1,0 +1,150 @@
+"""Which named spans of a text were read exactly: numbers, addresses, names.
+
+A token rate says little to the owner of a text: half of the tokens may hold every name in it, or
+none. So spans are found in the truth, and one counts as read when every token that holds a part of
+it was.
+
+How they are found is said plainly: by the regular expressions below, not by a trained recogniser.
+Numbers, e-mail addresses and web addresses are found nearly always; "names" are words that begin
+with a capital letter inside a sentence, or several of them in a row: headings and German nouns are
+among them, and names in small letters are not. Whoever needs other kinds gives patterns of their
+own.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from pytest_injectivity.errors import OptionError
+
+PATTERNS: Mapping[str, str] = {
+    "web address": r"\b(?:https?|ftp)://[^\s<>\"']+|\bwww\.[^\s<>\"']+",
+    "e-mail address": r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b",
+    "number": r"(?<![\w.])[+-]?\d(?:[\d.,:/\s-]*\d)?(?![\w])",
+    "name": (
+        r"\b[A-Z][\w'’-]+(?:\s+(?:(?:van|von|de|la|al|bin)\s+)?[A-Z][\w'’-]+)+"  # noqa: RUF001
+        r"|(?<=[a-z,;]\s)[A-Z][\w'’-]+"  # noqa: RUF001
+    ),
+}
+"""Kinds of spans, tried in this order: a stretch of text belongs to the first that finds it."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a text.
+
+    Attributes:
+        kind: what it is.
+        start, end: characters, the end not included.
+    """
+
+    kind: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class SpanRate:
+    """Spans of one kind.
+
+    Attributes:
+        kind: which.
+        read: how many were read exactly.
+        found: how many there are.
+    """
+
+    kind: str
+    read: int
+    found: int
+
+    @property
+    def value(self) -> float:
+        """The share."""
+        return self.read / self.found
+
+
+def find_spans(text: str, given: Mapping[str, str] | None = None) -> tuple[Span, ...]:
+    """The named spans of a text, in its order; none overlaps another.
+
+    Args:
+        text: the truth.
+        given: further kinds, by name: regular expressions, tried before the built-in ones.
+
+    Raises:
+        OptionError: a pattern is not a regular expression.
+    """
+    taken = np.zeros(len(text), dtype=bool)
+    spans = []
+    for kind, pattern in {**(given or {}), **PATTERNS}.items():
+        for found in _compiled(kind, pattern).finditer(text):
+            start, end = found.span()
+            if start < end and not taken[start:end].any():
+                taken[start:end] = True
+                spans.append(Span(kind, start, end))
+    return tuple(sorted(spans, key=lambda span: span.start))
+
+
+def offsets_of(tokenizer: Any, ids: Sequence[int]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The text of token ids, and which characters of it each token holds.
+
+    A token that ends within a character holds it, as does the one that completes it.
+
+    Args:
+        tokenizer: the model's.
+        ids: the prompt.
+    """
+    lengths = [0]
+    for count in range(1, len(ids) + 1):
+        text = _decoded(tokenizer, ids[:count]).rstrip("\ufffd")
+        lengths.append(max(lengths[-1], len(text)))
+    whole = _decoded(tokenizer, ids)
+    lengths[-1] = len(whole)
+    return whole, tuple(
+        (start, min(len(whole), max(end, start + 1))) for start, end in pairwise(lengths)
+    )
+
+
+def span_rates(
+    prompts: Sequence[tuple[str, Sequence[tuple[int, int]]]],
+    right: Bool[np.ndarray, "prompts tokens"],
+    judged: Bool[np.ndarray, "prompts tokens"],
+    given: Mapping[str, str] | None = None,
+) -> tuple[SpanRate, ...]:
+    """The spans of each kind that were read exactly, by kind.
+
+    Args:
+        prompts: the text of each and the characters of each of its tokens (`offsets_of`).
+        right: which tokens were read, as `Attacked.right`.
+        judged: which were asked for: a span no token of which was, is not counted; tokens that are given
+            count as read.
+        given: see `find_spans`.
+    """
+    counts: dict[str, list[int]] = {}
+    for (text, offsets), got, asked in zip(prompts, right, judged, strict=True):
+        starts, ends = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
+        for span in find_spans(text, given):
+            holds = np.flatnonzero((starts < span.end) & (ends > span.start))
+            if asked[holds].any():
+                kept = counts.setdefault(span.kind, [0, 0])
+                kept[0] += bool((got | ~asked)[holds].all())
+                kept[1] += 1
+    return tuple(SpanRate(kind, *counts[kind]) for kind in sorted(counts))
+
+
+def _compiled(kind: str, pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise OptionError(
+            f"spans {kind!r}: {pattern!r} is not a regular expression ({error})"
+        ) from None
+
+
+def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
+    text: str = tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+    return text

@@ -1,0 +1,176 @@
+"""Two saved runs side by side: what changed at each layer, in percent. No torch, no model."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pytest_injectivity.compared import (
+    Change,
+    Fate,
+    Shares,
+    by_depth,
+    by_metric,
+    changes,
+    metric_of,
+    title_of,
+)
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.recorded import SAME, Recorded, Stamp
+from pytest_injectivity.reports.annotations import harmless, in_workflow
+from pytest_injectivity.verdict import show
+
+_SHOWN = ("model", "revision", "quantised", "activations", "dtype", "device", "prompts", "n")
+_ARCHITECTURE = ("family", "n_layers", "hidden", "vocab")
+_WIDEST = 1000
+_LEGEND = (
+    "change in %, counts as was>is; lost: rows not finite; coll. colliding pairs; m separation margin, α"
+    " co-Lipschitz constant: 1 % quantile and minimum; near: share of pairs within; ◄ worse beyond the"
+    " tolerance, + better beyond it, – not in both"
+)
+
+Layers = Mapping[str, Sequence[Change]]
+
+
+def compare(was: Recorded, now: Recorded, tolerances: Shares) -> Layers:
+    """The changes of every layer that either run has, shallow first.
+
+    A layer that only one of them has, has numbers on one side only: lost ones are worse.
+
+    Raises:
+        OptionError: the runs differ in what makes numbers comparable, or have no layer in common.
+    """
+    if differing := was.stamp.differences(now.stamp, SAME):
+        what = "; ".join(f"{name} {one} and {other}" for name, one, other in differing)
+        raise OptionError(
+            f"the runs differ in {what}: only numbers of the same prompts, metric and seed are compared"
+        )
+    common = was.layers.keys() & now.layers.keys()
+    if not any(was.layers[label].keys() & now.layers[label].keys() for label in common):
+        raise OptionError(
+            f"the runs have no number in common: one has {_listed(was)}, the other {_listed(now)}"
+        )
+    labels = sorted({*was.layers, *now.layers}, key=by_depth)
+    return {
+        label: changes(was.layers.get(label, {}), now.layers.get(label, {}), tolerances)
+        for label in labels
+    }
+
+
+def worse(layers: Layers) -> list[str]:
+    """A line for each number that is worse beyond its tolerance, and for each layer that is gone."""
+    lines = []
+    for label, every in layers.items():
+        if every and all(change.now is None for change in every):
+            lines.append(f"{label}: gone: the second run did not measure it")
+            continue
+        lines += [_line(label, change) for change in every if change.fate is Fate.WORSE]
+    return lines
+
+
+def comparison_text(
+    was: Recorded, now: Recorded, layers: Layers, *, width: int, color: bool
+) -> str:
+    """The whole answer as text: what was compared, the table, what is worse."""
+    bad = worse(layers)
+    numbers = sum(
+        change.was is not None and change.now is not None
+        for every in layers.values()
+        for change in every
+    )
+    parts: list[tuple[RenderableType, int]] = [
+        (_stamps(was.stamp, now.stamp), width),
+        (_table(layers), _WIDEST),
+        (Text(_LEGEND, style="dim"), width),
+        *((Text(line, style="bold red"), _WIDEST) for line in bad),
+    ]
+    verdict = (
+        f"{len(bad)} worse beyond the tolerance" if bad else "nothing is worse beyond the tolerance"
+    )
+    parts.append((Text(f"{numbers} numbers of {len(layers)} layers compared: {verdict}"), _WIDEST))
+    lines = [line for part, columns in parts for line in _printed(part, columns, color=color)]
+    return "\n".join(map(harmless, lines) if in_workflow() else lines)
+
+
+def _stamps(was: Stamp, now: Stamp) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    names = [*_SHOWN, *(name for name in _ARCHITECTURE if getattr(was, name) != getattr(now, name))]
+    for name in names:
+        one, other = getattr(was, name), getattr(now, name)
+        if one is not None or other is not None:
+            shown = _value(one) if one == other else f"{_value(one)} -> {_value(other)}"
+            grid.add_row(name, Text(shown))
+    packages = sorted({*was.versions, *now.versions})
+    moved = [
+        f"{package} {was.versions.get(package, 'none')} -> {now.versions.get(package, 'none')}"
+        for package in packages
+        if was.versions.get(package) != now.versions.get(package)
+    ]
+    if moved:
+        grid.add_row("versions", Text(", ".join(moved)))
+    return grid
+
+
+def _value(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def _table(layers: Layers) -> Table:
+    names = _columns(layers)
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    table.add_column("layer")
+    for name in names:
+        table.add_column(title_of(name), justify="right")
+    for label, every in layers.items():
+        by_name = {change.name: change for change in every}
+        table.add_row(Text(label), *(_cell(by_name.get(name)) for name in names))
+    return table
+
+
+def _columns(layers: Layers) -> list[str]:
+    """The numbers worth a column: of those that are zero everywhere there is nothing to see."""
+    every = [change for changes_of_one in layers.values() for change in changes_of_one]
+    found = {
+        change.name
+        for change in every
+        if change.was or change.now or change.name in ("collisions", "margin_q")
+    }
+    return sorted(found, key=by_metric)
+
+
+def _cell(change: Change | None) -> Text:
+    if change is None or change.was is None or change.now is None:
+        return (
+            Text("– ") if change is None or change.fate is not Fate.WORSE else _marked("–", change)
+        )
+    if metric_of(change.name).counted or change.share is None:
+        same = change.was == change.now
+        shown = show(change.now) if same else f"{show(change.was)}>{show(change.now)}"
+    else:
+        shown = f"{100 * change.share:+.1f}"
+    return _marked(shown, change)
+
+
+def _marked(shown: str, change: Change) -> Text:
+    marks = {Fate.WORSE: ("◄", "bold red"), Fate.BETTER: ("+", "green")}
+    mark, style = marks.get(change.fate, (" ", ""))
+    return Text(f"{shown}{mark}", style=style)
+
+
+def _line(label: str, change: Change) -> str:
+    if change.now is None:
+        return f"{label}: {change.words}: the second run did not measure it"
+    return f"{label}: {change.words}, wants {change.relation} {show(change.bound)}"
+
+
+def _listed(recorded: Recorded) -> str:
+    labels = sorted(recorded.layers, key=by_depth)
+    return f"{labels[0]} to {labels[-1]}" if labels else "none"
+
+
+def _printed(part: RenderableType, width: int, *, color: bool) -> list[str]:
+    console = Console(width=width, force_terminal=color, color_system="standard" if color else None)
+    with console.capture() as captured:
+        console.print(part)
+    return captured.get().rstrip("\n").split("\n")

@@ -1,0 +1,264 @@
+"""The Markdown report: what a reviewer reads in a pull request, worst news first.
+
+GitHub shows what a step wrote to the file named by ``GITHUB_STEP_SUMMARY``, up to 1 MiB and nothing of
+it beyond that. The report therefore is made of blocks whose rows may be left out from the end, and
+says how many were. Texts from outside (a checkpoint's name, a layer's, a prompt's where it is shown)
+become character references where they could be markup: a reference never is.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pytest_injectivity.reports.jsonfile import write_whole
+from pytest_injectivity.reports.terminal import layer_parts, run_grid
+from pytest_injectivity.summary import RunSummary
+from pytest_injectivity.text import one_line
+from pytest_injectivity.verdict import Reason, Status
+
+if TYPE_CHECKING:
+    from pytest_injectivity.findings import Findings
+    from pytest_injectivity.outcome import Outcome
+
+LIMIT = 1024 * 1024
+"""Bytes of a step's summary that GitHub accepts; of a longer one it shows nothing."""
+
+_CELL = 300
+_COMMAND = 2000
+_COMMANDS = 12
+_LONG = 12  # rows; a longer table is folded away
+_CUT_SIZE = 100  # bytes of a line that says what was cut
+_OPENING = re.compile(r"[-+=]|\d+[.)]")  # of a list, a rule or the underline of a heading
+# What could begin or end markup, wherever it stands; and what only some neighbours make into markup:
+# an underscore that is not inside a word, and addresses, which GitHub turns into links.
+_MARKUP = re.compile(
+    r"[&<>`*{}\[\]\\|~@!$#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=/)|(?<=www)\.", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of the report: lines around rows, of which the last may be left out.
+
+    Attributes:
+        before: what stands before the rows, with its line ends.
+        rows: lines without their ends.
+        after: what stands after them.
+    """
+
+    before: str
+    rows: tuple[str, ...] = ()
+    after: str = ""
+
+    @property
+    def frame(self) -> int:
+        """Bytes it takes when all of its rows are left out."""
+        return _size(self.before) + _size(self.after) + (_CUT_SIZE if self.rows else 0)
+
+
+def write_markdown(
+    path: str, findings: "Findings", outcome: "Outcome", *, step_summary: str | None = None
+) -> None:
+    """Write the report: appended to the step's summary, else whole or not at all.
+
+    Args:
+        path: of the file.
+        findings: what the tests found.
+        outcome: how the run ended.
+        step_summary: the file of the step's summary, to which others may have written before.
+
+    Raises:
+        OSError: the file cannot be written, or the step's summary is full.
+    """
+    target = Path(path)
+    if not step_summary or os.path.realpath(target) != os.path.realpath(step_summary):
+        write_whole(target, markdown(findings, outcome))
+        return
+    written = target.read_bytes() if target.exists() else b""
+    apart = "" if not written else "\n" if written.endswith(b"\n") else "\n\n"
+    text = markdown(findings, outcome, limit=LIMIT - len(written) - len(apart))
+    if not text:
+        raise OSError(errno.EFBIG, f"the step's summary is full: it may have {LIMIT} bytes", path)
+    with target.open("a", encoding="utf-8") as file:
+        file.write(apart + text)
+
+
+def markdown(findings: "Findings", outcome: "Outcome", *, limit: int = LIMIT) -> str:
+    """The report as Markdown (GitHub's, with tables) of at most ``limit`` bytes.
+
+    Rows are cut from the end of each table and the report says how many; where not even the headline
+    fits the text is empty.
+    """
+    red = [verdict for verdict in findings.verdicts if verdict["status"] != Status.PASS]
+    blocks = [_headline(findings, outcome, len(red))]
+    if red:
+        blocks.append(_failures(red))
+    if findings.run is not None:
+        grid = run_grid(RunSummary(**findings.run))
+        blocks.append(_table("Audited", ("", ""), _cells(grid)))
+    blocks += _layers(findings)
+    blocks.append(_commands(red, outcome))
+    if findings.said:
+        said = tuple(f"- {_prose(line)}" for line in findings.said)
+        blocks.append(Block("\n### Notes\n\n", said))
+    return fitted(blocks, limit)
+
+
+def escaped(text: str) -> str:
+    """The text with a character reference for everything that could be markup."""
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", text)
+
+
+def fitted(blocks: Sequence[Block], limit: int) -> str:
+    """The blocks in at most ``limit`` bytes of UTF-8: rows are left out, then whole blocks."""
+    room = limit - _CUT_SIZE  # for the line that says how many blocks were left out
+    kept: list[Block] = []
+    for block in blocks:
+        if block.frame > room:
+            break
+        room -= block.frame
+        kept.append(block)
+    text = []
+    for block in kept:
+        rows = list(_first(block.rows, room))
+        room -= sum(_size(row) for row in rows)
+        left = len(block.rows) - len(rows)
+        cut = f"\n… and {left:,} more rows, cut to stay below the size limit.\n" if left else ""
+        text.append("".join([block.before, *rows, block.after, cut]))
+    if kept and (left := len(blocks) - len(kept)):
+        text.append(f"\n… and {left} more sections, cut to stay below the size limit.\n")
+    return "".join(text)
+
+
+def _first(rows: Sequence[str], room: int) -> Iterator[str]:
+    """As many rows as there is room for, each with its line end."""
+    for row in rows:
+        room -= _size(row) + 1
+        if room < 0:
+            return
+        yield f"{row}\n"
+
+
+def _headline(findings: "Findings", outcome: "Outcome", red: int) -> Block:
+    mark = "❌" if outcome.red else "✅"
+    judged = len(findings.verdicts)
+    counted = (
+        f"{red} of {judged} verdicts are not PASS" if red else f"{judged} of {judged} verdicts PASS"
+    )
+    lines = [
+        f"## {mark} Injectivity audit {outcome.colour}: {counted if judged else 'no verdict'}",
+        "",
+    ]
+    lines += [f"- {_prose(why)}" for why in outcome.why]
+    if red and not outcome.red:
+        lines.append("What is not PASS was not asserted, or was expected to fail.")
+    return Block("\n".join(lines).rstrip("\n") + "\n")
+
+
+def _failures(verdicts: Sequence[Mapping[str, Any]]) -> Block:
+    """A row for each layer that is not PASS, in the order of the verdicts."""
+    header = ("check", "layer", "result", "would have passed")
+    rows = []
+    for verdict in verdicts:
+        check = str(verdict["check"])
+        reasons = [_reason(one) for one in verdict["reasons"]]
+        red = [one for one in reasons if one.status is not Status.PASS]
+        rows += [(check, one.layer, f"{one.status}: {one.summary}", one.would_pass) for one in red]
+        if not reasons:
+            rows.append((check, "", str(verdict["first_line"]), ""))
+    return _table("Not passed", header, [tuple(map(_cell, row)) for row in rows])
+
+
+def _reason(plain: Mapping[str, Any]) -> Reason:
+    """A layer's reason from its plain data, but for its interval."""
+    numbers = {name: float(plain[name]) for name in ("value", "bound")}  # "nan" is a text in JSON
+    read = {"status": Status(plain["status"]), "interval": None, **numbers}
+    return Reason(**{**plain, **read})
+
+
+def _layers(findings: "Findings") -> Iterator[Block]:
+    """What the terminal says of the layers, as Markdown; a long table is folded away."""
+    for part in layer_parts(findings):
+        if isinstance(part, Text):
+            yield Block(f"\n{_prose(part.plain)}\n")
+            continue
+        header = tuple(_plain(column.header) for column in part.columns)
+        right = tuple(column.justify == "right" for column in part.columns)
+        title = _plain(part.title or "layers")
+        yield _table(title, header, _cells(part), right=right, fold=part.row_count > _LONG)
+
+
+def _commands(red: Sequence[Mapping[str, Any]], outcome: "Outcome") -> Block:
+    """The commands that repeat what is red, or the run."""
+    commands = list(dict.fromkeys(str(verdict["reproduce"]) for verdict in red))[:_COMMANDS]
+    # Each begins with "pytest" and is one line: none can end the block.
+    shown = [one_line(command, _COMMAND) for command in commands or [outcome.command]]
+    return Block("\n### Reproduce\n\n```\n", tuple(shown), "```\n")
+
+
+def _table(
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[bool] = (),
+    fold: bool = False,
+) -> Block:
+    """A table under its title; ``rows`` are escaped already.
+
+    Args:
+        title: of the table.
+        header: of its columns.
+        rows: cells by row.
+        right: which columns are numbers.
+        fold: whether the rows are shown on a click only.
+    """
+    title = escaped(title[:1].upper() + title[1:])
+    if fold:
+        before = f"\n<details><summary>{title} ({len(rows)} rows)</summary>\n\n"
+    else:
+        before = f"\n### {title}\n\n"
+    aligned = ["--:" if number else "---" for number in right] or ["---"] * len(header)
+    before += f"{_line(map(_cell, header))}\n{_line(aligned)}\n"
+    return Block(before, tuple(_line(row) for row in rows), "\n</details>\n" if fold else "")
+
+
+def _cells(table: Table) -> list[tuple[str, ...]]:
+    """The cells of a terminal's table, row by row; what is bold there is bold here."""
+    columns = [list(column.cells) for column in table.columns]
+    return [tuple(_styled(cell) for cell in row) for row in zip(*columns, strict=True)]
+
+
+def _styled(cell: object) -> str:
+    shown = _cell(_plain(cell))
+    bold = isinstance(cell, Text) and "bold" in str(cell.style)
+    return f"<b>{shown}</b>" if bold else shown
+
+
+def _plain(cell: object) -> str:
+    return (cell if isinstance(cell, Text) else Text.from_markup(str(cell))).plain.strip()
+
+
+def _prose(text: str) -> str:
+    """A text that begins a line of its own: it is no list, no rule and no heading."""
+    shown = escaped(one_line(text, _COMMAND).strip())
+    return f"&#{ord(shown[0])};{shown[1:]}" if _OPENING.match(shown) else shown
+
+
+def _cell(text: str) -> str:
+    return escaped(one_line(text, _CELL))
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _size(text: str) -> int:
+    return len(text.encode())

@@ -1,0 +1,50 @@
+"""Attacks on tiny decoders, for the tests of the attackers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.privacy.attack import Case, attack
+from pytest_injectivity.privacy.attacked import Attacked
+from pytest_injectivity.privacy.binding import bind
+from pytest_injectivity.privacy.grammar import parse
+from pytest_injectivity.privacy.observed import observe_place
+from pytest_injectivity.privacy.release import Release
+from pytest_injectivity.privacy.tables import floor
+
+
+def drawn_prompts(
+    count: int, length: int, *, vocab: int = 64, seed: int = 0
+) -> tuple[tuple[int, ...], ...]:
+    """Prompts whose tokens are all equally likely."""
+    drawn = np.random.default_rng(seed).integers(0, vocab, (count, length))
+    return tuple(tuple(row) for row in drawn.tolist())
+
+
+def case(
+    decoder: Decoder,
+    place: str,
+    releases: Sequence[str] | Mapping[str, Release],
+    prompts: Sequence[Sequence[int]],
+    *,
+    attacker: Decoder | None = None,
+) -> Case:
+    """Releases at a place, written as steps, and the floor an attacker would take."""
+    observed = observe_place(decoder, parse(f"identity@{place}").place, prompts)
+    if not isinstance(releases, Mapping):
+        releases = {text: bind(parse(f"{text}@{place}"), observed) for text in releases}
+    return Case(observed, releases, floor(attacker or decoder, observed, prompts=1))
+
+
+def attacks(
+    decoder: Decoder,
+    place: str,
+    releases: Sequence[str] | Mapping[str, Release],
+    prompts: Sequence[Sequence[int]],
+    **settings: Any,
+) -> dict[tuple[str, str, bool], Attacked]:
+    """What each attacker read, by release, attacker and whether it was told the truth."""
+    found = attack(decoder, [case(decoder, place, releases, prompts)], seed=0, **settings)
+    return {(one.release, one.attacker, one.teacher_forced): one for one in found}

@@ -1,0 +1,97 @@
+"""The gate against the parent, as a run of pytest has it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_injectivity.testing import (
+    byte_tokenizer,
+    double_block,
+    round_weights,
+    save_checkpoint,
+    tiny_decoder,
+)
+from tests.integration.conftest import Run
+from tests.integration.support import cases, output, properties, reproduce_lines, said
+
+GATE = """
+    def test_drift(assert_state_drift_below):
+        assert_state_drift_below(relative=0.5)
+
+    def test_new_collisions(assert_no_new_collisions):
+        assert_no_new_collisions()
+
+    def test_margins(assert_margin_retained, assert_colipschitz_retained, injx_layer):
+        assert_margin_retained(injx_layer)
+        assert_colipschitz_retained(injx_layer)
+"""
+
+
+def _child(folder: Path, damaged: int | None = None) -> Path:
+    """The generic model of the other tests, of four layers, rounded to 8 bits."""
+    decoder = round_weights(
+        tiny_decoder("gpt2", vocab=256, layers=4, tokenizer=byte_tokenizer()), 8
+    )
+    if damaged is not None:
+        double_block(decoder, damaged)
+    return save_checkpoint(decoder, folder)
+
+
+@pytest.fixture
+def flags(tmp_path: Path, checkpoint: object) -> list[str]:
+    """A sound child of the deep model."""
+    return [f"--injx-model={_child(tmp_path / 'child')}", f"--injx-reference={checkpoint('deep')}"]  # type: ignore[operator]
+
+
+def test_a_sound_child_is_green_and_its_numbers_are_shown(
+    flags: list[str], audited: Run, tmp_path: Path
+) -> None:
+    """In the terminal, in JSON and in JUnit, with what it was held against."""
+    report, junit = tmp_path / "r.json", tmp_path / "r.xml"
+    result = audited(GATE, *flags, f"--injx-report=json:{report}", f"--junitxml={junit}")
+    assert pytest.ExitCode.OK == result.ret, output(result)
+    text = said(result)
+    reference = flags[1].partition("=")[2]
+    assert f"against {reference} (float32, cpu)" in text.replace("- ", "-")
+    assert "layer m kept m/norm kept α kept α/norm kept new drift 99 % max cosine noise" in text
+    assert "SipIt prompts recovered, model and parent" in text
+    found = json.loads(report.read_text())
+    names = [one["layer"] for one in found["comparisons"]]
+    assert ["layer00", "layer01", "layer02", "layer03", "layer04", "norm"] == sorted(names)
+    assert f"{reference} (float32, cpu)" == found["run"]["reference"]
+    one = next(one for one in found["comparisons"] if one["layer"] == "layer03")
+    assert one["margin"]["low"] <= one["margin"]["value"] <= one["margin"]["high"]
+    assert 0 < one["drift_median"] <= one["drift_q99"] <= one["drift_max"] < 0.5
+    assert 0 == one["new_collisions"]
+    drift = properties(cases(junit)["test_drift"])["state_drift_below.layer03"]
+    assert drift.endswith(" PASS")
+
+
+def test_a_damaged_child_is_red_and_the_block_is_named(
+    flags: list[str], audited: Run, tmp_path: Path
+) -> None:
+    """First in the short summary; reproducing it needs the flag."""
+    flags[0] = f"--injx-model={_child(tmp_path / 'broken', 3)}"
+    result = audited(GATE, *flags)
+    assert pytest.ExitCode.TESTS_FAILED == result.ret
+    assert "FAIL state_drift_below layer03: drift (99 %) " in output(result)
+    assert "first bad layer: layer03; worst: " in output(result)
+    assert "FAIL state_drift_below layer02" not in output(result)
+    assert all("--injx-reference=" in line for line in reproduce_lines(result))
+
+
+def test_without_a_reference_it_is_wrong_use(audited: Run) -> None:
+    """One paragraph, exit status 4."""
+    result = audited(GATE)
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    assert "no reference is named: give --injx-reference=MODEL" in said(result)
+
+
+def test_the_ini_names_it_as_well(
+    flags: list[str], audited: Run, pytester: pytest.Pytester
+) -> None:
+    """A project fixes its parent."""
+    pytester.makeini(f"[pytest]\ninjx_reference = {flags[1].partition('=')[2]}\n")
+    result = audited(GATE, flags[0])
+    assert pytest.ExitCode.OK == result.ret, output(result)

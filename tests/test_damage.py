@@ -1,0 +1,41 @@
+"""A broken quantisation turns the gate against the parent red, and a healthy one does not.
+
+Twenty seeds of each, on both bases: ``./dev bench damage``.
+"""
+
+import argparse
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.damage import Trial, trials, written
+
+
+def _check(found: list[tuple[str, str, Trial]]) -> None:
+    for damage, base, trial in found:
+        assert bool(trial.red) == (damage != "healthy"), f"{damage}, {base}: {trial}"
+        assert trial.expected == trial.named, f"{damage}, {base}: {trial}"
+
+
+def _lines(folder: Path) -> Path:
+    """Short prompts of what the shipped model was trained on, without tokenising all of it."""
+    lines = [line.strip() for line in inspect.getsource(argparse).splitlines()]
+    rows = [json.dumps({"text": line}) for line in dict.fromkeys(lines) if len(line) > 40]
+    path = folder / "lines.jsonl"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def test_each_damage_is_seen_and_named(tmp_path: Path) -> None:
+    """On 4 bits, at the default thresholds: the block, or the embedding, is the first bad layer."""
+    found = list(trials([0], tmp_path, _lines(tmp_path), 60, bases=(4,)))
+    assert {"scales doubled", "2-bit block", "rows merged", "healthy"} == {one[0] for one in found}
+    _check(found)
+
+
+@pytest.mark.slow
+def test_each_damage_is_seen_and_named_on_both_bases(tmp_path: Path) -> None:
+    """Two seeds more, 200 prompts of whole documents each, 8 bits too."""
+    _check(list(trials([1, 2], tmp_path, written(tmp_path, 200), 200)))
