@@ -29,6 +29,7 @@ from pytest_injectivity.testing import (
     save_checkpoint,
 )
 
+PROMPTS = 200
 CHECKS = ("state_drift_below", "no_new_collisions", "margin_retained", "colipschitz_retained")
 _TITLES = ("drift", "new coll.", "margin", "co-Lipschitz")
 
@@ -145,14 +146,17 @@ def trials(
 
 def main() -> None:
     """Measure and print."""
-    from side_by_side import table
+    from side_by_side import CONSOLE, table
 
     seeds = int(sys.argv[1]) if sys.argv[1:] else 20
     found: dict[tuple[str, str], list[Trial]] = {}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        for damage, base, trial in trials(range(seeds), place, written(place, 200), 200):
+        every = trials(range(seeds), place, written(place, PROMPTS), PROMPTS)
+        for damage, base, trial in every:
             found.setdefault((damage, base), []).append(trial)
+            red = ", ".join(sorted(trial.red)) or "green"
+            CONSOLE.print(f"{damage}, {base}: {red}; named {trial.named} of {trial.expected}")
     rows = []
     for (damage, base), some in found.items():
         # Of a damaged block what it says there, of the others the most there is anywhere.

@@ -233,6 +233,8 @@ def speed(shared: Shared, runs: int) -> None:
                 [*sample.states[: PUBLISHED_PROMPTS - 1], sample.states[-1]],
                 sample.eps,
             )
+            ids = torch.tensor(prompts)
+            alone = cpu_seconds(lambda d=decoder, i=ids, w=layer: d.states(i, [w])) / PROMPTS
             told: list[tuple[int, float]] = []
             theirs = cpu_seconds(lambda s=few, t=told: t.append(published(s))) / PUBLISHED_PROMPTS
             ((exact, tested),) = told
@@ -243,6 +245,7 @@ def speed(shared: Shared, runs: int) -> None:
                     f"{found[0].exact}/{PROMPTS}",
                     f"{1e3 * ours:.1f} ms",
                     f"{1e3 * calibration:.1f} ms",
+                    f"{1e3 * alone:.2f} ms",
                     f"{found[0].forwards:.2f}",
                     f"{found[0].first:.3f}",
                     f"{theirs:.2f} s",
@@ -259,6 +262,7 @@ def speed(shared: Shared, runs: int) -> None:
             "exact",
             "lens",
             "calibration",
+            "one pass",
             "forwards/token",
             "first guess",
             "published",

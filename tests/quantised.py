@@ -245,6 +245,8 @@ def as_gguf(form: str) -> Callable[[Path, Path], Path]:
         from gguf import GGMLQuantizationType, GGUFWriter, quants
 
         config = json.loads((full / "config.json").read_text())
+        if config["model_type"] != "llama":
+            raise ValueError(f"a {config['model_type']} is not written as GGUF here, only a llama")
         heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
         folder.mkdir()
         path = folder / f"model-{form}.gguf"

@@ -191,7 +191,7 @@ class Counter:
         monkeypatch.setattr(loading, "load_decoder", counted)
 
 
-@pytest.mark.parametrize("free", [0, None])
+@pytest.mark.parametrize("free", [0, pytest.param(None, marks=pytest.mark.slow)])
 def test_two_models_that_do_not_fit_are_never_there_together(
     free: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

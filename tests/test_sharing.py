@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_injectivity import Audit
+from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.errors import GateFailure, LayerError, ModelError, OptionError
 from pytest_injectivity.privacy.own import OwnRelease
 from pytest_injectivity.testing import save_checkpoint, tiny_decoder
@@ -249,3 +249,28 @@ def test_a_model_without_a_cache_has_none_to_transfer(tmp_path: Path) -> None:
     audit = audit_of(tmp_path, tiny_decoder("mamba"), IDS)
     with pytest.raises(ModelError, match="caches no keys and values"):
         audit.exposures("identity@1 kv", **FEW)
+
+
+@pytest.mark.slow
+def test_whoever_knows_more_reads_no_less() -> None:
+    """200 prompts of the shipped model: ball, argmin and Mahalanobis in this order, and the prior last.
+
+    Noise that defeats the ball but not argmin is not hidden, and noise in few directions that fools
+    argmin does not fool whoever knows them.
+    """
+    audit = Audit(AuditConfig(device="cpu", no_cache=True))
+    texts = ["gaussian(sigma=1 rel)@2", "round(bits=2)@2", "lowrank(rank=4, sigma=4 rel)@2"]
+    found = audit.exposures(texts, prompts=200, tokens=2, free_running=0)
+    read = [
+        {one.attacker: one.tokens.value for one in exposure.summary(0.95).attacks}
+        for exposure in found
+    ]
+    for rates in read:
+        assert rates["ball"] <= rates["argmin"] <= rates["mahalanobis"] <= rates["prior"] + 0.02
+    noisy, rounded, low = read
+    assert noisy["ball"] < 0.1
+    assert noisy["argmin"] > 0.8
+    assert rounded["argmin"] > 0.99
+    assert low["argmin"] < 0.5
+    assert low["mahalanobis"] > 0.99
+    assert not audit.check_not_recoverable(texts, 0.5, prompts=200, tokens=2, free_running=0).passed

@@ -7,15 +7,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerFast
 
-from pytest_injectivity import Audit, AuditConfig, OptionError, compare_models, sweep_lengths
+from pytest_injectivity import (
+    Audit,
+    AuditConfig,
+    OptionError,
+    compare_models,
+    sweep_bits,
+    sweep_lengths,
+)
 from pytest_injectivity import sweeps as sweeps_module
-from pytest_injectivity.figures import SweepPoint, smallest_distances, table_layers, write_figure
+from pytest_injectivity.figures import (
+    SweepPoint,
+    first_collisions,
+    smallest_distances,
+    table_layers,
+    write_figure,
+)
 from pytest_injectivity.models import loading
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
@@ -261,3 +276,83 @@ def test_figure_data_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_figure(path, "bad", values=[tiny_decoder()])
     assert before == path.read_text()
     assert ["figure.json"] == [one.name for one in tmp_path.iterdir()]
+
+
+def _codes(rows: Any, bits: int) -> list[tuple[int, ...]]:
+    """Integer codes of every row, written from SPEC section 2 alone."""
+    wide = rows.double().numpy()
+    step = np.abs(wide).max() / (2 ** (bits - 1) - 1)
+    return [tuple(int(code) for code in row) for row in np.rint(wide / step)]
+
+
+def _equal_pairs(rows: Sequence[object]) -> int:
+    return sum(rows[i] == rows[j] for i, j in reference.pairs(len(rows)))
+
+
+# Rows that differ in their first tokens come close, and few bits make them one.
+_CLOSE = [[at % 60, at // 60, 3, 3, 3, 3] for at in range(90)]
+
+
+def test_collisions_of_a_sweep_over_bits_are_those_of_brute_force(config: Config) -> None:
+    """Of integer codes; the first number of bits with any, and fractions of pairs, by layer."""
+    asked = config(texts=_CLOSE)
+    points = sweep_bits(asked, range(8, 1, -1))
+    audit = Audit(asked)
+    assert [None] * 3 + [8] * 3 + [7] * 3 == [point.bits for point in points[:9]]
+    expected: dict[str, int | None] = {}
+    counts = []
+    for point, layer in zip(points, (1, 2, "norm") * 8, strict=True):
+        rows = audit.states(layer)
+        codes = rows.tolist() if point.bits is None else _codes(rows, int(point.bits))
+        counts.append(_equal_pairs(codes))
+        assert counts[-1] == point.collisions
+        if point.bits is not None:
+            expected.setdefault(point.layer, None)
+            if counts[-1] and expected[point.layer] is None:
+                expected[point.layer] = int(point.bits)
+    assert 0 == sum(counts[:6])
+    assert all(counts[-3:])
+    assert expected == first_collisions(points)
+
+
+def test_rounded_points_are_measured_on_the_rounded_states(config: Config) -> None:
+    """Norm, margin, co-Lipschitz constant and fractions of near pairs, from the codes alone."""
+    asked = config(texts=_CLOSE[:30], layers="norm")
+    full, rounded = sweep_bits(asked, [3])
+    audit = Audit(asked)
+    rows = audit.states("norm")
+    step = rows.double().abs().max() / 3
+    values = torch.tensor(_codes(rows, 3), dtype=torch.float64) * step
+    for point, states in ((full, rows), (rounded, values)):
+        nearest, _ = reference.nearest(states)
+        ratios, _ = reference.ratios(states, audit.prompts.ids, "levenshtein").smallest()
+        mean = float(reference.norms(states).mean())
+        assert mean == pytest.approx(point.mean_norm, rel=1e-12)
+        assert float(nearest.min()) == pytest.approx(point.margin, rel=1e-12)
+        assert float(ratios.min()) == pytest.approx(point.colipschitz, rel=1e-12)
+        pairs = len(states) * (len(states) - 1) / 2
+        for eps, fraction in point.near_fractions.items():
+            assert len(reference.near(states, float(eps))) / pairs == fraction
+    assert rounded.noise is None
+    assert full.noise == audit.noise("norm").value
+
+
+def test_grids_of_a_sweep_are_refused_like_any(config: Config) -> None:
+    """None, a number twice under two names, and what is no grid."""
+    with pytest.raises(OptionError, match="no grid is given"):
+        sweep_bits(config(), [])
+    with pytest.raises(OptionError, match="a grid is given twice in 4, 4"):
+        sweep_bits(config(), [4, "4 symmetric"])
+    with pytest.raises(OptionError, match="bits=1"):
+        sweep_bits(config(), [1])
+
+
+def test_first_collisions_are_told_by_the_number_of_bits(config: Config) -> None:
+    """Whatever the order of the points; none where no grid has any."""
+    (point,) = sweep_bits(config(layers="1"), ["4 asymmetric"])[1:]
+    made = [
+        SweepPoint(**{**vars(point), "bits": bits, "collisions": count})
+        for bits, count in ((2, 9), ("4 asymmetric", 1), (3, 2), (8, 0))
+    ]
+    assert {"layer01": "4 asymmetric"} == first_collisions(made)
+    assert {"layer01": None} == first_collisions([made[-1]])

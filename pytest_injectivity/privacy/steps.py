@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from pytest_injectivity.grid import Grid
@@ -90,7 +90,7 @@ class TopK(Deterministic):
 
     def image(self, candidates: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
         """What is kept of each row."""
-        largest = candidates.abs().topk(self.kept, dim=1).indices
+        largest = _largest(candidates.abs(), self.kept)
         lost = torch.ones_like(candidates, dtype=torch.bool).scatter_(1, largest, value=False)
         return candidates.masked_fill(lost, 0.0)
 
@@ -210,3 +210,14 @@ def _turned(
     # Apple's GPUs have no float64.
     home = torch.device("cpu") if rows.device.type == "mps" else rows.device
     return (rows.to(home).double() @ matrix.to(home)).to(rows.dtype).to(rows.device)
+
+
+def _largest(magnitudes: Float[Tensor, "rows width"], count: int) -> Int64[Tensor, "rows count"]:
+    """The places of the largest numbers of each row: an attacker asks for whole vocabularies of them."""
+    if magnitudes.device.type != "cpu":
+        return magnitudes.topk(count, dim=1).indices
+    # Three to five times as fast as torch's, measured on 2,048 rows of 128; numpy has no bfloat16.
+    exact = magnitudes if magnitudes.dtype == torch.float64 else magnitudes.float()
+    width = exact.shape[1]
+    places = np.argpartition(exact.numpy(), width - count, axis=1)[:, width - count :]
+    return torch.from_numpy(np.ascontiguousarray(places))

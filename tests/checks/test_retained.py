@@ -41,9 +41,14 @@ def test_what_is_kept_is_the_ratio_of_both_models_numbers(
     assert 1.0 == pytest.approx(reason.value, rel=1e-6)
 
 
-@pytest.mark.parametrize("check", ["margin_retained", "colipschitz_retained"])
 @pytest.mark.parametrize(
-    ("scale", "line"), [(0.6, ""), (1.9, ""), (0.4, "0.4, wants >= 0.5"), (2.5, "2.5, wants <= 2")]
+    ("check", "scale", "line"),
+    [
+        ("margin_retained", 1.9, ""),
+        ("margin_retained", 0.4, "0.4, wants >= 0.5"),
+        ("colipschitz_retained", 0.6, ""),
+        ("colipschitz_retained", 2.5, "2.5, wants <= 2"),
+    ],
 )
 def test_both_sides_have_a_limit(
     check: str, scale: float, line: str, tmp_path: Path, rows: Tensor
