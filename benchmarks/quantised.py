@@ -2,15 +2,16 @@
 
     ./dev bench quantised MODEL_FOLDERS... [--prompts 200]
 
-Each full-precision folder is quantised in every way that can be written here, SAVED, and the saved folder
-is audited against it on a sample of ``builtin:stdlib``. Margins and co-Lipschitz constants are 1 %
-quantiles over the parent's, from the least to the largest layer; drift is the 99 % quantile of the worst
-layer; noise is the worst layer's floor over its mean norm; SipIt at the middle layer, on 20 prompts of 10
-tokens. What cannot be written or read is named, with what was said of it.
+Each full-precision folder is quantised in every way that can be written here, SAVED, and the saved
+folder is audited against it on a sample of ``builtin:stdlib``. Margins and co-Lipschitz constants are
+1 % quantiles over the parent's, from the least to the largest layer; drift is the 99 % quantile of the
+worst layer; noise is the worst layer's floor over its mean norm; SipIt at the middle layer, on 20
+prompts of 10 tokens. What cannot be written or read is named, with what was said of it.
 """
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from pytest_injectivity.summary import Estimate
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests' writers of published formats
 from tests import quantised
 
-# The shared models' widths are 64, 128, 172, 336 and 512.
+# What divides the widths of small models, such as 336.
 quantised.GROUP = quantised.FLOAT8_BLOCK = 16
 
 COLUMNS = (
@@ -65,6 +66,9 @@ def measured(
     model: Path, kinds: list[str], prompts: int, folder: Path
 ) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """Each kind with its row of the table, or with the reason why there is none."""
+    # Prompts are token ids: no kind needs the tokenizer, which GGUF writes in its own way.
+    bare = folder / "parent"
+    shutil.copytree(model, bare, ignore=shutil.ignore_patterns("tokenizer*", "*.txt"))
     shared = {
         "prompts": str(written(model, prompts, folder)),
         "cache_dir": str(folder / "store"),
@@ -72,8 +76,8 @@ def measured(
     }
     for kind in kinds:
         try:
-            path = quantised.write(kind, model, folder / kind)
-            audit = Audit(AuditConfig(model=str(path), reference=str(model), **shared))
+            path = quantised.write(kind, bare, folder / kind)
+            audit = Audit(AuditConfig(model=str(path), reference=str(bare), **shared))
             yield kind, row(kind, audit), ""
         except Exception as error:  # noqa: BLE001 - whatever a library says is what is reported
             said = " ".join(str(error).replace(str(folder), "").split())

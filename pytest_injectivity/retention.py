@@ -10,7 +10,7 @@ verdict names the first bad layer in its first line, and the worst below.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.gates import Gates, Judged, asserting, quantile, settled
 from pytest_injectivity.layers import Layer, LayerSpec
 from pytest_injectivity.measurements import Measurements
-from pytest_injectivity.options import AuditConfig
+from pytest_injectivity.parents import parent_of
 from pytest_injectivity.stats import check_confidence, check_fraction
 from pytest_injectivity.summary import Comparison, CrossReading, Estimate, RunSummary
 from pytest_injectivity.text import one_line
@@ -50,9 +50,6 @@ DRIFT = 0.35
 
 FRACTION = 0.5
 """The share of margin and co-Lipschitz constant kept that is asked for where none is named."""
-
-# What the model is and how it is loaded; all else the parent shares.
-_ITS_OWN = {"model", "quantization", "dtype", "states", "reference", "activation_bits"}
 
 
 class Retention(Gates):
@@ -75,26 +72,7 @@ class Retention(Gates):
                 "no reference is named: give --injx-reference=MODEL, or AuditConfig(reference=...),"
                 " the full-precision checkpoint that this model was made from"
             )
-        defaults = AuditConfig()
-        own = {
-            option.name: getattr(defaults, option.name)
-            for option in fields(AuditConfig)
-            if option.name in _ITS_OWN
-        }
-        parent = Measurements(
-            replace(self.config, **own | {"model": self.config.reference}),
-            watcher=self.watcher,
-            workers=self._workers,
-            key=self._key,
-            run=self._run,
-            scratch=self._scratch,
-        )
-        _check_shape(self, parent)
-        parent.stand_beside(self)
-        _check_model(self, parent)
-        _check_ids(self, parent)
-        parent.prompts = self.prompts
-        return parent
+        return parent_of(self, self.config.reference)
 
     @cached_property
     def against(self) -> Against:
@@ -411,59 +389,3 @@ class Retention(Gates):
 
     def _notes(self, reasons: Sequence[Reason], badness: "Callable[[Reason], float]") -> list[str]:
         return [*worst_note(reasons, badness), f"against {self.run_summary().reference}"]
-
-
-def _check_shape(child: Measurements, parent: Measurements) -> None:
-    """Refuses a parent of another shape; reads configurations, no weights."""
-    shapes = [_shape(one.config.model) for one in (child, parent)]
-    if other := [name for name in shapes[0] if shapes[0][name] != shapes[1][name]]:
-        told = ", ".join(f"{name} {shapes[0][name]} and {shapes[1][name]}" for name in other)
-        raise OptionError(
-            f"--injx-reference={parent.config.model} is no parent of {child.config.model}: {told};"
-            " give the checkpoint that it was quantised from"
-        )
-
-
-def _shape(source: str) -> dict[str, int]:
-    from pytest_injectivity.models.loading import model_config
-
-    config = model_config(source).get_text_config()
-    return {
-        "layers": int(config.num_hidden_layers),
-        "hidden size": int(config.hidden_size),
-        "vocabulary": int(config.vocab_size),
-    }
-
-
-def _check_model(child: Measurements, parent: Measurements) -> None:
-    """Refuses the very same model: whatever it is, it keeps all of itself."""
-    if child.is_same_model(parent):
-        raise OptionError(
-            f"--injx-reference={parent.config.model} is the model audited, loaded the same way:"
-            " comparing a model with itself proves nothing; give the checkpoint that it was made"
-            " from, or quantise it (--injx-quantization, --injx-dtype)"
-        )
-
-
-def _check_ids(child: Measurements, parent: Measurements) -> None:
-    """Refuses a parent whose tokenizer makes other ids of the same texts."""
-    prompts = child.prompts
-    if prompts.texts is None or parent.tokenizer is None:
-        return
-    rules = _rules(child.tokenizer)
-    if rules is not None and rules == _rules(parent.tokenizer):
-        return
-    theirs = parent.prompts.ids
-    alike = set(prompts.ids) & set(theirs)
-    if prompts.ids != theirs:
-        raise OptionError(
-            f"--injx-reference={parent.config.model} has another tokenizer: of {len(prompts)} prompts"
-            f" {len(prompts) - len(alike)} have other token ids; give the checkpoint that"
-            f" {child.config.model} was quantised from, or prompts as token ids"
-        )
-
-
-def _rules(tokenizer: object) -> str | None:
-    """Everything that decides what a tokenizer makes of a text, as one text; None if not known."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    return None if backend is None else str(backend.to_str())

@@ -1,7 +1,6 @@
 """What is audited: a model and a prompt set, what is known of them, and where it is kept."""
 
 import gc
-import hmac
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -13,6 +12,7 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.grid import Rounded
 from pytest_injectivity.hush import hush
 from pytest_injectivity.layers import Layer, LayerSpec, resolve_layers
+from pytest_injectivity.names import prompt_name, token_name
 from pytest_injectivity.options import AuditConfig
 from pytest_injectivity.summary import RunSummary
 from pytest_injectivity.text import one_line
@@ -76,6 +76,17 @@ class Subject:
         self._scratch = process.get("scratch")
         self.where = ""
         self.beside: Subject | None = None
+
+    @property
+    def process(self) -> Process:
+        """How this audit takes part, for another one in the same process."""
+        return Process(
+            watcher=self.watcher,
+            workers=self._workers,
+            key=self._key,
+            run=self._run,
+            scratch=self._scratch,
+        )
 
     @cached_property
     def decoder(self) -> "Decoder":
@@ -256,32 +267,24 @@ class Subject:
     @cached_property
     def rounded(self) -> Rounded | None:
         """How activations are rounded as the model runs, and which prompts gave the scales."""
-        if (grid := self.config.activation_bits) is None:
-            return None
-        if grid.per == "token":
-            return Rounded(str(grid))
-        sample = self._calibration
+        grid = self.config.activation_bits
+        if grid is None or grid.per == "token":
+            return None if grid is None else Rounded(str(grid))
+        from pytest_injectivity.models.calibration import calibration_prompts
+
+        sample = calibration_prompts(grid, self.prompts)
         return Rounded(str(grid), len(sample), sample.hash)
 
     @property
-    def _calibration(self) -> "PromptSet":
-        """The prompts that static scales come from: drawn by hash, whatever the set's order."""
-        from pytest_injectivity.models.calibration import CALIBRATION_PROMPTS
-
-        grid = self.config.activation_bits
-        wanted = (grid.calibrated if grid else None) or CALIBRATION_PROMPTS
-        return self.prompts.subset(min(wanted, len(self.prompts)))
-
-    @property
     def _rounding(self) -> "Rounding":
-        from pytest_injectivity.models.calibration import calibrate
+        from pytest_injectivity.models.calibration import calibrate, calibration_prompts
         from pytest_injectivity.models.rounding import Rounding
 
         grid = self.config.activation_bits
         assert grid is not None  # noqa: S101 - it is why this was asked for
         if grid.per == "token":
             return Rounding(grid)
-        sample = self._calibration
+        sample = calibration_prompts(grid, self.prompts)
         return self._kept.model.remember(
             f"activation scales: {grid} of {sample.hash}",
             lambda: calibrate(self.unrounded, sample.ids, grid),
@@ -310,24 +313,13 @@ class Subject:
 
     def name_of(self, prompt: int) -> str:
         """How reports name a prompt: index, keyed hash, length; its text only when asked for."""
-        ids = self.prompts.ids[prompt]
-        digest = hmac.digest(self._key, self.prompts.hashes[prompt].encode(), "sha256").hex()[:10]
-        name = f"prompt {prompt} ({digest}, {len(ids)} tokens)"
-        if not self.config.show_prompts:
-            return name
-        shown = str(list(ids)) if self.prompts.texts is None else self.prompts.texts[prompt]
-        return f"{name} {one_line(shown)}"
+        return prompt_name(self.prompts, prompt, self._key, shown=self.config.show_prompts)
 
     def name_of_token(self, token: int) -> str:
         """How reports name a token: by a keyed hash; its id and text only when asked for."""
-        from pytest_injectivity.prompts.promptset import prompt_hash
-
-        digest = hmac.digest(self._key, prompt_hash([token]).encode(), "sha256").hex()[:10]
         if not self.config.show_prompts:
-            return f"token ({digest})"
-        tokenizer = self.tokenizer
-        text = "" if tokenizer is None else f" {one_line(repr(tokenizer.decode([token])))}"
-        return f"token {token} ({digest}){text}"
+            return token_name(token, self._key)
+        return token_name(token, self._key, shown=True, tokenizer=self.tokenizer)
 
     def run_summary(self) -> RunSummary:
         """What was audited, as plain data."""

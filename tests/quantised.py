@@ -200,9 +200,7 @@ def _gptq(full: Path, folder: Path) -> Path:
         }
 
     settings = {"desc_act": False, "sym": True, "checkpoint_format": "gptq", "lm_head": False}
-    return _rewritten(
-        full, folder, pack, quant_method="gptq", bits=4, group_size=GROUP, **settings
-    )
+    return _rewritten(full, folder, pack, quant_method="gptq", bits=4, group_size=GROUP, **settings)
 
 
 def _awq(full: Path, folder: Path) -> Path:

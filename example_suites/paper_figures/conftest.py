@@ -111,7 +111,9 @@ def _bits_table(points, first):
             point.near_fractions["0.01"],
         )
         bits = "full" if point.bits is None else point.bits
-        rows.append(f"{point.layer:>7} {bits:>5} {point.collisions:>7}" + "".join(map(_number, values)))
+        rows.append(
+            f"{point.layer:>7} {bits:>5} {point.collisions:>7}" + "".join(map(_number, values))
+        )
     said = ", ".join(f"{layer} {'none' if bits is None else bits}" for layer, bits in first.items())
     title = "by bits: mean norm, 1 % quantiles over it, fraction of pairs within 1e-2"
     return ["", title, head, *rows, f"first bits with collisions: {said}"]

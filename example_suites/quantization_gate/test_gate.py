@@ -39,7 +39,7 @@ def test_tokens_are_distinct(injx):
 def test_prompts_are_recovered(injx):
     """SipIt reads 20 prompts of 20 tokens back from the first, middle and last layer."""
     middle = max(1, injx.n_layers // 2)
-    injx.assert_sipit_recovers([1, middle, -1])
+    injx.assert_sipit_recovers([1, middle, -1], certify=20)
 
 
 def test_rounded_activations(injx, injx_layer):

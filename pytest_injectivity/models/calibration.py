@@ -15,10 +15,16 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.grid import Grid
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.rounding import Rounding, residual_stream
+from pytest_injectivity.prompts.promptset import PromptSet
 from pytest_injectivity.uniform import Extremes, Scale
 
 CALIBRATION_PROMPTS = 64
 """The size of the sample where the grid names none."""
+
+
+def calibration_prompts(grid: Grid, prompts: PromptSet) -> PromptSet:
+    """The prompts that static scales come from: drawn by hash, whatever the set's order."""
+    return prompts.subset(min(grid.calibrated or CALIBRATION_PROMPTS, len(prompts)))
 
 
 def calibrate(decoder: Decoder, prompts: Sequence[Sequence[int]], grid: Grid) -> Rounding:

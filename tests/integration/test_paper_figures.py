@@ -11,7 +11,7 @@ from tests.integration.support import output
 
 _SUITE = Path(__file__).parents[2] / "example_suites" / "paper_figures"
 # Thresholds are the shipped model's; what is left holds of any model.
-_ANY_MODEL = "not enough and not told_apart"
+_ANY_MODEL = "not large_enough and not enough_bits and not told_apart"
 _TEXTS = [f"{word} and {word[::-1]} make {len(word)}" for word in ("alpha", "box", "quite", "zeta")]
 
 
@@ -35,10 +35,17 @@ def test_the_copied_suite_draws_a_models_figures(
         f"--injx-prompts={prompt_file(_TEXTS)}",
         f"--figure-models={checkpoint('deep')}",
         "--figure-lengths=4,8",
+        "--figure-bits=8,4 asymmetric,2",
         "--figure-folder=drawn",
         f"-k {_ANY_MODEL}",
     )
     assert pytest.ExitCode.OK == result.ret, output(result)
+    by_bits = json.loads((figures.path / "drawn" / "by_bits.json").read_text())
+    assert [None, 8, "4 asymmetric", 2] == [point["bits"] for point in by_bits["points"][::3]]
+    assert {"0.01", "0.001", "0.0001", "1e-05", "1e-06"} == set(
+        by_bits["points"][0]["near_fractions"]
+    )
+    assert "first bits with collisions: layer01 " in output(result)
     by_length, by_model = (
         json.loads((figures.path / "drawn" / f"{name}.json").read_text())["points"]
         for name in ("by_length", "by_model")
@@ -76,4 +83,4 @@ def test_the_copied_suite_passes_as_it_is(figures: pytest.Pytester) -> None:
     result = figures.runpytest_inprocess()
     assert pytest.ExitCode.OK == result.ret, output(result)
     drawn = sorted(path.name for path in (figures.path / "figures").iterdir())
-    assert ["by_length.json", "by_model.json", "one_step.json"] == drawn
+    assert ["by_bits.json", "by_length.json", "by_model.json", "one_step.json"] == drawn

@@ -231,3 +231,19 @@ def test_a_docstring_of_four_words_is_none() -> None:
 def test_any_source_is_read_without_an_error(source: str) -> None:
     """Whatever a file holds, its texts keep the limits or there are none."""
     assert all(30 <= len(text) <= 1500 for text in texts_of(source, "a.py"))
+
+
+def test_the_state_is_another_wherever_a_file_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changed, added; and the same where nothing was."""
+    monkeypatch.setattr(stdlib.sysconfig, "get_path", lambda _name: str(tmp_path))
+    (tmp_path / "ast.py").write_text("one = 1\n")
+    seen = [stdlib.stdlib_state(), stdlib.stdlib_state()]
+    (tmp_path / "ast.py").write_text("two = 22\n")
+    seen.append(stdlib.stdlib_state())
+    (tmp_path / "json").mkdir()
+    (tmp_path / "json" / "decoder.py").write_text("")
+    seen.append(stdlib.stdlib_state())
+    assert seen[0] == seen[1]
+    assert 3 == len(set(seen))
