@@ -337,6 +337,7 @@ def large(shared: Shared, runs: int) -> None:  # noqa: ARG001 - one run is long 
             sample = Sample.of(decoder, layer, prompts, exact=False)
             started = time.perf_counter()
             run = by_lens(sample)
+            print(f"{name} {layer_id(layer)}: {time.perf_counter() - started:.0f} s", flush=True)
             rows.append(
                 (
                     f"{name} shape, V = {decoder.vocab_size:,}, {layer_id(layer)}",

@@ -28,6 +28,7 @@ def _lines(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_each_damage_is_seen_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On 4 bits, at the default thresholds: the block, or the embedding, is the first bad layer."""
     monkeypatch.setattr("pytest_injectivity.measurements._NOISE_SAMPLE", 3)

@@ -204,6 +204,7 @@ def test_other(injx):
 """
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_loses_nothing(
     run: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

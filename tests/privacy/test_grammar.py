@@ -125,9 +125,7 @@ _STEPS = st.one_of(
     st.just(("permute",)),
     st.tuples(st.just("gaussian"), st.integers(1, 10**6), st.booleans()),
     st.tuples(st.just("round"), st.integers(2, 16)),
-    st.tuples(
-        st.just("rotate"), st.integers(0, 10**6), st.sampled_from(["secret", "known"])
-    ),
+    st.tuples(st.just("rotate"), st.integers(0, 10**6), st.sampled_from(["secret", "known"])),
 )
 _PLACES = st.tuples(
     st.one_of(st.integers(-99, 99), st.just("norm")),
