@@ -1,6 +1,7 @@
 """Whether the gate against the parent sees a broken quantisation, and names where it broke.
 
     ./dev bench damage [SEEDS]
+    ./dev bench damage thresholds    # drift layer by layer: what the default thresholds come from
 
 The shipped model is rounded to 8 and to 4 bits and then damaged in one place: a block's scales doubled,
 a block rounded to 2 bits, two embedding rows merged. Each seed draws the place and the prompts. What
@@ -144,10 +145,50 @@ def trials(
             yield "healthy", "nf4", tried(audit, "")
 
 
+# Bits, inputs that share a scale, the block rounded to 2 bits, the block doubled.
+THRESHOLDS: dict[str, tuple[int, int, int | None, int | None]] = {
+    "8 bits": (8, 64, None, None),
+    "4 bits, groups of 32": (4, 32, None, None),
+    "4 bits, groups of 64": (4, 64, None, None),
+    "4 bits, groups of 128": (4, 128, None, None),
+    "3 bits": (3, 64, None, None),
+    **{f"4 bits, block {at} in 2 bits": (4, 64, at, None) for at in (1, 2, 3, 4)},
+    **{f"4 bits, scales of block {at} doubled": (4, 64, None, at) for at in (1, 2, 3, 4)},
+}
+
+
+def thresholds() -> None:
+    """Drift and shares kept of each checkpoint, layer by layer."""
+    from side_by_side import table
+
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        shared = {"reference": SHIPPED_MODEL, "cache_dir": str(place / "store")}
+        shared["prompts"] = str(written(place, PROMPTS))
+        for name, (bits, group, coarse_block, doubled_block) in THRESHOLDS.items():
+            decoder = round_weights(load_decoder(SHIPPED_MODEL), bits, group=group)
+            if coarse_block:
+                round_weights(decoder, 2, blocks=[coarse_block])
+            if doubled_block:
+                double_block(decoder, doubled_block)
+            path = save_checkpoint(decoder, place / name.replace(" ", "-"))
+            config = AuditConfig(model=str(path), max_prompts=PROMPTS, **shared)
+            trial = tried(Audit(config), "")
+            drifts = ", ".join(
+                f"{trial.drift[layer_id(layer)]:.2f}" for layer in range(1, decoder.n_layers + 1)
+            )
+            rows.append((name, drifts, f"{min(trial.kept):.2f} to {max(trial.kept):.2f}"))
+    table("99 % drift by layer", ("checkpoint", "drift", "kept"), rows)
+
+
 def main() -> None:
     """Measure and print."""
     from side_by_side import CONSOLE, table
 
+    if sys.argv[1:] == ["thresholds"]:
+        thresholds()
+        return
     seeds = int(sys.argv[1]) if sys.argv[1:] else 20
     found: dict[tuple[str, str], list[Trial]] = {}
     with tempfile.TemporaryDirectory() as folder:

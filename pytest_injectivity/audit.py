@@ -72,14 +72,10 @@ class Audit(Assertions, Retention, Baselines, Sharing):
             quantization=quantization,
             reference=self.config.reference or self.config.model,
         )
-        other = Audit(
-            config,
-            watcher=self.watcher,
-            workers=self._workers,
-            key=self._key,
-            run=self._run,
-            scratch=self._kept.store.folder if config.no_cache else None,
-        )
+        process = self.process
+        if config.no_cache:
+            process["scratch"] = self._kept.store.folder
+        other = Audit(config, **process)
         other.prompts = self.prompts
         other.__dict__["verdicts"] = self.verdicts
         other._main = self

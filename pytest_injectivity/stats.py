@@ -318,24 +318,6 @@ def paired_ratio(
     return PairedRatio(value, float(np.std(halves, ddof=1)), draws)
 
 
-def paired_ratio_interval(
-    left: Callable[[Int64[np.ndarray, " rows"]], float],
-    right: Callable[[Int64[np.ndarray, " rows"]], float],
-    n: int,
-    confidence: float,
-    *,
-    draws: int = 100,
-    seed: int = 0,
-) -> Interval:
-    """The interval of a `paired_ratio`; ``[0, inf]`` where a value is zero, negative or not finite.
-
-    Raises:
-        OptionError: there are fewer than 4 prompts or 2 draws, or confidence is not accepted.
-    """
-    check_confidence(confidence)
-    return paired_ratio(left, right, n, draws=draws, seed=seed).interval(confidence)
-
-
 def near_collision_rate_bound(n: int, confidence: float = 0.95) -> float:
     """Upper bound of a random pair's near-collision rate when N independent prompts showed none.
 

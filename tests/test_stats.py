@@ -428,6 +428,17 @@ def test_a_fraction_outside_0_to_1_is_refused(q: float) -> None:
             ask()
 
 
+def ratio_interval(
+    left: Callable[[Int64[np.ndarray, " rows"]], float],
+    right: Callable[[Int64[np.ndarray, " rows"]], float],
+    n: int,
+    confidence: float,
+    **settings: int,
+) -> Interval:
+    """The interval of the ratio of two models' numbers."""
+    return stats.paired_ratio(left, right, n, **settings).interval(confidence)
+
+
 @pytest.mark.parametrize("confidence", [0.0, 1.0, -0.5, 95.0, math.nan])
 def test_a_confidence_outside_0_to_1_is_refused(confidence: float) -> None:
     """Everywhere one is given; 95 is not 0.95."""
@@ -437,7 +448,7 @@ def test_a_confidence_outside_0_to_1_is_refused(confidence: float) -> None:
         lambda: stats.near_collision_rate_bound(10, confidence),
         lambda: stats.exact_collision_rate_bound(10, confidence),
         lambda: stats.clustered_rate(np.ones(2, np.int64), np.ones(2, np.int64), confidence),
-        lambda: stats.paired_ratio_interval(lambda _: 1.0, lambda _: 1.0, 8, confidence),
+        lambda: ratio_interval(lambda _: 1.0, lambda _: 1.0, 8, confidence),
     ):
         with pytest.raises(OptionError, match=f"confidence={confidence!r}: give a number between"):
             ask()
@@ -543,7 +554,7 @@ def check_ratio_coverage(simulations: int, n: int, d: int) -> None:
     ratios = [left(rows) / right(rows) for left, right in others]
     truth = float(np.median(ratios))
     found = [
-        stats.paired_ratio_interval(*pair_of_models(n, d, seed), n, 0.95, draws=40, seed=seed)
+        ratio_interval(*pair_of_models(n, d, seed), n, 0.95, draws=40, seed=seed)
         for seed in range(simulations)
     ]
     assert 0.93 <= np.mean([one.low <= truth <= one.high for one in found])
@@ -572,7 +583,7 @@ def test_a_half_is_the_same_for_both_models_and_without_copies() -> None:
         seen.append(tuple(rows.tolist()))
         return 1.0 + float(rows.sum())
 
-    found = stats.paired_ratio_interval(number, number, 9, 0.95, draws=5, seed=3)
+    found = ratio_interval(number, number, 9, 0.95, draws=5, seed=3)
     assert Interval(1.0, 1.0, 0.95) == found
     assert seen[0::2] == seen[1::2]
     assert tuple(range(9)) == seen[0]
@@ -586,7 +597,7 @@ def test_a_ratio_is_the_same_for_the_same_seed() -> None:
     """And another for another."""
     models = pair_of_models(40, 4, seed=0)
     one, again, other = (
-        stats.paired_ratio_interval(*models, 40, 0.9, draws=10, seed=seed) for seed in (1, 1, 2)
+        ratio_interval(*models, 40, 0.9, draws=10, seed=seed) for seed in (1, 1, 2)
     )
     assert one == again != other
 
@@ -595,9 +606,9 @@ def test_a_ratio_is_the_same_for_the_same_seed() -> None:
 def test_a_ratio_without_a_logarithm_is_unknown(value: float) -> None:
     """Of collisions, of rows that are not finite: on either side, in any half."""
     for left, right in ((value, 1.0), (1.0, value)):
-        found = stats.paired_ratio_interval(lambda _, v=left: v, lambda _, v=right: v, 8, 0.95)
+        found = ratio_interval(lambda _, v=left: v, lambda _, v=right: v, 8, 0.95)
         assert Interval(0.0, math.inf, 0.95) == found
-    only_in_halves = stats.paired_ratio_interval(
+    only_in_halves = ratio_interval(
         lambda rows: 1.0 if len(rows) == 8 else value, lambda _: 1.0, 8, 0.95
     )
     assert Interval(0.0, math.inf, 0.95) == only_in_halves
@@ -607,7 +618,7 @@ def test_a_ratio_without_a_logarithm_is_unknown(value: float) -> None:
 def test_too_few_prompts_for_halves_are_refused(n: int, draws: int) -> None:
     """Half of four is the least that has a pair."""
     with pytest.raises(OptionError, match=f"n={n}, draws={draws}: give at least 4 prompts"):
-        stats.paired_ratio_interval(lambda _: 1.0, lambda _: 1.0, n, 0.95, draws=draws)
+        ratio_interval(lambda _: 1.0, lambda _: 1.0, n, 0.95, draws=draws)
 
 
 def test_a_ratios_value_is_that_of_all_prompts() -> None:
@@ -618,7 +629,7 @@ def test_a_ratios_value_is_that_of_all_prompts() -> None:
     assert left(rows) / right(rows) == found.value
     narrow, wide = found.interval(0.5), found.interval(0.99)
     assert wide.low < narrow.low < found.value < narrow.high < wide.high
-    assert narrow == stats.paired_ratio_interval(left, right, 40, 0.5, draws=10, seed=1)
+    assert narrow == ratio_interval(left, right, 40, 0.5, draws=10, seed=1)
     assert stats.PairedRatio(1.0, 0.0, 5) == stats.paired_ratio(left, left, 40, draws=5)
 
 

@@ -23,7 +23,7 @@ from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.hits import Hits
 from pytest_injectivity.geometry.products import Products
 from pytest_injectivity.geometry.ranking import first_k, ranks
-from pytest_injectivity.geometry.remembering import Remember, forgetful
+from pytest_injectivity.geometry.remembering import Remember, forgetful, in_parts
 
 _SAMPLE = 1024
 _SAMPLED = 8
@@ -144,12 +144,7 @@ def k_nearest(
 
 def _among_distinct(rows: Float[Tensor, "n hidden"], k: int, remember: Remember) -> NearestRows:
     search = _Search.of(rows, k)
-    parts = search.products.parts()
-    for part, tiles in enumerate(parts, 1):
-        look = partial(search.look_through, tiles)
-        # What is remembered whole need not be in parts.
-        found = look() if len(parts) == 1 else remember(f"part {part} of {len(parts)}", look)
-        search.take(rows, found)
+    in_parts(search.products.parts(), search.look_through, partial(search.take, rows), remember)
     left, right, again = search.candidates()
     nearest, index = _decide(rows, left, right, k)
     if len(again):

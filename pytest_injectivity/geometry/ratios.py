@@ -25,7 +25,7 @@ from pytest_injectivity.geometry.hits import Hits
 from pytest_injectivity.geometry.precision import precision_of
 from pytest_injectivity.geometry.products import Products
 from pytest_injectivity.geometry.ranking import ranks
-from pytest_injectivity.geometry.remembering import Remember, forgetful
+from pytest_injectivity.geometry.remembering import Remember, forgetful, in_parts
 from pytest_injectivity.prompts.metrics import PairDistances
 
 _FIRST_LOOK = 4
@@ -36,6 +36,7 @@ _BUCKETS = 1024
 _EXACT_IN_BFLOAT16 = 256
 
 Extreme = Literal["smallest", "largest"]
+Tile = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -112,15 +113,10 @@ class _Search:
     def run(self, remember: Remember) -> None:
         """Look at every pair that may better one of its rows."""
         parts = self.products.parts()
-        for part, tiles in enumerate(parts, 1):
-            look = partial(self._look_through, tiles, first=part == 1)
-            # What is remembered whole need not be in parts.
-            self._take(
-                look() if len(parts) == 1 else remember(f"part {part} of {len(parts)}", look)
-            )
+        in_parts(parts, partial(self._look_through, first=parts[0]), self._take, remember)
 
-    def _look_through(self, tiles: list[tuple[slice, slice]], *, first: bool) -> _Found:
-        if first:
+    def _look_through(self, tiles: list[Tile], *, first: list[Tile]) -> _Found:
+        if tiles is first:
             self.look(*self.first_pairs())
         for own, others in tiles:
             # Longest first: lengths of a tile that do not meet are nowhere equal.

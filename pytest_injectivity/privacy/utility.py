@@ -52,11 +52,6 @@ class Utility:
         """``KL`` at a position on average, in nats; NaN where a logit is."""
         return math.fsum(self.divergence) / sum(self.judged)
 
-    @property
-    def guess_rate(self) -> float:
-        """The share of next tokens guessed without any state; NaN where there is none."""
-        return sum(self.guessed) / sum(self.guesses) if sum(self.guesses) else math.nan
-
 
 def why_no_utility(decoder: Decoder, place: Place, prompts: Sequence[Sequence[int]]) -> str:
     """Why nothing goes on from what is observed at a place; empty where the pass does."""
