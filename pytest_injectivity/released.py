@@ -53,8 +53,8 @@ class AttackSummary:
         prompts: how many it was run on.
         tokens: read, of all that are not given.
         whole: prompts of which every token was read.
-        by_position: the share of tokens read at each position.
-        by_kind: by kind of token, how many were read of how many there are.
+        by_position: tokens read at each position.
+        by_kind: tokens read, by the kind of token.
         by_span: of named spans (numbers, names, addresses), by kind, how many were read exactly of how
             many there are.
         verified: the share of tokens that it vouches for: a verifier that fails to is not privacy.
@@ -67,8 +67,8 @@ class AttackSummary:
     prompts: int
     tokens: Rate
     whole: Rate
-    by_position: dict[str, float] = field(default_factory=dict)
-    by_kind: dict[str, tuple[int, int]] = field(default_factory=dict)
+    by_position: dict[str, Rate] = field(default_factory=dict)
+    by_kind: dict[str, Rate] = field(default_factory=dict)
     by_span: dict[str, tuple[int, int]] = field(default_factory=dict)
     verified: float = 0.0
     seconds: float = 0.0
@@ -81,12 +81,13 @@ class AttackSummary:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "AttackSummary":
         """What `asdict` made of one, by way of JSON."""
-        pairs = {
-            name: {kind: (pair[0], pair[1]) for kind, pair in plain[name].items()}
-            for name in ("by_kind", "by_span")
+        rates_by = {
+            by: {name: Rate(**rate) for name, rate in plain[by].items()}
+            for by in ("by_position", "by_kind")
         }
+        by_span = {kind: (pair[0], pair[1]) for kind, pair in plain["by_span"].items()}
         rates = {name: Rate(**plain[name]) for name in ("tokens", "whole")}
-        return cls(**{**plain, **rates, **pairs})
+        return cls(**{**plain, **rates, **rates_by, "by_span": by_span})
 
 
 @dataclass(frozen=True)

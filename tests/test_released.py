@@ -18,8 +18,8 @@ ATTACK = AttackSummary(
     prompts=50,
     tokens=Rate(300, 1000, 0.25, 0.35),
     whole=Rate(0, 50, 0.0, 0.07),
-    by_position={"0": 0.5, "1": 0.1},
-    by_kind={"word": (200, 600), "number": (100, 400)},
+    by_position={"0": Rate(25, 50, 0.35, 0.65), "1": Rate(5, 50, 0.03, 0.22)},
+    by_kind={"word": Rate(200, 600, 0.3, 0.37), "number": Rate(100, 400, 0.2, 0.3)},
     by_span={"number": (3, 9)},
     verified=0.1,
 )

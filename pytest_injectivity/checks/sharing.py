@@ -152,14 +152,15 @@ def _by_position(attack: AttackSummary) -> str:
     groups = [positions[start : start + size] for start in range(0, len(positions), size)]
     shown = []
     for group in groups:
-        share = math.fsum(attack.by_position[one] for one in group) / len(group)
+        rates = [attack.by_position[one] for one in group]
+        share = sum(rate.right for rate in rates) / sum(rate.of for rate in rates)
         name = group[0] if len(group) == 1 else f"{group[0]} to {group[-1]}"
         shown.append(f"{name}: {_percent(share)}")
     return ", ".join(shown)
 
 
 def _by_kind(attack: AttackSummary) -> str:
-    return ", ".join(f"{kind} {right} of {of}" for kind, (right, of) in attack.by_kind.items())
+    return "; ".join(f"{kind} {rate}" for kind, rate in attack.by_kind.items())
 
 
 def _use_lines(summary: ReleaseSummary) -> list[str]:

@@ -213,8 +213,8 @@ class LayerGeometry:
         return ratios
 
     def _remembering(self, name: str) -> Remember:
-        """Remembers the parts of a number."""
-        return lambda part, compute: self._remember(f"{name}, {part}", compute)
+        """Remembers the parts of a number, until the number itself is."""
+        return lambda part, compute: self._remember(f"{name}\n{part}", compute)
 
     def _scaled(self, value: float, normalized: bool) -> float:  # noqa: FBT001 - private
         if not normalized:

@@ -28,10 +28,11 @@ from pytest_injectivity.geometry.hits import Hits
 from pytest_injectivity.geometry.precision import fastest_dtype, precision_of
 from pytest_injectivity.geometry.sides import GROUP, Side, rounded_up
 
-# Elements of a tile: 2^23 float32 are 32 MB. A tile's columns are looked at by groups.
+# 16 MB of float32: blocks of 32 MB come fresh from the system each time, page by page. A tile's
+# columns are looked at by groups.
 _TILE_ROWS = 1024
-_TILE_COLUMNS = 8192
-_CHUNK_ELEMENTS = 2**22
+_TILE_COLUMNS = 4096
+_CHUNK_ELEMENTS = 2**20
 # Pairs of a part: a few seconds of work.
 _PART_PAIRS = 10**9
 

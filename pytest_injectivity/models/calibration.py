@@ -4,7 +4,7 @@ The usual calibration after training: one pass in full precision over every posi
 each prompt alone, so that no padding is seen and neither order nor batches change a bit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -45,7 +45,7 @@ def calibrate(decoder: Decoder, prompts: Sequence[Sequence[int]], grid: Grid) ->
     seen = [_Seen(Extremes(grid, values)) for _ in decoder.parts.blocks]
     with ExitStack() as hooks:
         for one, block in zip(seen, decoder.parts.blocks, strict=True):
-            hooks.enter_context(block.register_forward_hook(one.hook))
+            hooks.enter_context(block.register_forward_hook(one.take))
         for ids in prompts:
             last = torch.tensor([len(ids) - 1])
             decoder.states(torch.tensor([list(ids)]), [decoder.n_layers], positions=last)
@@ -70,17 +70,12 @@ class _Seen:
         self._extremes = extremes
         self._finite = True
 
-    @property
-    def hook(self) -> Callable[..., None]:
+    def take(self, _block: object, _args: object, output: Any) -> None:
         """Takes the block's outputs as they pass."""
-
-        def take(_block: object, _args: object, output: Any) -> None:
-            rows = residual_stream(output).flatten(0, 1)
-            finite = rows.isfinite()
-            self._finite = self._finite and bool(finite.all())
-            self._extremes.add(rows.where(finite, 0))
-
-        return take
+        rows = residual_stream(output).flatten(0, 1)
+        finite = rows.isfinite()
+        self._finite = self._finite and bool(finite.all())
+        self._extremes.add(rows.where(finite, 0))
 
     def scale(self, zero: str) -> Scale:
         """Of the finite values; a block that has none but zeros fails by its states, not here.

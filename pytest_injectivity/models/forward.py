@@ -10,8 +10,8 @@ block, ``"norm"`` what the base model returns as its last hidden state.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from functools import cached_property
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -37,6 +37,41 @@ from pytest_injectivity.models.rounding import Rounding, residual_stream
 
 class _DeepestReached(Exception):  # noqa: N818 - it stops a forward pass, it is no error
     """Raised by the deepest hook; nothing below it is of interest."""
+
+
+class _Recorder:
+    """What is kept of one pass, which ends at the deepest layer asked for."""
+
+    def __init__(self, layers: Sequence[Layer], keep: Callable[[Tensor], Tensor]) -> None:
+        self.kept: dict[Layer, Tensor] = {}
+        self._layers = set(layers)
+        self._deepest = max(layers, key=depth)
+        self._keep = keep
+
+    @contextmanager
+    def listening(self, blocks: torch.nn.ModuleList) -> Iterator[None]:
+        """Records blocks as they run."""
+        with ExitStack() as hooks:
+            for layer in self._layers - {"norm"}:
+                block = blocks[max(int(layer) - 1, 0)]
+                hooks.enter_context(
+                    block.register_forward_hook(partial(self._after, layer))
+                    if layer
+                    else block.register_forward_pre_hook(self._before, with_kwargs=True)
+                )
+            yield
+
+    def record(self, layer: Layer, states: Tensor) -> None:
+        """Keeps what is wanted of a layer."""
+        self.kept[layer] = self._keep(states)
+        if layer == self._deepest:
+            raise _DeepestReached
+
+    def _before(self, _block: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.record(0, args[0] if args else kwargs["hidden_states"])
+
+    def _after(self, layer: Layer, _block: object, _args: object, output: Any) -> None:
+        self.record(layer, residual_stream(output))
 
 
 class Forward:
@@ -205,45 +240,15 @@ class Forward:
         **named: Any,
     ) -> dict[Layer, Tensor]:
         """Runs the base model on ids or embeddings, keeping `keep(states)` of each layer."""
-        kept: dict[Layer, Tensor] = {}
+        recorder = _Recorder(layers, keep)
         named["inputs_embeds" if inputs.is_floating_point() else "input_ids"] = inputs
         if cache is not None:
             named["past_key_values"] = cache
         # Rounded first: what is kept of a block is what the next one gets.
-        with self.running(), self._hooks(layers, keep, kept):
-            try:
-                output = self.parts.base(**named, use_cache=cache is not None)
-                kept["norm"] = keep(output.last_hidden_state)
-            except _DeepestReached:
-                pass
-        return {layer: kept[layer] for layer in layers}
-
-    @contextmanager
-    def _hooks(
-        self, layers: Sequence[Layer], keep: Callable[[Tensor], Tensor], kept: dict[Layer, Tensor]
-    ) -> Iterator[None]:
-        deepest = max(layers, key=depth)
-
-        def record(layer: Layer, states: Tensor) -> None:
-            kept[layer] = keep(states)
-            if layer == deepest:
-                raise _DeepestReached
-
-        def before(_block: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            record(0, args[0] if args else kwargs["hidden_states"])
-
-        def after(layer: int) -> Callable[..., None]:
-            return lambda _block, _args, output: record(layer, residual_stream(output))
-
-        with ExitStack() as hooks:
-            for layer in set(layers) - {"norm"}:
-                block = self.parts.blocks[max(int(layer) - 1, 0)]
-                hooks.enter_context(
-                    block.register_forward_hook(after(int(layer)))
-                    if layer
-                    else block.register_forward_pre_hook(before, with_kwargs=True)
-                )
-            yield
+        with self.running(), recorder.listening(self.parts.blocks), suppress(_DeepestReached):
+            output = self.parts.base(**named, use_cache=cache is not None)
+            recorder.record("norm", output.last_hidden_state)
+        return {layer: recorder.kept[layer] for layer in layers}
 
     def _with_prefix(self, prefix: Prefix, inputs: Tensor) -> Tensor:
         ids = prefix.ids.expand(len(inputs), -1)

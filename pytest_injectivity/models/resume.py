@@ -7,6 +7,7 @@ away.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.rounding import with_residual_stream
 
 Pairs = tuple[Float[Tensor, "positions keys"], Float[Tensor, "positions values"]]
 
@@ -104,28 +106,32 @@ def _heads(rows: Float[Tensor, "positions side"], like: Tensor) -> Tensor:
     return rows.to(like).view(len(rows), heads, dim).transpose(0, 1)[None]
 
 
+def _before(states: Tensor, _block: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if args:
+        return (states, *args[1:]), kwargs
+    return args, kwargs | {"hidden_states": states}
+
+
+def _after(states: Tensor, _block: object, _args: object, output: Any) -> Any:
+    return with_residual_stream(output, states)
+
+
+def _at_the_end(states: Tensor, _base: object, _args: object, output: Any) -> Any:
+    output["last_hidden_state"] = states
+    return output
+
+
 @contextmanager
 def _replaced(decoder: Decoder, layer: Layer, states: Tensor) -> Iterator[None]:
     """The states of a layer are these, whatever the blocks before it compute."""
-
-    def before(_block: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if args:
-            return (states, *args[1:]), kwargs
-        return args, kwargs | {"hidden_states": states}
-
-    def after(_block: object, _args: object, output: Any) -> Any:
-        return (states, *output[1:]) if isinstance(output, tuple) else states
-
-    def at_the_end(_base: object, _args: object, output: Any) -> Any:
-        output["last_hidden_state"] = states
-        return output
-
     if layer == "norm":
-        handle = decoder.parts.base.register_forward_hook(at_the_end)
+        handle = decoder.parts.base.register_forward_hook(partial(_at_the_end, states))
     elif layer == 0:
-        handle = decoder.parts.blocks[0].register_forward_pre_hook(before, with_kwargs=True)
+        handle = decoder.parts.blocks[0].register_forward_pre_hook(
+            partial(_before, states), with_kwargs=True
+        )
     else:
-        handle = decoder.parts.blocks[layer - 1].register_forward_hook(after)
+        handle = decoder.parts.blocks[layer - 1].register_forward_hook(partial(_after, states))
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ passes. Either way what becomes of a token depends on that token alone, never on
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ class Rounding:
         """Rounds what the blocks return; hooks registered on them later see it rounded."""
         with ExitStack() as stack:
             for at, block in enumerate(blocks):
-                stack.enter_context(block.register_forward_hook(self._hook(at)))
+                stack.enter_context(block.register_forward_hook(partial(self._hook, at)))
             yield
 
     def rounded(self, block: int, states: Float[Tensor, "*batch hidden"]) -> Tensor:
@@ -64,12 +64,8 @@ class Rounding:
             return straight
         return rounded
 
-    def _hook(self, block: int) -> Any:
-        def replace(_block: object, _args: object, output: Any) -> Any:
-            rounded = self.rounded(block, residual_stream(output))
-            return (rounded, *output[1:]) if isinstance(output, tuple) else rounded
-
-        return replace
+    def _hook(self, at: int, _block: object, _args: object, output: Any) -> Any:
+        return with_residual_stream(output, self.rounded(at, residual_stream(output)))
 
     def _scale(self, block: int, rows: Float[Tensor, "rows hidden"]) -> Scale:
         if self.steps is None or self.zeros is None:
@@ -92,6 +88,11 @@ def residual_stream(output: Any) -> Tensor:
     """What a block hands on: some return a tuple whose first entry it is."""
     states: Tensor = output[0] if isinstance(output, tuple) else output
     return states
+
+
+def with_residual_stream(output: Any, states: Tensor) -> Any:
+    """The output of a block that hands on these states."""
+    return (states, *output[1:]) if isinstance(output, tuple) else states
 
 
 class _StraightThrough(torch.autograd.Function):

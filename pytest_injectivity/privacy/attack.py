@@ -4,7 +4,7 @@
 
     cases = [Case(observed, {"identity": Identity(width)}, floor(decoder, observed))]
     for one in attack(decoder, cases, seed=0):
-        print(one.release, one.attacker, one.token_rate, one.token_interval())
+        print(one.release, one.attacker, one.token_rate)
 
 Numbers along the true prefix are teacher-forced, and called so; those of attacks that go on from
 their own answers are free-running, on the first so many prompts.

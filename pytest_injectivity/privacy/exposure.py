@@ -49,21 +49,24 @@ class Read:
         right, asked = self.right & self.judged, self.judged
         run = asked.any(axis=1)
         whole = int((right == asked).all(axis=1)[run].sum())
+        of_kind = {kind: asked & (kinds == kind) for kind in Kind}
         positions = np.flatnonzero(asked.any(axis=0))
         return AttackSummary(
             attacker=self.attacker,
             source=self.source,
             forced=self.forced,
             prompts=int(run.sum()),
-            tokens=_clustered(right.sum(axis=1)[run], asked.sum(axis=1)[run], confidence),
+            tokens=_by_prompt(right, asked, confidence),
             whole=_independent(whole, int(run.sum()), confidence),
             by_position={
-                str(at): float(right[:, at].sum() / asked[:, at].sum()) for at in positions.tolist()
+                # One token a prompt, so the trials are independent.
+                str(at): _independent(int(right[:, at].sum()), int(asked[:, at].sum()), confidence)
+                for at in positions.tolist()
             },
             by_kind={
-                kind.words: (int(right[kinds == kind].sum()), int(asked[kinds == kind].sum()))
-                for kind in Kind
-                if asked[kinds == kind].any()
+                kind.words: _by_prompt(right & among, among, confidence)
+                for kind, among in of_kind.items()
+                if among.any()
             },
             by_span=dict(self.spans),
             verified=self.verified,
@@ -133,6 +136,15 @@ def _of(right: tuple[int, ...], of: tuple[int, ...], confidence: float) -> Rate 
     if not sum(of):
         return None
     return _clustered(np.array(right, dtype=np.int64), np.array(of, dtype=np.int64), confidence)
+
+
+def _by_prompt(
+    right: Bool[np.ndarray, "prompts tokens"],
+    asked: Bool[np.ndarray, "prompts tokens"],
+    confidence: float,
+) -> Rate:
+    run = asked.any(axis=1)
+    return _clustered(right.sum(axis=1)[run], asked.sum(axis=1)[run], confidence)
 
 
 def _clustered(right: np.ndarray, of: np.ndarray, confidence: float) -> Rate:

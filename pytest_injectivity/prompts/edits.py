@@ -29,9 +29,10 @@ def has_minimal_edit(ids: Sequence[Sequence[int]], *, same_length: bool = False)
     every = np.concatenate(keys)
     order = np.argsort(every, kind="stable")
     every, owners = every[order], owners[order]
-    starts = np.flatnonzero(np.diff(every, prepend=every[:1] + np.uint64(1)))
-    for group in np.split(owners, starts[1:]) if len(every) else []:
-        prompts = [ids[owner] for owner in np.unique(group)]
+    bounds = np.flatnonzero(np.diff(every, prepend=every[:1] + np.uint64(1)))
+    bounds = np.append(bounds, len(every))
+    for at in np.flatnonzero(np.diff(bounds) > 1):
+        prompts = [ids[owner] for owner in np.unique(owners[bounds[at] : bounds[at + 1]])]
         if _any_one_apart(prompts, same_length=same_length):
             return True
     return False

@@ -90,13 +90,8 @@ def _folder(path: Path, _rule: FieldRule) -> Iterator[Row]:
 
 
 def _json_lines(path: Path, rule: FieldRule) -> Iterator[Row]:
-    def values() -> Iterator[tuple[object, str]]:
-        for number, line in enumerate(_decoded_lines(path), 1):
-            if line.strip():
-                place = f"{path.name}, line {number}"
-                yield _parsed(line, place), place
-
-    return _records(values(), rule)
+    lines = ((f"{path.name}, line {at}", line) for at, line in enumerate(_decoded_lines(path), 1))
+    return _records(((_parsed(line, place), place) for place, line in lines if line.strip()), rule)
 
 
 def _json(path: Path, rule: FieldRule) -> Iterator[Row]:

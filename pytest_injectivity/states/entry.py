@@ -2,10 +2,14 @@
 
 A number is computed by one process while the others that want it wait and then read it. A lock is
 released by the system when its process dies, and whoever waited goes on.
+
+A name of two lines is that of a part of the number which the first line names: kept for a run that goes
+on where this one was ended, and forgotten as soon as the whole number is there.
 """
 
 import hashlib
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -130,9 +134,14 @@ class Entry:
         content = to_bytes({"writer": self.journal.writer, "value": value})
         write_record(self._path(name), self._subject(name), content)
         self.journal.note(self.journal.writer)
+        shutil.rmtree(self._parts(name), ignore_errors=True)
 
     def _path(self, name: str) -> Path:
-        return self._numbers / _file_name(name)
+        whole, _, part = name.partition("\n")
+        return self._parts(whole) / _file_name(part) if part else self._numbers / _file_name(whole)
+
+    def _parts(self, name: str) -> Path:
+        return self._numbers / f"{_file_name(name)}.parts"
 
     def _subject(self, name: str) -> str:
         return f"{self.folder.name} {self._numbers.name} {name}"

@@ -110,7 +110,7 @@ def test_the_evidence_names_every_attacker() -> None:
         "ball, teacher-forced (another paper): tokens 0 of 1000",
         "vouched for 10 %; whole spans: number 3 of 9",
         "by position, read by argmin, teacher-forced: 0: 50 %, 1: 10 %",
-        "by kind of token: word 200 of 600, number 100 of 400",
+        "by kind of token: word 200 of 600, 33.3 % [30, 37]; number 100 of 400, 25 % [20, 30]",
         "next-token agreement 900 of 1000, 90 % [85, 95], KL 0.02 nats a position",
         "without any state: 200 of 950, 21.1 % [18, 24]",
         "50 prompts of 20 tokens",

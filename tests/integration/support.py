@@ -1,10 +1,54 @@
 """What the integration tests look for in the outputs of a run."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
+
+# What an outer run would tell the inner one.
+_OUTER = ("PYTEST_XDIST", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "CI", "COLUMNS", "GITHUB_")
+
+
+class Done(NamedTuple):
+    """A run that is over: its exit status, its output and the folder it left."""
+
+    status: int
+    text: str
+    folder: Path
+
+    @property
+    def junit(self) -> Path:
+        """The JUnit report."""
+        return self.folder / "junit.xml"
+
+
+def run_pytest(folder: Path, suite: str, *flags: str, **environment: str | None) -> Done:
+    """Runs a suite in a process of its own, as if no other pytest had started it.
+
+    Args:
+        folder: where the suite is written and run.
+        suite: its only file.
+        flags: of pytest.
+        environment: variables set, or taken away, in the process.
+    """
+    (folder / "test_suite.py").write_text(suite)
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(_OUTER)}
+    wanted = {**kept, "COLUMNS": "80", **environment}
+    done = subprocess.run(  # noqa: S603 - pytest itself
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *flags],
+        cwd=folder,
+        env={name: text for name, text in wanted.items() if text is not None},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, folder)
 
 
 def output(result: pytest.RunResult) -> str:

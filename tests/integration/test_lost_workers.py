@@ -1,17 +1,13 @@
 """A run whose workers were lost, or that compared nothing, is red wherever somebody may look."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.integration.support import cases, properties
+from tests.integration.support import Done, cases, properties, run_pytest
 from tests.reports.runner import commands
 
 pytest.importorskip("xdist", reason="pytest-xdist is not installed")
@@ -28,19 +24,6 @@ def test_dies():
 NOTHING = "def test_unit():\n    pass\n\ndef test_other():\n    pass\n"
 
 
-class Done(NamedTuple):
-    """A run that is over: its exit status, its output and the folder it left."""
-
-    status: int
-    text: str
-    folder: Path
-
-    @property
-    def junit(self) -> Path:
-        """The JUnit report."""
-        return self.folder / "junit.xml"
-
-
 @pytest.fixture(scope="module")
 def run(
     tmp_path_factory: pytest.TempPathFactory,
@@ -52,35 +35,16 @@ def run(
 
     def run(suite: str, *flags: str) -> Done:
         folder = tmp_path_factory.mktemp("lost")
-        (folder / "test_suite.py").write_text(suite)
-        outer = ("PYTEST_XDIST", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "CI", "GITHUB_")
-        kept = {name: text for name, text in os.environ.items() if not name.startswith(outer)}
-        step = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(folder)}
-        command = [
-            *(
-                sys.executable,
-                "-m",
-                "pytest",
-                "-n",
-                "2",
-                "--dist=loadscope",
-                "-p",
-                "no:cacheprovider",
-            ),
+        return run_pytest(
+            folder,
+            suite,
+            *("-n", "2", "--dist=loadscope"),
             *(f"--injx-model={checkpoint('generic')}", f"--injx-prompts={prompt_file(texts)}"),
             *("--junitxml=junit.xml", "--injx-report=json:r.json", "--injx-report=markdown:s.md"),
             *flags,
-        ]
-        done = subprocess.run(  # noqa: S603 - pytest itself
-            command,
-            cwd=folder,
-            env={**kept, **step, "COLUMNS": "80"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
+            GITHUB_ACTIONS="true",
+            GITHUB_WORKSPACE=str(folder),
         )
-        return Done(done.returncode, done.stdout, folder)
 
     return run
 

@@ -1,9 +1,6 @@
 """--injx-states: states captured elsewhere, through pytest, with workers and without."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +12,7 @@ from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.states.foreign import save_states
 from pytest_injectivity.testing import tiny_decoder
 from tests.integration.conftest import Run
-from tests.integration.support import cases, output, properties, said
+from tests.integration.support import cases, output, properties, run_pytest, said
 
 GATE = "def test_gate(assert_states_recoverable):\n    assert_states_recoverable()\n"
 TEXTS = ("wisteria 1", "mandrake 22")
@@ -107,30 +104,14 @@ def test_workers_read_them_once(
     gate = (
         "    def test_gate(self, assert_states_recoverable):\n        assert_states_recoverable()\n"
     )
-    (tmp_path / "test_suite.py").write_text(f"class TestOne:\n{gate}\nclass TestTwo:\n{gate}")
-    outer = ("PYTEST_XDIST", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "CI", "COLUMNS")
-    done = subprocess.run(  # noqa: S603 - pytest itself
-        [
-            *(
-                sys.executable,
-                "-m",
-                "pytest",
-                "-n",
-                "2",
-                "--dist=loadscope",
-                "-p",
-                "no:cacheprovider",
-            ),
-            *(f"--injx-states={states()}", "--injx-report=json:r.json", "--injx-no-cache"),
-            *(f"--injx-model={checkpoint('generic')}", f"--injx-prompts={prompt_file(texts)}"),
-        ],
-        cwd=tmp_path,
-        env={name: text for name, text in os.environ.items() if not name.startswith(outer)},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run_pytest(
+        tmp_path,
+        f"class TestOne:\n{gate}\nclass TestTwo:\n{gate}",
+        *("-n", "2", "--dist=loadscope"),
+        *(f"--injx-states={states()}", "--injx-report=json:r.json", "--injx-no-cache"),
+        *(f"--injx-model={checkpoint('generic')}", f"--injx-prompts={prompt_file(texts)}"),
     )
-    assert pytest.ExitCode.OK == done.returncode, done.stdout
+    assert pytest.ExitCode.OK == done.status, done.text
     one, two = json.loads((tmp_path / "r.json").read_text())["verdicts"]
     # The time it took is in the evidence: two computations would differ.
     assert one["reasons"] == two["reasons"]

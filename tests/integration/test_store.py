@@ -1,17 +1,13 @@
 """What a run keeps, and what its workers share. Each run starts processes, so tests share them."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from pytest_injectivity.states.shards import Shard
-from tests.integration.support import output, said
+from tests.integration.support import Done, output, run_pytest, said
 
 GATES = """
 class TestOne:
@@ -30,14 +26,6 @@ class TestTwo:
 """
 
 
-class Done(NamedTuple):
-    """A run that is over: its exit status, its output, the folder it ran in."""
-
-    status: int
-    text: str
-    folder: Path
-
-
 @pytest.fixture(scope="module")
 def run(
     tmp_path_factory: pytest.TempPathFactory,
@@ -50,24 +38,13 @@ def run(
 
     def run(suite: str, *flags: str, folder: Path | None = None) -> Done:
         folder = folder or tmp_path_factory.mktemp("store")
-        (folder / "test_suite.py").write_text(suite)
         (folder / "tmp").mkdir(exist_ok=True)
-        outer = ("PYTEST_XDIST", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "CI", "COLUMNS")
-        kept = {name: text for name, text in os.environ.items() if not name.startswith(outer)}
-        command = [
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
+        return run_pytest(
+            folder,
+            suite,
             *(f"--injx-model={model}", f"--injx-prompts={prompts}", "--injx-device=cpu", *flags),
-        ]
-        done = subprocess.run(  # noqa: S603 - pytest itself
-            command,
-            cwd=folder,
-            env={**kept, "COLUMNS": "80", "TMPDIR": str(folder / "tmp")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
+            TMPDIR=str(folder / "tmp"),
         )
-        return Done(done.returncode, done.stdout, folder)
 
     return run
 

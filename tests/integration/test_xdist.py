@@ -1,48 +1,23 @@
 """What holds without workers holds with two. Each run starts processes, so tests share them."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from tests.integration.support import cases, properties
+from tests.integration.support import Done, cases, properties, run_pytest
 
 pytest.importorskip("xdist", reason="pytest-xdist is not installed")
 
 
-class Done(NamedTuple):
-    """A run that is over: its exit status, its output and the folder it left."""
-
-    status: int
-    text: str
-    folder: Path
-
-
 def _run(folder: Path, suite: str, *flags: str) -> Done:
-    (folder / "test_suite.py").write_text(suite)
-    outer = ("PYTEST_XDIST", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "CI", "COLUMNS")
-    kept = {name: text for name, text in os.environ.items() if not name.startswith(outer)}
-    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):  # tests/conftest.py sets both
-        kept.pop(name, None)
-    done = subprocess.run(  # noqa: S603 - pytest itself
-        [
-            *(sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider"),
-            *("--junitxml=junit.xml", "--injx-report=json:report.json", *flags),
-        ],
-        cwd=folder,
-        env={**kept, "COLUMNS": "80"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+    reports = ("--junitxml=junit.xml", "--injx-report=json:report.json")
+    # tests/conftest.py sets both.
+    return run_pytest(
+        folder, suite, "-n", "2", *reports, *flags, OMP_NUM_THREADS=None, OMP_WAIT_POLICY=None
     )
-    return Done(done.returncode, done.stdout, folder)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from pytest_injectivity.privacy.candidates import Candidates
 from pytest_injectivity.privacy.grammar import Place
 from pytest_injectivity.privacy.tables import Table
 from pytest_injectivity.states.plain import from_bytes, to_bytes
-from pytest_injectivity.stats import clopper_pearson, clustered_rate
 from tests.attacks import attacks, case, drawn_prompts
 
 RIGHT = np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 0, 1]], dtype=bool)
@@ -38,36 +37,6 @@ def test_rates_are_of_what_was_asked_for() -> None:
     one = _attacked()
     assert 0.7 == one.token_rate == one.verified_rate
     assert 1 / 3 == one.prompt_rate
-    assert [1.0, 1.0, 1 / 3, 0.5] == one.by_position().tolist()
-
-
-def test_intervals_count_prompts() -> None:
-    """Tokens by cluster; prompts as independent trials."""
-    one = _attacked()
-    assert clopper_pearson(1, 3, 0.9) == one.prompt_interval(0.9)
-    expected = clustered_rate(np.array([2, 3, 2]), np.array([4, 3, 3]), 0.9)
-    assert expected == one.token_interval(0.9)
-
-
-def test_a_class_of_tokens_has_a_rate_of_its_own() -> None:
-    """Positions nobody was asked for belong to none."""
-    classes = [
-        ["word", "number", "word", "space"],
-        ["word", "word", "word"],
-        ["x", *["number"] * 3],
-    ]
-    found = _attacked().by_class(classes)
-    assert ["number", "space", "word"] == list(found)
-    assert {"number": 0.75, "space": 0.0, "word": 0.8} == {
-        name: rate for name, (rate, _) in found.items()
-    }
-    assert found["number"][1] == clustered_rate(np.array([1, 2]), np.array([1, 3]), 0.95)
-
-
-def test_classes_are_one_a_token() -> None:
-    """Fewer than were judged are refused."""
-    with pytest.raises(OptionError, match=r"classes of prompt 0: 3 are given.* position 3"):
-        _attacked().by_class([["word"] * 3, ["word"] * 3, ["word"] * 4])
 
 
 def test_no_token_is_kept_unless_asked_for(decoder: Decoder) -> None:

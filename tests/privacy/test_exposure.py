@@ -41,8 +41,10 @@ def test_rates_are_of_what_was_asked_for() -> None:
     assert (4, 6, 2) == (summary.tokens.right, summary.tokens.of, summary.prompts)
     assert (1, 2) == (summary.whole.right, summary.whole.of)
     assert 4 / 6 == summary.tokens.value
-    assert {"1": 0.5, "2": 1.0, "3": 0.5} == summary.by_position
-    assert {"number": (1, 2), "word": (3, 4)} == summary.by_kind
+    by_position = {at: rate.value for at, rate in summary.by_position.items()}
+    assert {"1": 0.5, "2": 1.0, "3": 0.5} == by_position
+    by_kind = {kind: (rate.right, rate.of) for kind, rate in summary.by_kind.items()}
+    assert {"number": (1, 2), "word": (3, 4)} == by_kind
     assert Kind(4).words == "word"
 
 
@@ -52,8 +54,16 @@ def test_intervals_are_clustered_by_prompt() -> None:
         summary = _read().summary(KINDS, confidence)
         tokens = clustered_rate(np.array([3, 1]), np.array([3, 3]), confidence)
         assert (tokens.low, tokens.high) == (summary.tokens.low, summary.tokens.high)
+        # Words: 2 of 2 in one prompt, 1 of 2 in the other.
+        words, found = (
+            clustered_rate(np.array([2, 1]), np.array([2, 2]), confidence),
+            summary.by_kind,
+        )
+        assert (words.low, words.high) == (found["word"].low, found["word"].high)
         whole = clopper_pearson(1, 2, confidence)
         assert (whole.low, whole.high) == (summary.whole.low, summary.whole.high)
+        first = summary.by_position["1"]
+        assert (whole.low, whole.high) == (first.low, first.high)
 
 
 def test_the_utility_is_summed_up() -> None:

@@ -62,6 +62,28 @@ def test_what_fails_is_not_remembered(tmp_path: Path) -> None:
     assert 1 == entry.remember("a", lambda: 1)
 
 
+def test_parts_are_kept_until_their_number_is_there(tmp_path: Path) -> None:
+    """For whoever goes on after a kill; then they are dead weight on the disk."""
+    entry = entry_of(tmp_path)
+
+    def killed() -> int:
+        entry.remember("a\npart 1 of 2", lambda: 1)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        entry.remember("a", killed)
+    entry.remember("b\npart 1 of 2", lambda: 3)
+    after = entry_of(tmp_path)
+
+    def kept() -> int:
+        return sum(path.is_file() for path in after.folder.rglob("numbers/**/*"))
+
+    assert 2 == kept()
+    assert 1 == after.remember("a", lambda: after.remember("a\npart 1 of 2", never))
+    assert 2 == kept()
+    assert 3 == after.remember("b\npart 1 of 2", never)
+
+
 def test_of_numbers_computed_together_only_the_missing_are(tmp_path: Path) -> None:
     """Such as a layer that is new."""
     entry, asked = entry_of(tmp_path), []
