@@ -34,7 +34,7 @@ _TILE_ROWS = 1024
 _TILE_COLUMNS = 4096
 _CHUNK_ELEMENTS = 2**20
 # Pairs of a part: a few seconds of work.
-_PART_PAIRS = 10**9
+_PART_PAIRS = 5 * 10**8
 
 _TENSOR_CORES = 4.0
 """Tensor cores add up by cutting digits off: their error bound is a few times Higham's."""

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.inversion.lens import Lens, calibration_size
+from pytest_injectivity.inversion.lens import Lens, calibrate_first, calibration_size
 from pytest_injectivity.inversion.onestep import OneStep
 from pytest_injectivity.inversion.policies import ByLens, Policy, Situation, make_policy
 from pytest_injectivity.inversion.recovery import Outcome, Recovery, Status
@@ -123,12 +123,12 @@ class SipIt:
         """Computes what all prompts share, as :meth:`recover` does when it begins: lens and table."""
         if not isinstance(self.policy, ByLens):
             raise OptionError(f"policy {self.policy_name} has nothing to calibrate: give lens")
-        self._first_table()
-        vocab, hidden = self.decoder.vocab_size, self.decoder.hidden_size
+        if self._first_table() is None and not self.known:
+            self._first_lens  # noqa: B018 - computed here, not where a prompt is timed
         return self.policy.lens(
             self.decoder,
             self.layer,
-            tokens=calibration_size(vocab, hidden, sum(map(len, states))),
+            tokens=self._calibration_size(sum(map(len, states))),
             length=max(map(len, states)),
             known=self.known,
         )
@@ -173,27 +173,48 @@ class SipIt:
         for start in range(0, len(states), together):
             some, positions = states[start : start + together], certified[start : start + together]
             started = time.perf_counter()
-            speculation = Speculation(
-                self.decoder,
-                self.layer,
-                lens,
-                tolerances=self.tolerances,
-                known=self.known,
-                work=self.work,
-            )
-            outcomes = speculation.invert(some, self._firsts(some), positions)
+            firsts = self._firsts(some, positions)
+            outcomes = self._speculation(lens).invert(some, firsts, positions)
             seconds = (time.perf_counter() - started) / len(some)
             for one in outcomes:
                 yield Recovery(self.known, one, seconds)
 
+    def _speculation(self, lens: Lens) -> Speculation:
+        return Speculation(
+            self.decoder,
+            self.layer,
+            lens,
+            tolerances=self.tolerances,
+            known=self.known,
+            work=self.work,
+        )
+
     def _firsts(
-        self, states: Sequence[Float[Tensor, "_length hidden"]]
-    ) -> list[Outcome] | list[None]:
-        """The outcomes of the first position searched, where its table is not too much to compute."""
+        self,
+        states: Sequence[Float[Tensor, "_length hidden"]],
+        certified: Sequence[Collection[int]],
+    ) -> Sequence[Outcome | None]:
+        """The outcomes of the first position searched, where it is not searched like the others."""
         table, at = self._first_table(), len(self.known)
-        if table is None:
+        if table is not None:
+            return self.look_up(table, torch.stack([one[at] for one in states]), at)
+        if self.known:
             return [None] * len(states)
-        return self.look_up(table, torch.stack([one[at] for one in states]), at)
+        alone = self._speculation(self._first_lens).invert(
+            [one[:1] for one in states],
+            [None] * len(states),
+            [{0}.intersection(positions) for positions in certified],
+        )
+        return [outcome for (outcome,) in alone]
+
+    @cached_property
+    def _first_lens(self) -> Lens:
+        """The lens of position 0, a position like no other."""
+        tokens = self._calibration_size(self.decoder.vocab_size)
+        return calibrate_first(self.decoder, self.layer, tokens=tokens, seed=self.seed)
+
+    def _calibration_size(self, positions: int) -> int:
+        return calibration_size(self.decoder.vocab_size, self.decoder.hidden_size, positions)
 
     def _first_table(self) -> Float[Tensor, "vocab hidden"] | None:
         return None if self.decoder.vocab_size > _LARGEST_TABLE else self._table

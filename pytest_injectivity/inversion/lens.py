@@ -11,18 +11,20 @@ Where a state was computed after the same prefix, of any token ``g``, the contex
 
     F(v) ~ F(g) + signature(v) - signature(g)
 
-Position 0 is left out: attention sinks have norms, and so covariances, far above the rest.
+Position 0 is left out: attention sinks have norms, and so covariances, far above the rest. Where its
+table is too large to compute, it has a lens of its own.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pytest_injectivity.inversion.onestep import OneStep
 from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.batches import plan_batches
@@ -48,6 +50,9 @@ _KERNEL_RIDGE = 0.3
 # Elements of one block of distances.
 _BLOCK_ELEMENTS = 2**24
 _BLOCK_ROWS = 2**15
+# Tokens among which the likely ones behind a prefix are looked for, or so many times as are asked for.
+_POOL = 2**14
+_POOL_TIMES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +103,21 @@ class Lens:
         self, queries: Float[Tensor, "states hidden"], count: int
     ) -> Int[Tensor, "states count"]:
         """The most likely tokens of each, most likely first, on the CPU."""
-        sites, lengths = self._sites, self._lengths
-        step = max(1, _BLOCK_ELEMENTS // len(sites))
-        found = []
-        for some in torch.split(queries.to(sites), step):
-            away = torch.addmm(lengths, some @ self.whitener, sites.T, alpha=-2)
-            # A query that is not finite ranks the tokens by their ids.
-            away = torch.where(away.isnan(), torch.inf, away)
-            nearest = away.topk(count, dim=1, largest=False, sorted=True).indices
-            found.append(nearest.cpu())
+        step = max(1, _BLOCK_ELEMENTS // len(self._sites))
+        found = [
+            self._nearest(some @ self.whitener, count).cpu()
+            for some in torch.split(queries.to(self._sites), step)
+        ]
         return torch.cat(found)
+
+    def _nearest(
+        self, aims: Float[Tensor, "states hidden"], count: int
+    ) -> Int[Tensor, "states count"]:
+        """The tokens whose whitened signatures are nearest, all of them where they are not so many."""
+        away = torch.addmm(self._lengths, aims, self._sites.T, alpha=-2)
+        # A query that is not finite ranks the tokens by their ids.
+        away = torch.where(away.isnan(), torch.inf, away)
+        return away.topk(min(count, away.shape[1]), dim=1, largest=False, sorted=True).indices
 
     def rank_behind(
         self,
@@ -130,19 +140,22 @@ class Lens:
         features = self.rows[tokens] - centre
         kernel = features @ features.T
         kernel.diagonal().add_(_KERNEL_RIDGE * kernel.diagonal().mean() + 1e-30)
-        weights = features.T @ torch.linalg.solve(kernel, left - mean)
+        slopes = torch.linalg.solve(kernel, left - mean)
         aim = state.to(self.centre) @ self.whitener - mean
+        # What all tokens tested have in common tells most of them apart from the likely ones.
+        pool = self._nearest(aim[None], max(_POOL, _POOL_TIMES * count))[0]
+        # As few steps as the order of the products allows: few are told of a wide model at first.
+        few = 2 * len(features) < features.shape[1]
+        maps = (features.T, slopes) if few else (features.T @ slopes,)
         away = [
-            (sites + (rows - centre) @ weights - aim).square().sum(dim=1)
-            for sites, rows in zip(
-                torch.split(self._sites, _BLOCK_ROWS),
-                torch.split(self.rows, _BLOCK_ROWS),
-                strict=True,
-            )
+            (self._sites[some] + reduce(torch.matmul, maps, self.rows[some] - centre) - aim)
+            .square()
+            .sum(dim=1)
+            for some in torch.split(pool, _BLOCK_ROWS)
         ]
-        found = torch.cat(away).masked_fill(~self.ranked, torch.inf)
+        found = torch.cat(away).masked_fill(~self.ranked[pool], torch.inf)
         found = torch.where(found.isnan(), torch.inf, found)
-        return found.topk(count, largest=False, sorted=True).indices.cpu()
+        return pool[found.topk(count, largest=False, sorted=True).indices].cpu()
 
 
 def calibration_size(vocab_size: int, hidden_size: int, positions: int) -> int:
@@ -176,27 +189,59 @@ def calibrate(
         known: tokens every prompt begins with.
         seed: of the sequences.
     """
+    usable = _usable(decoder)
+    drawn = _sequences(usable, tokens, max(2, length - len(known)), seed)
+    states = _states(decoder, layer, drawn, known)
+    skipped = 0 if known else 1
+    return _fitted(
+        decoder, states[:, skipped:], drawn[:, skipped:], len(known) + skipped, drawn.numel()
+    )
+
+
+def calibrate_first(decoder: Decoder, layer: Layer, *, tokens: int, seed: int = 0) -> Lens:
+    """Fits the lens of position 0, which is like no other.
+
+    Args:
+        decoder: the model.
+        layer: the layer.
+        tokens: how many to run, each alone.
+        seed: which.
+    """
+    drawn = _sequences(_usable(decoder), tokens, 1, seed)
+    states = OneStep.of(decoder, layer, ())(drawn[:, 0])[:, None]
+    return _fitted(decoder, states, drawn, 0, drawn.numel())
+
+
+def _fitted(
+    decoder: Decoder,
+    states: Float[Tensor, "rows length hidden"],
+    drawn: Int[Tensor, "rows length"],
+    skipped: int,
+    forwards: int,
+) -> Lens:
+    """The lens of the states of drawn tokens, from the position after those skipped."""
     rows = decoder.embedding_matrix().float()
     usable = rows.isfinite().all(dim=1)
-    drawn = _sequences(usable.cpu().nonzero()[:, 0], tokens, length - len(known), seed)
-    states = _states(decoder, layer, drawn, known)
+    states = states if states.dtype == torch.float64 else states.float()
     seen = drawn.to(states.device)
-    if not known:
-        states, seen = states[:, 1:], seen[:, 1:]
     finite = states.isfinite().all(dim=2)
     centre = _means(states, finite)
     samples, owners = (states - centre)[finite], seen[finite]
     signatures = _signatures(rows.nan_to_num(), usable, samples, owners)
     left = samples - signatures[owners]
-    before = centre.new_zeros(max(1, len(known)), centre.shape[1])
     return Lens(
-        centre=torch.cat([before, centre]),
+        centre=torch.cat([centre.new_zeros(skipped, centre.shape[1]), centre]),
         signatures=signatures,
         whitener=_whitener(left, signatures),
         rows=_normed(rows.nan_to_num()).to(signatures),
         ranked=usable,
-        forwards=drawn.numel(),
+        forwards=forwards,
     )
+
+
+def _usable(decoder: Decoder) -> Int[Tensor, " tokens"]:
+    """The tokens whose embedding rows are finite."""
+    return decoder.embedding_matrix().isfinite().all(dim=1).cpu().nonzero()[:, 0]
 
 
 def _sequences(
@@ -205,7 +250,7 @@ def _sequences(
     """Rows in which every token appears equally often, a part of the tokens where they are many."""
     generator = np.random.default_rng(seed)
     # Position 0 is not used, and a mean over few rows is none.
-    length = max(2, min(length, count // _FEWEST_ROWS))
+    length = min(length, max(2, count // _FEWEST_ROWS))
     rows = max(2, count // length)
     needed = rows * length
     if not len(usable):
@@ -217,15 +262,14 @@ def _sequences(
 def _states(
     decoder: Decoder, layer: Layer, drawn: Int[Tensor, "rows length"], known: Sequence[int]
 ) -> Float[Tensor, "rows length hidden"]:
-    """The states of rows that begin with the known tokens, those left out, in float32 at least."""
+    """The states of rows that begin with the known tokens, those left out."""
     prompts = [[*known, *row] for row in drawn.tolist()]
     found = []
     for batch in plan_batches(
         [len(prompt) for prompt in prompts], batch_tokens=_BATCH_TOKENS, context=decoder.context
     ):
         states = decoder.states(batch.ids(prompts), [layer])[layer]
-        states = states[: len(batch.rows), len(known) : len(prompts[0])]
-        found.append(states if states.dtype == torch.float64 else states.float())
+        found.append(states[: len(batch.rows), len(known) : len(prompts[0])])
     return torch.cat(found)
 
 
@@ -271,10 +315,11 @@ def _linear(
     features = features - features[usable].mean(dim=0) if usable.any() else features
     spread = features[usable].square().mean(dim=0).sqrt()
     features = features / torch.where(spread > 0, spread, 1)
-    weighted = (features * counts[:, None]).T
-    normal = (weighted @ features).double()
+    seen = counts > 0
+    weighted = (features[seen] * counts[seen, None]).T
+    normal = (weighted @ features[seen]).double()
     normal.diagonal().add_(_RIDGE * normal.diagonal().mean() + torch.finfo(torch.float64).tiny)
-    slopes: Tensor = torch.linalg.solve(normal, (weighted @ means).double())
+    slopes: Tensor = torch.linalg.solve(normal, (weighted @ means[seen]).double())
     return features @ slopes.to(features)
 
 

@@ -36,8 +36,10 @@ _GROWTH = 2
 # Guesses verified in one pass: as many again as were right in the last, and at least so many.
 _LEAST_WINDOW = 16
 _BATCH_TOKENS = 4096
-# Candidates tested that the ranking of the next is learned from.
+# Candidates tested that the ranking of the next is learned from: at least so many, or times the width,
+# behind which a map of all its directions can be told.
 _MOST_TOLD = 512
+_TOLD_A_WIDTH = 4
 
 
 @dataclass
@@ -344,7 +346,8 @@ class Speculation:
         count = size + len(tested)
         if len(tested) > 1:
             # The nearest tell most; a kernel of all would outgrow the memory.
-            nearest = torch.cat(prompt.tested.distances).argsort()[:_MOST_TOLD]
+            most = max(_MOST_TOLD, _TOLD_A_WIDTH * self.decoder.hidden_size)
+            nearest = torch.cat(prompt.tested.distances).argsort()[:most]
             computed = torch.cat(prompt.tested.states)
             told = computed[nearest.to(computed.device)]
             ranked = self.lens.rank_behind(prompt.states[prompt.at], tested[nearest], told, count)

@@ -55,7 +55,7 @@ def test_wide_rows_of_a_kind(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-@pytest.mark.parametrize("block", [20, 500])
+@pytest.mark.parametrize("block", [100, 500])
 @pytest.mark.parametrize(("tile", "candidates"), [((64, 64), 512), ((64, 192), 1), ((128, 64), 20)])
 def test_block_and_tile_sizes_and_candidates_change_nothing(
     monkeypatch: pytest.MonkeyPatch, kind: str, block: int, tile: tuple[int, int], candidates: int

@@ -95,7 +95,7 @@ def test_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch, kind: str, 
     rows = draw_rows(kind, 70, 5)
     eps = float(np.median(reference.distances(rows)))
     expected = within(rows, eps, limit)
-    for block, tile in ((7, (64, 64)), (60, (128, 64))):
+    for block, tile in ((35, (64, 64)), (120, (128, 64))):
         monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", block)
         monkeypatch.setattr(products, "_TILE_ROWS", tile[0])
         monkeypatch.setattr(products, "_TILE_COLUMNS", tile[1])

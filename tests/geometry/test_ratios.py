@@ -73,7 +73,7 @@ def test_block_size_and_first_look_change_nothing(
     """Neither ratio nor partner, to the bit."""
     rows, ids = draw_rows(kind, 70, 5), draw_prompts(70)
     expected = search(rows, ids, "levenshtein", extreme)
-    for block, first_look in ((1, 4), (60, 1)):
+    for block, first_look in ((25, 4), (120, 1)):
         monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", block)
         monkeypatch.setattr(ratios, "_FIRST_LOOK", first_look)
         monkeypatch.setattr(ratios, "_SAMPLE", 1 + first_look)

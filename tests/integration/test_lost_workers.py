@@ -73,6 +73,15 @@ def test_the_exit_status_is_red(red: tuple[Done, str, str]) -> None:
     assert done.status in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
 
 
+def test_it_is_told_once(red: tuple[Done, str, str]) -> None:
+    """By the controller, for all workers."""
+    done, title, text = red
+    assert 1 == done.text.count(f"FAILED injectivity::{title}")
+    assert text in done.text
+    if title == "nothing was compared":
+        assert "1 failed, 2 passed" in done.text
+
+
 def test_junit_is_red(red: tuple[Done, str, str]) -> None:
     """A failure of its own, counted."""
     done, title, text = red
@@ -85,7 +94,9 @@ def test_junit_is_red(red: tuple[Done, str, str]) -> None:
 def test_json_is_red(red: tuple[Done, str, str]) -> None:
     """The outcome says so and why."""
     done, title, text = red
-    outcome = json.loads((done.folder / "r.json").read_text())["outcome"]
+    report = json.loads((done.folder / "r.json").read_text())
+    outcome = report["outcome"]
+    assert report["complete"] is (title != "the run was incomplete")
     assert ("red", done.status) == (outcome["colour"], outcome["exit_status"])
     assert any(why.startswith(f"{title}: ") and text in why for why in outcome["why"])
 

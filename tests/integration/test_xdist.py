@@ -150,35 +150,6 @@ def test_a_flag_that_is_not_accepted_is_exit_status_4(run: Callable[..., Done]) 
     assert "ERROR: --injx-seed: -1 is not accepted" in done.text
 
 
-def test_nothing_compared_is_one_failure(run: Callable[..., Done]) -> None:
-    """The controller decides it, once for all workers."""
-    done = run("def test_unit():\n    pass\n\ndef test_other():\n    pass\n")
-    assert pytest.ExitCode.TESTS_FAILED == done.status
-    assert 1 == done.text.count("FAILED injectivity::nothing was compared")
-    assert "1 failed, 2 passed" in done.text
-    assert "nothing was compared" in cases(done.folder / "junit.xml")
-
-
-def test_a_lost_worker_makes_the_run_incomplete(run: Callable[..., Done]) -> None:
-    """Red, with a failure of its own in JUnit, and the JSON says that it is not complete."""
-    done = run("""
-import os
-
-def test_dies():
-    os._exit(1)
-
-def test_lives():
-    pass
-""")
-    assert pytest.ExitCode.OK != done.status
-    assert "FAILED injectivity::the run was incomplete" in done.text
-    assert re.search(r"pytest-xdist lost gw\d: some checks did not run", done.text)
-    failure = cases(done.folder / "junit.xml")["the run was incomplete"].find("failure")
-    assert "lost gw" in failure.text
-    report = json.loads((done.folder / "report.json").read_text())
-    assert report["complete"] is False
-
-
 def test_a_lost_worker_of_another_suite_is_not_ours(tmp_path: Path) -> None:
     """Where no audit was asked for, xdist's own failure is all there is."""
     suite = "import os\n\ndef test_dies():\n    os._exit(1)\n\ndef test_unit():\n    pass\n"

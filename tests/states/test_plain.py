@@ -36,6 +36,12 @@ def test_plain_data_survives(value: object) -> None:
     assert repr(value) == repr(found)
 
 
+@given(rows=st.lists(st.lists(st.integers() | st.booleans()).map(tuple)).map(tuple))
+def test_rows_of_numbers_survive(rows: tuple[tuple[int, ...], ...]) -> None:
+    """Prompts: empty ones, truth values, numbers that no array holds."""
+    assert repr(rows) == repr(from_bytes(to_bytes(rows)))
+
+
 def test_dataclasses_enumerations_and_nan_survive() -> None:
     """Nested; a float with all its digits."""
     value = (NoiseFloor(Floor(0.1 + 0.2, math.nan), Floor(math.inf), 3), Status.AMBIGUOUS)
