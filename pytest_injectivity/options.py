@@ -47,7 +47,7 @@ def _switch(explanation: str) -> Any:
     return field(default=False, metadata={"help": explanation, "switch": True})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AuditConfig:
     """What to audit and how. Every field is also the flag and ini value of that name.
 

@@ -296,7 +296,8 @@ def add(self, *args):
 
 shards.Rows.add = add
 model, prompts, store = sys.argv[1:]
-Audit(AuditConfig(model, prompts, device="cpu", batch_tokens=64, cache_dir=store)).states(1)
+config = AuditConfig(model=model, prompts=prompts, device="cpu", batch_tokens=64, cache_dir=store)
+Audit(config).states(1)
 """
 
 
