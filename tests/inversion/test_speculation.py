@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.inversion import engine, speculation
+from pytest_injectivity.inversion import engine, lens, speculation
 from pytest_injectivity.inversion.engine import SipIt
 from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.inversion.recovery import Inversion, Recovery, Status
@@ -142,6 +142,32 @@ def test_the_first_position_can_be_searched(
     assert whole == ends
     assert not all(whole)
     assert {Status.CERTIFIED: 9} == inverted(decoder, prompts, floor, known=known).statuses
+
+
+def test_without_a_table_the_first_position_is_certified_where_it_is_asked(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every other: its margin is that of the whole vocabulary."""
+    decoder, prompts = tiny_decoder(), drawn(5, 3)
+    expected = inverted(decoder, prompts, floor, certify=8)
+    monkeypatch.setattr(engine, "_LARGEST_TABLE", 32)
+    found = inverted(decoder, prompts, floor, certify=8)
+    assert told(expected) == told(found)
+    assert [one.outcomes[0].margin for one in expected.recoveries] == [
+        one.outcomes[0].margin for one in found.recoveries
+    ]
+
+
+def test_a_pool_of_likely_tokens_changes_no_answer(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few are looked among, the whole vocabulary comes in the end."""
+    decoder, prompts = tiny_decoder("llama"), drawn(12, 7, 12)
+    expected = inverted(decoder, prompts, floor, layer="norm")
+    monkeypatch.setattr(lens, "_POOL", 1)
+    monkeypatch.setattr(lens, "_POOL_TIMES", 1)
+    monkeypatch.setattr(speculation, "_SHORTLIST", 1)
+    assert told(expected) == told(inverted(decoder, prompts, floor, layer="norm"))
 
 
 def test_a_certificate_puts_the_nearer_token_in_place(
