@@ -16,6 +16,7 @@ from pathlib import Path
 from side_by_side import CONSOLE, table
 
 from pytest_injectivity import Audit, AuditConfig
+from pytest_injectivity.privacy.grammar import filled
 from pytest_injectivity.released import PrivacyCurve, ReleaseSummary
 from pytest_injectivity.reports.curves import write_picture
 
@@ -62,9 +63,7 @@ def swept(audit: Audit, cuts: Sequence[int], prompts: int, tokens: int) -> Curve
     asked = list(product(SWEPT, cuts))
     size = {"prompts": prompts, "tokens": tokens, "free_running": 0}
     texts = [
-        f"{release.replace('?', str(one))}@{cut}"
-        for release, cut in asked
-        for one in SWEPT[release]
+        filled(f"{release}@{cut}", str(one)) for release, cut in asked for one in SWEPT[release]
     ]
     audit.exposures(texts, **size)  # so that each curve finds its points
     wanted = {"max_token_rate": MAX_TOKEN_RATE, "min_agreement": MIN_AGREEMENT}
@@ -79,7 +78,7 @@ def by_strength(curves: Curves, cuts: Sequence[int]) -> Iterator[tuple[str, ...]
     for release, strengths in SWEPT.items():
         for at, strength in enumerate(strengths):
             found = [curves[release, cut].points[at].release for cut in cuts]
-            yield (release.replace("?", str(strength)), *map(_read_and_kept, found))
+            yield (filled(release, str(strength)), *map(_read_and_kept, found))
 
 
 def by_attacker(curves: Curves, cut: int) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
