@@ -27,7 +27,7 @@ settings.load_profile("pytest_injectivity")
 def pytest_collection_finish() -> None:
     """Modules stay until the end: whoever collects garbage, which audits do, need not go through them.
 
-    A collection takes a quarter of a second otherwise, and was a third of the tests' time.
+    A collection takes a quarter of a second otherwise, several times an audit.
     """
     gc.collect()
     gc.freeze()
