@@ -26,16 +26,16 @@ from side_by_side import medians, table
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from pytest_injectivity.geometry.approximate import approximate_neighbours
-from pytest_injectivity.geometry.closest import closest_pair
-from pytest_injectivity.geometry.collisions import EqualRows
+from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.geometry.distances import row_norms
+from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.layer import LayerGeometry
-from pytest_injectivity.geometry.neighbours import k_nearest, nearest_neighbours
-from pytest_injectivity.geometry.pairs import pairs_within
-from pytest_injectivity.geometry.precision import precision_of
-from pytest_injectivity.geometry.ratios import extreme_ratios
-from pytest_injectivity.layers import Layer, layer_id
+from pytest_injectivity.geometry.search.approximate import approximate_neighbours
+from pytest_injectivity.geometry.search.closest_pair import closest_pair
+from pytest_injectivity.geometry.search.near_pairs import pairs_within
+from pytest_injectivity.geometry.search.neighbours import k_nearest, nearest_neighbours
+from pytest_injectivity.geometry.search.precision import precision_of
+from pytest_injectivity.geometry.search.ratios import extreme_ratios
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.prompts.loading import load_prompts

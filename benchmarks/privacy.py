@@ -16,9 +16,9 @@ from pathlib import Path
 from side_by_side import CONSOLE, table
 
 from pytest_injectivity import Audit, AuditConfig
-from pytest_injectivity.privacy.grammar import filled
-from pytest_injectivity.released import PrivacyCurve, ReleaseSummary
+from pytest_injectivity.config.release_spec import filled
 from pytest_injectivity.reports.curves import write_picture
+from pytest_injectivity.results.releases import PrivacyCurve, ReleaseSummary
 
 SWEPT: dict[str, tuple[float, ...]] = {
     "gaussian(sigma=? rel)": (0.25, 1, 2, 8),

@@ -20,7 +20,7 @@ from pathlib import Path
 from side_by_side import table
 
 from pytest_injectivity import Audit, AuditConfig
-from pytest_injectivity.summary import Estimate
+from pytest_injectivity.results.summary import Estimate
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests' writers of published formats
 from tests import quantised

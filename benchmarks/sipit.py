@@ -29,14 +29,14 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
 
 from pytest_injectivity import Audit, AuditConfig
+from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.inversion.engine import SipIt
 from pytest_injectivity.inversion.recovery import Recovery
 from pytest_injectivity.inversion.sipit import observe
-from pytest_injectivity.layers import Layer, layer_id
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.prompts.loading import load_prompts
-from pytest_injectivity.states.noise import measure_noise
+from pytest_injectivity.states.resolution import measure_noise
 
 MODELS = ("gpt2-1m", "qwen3-1m", "stories260k-llama")
 SHIPPED = "builtin:gpt2-stdlib"

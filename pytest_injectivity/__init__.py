@@ -18,41 +18,42 @@ from pytest_injectivity.errors import (
 )
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit import Audit
-    from pytest_injectivity.figures import SweepPoint
-    from pytest_injectivity.grid import Grid
-    from pytest_injectivity.layers import Layer, LayerSpec, layer_id, resolve_layers
+    from pytest_injectivity.audit.audit import Audit
+    from pytest_injectivity.audit.sweeps import compare_models, sweep_bits, sweep_lengths
+    from pytest_injectivity.config.audit_config import AuditConfig
+    from pytest_injectivity.core.interval import Interval
+    from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id, resolve_layers
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.models.loading import load_decoder
-    from pytest_injectivity.options import AuditConfig
-    from pytest_injectivity.privacy.own import OwnRelease
+    from pytest_injectivity.privacy.releases.custom import OwnRelease
     from pytest_injectivity.prompts.loading import load_prompts
     from pytest_injectivity.prompts.promptset import PromptSet
-    from pytest_injectivity.sweeps import compare_models, sweep_bits, sweep_lengths
-    from pytest_injectivity.verdict import Interval, Reason, Status, Verdict
+    from pytest_injectivity.quantization.grid import Grid
+    from pytest_injectivity.results.sweeps import SweepPoint
+    from pytest_injectivity.results.verdict import Reason, Status, Verdict
 
 # pytest imports this package on every start: what is not an error waits until it is used.
 _LAZY = {
-    "Audit": "audit",
-    "AuditConfig": "options",
+    "Audit": "audit.audit",
+    "AuditConfig": "config.audit_config",
     "Decoder": "models.decoder",
-    "Grid": "grid",
-    "Interval": "verdict",
-    "Layer": "layers",
-    "LayerSpec": "layers",
-    "OwnRelease": "privacy.own",
+    "Grid": "quantization.grid",
+    "Interval": "core.interval",
+    "Layer": "core.layers",
+    "LayerSpec": "core.layers",
+    "OwnRelease": "privacy.releases.custom",
     "PromptSet": "prompts.promptset",
-    "Reason": "verdict",
-    "Status": "verdict",
-    "SweepPoint": "figures",
-    "Verdict": "verdict",
-    "compare_models": "sweeps",
-    "layer_id": "layers",
+    "Reason": "results.verdict",
+    "Status": "results.verdict",
+    "SweepPoint": "results.sweeps",
+    "Verdict": "results.verdict",
+    "compare_models": "audit.sweeps",
+    "layer_id": "core.layers",
     "load_decoder": "models.loading",
     "load_prompts": "prompts.loading",
-    "resolve_layers": "layers",
-    "sweep_bits": "sweeps",
-    "sweep_lengths": "sweeps",
+    "resolve_layers": "core.layers",
+    "sweep_bits": "audit.sweeps",
+    "sweep_lengths": "audit.sweeps",
 }
 
 __all__ = [

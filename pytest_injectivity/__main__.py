@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pytest_injectivity.config.audit_config import AuditConfig
+from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError, WrongUse
-from pytest_injectivity.options import AuditConfig
-from pytest_injectivity.text import one_line
 
 _WRONG_USE = 2  # as argparse's own
 _WORSE = 1
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _purge(given: argparse.Namespace) -> Answer:
-    from pytest_injectivity.states.store import Store
+    from pytest_injectivity.store.store import Store
 
     folder = AuditConfig(cache_dir=given.cache_dir).cache_folder
     if not folder.exists():
@@ -96,9 +96,9 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _compare(given: argparse.Namespace) -> Answer:
-    from pytest_injectivity.compared import read_tolerances
-    from pytest_injectivity.recorded import read_recorded
     from pytest_injectivity.reports.comparison import compare, comparison_text, worse
+    from pytest_injectivity.results.changes import read_tolerances
+    from pytest_injectivity.results.saved_runs import read_recorded
 
     asked = _tolerances(given.tolerance)
     was, now = read_recorded(given.was), read_recorded(given.now)
@@ -111,7 +111,7 @@ def _compare(given: argparse.Namespace) -> Answer:
 
 def _tolerances(given: Sequence[str]) -> dict[str, float]:
     """Tolerances by metric; a number without a name is every other metric's."""
-    from pytest_injectivity.compared import METRICS
+    from pytest_injectivity.results.changes import METRICS
 
     pairs = [one.rpartition("=") for one in given]
     for_all = [_share(share) for _, equals, share in pairs if not equals]

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from scipy import stats as scipy_stats
 
+from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.verdict import Interval
 
 # Of a ratio that is the same in every half: nothing is divided by it.
 _LEAST_SPREAD = 1e-12

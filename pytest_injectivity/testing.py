@@ -22,8 +22,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.pytorch_utils import Conv1D
 
+from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.layers import layer_id
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.quiet import quiet
 

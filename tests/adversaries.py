@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jaxtyping import Float
 from torch import Tensor
 
-from pytest_injectivity.states.plain import from_bytes, to_bytes
+from pytest_injectivity.store.codec import from_bytes, to_bytes
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 

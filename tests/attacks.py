@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from pytest_injectivity.config.release_spec import parse
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.attack import Case, attack
-from pytest_injectivity.privacy.attacked import Attacked
-from pytest_injectivity.privacy.binding import bind
-from pytest_injectivity.privacy.grammar import parse
-from pytest_injectivity.privacy.observed import observe_place
-from pytest_injectivity.privacy.release import Release
-from pytest_injectivity.privacy.tables import floor
+from pytest_injectivity.privacy.evaluation.attack import Case, attack
+from pytest_injectivity.privacy.evaluation.results import Attacked
+from pytest_injectivity.privacy.releases.binding import bind
+from pytest_injectivity.privacy.releases.observed import observe_place
+from pytest_injectivity.privacy.releases.protocol import Release
+from pytest_injectivity.privacy.search.one_step_tables import floor
 
 
 def drawn_prompts(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_injectivity.__main__ import main
-from pytest_injectivity.states.store import Store
+from pytest_injectivity.store.store import Store
 from tests.recordings import layer, report
 
 Printed = pytest.CaptureFixture[str]

@@ -15,7 +15,7 @@ IDS = [[at, 5 * at % 64, 7, at * at % 64] for at in range(40)]
 
 @pytest.fixture(autouse=True)
 def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_injectivity.measurements._NOISE_SAMPLE", 3)
+    monkeypatch.setattr("pytest_injectivity.audit.measurements._NOISE_SAMPLE", 3)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from jaxtyping import Float64, Int64
 from scipy import stats as scipy_stats
 
 from pytest_injectivity import stats
+from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.verdict import Interval
 from tests import reference
 
 numbers = st.lists(st.floats(0, 1e6), min_size=1, max_size=60).map(np.array)

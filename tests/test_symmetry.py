@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.geometry.layer import LADDER, LayerGeometry, partnered_ratios
-from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from pytest_injectivity.testing import HEADS, KEY_VALUE_HEADS, tiny_decoder

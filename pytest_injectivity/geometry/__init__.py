@@ -1,1 +1,1 @@
-"""Hidden states become numbers: neighbours, collisions, margins, co-Lipschitz constants."""
+"""Hidden states become numbers."""

@@ -9,19 +9,19 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.geometry.approximate import neighbours_of
-from pytest_injectivity.geometry.closest import ClosestPair, closest_pair
-from pytest_injectivity.geometry.collisions import EqualRows
 from pytest_injectivity.geometry.distances import row_norms
-from pytest_injectivity.geometry.neighbours import Neighbours
-from pytest_injectivity.geometry.pairs import NearPairs, pairs_within
-from pytest_injectivity.geometry.quantise import quantise
-from pytest_injectivity.geometry.ratios import Extreme, Ratios, extreme_ratios
-from pytest_injectivity.geometry.remembering import Remember, forgetful
-from pytest_injectivity.grid import Grid, GridLike
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.geometry.equal_rows import EqualRows
+from pytest_injectivity.geometry.rounded_rows import quantise
+from pytest_injectivity.geometry.search.approximate import neighbours_of
+from pytest_injectivity.geometry.search.closest_pair import ClosestPair, closest_pair
+from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
+from pytest_injectivity.geometry.search.neighbours import Neighbours
+from pytest_injectivity.geometry.search.ratios import Extreme, Ratios, extreme_ratios
+from pytest_injectivity.geometry.search.resumable import Remember, forgetful
 from pytest_injectivity.prompts.metrics import PairDistances
+from pytest_injectivity.quantization.grid import Grid, GridLike
 from pytest_injectivity.stats import lower_quantile, upper_quantile
 
 LADDER = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)

@@ -1,1 +1,1 @@
-"""Hidden states become prompts: the one-step map, policies, verifiers and SipIt."""
+"""Hidden states become prompts."""

@@ -22,11 +22,11 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from pytest_injectivity.geometry.closest import closest_pair
-from pytest_injectivity.geometry.collisions import EqualRows
-from pytest_injectivity.geometry.neighbours import nearest_neighbours
-from pytest_injectivity.geometry.pairs import NearPairs, pairs_within
-from pytest_injectivity.layers import Layer, depth, layer_id
+from pytest_injectivity.core.layers import Layer, depth, layer_id
+from pytest_injectivity.geometry.equal_rows import EqualRows
+from pytest_injectivity.geometry.search.closest_pair import closest_pair
+from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
+from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.prompts.promptset import prompt_hash
 

@@ -9,15 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer, resolve_layers
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.lens import Lens, calibrate_first, calibration_size
-from pytest_injectivity.inversion.onestep import OneStep
+from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.inversion.policies import ByLens, Policy, Situation, make_policy
 from pytest_injectivity.inversion.recovery import Outcome, Recovery, Status
 from pytest_injectivity.inversion.search import look_up, search
 from pytest_injectivity.inversion.speculation import Speculation, Work
-from pytest_injectivity.inversion.tolerance import Tolerance, Tolerances, VerifierName
-from pytest_injectivity.layers import Layer, resolve_layers
+from pytest_injectivity.inversion.tolerances import Tolerance, Tolerances, VerifierName
 from pytest_injectivity.models.decoder import Decoder
 
 DEFAULT_POLICY = "lens"

@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pytest_injectivity.inversion.onestep import OneStep
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.batches import plan_batches
 

@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pytest_injectivity.inversion.onestep import OneStep, distances_from_each, local_margins
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.inversion.one_step import OneStep, distances_from_each, local_margins
 from pytest_injectivity.models.decoder import Decoder
 
 MOST_RELATIVE = 2.0**-5

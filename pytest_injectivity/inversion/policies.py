@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.lens import Lens, calibrate, calibration_size
-from pytest_injectivity.inversion.onestep import OneStep
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.models.decoder import Decoder
 
 # Of the sequences a lens is calibrated on where nothing is known of the prompts.

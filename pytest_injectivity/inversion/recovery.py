@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.core.layers import Layer
 
 
 class Status(StrEnum):

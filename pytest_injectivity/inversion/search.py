@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from pytest_injectivity.inversion.onestep import (
+from pytest_injectivity.inversion.one_step import (
     distances,
     distances_from_each,
     local_margin,
@@ -16,7 +16,7 @@ from pytest_injectivity.inversion.onestep import (
 )
 from pytest_injectivity.inversion.policies import Policy, Situation
 from pytest_injectivity.inversion.recovery import Outcome, Status
-from pytest_injectivity.inversion.verifier import Verifier
+from pytest_injectivity.inversion.verifiers import Verifier
 
 _MOST_RIVALS = 8
 # Distances from a table held at once.

@@ -17,13 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.engine import SipIt
-from pytest_injectivity.inversion.onestep import OneStep
+from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.inversion.policies import Policy
 from pytest_injectivity.inversion.recovery import Inversion, Outcome, Recovery
-from pytest_injectivity.inversion.tolerance import Tolerance, VerifierName
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.inversion.tolerances import Tolerance, VerifierName
 from pytest_injectivity.models.decoder import Decoder
 
 CERTIFIED_POSITIONS = 100

@@ -20,12 +20,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.inversion.recovery import Outcome, Status
 from pytest_injectivity.inversion.search import Tested
-from pytest_injectivity.inversion.tolerance import Tolerances
-from pytest_injectivity.inversion.verifier import Ball
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.inversion.tolerances import Tolerances
+from pytest_injectivity.inversion.verifiers import Ball
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefixes import Continued
 from pytest_injectivity.states.batches import plan_batches

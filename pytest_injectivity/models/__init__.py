@@ -1,1 +1,1 @@
-"""A checkpoint becomes a Decoder: its layers, run to any of them, stepped by prefix."""
+"""Checkpoints become decoders that run to any layer."""

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.grid import Grid
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.models.rounding import Rounding, residual_stream
 from pytest_injectivity.prompts.promptset import PromptSet
-from pytest_injectivity.uniform import Extremes, Scale
+from pytest_injectivity.quantization.activation_hooks import Rounding, residual_stream
+from pytest_injectivity.quantization.arithmetic import Extremes, Scale
+from pytest_injectivity.quantization.grid import Grid
 
 CALIBRATION_PROMPTS = 64
 """The size of the sample where the grid names none."""

@@ -13,7 +13,7 @@ from transformers import CONFIG_MAPPING
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.header import DamagedFileError, read_header
-from pytest_injectivity.models.kinds import TABLE, Kind, of_config, traces
+from pytest_injectivity.quantization.formats import TABLE, Kind, of_config, traces
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.float64 import float64_copy
 from pytest_injectivity.models.forward import Forward
 from pytest_injectivity.models.prefix import Prefix, empty_cache
 from pytest_injectivity.models.prefixes import Continued, Prefixes, seen
-from pytest_injectivity.models.rounding import Rounding
+from pytest_injectivity.quantization.activation_hooks import Rounding
 
 # What `candidates` may hold at once: keys and values of broadcast prefixes (bytes; on a CPU what
 # its caches still serve, measured fastest there), tokens of recomputed prefixes, rows.

@@ -13,7 +13,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from pytest_injectivity.models.packed import unpack
+from pytest_injectivity.quantization.packed_modules import unpack
 
 
 class Float64Mode(TorchFunctionMode):

@@ -19,8 +19,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.errors import LayerError, PromptError
-from pytest_injectivity.layers import Layer, depth
 from pytest_injectivity.models.families import (
     Family,
     Parts,
@@ -31,8 +31,8 @@ from pytest_injectivity.models.families import (
 )
 from pytest_injectivity.models.float64 import Float64Mode
 from pytest_injectivity.models.prefix import Prefix
-from pytest_injectivity.models.quantised import Quantised
-from pytest_injectivity.models.rounding import Rounding, residual_stream
+from pytest_injectivity.quantization.activation_hooks import Rounding, residual_stream
+from pytest_injectivity.quantization.info import Quantised
 
 
 class _DeepestReached(Exception):  # noqa: N818 - it stops a forward pass, it is no error

@@ -23,11 +23,11 @@ from pytest_injectivity.models.checkpoint import (
 )
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import find_family, find_parts, refuse_unless_decoder
-from pytest_injectivity.models.kinds import GGUF, Kind
-from pytest_injectivity.models.quantisation import Request
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.sources import Located, locate
 from pytest_injectivity.models.verification import verify_view
+from pytest_injectivity.quantization.formats import GGUF, Kind
+from pytest_injectivity.quantization.loading import Request
 
 DTYPES: dict[str, str | torch.dtype] = {
     "auto": "auto",

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
 
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.core.layers import Layer
 
 
 @dataclass(frozen=True, eq=False)

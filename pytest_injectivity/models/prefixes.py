@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
 
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.prefix import Prefix, empty_cache
 
 

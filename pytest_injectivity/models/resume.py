@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.models.rounding import with_residual_stream
+from pytest_injectivity.quantization.activation_hooks import with_residual_stream
 
 Pairs = tuple[Float[Tensor, "positions keys"], Float[Tensor, "positions values"]]
 

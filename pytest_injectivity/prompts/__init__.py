@@ -1,1 +1,1 @@
-"""Text files and data sets become a PromptSet of distinct token ids."""
+"""Files and built-in sets become prompt sets of token ids."""

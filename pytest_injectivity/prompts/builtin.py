@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from pytest_injectivity.errors import PromptError
+from pytest_injectivity.prompts.framing import Tokenizer, ids_frame
 from pytest_injectivity.prompts.rows import Row
 from pytest_injectivity.prompts.settings import Settings
-from pytest_injectivity.prompts.special import Tokenizer, ids_frame
 
 BuiltinName: TypeAlias = Literal["stdlib", "random", "challenge"]
 

@@ -26,10 +26,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from pytest_injectivity.errors import PromptError
-from pytest_injectivity.prompts.promptset import PromptSet
-from pytest_injectivity.prompts.settings import Settings
-from pytest_injectivity.prompts.sieve import check_ids, salted
-from pytest_injectivity.prompts.special import (
+from pytest_injectivity.prompts.framing import (
     PROBED,
     Frame,
     Tokenizer,
@@ -37,6 +34,9 @@ from pytest_injectivity.prompts.special import (
     ids_frame,
     text_frame,
 )
+from pytest_injectivity.prompts.promptset import PromptSet
+from pytest_injectivity.prompts.sampling import check_ids, salted
+from pytest_injectivity.prompts.settings import Settings
 
 TOKEN_EDITS = ("first-token", "middle-token", "last-token")
 KINDS = ("newline", "space", "punctuation", "case", "number", "repeat", *TOKEN_EDITS)

@@ -18,11 +18,7 @@ from pytest_injectivity.errors import OptionError, PromptError
 from pytest_injectivity.prompts.builtin import parse_builtin, random_rows, stdlib_rows
 from pytest_injectivity.prompts.challenge import CHALLENGE_PROMPTS, challenge_set
 from pytest_injectivity.prompts.files import read_rows
-from pytest_injectivity.prompts.promptset import PromptSet
-from pytest_injectivity.prompts.rows import FieldRule, Row
-from pytest_injectivity.prompts.settings import Overlong, Settings, SpecialTokens
-from pytest_injectivity.prompts.sieve import Sieve
-from pytest_injectivity.prompts.special import (
+from pytest_injectivity.prompts.framing import (
     PROBED,
     Frame,
     Tokenizer,
@@ -30,6 +26,10 @@ from pytest_injectivity.prompts.special import (
     ids_frame,
     text_frame,
 )
+from pytest_injectivity.prompts.promptset import PromptSet
+from pytest_injectivity.prompts.rows import FieldRule, Row
+from pytest_injectivity.prompts.sampling import Sieve
+from pytest_injectivity.prompts.settings import Overlong, Settings, SpecialTokens
 
 _BATCH = 1024  # texts tokenised at once
 

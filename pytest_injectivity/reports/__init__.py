@@ -1,1 +1,1 @@
-"""Numbers become what people and CI read: a terminal table and JSON."""
+"""Results become terminal tables, Markdown, JSON, annotations and curves."""

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.text import one_line
+from pytest_injectivity.core.text import one_line
 
 if TYPE_CHECKING:
-    from pytest_injectivity.outcome import FailedTest, Outcome
+    from pytest_injectivity.results.outcome import FailedTest, Outcome
 
 MOST = 10
 """Errors that GitHub shows of one step; it drops the others without a word."""

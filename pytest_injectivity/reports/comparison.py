@@ -6,7 +6,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pytest_injectivity.compared import (
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.reports.annotations import harmless, in_workflow
+from pytest_injectivity.results.changes import (
     Change,
     Fate,
     Shares,
@@ -16,10 +19,7 @@ from pytest_injectivity.compared import (
     metric_of,
     title_of,
 )
-from pytest_injectivity.errors import OptionError
-from pytest_injectivity.recorded import SAME, Recorded, Stamp
-from pytest_injectivity.reports.annotations import harmless, in_workflow
-from pytest_injectivity.verdict import show
+from pytest_injectivity.results.saved_runs import SAME, Recorded, Stamp
 
 _SHOWN = ("model", "revision", "quantised", "activations", "dtype", "device", "prompts", "n")
 _ARCHITECTURE = ("family", "n_layers", "hidden", "vocab")

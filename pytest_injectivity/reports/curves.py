@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from pytest_injectivity.released import CurvePoint, PrivacyCurve
-from pytest_injectivity.reports.jsonfile import write_whole
-from pytest_injectivity.text import one_line
+from pytest_injectivity.core.files import write_whole
+from pytest_injectivity.core.text import one_line
+from pytest_injectivity.results.releases import CurvePoint, PrivacyCurve
 
 # Pixels.
 _SIDE = 240

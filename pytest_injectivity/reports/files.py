@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_injectivity.findings import Findings
-    from pytest_injectivity.outcome import Outcome
-    from pytest_injectivity.values import ReportTarget
+    from pytest_injectivity.config.parsers import ReportTarget
+    from pytest_injectivity.results.outcome import Outcome
+    from pytest_injectivity.results.run_results import Findings
 
 
 def write_report(
@@ -30,13 +30,13 @@ def write_report(
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         write_markdown(target.path, findings, outcome, step_summary=summary)
     elif target.kind == "annotations":
+        from pytest_injectivity.core.files import write_whole
         from pytest_injectivity.reports.annotations import annotations
-        from pytest_injectivity.reports.jsonfile import write_whole
 
         lines = annotations(outcome, workspace())
         write_whole(Path(target.path), "".join(f"{line}\n" for line in lines))
     else:
-        from pytest_injectivity.reports.jsonfile import write_json
+        from pytest_injectivity.reports.json import write_json
 
         write_json(target.path, findings, complete=complete, outcome=outcome)
 

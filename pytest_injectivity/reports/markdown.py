@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from pytest_injectivity.reports.jsonfile import write_whole
+from pytest_injectivity.core.files import write_whole
+from pytest_injectivity.core.text import one_line
 from pytest_injectivity.reports.terminal import layer_parts, run_grid
-from pytest_injectivity.summary import RunSummary
-from pytest_injectivity.text import one_line
-from pytest_injectivity.verdict import Reason, Status
+from pytest_injectivity.results.summary import RunSummary
+from pytest_injectivity.results.verdict import Reason, Status
 
 if TYPE_CHECKING:
-    from pytest_injectivity.findings import Findings
-    from pytest_injectivity.outcome import Outcome
+    from pytest_injectivity.results.outcome import Outcome
+    from pytest_injectivity.results.run_results import Findings
 
 LIMIT = 1024 * 1024
 """Bytes of a step's summary that GitHub accepts; of a longer one it shows nothing."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from pytest_injectivity.watcher import Advance
+from pytest_injectivity.core.progress import Advance
 
 
 class TerminalWatcher:

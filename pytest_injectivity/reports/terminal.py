@@ -9,17 +9,17 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pytest_injectivity.grid import Grid, Rounded
-from pytest_injectivity.models.quantised import Quantised
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.quantization.grid import Grid, Rounded
+from pytest_injectivity.quantization.info import Quantised
 from pytest_injectivity.reports.annotations import harmless, in_workflow
-from pytest_injectivity.reports.reference import LEGEND as REFERENCE_LEGEND
-from pytest_injectivity.reports.reference import reference_table
-from pytest_injectivity.reports.releases import release_parts
-from pytest_injectivity.summary import Comparison, LayerSummary, RunSummary
-from pytest_injectivity.verdict import show
+from pytest_injectivity.reports.reference_table import LEGEND as REFERENCE_LEGEND
+from pytest_injectivity.reports.reference_table import reference_table
+from pytest_injectivity.reports.release_table import release_parts
+from pytest_injectivity.results.summary import Comparison, LayerSummary, RunSummary
 
 if TYPE_CHECKING:
-    from pytest_injectivity.findings import Findings
+    from pytest_injectivity.results.run_results import Findings
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Token ids become hidden states: batches, capture, the noise floor."""
+"""Token ids become hidden states."""

@@ -18,12 +18,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.layers import Layer, depth
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.states.batches import Batch, plan_batches
-from pytest_injectivity.states.sharing import Group, group_by_prefix
+from pytest_injectivity.states.shared_prefixes import Group, group_by_prefix
 
 BATCH_TOKENS = 4096
 """Tokens of one forward pass unless told otherwise: large enough to fill two cores' products."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.core.layers import Layer
 
 _UNKNOWN = 4 * 2**30
 _MEMINFO = Path("/proc/meminfo")

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pytest_injectivity.geometry.closest import closest_pair
-from pytest_injectivity.geometry.collisions import EqualRows
-from pytest_injectivity.geometry.neighbours import k_nearest
-from pytest_injectivity.geometry.pairs import pairs_within
-from pytest_injectivity.geometry.ratios import extreme_ratios
+from pytest_injectivity.geometry.equal_rows import EqualRows
+from pytest_injectivity.geometry.search.closest_pair import closest_pair
+from pytest_injectivity.geometry.search.near_pairs import pairs_within
+from pytest_injectivity.geometry.search.neighbours import k_nearest
+from pytest_injectivity.geometry.search.ratios import extreme_ratios
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from tests.adversaries import KINDS, draw_prompts, draw_rows
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry import distances
 from pytest_injectivity.geometry.layer import LADDER, LayerGeometry, partnered_ratios
-from pytest_injectivity.geometry.ratios import Ratios
+from pytest_injectivity.geometry.search.ratios import Ratios
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from tests import reference
 from tests.adversaries import DTYPES, KINDS, SEEDS, any_rows, draw_prompts, draw_rows

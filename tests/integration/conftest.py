@@ -83,7 +83,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
     # The noise floor of three prompts says as much about tiny models as that of sixteen.
-    monkeypatch.setattr("pytest_injectivity.measurements._NOISE_SAMPLE", 3)
+    monkeypatch.setattr("pytest_injectivity.audit.measurements._NOISE_SAMPLE", 3)
 
 
 @pytest.fixture(scope="session")

@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 import torch
+from tests.test_measurements import Witness
 
 from pytest_injectivity import Audit, AuditConfig, Grid, OptionError, sweep_lengths
-from pytest_injectivity.geometry.collisions import EqualRows
-from pytest_injectivity.geometry.quantise import quantise
+from pytest_injectivity.geometry.equal_rows import EqualRows
+from pytest_injectivity.geometry.rounded_rows import quantise
 from pytest_injectivity.models import loading
 from pytest_injectivity.models.calibration import calibrate
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.states.capture import capture
 from pytest_injectivity.testing import plant_equal_embeddings, tiny_decoder
-from pytest_injectivity.verdict import Status
 from tests.audits import audit_of
 from tests.integration.conftest import Run
 from tests.integration.support import output, reproduce_lines, said
-from tests.test_measurements import Witness
 
 GATE = "def test_gate(injx):\n    injx.assert_no_collisions('all')\n"
 RED = "def test_gate(injx):\n    injx.assert_margin_above('norm', 1e9)\n"
@@ -42,7 +42,7 @@ def _audit(folder: Path, grid: Any, ids: Any = None, **config: Any) -> Audit:
 
 @pytest.fixture(autouse=True)
 def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_injectivity.measurements._NOISE_SAMPLE", 3)
+    monkeypatch.setattr("pytest_injectivity.audit.measurements._NOISE_SAMPLE", 3)
 
 
 class TestARun:

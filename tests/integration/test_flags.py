@@ -1,6 +1,6 @@
 import pytest
 
-from pytest_injectivity.options import flag, ini_name, options
+from pytest_injectivity.config.audit_config import flag, ini_name, options
 from tests.integration.support import output, said
 
 REFUSED = {

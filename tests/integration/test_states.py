@@ -9,7 +9,7 @@ import torch
 
 from pytest_injectivity.inversion.sipit import observe
 from pytest_injectivity.models.loading import load_decoder
-from pytest_injectivity.states.foreign import save_states
+from pytest_injectivity.states.external import save_states
 from pytest_injectivity.testing import tiny_decoder
 from tests.integration.conftest import Run
 from tests.integration.support import cases, output, properties, run_pytest, said

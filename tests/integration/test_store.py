@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_injectivity.states.shards import Shard
+from pytest_injectivity.store.rows import Shard
 from tests.integration.support import Done, output, run_pytest, said
 
 GATES = """
@@ -58,7 +58,7 @@ def shards_of(store: Path) -> list[Shard]:
 WRITERS = """
 import pytest
 from pathlib import Path
-from pytest_injectivity.states.entry import Entry
+from pytest_injectivity.store.entry import Entry
 from pytest_injectivity.models import loading
 
 def noted(name):
@@ -151,7 +151,7 @@ KILLED = """
 import os, signal, time
 from pathlib import Path
 import pytest
-from pytest_injectivity.states import shards
+from pytest_injectivity.store import rows as shards
 
 @pytest.fixture(scope="session", autouse=True)
 def _killed():

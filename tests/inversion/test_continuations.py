@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import PromptError
 from pytest_injectivity.inversion import continuations
 from pytest_injectivity.inversion.continuations import (
@@ -20,7 +21,6 @@ from pytest_injectivity.inversion.continuations import (
     ContinuationSearch,
     continuation_tokens,
 )
-from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import (
     additive_decoder,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.inversion.onestep import OneStep
+from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.inversion.policies import (
     POLICIES,
     Gradient,

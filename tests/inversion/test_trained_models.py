@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from pytest_injectivity.inversion.onestep import one_step_margin
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.inversion.one_step import one_step_margin
 from pytest_injectivity.inversion.policies import POLICIES
 from pytest_injectivity.inversion.recovery import Recovery, Status
 from pytest_injectivity.inversion.sipit import observe, recover_all
-from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
-from pytest_injectivity.states.noise import measure_noise
+from pytest_injectivity.states.resolution import measure_noise
 
 SHIPPED = "builtin:gpt2-stdlib"
 SHARED = ("gpt2-1m", "qwen3-1m", "stories260k-llama")

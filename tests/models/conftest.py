@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 
 _SHARED = Path(__file__).parents[2] / ".." / "shared" / "models"

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import LayerError, PromptError
-from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import TABLE
 from pytest_injectivity.testing import SLIDING_WINDOW, tiny_decoder

@@ -6,8 +6,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from pytest_injectivity import testing
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.layers import Layer
 from pytest_injectivity.models import families
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import (

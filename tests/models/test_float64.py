@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, silu, softmax
 
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.float64 import Float64Mode
 from pytest_injectivity.testing import HEADS, KEY_VALUE_HEADS, tiny_decoder

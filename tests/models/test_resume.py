@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.resume import logits, logits_from_cache, logits_from_states
 from pytest_injectivity.testing import tiny_decoder

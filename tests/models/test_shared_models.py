@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.assumptions import assumptions
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder, model_config

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pytest_injectivity.config.release_spec import parse
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.grammar import parse
-from pytest_injectivity.privacy.observed import Observed, observe_place
+from pytest_injectivity.privacy.releases.observed import Observed, observe_place
 from pytest_injectivity.testing import tiny_decoder
 
 PROMPTS = ((5, 1, 9, 30, 2), (7, 7, 3, 12, 40), (1, 2, 3, 4, 5))

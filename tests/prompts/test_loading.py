@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_injectivity.errors import OptionError, PromptError
+from pytest_injectivity.prompts.framing import Frame
 from pytest_injectivity.prompts.loading import load_prompts
-from pytest_injectivity.prompts.special import Frame
 
 BOS, EOS = 41, 42
 SHARED = Path(__file__).parents[3] / "shared"

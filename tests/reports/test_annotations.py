@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_injectivity.outcome import FailedTest, Outcome
+from pytest_injectivity.core.text import one_line
 from pytest_injectivity.reports.annotations import (
     MOST,
     annotations,
@@ -13,7 +13,7 @@ from pytest_injectivity.reports.annotations import (
     harmless,
     in_workflow,
 )
-from pytest_injectivity.text import one_line
+from pytest_injectivity.results.outcome import FailedTest, Outcome
 from tests.reports.runner import Command, heard
 
 # Texts in which commands, their separators and their escapes are not rare.

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from pytest_injectivity.compared import read_tolerances
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.recorded import Recorded, read_recorded
 from pytest_injectivity.reports.comparison import compare, comparison_text, worse
+from pytest_injectivity.results.changes import read_tolerances
+from pytest_injectivity.results.saved_runs import Recorded, read_recorded
 from tests.recordings import layer, report
 
 

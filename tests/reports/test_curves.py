@@ -1,8 +1,9 @@
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from pytest_injectivity.reports.curves import picture, write_picture
 from tests.test_released import curve, point
+
+from pytest_injectivity.reports.curves import picture, write_picture
 
 _SVG = "{http://www.w3.org/2000/svg}"
 

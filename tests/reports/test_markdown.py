@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from pytest_injectivity.findings import Findings
-from pytest_injectivity.outcome import FailedTest, Outcome
+from pytest_injectivity.core.text import one_line
 from pytest_injectivity.reports import markdown as report
 from pytest_injectivity.reports.markdown import LIMIT, markdown, write_markdown
-from pytest_injectivity.summary import LayerSummary, RunSummary
-from pytest_injectivity.text import one_line
-from pytest_injectivity.verdict import Reason, Status, Verdict
+from pytest_injectivity.results.outcome import FailedTest, Outcome
+from pytest_injectivity.results.run_results import Findings
+from pytest_injectivity.results.summary import LayerSummary, RunSummary
+from pytest_injectivity.results.verdict import Reason, Status, Verdict
 
 # GitHub's tables and strikethrough on top of CommonMark, HTML as it comes.
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])

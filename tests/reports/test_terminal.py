@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-
-from pytest_injectivity.findings import Findings
-from pytest_injectivity.reports.terminal import summary_lines, trend_lines, verdict_lines
-from pytest_injectivity.summary import Fall, LayerSummary, Trend
 from tests.test_summary import RUN
+
+from pytest_injectivity.reports.terminal import summary_lines, trend_lines, verdict_lines
+from pytest_injectivity.results.run_results import Findings
+from pytest_injectivity.results.summary import Fall, LayerSummary, Trend
 
 LAYER = LayerSummary(
     "layer01",

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.states import sharing
+from pytest_injectivity.states import shared_prefixes as sharing
 from pytest_injectivity.states.capture import BATCH_TOKENS, CapturedStates, capture
 from pytest_injectivity.testing import plant_equal_embeddings, plant_nan, tiny_decoder
 

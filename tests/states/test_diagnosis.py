@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_injectivity.layers import Layer
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.families import TABLE
 from pytest_injectivity.states import diagnosis
 from pytest_injectivity.states.diagnosis import DRAWS, Diagnosis, Outcome, diagnose

@@ -1,1 +1,1 @@
-"""Who reads prompts from what is released: one published attack a file, each with its source."""
+"""Attackers, one file each."""

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pytest_injectivity.models.prefix import Prefix
-from pytest_injectivity.privacy.attackers.attacker import (
+from pytest_injectivity.privacy.attackers.base import (
     Answering,
     Channel,
     Guess,
@@ -27,7 +27,7 @@ from pytest_injectivity.privacy.attackers.attacker import (
     in_the_open,
 )
 from pytest_injectivity.privacy.attackers.lenses import lens_of
-from pytest_injectivity.privacy.tables import Table
+from pytest_injectivity.privacy.search.one_step_tables import Table
 
 WIDTH = 4
 """Prefixes carried along."""

@@ -10,7 +10,7 @@ equally likely, nor, with the prior, if text is as the model says.
 
 from collections.abc import Sequence
 
-from pytest_injectivity.privacy.attackers.attacker import (
+from pytest_injectivity.privacy.attackers.base import (
     ByPosition,
     Channel,
     Guess,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from pytest_injectivity.privacy.attackers.attacker import (
+from pytest_injectivity.privacy.attackers.base import (
     Answering,
     Channel,
     Guess,

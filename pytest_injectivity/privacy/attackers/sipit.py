@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from pytest_injectivity.privacy.attackers.attacker import (
+from pytest_injectivity.privacy.attackers.base import (
     NO_TOKEN,
     ByPosition,
     Channel,

@@ -1,0 +1,225 @@
+"""What is measured of a model against its parent, layer by layer, on the same prompts.
+
+Kept in the store beside the model's own numbers, under names that say which parent.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate, finite
+from pytest_injectivity.stats import (
+    PairedRatio,
+    lower_quantile,
+    paired_ratio,
+    upper_quantile,
+)
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.geometry.drift import Drift
+    from pytest_injectivity.geometry.layer import LayerGeometry
+    from pytest_injectivity.geometry.search.shortlists import Shortlists
+
+T = TypeVar("T")
+
+FEWEST = 4
+"""Prompts that a ratio of two models' numbers needs: half of them is a pair."""
+
+_Q = 0.01
+_CONFIDENCE = 0.95
+# Prompts whose nearest neighbours, and whose ratios, are computed again in halves: all pairs of prompt
+# distances are needed for these.
+_IN_HALVES = {"margin": 10_000, "co-Lipschitz": 1_000}
+
+
+class Against:
+    """A model beside its parent.
+
+    Args:
+        child: the model audited.
+        parent: another one of the same shape, on the same prompts.
+
+    Attributes:
+        child, parent: as given.
+    """
+
+    def __init__(self, child: "Measurements", parent: "Measurements") -> None:
+        self.child = child
+        self.parent = parent
+
+    def drift(self, layer: Layer) -> "Drift":
+        """How far each prompt's state lies from the parent's, relative to the parent's."""
+        from pytest_injectivity.geometry.drift import drift_between
+
+        return self.remember(
+            f"drift at {layer_id(layer)}",
+            lambda: drift_between(self.child.states(layer), self.parent.states(layer)),
+        )
+
+    def not_finite(self, layer: Layer) -> tuple[int, int]:
+        """Rows with a NaN or an infinity, of the model and of its parent."""
+        own, parents = (
+            int((~one.states(layer).isfinite().all(dim=1)).sum())
+            for one in (self.child, self.parent)
+        )
+        return own, parents
+
+    def margin_kept(self, layer: Layer, q: float = _Q, *, normalized: bool = False) -> PairedRatio:
+        """The model's separation margin ``m_{l,q}`` over its parent's, with its uncertainty."""
+        values = [
+            one.geometry(layer).margin(q, normalized=normalized)
+            for one in (self.child, self.parent)
+        ]
+        return self._kept("margin", layer, q, values, normalized=normalized)
+
+    def colipschitz_kept(
+        self, layer: Layer, q: float = _Q, *, normalized: bool = False
+    ) -> PairedRatio:
+        """The model's co-Lipschitz constant ``alpha_{l,q}`` over its parent's, likewise.
+
+        Raises:
+            OptionError: fewer than two prompts have an admissible partner.
+        """
+        values = [
+            one.geometry(layer).colipschitz(q, normalized=normalized)
+            for one in (self.child, self.parent)
+        ]
+        return self._kept("co-Lipschitz", layer, q, values, normalized=normalized)
+
+    def summary(
+        self,
+        layer: Layer,
+        *,
+        new_collisions: int | None,
+        sipit: tuple[Estimate, Estimate] | None = None,
+        cross: CrossReading | None = None,
+    ) -> Comparison:
+        """One layer as plain data.
+
+        Args:
+            layer: the layer.
+            new_collisions: as counted (`checks.new_collisions`).
+            sipit: the rates of both models, where they were measured.
+            cross: what the parent reads, where it was measured.
+        """
+        lost, parents_lost = self.not_finite(layer)
+        n = len(self.child.prompts)
+        noise, parents_noise = (finite(one.noise(layer).value) for one in (self.child, self.parent))
+        if lost or parents_lost:
+            return Comparison(
+                layer_id(layer), n, lost, parents_lost, noise=noise, reference_noise=parents_noise
+            )
+        drift = self.drift(layer)
+        # Layer 0 sees the last token only: its margin is 0 as soon as two prompts end alike.
+        ratios = {
+            name: Estimate.of(ratio.value, ratio.interval(_CONFIDENCE))
+            for name, ratio in (self._ratios(layer) if layer != 0 and n >= FEWEST else {}).items()
+        }
+        return Comparison(
+            layer=layer_id(layer),
+            n=n,
+            not_finite=0,
+            reference_not_finite=0,
+            **ratios,
+            new_collisions=new_collisions,
+            drift_median=finite(lower_quantile(drift.relative, 0.5)),
+            drift_q99=finite(upper_quantile(drift.relative, _Q)),
+            drift_max=finite(float(drift.relative.max())),
+            cosine_mean=finite(math.fsum(drift.cosine) / n),
+            cosine_min=finite(float(drift.cosine.min())),
+            noise=noise,
+            reference_noise=parents_noise,
+            sipit=sipit and sipit[0],
+            reference_sipit=sipit and sipit[1],
+            cross=cross,
+        )
+
+    def _ratios(self, layer: Layer) -> dict[str, PairedRatio]:
+        ratios = {
+            "margin": self.margin_kept(layer),
+            "normalized_margin": self.margin_kept(layer, normalized=True),
+        }
+        if self.child.geometry(layer).colipschitz_rows.partnered.sum() > 1:
+            ratios |= {
+                "colipschitz": self.colipschitz_kept(layer),
+                "normalized_colipschitz": self.colipschitz_kept(layer, normalized=True),
+            }
+        return ratios
+
+    def remember(self, name: str, compute: Callable[[], T]) -> T:
+        """A number of this model, this parent and these prompts, from the store where it has it."""
+        return self.child.remember(f"{name}, against {self.parent.identity}", compute)
+
+    def _kept(
+        self, what: str, layer: Layer, q: float, values: list[float], *, normalized: bool
+    ) -> PairedRatio:
+        """The ratio over all prompts, with its spread over halves of as many as that is done for."""
+        seed = self.child.config.seed
+        found = self.remember(
+            f"{what} kept at {layer_id(layer)}, {self.child.config.prompt_metric}, q={q!r},"
+            f" normalized={normalized}, seed={seed}",
+            lambda: self._in_halves(what, layer, q, seed, normalized=normalized),
+        )
+        value = values[0] / values[1] if values[1] else values[0] * math.inf
+        positive = 0.0 < value < math.inf
+        return replace(found, value=value, spread=found.spread if positive else math.inf)
+
+    def _in_halves(
+        self, what: str, layer: Layer, q: float, seed: int, *, normalized: bool
+    ) -> PairedRatio:
+        rows = self._sample(_IN_HALVES[what])
+        numbers = []
+        for one in (self.child, self.parent):
+            geometry = one.geometry(layer)
+            lists = self._shortlists(what, geometry, rows)
+            norms = geometry.norms[rows] if normalized else None
+            numbers.append(_quantile_among(lists, norms, q))
+        return paired_ratio(numbers[0], numbers[1], len(rows), seed=seed)
+
+    def _shortlists(
+        self, what: str, geometry: "LayerGeometry", rows: Int64[np.ndarray, " rows"]
+    ) -> "Shortlists":
+        from pytest_injectivity.geometry.search.shortlists import Shortlists
+
+        chosen = geometry.take(rows).rows
+        if what == "margin":
+            return Shortlists.of_distances(chosen)
+        return Shortlists.of_ratios(chosen, self._prompt_distances)
+
+    def _sample(self, most: int) -> Int64[np.ndarray, " rows"]:
+        """The prompts of smallest hash, in the set's order."""
+        hashes = self.child.prompts.hashes
+        by_hash = sorted(range(len(hashes)), key=hashes.__getitem__)
+        return np.sort(np.array(by_hash[:most], dtype=np.int64))
+
+    @cached_property
+    def _prompt_distances(self) -> Float64[np.ndarray, "rows rows"]:
+        """The prompt distance of each pair of the sample; infinite where it is not admissible."""
+        distances = self.child.prompt_distances.take(self._sample(_IN_HALVES["co-Lipschitz"]))
+        n = len(distances.lengths)
+        left, right = np.triu_indices(n, 1)
+        every = np.full((n, n), np.inf)
+        every[left, right] = every[right, left] = distances(left, right)
+        return every
+
+
+def _quantile_among(
+    lists: "Shortlists", norms: Float64[np.ndarray, " rows"] | None, q: float
+) -> Callable[[Int64[np.ndarray, " rows"]], float]:
+    """The q-quantile of the smallest values among some rows; NaN where fewer than two have one."""
+
+    def number(rows: Int64[np.ndarray, " rows"]) -> float:
+        values = lists.minima(rows)
+        if len(values) < 2:  # noqa: PLR2004 - a quantile of one row says nothing
+            return math.nan
+        scale = 1.0 if norms is None else float(norms[rows].mean())
+        return lower_quantile(values, q) / scale if scale else math.nan
+
+    return number

@@ -1,0 +1,200 @@
+"""What somebody who has the parent reads of a model's states at one layer (SPEC section 4).
+
+Two attacks are tried, and a pass says that these two read little: it is no proof that nobody can.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_injectivity.audit.checks.recovery import known_tokens
+from pytest_injectivity.audit.checks.retained import lost_rows
+from pytest_injectivity.core.interval import Interval
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.results.summary import CrossReading, Estimate, finite
+from pytest_injectivity.results.verdict import Reason, judge
+from pytest_injectivity.stats import clopper_pearson, clustered_rate
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.against import Against
+    from pytest_injectivity.inversion.cross_model import CrossInversion, Read
+
+_QUANTITY = "tokens the parent reads, upper bound"
+_CONFIDENCE = 0.95
+# Prompts that the attacker measures the drift on.
+_MEASURED_ON = 32
+
+_Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What is attacked.
+
+    Attributes:
+        prompts: how many prompts.
+        tokens: their length; longer prompts are cut to it.
+        confidence: of the interval that is judged.
+    """
+
+    prompts: int
+    tokens: int
+    confidence: float
+
+
+def cross_inversion(
+    against: "Against", layer: Layer, prompts: int, tokens: int
+) -> "CrossInversion":
+    """Inverts the model's states with its parent, and keeps what came of it.
+
+    The prompts attacked are those that SipIt is tried on; the drift is measured on others.
+
+    Raises:
+        OptionError: too few prompts are long enough, or the drift is not finite.
+    """
+    return against.remember(
+        f"cross inversion at {layer_id(layer)}: {prompts} prompts of {tokens} tokens,"
+        f" seed={against.child.config.seed}",
+        lambda: _invert(against, layer, prompts, tokens),
+    )
+
+
+def cross_reading(found: "CrossInversion") -> CrossReading:
+    """A cross inversion as plain data: rates with their intervals."""
+    rates = {
+        f"{name}_{of}": Estimate.of(value, interval)
+        for name, read in (("argmin", found.argmin), ("ball", found.ball))
+        for of, (value, interval) in (
+            ("prompts", _of_prompts(read, _CONFIDENCE)),
+            ("tokens", _of_tokens(read, found.searched, _CONFIDENCE)),
+        )
+    }
+    return CrossReading(
+        prompts=len(found.argmin.right),
+        tokens=len(found.eps),
+        drift=finite(found.drift),
+        **rates,
+    )
+
+
+def judge_unread(against: "Against", layer: Layer, max_rate: float, attack: Attack) -> Reason:
+    """The reason a layer contributes to ``not_read_by_reference``.
+
+    What is judged is the upper limit of the token rate of the attack that read more.
+    """
+    if reason := lost_rows(against, layer, _QUANTITY, max_rate):
+        return reason
+    found = cross_inversion(against, layer, attack.prompts, attack.tokens)
+    rates = {
+        name: _of_tokens(read, found.searched, attack.confidence)
+        for name, read in (("argmin", found.argmin), ("ball", found.ball))
+    }
+    worst = max(rates, key=lambda name: rates[name][1].high)
+    rate, interval = rates[worst]
+    return Reason(
+        layer=layer_id(layer),
+        status=judge(interval.high, "<=", max_rate),
+        quantity=_QUANTITY,
+        value=interval.high,
+        bound=max_rate,
+        relation="<=",
+        evidence=tuple(_lines(found, attack.confidence)),
+        interval=interval,
+        would_pass=f"max_rate of at least {interval.high!r}",
+        figures={"rate": rate, "drift": found.drift} if math.isfinite(found.drift) else {},
+    )
+
+
+def _of_prompts(read: "Read", confidence: float) -> tuple[float, Interval]:
+    prompts = len(read.right)
+    return read.whole / prompts, clopper_pearson(read.whole, prompts, confidence)
+
+
+def _of_tokens(read: "Read", searched: int, confidence: float) -> tuple[float, Interval]:
+    each = np.full(len(read.right), searched, dtype=np.int64)
+    rate = int(read.right.sum()) / int(each.sum())
+    return rate, clustered_rate(read.right, each, confidence)
+
+
+def _lines(found: "CrossInversion", confidence: float) -> list[str]:
+    lines = []
+    for words, read in (("nearest candidate", found.argmin), ("within the drift", found.ball)):
+        tokens, interval = _of_tokens(read, found.searched, confidence)
+        lines.append(
+            f"{words}: {read.whole} of {len(read.right)} prompts read whole, tokens {show(tokens)},"
+            f" clustered by prompt {interval}"
+        )
+    lines.append(
+        f"states attacked lie {show(found.drift)} of the parent's norm from the parent's (median);"
+        f" eps {show(found.eps[-1])} (position 0: {show(found.eps[0])}), from other prompts;"
+        f" {found.seconds:.1f} s"
+    )
+    return [*lines, "two attacks read so much: that others read no more is not shown"]
+
+
+def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "CrossInversion":
+    from pytest_injectivity.inversion.cross_model import (
+        CrossInversion,
+        cross_invert,
+        drift_by_position,
+        median_drift,
+    )
+    from pytest_injectivity.inversion.sipit import observe
+
+    started = time.perf_counter()
+    attacked, sample = _chosen(against, prompts, tokens)
+    floor = against.parent.noise(layer)
+    nu = floor.at(0), floor.at(1)
+    # One model after the other, in case that they do not fit beside each other.
+    own, theirs = (
+        [observe(one.decoder, ids, [layer])[layer].cpu() for ids in (*attacked, *sample)]
+        for one in (against.child, against.parent)
+    )
+    eps = drift_by_position(own[prompts:], theirs[prompts:], nu)
+    if not all(map(math.isfinite, eps)):
+        raise OptionError(
+            f"{layer_id(layer)}: the drift of {len(sample)} prompts is not finite: states with a NaN"
+            " or an infinity cannot be read"
+        )
+    known = known_tokens(against.child, attacked)
+    label = f"cross inversion {layer_id(layer)}"
+    with against.child.watcher.progress(label, 2 * prompts) as advance:
+        argmin, ball = cross_invert(
+            against.parent.decoder,
+            own[:prompts],
+            attacked,
+            layer,
+            eps=eps,
+            nu=nu,
+            known=known,
+            seed=against.child.config.seed,
+            progress=advance,
+        )
+    return CrossInversion(
+        searched=tokens - len(known),
+        argmin=argmin,
+        ball=ball,
+        eps=eps,
+        drift=median_drift(own[:prompts], theirs[:prompts]),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _chosen(against: "Against", prompts: int, tokens: int) -> tuple[list[_Ids], list[_Ids]]:
+    """The prompts attacked, and others that the drift is measured on, cut to so many tokens."""
+    every, hashes = against.child.prompts.ids, against.child.prompts.hashes
+    long_enough = [at for at in range(len(every)) if len(every[at]) >= tokens]
+    if prompts < 1 or tokens < 1 or len(long_enough) <= prompts:
+        raise OptionError(
+            f"cross inversion: {prompts} prompts of {tokens} tokens were asked for, and one more at"
+            f" least to measure the drift on; {len(long_enough)} of {len(every)} prompts have"
+            f" {tokens}: give fewer prompts= or tokens=, both at least 1"
+        )
+    ranked = sorted(long_enough, key=hashes.__getitem__)[: prompts + _MEASURED_ON]
+    cut = [every[at][:tokens] for at in ranked]
+    return cut[:prompts], cut[prompts:]

@@ -1,0 +1,259 @@
+"""Collisions of one layer that a model has and its parent has not.
+
+What collides in the model is decided as in `collisions`, at the model's own noise floor. A pair that
+collides in the parent too, there at the parent's floor, is not counted: what the architecture cannot
+tell apart stays out of it. At layer 0, where a state is its last token's, the rows of the input
+embedding are compared instead of the prompts: every pair of tokens, whether a prompt ends in it or not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pytest_injectivity.audit.checks.collisions import floor_lines
+from pytest_injectivity.audit.checks.retained import lost_rows
+from pytest_injectivity.audit.checks.tables import left_out_lines, undecided
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.tolerances import Tolerance
+from pytest_injectivity.results.verdict import Reason, judge
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.against import Against
+    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.geometry.search.near_pairs import NearPairs
+    from pytest_injectivity.inversion.continuations import Continuations
+
+_QUANTITY = "new collisions"
+_COMPARED = 10_000
+_EVALUATED_AGAIN = 1000
+_LISTED = 3
+
+
+class Near(NamedTuple):
+    """Pairs that count against one of the two models.
+
+    Attributes:
+        pairs: those listed, closest first.
+        threshold: how near two states are that count.
+        eps: what was asked, in the states' units.
+    """
+
+    pairs: "NearPairs"
+    threshold: float
+    eps: float
+
+    @property
+    def listed(self) -> list[tuple[int, int]]:
+        """The pairs, smaller index first."""
+        found = zip(self.pairs.left.tolist(), self.pairs.right.tolist(), strict=True)
+        return [(min(pair), max(pair)) for pair in found]
+
+
+@dataclass(frozen=True)
+class NewPair:
+    """A pair that collides in the model and not in its parent.
+
+    Attributes:
+        kind: ``collision``, ``unresolved`` or ``near``.
+        pair: indexes of prompts; at layer 0 of tokens.
+        distance: in the model.
+        parents: in its parent.
+    """
+
+    kind: str
+    pair: tuple[int, int]
+    distance: float
+    parents: float
+
+
+@dataclass(frozen=True)
+class NewCollisions:
+    """The pairs of one layer that collide in the model and not in its parent.
+
+    Attributes:
+        count: how many.
+        exact: False where the count is a lower bound, because both models have too many.
+        old: pairs that collide in both.
+        kinds: how many of each kind among those looked at closely, at most 10,000.
+        pairs: the closest of them.
+        eps: what was asked, in the model's units.
+        threshold: what it came to.
+        parents_threshold: likewise, in the parent's units.
+    """
+
+    count: int
+    exact: bool
+    old: int
+    kinds: dict[str, int]
+    pairs: tuple[NewPair, ...]
+    eps: float
+    threshold: float
+    parents_threshold: float
+
+    @property
+    def headline(self) -> str:
+        """The counts that are not zero."""
+        if not self.count:
+            return "no new collision"
+        names = {"collision": "new collision", "unresolved": "new unresolved pair"}
+        said = [
+            f"{n} {names[kind]}{'s' if n > 1 else ''}"
+            for kind, n in self.kinds.items()
+            if n and kind in names
+        ]
+        if near := self.kinds["near"]:
+            said.append(f"{near} new near (eps {show(self.threshold)})")
+        if self.exact and self.count == sum(self.kinds.values()):
+            return ", ".join(said)
+        first = f", of the closest {', '.join(said)}" if said else ""
+        return f"{'' if self.exact else 'at least '}{self.count} new pairs{first}"
+
+
+def judge_new_collisions(against: "Against", layer: Layer, tolerance: Tolerance) -> Reason:
+    """The reason a layer contributes to ``no_new_collisions``."""
+    if layer == 0:
+        for one, words in ((against.child, ""), (against.parent, " of the parent")):
+            if lost := _embedding(one).not_finite:
+                headline = f"embedding rows not finite: {lost}{words}"
+                return undecided(layer, _QUANTITY, headline, ())
+    elif reason := lost_rows(against, layer, _QUANTITY, 0.0):
+        return reason
+    found = find_new_collisions(against, layer, tolerance)
+    return Reason(
+        layer=layer_id(layer),
+        status=judge(found.count, "<=", 0),
+        quantity=_QUANTITY,
+        value=found.count,
+        bound=0,
+        relation="<=",
+        headline=found.headline,
+        evidence=tuple(_lines(against, layer, found)),
+        would_pass=_would_pass(found),
+        figures={"both": found.old, **found.kinds},
+    )
+
+
+def find_new_collisions(against: "Against", layer: Layer, tolerance: Tolerance) -> NewCollisions:
+    """The pairs of one layer, whose rows are finite in both models."""
+    near = _tokens if layer == 0 else _prompts
+    own, theirs = (near(one, layer, tolerance) for one in (against.child, against.parent))
+    if not own.pairs.count:
+        none = {"collision": 0, "unresolved": 0, "near": 0}
+        return NewCollisions(
+            count=0,
+            exact=True,
+            old=0,
+            kinds=none,
+            pairs=(),
+            eps=own.eps,
+            threshold=own.threshold,
+            parents_threshold=theirs.threshold,
+        )
+    return against.remember(
+        f"new collisions at {layer_id(layer)} within {own.threshold!r} and {theirs.threshold!r}",
+        lambda: _compared(against, layer, own, theirs),
+    )
+
+
+def _compared(against: "Against", layer: Layer, own: Near, theirs: Near) -> NewCollisions:
+    listed = own.listed
+    parents = _distances(against.parent, layer, listed)
+    new = [at for at, far in enumerate(parents) if far > theirs.threshold]
+    count, exact = len(new), own.pairs.count == len(listed)
+    if not exact:
+        # The model has more than are listed: the parent's own pairs say how many of them are old.
+        again = _distances(against.child, layer, theirs.listed)
+        unlisted = theirs.pairs.count - len(again)
+        old = int((again <= own.threshold).sum()) + unlisted
+        count, exact = max(count, own.pairs.count - old), not unlisted
+    found = [(listed[at], float(own.pairs.distance[at]), float(parents[at])) for at in new]
+    kinds = _kinds(against.child, layer, [(pair, distance) for pair, distance, _ in found])
+    return NewCollisions(
+        count=count,
+        exact=exact,
+        old=own.pairs.count - count,
+        kinds={kind: kinds.count(kind) for kind in ("collision", "unresolved", "near")},
+        pairs=tuple(
+            NewPair(kind, *one) for kind, one in list(zip(kinds, found, strict=True))[:_LISTED]
+        ),
+        eps=own.eps,
+        threshold=own.threshold,
+        parents_threshold=theirs.threshold,
+    )
+
+
+def _prompts(one: "Measurements", layer: Layer, tolerance: Tolerance) -> Near:
+    geometry = one.geometry(layer)
+    eps = tolerance.absolute(geometry.mean_norm)
+    threshold = max(eps, 2 * one.noise(layer).value)
+    return Near(geometry.near(threshold, limit=_COMPARED), threshold, eps)
+
+
+def _embedding(one: "Measurements") -> "Continuations":
+    return one.one_step.of(None, [0])[0]
+
+
+def _tokens(one: "Measurements", layer: Layer, tolerance: Tolerance) -> Near:
+    # Rows of a matrix are not evaluated: there is no noise between them.
+    eps = tolerance.absolute(_embedding(one).mean_norm)
+    return Near(one.one_step.within(None, layer, eps, _COMPARED), eps, eps)
+
+
+def _distances(one: "Measurements", layer: Layer, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """How far apart the states of pairs are."""
+    import torch
+
+    from pytest_injectivity.geometry.distances import pair_distances
+
+    rows = one.decoder.embedding_matrix() if layer == 0 else one.states(layer)
+    sides = torch.tensor(list(pairs), dtype=torch.long, device=rows.device).reshape(-1, 2)
+    # Distances are float64, which mps does not have.
+    if rows.device.type == "mps":
+        rows, sides = rows.cpu(), sides.cpu()
+    return pair_distances(rows, sides[:, 0], sides[:, 1]).cpu().numpy()
+
+
+def _kinds(
+    one: "Measurements", layer: Layer, pairs: Sequence[tuple[tuple[int, int], float]]
+) -> list[str]:
+    """What each pair is: those within twice the noise floor are evaluated again in one shape."""
+    if layer == 0:
+        return ["collision" if distance == 0 else "near" for _, distance in pairs]
+    within = 2 * one.noise(layer).value
+    doubtful = [pair for pair, distance in pairs if distance <= within]
+    equal = one.equal_together(layer, doubtful[:_EVALUATED_AGAIN])
+    # Beyond the pairs evaluated again, the captured rows themselves say which are equal.
+    equal += [distance == 0 for _, distance in pairs[len(equal) : len(doubtful)]]
+    kinds = ["collision" if same else "unresolved" for same in equal]
+    return [*kinds, *["near"] * (len(pairs) - len(doubtful))]
+
+
+def _lines(against: "Against", layer: Layer, found: NewCollisions) -> list[str]:
+    name = against.child.name_of_token if layer == 0 else against.child.name_of
+    lines = [
+        f"{one.kind}, distance {show(one.distance)}, in the parent {show(one.parents)}:"
+        f" {name(one.pair[0])} and {name(one.pair[1])}"
+        for one in found.pairs
+    ]
+    both = f"{found.old} more collide in the parent too" if found.old else ""
+    n = len(against.child.prompts)
+    compared = (
+        f"{len(against.child.one_step.tokens)} rows of the input embedding compared"
+        if layer == 0
+        else f"N = {n}; in the parent a pair collides within {show(found.parents_threshold)}"
+    )
+    lines += filter(None, (both, compared))
+    if layer == 0:
+        return lines + left_out_lines(against.child, against.child.one_step)
+    return lines + floor_lines(against.child, layer, found.eps)
+
+
+def _would_pass(found: NewCollisions) -> str:
+    if not found.pairs:
+        return ""
+    if found.kinds["collision"] or found.kinds["unresolved"]:
+        return "no eps: pairs are equal or cannot be told apart at this precision"
+    return f"eps below {min(one.distance for one in found.pairs)!r}"

@@ -1,0 +1,93 @@
+"""The parent of a quantised model: the checkpoint it was made from, audited on the same prompts."""
+
+from dataclasses import fields, replace
+
+from pytest_injectivity.audit.measurements import Measurements
+from pytest_injectivity.config.audit_config import AuditConfig
+from pytest_injectivity.errors import OptionError
+
+# What the model is and how it is loaded; all else the parent shares.
+_ITS_OWN = {"model", "quantization", "dtype", "states", "reference", "activation_bits"}
+
+
+def parent_of(child: Measurements, source: str) -> Measurements:
+    """The parent, measured on the same prompts, kept in the same store.
+
+    Args:
+        child: the audit of the model.
+        source: of the parent's checkpoint; it is loaded as it is stored.
+
+    Raises:
+        OptionError: it is no parent of the model: another shape, other token ids for the same prompts,
+            or the very same model.
+        ModelError: it cannot be audited.
+    """
+    defaults = AuditConfig()
+    own = {
+        option.name: getattr(defaults, option.name)
+        for option in fields(AuditConfig)
+        if option.name in _ITS_OWN
+    }
+    parent = Measurements(replace(child.config, **own | {"model": source}), **child.process)
+    _check_shape(child, parent)
+    parent.stand_beside(child)
+    _check_model(child, parent)
+    _check_ids(child, parent)
+    parent.prompts = child.prompts
+    return parent
+
+
+def _check_shape(child: Measurements, parent: Measurements) -> None:
+    """Refuses a parent of another shape; reads configurations, no weights."""
+    shapes = [_shape(one.config.model) for one in (child, parent)]
+    if other := [name for name in shapes[0] if shapes[0][name] != shapes[1][name]]:
+        told = ", ".join(f"{name} {shapes[0][name]} and {shapes[1][name]}" for name in other)
+        raise OptionError(
+            f"--injx-reference={parent.config.model} is no parent of {child.config.model}: {told};"
+            " give the checkpoint that it was quantised from"
+        )
+
+
+def _shape(source: str) -> dict[str, int]:
+    from pytest_injectivity.models.loading import model_config
+
+    config = model_config(source).get_text_config()
+    return {
+        "layers": int(config.num_hidden_layers),
+        "hidden size": int(config.hidden_size),
+        "vocabulary": int(config.vocab_size),
+    }
+
+
+def _check_model(child: Measurements, parent: Measurements) -> None:
+    """Refuses the very same model: whatever it is, it keeps all of itself."""
+    if child.is_same_model(parent):
+        raise OptionError(
+            f"--injx-reference={parent.config.model} is the model audited, loaded the same way:"
+            " comparing a model with itself proves nothing; give the checkpoint that it was made"
+            " from, or quantise it (--injx-quantization, --injx-dtype)"
+        )
+
+
+def _check_ids(child: Measurements, parent: Measurements) -> None:
+    """Refuses a parent whose tokenizer makes other ids of the same texts."""
+    prompts = child.prompts
+    if prompts.texts is None or parent.tokenizer is None:
+        return
+    rules = _rules(child.tokenizer)
+    if rules is not None and rules == _rules(parent.tokenizer):
+        return
+    theirs = parent.prompts.ids
+    alike = set(prompts.ids) & set(theirs)
+    if prompts.ids != theirs:
+        raise OptionError(
+            f"--injx-reference={parent.config.model} has another tokenizer: of {len(prompts)} prompts"
+            f" {len(prompts) - len(alike)} have other token ids; give the checkpoint that"
+            f" {child.config.model} was quantised from, or prompts as token ids"
+        )
+
+
+def _rules(tokenizer: object) -> str | None:
+    """Everything that decides what a tokenizer makes of a text, as one text; None if not known."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return None if backend is None else str(backend.to_str())

@@ -1,0 +1,220 @@
+"""What is shared, measured: prompts are run, released, attacked, and read by their receiver."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_injectivity.audit.checks.recovery import known_tokens
+from pytest_injectivity.audit.release_size import Size
+from pytest_injectivity.config.release_spec import Place, Recipe
+from pytest_injectivity.core.text import one_line
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.privacy.evaluation.attack import Case, attack
+from pytest_injectivity.privacy.evaluation.exposure import Exposure, Read
+from pytest_injectivity.privacy.evaluation.results import Attacked
+from pytest_injectivity.privacy.evaluation.spans import offsets_of, span_rates
+from pytest_injectivity.privacy.evaluation.token_kinds import kinds_of
+from pytest_injectivity.privacy.evaluation.utility import Utility, measure_utility, why_no_utility
+from pytest_injectivity.privacy.releases.binding import bind, check_release, typical_coordinate
+from pytest_injectivity.privacy.releases.custom import OwnRelease
+from pytest_injectivity.privacy.releases.observed import Observed, observe_place
+from pytest_injectivity.privacy.releases.protocol import Release
+from pytest_injectivity.privacy.search.one_step_tables import floor
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.measurements import Measurements
+
+_PRECISIONS = ("float32", "bfloat16", "float16", "float64")
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """A release where it is measured."""
+
+    name: str
+    observed: Observed
+    release: Release
+
+
+def expose(
+    measured: "Measurements",
+    releases: Sequence[Recipe | OwnRelease],
+    size: Size,
+) -> tuple[Exposure, ...]:
+    """Measures releases that share their passes.
+
+    Args:
+        measured: the model and the prompt set.
+        releases: at any places.
+        size: on how much.
+
+    Raises:
+        OptionError: a release is no release of the prompts' rows, or too few prompts are long enough.
+        LayerError: the model has no such layer.
+        ModelError: the model caches no keys and values.
+    """
+    started = time.perf_counter()
+    decoder, truths = measured.decoder, chosen(measured, size.prompts, size.tokens)
+    kinds = np.array([kinds_of(measured.tokenizer, ids) for ids in truths], dtype=np.int8)
+    observed: dict[Place, Observed] = {}
+    shared = []
+    for one in releases:
+        place = (one.place if isinstance(one, Recipe) else one.at).resolved(decoder.n_layers)
+        if place not in observed:
+            known = known_tokens(measured, truths)
+            observed[place] = observe_place(decoder, place, truths, known)
+        shared.append(_bound(one, observed[place], measured.config.seed))
+    utilities = _utilities(measured, shared)
+    attacks = _attacks(measured, shared, size)
+    texts = _texts(measured, truths)
+    # What they have in common is shared evenly.
+    seconds = (time.perf_counter() - started) / len(shared)
+    return tuple(
+        Exposure(
+            release=one.name,
+            place=str(one.observed.place),
+            typical=typical_coordinate(one.observed.rows, one.observed),
+            noise=one.release.noise.rms,
+            kinds=kinds,
+            reads=tuple(_read(attacked, texts) for attacked in found),
+            utility=utility,
+            no_utility=why_no_utility(decoder, one.observed.place, truths),
+            robustness=found[0].robustness if found else None,
+            seconds=seconds,
+        )
+        for one, found, utility in zip(shared, attacks, utilities, strict=True)
+    )
+
+
+def chosen(measured: "Measurements", prompts: int, tokens: int) -> tuple[tuple[int, ...], ...]:
+    """Of the prompts with enough tokens those of smallest hash, cut to the length; none twice.
+
+    Raises:
+        OptionError: there are fewer than asked for.
+    """
+    every = measured.prompts
+    ranked = sorted(range(len(every)), key=every.hashes.__getitem__)
+    long_enough = [at for at in ranked if len(every.ids[at]) >= tokens]
+    cut = tuple(dict.fromkeys(every.ids[at][:tokens] for at in long_enough))
+    if prompts < 1 or tokens < 1 or len(cut) < prompts:
+        raise OptionError(
+            f"{prompts} prompts of {tokens} tokens were asked for, and {len(cut)} of {len(every)}"
+            f" prompts have {tokens} and differ in them: give fewer prompts=, or another tokens=, both"
+            " at least 1"
+        )
+    return cut[:prompts]
+
+
+def _bound(one: Recipe | OwnRelease, observed: Observed, seed: int) -> _Shared:
+    name = str(one)
+    if isinstance(one, Recipe):
+        release, same = bind(one, observed), one.is_identity
+    else:
+        release, same = one.bind(observed, seed), False
+    check_release(release, observed, seed, name, same=same)
+    return _Shared(one.name, observed, release)
+
+
+def _utilities(measured: "Measurements", shared: Sequence[_Shared]) -> list[Utility | None]:
+    """The utility of each, the releases of one place in the same passes."""
+    decoder, seed = measured.decoder, measured.config.seed
+    found: list[Utility | None] = [None] * len(shared)
+    for observed in {id(one.observed): one.observed for one in shared}.values():
+        here = [at for at, one in enumerate(shared) if one.observed is observed]
+        if why_no_utility(decoder, observed.place, observed.prompts):
+            continue
+        label = f"utility at {observed.place.name}"
+        with measured.watcher.progress(label, len(observed.prompts)) as advance:
+            releases = [shared[at].release for at in here]
+            kept = measure_utility(decoder, observed, releases, seed, advance)
+        for at, utility in zip(here, kept, strict=True):
+            found[at] = utility
+    return found
+
+
+def _attacks(
+    measured: "Measurements", shared: Sequence[_Shared], size: Size
+) -> list[list[Attacked]]:
+    """What every attacker reads of each, all of them along the same walk."""
+    decoder, seed = _attackers_model(measured, size.attacker), measured.config.seed
+    cases = []
+    for observed in {id(one.observed): one.observed for one in shared}.values():
+        releases = {
+            str(at): one.release for at, one in enumerate(shared) if one.observed is observed
+        }
+        cases.append(
+            Case(observed, releases, floor(decoder, _everywhere(measured.decoder, observed)))
+        )
+    known, prompts = shared[0].observed.known, len(shared[0].observed.prompts)
+    with measured.watcher.progress("attacks", prompts) as advance:
+        attacked = attack(
+            decoder,
+            cases,
+            seed=seed,
+            free_running=size.free_running,
+            known=known,
+            progress=advance,
+        )
+    return [[one for one in attacked if one.release == str(at)] for at in range(len(shared))]
+
+
+def _attackers_model(measured: "Measurements", named: str | None) -> Decoder:
+    """What the attackers compute with.
+
+    Raises:
+        OptionError: it has another width or vocabulary than the sender's.
+        ModelError: it cannot be loaded.
+    """
+    own, config = measured.decoder, measured.config
+    if named is None:
+        return own
+    from pytest_injectivity.models.loading import load_decoder
+
+    precision = named in _PRECISIONS
+    other = load_decoder(
+        config.model if precision else named,
+        dtype=named if precision else config.dtype,
+        device=config.device,
+    )
+    sizes = [(one.hidden_size, one.vocab_size, one.n_layers) for one in (own, other)]
+    if sizes[0] != sizes[1]:
+        raise OptionError(
+            f"attacker={one_line(named)!r} has width, vocabulary and layers {sizes[1]}, and the model"
+            f" whose states are shared {sizes[0]}: give other weights of the same architecture, or one"
+            f" of {', '.join(_PRECISIONS)}"
+        )
+    return other
+
+
+def _everywhere(decoder: Decoder, observed: Observed) -> Observed:
+    """What is seen at the place if every position is."""
+    if observed.place.everywhere:
+        return observed
+    place = replace(observed.place, every=1, last=False)
+    return observe_place(decoder, place, observed.prompts)
+
+
+def _texts(
+    measured: "Measurements", truths: Sequence[tuple[int, ...]]
+) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
+    """The text of each prompt and where its tokens stand in it; none without a tokenizer."""
+    tokenizer = measured.tokenizer
+    return [] if tokenizer is None else [offsets_of(tokenizer, ids) for ids in truths]
+
+
+def _read(found: Attacked, texts: Sequence[tuple[str, tuple[tuple[int, int], ...]]]) -> Read:
+    spans = span_rates(texts, found.right, found.judged) if texts else ()
+    return Read(
+        attacker=found.attacker,
+        source=found.source,
+        forced=found.teacher_forced,
+        right=found.right,
+        judged=found.judged,
+        verified=found.verified_rate,
+        spans={one.kind: (one.read, one.found) for one in spans},
+        seconds=found.seconds,
+    )

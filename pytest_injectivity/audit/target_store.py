@@ -1,0 +1,130 @@
+"""What an audit keeps: a store, the entry of its model and the entry of its prompt set."""
+
+import shutil
+import tempfile
+import weakref
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.config.audit_config import AuditConfig
+from pytest_injectivity.core.progress import Watcher
+from pytest_injectivity.models.loading import resolve_device
+from pytest_injectivity.models.sources import Located, locate
+from pytest_injectivity.prompts.promptset import PromptSet
+from pytest_injectivity.quantization.grid import Rounded
+from pytest_injectivity.store import keys as identity
+from pytest_injectivity.store.entry import Entry
+from pytest_injectivity.store.provenance import Journal
+from pytest_injectivity.store.store import Store
+
+if TYPE_CHECKING:
+    import torch
+
+# What rows depend on; numbers depend on the whole package.
+_ROOMS = ("core", "models", "prompts", "quantization", "states", "store")
+_WAITING = "another process computes this"
+
+
+class Kept:
+    """The store of an audit, and the keys of what it measures.
+
+    Args:
+        config: what is audited and how.
+        watcher: told while another process is waited for.
+        journal: of this process.
+        scratch: with ``no_cache``, the folder of this run; one of this object's own, removed with
+            it, where none is given.
+    """
+
+    def __init__(
+        self, config: AuditConfig, watcher: Watcher, journal: Journal, scratch: Path | None
+    ) -> None:
+        self.config = config
+        self.watcher = watcher
+        self.journal = journal
+        self._scratch = scratch
+
+    @cached_property
+    def store(self) -> Store:
+        """The store.
+
+        Raises:
+            OptionError: its folder is not accepted.
+        """
+        folder = self._own_folder() if self.config.no_cache else self.config.cache_folder
+        limit = self.config.cache_size
+        return Store(folder, limit=limit, journal=self.journal, waiting=self._waiting)
+
+    @cached_property
+    def located(self) -> Located:
+        """Where the checkpoint is."""
+        return locate(self.config.model)
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """Where the model computes, whether it is loaded or not."""
+        return resolve_device(self.config.device)
+
+    @cached_property
+    def model(self) -> Entry:
+        """What depends on the model alone, its activations as they are."""
+        return self.store.entry(self._model_key, identity.code())
+
+    def of_model(self, rounded: Rounded | None) -> Entry:
+        """What depends on the model and on how its activations are rounded as it runs."""
+        if rounded is None:
+            return self.model
+        key = identity.key(model=self._model_key, activations=asdict(rounded))
+        return self.store.entry(key, identity.code())
+
+    def of_prompts(self, prompts: PromptSet, rounded: Rounded | None = None) -> Entry:
+        """What depends on the model and the prompts: rows, and the numbers of their geometry.
+
+        Args:
+            prompts: the prompts.
+            rounded: how activations are rounded as the model runs, the prompts of its scales with it.
+        """
+        key = identity.key(
+            model=self._model_key,
+            activations=None if rounded is None else asdict(rounded),
+            prompts=identity.in_order(prompts.hashes),
+            special_tokens=prompts.special_tokens,
+            batch_tokens=self.config.batch_tokens,
+        )
+        return self.store.entry(key, identity.code())
+
+    @cached_property
+    def model_apart_from_dtype(self) -> str:
+        """A name for the checkpoint and how it is loaded, whatever dtype it computes in."""
+        return identity.key(**self._model_parts)
+
+    @cached_property
+    def _model_key(self) -> str:
+        return identity.key(dtype=self.config.dtype, **self._model_parts)
+
+    @cached_property
+    def _model_parts(self) -> dict[str, object]:
+        return {
+            "checkpoint": identity.checkpoint(
+                self.located.folder, self.store.contents, self.located.gguf
+            ),
+            "quantization": self.config.quantization,
+            "machine": identity.machine(self.device),
+            "device": str(self.device),
+            "libraries": identity.libraries(),
+            "code": identity.code(*_ROOMS),
+        }
+
+    def _own_folder(self) -> Path:
+        if self._scratch is not None:
+            return self._scratch
+        folder = tempfile.mkdtemp(prefix="pytest-injectivity-")
+        # Not TemporaryDirectory, which warns when nobody closes it: an audit has no end but its own.
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+
+    def _waiting(self) -> AbstractContextManager[object]:
+        return self.watcher.progress(_WAITING, 1)

@@ -1,0 +1,1 @@
+"""What an audit is asked to do: options, their parsers, the grammar of releases."""

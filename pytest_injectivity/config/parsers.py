@@ -1,0 +1,114 @@
+"""How what was given for an option becomes its value: a text is read, what is right already stays.
+
+Each raises `OptionError` with the value and what is accepted. Standard library only: pytest reads this
+file on every start.
+"""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.quantization.grid import Grid, GridLike
+
+
+class ReportTarget(NamedTuple):
+    """A report to write: ``json:PATH``, ``markdown:PATH`` or ``annotations:PATH``."""
+
+    kind: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.path}"
+
+
+REPORT_KINDS = ("json", "markdown", "annotations")
+
+
+def text(value: object) -> str:
+    """A text that is not empty, without the space around it."""
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    raise OptionError(f"{value!r} is empty: give a text")
+
+
+def choice(*accepted: str) -> Callable[[object], str]:
+    """One of some words."""
+
+    def parse(value: object) -> str:
+        if value in accepted:
+            return str(value)
+        raise OptionError(f"{value!r} is not accepted: give one of {', '.join(accepted)}")
+
+    return parse
+
+
+def pattern(expression: str, accepted: str) -> Callable[[object], str]:
+    """A text of a form; ``accepted`` says it in words."""
+
+    def parse(value: object) -> str:
+        if isinstance(value, str) and re.fullmatch(expression, value, re.ASCII):
+            return value
+        raise OptionError(f"{value!r} is not accepted: give {accepted}")
+
+    return parse
+
+
+def integer(smallest: int) -> Callable[[object], int]:
+    """A whole number of at least so much."""
+
+    def parse(value: object) -> int:
+        if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", value):
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= smallest:
+            return value
+        raise OptionError(f"{value!r} is not accepted: give an integer of at least {smallest}")
+
+    return parse
+
+
+_UNITS = {"": 1, "b": 1} | {
+    f"{letter}{unit}": base**power
+    for power, letter in enumerate("kmgt", 1)
+    for unit, base in (("b", 1000), ("ib", 1024))
+}
+
+
+def size(value: object) -> int:
+    """Bytes: ``500MB``, ``2GiB``, ``1.5 TB``, or a number of them."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    read = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)\s*", str(value).lower(), re.ASCII)
+    if isinstance(value, str) and read and read[2] in _UNITS:
+        given = int(float(read[1]) * _UNITS[read[2]])
+        if given > 0:
+            return given
+    raise OptionError(f"{value!r} is not a size: give one above 0 such as 500MB, 2GiB or 1.5TB")
+
+
+def grid(value: object) -> Grid:
+    """What activations are rounded to."""
+    return Grid.parse(cast("GridLike", value))  # it refuses everything else
+
+
+def reports(value: object) -> tuple[ReportTarget, ...]:
+    """Reports to write, one or several."""
+    if isinstance(value, (list, tuple)) and not isinstance(value, ReportTarget):
+        return tuple(target for item in value for target in reports(item))
+    if isinstance(value, ReportTarget):
+        return (value,)
+    kind, colon, path = str(value).partition(":")
+    if kind in REPORT_KINDS and colon and path:
+        return (ReportTarget(kind, path),)
+    kinds = " or ".join(f"{kind}:PATH" for kind in REPORT_KINDS)
+    raise OptionError(f"{value!r} is not a report: give {kinds}")
+
+
+def releases(value: object) -> tuple[str, ...]:
+    """Canonical texts of releases."""
+    if isinstance(value, (list, tuple)):
+        return tuple(one for item in value for one in releases(item))
+    # Not on every start of pytest: few runs name one.
+    from pytest_injectivity.config.release_spec import parse
+
+    return (str(parse(value)),)

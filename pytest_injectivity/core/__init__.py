@@ -1,0 +1,1 @@
+"""Small parts used in every room; they know nothing of models or prompts."""

@@ -1,0 +1,1 @@
+"""Exact searches over rows of states: neighbours, closest pairs, near pairs, ratios."""

@@ -1,0 +1,115 @@
+"""Nearest neighbours past the point where looking at all pairs ends: found by an index, and labelled.
+
+An inverted file (faiss, IndexIVFFlat) looks at the rows of a few cells around each row. What it
+returns is a row, so its distance, computed by float64 subtraction, is an upper bound of ``r_i``, and
+margins made of such distances are upper bounds too. How often it is the nearest itself is estimated
+on a sample whose exact neighbours are searched among all rows.
+"""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from pytest_injectivity.geometry.distances import pair_distances
+from pytest_injectivity.geometry.equal_rows import EqualRows
+from pytest_injectivity.geometry.search.neighbours import (
+    NearestRows,
+    Neighbours,
+    Recall,
+    nearest_neighbours,
+    search_some,
+    with_equal_rows,
+)
+from pytest_injectivity.geometry.search.products import centre
+from pytest_injectivity.geometry.search.ranking import first_k
+from pytest_injectivity.geometry.search.resumable import Remember, forgetful
+
+EXACT_ROWS = 500_000
+"""Rows up to which all pairs are looked at; where the index becomes faster depends on the machine."""
+
+_CANDIDATES = 4
+_PROBED_CELLS = 32
+_TRAINED_PER_CELL = 40
+_QUERIES = 2**16
+_RECALL_SAMPLE = 1000
+
+
+def neighbours_of(
+    rows: Float[Tensor, "n hidden"], equal: EqualRows, *, remember: Remember = forgetful
+) -> Neighbours:
+    """Exact neighbours of up to `EXACT_ROWS` rows, those of an index beyond."""
+    if len(rows) <= EXACT_ROWS:
+        return nearest_neighbours(rows, equal, remember=remember)
+    return approximate_neighbours(rows, equal)
+
+
+def approximate_neighbours(
+    rows: Float[Tensor, "n hidden"], equal: EqualRows | None = None, *, seed: int = 0
+) -> Neighbours:
+    """A near row of each row, its distance an upper bound of ``r_i``, with the recall estimated.
+
+    Args:
+        rows: finite rows; distinct ones among them are at least two.
+        equal: the classes of equal rows, where the caller has them.
+        seed: draws the index's cells and the sample that recall is estimated on.
+    """
+    equal = equal or EqualRows.of(rows)
+    kept = torch.from_numpy(equal.representatives).to(rows.device)
+    distinct = rows if len(kept) == len(rows) else rows[kept]
+    candidates = _candidates(_centred(distinct), seed)
+    left = torch.arange(len(distinct)).repeat_interleave(candidates.shape[1])
+    right = torch.from_numpy(candidates).flatten()
+    # faiss fills up with -1 where the cells hold too few rows; a row is not its own neighbour.
+    usable = (right >= 0) & (right != left)
+    left, right = left[usable].to(rows.device), right[usable].to(rows.device)
+    exact = pair_distances(distinct, left, right)
+    distance, index = first_k(left, right, exact, len(distinct), 1)
+    alone = (index[:, 0] < 0).nonzero()[:, 0]
+    if len(alone):
+        distance[alone], index[alone] = search_some(distinct, alone, 1)
+    found = NearestRows(distance.cpu().numpy(), index.cpu().numpy(), 0)
+    nearest = with_equal_rows(found, equal, 1)
+    recall = _recall(distinct, distance, seed)
+    return Neighbours(nearest.distance[:, 0], nearest.index[:, 0], 0, recall)
+
+
+def _candidates(rows: Float32[np.ndarray, "n hidden"], seed: int) -> Int64[np.ndarray, "n c"]:
+    """The rows that the cells around each row hold nearest, the row itself among them."""
+    import faiss
+
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    n, width = rows.shape
+    cells = max(1, min(int(4 * math.sqrt(n)), n // _TRAINED_PER_CELL))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, cells)
+    index.cp.seed = seed
+    index.cp.max_points_per_centroid = _TRAINED_PER_CELL
+    index.nprobe = min(_PROBED_CELLS, cells)
+    index.train(rows)
+    index.add(rows)
+    found = [
+        index.search(rows[start : start + _QUERIES], min(_CANDIDATES, n))[1]
+        for start in range(0, n, _QUERIES)
+    ]
+    return np.concatenate(found)
+
+
+def _centred(rows: Float[Tensor, "n hidden"]) -> Float32[np.ndarray, "n hidden"]:
+    """Rows about their mean, scaled: an offset would eat the digits, and squares must not overflow."""
+    mean, scale = centre(rows)
+    centred = np.empty(tuple(rows.shape), dtype=np.float32)
+    for start in range(0, len(rows), _QUERIES):
+        part = (rows[start : start + _QUERIES].double() - mean) / scale
+        centred[start : start + _QUERIES] = part.cpu().numpy()
+    return centred
+
+
+def _recall(rows: Float[Tensor, "n hidden"], distance: Tensor, seed: int) -> Recall:
+    """How many of a sample of rows were given a nearest row."""
+    generator = torch.Generator().manual_seed(seed)
+    size = min(_RECALL_SAMPLE, len(rows))
+    sample = torch.randperm(len(rows), generator=generator)[:size].to(rows.device)
+    exact, _ = search_some(rows, sample, 1, torch.float32)
+    return Recall(int((distance[sample, 0] <= exact[:, 0]).sum()), size)

@@ -1,0 +1,250 @@
+"""Pairs of rows within eps: all of them counted, the closest of them listed, none missed.
+
+Three ways, and the cheapest that serves is taken:
+
+- small eps: sorting along a few directions leaves few candidates (`projections`);
+- larger eps: matrix products leave them (`products`);
+- an eps that makes a good part of all pairs near: products in float32 tell pairs that are surely
+  near, which are only counted, from those that are not; the open ones are looked at directly.
+
+Equal rows are set apart first and counted by their classes' sizes. Where the caller has the rows'
+nearest neighbours, only rows whose own is within eps take part.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.geometry.distances import pair_distances
+from pytest_injectivity.geometry.equal_rows import EqualRows
+from pytest_injectivity.geometry.search.neighbours import Neighbours
+from pytest_injectivity.geometry.search.products import Products
+from pytest_injectivity.geometry.search.projections import Projections
+
+_AXES = 4
+_PER_LOOK = 16
+"""Entries of a product that cost as much as a candidate of the sorted projections."""
+
+_SAMPLE = 1024
+_MANY = 64
+"""Near pairs a row beyond which they are counted by float32 products."""
+
+_OPEN = 1e-3
+"""Share of pairs left open by float32 products beyond which float64 ones cost less."""
+
+
+@dataclass(frozen=True)
+class NearPairs:
+    """Unordered pairs ``left < right`` with distance at most eps, closest first.
+
+    Attributes:
+        count: how many there are in all.
+        left: row indexes of those listed.
+        right: likewise.
+        distance: float64, direct subtraction.
+    """
+
+    count: int
+    left: Int64[np.ndarray, " listed"]
+    right: Int64[np.ndarray, " listed"]
+    distance: Float64[np.ndarray, " listed"]
+
+
+def pairs_within(
+    rows: Float[Tensor, "n hidden"],
+    eps: float,
+    nearest: Neighbours | None = None,
+    *,
+    limit: int = 10_000,
+    equal: EqualRows | None = None,
+) -> NearPairs:
+    """The pairs of rows at Euclidean distance at most eps (SPEC section 2, near collisions).
+
+    Args:
+        rows: finite rows.
+        eps: absolute, in the states' units; 0 gives the exact collisions.
+        nearest: the nearest neighbours of the same rows, where the caller has them.
+        limit: how many pairs to list; all are counted.
+        equal: the classes of equal rows, where the caller has them.
+
+    Raises:
+        OptionError: eps is negative, infinite or NaN.
+    """
+    if not 0.0 <= eps < np.inf:
+        raise OptionError(f"eps={eps!r} is not a distance: give a finite number that is at least 0")
+    equal = equal or EqualRows.of(rows)
+    kept = equal.representatives
+    if nearest is not None:
+        # A class of equal rows is its own neighbour, and its first row may have another one.
+        near = nearest.distance <= eps
+        kept = kept[near[kept]]
+    classes = _Classes(equal, kept)
+    among = _among_distinct(rows[torch.from_numpy(kept).to(rows.device)], eps, classes.sizes, limit)
+    return classes.expanded(among, limit)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Pairs of distinct rows: how many pairs of rows they stand for, and the closest of them."""
+
+    count: int
+    left: Int64[Tensor, " listed"]
+    right: Int64[Tensor, " listed"]
+    distance: Float64[Tensor, " listed"]
+
+
+class _Classes:
+    """The classes of equal rows that take part, and their members.
+
+    Attributes:
+        sizes: of each class.
+    """
+
+    def __init__(self, equal: EqualRows, kept: Int64[np.ndarray, " classes"]) -> None:
+        self._equal = equal
+        self._kept = kept
+        labels = equal.label[kept]
+        self.sizes = np.bincount(equal.label)[labels]
+        self._members = {int(equal.label[members[0]]): members for members in equal.classes}
+
+    def expanded(self, among: _Found, limit: int) -> NearPairs:
+        """Pairs of classes become pairs of rows; the closest first, ties by row."""
+        pairs = [np.array(self._equal.list_pairs(limit), dtype=np.int64).reshape(-1, 2)]
+        distances = [np.zeros(len(pairs[0]))]
+        one, other, far = (part.cpu().numpy() for part in (among.left, among.right, among.distance))
+        left, right = self._kept[one], self._kept[other]
+        single = (self.sizes[one] == 1) & (self.sizes[other] == 1)
+        pairs.append(np.stack([left[single], right[single]], axis=1))
+        distances.append(far[single])
+        for at in np.flatnonzero(~single):
+            crossed = _first_crossed(self._of(int(left[at])), self._of(int(right[at])), limit)
+            pairs.append(crossed)
+            distances.append(np.full(len(crossed), far[at]))
+        every, distance = np.concatenate(pairs), np.concatenate(distances)
+        every.sort(axis=1)
+        first = np.lexsort((every[:, 1], every[:, 0], distance))[:limit]
+        return NearPairs(
+            self._equal.pairs + among.count, every[first, 0], every[first, 1], distance[first]
+        )
+
+    def _of(self, row: int) -> Int64[np.ndarray, " members"]:
+        return self._members.get(int(self._equal.label[row]), np.array([row], dtype=np.int64))
+
+
+def _first_crossed(
+    left: Int64[np.ndarray, " a"], right: Int64[np.ndarray, " b"], limit: int
+) -> Int64[np.ndarray, "pairs 2"]:
+    """The first pairs of a row of one class and one of another, in the order of their rows."""
+    found: list[Int64[np.ndarray, "some 2"]] = []
+    room = limit
+    for row in np.sort(np.concatenate([left, right])):
+        others = right if row in left else left
+        others = others[others > row][:room]
+        found.append(np.stack([np.full(len(others), row), others], axis=1))
+        room -= len(others)
+        if room <= 0:
+            break
+    return np.concatenate(found)
+
+
+def _among_distinct(
+    rows: Float[Tensor, "n hidden"], eps: float, sizes: Int64[np.ndarray, " n"], limit: int
+) -> _Found:
+    weights = torch.from_numpy(sizes).to(rows.device)
+    if len(rows) < 2:  # noqa: PLR2004 - a pair is two
+        return _gathered(rows, eps, (), weights, 0)
+    sorted_pairs = Projections.of(rows, _AXES).pairs(eps)
+    if sorted_pairs.total * _PER_LOOK <= len(rows) ** 2:
+        return _gathered(rows, eps, sorted_pairs.within_all(), weights, limit)
+    sample = _sampled_distances(rows)
+    if float((sample <= eps).double().mean()) * len(rows) <= _MANY:
+        return _gathered(rows, eps, _by_products(rows, eps), weights, limit)
+    listed = _closest(rows, eps, sample, limit)
+    return replace(listed, count=_count(rows, eps, weights))
+
+
+def _gathered(
+    rows: Float[Tensor, "n hidden"],
+    eps: float,
+    candidates: Iterable[tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]],
+    weights: Int64[Tensor, " n"],
+    limit: int,
+) -> _Found:
+    """Candidates looked at directly."""
+    index = torch.zeros(0, dtype=torch.int64, device=rows.device)
+    found = _Found(0, index, index, torch.zeros(0, dtype=torch.float64, device=rows.device))
+    for one, other in candidates:
+        left, right = torch.minimum(one, other), torch.maximum(one, other)
+        distance = pair_distances(rows, left, right)
+        within = distance <= eps
+        left, right = left[within], right[within]
+        count = found.count + int((weights[left] * weights[right]).sum())
+        left, right = torch.cat([found.left, left]), torch.cat([found.right, right])
+        distance = torch.cat([found.distance, distance[within]])
+        order = np.lexsort((right.cpu(), left.cpu(), distance.cpu()))[:limit]
+        first = torch.from_numpy(order).to(rows.device)
+        found = _Found(count, left[first], right[first], distance[first])
+    return found
+
+
+def _by_products(
+    rows: Float[Tensor, "n hidden"], eps: float
+) -> Iterator[tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]]:
+    """The pairs that products cannot rule out."""
+    products = Products.of(rows)
+    for own, others in products.tiles():
+        hits = products.near(own, others, eps / products.scale)
+        yield products.order[hits.left], products.order[hits.right]
+
+
+def _closest(
+    rows: Float[Tensor, "n hidden"], eps: float, sample: Float64[Tensor, " pairs"], limit: int
+) -> _Found:
+    """The closest pairs, by a smaller eps that holds enough of them."""
+    one = torch.ones(len(rows), dtype=torch.int64, device=rows.device)
+    if not limit:
+        return _gathered(rows, eps, (), one, 0)
+    share = min(1.0, 4.0 * limit / (len(rows) * (len(rows) - 1) / 2))
+    smaller = float(sample.kthvalue(max(1, math.ceil(share * len(sample)))).values)
+    while True:
+        smaller = min(smaller, eps)
+        found = _gathered(rows, smaller, _by_products(rows, smaller), one, limit)
+        if len(found.left) >= limit or smaller == eps:
+            return found
+        smaller *= 1.25
+
+
+def _count(rows: Float[Tensor, "n hidden"], eps: float, weights: Int64[Tensor, " n"]) -> int:
+    """How many pairs are within eps, each as often as its classes have pairs of rows."""
+    products = Products.of(rows, dtype=torch.float64 if _crowded(rows, eps) else torch.float32)
+    count = 0
+    for own, others in products.tiles():
+        sure, hits = products.within(own, others, eps / products.scale, weights)
+        distance = pair_distances(rows, products.order[hits.left], products.order[hits.right])
+        open_ = hits.where(distance <= eps)
+        count += sure + int((weights[open_.left] * weights[open_.right]).sum())
+    return count
+
+
+def _sampled_distances(rows: Float[Tensor, "n hidden"]) -> Float64[Tensor, " pairs"]:
+    """About how far pairs of rows are apart: all pairs of a sample."""
+    sample = rows[:: max(1, len(rows) // _SAMPLE)]
+    products = Products.of(sample, dtype=torch.float64)
+    _, upper = products.bounds(torch.arange(len(sample), device=rows.device))
+    above = torch.triu_indices(len(sample), len(sample), 1, device=rows.device)
+    return upper[above[0], above[1]] * products.scale
+
+
+def _crowded(rows: Float[Tensor, "n hidden"], eps: float) -> bool:
+    """Whether float32 products leave many pairs open, judged by a sample."""
+    sample = rows[:: max(1, len(rows) // _SAMPLE)]
+    products = Products.of(sample, dtype=torch.float32)
+    lower, upper = products.bounds(torch.arange(len(sample), device=rows.device))
+    reach = eps / products.scale
+    return float(((lower <= reach) & (upper > reach)).double().mean()) > _OPEN

@@ -1,0 +1,157 @@
+"""Cross inversion: a model's states read by somebody who has its parent (SPEC section 4).
+
+A checkpoint is quantised and served; its full-precision parent is public. Whoever sees hidden states of
+the child and runs the parent is off by the drift between the two, which plays the part of an
+observation error. Two attacks: the nearest candidate of the whole vocabulary at each position, whatever
+its distance; and the ball, whose tolerance is the drift that the attacker measured on prompts of their
+own.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.inversion.recovery import Inversion
+from pytest_injectivity.inversion.sipit import recover_all
+from pytest_injectivity.models.decoder import Decoder
+
+Paths = Sequence[Float[Tensor, "_length hidden"]]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What one attack read.
+
+    Attributes:
+        right: of each prompt how many of its tokens; by the ball those that it verified.
+        whole: prompts read whole; by the ball those that it verified whole.
+    """
+
+    right: Int64[np.ndarray, " prompts"]
+    whole: int
+
+
+@dataclass(frozen=True)
+class CrossInversion:
+    """States of prompts of one length, attacked with another model.
+
+    Attributes:
+        searched: tokens of each prompt that were not known before.
+        argmin: read by taking the nearest candidate.
+        ball: read within ``eps``.
+        eps: tolerance of the ball at positions 0, 1, ….
+        drift: median of ``||h - h'|| / ||h'||`` over the states attacked, h' the attacker's own.
+        seconds: what it took.
+    """
+
+    searched: int
+    argmin: Read
+    ball: Read
+    eps: tuple[float, ...]
+    drift: float
+    seconds: float
+
+
+def drift_by_position(
+    states: Paths, others: Paths, floor: tuple[float, float]
+) -> tuple[float, ...]:
+    """How far the states of a sample drift at each position: the largest distance over the prompts.
+
+    Position 0 stands for itself, as attention sinks do; at later ones a sample of some prompts is
+    thin, and the largest distance so far serves.
+
+    Args:
+        states: of each prompt of the sample at every position, all of one length.
+        others: likewise, of the other model.
+        floor: its noise floor at position 0 and at later ones, added on top.
+    """
+    apart = torch.stack(
+        [
+            torch.linalg.vector_norm(one.cpu().double() - other.cpu().double(), dim=1)
+            for one, other in zip(states, others, strict=True)
+        ]
+    )
+    largest = apart.amax(dim=0)
+    later = largest[1:].cummax(dim=0).values if len(largest) > 1 else largest[1:]
+    return (float(largest[0]) + floor[0], *((later + floor[1]).tolist()))
+
+
+def cross_invert(
+    attacker: Decoder,
+    states: Paths,
+    truths: Sequence[tuple[int, ...]],
+    layer: Layer,
+    *,
+    eps: tuple[float, ...],
+    nu: tuple[float, float],
+    known: tuple[int, ...] = (),
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Read, Read]:
+    """Reads states with another model, by argmin and by ball.
+
+    Args:
+        attacker: the model that candidates are run through.
+        states: of each prompt at every position, from the model attacked.
+        truths: the prompts.
+        layer: where the states were captured.
+        eps: the ball's tolerance by position (`drift_by_position`).
+        nu: the attacker's noise floor at position 0 and at later ones.
+        known: tokens that every prompt begins with.
+        seed: of the inversions.
+        progress: called with the number of prompts read, of both attacks one after the other.
+    """
+    own = [one.to(attacker.device) for one in states]
+    told = progress or (lambda _done: None)
+    nearest = recover_all(
+        attacker,
+        own,
+        layer,
+        eps=eps,
+        nu=nu,
+        verifier="argmin",
+        # The nearest of all is looked for: no order finds it sooner.
+        policy="random",
+        batch=attacker.vocab_size,
+        certify=0,
+        known=known,
+        seed=seed,
+        progress=told,
+    )
+    within = recover_all(
+        attacker,
+        own,
+        layer,
+        eps=eps,
+        nu=nu,
+        certify=0,
+        known=known,
+        seed=seed,
+        progress=lambda done: told(len(own) + done),
+    )
+    return _read(nearest, truths, verified=False), _read(within, truths, verified=True)
+
+
+def _read(inversion: Inversion, truths: Sequence[tuple[int, ...]], *, verified: bool) -> Read:
+    right = [
+        sum(
+            outcome.token == truth[outcome.position] and (outcome.verified or not verified)
+            for outcome in recovery.outcomes
+        )
+        for recovery, truth in zip(inversion.recoveries, truths, strict=True)
+    ]
+    searched = [len(recovery.outcomes) for recovery in inversion.recoveries]
+    whole = sum(one == of for one, of in zip(right, searched, strict=True))
+    return Read(np.array(right, dtype=np.int64), whole)
+
+
+def median_drift(states: Paths, others: Paths) -> float:
+    """The median of ``||h - h'|| / ||h'||`` over all positions; NaN where a state is 0."""
+    own, theirs = (torch.cat([one.cpu().double() for one in paths]) for paths in (states, others))
+    norms = torch.linalg.vector_norm(theirs, dim=1)
+    return float((torch.linalg.vector_norm(own - theirs, dim=1) / norms).median())

@@ -1,0 +1,149 @@
+"""The one-step map and the distances it is judged by (SPEC section 4).
+
+``F(v; prefix)`` is the state, at one layer, of token ``v`` put after a prefix. Inverting a state is
+finding the ``v`` whose ``F(v; prefix)`` it is, so how well that can be done is a matter of
+distances: from the state to each candidate, from a candidate to its nearest rival (``delta``, the
+local margin), and between the two closest of the whole vocabulary (``Delta``, the one-step margin).
+
+Every distance is a direct subtraction in float64 from states in the model's own dtype: the usual
+``|a|^2 + |b|^2 - 2ab`` would drown the differences that decide here.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.prefix import Prefix
+
+# Not the usual |a|^2 + |b|^2 - 2ab.
+_SUBTRACTED = "donot_use_mm_for_euclid_dist"
+# Elements of one float64 temporary: 32 MB, whatever the vocabulary and the width are.
+_BLOCK_ELEMENTS = 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class OneStep:
+    """The one-step map of one prefix at one layer.
+
+    Attributes:
+        decoder: the model.
+        layer: the layer inverted.
+        prefix: the tokens before the position, cached up to ``layer``; it may hold no token.
+    """
+
+    decoder: Decoder
+    layer: Layer
+    prefix: Prefix
+
+    @classmethod
+    def of(cls, decoder: Decoder, layer: Layer, ids: Sequence[int]) -> "OneStep":
+        """The map after the prefix ``ids``, which may be empty (the first position)."""
+        return cls(decoder, layer, decoder.prefix(_tokens(ids), layer))
+
+    def after(self, token: int) -> "OneStep":
+        """The map one position on, after ``token``; nothing cached is computed again."""
+        longer = self.decoder.extend(self.prefix, _tokens([token]))
+        return OneStep(self.decoder, self.layer, longer)
+
+    def __call__(self, tokens: Int[Tensor, " candidates"]) -> Float[Tensor, "candidates hidden"]:
+        """``F(v; prefix)`` of each token, in the model's dtype, in bounded batches."""
+        return self.decoder.candidates(self.prefix, tokens, [self.layer])[self.layer]
+
+    def table(self) -> Float[Tensor, "vocab hidden"]:
+        """``F(v; prefix)`` of every token: as large as the model's own embedding matrix."""
+        return self(torch.arange(self.decoder.vocab_size))
+
+
+@dataclass(frozen=True)
+class OneStepMargin:
+    """The one-step margin ``Delta = min ||F(v) - F(v')||`` over all pairs of tokens.
+
+    Attributes:
+        value: the distance in the states' units; NaN with fewer than two finite candidates.
+        pair: the two tokens that attain it, smaller id first; ``None`` where ``value`` is NaN.
+        not_finite: candidates left out because their state has a NaN or an infinity.
+    """
+
+    value: float
+    pair: tuple[int, int] | None
+    not_finite: int
+
+
+def one_step_margin(decoder: Decoder, layer: Layer, prefix: Sequence[int] = ()) -> OneStepMargin:
+    """``Delta`` over the whole vocabulary after a prefix, exact in float64.
+
+    One pair of nearly equal embedding rows makes it tiny and says nothing of the other tokens: the
+    local margins say how well a particular prompt can be inverted.
+
+    Args:
+        decoder: the model.
+        layer: the layer measured.
+        prefix: token ids before the position; none gives the first position.
+    """
+    return closest_pair(OneStep.of(decoder, layer, prefix).table())
+
+
+def closest_pair(table: Float[Tensor, "vocab hidden"]) -> OneStepMargin:
+    """The two closest finite rows of a table of candidates."""
+    finite = table.isfinite().all(dim=1)
+    kept = finite.nonzero()[:, 0]
+    left_out = len(table) - len(kept)
+    if len(kept) < 2:  # noqa: PLR2004 - a pair
+        return OneStepMargin(math.nan, None, left_out)
+    nearest = nearest_neighbours(table[finite])
+    one = int(nearest.distance.argmin())
+    low, high = sorted((int(kept[one]), int(kept[int(nearest.index[one])])))
+    return OneStepMargin(float(nearest.distance[one]), (low, high), left_out)
+
+
+def distances(
+    states: Float[Tensor, "candidates hidden"], target: Float[Tensor, " hidden"]
+) -> Float64[Tensor, " candidates"]:
+    """Euclidean distances of candidates from a state, on the CPU; infinite where not finite.
+
+    Args:
+        states: in the dtype the model computed them in.
+        target: a finite state, in any floating dtype, on the same device.
+    """
+    return distances_from_each(states, target[None])[0]
+
+
+def distances_from_each(
+    states: Float[Tensor, "candidates hidden"], targets: Float[Tensor, "targets hidden"]
+) -> Float64[Tensor, "targets candidates"]:
+    """As `distances`, from several states."""
+    step = max(1, _BLOCK_ELEMENTS // max(1, states.shape[1]))
+    # Apple's GPUs have no float64.
+    home = torch.device("cpu") if states.device.type == "mps" else states.device
+    exact = targets.to(home).double()
+    parts = [
+        torch.cdist(exact, part.to(home).double(), compute_mode=_SUBTRACTED)
+        for part in torch.split(states, step)
+    ]
+    found = torch.cat(parts, dim=1).cpu()
+    return torch.where(found.isnan(), torch.inf, found)
+
+
+def local_margins(
+    states: Float[Tensor, "candidates hidden"], answers: Int[Tensor, " answers"]
+) -> Float64[Tensor, " answers"]:
+    """``delta``: how far each of these rows lies from its nearest rival; infinite without one."""
+    away = distances_from_each(states, states[answers.to(states.device)])
+    away[torch.arange(len(answers)), answers] = torch.inf
+    return away.min(dim=1).values
+
+
+def local_margin(states: Float[Tensor, "candidates hidden"], answer: int) -> float:
+    """``delta`` of row ``answer``."""
+    return float(local_margins(states, torch.tensor([answer])))
+
+
+def _tokens(ids: Sequence[int]) -> Int[Tensor, " tokens"]:
+    return torch.tensor(list(ids), dtype=torch.long)

@@ -1,0 +1,46 @@
+"""What is known of a model without its weights, once it has been loaded."""
+
+from dataclasses import dataclass
+
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.quantization.info import Quantised
+from pytest_injectivity.quantization.packed_modules import numbers
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Plain data about a decoder; see `Decoder` for what each is.
+
+    Attributes:
+        family: its name in the table of families.
+        n_layers, hidden_size, vocab_size, context: as the decoder's.
+        dtype: of the states, such as ``float32``.
+        parameters: how many numbers its weights are.
+        quantised: what is quantised of it; None for full precision.
+        activations: the grid every block's output is rounded to as it runs, as text; empty: none.
+    """
+
+    family: str
+    n_layers: int
+    hidden_size: int
+    vocab_size: int
+    context: int | None
+    dtype: str
+    parameters: int
+    quantised: Quantised | None = None
+    activations: str = ""
+
+    @classmethod
+    def of(cls, decoder: Decoder) -> "ModelFacts":
+        """The facts of a loaded model."""
+        return cls(
+            family=decoder.family.name,
+            n_layers=decoder.n_layers,
+            hidden_size=decoder.hidden_size,
+            vocab_size=decoder.vocab_size,
+            context=decoder.context,
+            dtype=str(decoder.dtype).removeprefix("torch."),
+            parameters=numbers(decoder.model),
+            quantised=decoder.quantised,
+            activations="" if decoder.rounding is None else str(decoder.rounding.grid),
+        )

@@ -1,0 +1,195 @@
+"""Positions that were not released: all tokens up to the next released row are searched together.
+
+A row at every second position, or of the last token alone, still depends on every token before it.
+The tokens of a gap are found together: all combinations where they are few; else by turns, one
+token of the gap at a time over a shortlist or the whole vocabulary while the others stay, from
+several beginnings. Shortlists of tokens without a row come from the model's own next-token
+probabilities. What the search ends at may be a local minimum: what it recovers is the least that
+can be.
+
+Source: the one-step map inverts one unknown token (Nikolaou et al., arXiv 2510.15511); embeddings
+of whole texts are inverted by generating and comparing again (Morris et al., "Text Embeddings
+Reveal (Almost) As Much As Text", arXiv 2310.06816). Coordinate descent with exact comparison is
+ours.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.prefix import Prefix
+from pytest_injectivity.privacy.attackers.base import (
+    Answering,
+    Channel,
+    Guess,
+    Setting,
+    View,
+    hides,
+)
+from pytest_injectivity.privacy.search.mahalanobis import Metric
+from pytest_injectivity.privacy.search.one_step_tables import Table
+
+LONGEST_GAP = 3
+"""Tokens that one released row is asked for."""
+
+# Combinations that are simply all tried.
+_EXHAUSTIVE = 2**15
+# Beginnings kept, and how many of them are varied over shortlists of how long (None: everything),
+# one pair after the other until a sequence is within reach of the row.
+_KEPT = 16
+_ROUNDS: tuple[tuple[int, int | None], ...] = ((4, 256), (2, None), (8, None))
+# Sequences in one pass.
+_TOGETHER = 256
+
+
+class Gaps:
+    """Joint search of the tokens between released rows, of at most three."""
+
+    name = "joint search"
+    source = "this package, on the one-step map of arXiv 2510.15511"
+    told = True
+    free = True
+
+    def fits(self, channel: Channel) -> bool:
+        """States in their places, but not of every position."""
+        place = channel.place
+        if place.everywhere or place.cached or hides(channel) or not channel.release.ordered:
+            return False
+        return max(channel.lengths if place.last else (place.every,)) <= LONGEST_GAP
+
+    def attempt(self, setting: Setting) -> "_GapsAttempt":
+        """Searches each gap when its first position is looked at."""
+        return _GapsAttempt(setting)
+
+
+class _GapsAttempt(Answering):
+    compares = False
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._found: dict[int, list[int]] = {}
+        self._sure: dict[int, list[bool]] = {}
+
+    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+        """The token, as its whole gap was found."""
+        at = view.position
+        for prompt in prompts:
+            found = self._found.setdefault(prompt, [])
+            if len(found) == at:
+                tokens, sure = self._searched(view.table.prefix, prompt)
+                found += tokens
+                self._sure.setdefault(prompt, []).extend([sure] * len(tokens))
+        return Guess(
+            torch.tensor([self._found[one][at] for one in prompts]),
+            torch.tensor([self._sure[one][at] for one in prompts]),
+        )
+
+    def _searched(self, prefix: Prefix, prompt: int) -> tuple[list[int], bool]:
+        channel, begun = self._setting.channel, len(prefix)
+        positions = channel.positions(prompt)
+        row = next(at for at, position in enumerate(positions) if position >= begun)
+        size = positions[row] - begun + 1
+        search = JointSearch(self._setting, prefix, channel.released[prompt][row], size)
+        return search.found()
+
+
+class JointSearch:
+    """Finds the tokens after a prefix by the released row of the last of them.
+
+    Args:
+        setting: the attacker's model, and what it knows.
+        prefix: the tokens before.
+        target: the released row.
+        size: how many tokens.
+    """
+
+    def __init__(
+        self, setting: Setting, prefix: Prefix, target: Float[Tensor, " width"], size: int
+    ) -> None:
+        self._decoder: Decoder = setting.decoder
+        self._channel = setting.channel
+        self._prefix = prefix
+        self._target = target
+        self._size = size
+        self._position = len(prefix) + size - 1
+        self._metric: Metric = setting.channel.metric(self._position)
+        empty = torch.empty(0, size, dtype=torch.long)
+        self._kept: Int64[Tensor, "kept size"] = empty
+        self._costs: Float64[Tensor, " kept"] = torch.empty(0, dtype=torch.float64)
+
+    def found(self) -> tuple[list[int], bool]:
+        """The tokens, and whether their row is within reach of the released one."""
+        vocab = self._decoder.vocab_size
+        if vocab**self._size <= _EXHAUSTIVE:
+            every = torch.cartesian_prod(*[torch.arange(vocab)] * self._size)
+            self._keep(every.reshape(-1, self._size))
+        else:
+            self._keep(self._beginning()[None])
+            for width, listed in _ROUNDS:
+                if self._settle(width, listed):
+                    break
+        return self._kept[0].tolist(), self._within_reach()
+
+    def _settle(self, width: int, listed: int | None) -> bool:
+        """Varies one token after the other until nothing improves."""
+        while True:
+            before = float(self._costs[0])
+            for at in reversed(range(self._size)):
+                tried = [self._varied(one, at, listed) for one in self._kept[:width]]
+                self._keep(torch.cat(tried))
+                if self._within_reach():
+                    return True
+            if not self._costs[0] < before:
+                return False
+
+    def _beginning(self) -> Int64[Tensor, " size"]:
+        """The text the model expects, token by token; before any token, whatever comes first."""
+        ids: list[int] = []
+        for _ in range(self._size):
+            ids.append(int(self._surprise(ids).argmin()))
+        return torch.tensor(ids)
+
+    def _varied(
+        self, held: Int64[Tensor, " size"], at: int, listed: int | None
+    ) -> Int64[Tensor, "tried size"]:
+        """A sequence with one token replaced: by any, or by those expected there."""
+        before = held[:at].tolist()
+        if listed is None or at + 1 == self._size or not len(self._prefix) + at:
+            tokens = torch.arange(self._decoder.vocab_size)
+        else:
+            count = min(listed, self._decoder.vocab_size)
+            tokens = self._surprise(before).topk(count, largest=False).indices.cpu()
+        tried = held.expand(len(tokens), -1).clone()
+        tried[:, at] = tokens
+        return tried
+
+    def _surprise(self, ids: Sequence[int]) -> Float[Tensor, " vocab"]:
+        longer = self._decoder.extend(self._prefix, torch.tensor(ids, dtype=torch.long))
+        return Table(self._decoder, longer, [self._channel.place]).surprise
+
+    def _keep(self, tried: Int64[Tensor, "tried size"]) -> None:
+        """The best of what was kept and what is tried, no sequence twice."""
+        parts = torch.split(tried, _TOGETHER)
+        costs = torch.cat([self._costs, *(self._cost(some) for some in parts)])
+        every = torch.cat([self._kept, tried])
+        best = costs.argsort(stable=True)[: 4 * _KEPT].tolist()
+        distinct = list({tuple(every[one].tolist()): one for one in reversed(best)}.values())
+        chosen = sorted(distinct, key=best.index)[:_KEPT]
+        self._kept, self._costs = every[chosen], costs[chosen]
+
+    def _cost(self, tried: Int64[Tensor, "tried size"]) -> Float64[Tensor, " tried"]:
+        away = self._metric.whitened(self._differences(tried)).square().sum(dim=1).cpu()
+        return torch.where(away.isnan(), torch.inf, away)
+
+    def _differences(self, tried: Int64[Tensor, "tried size"]) -> Float64[Tensor, "tried width"]:
+        last = torch.full((len(tried),), self._size - 1)
+        layer = self._channel.place.layer
+        states = self._decoder.states(tried, [layer], positions=last, prefix=self._prefix)[layer]
+        return self._channel.release.image(states).double() - self._target.double()
+
+    def _within_reach(self) -> bool:
+        away = torch.linalg.vector_norm(self._differences(self._kept[:1]), dim=1)
+        return bool(away <= self._channel.reach(self._position))

@@ -1,0 +1,45 @@
+"""The collision attack on a shared KV cache: keys, values, or both, token by token.
+
+Source: Luo et al., "Shadow in the Cache: Unveiling and Mitigating Privacy Risks of KV-cache in LLM
+Inference" (arXiv 2508.09442, NDSS 2026): each candidate token is run after the tokens found so far,
+and the one whose key and value come nearest is taken. Ours looks at the whole vocabulary instead of
+stopping at an outlier, and puts each side's distances in units of their median: keys are several
+times as long as values and would drown them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from pytest_injectivity.inversion.one_step import distances_from_each
+from pytest_injectivity.privacy.attackers.base import (
+    ByPosition,
+    Channel,
+    Guess,
+    View,
+    in_the_open,
+)
+
+
+class Collision(ByPosition):
+    """The candidate whose keys and values are nearest, each in its own unit."""
+
+    name = "collision"
+    source = "Shadow in the Cache: Luo et al., arXiv 2508.09442"
+    free = True
+
+    def fits(self, channel: Channel) -> bool:
+        """What a block caches, at every position."""
+        return in_the_open(channel) and channel.place.cached
+
+    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+        """The nearest by the sum of its sides' relative distances."""
+        sides = list(view.channel.sides)
+        targets = torch.split(view.channel.at(prompts, view.position), sides, dim=1)
+        images = torch.split(view.images, sides, dim=1)
+        away = []
+        for image, target in zip(images, targets, strict=True):
+            distances = distances_from_each(image, target)
+            unit = distances.median(dim=1, keepdim=True).values
+            away.append(distances / torch.where(unit > 0, unit, 1.0))
+        return Guess.unverified(torch.stack(away).sum(dim=0).argmin(dim=1))

@@ -1,0 +1,1 @@
+"""Attackers run against releases: schedule, rates, utility, robustness."""

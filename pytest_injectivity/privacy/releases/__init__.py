@@ -1,0 +1,1 @@
+"""What is sent across a cut: release steps, their composition, custom releases."""

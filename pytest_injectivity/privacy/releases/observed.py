@@ -1,0 +1,136 @@
+"""What is observed of a sample of prompts: states at positions, or a layer's keys and values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pytest_injectivity.config.release_spec import Place
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.errors import ModelError
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.privacy.releases.protocol import Release, draws
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """The rows that prompts give away before a release acts on them.
+
+    Attributes:
+        place: what of each prompt; its layer counts from the first.
+        prompts: the truth, to judge an attack by.
+        rows: of each prompt ``(positions, width)``, in the model's dtype, on its device. A row of
+            keys and values holds the keys first (`flat`).
+        sides: the widths a row is made of, one for states, two for keys and values together: a
+            release acts on each side by itself.
+        known: tokens that every prompt begins with, as an attacker knows: special ones.
+    """
+
+    place: Place
+    prompts: tuple[tuple[int, ...], ...] = field(repr=False)
+    rows: tuple[Float[Tensor, "_positions width"], ...] = field(repr=False)
+    sides: tuple[int, ...]
+    known: tuple[int, ...] = ()
+
+    @property
+    def layer(self) -> Layer:
+        """Where it is observed."""
+        return self.place.layer
+
+    @property
+    def width(self) -> int:
+        """Coordinates of a row."""
+        return sum(self.sides)
+
+    def positions(self, prompt: int) -> tuple[int, ...]:
+        """Where in the prompt its rows stand."""
+        return self.place.positions(len(self.prompts[prompt]))
+
+    def released(
+        self, release: Release, seed: int
+    ) -> tuple[Float[Tensor, "_positions width"], ...]:
+        """What is sent of each prompt; the same for every caller."""
+        pairs = zip(self.rows, self.prompts, strict=True)
+        return tuple(release.apply(rows, draws(seed, ids)) for rows, ids in pairs)
+
+    def received(
+        self, release: Release, seed: int
+    ) -> tuple[Float[Tensor, "_positions width"], ...]:
+        """What the receiver makes of what is sent."""
+        pairs = zip(self.released(release, seed), self.prompts, strict=True)
+        return tuple(release.undo(sent, draws(seed, ids)) for sent, ids in pairs)
+
+
+def observe_place(
+    decoder: Decoder,
+    place: Place,
+    prompts: Sequence[Sequence[int]],
+    known: tuple[int, ...] = (),
+) -> Observed:
+    """Runs prompts and keeps what the place names.
+
+    Args:
+        decoder: the model.
+        place: what is observed; a negative layer counts back from the last.
+        prompts: token ids, at least one of each.
+        known: what all of them begin with and an attacker knows.
+
+    Raises:
+        LayerError: the model has no such layer.
+        ModelError: keys and values are asked for and the block caches none, or not of every position.
+    """
+    there = place.resolved(decoder.n_layers)
+    kept = tuple(tuple(map(int, ids)) for ids in prompts)
+    parts = [
+        _cached(decoder, there, ids) if there.cached else _states(decoder, there, ids)
+        for ids in kept
+    ]
+    rows = tuple(
+        torch.cat(sides, dim=1)[list(there.positions(len(ids)))]
+        for sides, ids in zip(parts, kept, strict=True)
+    )
+    return Observed(there, kept, rows, tuple(side.shape[1] for side in parts[0]), known)
+
+
+def flat(
+    keys: Float[Tensor, "batch heads positions dim"],
+    values: Float[Tensor, "batch heads positions other"],
+    place: Place,
+) -> tuple[Float[Tensor, "batch positions _side"], ...]:
+    """What a block caches as rows: heads side by side; keys, values, or both in this order.
+
+    Args:
+        keys: of one block, as the library caches them: turned by rotary positions.
+        values: of the same block.
+        place: says which of them are observed.
+    """
+    chosen = {"keys": (keys,), "values": (values,)}.get(place.what, (keys, values))
+    return tuple(side.transpose(1, 2).flatten(2) for side in chosen)
+
+
+def _states(
+    decoder: Decoder, place: Place, ids: tuple[int, ...]
+) -> tuple[Float[Tensor, "positions width"], ...]:
+    return (decoder.states(torch.tensor([ids]), [place.layer])[place.layer][0],)
+
+
+def _cached(
+    decoder: Decoder, place: Place, ids: tuple[int, ...]
+) -> tuple[Float[Tensor, "positions _side"], ...]:
+    cache = decoder.prefix(torch.tensor(ids), place.layer).cache
+    if cache is None:
+        raise ModelError(
+            f"{decoder.source} caches no keys and values that could be transferred: observe its"
+            f" states, as in identity@{place.layer}"
+        )
+    block: Any = cache.layers[int(place.layer) - 1]
+    if block.keys is None or block.values is None or block.keys.shape[2] < len(ids):
+        kept = 0 if block.keys is None else block.keys.shape[2]
+        raise ModelError(
+            f"block {place.layer} of {decoder.source} caches the last {kept} of {len(ids)} tokens:"
+            " give tokens= of no more than that"
+        )
+    return tuple(side[0] for side in flat(block.keys, block.values, place))

@@ -1,0 +1,1 @@
+"""Searches over candidate tokens, shared by attackers."""

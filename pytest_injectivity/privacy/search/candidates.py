@@ -1,0 +1,236 @@
+"""The images of all tokens at one position, and exact answers about who is near.
+
+Products are fast and subtraction is right: a product in float32 (``|c|^2 - 2 y c`` on centred rows)
+says which candidates may be among the nearest, none left out whatever the rounding was, and those
+few are looked at by subtraction in float64. Nothing is decided by a product. The rounding of an
+inner product of ``n`` terms is at most ``n u |y| |c|`` to first order, whatever the order of
+summation (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Float32, Float64, Int64
+from torch import Tensor
+
+from pytest_injectivity.geometry.search.precision import precision_of
+from pytest_injectivity.privacy.search.mahalanobis import EUCLIDEAN, Metric
+
+_UNIT = 2.0**-24
+# Rounding besides the product's: of centred rows, of squared lengths, of sums.
+_FURTHER = 16
+# Elements of one block of float64 differences: 32 MB.
+_BLOCK_ELEMENTS = 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """The nearest candidates of each released row, nearest first; among equals the smallest id.
+
+    Attributes:
+        tokens: which.
+        values: squared distances in the metric, and the penalty on top where there is one.
+    """
+
+    tokens: Int64[Tensor, "targets count"]
+    values: Float64[Tensor, "targets count"]
+
+
+class Candidates:
+    """Candidates' images, ready to be searched many times.
+
+    Args:
+        rows: the image of each token, in any floating dtype; rows that are not finite are never
+            found.
+        metric: what "near" means.
+    """
+
+    def __init__(self, rows: Float[Tensor, "vocab width"], metric: Metric = EUCLIDEAN) -> None:
+        self.rows = rows
+        self.metric = metric
+        self.finite: Bool[Tensor, " vocab"] | None = None
+        self._centre = _wide(rows.mean(dim=0))
+        if not bool(self._centre.isfinite().all()):
+            self.finite = rows.isfinite().all(dim=1)
+            rows = rows.masked_fill(~self.finite[:, None], 0.0)
+            self._centre = _wide(rows.mean(dim=0))
+        self._scout, self._off = self._scouted(rows)
+        lengths = self._scout.square().sum(dim=1)
+        self._longest = float(lengths.max()) ** 0.5
+        self._lengths = (
+            lengths if self.finite is None else lengths.masked_fill(~self.finite, torch.inf)
+        )
+        self._own: dict[tuple[int, ...], Scan] = {}
+
+    def __len__(self) -> int:
+        """How many are finite."""
+        return len(self.rows) if self.finite is None else int(self.finite.sum())
+
+    def scan(self, targets: Float[Tensor, "targets width"]) -> "Scan":
+        """Finite released rows held against all candidates at once."""
+        scouts = self.metric.whitened(_wide(targets).double() - self._centre.double()).float()
+        with precision_of(torch.float32):
+            keys = torch.addmm(self._lengths, scouts, self._scout.T, alpha=-2.0)
+        reach = scouts.square().sum(dim=1).sqrt() + self._longest
+        terms = self._scout.shape[1] + _FURTHER
+        slack = terms * _UNIT * reach.square() + (2 * reach + self._off) * self._off
+        return Scan(self, targets, keys, 1.01 * slack)
+
+    def own(self, tokens: Int64[Tensor, " targets"]) -> "Scan":
+        """These candidates held against all: kept, because many releases have the same images."""
+        key = tuple(tokens.tolist())
+        if key not in self._own:
+            self._own[key] = self.scan(self.rows[tokens])
+        return self._own[key]
+
+    def nearest(self, targets: Float[Tensor, "targets width"], count: int = 1) -> Nearest:
+        """The nearest few of each row (see `Scan.nearest`)."""
+        return self.scan(targets).nearest(count)
+
+    def margins(self, tokens: Int64[Tensor, " targets"]) -> Float64[Tensor, " targets"]:
+        """``delta``: how far each of these candidates lies from its nearest rival."""
+        found = self.own(tokens).nearest(2)
+        if found.tokens.shape[1] == 1:
+            return found.values.new_full((len(tokens),), torch.inf)
+        own = found.tokens[:, 0] == tokens
+        return torch.where(own, found.values[:, 1], found.values[:, 0]).sqrt()
+
+    def squared(
+        self,
+        targets: Float[Tensor, "targets width"],
+        of: Int64[Tensor, " pairs"],
+        tokens: Int64[Tensor, " pairs"],
+    ) -> Float64[Tensor, " pairs"]:
+        """Squared distances of pairs of a row and a candidate: by subtraction, in the metric."""
+        parts = [
+            self.metric.whitened(targets[at].double() - self.rows[token].double())
+            .square()
+            .sum(dim=1)
+            for at, token in self.blocks(of, tokens)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def away(
+        self, targets: Float[Tensor, "targets width"], tokens: Int64[Tensor, " targets"]
+    ) -> Float64[Tensor, " targets"]:
+        """How far each row lies from one candidate."""
+        return self.squared(
+            targets, torch.arange(len(targets), device=tokens.device), tokens
+        ).sqrt()
+
+    def blocks(
+        self, of: Int64[Tensor, " pairs"], tokens: Int64[Tensor, " pairs"]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Pairs in pieces that bound the memory."""
+        step = max(1, _BLOCK_ELEMENTS // self.rows.shape[1])
+        if len(of) <= step:
+            return [(of, tokens)]
+        return list(zip(torch.split(of, step), torch.split(tokens, step), strict=True))
+
+    def _scouted(
+        self, rows: Float[Tensor, "rows width"]
+    ) -> tuple[Float32[Tensor, "rows width"], float]:
+        """Centred rows in the metric, in float32, and how far whitening may have put each off."""
+        centred = (_wide(rows) - self._centre).float()
+        if self.metric.is_euclidean:
+            return centred, 0.0
+        with precision_of(torch.float32):
+            return self.metric.scouted(centred)
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Released rows held against all candidates by one product.
+
+    Attributes:
+        candidates: what they are held against.
+        targets: the rows, finite.
+        keys: squared distances less the target's squared length, as the product says.
+        slack: how far those may be off.
+    """
+
+    candidates: Candidates
+    targets: Float[Tensor, "targets width"]
+    keys: Float32[Tensor, "targets vocab"]
+    slack: Float32[Tensor, " targets"]
+
+    def nearest(self, count: int = 1, penalties: Float[Tensor, " vocab"] | None = None) -> Nearest:
+        """The nearest few candidates of each row.
+
+        Args:
+            count: how many, as far as there are so many finite candidates.
+            penalties: finite; added to each candidate's squared distance.
+        """
+        count = min(count, len(self.candidates))
+        keys, slack = self.keys, self.slack
+        if penalties is not None:
+            keys = keys + penalties.to(keys)
+            slack = slack + 4 * _UNIT * (penalties.abs().max().to(slack) + keys.abs().amin(dim=1))
+        last = keys.amin(dim=1) if count == 1 else keys.kthvalue(count, dim=1).values
+        of, tokens = (keys <= (last + 2 * slack)[:, None]).nonzero().unbind(1)
+        values = self.candidates.squared(self.targets, of, tokens)
+        if penalties is not None:
+            values = values + penalties.double()[tokens]
+        if len(values) == len(keys) * count == len(keys):
+            return Nearest(tokens[:, None], values[:, None])
+        # By row, then value, then id: stable sorts keep what the last one left.
+        order = values.argsort(stable=True)
+        order = order[of[order].argsort(stable=True)]
+        first = torch.searchsorted(of[order], torch.arange(len(keys), device=of.device))
+        chosen = order[first[:, None] + torch.arange(count, device=of.device)]
+        return Nearest(tokens[chosen], values[chosen])
+
+    def radii(self, truths: Int64[Tensor, " targets"]) -> Float64[Tensor, " targets"]:
+        """How far each row may be moved before another candidate is nearer than the truth.
+
+        The nearest candidate of ``y`` changes from ``u`` to ``v`` where ``y`` crosses their bisector,
+        ``(|y - v|^2 - |y - u|^2) / (2 |v - u|)`` away: the least over all rivals ``v`` is exact. Below
+        zero: so far is the row on the wrong side already. A rival with the truth's own image cannot
+        be told from it: 0. For Euclidean candidates.
+
+        Args:
+            truths: the token of each row, whose image is finite.
+        """
+        own, there = self.candidates.own(truths), truths[:, None]
+        over = self.keys - self.keys.gather(1, there)
+        apart = own.keys - own.keys.gather(1, there)
+        over_slack, apart_slack = 2 * self.slack[:, None], 2 * own.slack[:, None]
+        near = (apart - apart_slack).clamp(min=0.0).sqrt()
+        far = (apart + apart_slack).clamp(min=0.0).sqrt()
+        low, high = over - over_slack, over + over_slack
+        least = torch.where(low >= 0, low / far, low / near)
+        most = torch.where(high >= 0, high / near, high / far)
+        # 0 / 0 and inf - inf are looked at; the truth, and what is not finite, is no rival.
+        least = torch.where(least.isnan(), -torch.inf, least).scatter(1, there, torch.inf)
+        most = torch.where(most.isnan(), torch.inf, most).scatter(1, there, torch.inf)
+        if self.candidates.finite is not None:
+            least = least.masked_fill(~self.candidates.finite, torch.inf)
+            most = most.masked_fill(~self.candidates.finite, torch.inf)
+        bound = most.amin(dim=1)
+        # The last divisions were rounded too.
+        bound = bound + 8 * _UNIT * bound.abs()
+        looked_at = (least <= bound[:, None]) & least.isfinite().logical_or(least < 0)
+        of, tokens = looked_at.nonzero().unbind(1)
+        found = torch.full_like(truths, torch.inf, dtype=torch.float64)
+        return found.scatter_reduce(0, of, self._crossings(truths, of, tokens), reduce="amin")
+
+    def _crossings(
+        self,
+        truths: Int64[Tensor, " targets"],
+        of: Int64[Tensor, " pairs"],
+        tokens: Int64[Tensor, " pairs"],
+    ) -> Float64[Tensor, " pairs"]:
+        parts, rows = [], self.candidates.rows
+        for at, token in self.candidates.blocks(of, tokens):
+            row, rival, truth = (
+                one.double() for one in (self.targets[at], rows[token], rows[truths[at]])
+            )
+            over = ((truth - rival) * ((row - rival) + (row - truth))).sum(dim=1)
+            length = torch.linalg.vector_norm(rival - truth, dim=1)
+            parts.append(torch.where(length > 0, over / (2 * length), 0.0))
+        return torch.cat(parts)
+
+
+def _wide(rows: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
+    """In float32 at least: a difference of half-precision rows is no half-precision number."""
+    return rows if rows.dtype == torch.float64 else rows.float()

@@ -1,0 +1,48 @@
+"""How reports name prompts and tokens: by keyed hashes, and by what they say only when asked for."""
+
+import hmac
+from typing import TYPE_CHECKING, Any
+
+from pytest_injectivity.core.text import one_line
+
+if TYPE_CHECKING:
+    from pytest_injectivity.prompts.promptset import PromptSet
+
+
+def prompt_name(prompts: "PromptSet", prompt: int, key: bytes, *, shown: bool) -> str:
+    """A prompt: index, keyed hash, length.
+
+    Args:
+        prompts: its set.
+        prompt: its index there.
+        key: of the hash.
+        shown: add its text, or its ids where it has none.
+    """
+    ids = prompts.ids[prompt]
+    name = f"prompt {prompt} ({_digest(key, prompts.hashes[prompt])}, {len(ids)} tokens)"
+    if not shown:
+        return name
+    text = str(list(ids)) if prompts.texts is None else prompts.texts[prompt]
+    return f"{name} {one_line(text)}"
+
+
+def token_name(token: int, key: bytes, *, shown: bool = False, tokenizer: Any = None) -> str:
+    """A token: its keyed hash.
+
+    Args:
+        token: its id.
+        key: of the hash.
+        shown: add its id, and its text where there is a tokenizer.
+        tokenizer: the model's, or None.
+    """
+    from pytest_injectivity.prompts.promptset import prompt_hash
+
+    digest = _digest(key, prompt_hash([token]))
+    if not shown:
+        return f"token ({digest})"
+    text = "" if tokenizer is None else f" {one_line(repr(tokenizer.decode([token])))}"
+    return f"token {token} ({digest}){text}"
+
+
+def _digest(key: bytes, name: str) -> str:
+    return hmac.digest(key, name.encode(), "sha256").hex()[:10]

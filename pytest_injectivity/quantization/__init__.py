@@ -1,0 +1,1 @@
+"""Formats of quantized weights and activations: detection, loading, arithmetic."""

@@ -1,0 +1,107 @@
+"""Activations rounded as a model runs: the output of every block, so that the error propagates.
+
+The arithmetic is that of post-hoc quantisation (`uniform`, SPEC section 2, "in the loop"). Scales of a
+layer or a channel are static, calibrated once (`calibration`); each token's own are computed as it
+passes. Either way what becomes of a token depends on that token alone, never on its batch.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from pytest_injectivity.quantization.arithmetic import Scale, scale_of
+from pytest_injectivity.quantization.grid import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Rounding:
+    """How the outputs of a model's blocks are rounded.
+
+    Attributes:
+        grid: to what.
+        steps: distance between neighbouring codes, a row a block: one number, or one a channel; NaN
+            where a block gave no finite state. None: each token has a scale of its own.
+        zeros: the codes that stand for zero, likewise.
+    """
+
+    grid: Grid
+    steps: Float64[np.ndarray, "blocks columns"] | None = None
+    zeros: Float64[np.ndarray, "blocks columns"] | None = None
+
+    @cached_property
+    def _placed(self) -> dict[torch.device, list[Scale]]:
+        """The static scales where they were needed."""
+        return {}
+
+    @contextmanager
+    def hooks(self, blocks: Iterable[Any]) -> Iterator[None]:
+        """Rounds what the blocks return; hooks registered on them later see it rounded."""
+        with ExitStack() as stack:
+            for at, block in enumerate(blocks):
+                stack.enter_context(block.register_forward_hook(partial(self._hook, at)))
+            yield
+
+    def rounded(self, block: int, states: Float[Tensor, "*batch hidden"]) -> Tensor:
+        """The output of a block, counted from 0, on its grid, in its own dtype.
+
+        What is not finite stays as it is: rounding shall not hide it. The gradient passes as if
+        nothing were rounded.
+        """
+        rows = states.detach().reshape(-1, states.shape[-1])
+        scale = self._scale(block, rows)
+        values = scale.values(scale.codes(rows)).to(states.dtype)
+        rounded = torch.where(rows.isfinite(), values, rows).view_as(states)
+        if states.requires_grad and torch.is_grad_enabled():
+            apply: Any = _StraightThrough.apply  # torch's own has no types
+            straight: Tensor = apply(states, rounded)
+            return straight
+        return rounded
+
+    def _hook(self, at: int, _block: object, _args: object, output: Any) -> Any:
+        return with_residual_stream(output, self.rounded(at, residual_stream(output)))
+
+    def _scale(self, block: int, rows: Float[Tensor, "rows hidden"]) -> Scale:
+        if self.steps is None or self.zeros is None:
+            return scale_of(rows, self.grid)
+        if rows.device not in self._placed:
+            # Double precision does not exist on mps.
+            dtype = torch.float32 if rows.device.type == "mps" else torch.float64
+            self._placed[rows.device] = [
+                Scale(
+                    self.grid,
+                    torch.tensor(step[None], dtype=dtype, device=rows.device),
+                    torch.tensor(zero[None], dtype=dtype, device=rows.device),
+                )
+                for step, zero in zip(self.steps, self.zeros, strict=True)
+            ]
+        return self._placed[rows.device][block]
+
+
+def residual_stream(output: Any) -> Tensor:
+    """What a block hands on: some return a tuple whose first entry it is."""
+    states: Tensor = output[0] if isinstance(output, tuple) else output
+    return states
+
+
+def with_residual_stream(output: Any, states: Tensor) -> Any:
+    """The output of a block that hands on these states."""
+    return (states, *output[1:]) if isinstance(output, tuple) else states
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The rounded states going forward, the gradient of the unrounded ones going back."""
+
+    @staticmethod
+    def forward(_context: Any, states: Tensor, rounded: Tensor) -> Tensor:  # noqa: ARG004 - autograd's
+        return rounded
+
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None

@@ -1,0 +1,104 @@
+"""Rows on a uniform grid: extremes make a scale, a scale makes codes and values (SPEC section 2).
+
+One arithmetic for both roundings: of captured states (`geometry.quantise`) and of activations as a
+model runs (`models.rounding`).
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pytest_injectivity.quantization.grid import Grid
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the codes of a grid stand for: ``(code - zero) * step``.
+
+    Step and zero point are one for all ``(1, 1)``, one a column ``(1, hidden)`` or one a row
+    ``(rows, 1)``.
+
+    Attributes:
+        grid: the grid.
+        step: distance between neighbouring codes, in the units of the rows; 0 where nothing but zeros
+            was seen: there everything is rounded to zero.
+        zero: the code that stands for zero; 0 on a symmetric grid.
+    """
+
+    grid: Grid
+    step: Float[Tensor, "rows columns"]
+    zero: Float[Tensor, "rows columns"]
+
+    @property
+    def digest(self) -> str:
+        """A name for the numbers it is made of."""
+        numbers = torch.cat([self.step.flatten(), self.zero.flatten()]).double().cpu().numpy()
+        return hashlib.blake2b(numbers.tobytes(), digest_size=16).hexdigest()
+
+    def codes(self, rows: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
+        """``clip(round(x / step) + zero)``, half to even, as whole numbers; NaN stays NaN."""
+        exact = torch.where(self.step == 0, 0.0, rows.to(self.step.dtype) / self.step)
+        return (exact.round() + self.zero).clamp(*self.grid.ends)
+
+    def values(self, codes: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
+        """What codes stand for."""
+        return (codes - self.zero) * self.step
+
+
+class Extremes:
+    """The outermost values of rows that come in parts: what a scale is made of.
+
+    Of each group (the layer, a channel, a token) as many values are held as the percentile leaves out
+    at one end, and one more: the scale is exactly that of all rows at once, whatever the parts and
+    their order.
+
+    Args:
+        grid: says what a group is, and the percentile.
+        values: how many values a group has in all.
+    """
+
+    def __init__(self, grid: Grid, values: int) -> None:
+        self._grid = grid
+        self._held = 1 + grid.left_out(values)
+        # Of an asymmetric grid the lower end too, with its sign turned.
+        self._ends: list[Tensor] = []
+
+    def add(self, rows: Float[Tensor, "n hidden"]) -> None:
+        """Takes the rows of a part; at least one."""
+        groups = {"layer": rows.reshape(1, -1), "channel": rows.T, "token": rows}[self._grid.per]
+        new = [groups.abs()] if self._grid.symmetric else [groups, -groups]
+        if self._ends:
+            new = [torch.cat(end, dim=1) for end in zip(self._ends, new, strict=True)]
+        self._ends = [self._outermost(end) for end in new]
+
+    def scale(self) -> Scale:
+        """The scale of what was added; a NaN in a group makes its scale NaN."""
+        # Double precision does not exist on mps.
+        wide = torch.float32 if self._ends[0].device.type == "mps" else torch.float64
+        high, *low = (end[:, -1:].to(wide) for end in self._ends)
+        if self._grid.per == "channel":
+            high, *low = high.T, *(end.T for end in low)
+        _, most = self._grid.ends
+        if not low:
+            return Scale(self._grid, high / most, torch.zeros_like(high))
+        # Zero is on the grid, whatever the values: what is nothing stays nothing.
+        above, below = high.clamp(min=0), low[0].clamp(min=0)
+        step = above / most + below / most
+        return Scale(self._grid, step, torch.where(step == 0, 0.0, below / step).round())
+
+    def _outermost(self, end: Tensor) -> Tensor:
+        """The largest of each group, descending."""
+        if self._held == 1:
+            return end.amax(dim=1, keepdim=True)
+        return end.topk(min(self._held, end.shape[1]), dim=1).values
+
+
+def scale_of(rows: Float[Tensor, "n hidden"], grid: Grid) -> Scale:
+    """The scale that rows give themselves; at least one row."""
+    n, hidden = rows.shape
+    extremes = Extremes(grid, {"layer": n * hidden, "channel": n, "token": hidden}[grid.per])
+    extremes.add(rows)
+    return extremes.scale()

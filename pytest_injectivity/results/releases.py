@@ -1,0 +1,234 @@
+"""Plain data about what is shared: who could read it and what use is left (SPEC section 5).
+
+What reports show and what travels from a worker to its controller: rates, counts and names; no prompt,
+no token id, nothing that needs torch to read.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_injectivity.core.interval import Interval
+
+SCHEMA = 1
+"""Raised when a field of the curve's data changes its meaning or goes."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of trials, with its interval; trials of tokens come in clusters, one a prompt."""
+
+    right: int
+    of: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The share."""
+        return self.right / self.of
+
+    def interval(self, confidence: float) -> Interval:
+        """As verdicts show it."""
+        return Interval(self.low, self.high, confidence)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.right} of {self.of}, {100 * self.value:.3g} %"
+            f" [{100 * self.low:.3g}, {100 * self.high:.3g}]"
+        )
+
+
+@dataclass(frozen=True)
+class AttackSummary:
+    """What one attacker read of a release.
+
+    Attributes:
+        attacker: its name.
+        source: where it was published, or that it is ours.
+        forced: whether each token was attacked behind the true ones before it (teacher-forced), and
+            not behind the attacker's own answers.
+        prompts: how many it was run on.
+        tokens: read, of all that are not given.
+        whole: prompts of which every token was read.
+        by_position: tokens read at each position.
+        by_kind: tokens read, by the kind of token.
+        by_span: of named spans (numbers, names, addresses), by kind, how many were read exactly of how
+            many there are.
+        verified: the share of tokens that it vouches for: a verifier that fails to is not privacy.
+        seconds: its own; what all attackers share is not in it.
+    """
+
+    attacker: str
+    source: str
+    forced: bool
+    prompts: int
+    tokens: Rate
+    whole: Rate
+    by_position: dict[str, Rate] = field(default_factory=dict)
+    by_kind: dict[str, Rate] = field(default_factory=dict)
+    by_span: dict[str, tuple[int, int]] = field(default_factory=dict)
+    verified: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The attacker and how it was run."""
+        return f"{self.attacker}, {'teacher-forced' if self.forced else 'free-running'}"
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "AttackSummary":
+        """What `asdict` made of one, by way of JSON."""
+        rates_by = {
+            by: {name: Rate(**rate) for name, rate in plain[by].items()}
+            for by in ("by_position", "by_kind")
+        }
+        by_span = {kind: (pair[0], pair[1]) for kind, pair in plain["by_span"].items()}
+        rates = {name: Rate(**plain[name]) for name in ("tokens", "whole")}
+        return cls(**{**plain, **rates, **rates_by, "by_span": by_span})
+
+
+@dataclass(frozen=True)
+class ReleaseSummary:
+    """One release at one place: every attacker, and the use that is left.
+
+    Attributes:
+        release: its steps, in the words of the grammar.
+        place: what is observed: ``4``, ``4 kv``, ``norm last``.
+        prompts, tokens: how many prompts of how many tokens.
+        confidence: of the intervals.
+        typical: the mean norm of what is observed over the square root of its width: what a strength
+            written ``rel`` is in units of.
+        noise: root mean square of what the release adds to a coordinate; 0 where it adds nothing.
+        attacks: one an attacker.
+        agreement: positions at which the pass that goes on prefers the same next token; None: nothing
+            goes on from what is observed.
+        divergence: ``KL(unreleased || released)`` at a position on average, in nats.
+        no_utility: why there is none; empty where there is.
+        guessed: next tokens that the model guesses without any state; None where not measured.
+        robustness: by name, in the rows' units: the smallest perturbation of a released row that makes
+            another token the nearest (below zero: one is already), half the distance from a token to
+            its nearest rival, and the share of positions where that alone decides; None where rows
+            are not compared position by position.
+    """
+
+    release: str
+    place: str
+    prompts: int
+    tokens: int
+    confidence: float
+    typical: float
+    noise: float
+    attacks: tuple[AttackSummary, ...]
+    agreement: Rate | None = None
+    divergence: float | None = None
+    no_utility: str = ""
+    guessed: Rate | None = None
+    robustness: dict[str, float | None] | None = None
+
+    @property
+    def strongest(self) -> AttackSummary:
+        """The attacker that read most; by the upper end of its interval where two read as much."""
+        return max(self.attacks, key=lambda one: (one.tokens.value, one.tokens.high))
+
+    @property
+    def name(self) -> str:
+        """Release and place, as the grammar writes them."""
+        return f"{self.release}@{self.place}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "ReleaseSummary":
+        """What `to_dict` made of one, by way of JSON."""
+        attacks = tuple(AttackSummary.from_dict(one) for one in plain["attacks"])
+        rates = {name: _rate(plain[name]) for name in ("agreement", "guessed")}
+        return cls(**{**plain, **rates, "attacks": attacks})
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One strength of a release.
+
+    Attributes:
+        strength: as it was written.
+        release: what was measured.
+        hidden: every attacker's upper bound is at most the rate allowed.
+        useful: the agreement is at least the one wanted; None where it was not measured.
+    """
+
+    strength: str
+    release: ReleaseSummary
+    hidden: bool
+    useful: bool | None
+
+    @property
+    def both(self) -> bool:
+        """Whether it hides enough and leaves enough."""
+        return self.hidden and bool(self.useful)
+
+
+@dataclass(frozen=True)
+class PrivacyCurve:
+    """What a release hides and what it leaves, by strength.
+
+    Attributes:
+        release: the text of the sweep, with ``?`` where the strength stands.
+        subject: what was audited.
+        max_token_rate: the largest rate allowed; each attacker's upper bound is held against it.
+        min_agreement: the least agreement wanted.
+        confidence: of the bounds.
+        points: in the order asked for.
+    """
+
+    release: str
+    subject: str
+    max_token_rate: float
+    min_agreement: float
+    confidence: float
+    points: tuple[CurvePoint, ...]
+
+    @property
+    def both(self) -> tuple[str, ...]:
+        """The strengths at which privacy and use both hold: often none."""
+        return tuple(point.strength for point in self.points if point.both)
+
+    @property
+    def line(self) -> str:
+        """What the sweep found, in one sentence."""
+        wanted = (
+            f"at most {100 * self.max_token_rate:g} % of tokens read by these attackers and at least"
+            f" {100 * self.min_agreement:g} % agreement"
+        )
+        if not self.both:
+            return f"{self.release}: no strength of {len(self.points)} has both, {wanted}"
+        return f"{self.release}: {', '.join(self.both)} have both, {wanted}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, the findings beside the points."""
+        return asdict(self) | {"both": list(self.both), "line": self.line}
+
+
+def write_curves(path: Path, curves: Sequence[PrivacyCurve]) -> None:
+    """Writes curves as JSON, whole or not at all.
+
+    Args:
+        path: of the file; its folder is made.
+        curves: at least one.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from pytest_injectivity.core.files import write_whole
+
+    plain = {"schema": SCHEMA, "tool": "pytest-injectivity"}
+    data = plain | {"curves": [curve.to_dict() for curve in curves]}
+    write_whole(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def _rate(plain: Mapping[str, Any] | None) -> Rate | None:
+    return None if plain is None else Rate(**plain)

@@ -1,0 +1,300 @@
+"""Plain data about a run: what reports show and what travels from a worker to its controller.
+
+Only numbers, names and keyed hashes: no prompt, no token id, nothing that needs torch to read.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pytest_injectivity.core.interval import Interval
+from pytest_injectivity.quantization.grid import Rounded
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What was audited.
+
+    Attributes:
+        model: the source the user named.
+        revision: the commit a hub id was resolved to, else None.
+        family, n_layers, hidden, vocab, dtype, device: of the model.
+        assumptions: the line on SPEC section 3's assumptions.
+        prompts: the prompt set's name.
+        n: distinct prompts.
+        prompt_hash: hash of the set; numbers of sets with other hashes are not comparable.
+        shortest, longest: tokens of a prompt.
+        special_tokens: whether BOS and the like were added.
+        dropped: how many prompts were dropped, by reason.
+        prompt_metric: ``d_S``.
+        seed: of everything random.
+        versions: of the packages that computed the numbers.
+        numbers: where they come from: ``computed``, ``from the store``, or both.
+        quantised: a `Quantised` of what was loaded, as plain data; None for full precision.
+        activations: a `Rounded` of how activations are rounded as it runs, as plain data; None where
+            they are not.
+        reference: the parent that it was held against, its dtype and device; None where it was not.
+    """
+
+    model: str
+    revision: str | None
+    family: str
+    n_layers: int
+    hidden: int
+    vocab: int
+    dtype: str
+    device: str
+    assumptions: str
+    prompts: str
+    n: int
+    prompt_hash: str
+    shortest: int
+    longest: int
+    special_tokens: bool
+    dropped: dict[str, int]
+    prompt_metric: str
+    seed: int
+    versions: dict[str, str]
+    numbers: str = "computed"
+    quantised: dict[str, Any] | None = None
+    activations: dict[str, Any] | None = None
+    reference: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @property
+    def subject(self) -> str:
+        """One line: model, precision, prompts, N and the set's hash."""
+        kind = "" if self.quantised is None else f"{self.quantised['kind']}, "
+        rounded = "" if self.activations is None else f", {Rounded(**self.activations).short}"
+        return (
+            f"{self.model} ({kind}{self.dtype}, {self.device}{rounded}), {self.n} prompts of"
+            f" {self.prompts} [{self.prompt_hash[:12]}]"
+        )
+
+
+@dataclass(frozen=True)
+class Fall:
+    """One number of a layer over growing sets of prompts.
+
+    Attributes:
+        values: at N/4, N/2 and N prompts.
+        per_doubling: what it is multiplied by where the number of prompts doubles, on (geometric)
+            average from N/4 to N; None where it is zero, or no number, at N/4.
+    """
+
+    values: tuple[float, ...]
+    per_doubling: float | None
+
+    @classmethod
+    def of(cls, sizes: Sequence[int], values: Sequence[float]) -> "Fall":
+        """The fall from the first value to the last."""
+        doublings = math.log2(sizes[-1] / sizes[0])
+        share = values[-1] / values[0] if values[0] else math.nan
+        per_doubling = share ** (1.0 / doublings) if math.isfinite(share) else None
+        return cls(tuple(values), per_doubling)
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How the numbers of a layer fell from N/4 to N/2 to N prompts (SPEC section 2, "Intervals").
+
+    The smaller sets are the prompts of smallest hash, so that the order of prompts does not matter;
+    nearest neighbours are those within the set.
+
+    Attributes:
+        n: finite rows of each set; empty where there is no trend.
+        margin, margin_q: separation margin, minimum and 1 % quantile.
+        colipschitz, colipschitz_q: co-Lipschitz constant, minimum and 1 % quantile; None where fewer
+            than two prompts of a set have an admissible partner.
+        reason: why something is None; empty where nothing is.
+    """
+
+    n: tuple[int, ...]
+    margin: Fall | None = None
+    margin_q: Fall | None = None
+    colipschitz: Fall | None = None
+    colipschitz_q: Fall | None = None
+    reason: str = ""
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Trend":
+        """What `asdict` made of one, by way of JSON."""
+        falls = {
+            name: Fall(tuple(fall["values"]), fall["per_doubling"])
+            for name, fall in plain.items()
+            if isinstance(fall, Mapping)
+        }
+        return cls(n=tuple(plain["n"]), reason=plain["reason"], **falls)
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """The geometry of one layer in numbers (SPEC section 2); None where it was not measured.
+
+    Attributes:
+        layer: its id.
+        bits: of post-hoc activation quantisation, or the text of its `Grid` where the number does not
+            say all; None for the states as the model computed them.
+        n: finite rows.
+        not_finite: rows with a NaN or an infinity.
+        collisions: pairs of rows equal in every coordinate.
+        mean_norm, median_norm: of the rows.
+        margin, margin_q: separation margin, minimum and 1 % quantile.
+        colipschitz, colipschitz_q: co-Lipschitz constant, minimum and 1 % quantile.
+        noise: the noise floor; rounded states have none.
+        near_fractions: fraction of pairs within each tolerance of the ladder.
+        trend: how margin and co-Lipschitz constant fell as N grew; rounded states have none.
+        scale: where the scale of rounded states comes from; None for states that are not rounded.
+    """
+
+    layer: str
+    bits: int | str | None
+    n: int
+    not_finite: int
+    collisions: int | None = None
+    mean_norm: float | None = None
+    median_norm: float | None = None
+    margin: float | None = None
+    margin_q: float | None = None
+    colipschitz: float | None = None
+    colipschitz_q: float | None = None
+    noise: float | None = None
+    near_fractions: dict[str, float] | None = None
+    trend: Trend | None = None
+    scale: str | None = None
+
+    def __post_init__(self) -> None:
+        given: object = self.trend
+        if isinstance(given, Mapping):  # it came as JSON
+            object.__setattr__(self, "trend", Trend.from_dict(given))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @property
+    def key(self) -> tuple[str, int | str | None]:
+        """What a run has one summary of."""
+        return self.layer, self.bits
+
+    @property
+    def normalized_margin_q(self) -> float | None:
+        """The 1 % margin in units of the mean norm."""
+        return (
+            None if self.margin_q is None or not self.mean_norm else self.margin_q / self.mean_norm
+        )
+
+    @property
+    def normalized_colipschitz_q(self) -> float | None:
+        """The 1 % co-Lipschitz constant in units of the mean norm."""
+        if self.colipschitz_q is None or not self.mean_norm:
+            return None
+        return self.colipschitz_q / self.mean_norm
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A ratio or a rate with its interval at 95 %; None where it is not a finite number."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, value: float, interval: Interval) -> "Estimate":
+        """A value and the limits of its interval."""
+        return cls(*(finite(one) for one in (value, interval.low, interval.high)))
+
+
+@dataclass(frozen=True)
+class CrossReading:
+    """How much of a model's states somebody reads who has its parent (SPEC section 4).
+
+    Attributes:
+        prompts: how many were attacked.
+        tokens: the length of each.
+        drift: the median drift of the states attacked, as a share of the parent's norm.
+        argmin_prompts, argmin_tokens: rates read by taking the nearest candidate: all of a prompt's
+            tokens right, and tokens right.
+        ball_prompts, ball_tokens: rates read within the measured drift: all of a prompt's tokens right
+            and every position verified, and tokens right and verified.
+    """
+
+    prompts: int
+    tokens: int
+    drift: float | None
+    argmin_prompts: Estimate
+    argmin_tokens: Estimate
+    ball_prompts: Estimate
+    ball_tokens: Estimate
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "CrossReading":
+        """What `asdict` made of one, by way of JSON."""
+        return cls(**{name: _estimate(value) for name, value in plain.items()})
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One layer of a model held against its parent's, on the same prompts (SPEC section 2).
+
+    Attributes:
+        layer: its id.
+        n: prompts.
+        not_finite, reference_not_finite: rows with a NaN or an infinity, of the model and of its
+            parent; where there are any, nothing below was compared.
+        margin, normalized_margin: the share kept of the 1 % separation margin, as it is and in units
+            of each model's mean norm; above 1 where it grew.
+        colipschitz, normalized_colipschitz: likewise, of the 1 % co-Lipschitz constant; None too where
+            fewer than two prompts have an admissible partner.
+        new_collisions: pairs equal, or not to be told apart, in the model and not in its parent; of
+            layer 0 pairs of tokens.
+        drift_median, drift_q99, drift_max: ``||h - h'|| / ||h'||`` over the prompts, h' the parent's.
+        cosine_mean, cosine_min: of the angle between h and h'.
+        noise, reference_noise: the noise floors.
+        sipit, reference_sipit: rates of prompts that SipIt recovers; None where nobody asked.
+        cross: what the parent reads of the model's states; None where nobody asked.
+    """
+
+    layer: str
+    n: int
+    not_finite: int
+    reference_not_finite: int
+    margin: Estimate | None = None
+    normalized_margin: Estimate | None = None
+    colipschitz: Estimate | None = None
+    normalized_colipschitz: Estimate | None = None
+    new_collisions: int | None = None
+    drift_median: float | None = None
+    drift_q99: float | None = None
+    drift_max: float | None = None
+    cosine_mean: float | None = None
+    cosine_min: float | None = None
+    noise: float | None = None
+    reference_noise: float | None = None
+    sipit: Estimate | None = None
+    reference_sipit: Estimate | None = None
+    cross: CrossReading | None = None
+
+    def __post_init__(self) -> None:
+        for name, given in tuple(vars(self).items()):
+            if isinstance(given, Mapping):  # it came as JSON
+                read = CrossReading.from_dict(given) if name == "cross" else _estimate(given)
+                object.__setattr__(self, name, read)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def finite(value: float) -> float | None:
+    """The value, or None where it is a NaN or an infinity, which JSON has not."""
+    return value if math.isfinite(value) else None
+
+
+def _estimate(value: Any) -> Any:
+    return Estimate(**value) if isinstance(value, Mapping) else value

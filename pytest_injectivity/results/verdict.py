@@ -1,0 +1,203 @@
+"""A verdict: what was asked, what was measured at each layer, and what would have passed.
+
+Every check returns a `Verdict` with one `Reason` a layer, the good ones too: a gate that compared
+nothing has no reasons and therefore fails. Comparison is on unrounded numbers and written so that
+NaN fails; the numbers printed show enough digits never to look like a pass beside FAIL.
+
+The first line of the text is the verdict in at most 80 columns, because pytest's short summary and
+most CI pages cut there; the evidence follows.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from pytest_injectivity.core.interval import Interval
+from pytest_injectivity.core.numbers import show_apart
+from pytest_injectivity.core.text import one_line
+from pytest_injectivity.errors import GateFailure
+
+_COLUMNS = 80
+_COMMAND = 2000
+_MOST_LISTED = 12
+
+Relation = Literal[">=", "<="]
+
+
+class Status(StrEnum):
+    """PASS is green; FAIL and INSUFFICIENT (the sample proves neither) are red."""
+
+    PASS = "PASS"  # noqa: S105 - no password
+    FAIL = "FAIL"
+    INSUFFICIENT = "INSUFFICIENT"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What one layer contributes to a verdict.
+
+    Attributes:
+        layer: the layer's id, as in test ids (``layer04``, ``norm``).
+        status: this layer's own verdict.
+        quantity: what was measured, in the field's words.
+        value: the measured number, unrounded.
+        bound: the number it was held against.
+        relation: how value must stand to bound.
+        headline: a few words for the first line, instead of quantity, value and bound.
+        evidence: lines a person reads next: the worst pair, counts, how it was measured.
+        interval: the interval of the value, where one is known.
+        would_pass: the tolerance that would have passed.
+        figures: further numbers by name, for machines: they go to JSON, not into the text.
+    """
+
+    layer: str
+    status: Status
+    quantity: str
+    value: float
+    bound: float
+    relation: Relation
+    headline: str = ""
+    evidence: tuple[str, ...] = ()
+    interval: Interval | None = None
+    would_pass: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The layer's result in a few words."""
+        return self.words + self.numbers
+
+    @property
+    def words(self) -> str:
+        """What was measured; may be cut where there is little room."""
+        return self.headline or self.quantity
+
+    @property
+    def numbers(self) -> str:
+        """Value and bound, never to be cut; empty beside a headline, which has its own."""
+        if self.headline:
+            return ""
+        value, bound = show_apart(self.value, self.bound)
+        wanted = "wants" if self.status is not Status.PASS else "meets"
+        return f" {value}, {wanted} {self.relation} {bound}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The joint verdict of one check over one or more layers.
+
+    Attributes:
+        check: the check's name, e.g. ``no_collisions``.
+        reasons: one a layer, shallow first.
+        subject: what was audited: model, prompts, N, prompt hash, dtype.
+        reproduce: a command line that repeats this check.
+        notes: lines that hold for all layers.
+    """
+
+    check: str
+    reasons: tuple[Reason, ...]
+    subject: str
+    reproduce: str
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def status(self) -> Status:
+        """FAIL when a layer fails or nothing was compared, else INSUFFICIENT when a layer is."""
+        statuses = {reason.status for reason in self.reasons}
+        if not statuses or Status.FAIL in statuses:
+            return Status.FAIL
+        return Status.INSUFFICIENT if Status.INSUFFICIENT in statuses else Status.PASS
+
+    @property
+    def passed(self) -> bool:
+        """True only for PASS."""
+        return self.status is Status.PASS
+
+    @property
+    def failing(self) -> tuple[Reason, ...]:
+        """The reasons that are not PASS, shallow layers first."""
+        return tuple(reason for reason in self.reasons if reason.status is not Status.PASS)
+
+    @property
+    def first_line(self) -> str:
+        """The verdict in at most 80 columns."""
+        if not self.reasons:
+            return _cut(f"{self.status} {self.check}: no layer was compared")
+        if self.passed:
+            return _cut(f"{self.status} {self.check}: {_count(self.reasons)}")
+        # A layer that decides the verdict, not one before it that the sample leaves undecided.
+        first = next(reason for reason in self.failing if reason.status is self.status)
+        more = f" (+{len(self.failing) - 1} more)" if len(self.failing) > 1 else ""
+        words = f"{first.status} {self.check} {first.layer}: {first.words}"
+        return _cut(words, _COLUMNS - len(first.numbers + more)) + first.numbers + more
+
+    @property
+    def text(self) -> str:
+        """The whole verdict: first line, each failing layer with its evidence, how to reproduce."""
+        lines = [self.first_line, f"  {self.subject}"]
+        for reason in self.failing[:_MOST_LISTED]:
+            lines += _block(reason)
+        if (left := len(self.failing) - _MOST_LISTED) > 0:
+            lines.append(f"  … and {left} more layers: {_names(self.failing[_MOST_LISTED:])}")
+        if good := [reason for reason in self.reasons if reason.status is Status.PASS]:
+            lines.append(f"  PASS at {_names(good)}")
+        lines += [f"  {note}" for note in self.notes]
+        return "\n".join([*lines, f"  reproduce: {one_line(self.reproduce, _COMMAND)}"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: numbers that are not finite become strings, so that it stays JSON."""
+        plain: dict[str, Any] = _plain({**asdict(self), "status": str(self.status)})
+        return plain | {"first_line": self.first_line}
+
+    def require(self) -> "Verdict":
+        """This verdict when it is PASS.
+
+        Raises:
+            GateFailure: it is not; the message is the verdict's text.
+        """
+        __tracebackhide__ = True
+        if not self.passed:
+            raise GateFailure(self.text)
+        return self
+
+
+def judge(value: float, relation: Relation, bound: float) -> Status:
+    """PASS when ``value relation bound`` holds on unrounded numbers; NaN on either side fails."""
+    holds = value >= bound if relation == ">=" else value <= bound
+    return Status.PASS if holds else Status.FAIL
+
+
+def _cut(line: str, columns: int = _COLUMNS) -> str:
+    return line if len(line) <= columns else line[: columns - 1] + "…"
+
+
+def _count(reasons: Sequence[Reason]) -> str:
+    if len(reasons) == 1:
+        return f"{reasons[0].layer}: {reasons[0].summary}"
+    return f"{len(reasons)} layers, {reasons[0].layer} to {reasons[-1].layer}"
+
+
+def _names(reasons: Sequence[Reason]) -> str:
+    return ", ".join(reason.layer for reason in reasons)
+
+
+def _block(reason: Reason) -> list[str]:
+    lines = [f"  {reason.layer}: {reason.status}: {reason.summary}"]
+    lines += [f"    {line}" for line in reason.evidence]
+    if reason.interval is not None:
+        lines.append(f"    interval of the {reason.quantity}: {reason.interval}")
+    if reason.would_pass:
+        lines.append(f"    would have passed: {reason.would_pass}")
+    return lines
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return str(value) if isinstance(value, StrEnum) else value

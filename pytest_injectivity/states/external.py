@@ -1,0 +1,205 @@
+"""States captured elsewhere: a safetensors file that says what it is of (``--injx-states FILE``).
+
+Tensors, in one of three layouts:
+
+- ``states`` ``(positions, hidden)``: one prompt;
+- ``states.0``, ``states.1``, … ``(positions, hidden)`` each: prompts of any lengths;
+- ``states`` ``(prompts, positions, hidden)`` with ``lengths`` ``(prompts,)``: padded at the end.
+
+They are float16, bfloat16, float32 or float64, at every position of a prompt from the first on, special
+tokens included, in the model's own units. Token ids to judge a recovery by may stand beside them in the
+same layout: ``ids``, ``ids.0``, …; integers; of all prompts or of none.
+
+Metadata, texts as the format has them:
+
+- ``layer``: ``0`` (embeddings), ``1`` to ``L`` (after a block, before the final norm) or ``norm``;
+- ``observation_error``, optional: how far a state may lie from what the model would give, as Euclidean
+  distance in the states' units: a number, or ``[first, second, …]`` by position, the last for all after.
+
+Nothing else may stand there, so that no misspelt name is passed over. `save_states` writes such a file.
+The header is checked before any state is read, nothing is ever unpickled, and what does not fit the
+model is refused. The file is as sensitive as the prompts: `save_states` lets only its owner read it.
+"""
+
+import hashlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.text import one_line
+from pytest_injectivity.models.facts import ModelFacts
+from pytest_injectivity.states.external_header import (
+    Header,
+    check_shapes,
+    layer_of,
+    observation_error_of,
+    open_header,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ForeignStates:
+    """The states of prompts at every position, at one layer of a model.
+
+    Attributes:
+        source: where they are from; shown in messages.
+        digest: SHA-256 of the file.
+        layer: where they were captured.
+        states: of each prompt, in the file's dtype, on the CPU; they may hold a NaN.
+        ids: of each prompt, to judge by; None where the file has none.
+        observation_error: at positions 0, 1, …, the last for all after; None where it is not given.
+    """
+
+    source: str
+    digest: str
+    layer: Layer
+    states: tuple[Float[Tensor, "_positions hidden"], ...] = field(repr=False)
+    ids: tuple[tuple[int, ...], ...] | None = field(repr=False)
+    observation_error: tuple[float, ...] | None
+
+    @property
+    def dtype(self) -> str:
+        """Of the states, such as ``bfloat16``."""
+        return str(self.states[0].dtype).removeprefix("torch.")
+
+    @property
+    def finite(self) -> tuple[bool, ...]:
+        """Of each prompt, whether all its states are."""
+        return tuple(bool(one.isfinite().all()) for one in self.states)
+
+
+def save_states(
+    path: str | Path,
+    states: Sequence[Tensor] | Tensor,
+    layer: Layer,
+    *,
+    ids: Sequence[Sequence[int]] | None = None,
+    observation_error: float | Sequence[float] | None = None,
+) -> None:
+    """Writes states for ``--injx-states``, whole or not at all; only its owner may read the file.
+
+    Args:
+        path: of the file; one that is there is replaced.
+        states: ``(positions, hidden)`` of each prompt, or of the only one; of one floating dtype.
+        layer: 0 to L, or ``"norm"``.
+        ids: the token ids of each prompt, to judge a recovery by.
+        observation_error: see this module.
+
+    Raises:
+        OptionError: something would not be accepted by `read_states`.
+        OSError: the file cannot be written.
+    """
+    prompts = [states] if isinstance(states, Tensor) else list(states)
+    tensors = {f"states.{at}": one.detach().cpu().clone() for at, one in enumerate(prompts)}
+    for at, row in enumerate(ids or ()):
+        tensors[f"ids.{at}"] = torch.tensor(list(row), dtype=torch.long)
+    metadata = {"layer": str(layer)}
+    if observation_error is not None:
+        given = observation_error
+        errors = list(map(float, given)) if isinstance(given, Sequence) else float(given)
+        metadata["observation_error"] = json.dumps(errors)
+    content = save(tensors, metadata)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(
+            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
+        ) as file:
+            file.write(content)
+        _read(temporary, str(path), None)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_states(path: str | Path, facts: ModelFacts) -> ForeignStates:
+    """Reads a file of states for a model.
+
+    Args:
+        path: of the file.
+        facts: of the model they are to be inverted with.
+
+    Raises:
+        OptionError: it is no such file, or does not fit the model; names the file, the thing and
+            what is accepted.
+    """
+    return _read(Path(path), str(path), facts)
+
+
+def _read(path: Path, source: str, facts: ModelFacts | None) -> ForeignStates:
+    header = open_header(path, source)
+    layer, error = layer_of(header, facts), observation_error_of(header)
+    names = header.numbered("states") or ["states"]
+    if names[0] not in header.tensors:
+        raise header.refuse("there is no tensor 'states', nor 'states.0'")
+    ids = [
+        one for one in (name.replace("states", "ids") for name in names) if one in header.tensors
+    ]
+    if ids and len(ids) < len(names):
+        raise header.refuse(
+            f"ids of {len(ids)} of {len(names)} prompts: give those of all or of none"
+        )
+    padded = "lengths" in header.tensors
+    lengths = ["lengths"] if padded else []
+    if unknown := sorted(header.tensors.keys() - {*names, *ids, *lengths}):
+        raise header.refuse(
+            f"tensor {one_line(unknown[0])!r} is not known: states, ids and, of padded states, lengths"
+            " are accepted"
+        )
+    check_shapes(header, names, ids, facts, padded=padded)
+    wanted = [*names, *ids, *lengths]
+    found = _tensors(path, header, wanted)
+    if padded:
+        used = _lengths(header, found["lengths"], found["states"].shape[1])
+        for name in ("states", *ids):
+            for at, (rows, length) in enumerate(zip(found[name], used, strict=True)):
+                found[f"{name}.{at}"] = rows[:length].clone()
+        names = [f"states.{at}" for at in range(len(used))]
+        ids = [f"ids.{at}" for at in range(len(used))] if ids else []
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return ForeignStates(
+        source=source,
+        digest=digest,
+        layer=layer,
+        states=tuple(found[name] for name in names),
+        ids=_ids(header, [found[name] for name in ids], facts) if ids else None,
+        observation_error=error,
+    )
+
+
+def _tensors(path: Path, header: Header, names: list[str]) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise header.refuse(f"it is no safetensors file: {one_line(str(error))}") from None
+
+
+def _lengths(header: Header, lengths: Tensor, positions: int) -> list[int]:
+    found: list[int] = lengths.tolist()
+    if wrong := [one for one in found if not 1 <= one <= positions]:
+        raise header.refuse(f"a length of {wrong[0]}: 1 to {positions} is accepted")
+    return found
+
+
+def _ids(
+    header: Header, found: list[Tensor], facts: ModelFacts | None
+) -> tuple[tuple[int, ...], ...]:
+    ids = tuple(tuple(one.tolist()) for one in found)
+    highest = math.inf if facts is None else facts.vocab_size
+    if wrong := [one for row in ids for one in row if not 0 <= one < highest]:
+        accepted = "at least 0" if facts is None else f"0 to {facts.vocab_size - 1}"
+        raise header.refuse(f"token id {wrong[0]}: {accepted} is accepted")
+    return ids

@@ -1,0 +1,206 @@
+"""What the header of a file of states says, checked before any state is read (see `foreign`)."""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.text import one_line
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.models.facts import ModelFacts
+from pytest_injectivity.models.header import METADATA, DamagedFileError, read_header
+
+MOST_PROMPTS = 10_000
+LARGEST_FILE = 2**33
+"""Bytes; what is read is held in memory."""
+
+_LONGEST_HEADER = 2**21  # 10,000 prompts' names, shapes and offsets, twice
+_STATES = ("F16", "BF16", "F32", "F64")
+_INTEGERS = ("I32", "I64")
+_KNOWN_METADATA = {"layer", "observation_error", "format"}  # the last is a habit of writers
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file's header says, checked as it is asked for.
+
+    Attributes:
+        source: names the file in errors.
+        tensors: by name, as the header has them.
+        metadata: texts by name.
+    """
+
+    source: str
+    tensors: dict[str, dict[str, Any]]
+    metadata: dict[str, str]
+
+    def refuse(self, what: str) -> OptionError:
+        """The error of something that is not accepted."""
+        return OptionError(f"{one_line(self.source)}: {what}")
+
+    def shape(self, name: str, dtypes: tuple[str, ...], rank: int) -> tuple[int, ...]:
+        """The shape of a tensor, of one of these dtypes and this many dimensions, none of them 0.
+
+        Raises:
+            OptionError: it is of another.
+        """
+        entry = self.tensors[name]
+        dtype, shape = entry.get("dtype"), entry.get("shape")
+        if dtype not in dtypes:
+            raise self.refuse(
+                f"tensor {name!r} is {one_line(str(dtype))}: {', '.join(dtypes)} are accepted"
+            )
+        sizes = shape if isinstance(shape, list) else []
+        if len(sizes) != rank or not all(isinstance(one, int) and one > 0 for one in sizes):
+            padded = "; padded states need a tensor 'lengths'" if len(sizes) > rank else ""
+            raise self.refuse(
+                f"tensor {name!r} has shape {one_line(str(shape))}: {rank} dimensions are accepted,"
+                f" each at least 1{padded}"
+            )
+        return tuple(sizes)
+
+    def numbered(self, name: str) -> list[str]:
+        """``name.0``, ``name.1``, … without a gap; none where there are none."""
+        count = sum(re.fullmatch(rf"{name}\.\d{{1,9}}", one) is not None for one in self.tensors)
+        names = [f"{name}.{at}" for at in range(count)]
+        if missing := [one for one in names if one not in self.tensors]:
+            raise self.refuse(
+                f"tensor {missing[0]!r} is missing: numbers count from 0 without a gap"
+            )
+        return names
+
+
+def open_header(path: Path, source: str) -> Header:
+    """The header of a file, as far as it can be checked without the model.
+
+    Args:
+        path: of the file.
+        source: names it in errors.
+
+    Raises:
+        OptionError: it cannot be read, is no safetensors file, or its metadata are not known.
+    """
+    empty = Header(source, {}, {})
+    if path.exists() and not path.is_file():
+        raise empty.refuse("it is no file: a safetensors file is accepted")
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+        size = path.stat().st_size
+        if start.startswith(_PICKLES):
+            raise empty.refuse(
+                "it would be unpickled, which runs code: a safetensors file is accepted"
+                " (pytest_injectivity.states.external.save_states writes one)"
+            )
+        if size > LARGEST_FILE:
+            raise empty.refuse(f"{size:,} bytes of states: at most {LARGEST_FILE:,} are accepted")
+        header = read_header(path, _LONGEST_HEADER)
+    except OSError as error:
+        raise empty.refuse(f"it cannot be read: {error.strerror}") from None
+    except DamagedFileError as error:
+        raise empty.refuse(
+            f"it is no complete safetensors file of at most {MOST_PROMPTS} prompts: {error}"
+        ) from None
+    metadata = header.pop(METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(one, str) for one in metadata.values()):
+        raise empty.refuse("its metadata are not texts by name")
+    if unknown := sorted(metadata.keys() - _KNOWN_METADATA):
+        raise empty.refuse(
+            f"metadata {one_line(unknown[0])!r} are not known: layer and observation_error are accepted"
+        )
+    return Header(source, header, metadata)
+
+
+def layer_of(header: Header, facts: ModelFacts | None) -> Layer:
+    """Where the states were captured.
+
+    Raises:
+        OptionError: the metadata do not say, or the model has no such layer.
+    """
+    given = header.metadata.get("layer", "")
+    deepest = "L" if facts is None else facts.n_layers
+    if given == "norm":
+        return "norm"
+    if re.fullmatch(r"\d{1,6}", given, re.ASCII) and (
+        facts is None or int(given) <= facts.n_layers
+    ):
+        return int(given)
+    said = f"layer {one_line(given)!r} in its metadata" if given else "no layer in its metadata"
+    raise header.refuse(f"{said}: 0 to {deepest} or norm is accepted")
+
+
+def observation_error_of(header: Header) -> tuple[float, ...] | None:
+    """At positions 0, 1, …, the last for all after; None where the metadata do not say.
+
+    Raises:
+        OptionError: it is no number, nor a list of numbers, finite and at least 0.
+    """
+    given = header.metadata.get("observation_error")
+    if given is None:
+        return None
+    try:
+        read = json.loads(given)
+    except (ValueError, RecursionError):
+        read = None
+    errors = read if isinstance(read, list) else [read]
+    numbers = [one for one in errors if isinstance(one, (int, float)) and not isinstance(one, bool)]
+    if not errors or numbers != errors or not all(0 <= one < math.inf for one in numbers):
+        raise header.refuse(
+            f"observation_error {one_line(given)!r} in its metadata: a finite number of at least 0 is"
+            " accepted, or a list of them by position"
+        )
+    return tuple(float(one) for one in numbers)
+
+
+def check_shapes(
+    header: Header, names: list[str], ids: list[str], facts: ModelFacts | None, *, padded: bool
+) -> None:
+    """Refuses shapes and dtypes that do not go together or are not the model's.
+
+    Args:
+        header: of the file.
+        names: the tensors of states.
+        ids: those of ids, in the same order; none where there are none.
+        facts: of the model; None: any model's.
+        padded: ``states`` holds all prompts, and ``lengths`` says how long each is.
+
+    Raises:
+        OptionError: one is not accepted.
+    """
+    rank = 3 if padded else 2
+    prompts = header.shape("states", _STATES, 3)[0] if padded else len(names)
+    if prompts > MOST_PROMPTS:
+        raise header.refuse(f"{prompts} prompts: at most {MOST_PROMPTS} are accepted")
+    widths, dtypes = set(), set()
+    for name in names:
+        *_, positions, hidden = header.shape(name, _STATES, rank)
+        widths.add(hidden)
+        dtypes.add(header.tensors[name]["dtype"])
+        if facts is not None and hidden != facts.hidden_size:
+            raise header.refuse(
+                f"tensor {name!r} has states of width {hidden}: the model's have {facts.hidden_size}"
+            )
+        if facts is not None and facts.context is not None and positions > facts.context:
+            raise header.refuse(
+                f"tensor {name!r} has {positions} positions: the model's context is {facts.context}"
+            )
+    if len(widths) > 1 or len(dtypes) > 1:
+        raise header.refuse(f"states of {len(widths)} widths and {len(dtypes)} dtypes: give one")
+    for one, name in zip(ids, names, strict=False):
+        of_states = header.shape(name, _STATES, rank)[:-1]
+        shape = header.shape(one, _INTEGERS, rank - 1)
+        if shape != of_states:
+            raise header.refuse(
+                f"tensor {one!r} has {_shown(shape)} ids for {_shown(of_states)} positions:"
+                " one a position is accepted"
+            )
+    if padded and header.shape("lengths", _INTEGERS, 1) != (prompts,):
+        raise header.refuse(f"tensor 'lengths' must have one integer for each of {prompts} prompts")
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

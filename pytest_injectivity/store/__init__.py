@@ -1,0 +1,1 @@
+"""Hidden states and numbers kept between runs."""

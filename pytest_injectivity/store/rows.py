@@ -1,0 +1,250 @@
+"""The rows of one prompt set on disk, layer by layer, filled shard by shard.
+
+Each layer is one contiguous file, row i the state of prompt i. A shard is some prompts at the layers
+being captured: its rows are written and on the disk before its record is, which names the prompts and
+has a checksum of each layer's rows. What no sound record covers was never captured. So a process may
+be killed at any point, and what it loses is the shard it was at.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.store.provenance import Journal
+from pytest_injectivity.store.records import (
+    left_behind,
+    read_record,
+    sync_folder,
+    write_record,
+    writing,
+)
+
+# A shard is closed when it holds so many bytes, or so many seconds after it was begun: what a kill
+# costs, against the disk waited for.
+_SHARD_BYTES = 2**25
+_SHARD_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard's record.
+
+    Attributes:
+        prompts: indexes, ascending.
+        sums: of each layer's rows of these prompts, in this order, by layer id.
+        writer: the process that captured it.
+    """
+
+    prompts: tuple[int, ...]
+    sums: Mapping[str, str]
+    writer: str
+
+    def to_json(self) -> bytes:
+        """The record's content."""
+        plain = {"prompts": self.prompts, "sums": dict(self.sums), "writer": self.writer}
+        return json.dumps(plain).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Shard":
+        """The shard of a record's content."""
+        plain = json.loads(content)
+        return cls(tuple(plain["prompts"]), plain["sums"], plain["writer"])
+
+
+class Rows:
+    """The rows of a prompt set, as far as they have been captured.
+
+    Whoever writes holds a lock (`Entry.locked`); reading needs none.
+
+    Args:
+        folder: of these rows alone; made by the first shard.
+        subject: what the rows are of.
+        prompts: how many.
+        hidden: the width of a row.
+        dtype: of the states.
+        journal: of this process.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        subject: str,
+        *,
+        prompts: int,
+        hidden: int,
+        dtype: torch.dtype,
+        journal: Journal,
+    ) -> None:
+        self.folder = folder
+        self.subject = subject
+        self.prompts = prompts
+        self.hidden = hidden
+        self.dtype = dtype
+        self.journal = journal
+        self._shards: dict[str, Shard] = {}
+        self._sound: set[tuple[str, Layer]] = set()
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of one layer."""
+        return self.hidden * self.dtype.itemsize
+
+    def done(self, layer: Layer) -> Bool[np.ndarray, " prompts"]:
+        """Which prompts' rows are there and as they were written; each shard is verified once."""
+        done = np.zeros(self.prompts, dtype=bool)
+        for name, shard in self.shards().items():
+            if layer_id(layer) in shard.sums and self._is_sound(name, shard, layer):
+                done[list(shard.prompts)] = True
+        return done
+
+    def mapped(self, layer: Layer) -> Float[Tensor, "prompts hidden"] | None:
+        """The rows, memory-mapped; None while a prompt's is missing or damaged.
+
+        Writing to the tensor does not change the file.
+        """
+        if not self.done(layer).all():
+            return None
+        for shard in self.shards().values():
+            if layer_id(layer) in shard.sums:
+                self.journal.note(shard.writer)
+        size = self.prompts * self.hidden
+        flat = torch.from_file(str(self.path(layer)), shared=False, size=size, dtype=self.dtype)
+        return flat.view(self.prompts, self.hidden)
+
+    def shards(self) -> dict[str, Shard]:
+        """The readable records, by file name."""
+        for path in self._records.glob("*"):
+            if path.name not in self._shards and not path.name.startswith("."):
+                content = read_record(path, f"{self.subject} {path.name}")
+                if content is not None:
+                    self._shards[path.name] = Shard.from_json(content)
+        return self._shards
+
+    @contextmanager
+    def sink(self) -> "Iterator[ShardSink]":
+        """What capture fills; the caller holds the lock. An error, too, leaves whole shards."""
+        with writing(self.folder):
+            self._records.mkdir(parents=True, exist_ok=True)
+        for path in left_behind(self._records):
+            path.unlink()
+        known = self.shards()
+        for path in self._records.glob("*"):
+            if path.name not in known:
+                path.unlink()  # damaged
+        sink = ShardSink(self)
+        try:
+            yield sink
+        finally:
+            sink.close()
+
+    def path(self, layer: Layer) -> Path:
+        """The file of a layer."""
+        return self.folder / f"{layer_id(layer)}.rows"
+
+    def add(self, shard: Shard, layers: Sequence[Layer]) -> None:
+        """Record a shard whose rows are on the disk."""
+        name = secrets.token_hex(8)
+        subject = f"{self.subject} {name}"
+        write_record(self._records / name, subject, shard.to_json(), lasting=True)
+        self._shards[name] = shard
+        self._sound |= {(name, layer) for layer in layers}
+
+    @property
+    def _records(self) -> Path:
+        return self.folder / "shards"
+
+    def _is_sound(self, name: str, shard: Shard, layer: Layer) -> bool:
+        if (name, layer) not in self._sound:
+            rows = self._read(layer, np.array(shard.prompts))
+            if rows is None or _sum(rows) != shard.sums[layer_id(layer)]:
+                return False
+            self._sound.add((name, layer))
+        return True
+
+    def _read(
+        self, layer: Layer, prompts: Int64[np.ndarray, " some"]
+    ) -> UInt8[np.ndarray, "some bytes"] | None:
+        """The bytes of some rows; None where the file is not what was written."""
+        path, shape = self.path(layer), (self.prompts, self.row_bytes)
+        try:
+            if path.stat().st_size != shape[0] * shape[1]:
+                return None
+            return np.asarray(np.memmap(path, np.uint8, "r", shape=shape)[prompts])
+        except (OSError, IndexError):
+            return None
+
+
+@dataclass
+class ShardSink:
+    """Takes rows as capture finishes them and closes shards as they fill up.
+
+    A shard holds prompts at one set of layers.
+
+    Attributes:
+        store: the rows that are filled.
+    """
+
+    store: Rows
+    _prompts: list[int] = field(default_factory=list)
+    _states: list[Mapping[Layer, Tensor]] = field(default_factory=list)
+    _begun: float = 0.0
+
+    def take(
+        self, prompts: Sequence[int], states: Mapping[Layer, Float[Tensor, "prompts hidden"]]
+    ) -> None:
+        """The rows of some prompts, on the CPU, at some layers."""
+        if self._states and self._states[-1].keys() != states.keys():
+            self.close()
+        if not self._states:
+            self._begun = time.monotonic()
+        self._prompts += prompts
+        self._states.append(states)
+        held = len(self._prompts) * len(states) * self.store.row_bytes
+        if held >= _SHARD_BYTES or time.monotonic() - self._begun >= _SHARD_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Write the open shard: rows first, then its record."""
+        if not self._states:
+            return
+        order = np.argsort(np.array(self._prompts), kind="stable")
+        prompts = np.array(self._prompts)[order]
+        layers = tuple(self._states[0])
+        with writing(self.store.folder):
+            sums = {layer_id(layer): self._write(layer, prompts, order) for layer in layers}
+            sync_folder(self.store.folder)
+        self.store.add(Shard(tuple(prompts.tolist()), sums, self.store.journal.writer), layers)
+        self._prompts, self._states = [], []
+
+    def _write(
+        self, layer: Layer, prompts: Int64[np.ndarray, " some"], order: Int64[np.ndarray, " some"]
+    ) -> str:
+        path, width = self.store.path(layer), self.store.row_bytes
+        rows = torch.cat([states[layer] for states in self._states])[torch.from_numpy(order)]
+        content = rows.contiguous().view(torch.uint8).numpy()
+        # Runs of neighbouring prompts are written in one piece.
+        cuts = np.flatnonzero(np.diff(prompts) != 1) + 1
+        with path.open("r+b" if path.exists() else "w+b") as file:
+            file.truncate(self.store.prompts * width)
+            for at, run in zip(np.split(prompts, cuts), np.split(content, cuts), strict=True):
+                file.seek(int(at[0]) * width)
+                file.write(run.data)
+            file.flush()
+            os.fsync(file.fileno())
+        return _sum(content)
+
+
+def _sum(content: UInt8[np.ndarray, "some bytes"]) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(content).data, digest_size=16).hexdigest()

@@ -1,0 +1,221 @@
+"""A folder that keeps captured rows and finished numbers between runs, up to a size.
+
+States give prompts back (that is what this package shows), so a store is as sensitive as the prompts
+it was made from: it is readable by its owner only, and `Store.purge` empties it. No prompt text is
+written to it, and of token ids only those of the closest continuations.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.store.entry import Entry, Waiting, in_use
+from pytest_injectivity.store.provenance import Journal
+from pytest_injectivity.store.records import writing
+
+# The first line is what backup programs look for (https://bford.info/cachedir/).
+_MARK = "CACHEDIR.TAG"
+_MARKED = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# A store of pytest-injectivity: hidden states, as sensitive as the prompts they come from.\n"
+    "# python -m pytest_injectivity purge --cache-dir THIS_FOLDER empties it.\n"
+)
+_LOCK = "store.lock"
+_OWN = ("entries", "contents", _MARK, _LOCK)
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What was removed from a store.
+
+    Attributes:
+        entries: how many.
+        size: their bytes.
+        in_use: entries left because a process uses them.
+    """
+
+    entries: int
+    size: int
+    in_use: int
+
+
+class Store:
+    """A folder of entries, each under its key.
+
+    Args:
+        folder: of the store; made where there is none.
+        limit: bytes it may hold, or None for no limit; entries used least recently go first, those
+            in use never.
+        journal: of this process.
+        waiting: entered while another process is waited for.
+
+    Raises:
+        OptionError: the folder is a file, is somebody else's, cannot be written to, or holds other
+            things than a store.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        limit: int | None = None,
+        journal: Journal | None = None,
+        waiting: Waiting = nullcontext,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.limit = limit
+        self.journal = journal or Journal()
+        self._waiting = waiting
+        self._open()
+
+    @classmethod
+    def is_at(cls, folder: Path) -> bool:
+        """Whether a folder is a store."""
+        try:
+            return (folder / _MARK).read_text(encoding="utf-8") == _MARKED
+        except (OSError, ValueError):
+            return False
+
+    @property
+    def contents(self) -> Path:
+        """Where hashes of checkpoint files are remembered."""
+        return self.folder / "contents"
+
+    def entry(self, key: str, code: str) -> Entry:
+        """The entry of a key, made where there is none, in use from now on.
+
+        Args:
+            key: of everything its rows depend on.
+            code: of what computes its numbers.
+        """
+        folder = self._entries / key
+        with self._locked():
+            if not folder.exists():
+                self._evict(0)
+            with writing(folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                in_use(folder)  # forgets processes that are no more
+            return Entry(folder, code, self.journal, self._waiting)
+
+    def make_room(self, needed: int) -> bool:
+        """Remove the entries used least recently until so many bytes more fit.
+
+        Returns:
+            Whether they do; entries in use stay.
+        """
+        with self._locked():
+            self._evict(needed)
+            return self.limit is None or self.size + needed <= self.limit
+
+    @property
+    def size(self) -> int:
+        """Bytes of all entries."""
+        return sum(map(_size, self._entry_folders()))
+
+    def purge(self) -> Removed:
+        """Remove every entry that no process uses, and with the last one the folder.
+
+        What else somebody put into the folder is left, and the folder with it.
+        """
+        with self._locked(), writing(self.folder):
+            removed = self._remove(self._entry_folders(), lambda _size: True)
+            if not removed.in_use:
+                for name in _OWN:
+                    path = self.folder / name
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if not removed.in_use and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+        return removed
+
+    @property
+    def _entries(self) -> Path:
+        return self.folder / "entries"
+
+    def _open(self) -> None:
+        given = f"--injx-cache-dir: {self.folder}"
+        accepted = "give a folder of your own that is empty, new, or a store already"
+        try:
+            if self.folder.exists() and not self.folder.is_dir():
+                raise OptionError(f"{given} is a file: {accepted}")
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            owner = self.folder.stat().st_uid
+        except OSError as error:
+            raise OptionError(f"{given} cannot be made ({error.strerror}): {accepted}") from error
+        if hasattr(os, "geteuid") and owner != os.geteuid():
+            raise OptionError(f"{given} belongs to another user (uid {owner}): {accepted}")
+        if not os.access(self.folder, os.R_OK | os.W_OK | os.X_OK):
+            raise OptionError(f"{given} cannot be written to: {accepted}")
+        if not self.is_at(self.folder):
+            others = sorted({path.name for path in self.folder.iterdir()} - set(_OWN))
+            if others:
+                raise OptionError(
+                    f"{given} is no store and holds other things ({others[0]!r:.40}): {accepted}"
+                )
+            self._begin()
+
+    def _begin(self) -> None:
+        with self._locked(), writing(self.folder):
+            if not self.is_at(self.folder):
+                self.folder.chmod(0o700)
+                self._entries.mkdir(mode=0o700, exist_ok=True)
+                (self.folder / _MARK).write_text(_MARKED, encoding="utf-8")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with writing(self.folder):
+            # Somebody may have purged it since.
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = FileLock(self.folder / _LOCK)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _entry_folders(self) -> list[Path]:
+        """The entries, least recently used first."""
+        return sorted(self._entries.glob("*"), key=_last_used)
+
+    def _evict(self, needed: int) -> None:
+        if self.limit is None:
+            return
+        over = self.size + needed - self.limit
+        self._remove(self._entry_folders(), lambda gone: gone < over)
+
+    def _remove(self, folders: Iterable[Path], more: Callable[[int], bool]) -> Removed:
+        """Remove entries in this order as long as ``more`` of the bytes gone says so."""
+        entries = gone = left = 0
+        for folder in folders:
+            if not more(gone):
+                break
+            if in_use(folder):
+                left += 1
+                continue
+            size = _size(folder)
+            with writing(folder):
+                shutil.rmtree(folder)
+            entries, gone = entries + 1, gone + size
+        return Removed(entries, gone, left)
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return (folder / "used").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _size(folder: Path) -> int:
+    size = 0
+    for path in folder.rglob("*"):
+        try:
+            size += path.lstat().st_size if not path.is_dir() else 0
+        except OSError:
+            continue  # renamed meanwhile
+    return size

@@ -1,0 +1,75 @@
+"""The closest pair: the smallest distance of the reference, whatever rules the others out."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from torch import Tensor
+
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.geometry.search import closest_pair as closest
+from pytest_injectivity.geometry.search import products
+from pytest_injectivity.geometry.search.closest_pair import ClosestPair, closest_pair
+from tests import reference
+from tests.adversaries import DTYPES, KINDS, SEEDS, any_rows, draw_rows, exact_rows
+
+
+def assert_closest(rows: Tensor, found: ClosestPair) -> None:
+    """The distance is the reference's smallest, and the pair attains it."""
+    apart = reference.distances(rows)
+    np.fill_diagonal(apart, np.inf)
+    np.testing.assert_allclose(found.distance, apart.min(), rtol=1e-14)
+    np.testing.assert_allclose(apart[found.left, found.right], apart.min(), rtol=1e-14)
+    assert found.left < found.right
+
+
+@given(rows=any_rows())
+def test_any_rows_have_the_closest_pair_of_the_reference(rows: Tensor) -> None:
+    """Of every kind, shape and dtype."""
+    assert_closest(rows, closest_pair(rows))
+
+
+@given(rows=exact_rows())
+def test_of_equally_close_pairs_the_first_is_named(rows: Tensor) -> None:
+    """Where distances are exact, the pair is the reference's first."""
+    found = closest_pair(rows)
+    expected = reference.near(rows, float(reference.distances(rows).max()))[0]
+    assert expected == (found.distance, found.left, found.right)
+
+
+@pytest.mark.parametrize("few", [0.0, 1.0])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_projected_or_whole_products_find_the_same(
+    monkeypatch: pytest.MonkeyPatch, kind: str, dtype: torch.dtype, few: float
+) -> None:
+    """Many tiles of wide rows, pruned along few directions or not at all."""
+    monkeypatch.setattr(closest, "_AXES", 3)
+    monkeypatch.setattr(closest, "_FEW_ROWS", 0)
+    monkeypatch.setattr(closest, "_FEW", few)
+    monkeypatch.setattr(products, "_TILE_ROWS", 64)
+    monkeypatch.setattr(products, "_TILE_COLUMNS", 128)
+    rows = draw_rows(kind, 300, 20, dtype)
+    assert_closest(rows, closest_pair(rows))
+
+
+@given(rows=any_rows(), seed=SEEDS)
+def test_prompt_order_does_not_matter(rows: Tensor, seed: int) -> None:
+    """Shuffled rows have the same smallest distance, to the bit."""
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    assert closest_pair(rows).distance == closest_pair(rows[order]).distance
+
+
+def test_few_pairs_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that spread along few directions leave a fraction of a per cent to look at."""
+    monkeypatch.setattr(closest, "_FEW_ROWS", 0)
+    rows = draw_rows("gaussian", 2000, 6) @ draw_rows("gaussian", 6, 100, seed=1)
+    found = closest_pair(rows)
+    assert_closest(rows, found)
+    assert found.looked_at < 0.005 * 2000 * 1999 / 2
+
+
+def test_one_row_has_no_closest_pair() -> None:
+    """The message says how many rows there are."""
+    with pytest.raises(OptionError, match="1 rows have no closest pair: at least 2"):
+        closest_pair(torch.zeros(1, 3))

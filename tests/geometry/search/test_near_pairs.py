@@ -1,0 +1,180 @@
+"""Pairs within eps: all of them counted, the closest of them listed, none missed."""
+
+from itertools import cycle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.geometry import distances
+from pytest_injectivity.geometry.search import near_pairs as pairs
+from pytest_injectivity.geometry.search import products, projections
+from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
+from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
+from tests import reference
+from tests.adversaries import DTYPES, KINDS, any_rows, draw_rows, exact_rows
+
+WAYS = {
+    "projections": {"_PER_LOOK": 0},
+    "products": {"_PER_LOOK": 1e9, "_MANY": 1e9},
+    "counting": {"_PER_LOOK": 1e9, "_MANY": -1, "_OPEN": 2.0},
+    "counting in float64": {"_PER_LOOK": 1e9, "_MANY": -1, "_OPEN": -1.0},
+}
+"""What makes each way of searching the one that is taken."""
+
+
+_IN_TURN = cycle(WAYS)
+
+
+def within(rows: Tensor, eps: float, limit: int = 10_000) -> NearPairs:
+    """`pairs_within` of rows whose neighbours are known, the same along each way in turn."""
+    found = pairs_within(rows, eps, nearest_neighbours(rows), limit=limit)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in WAYS[next(_IN_TURN)].items():
+            patch.setattr(pairs, name, value)
+        again = pairs_within(rows, eps, limit=limit)
+    assert found.count == again.count
+    assert listed(found) == listed(again)
+    return found
+
+
+def listed(found: NearPairs) -> list[tuple[float, int, int]]:
+    """The pairs as the reference writes them."""
+    return list(
+        zip(found.distance.tolist(), found.left.tolist(), found.right.tolist(), strict=True)
+    )
+
+
+@st.composite
+def rows_and_eps(draw: st.DrawFn) -> tuple[Tensor, float]:
+    """Any rows, and an eps between two of their distances: no rounding decides."""
+    rows = draw(any_rows())
+    apart = np.unique(reference.distances(rows))
+    at = draw(st.integers(0, len(apart)))
+    low = apart[at - 1] if at else 0.0
+    high = apart[at] if at < len(apart) else 2 * apart[-1] + 1
+    return rows, float(low / 2 + high / 2)
+
+
+@given(case=rows_and_eps())
+def test_any_rows_have_the_pairs_of_the_reference(case: tuple[Tensor, float]) -> None:
+    """Count and distances, at any eps, of every kind, shape and dtype."""
+    rows, eps = case
+    expected, found = reference.near(rows, eps), within(rows, eps)
+    assert len(expected) == found.count
+    np.testing.assert_allclose(found.distance, [pair[0] for pair in expected], rtol=1e-14)
+    assert {pair[1:] for pair in expected} == {pair[1:] for pair in listed(found)}
+
+
+@given(rows=exact_rows(), squared=st.integers(0, 60), limit=st.integers(0, 40))
+def test_the_closest_are_listed_and_ties_go_by_row(rows: Tensor, squared: int, limit: int) -> None:
+    """Where distances are exact, the list is the reference's bit for bit, eps itself included."""
+    eps = squared**0.5
+    expected, found = reference.near(rows, eps), within(rows, eps, limit)
+    assert len(expected) == found.count
+    assert expected[:limit] == listed(found)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_many_rows_of_a_kind(kind: str, dtype: torch.dtype) -> None:
+    """At the median distance, where half of all pairs count and few are listed."""
+    rows = draw_rows(kind, 60, 12, dtype)
+    eps = float(np.median(reference.distances(rows))) * (1 + 1e-9)
+    expected, found = reference.near(rows, eps), within(rows, eps, limit=50)
+    assert len(expected) == found.count
+    np.testing.assert_allclose(found.distance, [pair[0] for pair in expected[:50]], rtol=1e-14)
+
+
+@pytest.mark.parametrize("limit", [0, 30])
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch, kind: str, limit: int) -> None:
+    """Neither the count nor the list, to the bit."""
+    rows = draw_rows(kind, 70, 5)
+    eps = float(np.median(reference.distances(rows)))
+    expected = within(rows, eps, limit)
+    for block, tile in ((35, (64, 64)), (120, (128, 64))):
+        monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", block)
+        monkeypatch.setattr(products, "_TILE_ROWS", tile[0])
+        monkeypatch.setattr(products, "_TILE_COLUMNS", tile[1])
+        monkeypatch.setattr(products, "_CHUNK_ELEMENTS", 20 * block)
+        monkeypatch.setattr(projections, "_PAIRS_TOGETHER", 5 * block)
+        found = within(rows, eps, limit)
+        assert expected.count == found.count
+        assert listed(expected) == listed(found)
+
+
+def test_the_planted_near_collision_of_the_issue() -> None:
+    """1e-6 apart in a coordinate of magnitude at most 1, rows of norm 1000."""
+    rows = draw_rows("gaussian", 200, 64, torch.float64)
+    rows[:, 7] = 0.25
+    rows = (rows * 1000 / torch.linalg.vector_norm(rows, dim=1, keepdim=True)).float()
+    rows[:, 7] = 0.25
+    rows[150] = rows[20]
+    rows[150, 7] += 1e-6
+    torch.testing.assert_close(
+        torch.linalg.vector_norm(rows, dim=1), torch.full((200,), 1000.0), rtol=1e-2, atol=0
+    )
+    found = within(rows, 1e-5)
+    assert [(20, 150)] == [pair[1:] for pair in listed(found)]
+    assert 1e-6 == pytest.approx(found.distance[0], rel=0.05)
+    assert within(rows, 1e-7).count == 0
+
+
+def test_every_planted_pair_is_found_beside_a_large_mean() -> None:
+    """Ten pairs 1e-4 apart among rows that share an offset of 1e6, in float64."""
+    rows = draw_rows("offset 1e6", 300, 32, torch.float64)
+    rows[:10] = rows[100:110]
+    rows[:10, 3] += 1e-4
+    found = within(rows, 1.1e-4)
+    assert [(at, 100 + at) for at in range(10)] == sorted(pair[1:] for pair in listed(found))
+    assert within(rows, 0.9e-4).count == 0
+
+
+@given(rows=any_rows())
+def test_eps_zero_gives_the_exact_collisions(rows: Tensor) -> None:
+    """The same pairs, found another way."""
+    found = within(rows, 0.0)
+    assert reference.colliding(rows) == sorted(pair[1:] for pair in listed(found))
+
+
+@given(rows=any_rows(), at=st.integers(0, 400))
+def test_a_distance_is_within_itself(rows: Tensor, at: int) -> None:
+    """The bound is inclusive, to the bit of the distance reported."""
+    every = within(rows, float(2 * reference.distances(rows).max()))
+    eps = float(every.distance[at % len(every.distance)])
+    assert int((every.distance <= eps).sum()) == within(rows, eps).count
+
+
+def test_no_pair_within_eps_is_no_pair() -> None:
+    """The list is empty, and of the right type."""
+    found = within(torch.tensor([[0.0], [1.0]]), 0.5)
+    assert (0, []) == (found.count, listed(found))
+
+
+@pytest.mark.parametrize("eps", [-1e-9, float("nan"), float("inf"), -float("inf")])
+def test_an_eps_that_is_no_distance_is_refused(eps: float) -> None:
+    """The message names the value and what is accepted."""
+    with pytest.raises(OptionError, match=f"eps={eps!r} is not a distance.*at least 0"):
+        within(torch.tensor([[0.0], [1.0]]), eps)
+
+
+@pytest.mark.parametrize("eps", [1.0, 1e6])
+def test_only_counting_looks_at_few_pairs(monkeypatch: pytest.MonkeyPatch, eps: float) -> None:
+    """With limit=0, pairs that are surely near are counted and never subtracted."""
+    rows = draw_rows("gaussian", 200, 3)
+    nearest = nearest_neighbours(rows)
+    monkeypatch.setattr(pairs, "_MANY", 1)
+    looked_at = []
+    subtract = distances.pair_distances
+    monkeypatch.setattr(
+        "pytest_injectivity.geometry.search.near_pairs.pair_distances",
+        lambda rows, left, right: looked_at.append(len(left)) or subtract(rows, left, right),
+    )
+    expected = len(reference.near(rows, eps))
+    assert expected == pairs_within(rows, eps, nearest, limit=0).count
+    assert sum(looked_at) < 5 < expected

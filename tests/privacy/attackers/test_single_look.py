@@ -1,0 +1,27 @@
+from pytest_injectivity.privacy.attackers.single_look import Embedding, LensLook
+from pytest_injectivity.testing import tiny_decoder
+from tests.attacks import attacks, drawn_prompts
+
+_LOOKS = (Embedding(), LensLook())
+
+
+def test_embeddings_that_are_released_are_looked_up() -> None:
+    """Layer 0 of a rotary model is the embedding row itself."""
+    found = attacks(tiny_decoder("llama"), "0", ["identity"], drawn_prompts(2, 3), attackers=_LOOKS)
+    assert 1.0 == found["identity", "embedding", True].prompt_rate
+
+
+def test_the_lens_reads_more_than_embeddings_do() -> None:
+    """A calibrated look at a deeper layer, far above chance (1 in 64), without running a candidate."""
+    found = attacks(tiny_decoder("gpt2"), "2", ["identity"], drawn_prompts(8, 5), attackers=_LOOKS)
+    embedding, lens = (found["identity", name, True].token_rate for name in ("embedding", "lens"))
+    assert embedding < lens
+    assert lens > 0.3
+
+
+def test_a_cache_is_not_looked_at() -> None:
+    """Neither has anything to compare keys and values with."""
+    found = attacks(
+        tiny_decoder("gpt2"), "1 kv", ["identity"], drawn_prompts(2, 3), attackers=_LOOKS
+    )
+    assert not found

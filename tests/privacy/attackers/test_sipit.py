@@ -1,0 +1,113 @@
+import pytest
+import torch
+
+from pytest_injectivity.inversion.one_step import OneStep, distances_from_each
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.privacy.attackers.likelihood import Mahalanobis
+from pytest_injectivity.privacy.attackers.sipit import Argmin, Ball
+from pytest_injectivity.privacy.evaluation.attack import attack
+from pytest_injectivity.privacy.releases.protocol import draws
+from pytest_injectivity.testing import plant_equal_embeddings, tiny_decoder
+from tests.attacks import attacks, case, drawn_prompts
+
+PROMPTS = drawn_prompts(2, 3)
+_BOTH = (Ball(), Argmin())
+
+
+@pytest.mark.parametrize(
+    ("family", "place"),
+    [("gpt2", "1"), ("gpt2", "2"), ("llama", "norm"), ("mistral", "2"), ("mamba", "2")],
+)
+def test_states_as_they_are_give_every_prompt_away(family: str, place: str) -> None:
+    """At every layer, whatever the attacker, told the truth or not; the ball vouches for all."""
+    found = attacks(tiny_decoder(family), place, ["identity"], PROMPTS, free_running=1)
+    strong = {key: one for key, one in found.items() if key[1] not in {"embedding", "lens"}}
+    assert {"ball", "argmin", "mahalanobis", "prior", "beam"} == {key[1] for key in strong}
+    assert [1.0] * len(strong) == [one.token_rate for one in strong.values()]
+    assert found["identity", "ball", True].verified_rate == 1.0
+
+
+@pytest.mark.parametrize(
+    ("family", "place"), [("gpt2", "2 keys"), ("llama", "1 values"), ("mistral", "2 kv")]
+)
+def test_a_cache_as_it_is_gives_every_prompt_away(family: str, place: str) -> None:
+    """Its keys alone, its values alone, and both."""
+    found = attacks(tiny_decoder(family), place, ["identity"], PROMPTS, free_running=1)
+    assert {"ball", "argmin", "collision", "mahalanobis", "prior"} == {key[1] for key in found}
+    assert [1.0] * len(found) == [one.prompt_rate for one in found.values()]
+
+
+def test_argmin_takes_the_nearest_of_the_whole_vocabulary() -> None:
+    """By subtraction in float64, under noise that drowns the states."""
+    decoder = tiny_decoder("gpt2")
+    found = attacks(decoder, "1", ["gaussian(sigma=1)"], PROMPTS, attackers=_BOTH, keep_ids=True)
+    read = found["gaussian(sigma=1)", "argmin", True]
+    sent = case(decoder, "1", ["gaussian(sigma=1)"], PROMPTS)
+    release = sent.releases["gaussian(sigma=1)"]
+    for ids, rows, named in zip(PROMPTS, sent.observed.rows, read.ids, strict=True):
+        released = release.apply(rows, draws(0, ids))
+        expected = tuple(
+            int(distances_from_each(OneStep.of(decoder, 1, ids[:at]).table(), row[None]).argmin())
+            for at, row in enumerate(released)
+        )
+        assert expected == named
+    assert 0.0 < read.token_rate < 1.0
+
+
+@pytest.mark.parametrize("release", ["gaussian(sigma=0.3)", "round(bits=3)"])
+def test_what_the_ball_reads_argmin_reads(release: str) -> None:
+    """One candidate within reach is the nearest: no noise makes the ball the stronger one."""
+    found = attacks(tiny_decoder("llama"), "2", [release], drawn_prompts(5, 3), attackers=_BOTH)
+    ball, argmin = found[release, "ball", True], found[release, "argmin", True]
+    assert not (ball.right & ~argmin.right).any()
+    assert ball.token_rate <= argmin.token_rate
+
+
+def test_noise_that_defeats_the_ball_and_not_argmin() -> None:
+    """What a ball cannot verify is not private."""
+    decoder, release = tiny_decoder("llama"), "gaussian(sigma=0.25)"
+    found = attacks(decoder, "1", [release], drawn_prompts(10, 3), attackers=_BOTH)
+    assert found[release, "ball", True].token_rate < 0.5
+    assert found[release, "argmin", True].token_rate > 0.9
+
+
+def test_a_ball_that_holds_several_tokens_names_none() -> None:
+    """Two tokens of one embedding row cannot be told apart, and nobody vouches for either."""
+    decoder = plant_equal_embeddings(tiny_decoder("llama"), kept=3, copied=7)
+    found = attacks(
+        decoder, "1", ["identity"], [(3, 9), (7, 9), (1, 2)], attackers=_BOTH, keep_ids=True
+    )
+    ball, argmin = found["identity", "ball", True], found["identity", "argmin", True]
+    assert ((-1, 9), (-1, 9), (1, 2)) == ball.ids
+    assert ((3, 9), (3, 9), (1, 2)) == argmin.ids
+    assert [[False, True], [False, True], [True, True]] == ball.verified.tolist()
+    assert ball.robustness is not None
+    assert 0.0 == ball.robustness.certified[0] == ball.robustness.worst_case[0]
+
+
+def test_nothing_of_another_models_states_is_vouched_for() -> None:
+    """Any state has a nearest candidate; none is within reach of the noise."""
+    sent = case(tiny_decoder("llama", seed=1), "1", ["identity", "round(bits=8)"], PROMPTS)
+    found = attack(tiny_decoder("llama"), [sent], seed=0, free_running=0)
+    assert {0.0} == {one.verified_rate for one in found}
+    assert max(one.token_rate for one in found) < 0.5
+
+
+def test_weights_in_another_precision_read_what_their_error_leaves() -> None:
+    """States of bfloat16 weights, attacked with the float32 ones they were rounded from."""
+    sender, attacker = (
+        tiny_decoder("llama", dtype=dtype) for dtype in (torch.bfloat16, torch.float32)
+    )
+    sent = case(sender, "2", ["identity"], drawn_prompts(4, 3), attacker=attacker)
+    found = {one.attacker: one for one in attack(attacker, [sent], seed=0, free_running=0)}
+    assert found["argmin"].token_rate > 0.9
+    assert found["ball"].verified_rate <= found["argmin"].token_rate
+
+
+def test_known_tokens_are_not_asked_for(decoder: Decoder) -> None:
+    """A special token before every prompt is neither searched nor counted."""
+    prompts = [(0, *ids) for ids in drawn_prompts(2, 2)]
+    found = attacks(decoder, "1", ["identity"], prompts, known=(0,), attackers=(Mahalanobis(),))
+    one = found["identity", "mahalanobis", False]
+    assert [[False, True, True]] * 2 == one.judged.tolist()
+    assert 1.0 == one.prompt_rate

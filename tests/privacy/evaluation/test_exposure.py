@@ -1,0 +1,126 @@
+import json
+
+import numpy as np
+import pytest
+
+from pytest_injectivity.privacy.evaluation.exposure import Exposure, Read
+from pytest_injectivity.privacy.evaluation.robustness import QUANTILES, Robustness
+from pytest_injectivity.privacy.evaluation.token_kinds import Kind
+from pytest_injectivity.privacy.evaluation.utility import Utility
+from pytest_injectivity.results.releases import ReleaseSummary
+from pytest_injectivity.stats import clopper_pearson, clustered_rate
+from pytest_injectivity.store.codec import from_bytes, to_bytes
+
+RIGHT = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 0, 0]], dtype=bool)
+# The first token is given; the third prompt was not read.
+JUDGED = np.array([[0, 1, 1, 1], [0, 1, 1, 1], [0, 0, 0, 0]], dtype=bool)
+KINDS = np.array([[0, 2, 4, 4], [0, 4, 4, 2], [0, 4, 4, 4]], dtype=np.int8)
+
+
+def _read(**values: object) -> Read:
+    return Read("argmin", "a paper", forced=True, right=RIGHT, judged=JUDGED, **values)  # type: ignore[arg-type]
+
+
+def _exposure(**values: object) -> Exposure:
+    found = {
+        "release": "round(bits=4)",
+        "place": "4 kv",
+        "typical": 0.5,
+        "noise": 0.0,
+        "kinds": KINDS,
+        "reads": (_read(spans={"number": (1, 2)}, verified=0.25, seconds=2.0),),
+        "utility": Utility((4, 4, 4), (4, 3, 2), (0.1, 0.2, 0.3), (1, 0, 0), (3, 3, 3)),
+        "seconds": 1.0,
+    }
+    return Exposure(**(found | values))  # type: ignore[arg-type]
+
+
+def test_rates_are_of_what_was_asked_for() -> None:
+    """Not of tokens that are given, nor of prompts that were not read."""
+    summary = _read().summary(KINDS, 0.9)
+    assert (4, 6, 2) == (summary.tokens.right, summary.tokens.of, summary.prompts)
+    assert (1, 2) == (summary.whole.right, summary.whole.of)
+    assert 4 / 6 == summary.tokens.value
+    by_position = {at: rate.value for at, rate in summary.by_position.items()}
+    assert {"1": 0.5, "2": 1.0, "3": 0.5} == by_position
+    by_kind = {kind: (rate.right, rate.of) for kind, rate in summary.by_kind.items()}
+    assert {"number": (1, 2), "word": (3, 4)} == by_kind
+    assert Kind(4).words == "word"
+
+
+def test_intervals_are_clustered_by_prompt() -> None:
+    """Tokens in clusters, prompts one by one, at the confidence asked for."""
+    for confidence in (0.8, 0.95):
+        summary = _read().summary(KINDS, confidence)
+        tokens = clustered_rate(np.array([3, 1]), np.array([3, 3]), confidence)
+        assert (tokens.low, tokens.high) == (summary.tokens.low, summary.tokens.high)
+        # Words: 2 of 2 in one prompt, 1 of 2 in the other.
+        words, found = (
+            clustered_rate(np.array([2, 1]), np.array([2, 2]), confidence),
+            summary.by_kind,
+        )
+        assert (words.low, words.high) == (found["word"].low, found["word"].high)
+        whole = clopper_pearson(1, 2, confidence)
+        assert (whole.low, whole.high) == (summary.whole.low, summary.whole.high)
+        first = summary.by_position["1"]
+        assert (whole.low, whole.high) == (first.low, first.high)
+
+
+def test_the_utility_is_summed_up() -> None:
+    """Agreement over positions, divergence a position, guesses of the model alone."""
+    summary = _exposure().summary(0.95)
+    assert summary.agreement is not None
+    assert summary.guessed is not None
+    assert 9 / 12 == summary.agreement.value
+    assert np.isclose(0.6 / 12, summary.divergence)
+    assert 1 / 9 == summary.guessed.value
+
+
+def test_without_a_utility_it_says_why() -> None:
+    """And has no number."""
+    summary = _exposure(utility=None, no_utility="nothing goes on").summary(0.95)
+    assert (None, None, None) == (summary.agreement, summary.divergence, summary.guessed)
+    assert "nothing goes on" == summary.no_utility
+
+
+def test_a_divergence_that_is_no_number_is_none() -> None:
+    """JSON has no NaN; the agreement stands beside it."""
+    broken = Utility((4,), (0,), (float("nan"),), (0,), (0,))
+    summary = _exposure(utility=broken).summary(0.95)
+    assert summary.divergence is None
+    assert summary.agreement is not None
+    assert summary.guessed is None
+
+
+def test_robustness_is_named() -> None:
+    """The least, a usual one, and what nothing can change."""
+    levels = np.array(QUANTILES)
+    found = Robustness(levels, levels * 2, levels * 3, 0.5, 10)
+    summary = _exposure(robustness=found).summary(0.95)
+    assert summary.robustness is not None
+    assert 1.0 == summary.robustness["worst case median"]
+    assert 0.0 == summary.robustness["certified least"]
+    assert 0.5 == summary.robustness["share certified"]
+    infinite = Robustness(levels, levels, np.full(8, np.inf), 1.0, 10)
+    shown = _exposure(robustness=infinite).summary(0.95).robustness
+    assert shown is not None
+    assert shown["certified median"] is None
+
+
+def test_a_store_keeps_it_bit_for_bit() -> None:
+    """Arrays and plain data, and no token id among them."""
+    levels = np.array(QUANTILES)
+    exposure = _exposure(robustness=Robustness(levels, levels, levels, 0.5, 10))
+    again = from_bytes(to_bytes(exposure))
+    assert exposure.summary(0.95) == again.summary(0.95)
+
+
+@pytest.mark.parametrize("utility", [None, _exposure().utility])
+def test_a_summary_survives_json(utility: Utility | None) -> None:
+    """What a worker sends is what the controller has."""
+    levels = np.array(QUANTILES)
+    exposure = _exposure(utility=utility, robustness=Robustness(levels, levels, levels, 0.5, 10))
+    summary = exposure.summary(0.95)
+    plain = json.loads(json.dumps(summary.to_dict(), allow_nan=False))
+    assert summary == ReleaseSummary.from_dict(plain)
+    assert "round(bits=4)@4 kv" == summary.name

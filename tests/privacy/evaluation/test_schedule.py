@@ -1,0 +1,136 @@
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.privacy.attackers.base import (
+    NO_TOKEN,
+    ByPosition,
+    Channel,
+    Guess,
+    View,
+)
+from pytest_injectivity.privacy.attackers.likelihood import Mahalanobis
+from pytest_injectivity.privacy.attackers.registry import ATTACKERS
+from pytest_injectivity.privacy.attackers.sipit import Argmin
+from pytest_injectivity.privacy.evaluation import schedule as walk
+from pytest_injectivity.privacy.search.one_step_tables import Table
+from pytest_injectivity.testing import tiny_decoder
+from tests.attacks import attacks, drawn_prompts
+
+_SEARCHING = [one for one in ATTACKERS if one.name not in {"lens", "beam"}]
+
+
+class _Wrong(ByPosition):
+    """Names a token next to the true one from a position on, or none."""
+
+    name, source, told, free = "wrong", "this test", True, True
+
+    def __init__(self, start: int, *, none: bool = False) -> None:
+        self.start = start
+        self.none = none
+
+    def fits(self, channel: Channel) -> bool:
+        return channel.place.everywhere
+
+    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+        right = view.nearest(prompts).tokens[:, 0]
+        if view.position < self.start:
+            return Guess.unverified(right)
+        wrong = torch.full_like(right, NO_TOKEN) if self.none else (right + 1) % 64
+        return Guess.unverified(wrong)
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The prefix of every pass over the whole vocabulary."""
+    run, seen = Table.rows, []
+
+    def rows(self: Table, place: object) -> torch.Tensor:
+        if not self._states:
+            seen.append(tuple(self.prefix.ids.tolist()))
+        return run(self, place)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Table, "rows", rows)
+    return seen
+
+
+def test_each_prefix_of_the_truth_is_run_once(passes: list[tuple[int, ...]]) -> None:
+    """However many releases and attackers look at it, and prompts that share it."""
+    prompts = [(1, 2, 3), (1, 2, 4), (5, 2, 3)]
+    releases = ["identity", "gaussian(sigma=0.01)", "round(bits=8)", "permute", "rotate(seed=1)"]
+    found = attacks(tiny_decoder("llama"), "2", releases, prompts, attackers=_SEARCHING)
+    assert {(), (1,), (5,), (1, 2), (5, 2)} == set(passes)
+    # A rotation's first tokens are known by their norms alone: its free run may leave the truth.
+    assert len(passes) <= 5 + 3
+    assert len(found) > 10
+
+
+def test_attacks_that_went_wrong_go_on_from_their_own_answers(
+    passes: list[tuple[int, ...]],
+) -> None:
+    """Free-running, one mistake is shown to what follows; told the truth it is not."""
+    prompts = [(1, 2, 3, 4)]
+    found = attacks(
+        tiny_decoder("llama"), "1", ["identity"], prompts, attackers=(_Wrong(1),), keep_ids=True
+    )
+    assert ((1, 3, 4, 5),) == found["identity", "wrong", True].ids
+    free = found["identity", "wrong", False].ids[0]
+    assert (1, 3) == free[:2]
+    assert {(), (1,), (1, 2), (1, 2, 3), free[:2], free[:3]} == set(passes)
+
+
+def test_without_an_answer_there_is_nothing_to_go_on_from() -> None:
+    """The rest of the prompt counts as not recovered; told the truth the attack goes on."""
+    found = attacks(
+        tiny_decoder("llama"),
+        "1",
+        ["identity"],
+        [(1, 2, 3, 4)],
+        attackers=(_Wrong(2, none=True),),
+        keep_ids=True,
+    )
+    assert ((1, 2, -1, -1),) == found["identity", "wrong", False].ids
+    assert 0.5 == found["identity", "wrong", False].token_rate
+    assert ((1, 2, -1, -1),) == found["identity", "wrong", True].ids
+
+
+@pytest.mark.parametrize("bytes_", [1, 2**28])
+def test_prompts_that_are_walked_apart_give_the_same(
+    bytes_: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory decides how many go together, and nothing else."""
+    monkeypatch.setattr(walk, "_CACHED_BYTES", bytes_)
+    done: list[int] = []
+    release = "gaussian(sigma=0.5)"
+    found = attacks(
+        tiny_decoder("gpt2"),
+        "2",
+        [release],
+        drawn_prompts(4, 2),
+        attackers=(Argmin(),),
+        keep_ids=True,
+        progress=done.append,
+    )
+    assert _expected() == found[release, "argmin", True].ids
+    assert ([1, 2, 3, 4] if bytes_ == 1 else [4]) == done
+
+
+def _expected() -> tuple[tuple[int, ...], ...]:
+    release = "gaussian(sigma=0.5)"
+    found = [
+        attacks(tiny_decoder("gpt2"), "2", [release], [ids], attackers=(Argmin(),), keep_ids=True)[
+            release, "argmin", True
+        ].ids[0]
+        for ids in drawn_prompts(4, 2)
+    ]
+    return tuple(found)
+
+
+def test_a_free_run_shares_the_truths_prefixes(
+    passes: list[tuple[int, ...]], decoder: Decoder
+) -> None:
+    """As long as it makes no mistake it costs no pass of its own."""
+    attacks(decoder, "1", ["identity"], [(1, 2, 3)], attackers=(Mahalanobis(),))
+    assert [(), (1,), (1, 2)] == passes

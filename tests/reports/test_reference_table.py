@@ -1,0 +1,76 @@
+from rich.console import Console
+
+from pytest_injectivity.core.interval import Interval
+from pytest_injectivity.reports.reference_table import reference_table
+from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate
+
+KEPT = Estimate(0.9, 0.8, 1.1)
+
+
+def _text(*comparisons: Comparison) -> str:
+    """The table, one blank between cells."""
+    console = Console(width=300)
+    with console.capture() as captured:
+        console.print(reference_table(comparisons))
+    return "\n".join(" ".join(line.split()) for line in captured.get().splitlines())
+
+
+def test_a_row_a_layer_shallow_first() -> None:
+    """The final norm last, whatever order they came in."""
+    found = _text(*(Comparison(name, 9, 0, 0) for name in ("norm", "layer10", "layer02")))
+    assert ["layer02", "layer10", "norm"] == [line.split()[0] for line in found.splitlines()[1:]]
+
+
+def test_what_is_kept_has_its_interval() -> None:
+    """Unknown limits are left out, unknown values are a dash."""
+    found = _text(
+        Comparison("layer01", 9, 0, 0, margin=KEPT),
+        Comparison("layer02", 9, 0, 0, margin=Estimate(0.95, None, None)),
+        Comparison("layer03", 9, 0, 0, margin=Estimate(None, None, None)),
+        Comparison("layer04", 9, 0, 0),
+    ).splitlines()
+    assert "layer01 0.9 [0.8, 1.1]◄" == found[1]
+    assert "layer02 0.95" == found[2]
+    assert "layer03 –" == found[3]
+    assert "layer04 –" == found[4]
+
+
+def test_the_worst_is_marked_whichever_way_it_lies() -> None:
+    """A margin three times as large is further off than one of half."""
+    grown, shrunk = Estimate(3.0, 2.0, 4.0), Estimate(0.5, 0.4, 0.6)
+    found = _text(
+        Comparison("layer01", 9, 0, 0, margin=shrunk, drift_q99=0.2, cosine_min=0.9),
+        Comparison("layer02", 9, 0, 0, margin=grown, drift_q99=0.1, cosine_min=0.8),
+    ).splitlines()
+    assert "layer01 0.5 [0.4, 0.6] 0.2◄ 0.9" == found[1]
+    assert "layer02 3 [2, 4]◄ 0.1 0.8◄" == found[2]
+
+
+def test_what_nobody_asked_for_has_no_column() -> None:
+    """SipIt and what the parent reads cost much."""
+    read = Estimate(0.5, 0.1, 0.9)
+    plain = Comparison("layer01", 9, 0, 0, new_collisions=0)
+    assert "SipIt" not in _text(plain)
+    assert "read" not in _text(plain)
+    more = Comparison(
+        "layer01",
+        9,
+        0,
+        0,
+        sipit=Estimate(1.0, 0.8, 1.0),
+        reference_sipit=KEPT,
+        cross=CrossReading(4, 3, 0.1, read, read, Estimate(0.25, 0.0, 1.0), KEPT),
+    )
+    assert "layer01 1/0.9 0.5/0.9" == _text(more).splitlines()[1]
+
+
+def test_lost_rows_are_told_beside_the_layer() -> None:
+    """And whose they are."""
+    found = _text(Comparison("layer01", 9, 2, 3))
+    assert "layer01 (2 not finite, 3 of the parent not finite)" in found
+
+
+def test_an_estimate_has_no_number_that_json_has_not() -> None:
+    """A NaN and an infinity are None."""
+    found = Estimate.of(float("nan"), Interval(0.0, float("inf"), 0.95))
+    assert Estimate(None, 0.0, None) == found

@@ -1,0 +1,44 @@
+from dataclasses import replace
+
+from tests.test_released import ATTACK, SUMMARY
+from tests.test_summary import RUN
+
+from pytest_injectivity.reports.terminal import summary_lines
+from pytest_injectivity.results.releases import Rate, ReleaseSummary
+from pytest_injectivity.results.run_results import Findings
+
+
+def _lines(*releases: ReleaseSummary) -> list[str]:
+    findings = Findings(run=RUN.to_dict())
+    for one in releases:
+        key = one.release, one.place, one.prompts, one.tokens
+        findings.releases[key] = one.to_dict()
+    return summary_lines(findings, 200, color=False)
+
+
+def test_a_release_has_a_row() -> None:
+    """What the strongest attacker read, how sure that is, who it was, and what is left."""
+    (row,) = [line for line in _lines(SUMMARY) if line.startswith("round(bits=4)")]
+    assert "4 30 % [25, 35] 0/50 argmin, teacher-forced 21.1 % 90 % 0.02" in " ".join(row.split())
+
+
+def test_the_words_are_explained_and_nothing_is_called_private() -> None:
+    """The attackers are named: what they do not read another one may."""
+    weaker = replace(ATTACK, attacker="ball", tokens=Rate(0, 1000, 0.0, 0.07))
+    text = " ".join(" ".join(_lines(replace(SUMMARY, attacks=(ATTACK, weaker)))).split())
+    assert 'Little read is "not broken by these attackers": argmin, ball' in text
+    assert "private" not in text
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    """No utility, no guess, no attacker."""
+    bare = replace(SUMMARY, agreement=None, divergence=None, guessed=None)
+    (row,) = [line for line in _lines(bare) if line.startswith("round(bits=4)")]
+    assert row.split()[-3:] == ["–", "–", "–"]
+    (row,) = [line for line in _lines(replace(bare, attacks=())) if line.startswith("round")]
+    assert ["–"] * 7 == row.split()[2:]
+
+
+def test_without_releases_there_is_no_table() -> None:
+    """As before."""
+    assert not any("teacher-forced" in line for line in _lines())
