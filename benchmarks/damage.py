@@ -1,11 +1,11 @@
-"""Whether the gate against the parent sees a broken quantisation, and names where it broke.
+"""Whether the gate against the parent sees a broken quantization, and names where it broke.
 
     ./dev bench damage [SEEDS]
     ./dev bench damage thresholds    # drift layer by layer: what the default thresholds come from
 
 The shipped model is rounded to 8 and to 4 bits and then damaged in one place: a block's scales doubled,
 a block rounded to 2 bits, two embedding rows merged. Each seed draws the place and the prompts. What
-is healthy is rounded and not damaged; with the extra ``bnb``, quantised to nf4 too. All at the default
+is healthy is rounded and not damaged; with the extra ``bnb``, quantized to nf4 too. All at the default
 thresholds: the gate is red where one of its checks is, and what is named is the first bad layer of the
 state drift, or for the embedding of the new collisions.
 """

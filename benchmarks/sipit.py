@@ -40,7 +40,7 @@ from pytest_injectivity.states.resolution import measure_noise
 
 MODELS = ("gpt2-1m", "qwen3-1m", "stories260k-llama")
 SHIPPED = "builtin:gpt2-stdlib"
-# What a model computes in, or is quantised to while it is loaded.
+# What a model computes in, or is quantized to while it is loaded.
 PRECISIONS = (
     {},
     {"dtype": "bfloat16"},

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id, resolve_layers
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.models.loading import load_decoder
-    from pytest_injectivity.privacy.releases.custom import OwnRelease
+    from pytest_injectivity.privacy.releases.custom import CustomRelease
     from pytest_injectivity.prompts.loading import load_prompts
     from pytest_injectivity.prompts.promptset import PromptSet
     from pytest_injectivity.quantization.grid import Grid
@@ -41,7 +41,7 @@ _LAZY = {
     "Interval": "core.interval",
     "Layer": "core.layers",
     "LayerSpec": "core.layers",
-    "OwnRelease": "privacy.releases.custom",
+    "CustomRelease": "privacy.releases.custom",
     "PromptSet": "prompts.promptset",
     "Reason": "results.verdict",
     "Status": "results.verdict",
@@ -59,6 +59,7 @@ _LAZY = {
 __all__ = [
     "Audit",
     "AuditConfig",
+    "CustomRelease",
     "Decoder",
     "GateFailure",
     "Grid",
@@ -70,7 +71,6 @@ __all__ = [
     "MissingExtra",
     "ModelError",
     "OptionError",
-    "OwnRelease",
     "PromptError",
     "PromptSet",
     "Reason",

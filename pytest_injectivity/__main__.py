@@ -78,7 +78,7 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "compare",
         help="hold one saved run against another, without a model",
         description="Compares the numbers of two JSON reports (--injx-report=json:PATH), layer by layer"
-        " and metric by metric; a baseline may stand for either. Models, dtypes and quantisation may"
+        " and metric by metric; a baseline may stand for either. Models, dtypes and quantization may"
         " differ; prompts, N, metric and seed may not. Exit status: 0 nothing is worse beyond its"
         " tolerance, 1 something is, 4 the files cannot be read or compared.",
     )

@@ -159,7 +159,7 @@ def round_weights(
 ) -> Decoder:
     """Rounds the matrices of blocks to the nearest of ``2^bits - 1`` values; returns the decoder given.
 
-    Groups of inputs share a scale: what quantised checkpoints hold, kept as floating-point numbers.
+    Groups of inputs share a scale: what quantized checkpoints hold, kept as floating-point numbers.
 
     Args:
         decoder: changed in place.

@@ -8,7 +8,7 @@ import numpy as np
 from pytest_injectivity.config.release_spec import parse
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.evaluation.attack import Case, attack
-from pytest_injectivity.privacy.evaluation.results import Attacked
+from pytest_injectivity.privacy.evaluation.results import AttackResult
 from pytest_injectivity.privacy.releases.binding import bind
 from pytest_injectivity.privacy.releases.observed import observe_place
 from pytest_injectivity.privacy.releases.protocol import Release
@@ -44,7 +44,7 @@ def attacks(
     releases: Sequence[str] | Mapping[str, Release],
     prompts: Sequence[Sequence[int]],
     **settings: Any,
-) -> dict[tuple[str, str, bool], Attacked]:
+) -> dict[tuple[str, str, bool], AttackResult]:
     """What each attacker read, by release, attacker and whether it was told the truth."""
     found = attack(decoder, [case(decoder, place, releases, prompts)], seed=0, **settings)
     return {(one.release, one.attacker, one.teacher_forced): one for one in found}

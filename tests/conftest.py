@@ -4,8 +4,9 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before torch is imported: two workers with two spinning threads each are twelve times slower than
 # two with one. One thread is also what makes a row's bits independent of its batch.
@@ -14,6 +15,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # No deadline: the first example of a test pays for imports, and machines are shared. The same examples
 # in every run: a red run must be one's own; `--hypothesis-profile=default` looks for new ones.
@@ -49,3 +53,25 @@ def _own_cache(
 ) -> None:
     """Each test begins with an empty store: what another one computed is not read."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(_caches / hex(id(request.node))))
+
+
+@pytest.fixture
+def relative() -> "Callable[[Tensor, Tensor], float]":
+    """The norm of a difference by the norm of what was expected, in float64."""
+
+    def difference(found: "Tensor", expected: "Tensor") -> float:
+        found, expected = found.double(), expected.double()
+        return float((found - expected).norm() / expected.norm())
+
+    return difference
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """What is said of bits is said of one thread count."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -35,7 +35,7 @@ RUN: dict[str, Any] = {
     "seed": 0,
     "versions": {"torch": "2.9", "numpy": "2.1"},
     "numbers": "computed",
-    "quantised": None,
+    "quantized": None,
 }
 
 

@@ -1,4 +1,4 @@
-"""A broken quantisation turns the gate against the parent red, and a healthy one does not.
+"""A broken quantization turns the gate against the parent red, and a healthy one does not.
 
 Twenty seeds of each, on both bases: ``./dev bench damage``.
 """

@@ -9,14 +9,14 @@ PRECISIONS = "bfloat16,torchao-int8,bnb-nf4"
 SHIPPED = "builtin:gpt2-stdlib"
 
 NO_PARENT = (
-    "no parent: name it by --injx-reference=PARENT, or have this model quantised by"
+    "no parent: name it by --injx-reference=PARENT, or have this model quantized by"
     " --precisions=torchao-int8,bnb-nf4"
 )
 
 
 def pytest_addoption(parser):
     """What only this suite asks for; model, parent, prompts and the rest are the plugin's flags."""
-    group = parser.getgroup("quantisation gate")
+    group = parser.getgroup("quantization gate")
     group.addoption(
         "--precisions",
         help=f"dtypes and --injx-quantization kinds that the model is held in, each against itself as"
@@ -79,7 +79,7 @@ def line(name, audit):
         for number in ("margin", "colipschitz")
     )
     drift = [one.drift_q99 for one in layers if one.drift_q99 is not None]
-    found = audit.facts.quantised
+    found = audit.facts.quantized
     return (
         f"{name}{'' if found is None else f' ({found.line})'}: margin kept {between(margin)},"
         f" co-Lipschitz constant kept {between(colipschitz)}, drift {between(drift)}"

@@ -1,4 +1,4 @@
-"""The gate of a quantised model: what did it lose of its parent, and at which layer first?
+"""The gate of a quantized model: what did it lose of its parent, and at which layer first?
 
 Of the shipped model every precision in conftest.py is held against it; of yours the one that is named,
 against --injx-reference. A failure's first line names the first bad layer.
@@ -18,7 +18,7 @@ KEPT = 0.5
 def test_states_stay_near_the_parents(child):
     """Of all checks the one that sees a broken block best, and where."""
     facts = child.facts
-    precision = child.config.quantization or (None if facts.quantised else facts.dtype)
+    precision = child.config.quantization or (None if facts.quantized else facts.dtype)
     child.assert_state_drift_below(relative=DRIFT.get(precision, MOST_DRIFT))
 
 

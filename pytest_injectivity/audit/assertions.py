@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from pytest_injectivity.audit.checks.collisions import judge_collisions
 from pytest_injectivity.audit.checks.continuations import judge_continuations
-from pytest_injectivity.audit.checks.foreign import Reading, judge_foreign_states
+from pytest_injectivity.audit.checks.external import Reading, judge_external_states
 from pytest_injectivity.audit.checks.one_step import judge_one_step
 from pytest_injectivity.audit.checks.quantiles import (
     judge_colipschitz,
@@ -247,7 +247,7 @@ class Assertions(Gates):
         check_fraction("min_rate", min_rate)
         check_optional(confidence)
         asked = Reading(float(min_rate), confidence, policy, certify)
-        judged = [judge_foreign_states(self, asked)]
+        judged = [judge_external_states(self, asked)]
         return self._verdict("states_recoverable", settled(judged, confidence))
 
     assert_no_collisions = asserting(check_no_collisions)

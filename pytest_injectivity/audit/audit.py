@@ -61,7 +61,7 @@ class Audit(Assertions, Retention, Baselines, Sharing):
 
         Args:
             dtype: what it computes in, as in the config.
-            quantization: what it is quantised to while it is loaded, as in the config.
+            quantization: what it is quantized to while it is loaded, as in the config.
 
         Raises:
             OptionError: a value is not accepted.

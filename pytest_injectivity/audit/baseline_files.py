@@ -49,7 +49,7 @@ from pytest_injectivity.results.saved_runs import (
 )
 from pytest_injectivity.results.verdict import Verdict
 
-_SAME = (*SAME, "dtype", "quantised", "activations", "family", "n_layers", "hidden", "vocab")
+_SAME = (*SAME, "dtype", "quantized", "activations", "family", "n_layers", "hidden", "vocab")
 _NOTED = ("device", "revision", "versions")
 _SUFFIX = ".json"
 _LONGEST = 60
@@ -224,7 +224,7 @@ def file_name(stamp: Stamp) -> str:
     differs from another by what some systems do not tell apart.
     """
     rounded = None if stamp.activations is None else f"activations {stamp.activations}"
-    parts = (stamp.model, stamp.quantised, rounded, stamp.prompts)
+    parts = (stamp.model, stamp.quantized, rounded, stamp.prompts)
     return "--".join(_slug(part) for part in parts if part is not None) + _SUFFIX
 
 

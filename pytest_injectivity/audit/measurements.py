@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.inversion.continuations import ContinuationSearch
     from pytest_injectivity.prompts.metrics import PairDistances
     from pytest_injectivity.states.diagnosis import Diagnosis, Pair
-    from pytest_injectivity.states.external import ForeignStates
+    from pytest_injectivity.states.external import ExternalStates
     from pytest_injectivity.states.memory import Held
     from pytest_injectivity.states.resolution import NoiseFloor
     from pytest_injectivity.store.entry import Entry
@@ -77,7 +77,7 @@ class Measurements(Subject):
         return self._search(self._kept.of_model(self.rounded))
 
     @cached_property
-    def foreign_states(self) -> "ForeignStates":
+    def external_states(self) -> "ExternalStates":
         """The states captured elsewhere that the config names, fit for this model.
 
         Raises:
@@ -111,7 +111,7 @@ class Measurements(Subject):
         return rows
 
     def geometry(self, layer: int | str, *, bits: GridLike | None = None) -> "LayerGeometry":
-        """The geometry of a layer, after post-hoc activation quantisation where bits are given.
+        """The geometry of a layer, after post-hoc activation quantization where bits are given.
 
         Args:
             layer: one layer.
@@ -222,7 +222,7 @@ class Measurements(Subject):
         )
 
     def layer_summary(self, layer: int | str, bits: GridLike | None = None) -> LayerSummary:
-        """The geometry of a layer as plain data, after activation quantisation where bits are given."""
+        """The geometry of a layer as plain data, after activation quantization where bits are given."""
         from pytest_injectivity.geometry.layer import partnered_ratios
 
         one = self.one_layer(layer)
@@ -313,19 +313,19 @@ class Measurements(Subject):
     def _on_grid(self, layer: Layer, grid: Grid) -> "LayerGeometry":
         plain = self.geometry(layer)
         if grid.calibrated is None:
-            return plain.quantised(grid)
+            return plain.quantized(grid)
         sample = set(self.prompts.subset(min(grid.calibrated, len(self.prompts))).hashes)
         known = [self.prompts.hashes[int(at)] in sample for at in plain.prompt_of]
         # The sample follows from the grid and the prompts, which the store knows already.
-        return plain.quantised(grid, plain.rows[known])
+        return plain.quantized(grid, plain.rows[known])
 
     def _rounds_activations(self) -> str:
         """What rounds activations as the model runs; empty where nothing does."""
         if self.config.activation_bits is not None:
             return f"its activations are rounded to {self.config.activation_bits.words}"
-        quantised = self.facts.quantised
-        if quantised is not None and quantised.rounds_activations:
-            return f"{quantised.kind} rounds activations"
+        quantized = self.facts.quantized
+        if quantized is not None and quantized.rounds_activations:
+            return f"{quantized.kind} rounds activations"
         return ""
 
     def _capture(self, layers: Iterable[Layer]) -> None:

@@ -1,4 +1,4 @@
-"""The parent of a quantised model: the checkpoint it was made from, audited on the same prompts."""
+"""The parent of a quantized model: the checkpoint it was made from, audited on the same prompts."""
 
 from dataclasses import fields, replace
 
@@ -44,7 +44,7 @@ def _check_shape(child: Measurements, parent: Measurements) -> None:
         told = ", ".join(f"{name} {shapes[0][name]} and {shapes[1][name]}" for name in other)
         raise OptionError(
             f"--injx-reference={parent.config.model} is no parent of {child.config.model}: {told};"
-            " give the checkpoint that it was quantised from"
+            " give the checkpoint that it was quantized from"
         )
 
 
@@ -65,7 +65,7 @@ def _check_model(child: Measurements, parent: Measurements) -> None:
         raise OptionError(
             f"--injx-reference={parent.config.model} is the model audited, loaded the same way:"
             " comparing a model with itself proves nothing; give the checkpoint that it was made"
-            " from, or quantise it (--injx-quantization, --injx-dtype)"
+            " from, or quantize it (--injx-quantization, --injx-dtype)"
         )
 
 
@@ -83,7 +83,7 @@ def _check_ids(child: Measurements, parent: Measurements) -> None:
         raise OptionError(
             f"--injx-reference={parent.config.model} has another tokenizer: of {len(prompts)} prompts"
             f" {len(prompts) - len(alike)} have other token ids; give the checkpoint that"
-            f" {child.config.model} was quantised from, or prompts as token ids"
+            f" {child.config.model} was quantized from, or prompts as token ids"
         )
 
 

@@ -9,18 +9,18 @@ import numpy as np
 
 from pytest_injectivity.audit.checks.recovery import known_tokens
 from pytest_injectivity.audit.release_size import Size
-from pytest_injectivity.config.release_spec import Place, Recipe
+from pytest_injectivity.config.release_spec import Place, ReleaseSpec
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.evaluation.attack import Case, attack
-from pytest_injectivity.privacy.evaluation.exposure import Exposure, Read
-from pytest_injectivity.privacy.evaluation.results import Attacked
+from pytest_injectivity.privacy.evaluation.exposure import Read, ReleaseResult
+from pytest_injectivity.privacy.evaluation.results import AttackResult
 from pytest_injectivity.privacy.evaluation.spans import offsets_of, span_rates
 from pytest_injectivity.privacy.evaluation.token_kinds import kinds_of
 from pytest_injectivity.privacy.evaluation.utility import Utility, measure_utility, why_no_utility
 from pytest_injectivity.privacy.releases.binding import bind, check_release, typical_coordinate
-from pytest_injectivity.privacy.releases.custom import OwnRelease
+from pytest_injectivity.privacy.releases.custom import CustomRelease
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
 from pytest_injectivity.privacy.releases.protocol import Release
 from pytest_injectivity.privacy.search.one_step_tables import floor
@@ -42,9 +42,9 @@ class _Shared:
 
 def expose(
     measured: "Measurements",
-    releases: Sequence[Recipe | OwnRelease],
+    releases: Sequence[ReleaseSpec | CustomRelease],
     size: Size,
-) -> tuple[Exposure, ...]:
+) -> tuple[ReleaseResult, ...]:
     """Measures releases that share their passes.
 
     Args:
@@ -63,7 +63,7 @@ def expose(
     observed: dict[Place, Observed] = {}
     shared = []
     for one in releases:
-        place = (one.place if isinstance(one, Recipe) else one.at).resolved(decoder.n_layers)
+        place = (one.place if isinstance(one, ReleaseSpec) else one.at).resolved(decoder.n_layers)
         if place not in observed:
             known = known_tokens(measured, truths)
             observed[place] = observe_place(decoder, place, truths, known)
@@ -74,7 +74,7 @@ def expose(
     # What they have in common is shared evenly.
     seconds = (time.perf_counter() - started) / len(shared)
     return tuple(
-        Exposure(
+        ReleaseResult(
             release=one.name,
             place=str(one.observed.place),
             typical=typical_coordinate(one.observed.rows, one.observed),
@@ -109,9 +109,9 @@ def chosen(measured: "Measurements", prompts: int, tokens: int) -> tuple[tuple[i
     return cut[:prompts]
 
 
-def _bound(one: Recipe | OwnRelease, observed: Observed, seed: int) -> _Shared:
+def _bound(one: ReleaseSpec | CustomRelease, observed: Observed, seed: int) -> _Shared:
     name = str(one)
-    if isinstance(one, Recipe):
+    if isinstance(one, ReleaseSpec):
         release, same = bind(one, observed), one.is_identity
     else:
         release, same = one.bind(observed, seed), False
@@ -138,7 +138,7 @@ def _utilities(measured: "Measurements", shared: Sequence[_Shared]) -> list[Util
 
 def _attacks(
     measured: "Measurements", shared: Sequence[_Shared], size: Size
-) -> list[list[Attacked]]:
+) -> list[list[AttackResult]]:
     """What every attacker reads of each, all of them along the same walk."""
     decoder, seed = _attackers_model(measured, size.attacker), measured.config.seed
     cases = []
@@ -206,7 +206,7 @@ def _texts(
     return [] if tokenizer is None else [offsets_of(tokenizer, ids) for ids in truths]
 
 
-def _read(found: Attacked, texts: Sequence[tuple[str, tuple[tuple[int, int], ...]]]) -> Read:
+def _read(found: AttackResult, texts: Sequence[tuple[str, tuple[tuple[int, int], ...]]]) -> Read:
     spans = span_rates(texts, found.right, found.judged) if texts else ()
     return Read(
         attacker=found.attacker,

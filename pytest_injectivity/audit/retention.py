@@ -1,4 +1,4 @@
-"""Checks that hold a quantised model against its full-precision parent, and their ``assert_`` twins.
+"""Checks that hold a quantized model against its full-precision parent, and their ``assert_`` twins.
 
     audit = Audit(AuditConfig(model="my-4bit", reference="my-model"))
     audit.assert_state_drift_below()

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, TypeAlias, Union, Unpack
 from pytest_injectivity.audit.checks.sharing import is_hidden, judge_hidden, judge_use
 from pytest_injectivity.audit.gates import Gates, asserting, check_optional
 from pytest_injectivity.audit.release_size import Size, SizeOptions
-from pytest_injectivity.config.release_spec import Place, Recipe, filled, parse
+from pytest_injectivity.config.release_spec import Place, ReleaseSpec, filled, parse
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.releases import CurvePoint, PrivacyCurve, ReleaseSummary
 from pytest_injectivity.results.verdict import Verdict
 from pytest_injectivity.stats import check_confidence, check_fraction
 
 if TYPE_CHECKING:
-    from pytest_injectivity.privacy.evaluation.exposure import Exposure
-    from pytest_injectivity.privacy.releases.custom import OwnRelease
+    from pytest_injectivity.privacy.evaluation.exposure import ReleaseResult
+    from pytest_injectivity.privacy.releases.custom import CustomRelease
 
-ReleaseLike: TypeAlias = Union[str, Recipe, "OwnRelease"]
+ReleaseLike: TypeAlias = Union[str, ReleaseSpec, "CustomRelease"]
 """A text of the grammar, or a release of one's own."""
 
 Releases: TypeAlias = ReleaseLike | Sequence[ReleaseLike]
@@ -42,7 +42,9 @@ class Sharing(Gates):
     several releases in one call, or name them all in the config.
     """
 
-    def exposures(self, releases: Releases, **size: Unpack[SizeOptions]) -> tuple["Exposure", ...]:
+    def exposures(
+        self, releases: Releases, **size: Unpack[SizeOptions]
+    ) -> tuple["ReleaseResult", ...]:
         """What every attacker reads of releases, and what use is left of each.
 
         Args:
@@ -179,29 +181,29 @@ class Sharing(Gates):
         )
 
     @property
-    def exposed(self) -> tuple["Exposure", ...]:
+    def exposed(self) -> tuple["ReleaseResult", ...]:
         """What was measured of releases so far."""
         return tuple(self._exposed.values())
 
     @cached_property
-    def _exposed(self) -> dict[tuple[object, Size], "Exposure"]:
+    def _exposed(self) -> dict[tuple[object, Size], "ReleaseResult"]:
         return {}
 
-    def _parsed(self, release: ReleaseLike) -> "Recipe | OwnRelease":
+    def _parsed(self, release: ReleaseLike) -> "ReleaseSpec | CustomRelease":
         """A text as a recipe whose layer counts from the first, so that it has one name."""
-        from pytest_injectivity.privacy.releases.custom import OwnRelease
+        from pytest_injectivity.privacy.releases.custom import CustomRelease
 
-        if isinstance(release, OwnRelease):
+        if isinstance(release, CustomRelease):
             return release
-        recipe = release if isinstance(release, Recipe) else parse(release)
+        recipe = release if isinstance(release, ReleaseSpec) else parse(release)
         return replace(recipe, place=recipe.place.resolved(self.n_layers))
 
-    def _measure(self, asked: Sequence["Recipe | OwnRelease"], size: Size) -> None:
+    def _measure(self, asked: Sequence["ReleaseSpec | CustomRelease"], size: Size) -> None:
         """Measures what is new, texts by way of the store."""
         new = {_key(one): one for one in asked if (_key(one), size) not in self._exposed}
         # What a function does, and what another checkpoint holds, is in no key: nothing is kept of it.
         kept = size.attacker is None
-        texts = {key: one for key, one in new.items() if kept and isinstance(one, Recipe)}
+        texts = {key: one for key, one in new.items() if kept and isinstance(one, ReleaseSpec)}
         settings = f"{size}, seed={self.config.seed}"
         found = self._entry.remember_each(
             "what is shared",
@@ -214,8 +216,8 @@ class Sharing(Gates):
             self._exposed[key, size] = exposure
 
     def _expose(
-        self, releases: Sequence["Recipe | OwnRelease"], size: Size
-    ) -> dict[object, "Exposure"]:
+        self, releases: Sequence["ReleaseSpec | CustomRelease"], size: Size
+    ) -> dict[object, "ReleaseResult"]:
         from pytest_injectivity.audit.release_evaluation import expose
 
         found = expose(self, releases, size)
@@ -226,8 +228,8 @@ def _each(releases: Releases) -> list[ReleaseLike]:
     return list(releases) if isinstance(releases, (list, tuple)) else [releases]  # type: ignore[list-item] # one
 
 
-def _place(release: "Recipe | OwnRelease") -> Place:
-    return release.place if isinstance(release, Recipe) else release.at
+def _place(release: "ReleaseSpec | CustomRelease") -> Place:
+    return release.place if isinstance(release, ReleaseSpec) else release.at
 
 
 def _size(place: Place, given: SizeOptions) -> Size:
@@ -241,9 +243,9 @@ def _size(place: Place, given: SizeOptions) -> Size:
     )
 
 
-def _key(release: "Recipe | OwnRelease") -> object:
+def _key(release: "ReleaseSpec | CustomRelease") -> object:
     """The text says all of a recipe; one's own release is itself."""
-    return str(release) if isinstance(release, Recipe) else release
+    return str(release) if isinstance(release, ReleaseSpec) else release
 
 
 def _useful(summary: ReleaseSummary, min_agreement: float) -> bool | None:

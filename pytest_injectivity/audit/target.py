@@ -199,8 +199,8 @@ class Subject:
         facts = self._kept.model.remember("facts", lambda: ModelFacts.of(self.unrounded))
         if self.config.activation_bits is not None:
             facts = replace(facts, activations=str(self.config.activation_bits))
-        if facts.quantised is not None and facts.quantised.caution:
-            self.watcher.announce(f"injectivity: {facts.quantised.caution}")
+        if facts.quantized is not None and facts.quantized.caution:
+            self.watcher.announce(f"injectivity: {facts.quantized.caution}")
         return facts
 
     @cached_property
@@ -347,18 +347,18 @@ class Subject:
             },
             prompt_metric=self.config.prompt_metric,
             seed=self.config.seed,
-            versions={name: version(name) for name in _VERSIONED} | self._quantising,
-            quantised=None if facts.quantised is None else asdict(facts.quantised),
+            versions={name: version(name) for name in _VERSIONED} | self._quantizing,
+            quantized=None if facts.quantized is None else asdict(facts.quantized),
             activations=None if self.rounded is None else asdict(self.rounded),
             numbers=self._journal.origin,
         )
 
     @property
-    def _quantising(self) -> dict[str, str]:
-        """The versions of what loads and runs quantised weights, where there are any."""
+    def _quantizing(self) -> dict[str, str]:
+        """The versions of what loads and runs quantized weights, where there are any."""
         from pytest_injectivity.quantization.formats import installed
 
-        return {} if self.facts.quantised is None else installed()
+        return {} if self.facts.quantized is None else installed()
 
     def reproduce(self) -> str:
         """The command that repeats this audit; a test run adds the test's name."""

@@ -67,7 +67,7 @@ class AuditConfig:
             "bnb-nf4", "bnb-fp4", "bnb-int8", "torchao-int8", "torchao-int4", "torchao-float8"
         ),
         "KIND",
-        "quantise a full-precision checkpoint while it is loaded: bnb-nf4, bnb-fp4, bnb-int8 (extra"
+        "quantize a full-precision checkpoint while it is loaded: bnb-nf4, bnb-fp4, bnb-int8 (extra"
         " bnb), torchao-int8, torchao-int4, torchao-float8 (extra torchao)",
     )
     activation_bits: Grid | None = _option(  # noqa: RUF009 - what `dataclass` makes of a frozen type

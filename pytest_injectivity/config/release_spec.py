@@ -11,8 +11,9 @@ A place is a layer's states (0 to L, ``norm``, negative from the end), or what i
 positions, of the last token alone, or at every g-th position counted back from the last. A standard
 deviation followed by ``rel`` is in units of a typical coordinate (`binding.typical_coordinate`).
 
-Text becomes a frozen `Recipe`, whose ``str()`` is the canonical text; what it does to rows is decided
-where rows are known (``binding``). Standard library only: options are read on every start of pytest.
+Text becomes a frozen `ReleaseSpec`, whose ``str()`` is the canonical text; what it does to rows is
+decided where rows are known (``binding``). Standard library only: options are read on every start of
+pytest.
 """
 
 import math
@@ -123,7 +124,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ReleaseSpec:
     """A release as it was written: steps in their order, and what they are applied to."""
 
     steps: tuple[Step, ...]
@@ -164,7 +165,7 @@ class _Parameter(NamedTuple):
     default: Value | None = None
 
 
-def parse(text: object) -> Recipe:
+def parse(text: object) -> ReleaseSpec:
     """Reads a release.
 
     Raises:
@@ -262,7 +263,7 @@ class _Reader:
         self.end = Token("", len(text))
         self.next = 0
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> ReleaseSpec:
         steps = [self._step()]
         while self._took("|"):
             steps.append(self._step())
@@ -271,7 +272,7 @@ class _Reader:
         place = self._place()
         if self._seen is not self.end:
             raise self._wrong(self._seen, "is too much: a release ends with its place")
-        return Recipe(tuple(steps), place)
+        return ReleaseSpec(tuple(steps), place)
 
     def _step(self) -> Step:
         named = self._take()

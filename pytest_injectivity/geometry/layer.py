@@ -13,7 +13,7 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.distances import row_norms
 from pytest_injectivity.geometry.equal_rows import EqualRows
-from pytest_injectivity.geometry.rounded_rows import quantise
+from pytest_injectivity.geometry.rounded_rows import quantize
 from pytest_injectivity.geometry.search.approximate import neighbours_of
 from pytest_injectivity.geometry.search.closest_pair import ClosestPair, closest_pair
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
@@ -168,10 +168,10 @@ class LayerGeometry:
         values = partnered_ratios(self.upper_rows)
         return self._scaled(upper_quantile(values, q), normalized)
 
-    def quantised(
+    def quantized(
         self, bits: GridLike, calibration: Float[Tensor, "calibration hidden"] | None = None
     ) -> "LayerGeometry":
-        """The same layer after post-hoc activation quantisation; collisions are equal codes.
+        """The same layer after post-hoc activation quantization; collisions are equal codes.
 
         Args:
             bits: a number of bits, or what `Grid` reads.
@@ -181,14 +181,14 @@ class LayerGeometry:
             OptionError: the grid or the calibration is not accepted, or there is no scale.
         """
         grid, rows, remember = Grid.parse(bits), self.rows, self._remember
-        rounded = quantise(rows, grid, calibration)
+        rounded = quantize(rows, grid, calibration)
         name = grid.words if calibration is None else f"{grid.words} by {rounded.scale.digest}"
         return LayerGeometry(
             self.layer,
             rounded.rows,
             self._prompts,
             # Codes are as large as the rows: made again where their classes are asked for, not held.
-            equal=lambda: EqualRows.of(quantise(rows, grid, calibration).stored),
+            equal=lambda: EqualRows.of(quantize(rows, grid, calibration).stored),
             remember=lambda number, compute: remember(f"{name} {number}", compute),
         )
 

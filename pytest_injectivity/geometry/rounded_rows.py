@@ -1,4 +1,4 @@
-"""Post-hoc quantisation of activations ([VS] figure 4; SPEC section 2): rounding, not propagated."""
+"""Post-hoc quantization of activations ([VS] figure 4; SPEC section 2): rounding, not propagated."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from pytest_injectivity.quantization.grid import Grid, GridLike
 
 
 @dataclass(frozen=True)
-class QuantisedRows:
+class QuantizedRows:
     """A layer's rows on a uniform grid.
 
     Attributes:
@@ -38,11 +38,11 @@ class QuantisedRows:
         return torch.cat([self.codes, step.contiguous().view(torch.int64), zero.long()], dim=1)
 
 
-def quantise(
+def quantize(
     rows: Float[Tensor, "n hidden"],
     grid: GridLike,
     calibration: Float[Tensor, "calibration width"] | None = None,
-) -> QuantisedRows:
+) -> QuantizedRows:
     """Rounds rows to a uniform grid: ``clip(round(x / step) + zero)``, half to even.
 
     Symmetric: ``step = max|x| / (2^(b-1) - 1)``. Asymmetric: ``step = (max - min) / (2^b - 1)`` with
@@ -50,7 +50,7 @@ def quantise(
     percentile takes the place of ``max|x|``, or of both ends.
 
     A channel or a token of zeros stays zero; a constant one is kept exactly. A channel that is zero in
-    all calibration rows is rounded to zero, as a quantiser calibrated so would.
+    all calibration rows is rounded to zero, as a quantizer calibrated so would.
 
     Args:
         rows: finite states of one layer.
@@ -78,4 +78,4 @@ def quantise(
         has = "has" if calibration is None else "have"
         raise OptionError(f"{what} zero everywhere {has} no scale for {grid.words}")
     codes = scale.codes(rows)
-    return QuantisedRows(codes.long(), scale.values(codes), scale)
+    return QuantizedRows(codes.long(), scale.values(codes), scale)

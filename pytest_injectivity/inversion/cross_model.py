@@ -1,6 +1,6 @@
 """Cross inversion: a model's states read by somebody who has its parent (SPEC section 4).
 
-A checkpoint is quantised and served; its full-precision parent is public. Whoever sees hidden states of
+A checkpoint is quantized and served; its full-precision parent is public. Whoever sees hidden states of
 the child and runs the parent is off by the drift between the two, which plays the part of an
 observation error. Two attacks: the nearest candidate of the whole vocabulary at each position, whatever
 its distance; and the ball, whose tolerance is the drift that the attacker measured on prompts of their

@@ -54,8 +54,8 @@ class Assumptions:
         duplicated_rows: pairs of tokens whose embedding rows are equal in every coordinate
             (``-0.0 == 0.0``).
         plain: the family is in the table, whose blocks neither route nor branch, no layer is
-            quantised and no activation rounded.
-        quantised: the bits of quantised weights; 0 where none is.
+            quantized and no activation rounded.
+        quantized: the bits of quantized weights; 0 where none is.
         activations: what activations are rounded to as it runs, in words; empty: nothing is.
     """
 
@@ -66,7 +66,7 @@ class Assumptions:
     tied: bool
     duplicated_rows: int
     plain: bool = True
-    quantised: float = 0.0
+    quantized: float = 0.0
     activations: str = ""
 
     @property
@@ -87,7 +87,7 @@ class Assumptions:
         width = f"width {self.width}" + ("" if self.width >= _LEAST_WIDTH else " BELOW 4")
         rows = f"{self.duplicated_rows} DUPLICATED PAIRS" if self.duplicated_rows else "none equal"
         tied = "tied" if self.tied else "untied"
-        weights = f", quantised to {self.quantised:g} bits" if self.quantised else ""
+        weights = f", quantized to {self.quantized:g} bits" if self.quantized else ""
         rounded = f", activations ROUNDED to {self.activations}" if self.activations else ""
         return (
             f"{self.activation} ({analytic}), {width}, {self._norm}, embedding rows {tied},"
@@ -115,8 +115,8 @@ def assumptions(decoder: Decoder) -> Assumptions:
         norm_eps=_least_epsilon(decoder),
         tied=head is not None and getattr(head, "weight", None) is decoder.parts.embeddings.weight,
         duplicated_rows=equal_pairs(decoder.embedding_matrix()),
-        plain=decoder.family.known and decoder.quantised is None and decoder.rounding is None,
-        quantised=0.0 if decoder.quantised is None else decoder.quantised.bits,
+        plain=decoder.family.known and decoder.quantized is None and decoder.rounding is None,
+        quantized=0.0 if decoder.quantized is None else decoder.quantized.bits,
         activations="" if decoder.rounding is None else decoder.rounding.grid.words,
     )
 

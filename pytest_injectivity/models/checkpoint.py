@@ -26,7 +26,7 @@ def check_config(folder: Path) -> Kind | None:
     """Refuses a configuration that cannot, or must not, be loaded.
 
     Returns:
-        How the checkpoint is quantised; None where it is in full precision.
+        How the checkpoint is quantized; None where it is in full precision.
 
     Raises:
         ModelError: there is none, it is no JSON object, its model type is unknown to transformers,
@@ -56,17 +56,17 @@ def check_config(folder: Path) -> Kind | None:
             " merge it into its base model first"
         )
     if (folder / _QUANTO).exists():
-        # Its configuration does not say that it is quantised.
+        # Its configuration does not say that it is quantized.
         return TABLE["quanto"]
     return of_config(config, str(path))
 
 
 def check_weights(folder: Path, kind: Kind | None = None) -> list[Path]:
-    """Refuses a folder whose weights are missing, pickled, truncated, corrupt or quantised in secret.
+    """Refuses a folder whose weights are missing, pickled, truncated, corrupt or quantized in secret.
 
     Args:
         folder: the checkpoint's.
-        kind: how its configuration says that it is quantised.
+        kind: how its configuration says that it is quantized.
 
     Returns:
         The files with its weights.
@@ -76,10 +76,10 @@ def check_weights(folder: Path, kind: Kind | None = None) -> list[Path]:
     """
     files = _weight_files(folder)
     for path in files:
-        quantised = traces(_check_safetensors(path))
-        if quantised and kind is None:
+        quantized = traces(_check_safetensors(path))
+        if quantized and kind is None:
             raise ModelError(
-                f"{path} holds quantised weights ({quantised[0]}), and the configuration beside it"
+                f"{path} holds quantized weights ({quantized[0]}), and the configuration beside it"
                 " does not say how (quantization_config): they would be loaded wrong"
             )
     return files

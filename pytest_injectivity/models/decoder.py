@@ -187,13 +187,13 @@ class Decoder(Forward):
     def as_float64(self) -> "Decoder":
         """A copy with the same weights that computes in float64 throughout (SPEC section 2).
 
-        Quantised weights become the dense ones they stand for.
+        Quantized weights become the dense ones they stand for.
 
         Raises:
             ModelError: the model rounds activations as it runs: a copy that does not is another
                 function, and one that does is as coarse.
         """
-        known, how = self.quantised, ""
+        known, how = self.quantized, ""
         if known is not None and known.rounds_activations:
             how = known.kind
         if self.rounding is not None:
@@ -201,7 +201,7 @@ class Decoder(Forward):
         if how:
             raise ModelError(
                 f"{self.source} ({how}) rounds activations as it runs: no float64 copy"
-                " computes the same states; float64 is for models whose weights alone are quantised"
+                " computes the same states; float64 is for models whose weights alone are quantized"
             )
         return Decoder(
             self.source,
@@ -209,7 +209,7 @@ class Decoder(Forward):
             self.tokenizer,
             revision=self.revision,
             float64=True,
-            quantised=None if known is None else replace(known, dense=True),
+            quantized=None if known is None else replace(known, dense=True),
         )
 
     def rounded(self, rounding: Rounding) -> "Decoder":
@@ -223,7 +223,7 @@ class Decoder(Forward):
             self.tokenizer,
             revision=self.revision,
             float64=self._float64,
-            quantised=self.quantised,
+            quantized=self.quantized,
             rounding=rounding,
         )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.quantization.info import Quantised
+from pytest_injectivity.quantization.info import QuantizationInfo
 from pytest_injectivity.quantization.packed_modules import numbers
 
 
@@ -16,7 +16,7 @@ class ModelFacts:
         n_layers, hidden_size, vocab_size, context: as the decoder's.
         dtype: of the states, such as ``float32``.
         parameters: how many numbers its weights are.
-        quantised: what is quantised of it; None for full precision.
+        quantized: what is quantized of it; None for full precision.
         activations: the grid every block's output is rounded to as it runs, as text; empty: none.
     """
 
@@ -27,7 +27,7 @@ class ModelFacts:
     context: int | None
     dtype: str
     parameters: int
-    quantised: Quantised | None = None
+    quantized: QuantizationInfo | None = None
     activations: str = ""
 
     @classmethod
@@ -41,6 +41,6 @@ class ModelFacts:
             context=decoder.context,
             dtype=str(decoder.dtype).removeprefix("torch."),
             parameters=numbers(decoder.model),
-            quantised=decoder.quantised,
+            quantized=decoder.quantized,
             activations="" if decoder.rounding is None else str(decoder.rounding.grid),
         )

@@ -34,7 +34,7 @@ class Float64Mode(TorchFunctionMode):
 
 
 def float64_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """The same weights in float64, quantised ones unpacked; the model given stays as it is."""
+    """The same weights in float64, quantized ones unpacked; the model given stays as it is."""
     copied = copy.deepcopy(model)
     unpack(copied)
     return copied.double()

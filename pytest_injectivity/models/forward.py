@@ -32,7 +32,7 @@ from pytest_injectivity.models.families import (
 from pytest_injectivity.models.float64 import Float64Mode
 from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.quantization.activation_hooks import Rounding, residual_stream
-from pytest_injectivity.quantization.info import Quantised
+from pytest_injectivity.quantization.info import QuantizationInfo
 
 
 class _DeepestReached(Exception):  # noqa: N818 - it stops a forward pass, it is no error
@@ -84,11 +84,11 @@ class Forward:
         tokenizer: the checkpoint's tokenizer, or ``None``.
         revision: the hub's commit the checkpoint was resolved to, or ``None``.
         float64: the model is a float64 copy and runs in true float64 throughout (SPEC section 2).
-        quantised: what is quantised of it; ``None`` for full precision.
+        quantized: what is quantized of it; ``None`` for full precision.
         rounding: of every block's output, as it runs; ``None``: nothing is rounded.
 
     Attributes:
-        source, model, tokenizer, revision, quantised, rounding: as given.
+        source, model, tokenizer, revision, quantized, rounding: as given.
         family: the model's entry in the table of families.
         parts: its modules, found through the family.
         n_layers: the number of blocks ``L``.
@@ -110,14 +110,14 @@ class Forward:
         *,
         revision: str | None = None,
         float64: bool = False,
-        quantised: Quantised | None = None,
+        quantized: QuantizationInfo | None = None,
         rounding: Rounding | None = None,
     ) -> None:
         self.source = source
         self.revision = revision
         self.model: PreTrainedModel = model.train(mode=False).requires_grad_(requires_grad=False)
         self.tokenizer = tokenizer
-        self.quantised = quantised
+        self.quantized = quantized
         self.rounding = rounding
         self.family: Family = find_family(model)
         self.parts: Parts = find_parts(model, self.family)

@@ -43,7 +43,7 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 def load_decoder(
     source: str, *, dtype: str = "auto", device: str = "auto", quantization: str | None = None
 ) -> Decoder:
-    """Loads a checkpoint, quantised ones as they are published (`kinds`).
+    """Loads a checkpoint, quantized ones as they are published (`kinds`).
 
     Args:
         source: a local folder; a ``.gguf`` file; a hub id ``org/name`` or ``org/name@revision``,
@@ -53,18 +53,18 @@ def load_decoder(
             ``"float64"``, which computes in true float64 throughout (SPEC section 2).
         device: ``"auto"`` (cuda, else mps, else cpu), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or
             ``"mps"``.
-        quantization: one of `WHILE_LOADING`: quantises a full-precision checkpoint as it is loaded.
+        quantization: one of `WHILE_LOADING`: quantizes a full-precision checkpoint as it is loaded.
 
     Returns:
-        A decoder; its ``tokenizer`` is ``None`` where the checkpoint brings none. What is quantised
-        of it was proved on what was loaded (:attr:`Decoder.quantised`).
+        A decoder; its ``tokenizer`` is ``None`` where the checkpoint brings none. What is quantized
+        of it was proved on what was loaded (:attr:`Decoder.quantized`).
 
     Raises:
-        ModelError: the checkpoint is missing, damaged, pickled, quantised in a way that is not read
+        ModelError: the checkpoint is missing, damaged, pickled, quantized in a way that is not read
             or is not there, needs remote code, leaves parameters without weights, or is no causal
             decoder; float64 is asked of one that has none (:meth:`Decoder.as_float64`).
-        OptionError: a dtype, device or quantisation that is not accepted, or not on this machine.
-        MissingExtra: it is quantised in a way that needs a package which is not installed.
+        OptionError: a dtype, device or quantization that is not accepted, or not on this machine.
+        MissingExtra: it is quantized in a way that needs a package which is not installed.
     """
     if dtype not in DTYPES:
         raise OptionError(f"dtype {dtype!r} is not accepted: give one of {', '.join(DTYPES)}")
@@ -80,11 +80,11 @@ def load_decoder(
         wanted.adapt(config)
         model = _model(located, config, DTYPES[dtype], **wanted.settings)
         blocks = find_parts(model, find_family(model)).blocks
-        with _refusing(f"the quantisation of {source} cannot be proved"):
-            quantised = wanted.settled(model, blocks, files)
+        with _refusing(f"the quantization of {source} cannot be proved"):
+            quantized = wanted.settled(model, blocks, files)
         tokenizer = _tokenizer(located)
     decoder = Decoder(
-        source, model.to(target), tokenizer, revision=located.revision, quantised=quantised
+        source, model.to(target), tokenizer, revision=located.revision, quantized=quantized
     )
     if not decoder.family.known:
         verify_view(decoder)
@@ -113,7 +113,7 @@ def load_tokenizer(source: str) -> Any:
 
 
 def _kind(located: Located) -> Kind | None:
-    """How a checkpoint says that it is quantised, checked before the library sees it."""
+    """How a checkpoint says that it is quantized, checked before the library sees it."""
     if not located.gguf:
         return check_config(located.folder)
     GGUF.check(located.source)  # its configuration and tokenizer are in the file too

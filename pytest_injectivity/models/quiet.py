@@ -26,7 +26,7 @@ def quiet() -> Iterator[None]:
         warnings.simplefilter("ignore")
         _logging.set_verbosity_error()
         _logging.disable_progress_bar()
-        # What the libraries of quantisation say when they are imported, of kernels they do without.
+        # What the libraries of quantization say when they are imported, of kernels they do without.
         standard_logging.disable(max(below, standard_logging.WARNING))
         try:
             yield

@@ -31,7 +31,7 @@ def redraw(decoder: Decoder, generator: torch.Generator) -> None:
         generator: on the decoder's device; it advances, so that calling again draws anew.
 
     Raises:
-        ModelError: a parameter is not made of floating-point numbers, as in quantised layers.
+        ModelError: a parameter is not made of floating-point numbers, as in quantized layers.
     """
     with torch.no_grad():
         for name, parameter in decoder.model.named_parameters():

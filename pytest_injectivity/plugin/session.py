@@ -22,7 +22,7 @@ from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import GateFailure, WrongUse
 from pytest_injectivity.plugin.failures import Failures
-from pytest_injectivity.results.run_results import Findings
+from pytest_injectivity.results.run_results import RunResults
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
@@ -58,7 +58,7 @@ class Run:
         self.config = config
         self.audited = audited
         self.named = named
-        self.findings = Findings()
+        self.findings = RunResults()
         self.lost_workers: list[str] = []
         self._failures = Failures(config.rootpath)
         self._outcome: Outcome | None = None  # how the run ended, where somebody is to be told

@@ -1,6 +1,6 @@
 """Activations rounded as a model runs: the output of every block, so that the error propagates.
 
-The arithmetic is that of post-hoc quantisation (`uniform`, SPEC section 2, "in the loop"). Scales of a
+The arithmetic is that of post-hoc quantization (`uniform`, SPEC section 2, "in the loop"). Scales of a
 layer or a channel are static, calibrated once (`calibration`); each token's own are computed as it
 passes. Either way what becomes of a token depends on that token alone, never on its batch.
 """

@@ -1,6 +1,6 @@
 """Rows on a uniform grid: extremes make a scale, a scale makes codes and values (SPEC section 2).
 
-One arithmetic for both roundings: of captured states (`geometry.quantise`) and of activations as a
+One arithmetic for both roundings: of captured states (`geometry.quantize`) and of activations as a
 model runs (`models.rounding`).
 """
 

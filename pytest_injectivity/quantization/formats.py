@@ -1,6 +1,6 @@
-"""The kinds of quantised checkpoints that are published, and what each needs to be loaded.
+"""The kinds of quantized checkpoints that are published, and what each needs to be loaded.
 
-A checkpoint says how it is quantised in its own ``config.json`` (``quantization_config``), or is a
+A checkpoint says how it is quantized in its own ``config.json`` (``quantization_config``), or is a
 ``.gguf`` file. The table decides whether it is read: what the installed libraries cannot load, load
 wrong, or load by fetching code is refused here by name, before they see it.
 """
@@ -15,7 +15,7 @@ from pytest_injectivity.errors import MissingExtra, ModelError
 
 @dataclass(frozen=True)
 class Kind:
-    """A way in which published checkpoints are quantised.
+    """A way in which published checkpoints are quantized.
 
     Attributes:
         method: the ``quant_method`` of a configuration; ``gguf`` for such files.
@@ -41,13 +41,13 @@ class Kind:
         """
         if self.refused:
             raise ModelError(
-                f"{source} is quantised with {self.method}, which is not read: {self.refused};"
+                f"{source} is quantized with {self.method}, which is not read: {self.refused};"
                 f" {ACCEPTED} are"
             )
         missing = [name for name in self.packages if _version(name) is None]
         if missing:
             raise MissingExtra(
-                f"{source}: quantisation with {self.method} needs {' and '.join(missing)}: pip"
+                f"{source}: quantization with {self.method} needs {' and '.join(missing)}: pip"
                 f" install pytest-injectivity[{self.extra}]"
             )
 
@@ -75,7 +75,7 @@ TABLE = {
 GGUF = TABLE["gguf"]
 ACCEPTED = ", ".join(kind.method for kind in TABLE.values() if not kind.refused)
 
-# How a weights file betrays that its matrices are quantised, whatever the configuration says.
+# How a weights file betrays that its matrices are quantized, whatever the configuration says.
 _TRACES = ("_scale_inv", ".qweight", ".SCB", ".absmax", ".weight._data", ".weight_packed")
 _FLOAT8 = "F8_"
 
@@ -107,14 +107,14 @@ def of_config(config: Mapping[str, Any], source: str) -> Kind | None:
 
 
 def installed(kind: Kind | None = None) -> dict[str, str]:
-    """The versions of the packages that load quantised checkpoints, of a kind or of all."""
+    """The versions of the packages that load quantized checkpoints, of a kind or of all."""
     kinds = TABLE.values() if kind is None else (kind,)
     names = sorted({name for each in kinds for name in each.packages})
     return {name: found for name in names if (found := _version(name)) is not None}
 
 
 def traces(header: Mapping[str, Any]) -> list[str]:
-    """The tensors of a safetensors header that only a quantised checkpoint has."""
+    """The tensors of a safetensors header that only a quantized checkpoint has."""
     return [
         name
         for name, tensor in header.items()

@@ -1,4 +1,4 @@
-"""What was found out about the weights of a quantised model: proved on what was loaded.
+"""What was found out about the weights of a quantized model: proved on what was loaded.
 
 Plain data, which travels to reports and stores: the standard library only.
 """
@@ -9,17 +9,17 @@ _ALL = 0.9995
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantised:
+class QuantizationInfo:
     """A model whose weights were rounded to a few bits.
 
     Attributes:
         kind: how, such as ``bnb-nf4``, ``torchao-int8``, ``compressed-tensors W4A16``, ``gguf Q4_0``.
-        bits: of a quantised weight, on average; scales are not counted.
-        share: of the numbers in the blocks' matrices, those that are quantised: above 0, to 1.
+        bits: of a quantized weight, on average; scales are not counted.
+        share: of the numbers in the blocks' matrices, those that are quantized: above 0, to 1.
         layers: what was counted, such as ``16 Linear4bit``.
         dense: the few-bit values are held as floating-point numbers, as they are after loading
             GGUF, fp8 and compressed-tensors: they compute as plain weights do.
-        rounds_activations: what enters a quantised layer is rounded as the model runs: no float64
+        rounds_activations: what enters a quantized layer is rounded as the model runs: no float64
             copy computes the same function.
         neighbours: what is rounded depends on the other rows and tokens of a batch.
     """

@@ -1,7 +1,7 @@
-"""Quantised checkpoints on their way in: what is asked of the library, settled after, and proved.
+"""Quantized checkpoints on their way in: what is asked of the library, settled after, and proved.
 
 The library reads all of them through one call; what differs stands here. After loading, layers are
-made safe to run and the quantisation is proved on them: a checkpoint that says it is quantised and
+made safe to run and the quantization is proved on them: a checkpoint that says it is quantized and
 holds plain weights is refused, whatever its configuration claims.
 
 Published as few-bit values and held dense after loading, because that is what runs on every machine
@@ -24,10 +24,10 @@ from transformers import BitsAndBytesConfig, GgufConfig, PreTrainedConfig
 
 from pytest_injectivity.errors import ModelError, OptionError
 from pytest_injectivity.quantization.formats import GGUF, TABLE, Kind
-from pytest_injectivity.quantization.info import Quantised
+from pytest_injectivity.quantization.info import QuantizationInfo
 from pytest_injectivity.quantization.packed_files import stored
 from pytest_injectivity.quantization.packed_modules import counted, matrix_numbers, packed_layers
-from pytest_injectivity.quantization.torchao import TORCHAO, quantise
+from pytest_injectivity.quantization.torchao import TORCHAO, quantize
 
 _BNB: dict[str, dict[str, Any]] = {
     "bnb-nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
@@ -35,7 +35,7 @@ _BNB: dict[str, dict[str, Any]] = {
     "bnb-int8": {"load_in_8bit": True},
 }
 WHILE_LOADING = (*_BNB, *TORCHAO)
-"""What a full-precision checkpoint can be quantised to while it is loaded."""
+"""What a full-precision checkpoint can be quantized to while it is loaded."""
 
 # By method: plain weights where the library would fetch kernels for a GPU, and the one kernel of
 # gptqmodel that multiplies by the weights as they are (others round the scales once more).
@@ -54,7 +54,7 @@ class Request:
 
     Attributes:
         source: what the user named, for messages.
-        kind: how it is published, or is to be quantised; None: in full precision.
+        kind: how it is published, or is to be quantized; None: in full precision.
         quantization: one of `WHILE_LOADING`, or None.
     """
 
@@ -70,12 +70,12 @@ class Request:
 
         Args:
             source: what the user named.
-            kind: how the checkpoint is quantised.
-            quantization: what it shall be quantised to.
+            kind: how the checkpoint is quantized.
+            quantization: what it shall be quantized to.
             device: where it is to run.
 
         Raises:
-            OptionError: the name is not accepted, the checkpoint is quantised already, or the
+            OptionError: the name is not accepted, the checkpoint is quantized already, or the
                 device would fetch code.
             ModelError: the kind is not read.
             MissingExtra: a package is missing.
@@ -87,7 +87,7 @@ class Request:
             )
         if quantization is not None and kind is not None:
             raise OptionError(
-                f"quantization {quantization}: {source} is quantised already, with {kind.method};"
+                f"quantization {quantization}: {source} is quantized already, with {kind.method};"
                 " a checkpoint in full precision is accepted"
             )
         if quantization is not None:
@@ -117,7 +117,7 @@ class Request:
 
     @contextmanager
     def imports(self) -> Iterator[None]:
-        """Lets the libraries of quantisation be imported and read, without code from a hub.
+        """Lets the libraries of quantization be imported and read, without code from a hub.
 
         Where the package ``kernels`` is installed, they ask it for kernels of the hub's community
         and run them (bitsandbytes when it is imported on processors with AVX512-BF16); without it
@@ -140,7 +140,7 @@ class Request:
             del sys.modules["kernels"]
             sys.modules.update(known)
 
-    def settled(self, model: Any, blocks: nn.Module, files: list[Path]) -> Quantised | None:
+    def settled(self, model: Any, blocks: nn.Module, files: list[Path]) -> QuantizationInfo | None:
         """What was loaded, made safe to run and proved; None in full precision.
 
         Args:
@@ -149,16 +149,16 @@ class Request:
             files: its weights.
 
         Raises:
-            ModelError: no weight of the blocks is quantised, or not as was asked.
+            ModelError: no weight of the blocks is quantized, or not as was asked.
         """
         if self.kind is None:
             return None
         if self.quantization in TORCHAO:
-            quantise(model, blocks, str(self.quantization))
+            quantize(model, blocks, str(self.quantization))
         found = stored(self.kind, files, blocks) or _proved(blocks)
         if found is None and self.kind is not GGUF:
             raise ModelError(
-                f"{self.source} says that it is quantised ({self.kind.method}), but no matrix of its"
+                f"{self.source} says that it is quantized ({self.kind.method}), but no matrix of its"
                 f" blocks is: they are plain weights ({counted(_layers(blocks))})"
             )
         _settle(model)
@@ -176,13 +176,13 @@ def _settle(model: Any) -> None:
         model.hf_quantizer.compressor.decompress_model(model)
 
 
-def _proved(blocks: nn.Module) -> Quantised | None:
+def _proved(blocks: nn.Module) -> QuantizationInfo | None:
     layers = [(module, layer) for _, module, layer in packed_layers(blocks)]
     if not layers:
         return None
     numbers = sum(layer.numbers for _, layer in layers)
     kinds = Counter(layer.kind for _, layer in layers)
-    return Quantised(
+    return QuantizationInfo(
         kind=" and ".join(sorted(kinds)),
         bits=sum(layer.bits * layer.numbers for _, layer in layers) / numbers,
         share=numbers / (numbers + matrix_numbers(blocks, but=[one for one, _ in layers])),

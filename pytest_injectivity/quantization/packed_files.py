@@ -15,18 +15,18 @@ from torch import nn
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.header import read_header
 from pytest_injectivity.quantization.formats import GGUF, TABLE, Kind
-from pytest_injectivity.quantization.info import Quantised
+from pytest_injectivity.quantization.info import QuantizationInfo
 from pytest_injectivity.quantization.packed_modules import counted, matrix_numbers
 
 _BLOCK = re.compile(r"(?:[A-Za-z_]+\.){0,4}(?:layers|h|blocks|blk)\.\d+\.")
 _FLOAT8_BITS = 8
 
 
-def stored(kind: Kind, files: list[Path], blocks: nn.Module) -> Quantised | None:
+def stored(kind: Kind, files: list[Path], blocks: nn.Module) -> QuantizationInfo | None:
     """What files hold of the blocks that the library makes dense as it reads them.
 
     Args:
-        kind: how the checkpoint is quantised.
+        kind: how the checkpoint is quantized.
         files: its weights.
         blocks: as they were loaded.
 
@@ -48,7 +48,7 @@ def stored(kind: Kind, files: list[Path], blocks: nn.Module) -> Quantised | None
     if not numbers:
         return None
     forms = Counter(form for _, _, form in tensors)
-    return Quantised(
+    return QuantizationInfo(
         kind=f"{kind.method} {forms.most_common(1)[0][0]}",
         bits=sum(bits * size for bits, size, _ in tensors) / numbers,
         share=min(1.0, numbers / matrix_numbers(blocks)),

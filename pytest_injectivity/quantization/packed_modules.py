@@ -1,4 +1,4 @@
-"""Quantised layers as they stand in a loaded model: recognised by what they hold, never by a claim.
+"""Quantized layers as they stand in a loaded model: recognised by what they hold, never by a claim.
 
 Each kind of packed layer is read through one `Packed`: its bits, and its matrix as the layer itself
 would multiply by it, in float64.
@@ -27,7 +27,7 @@ class Packed:
     """A layer ``y = W x + b`` whose matrix is held in few bits.
 
     Attributes:
-        kind: how it is quantised, in words.
+        kind: how it is quantized, in words.
         bits: of a weight.
         outputs, inputs: the shape of ``W``.
         dense: gives ``W`` in float64.

@@ -1,4 +1,4 @@
-"""A checkpoint in full precision quantised while it is loaded, where the library cannot.
+"""A checkpoint in full precision quantized while it is loaded, where the library cannot.
 
 The library's own way with torchao leaves the transposed layers of GPT-2 (``Conv1D``) as they are.
 """
@@ -12,14 +12,14 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 TORCHAO = ("torchao-int8", "torchao-int4", "torchao-float8")
-"""What is quantised here."""
+"""What is quantized here."""
 
 _GROUP = 64
 """Weights that share a scale in ``torchao-int4``; fewer where a layer's width is no multiple."""
 
 
-def quantise(model: nn.Module, blocks: nn.Module, quantization: str) -> None:
-    """Quantises the linear layers of the blocks; transposed ones become the linear ones they equal.
+def quantize(model: nn.Module, blocks: nn.Module, quantization: str) -> None:
+    """Quantizes the linear layers of the blocks; transposed ones become the linear ones they equal.
 
     Args:
         model: loaded in full precision.

@@ -21,7 +21,7 @@ from pytest_injectivity.results.changes import (
 )
 from pytest_injectivity.results.saved_runs import SAME, Recorded, Stamp
 
-_SHOWN = ("model", "revision", "quantised", "activations", "dtype", "device", "prompts", "n")
+_SHOWN = ("model", "revision", "quantized", "activations", "dtype", "device", "prompts", "n")
 _ARCHITECTURE = ("family", "n_layers", "hidden", "vocab")
 _WIDEST = 1000
 _LEGEND = (

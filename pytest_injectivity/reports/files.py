@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_injectivity.config.parsers import ReportTarget
     from pytest_injectivity.results.outcome import Outcome
-    from pytest_injectivity.results.run_results import Findings
+    from pytest_injectivity.results.run_results import RunResults
 
 
 def write_report(
-    target: "ReportTarget", findings: "Findings", outcome: "Outcome", *, complete: bool
+    target: "ReportTarget", findings: "RunResults", outcome: "Outcome", *, complete: bool
 ) -> None:
     """Write one report.
 

@@ -8,14 +8,14 @@ from pytest_injectivity.core.files import write_whole
 
 if TYPE_CHECKING:
     from pytest_injectivity.results.outcome import Outcome
-    from pytest_injectivity.results.run_results import Findings
+    from pytest_injectivity.results.run_results import RunResults
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes; new fields do not raise it."""
 
 
 def write_json(
-    path: str, findings: "Findings", *, complete: bool, outcome: "Outcome | None" = None
+    path: str, findings: "RunResults", *, complete: bool, outcome: "Outcome | None" = None
 ) -> None:
     """Write the findings; the folder is made, the file replaced only when all is written.
 

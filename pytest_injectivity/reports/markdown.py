@@ -25,7 +25,7 @@ from pytest_injectivity.results.verdict import Reason, Status
 
 if TYPE_CHECKING:
     from pytest_injectivity.results.outcome import Outcome
-    from pytest_injectivity.results.run_results import Findings
+    from pytest_injectivity.results.run_results import RunResults
 
 LIMIT = 1024 * 1024
 """Bytes of a step's summary that GitHub accepts; of a longer one it shows nothing."""
@@ -64,7 +64,7 @@ class Block:
 
 
 def write_markdown(
-    path: str, findings: "Findings", outcome: "Outcome", *, step_summary: str | None = None
+    path: str, findings: "RunResults", outcome: "Outcome", *, step_summary: str | None = None
 ) -> None:
     """Write the report: appended to the step's summary, else whole or not at all.
 
@@ -90,7 +90,7 @@ def write_markdown(
         file.write(apart + text)
 
 
-def markdown(findings: "Findings", outcome: "Outcome", *, limit: int = LIMIT) -> str:
+def markdown(findings: "RunResults", outcome: "Outcome", *, limit: int = LIMIT) -> str:
     """The report as Markdown (GitHub's, with tables) of at most ``limit`` bytes.
 
     Rows are cut from the end of each table and the report says how many; where not even the headline
@@ -146,7 +146,7 @@ def _first(rows: Sequence[str], room: int) -> Iterator[str]:
         yield f"{row}\n"
 
 
-def _headline(findings: "Findings", outcome: "Outcome", red: int) -> Block:
+def _headline(findings: "RunResults", outcome: "Outcome", red: int) -> Block:
     mark = "❌" if outcome.red else "✅"
     judged = len(findings.verdicts)
     counted = (
@@ -183,7 +183,7 @@ def _reason(plain: Mapping[str, Any]) -> Reason:
     return Reason(**{**plain, **read})
 
 
-def _layers(findings: "Findings") -> Iterator[Block]:
+def _layers(findings: "RunResults") -> Iterator[Block]:
     """What the terminal says of the layers, as Markdown; a long table is folded away."""
     for part in layer_parts(findings):
         if isinstance(part, Text):

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.quantization.grid import Grid, Rounded
-from pytest_injectivity.quantization.info import Quantised
+from pytest_injectivity.quantization.info import QuantizationInfo
 from pytest_injectivity.reports.annotations import harmless, in_workflow
 from pytest_injectivity.reports.reference_table import LEGEND as REFERENCE_LEGEND
 from pytest_injectivity.reports.reference_table import reference_table
@@ -19,7 +19,7 @@ from pytest_injectivity.reports.release_table import release_parts
 from pytest_injectivity.results.summary import Comparison, LayerSummary, RunSummary
 
 if TYPE_CHECKING:
-    from pytest_injectivity.results.run_results import Findings
+    from pytest_injectivity.results.run_results import RunResults
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ _DIGITS = 3
 _WIDEST = 1000
 
 
-def write_summary(findings: "Findings", terminal: pytest.TerminalReporter) -> None:
+def write_summary(findings: "RunResults", terminal: pytest.TerminalReporter) -> None:
     """Write the run's description, its layers and its verdicts to pytest's terminal.
 
     Args:
@@ -67,7 +67,7 @@ def write_summary(findings: "Findings", terminal: pytest.TerminalReporter) -> No
         terminal.write_line(line)
 
 
-def summary_lines(findings: "Findings", width: int, *, color: bool) -> list[str]:
+def summary_lines(findings: "RunResults", width: int, *, color: bool) -> list[str]:
     """The summary as lines of at most ``width`` columns; a table is as wide as its numbers are.
 
     Half a number is another number, so a table that does not fit is left to the terminal to wrap.
@@ -83,7 +83,7 @@ def summary_lines(findings: "Findings", width: int, *, color: bool) -> list[str]
     return [harmless(line) for line in lines] if in_workflow() else lines
 
 
-def layer_parts(findings: "Findings") -> list[Table | Text]:
+def layer_parts(findings: "RunResults") -> list[Table | Text]:
     """What there is to say of the layers: tables, and the texts that explain them.
 
     The terminal prints them; the Markdown report writes the same ones in its own way.
@@ -126,8 +126,8 @@ def run_grid(run: RunSummary) -> Table:
             f" {run.dtype} on {run.device}"
         ),
     )
-    if run.quantised is not None:
-        grid.add_row("quantised", Text(Quantised(**run.quantised).line))
+    if run.quantized is not None:
+        grid.add_row("quantized", Text(QuantizationInfo(**run.quantized).line))
     if run.activations is not None:
         grid.add_row("activations", Text(Rounded(**run.activations).line))
     if run.reference is not None:
@@ -186,7 +186,7 @@ def trend_lines(layers: Iterable[LayerSummary]) -> list[str]:
 
 
 def bits_table(layers: Iterable[LayerSummary]) -> Table:
-    """What post-hoc activation quantisation does to each layer ([VS] figure 4 in kind).
+    """What post-hoc activation quantization does to each layer ([VS] figure 4 in kind).
 
     A cell reads ``collisions margin/co-Lipschitz``: colliding pairs, and what is left of the 1 %
     quantiles of the unrounded states, in percent. More than 100 means that the grid's step, the

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass
-class Findings:
+class RunResults:
     """What the tests of a run found, as plain data (see `summary` and `verdict`).
 
     Attributes:

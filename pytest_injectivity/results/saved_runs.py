@@ -47,7 +47,7 @@ class Stamp:
         prompt_metric: ``d_S``.
         seed: of everything random.
         revision: the commit of a hub id.
-        quantised: how the weights were rounded, such as ``bnb-nf4``; None for full precision.
+        quantized: how the weights were rounded, such as ``bnb-nf4``; None for full precision.
         activations: the grid that activations are rounded to as the model runs; None where none is.
         versions: of the packages that computed the numbers.
     """
@@ -66,7 +66,7 @@ class Stamp:
     prompt_metric: str
     seed: int
     revision: str | None = None
-    quantised: str | None = None
+    quantized: str | None = None
     activations: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -280,7 +280,7 @@ _FIELDS: Mapping[str, Callable[[str, object], Any]] = {
     "prompt_metric": strict.text,
     "seed": strict.whole,
     "revision": strict.text_or_none,
-    "quantised": _kind,
+    "quantized": _kind,
     "activations": _grid,
     "versions": strict.texts,
 }

@@ -31,7 +31,7 @@ class RunSummary:
         seed: of everything random.
         versions: of the packages that computed the numbers.
         numbers: where they come from: ``computed``, ``from the store``, or both.
-        quantised: a `Quantised` of what was loaded, as plain data; None for full precision.
+        quantized: a `QuantizationInfo` of what was loaded, as plain data; None for full precision.
         activations: a `Rounded` of how activations are rounded as it runs, as plain data; None where
             they are not.
         reference: the parent that it was held against, its dtype and device; None where it was not.
@@ -57,7 +57,7 @@ class RunSummary:
     seed: int
     versions: dict[str, str]
     numbers: str = "computed"
-    quantised: dict[str, Any] | None = None
+    quantized: dict[str, Any] | None = None
     activations: dict[str, Any] | None = None
     reference: str | None = None
 
@@ -68,7 +68,7 @@ class RunSummary:
     @property
     def subject(self) -> str:
         """One line: model, precision, prompts, N and the set's hash."""
-        kind = "" if self.quantised is None else f"{self.quantised['kind']}, "
+        kind = "" if self.quantized is None else f"{self.quantized['kind']}, "
         rounded = "" if self.activations is None else f", {Rounded(**self.activations).short}"
         return (
             f"{self.model} ({kind}{self.dtype}, {self.device}{rounded}), {self.n} prompts of"
@@ -137,7 +137,7 @@ class LayerSummary:
 
     Attributes:
         layer: its id.
-        bits: of post-hoc activation quantisation, or the text of its `Grid` where the number does not
+        bits: of post-hoc activation quantization, or the text of its `Grid` where the number does not
             say all; None for the states as the model computed them.
         n: finite rows.
         not_finite: rows with a NaN or an infinity.

@@ -113,7 +113,7 @@ def diagnose(
         progress: told how many of the ``1 + DRAWS`` evaluations are done.
 
     Raises:
-        ModelError: the weights cannot be drawn afresh (quantised layers).
+        ModelError: the weights cannot be drawn afresh (quantized layers).
     """
     open_pairs = list(dict.fromkeys(pairs))
     found: dict[tuple[Layer, Pair], Diagnosis] = {}

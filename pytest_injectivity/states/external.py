@@ -49,7 +49,7 @@ from pytest_injectivity.states.external_header import (
 
 
 @dataclass(frozen=True, eq=False)
-class ForeignStates:
+class ExternalStates:
     """The states of prompts at every position, at one layer of a model.
 
     Attributes:
@@ -123,7 +123,7 @@ def save_states(
         temporary.unlink(missing_ok=True)
 
 
-def read_states(path: str | Path, facts: ModelFacts) -> ForeignStates:
+def read_states(path: str | Path, facts: ModelFacts) -> ExternalStates:
     """Reads a file of states for a model.
 
     Args:
@@ -137,7 +137,7 @@ def read_states(path: str | Path, facts: ModelFacts) -> ForeignStates:
     return _read(Path(path), str(path), facts)
 
 
-def _read(path: Path, source: str, facts: ModelFacts | None) -> ForeignStates:
+def _read(path: Path, source: str, facts: ModelFacts | None) -> ExternalStates:
     header = open_header(path, source)
     layer, error = layer_of(header, facts), observation_error_of(header)
     names = header.numbered("states") or ["states"]
@@ -169,7 +169,7 @@ def _read(path: Path, source: str, facts: ModelFacts | None) -> ForeignStates:
         ids = [f"ids.{at}" for at in range(len(used))] if ids else []
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ForeignStates(
+    return ExternalStates(
         source=source,
         digest=digest,
         layer=layer,

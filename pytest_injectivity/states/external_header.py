@@ -1,4 +1,4 @@
-"""What the header of a file of states says, checked before any state is read (see `foreign`)."""
+"""What the header of a file of states says, checked before any state is read (see `external`)."""
 
 import json
 import math

@@ -498,7 +498,7 @@ def test_nothing_of_this_machine_is_in_a_baseline(record: Record, things: Path) 
 @given(*[st.text(max_size=80) | st.sampled_from(["..", "/", "a/../b", "con", "C:\\x", "\0"])] * 3)
 def test_the_name_of_a_file_stays_in_its_folder(model: str, kind: str, prompts: str) -> None:
     """Plain characters, no separator, not hidden, not too long: whatever the things are called."""
-    name = file_name(replace(STAMP, model=model, quantised=kind, prompts=prompts))
+    name = file_name(replace(STAMP, model=model, quantized=kind, prompts=prompts))
     assert Path(name).name == name
     assert name.isascii()
     assert name == name.lower()
@@ -513,8 +513,8 @@ def test_the_name_of_a_file() -> None:
     assert "mine--p.jsonl.json" == file_name(replace(STAMP, model="mine"))
     builtin = replace(STAMP, model="builtin:gpt2-stdlib", prompts="builtin:stdlib")
     assert "builtin-gpt2-stdlib--builtin-stdlib.json" == file_name(builtin)
-    quantised = replace(STAMP, model="org/Name", quantised="compressed-tensors W4A16")
-    assert "org-name--compressed-tensors-w4a16--p.jsonl.json" == file_name(quantised)
+    quantized = replace(STAMP, model="org/Name", quantized="compressed-tensors W4A16")
+    assert "org-name--compressed-tensors-w4a16--p.jsonl.json" == file_name(quantized)
     rounded = replace(STAMP, model="mine", activations="4 asymmetric")
     assert "mine--activations-4-asymmetric--p.jsonl.json" == file_name(rounded)
 

@@ -134,7 +134,7 @@ def test_rows_of_ids_need_no_tokenizer(tmp_path: Path) -> None:
 
 
 def test_the_parent_shares_what_is_not_the_models_own(tmp_path: Path) -> None:
-    """Prompts, metric, seed, layers, store; not dtype, quantisation or states from elsewhere."""
+    """Prompts, metric, seed, layers, store; not dtype, quantization or states from elsewhere."""
     audit = audit_against(
         tmp_path,
         tiny_decoder(),

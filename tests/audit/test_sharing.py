@@ -7,7 +7,7 @@ import torch
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.errors import GateFailure, LayerError, ModelError, OptionError
-from pytest_injectivity.privacy.releases.custom import OwnRelease
+from pytest_injectivity.privacy.releases.custom import CustomRelease
 from pytest_injectivity.testing import save_checkpoint, tiny_decoder
 from tests.audits import audit_of
 
@@ -95,12 +95,12 @@ def test_numbers_come_from_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_ones_own_release_is_measured(audit: Audit) -> None:
     """By the same attackers; nothing of it is kept under a name that would not say what it does."""
-    own = OwnRelease("doubled", "1", apply=lambda rows: rows * 2, undo=lambda rows: rows / 2)
+    own = CustomRelease("doubled", "1", apply=lambda rows: rows * 2, undo=lambda rows: rows / 2)
     verdict = audit.check_not_recoverable(own, 0.5, **FEW)
     assert "doubled@1" == verdict.reasons[0].layer
     assert 1.0 == verdict.reasons[0].value
     assert audit.assert_utility_kept(own, 1.0, **FEW).passed
-    other = OwnRelease("doubled", "1", apply=lambda rows: rows * 0 + 1)
+    other = CustomRelease("doubled", "1", apply=lambda rows: rows * 0 + 1)
     (found,) = audit.exposures(other, **FEW)
     assert found.utility is not None
     assert found.utility.agreement < 1.0
@@ -179,7 +179,7 @@ def test_bad_releases_are_refused(
 def test_bad_releases_of_ones_own_are_refused(audit: Audit, apply: Any, message: str) -> None:
     """As the others."""
     with pytest.raises(OptionError, match=message):
-        audit.exposures(OwnRelease("mine", "1", apply=apply), **FEW)
+        audit.exposures(CustomRelease("mine", "1", apply=apply), **FEW)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.test_measurements import Witness
 
 from pytest_injectivity import Audit, AuditConfig, OptionError
 from pytest_injectivity.models import loading
@@ -27,6 +26,7 @@ from pytest_injectivity.testing import (
     save_checkpoint,
     tiny_decoder,
 )
+from tests.audit.test_measurements import Witness
 
 TEXTS = [f"{word} {number}{word[::-1]}" for word in ("quagmire", "fen") for number in range(8)]
 LAYERS = (1, 2, "norm")

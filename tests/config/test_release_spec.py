@@ -10,7 +10,7 @@ from pytest_injectivity.config.release_spec import (
     STEPS,
     Amount,
     Place,
-    Recipe,
+    ReleaseSpec,
     Step,
     filled,
     parse,
@@ -144,7 +144,7 @@ def _step(name: str, *given: Any) -> Step:
 @given(st.lists(_STEPS, min_size=1, max_size=4), _PLACES)
 def test_the_canonical_text_is_read_back(steps: list[Any], place: Any) -> None:
     """Whatever the recipe."""
-    recipe = Recipe(tuple(_step(*one) for one in steps), Place(*place))
+    recipe = ReleaseSpec(tuple(_step(*one) for one in steps), Place(*place))
     assert recipe == parse(str(recipe))
 
 

@@ -60,7 +60,7 @@ def test_the_least_numbers_are_not_zero() -> None:
 
 @given(codes=st.lists(st.lists(st.integers(-3, 3), min_size=2, max_size=2), min_size=2))
 def test_integer_codes_are_compared_as_integers(codes: list[list[int]]) -> None:
-    """Activation quantisation counts its collisions on codes."""
+    """Activation quantization counts its collisions on codes."""
     table = torch.tensor(codes)
     assert len(reference.colliding(table)) == EqualRows.of(table).pairs
 

@@ -161,18 +161,18 @@ def test_rows_that_are_not_finite_take_part_in_nothing(dtype: torch.dtype, bad: 
     assert [(2, 5)] == [
         tuple(layer.prompt_of[[left, right]].tolist()) for left, right in layer.equal.list_pairs(10)
     ]
-    assert alone.quantised(4).equal.pairs == layer.quantised(4).equal.pairs
+    assert alone.quantized(4).equal.pairs == layer.quantized(4).equal.pairs
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
 @pytest.mark.parametrize("kind", ["gaussian", "sink", "equal classes", "offset 1e3"])
-def test_quantised_numbers_are_those_of_the_codes(kind: str, bits: int) -> None:
+def test_quantized_numbers_are_those_of_the_codes(kind: str, bits: int) -> None:
     """Collisions of codes, and distances between the values that they stand for."""
     rows, ids = draw_rows(kind, 40, 3), draw_prompts(40)
     levels = 2 ** (bits - 1) - 1
     step = float(rows.abs().max()) / levels
     codes = torch.from_numpy(np.clip(np.round(rows.double().numpy() / step), -levels, levels))
-    layer = geometry(rows, ids).quantised(bits)
+    layer = geometry(rows, ids).quantized(bits)
     assert len(reference.colliding(codes)) == layer.equal.pairs
     margin = reference.lower_quantile(reference.nearest(codes * step)[0], 0.1)
     assert margin == pytest.approx(layer.margin(0.1), rel=1e-14)

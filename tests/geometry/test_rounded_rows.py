@@ -1,4 +1,4 @@
-"""Post-hoc activation quantisation: codes, steps and the collisions it makes."""
+"""Post-hoc activation quantization: codes, steps and the collisions it makes."""
 
 import math
 from decimal import Decimal
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.equal_rows import EqualRows
-from pytest_injectivity.geometry.rounded_rows import quantise
+from pytest_injectivity.geometry.rounded_rows import quantize
 from pytest_injectivity.quantization.grid import Grid
 from tests import reference
 from tests.adversaries import DTYPES, SEEDS, any_rows, draw_rows
@@ -75,9 +75,9 @@ def test_every_number_equals_the_one_by_hand(rows: Tensor, grid: Grid) -> None:
     codes, steps, zeros = (np.array(one) for one in by_hand(rows, grid))
     if not steps.any():
         with pytest.raises(OptionError, match="zero everywhere"):
-            quantise(rows, grid)
+            quantize(rows, grid)
         return
-    found = quantise(rows, grid)
+    found = quantize(rows, grid)
     shape = tuple(rows.shape)
     np.testing.assert_array_equal(found.scale.step.expand(shape).numpy(), steps)
     np.testing.assert_array_equal(found.scale.zero.expand(shape).numpy(), zeros)
@@ -96,7 +96,7 @@ def test_collisions_on_what_is_stored_equal_brute_force(rows: Tensor, grid: Grid
         for code, step, zero in zip(codes, steps, zeros, strict=True)
     ]
     expected = [(i, j) for i, j in reference.pairs(len(stored)) if stored[i] == stored[j]]
-    found = EqualRows.of(quantise(rows, grid).stored)
+    found = EqualRows.of(quantize(rows, grid).stored)
     assert len(expected) == found.pairs
     assert expected == list(found.list_pairs(len(expected) + 1))
 
@@ -105,14 +105,14 @@ def test_collisions_on_what_is_stored_equal_brute_force(rows: Tensor, grid: Grid
 def test_collisions_on_codes_are_those_on_values(rows: Tensor, bits: int) -> None:
     """Under one scale, whether counted on codes or on what they stand for."""
     assume(bool(rows.abs().max() > 0))
-    found = quantise(rows, bits)
+    found = quantize(rows, bits)
     assert EqualRows.of(found.stored).pairs == EqualRows.of(found.rows).pairs
 
 
 def test_equal_codes_of_other_scales_are_other_rows() -> None:
     """A row and its double have the same codes per token, and are no collision."""
     rows = torch.tensor([[4.0, -4.0], [2.0, -2.0], [4.0, -4.0]])
-    found = quantise(rows, "4 per-token")
+    found = quantize(rows, "4 per-token")
     assert [[7, -7]] * 3 == found.codes.tolist()
     assert ((0, 2),) == EqualRows.of(found.stored).list_pairs(9)
     assert rows.double().equal(found.rows)
@@ -128,7 +128,7 @@ def test_a_calibration_set_gives_the_scale(
     source = other[:, columns]
     codes, steps, zeros = (np.array(one) for one in by_hand(rows, grid, source))
     assume(steps.any())
-    found = quantise(rows, grid, source)
+    found = quantize(rows, grid, source)
     np.testing.assert_array_equal(found.codes.numpy(), codes)
     np.testing.assert_array_equal(found.rows.numpy(), (codes - zeros) * steps)
 
@@ -145,7 +145,7 @@ def test_no_value_moves_more_than_half_a_step(
     """Where nothing is clipped."""
     grid = Grid(bits, symmetric=symmetric, per=per)  # type: ignore[arg-type] # one of three
     assume(np.array(by_hand(rows, grid)[1]).any())
-    found = quantise(rows, grid)
+    found = quantize(rows, grid)
     moved = (found.rows - rows.double()).abs()
     step = found.scale.step.expand(moved.shape)
     # A step at the edge of what float64 can hold is no half, and beside 2^b steps a few are lost.
@@ -157,7 +157,7 @@ def test_no_value_moves_more_than_half_a_step(
 def test_zero_stays_zero(rows: Tensor, grid: Grid) -> None:
     """Whatever the range: what is nothing stays nothing."""
     assume(np.array(by_hand(rows, grid)[1]).any())
-    rounded = quantise(rows, grid).rows
+    rounded = quantize(rows, grid).rows
     assert bool((rounded[rows == 0] == 0).all())
 
 
@@ -165,7 +165,7 @@ def test_zero_stays_zero(rows: Tensor, grid: Grid) -> None:
 def test_what_is_on_the_grid_stays_on_it(rows: Tensor, grid: Grid) -> None:
     """Rounded by the same scale once more, values are the same codes."""
     assume(np.array(by_hand(rows, grid)[1]).any())
-    found = quantise(rows, grid)
+    found = quantize(rows, grid)
     assume(bool((found.scale.step[found.scale.step > 0] > 1e-300).all()))
     assert found.codes.equal(found.scale.codes(found.rows).long())
 
@@ -175,7 +175,7 @@ def test_the_order_of_the_rows_does_not_matter(rows: Tensor, grid: Grid, seed: i
     """Every row has the codes it has elsewhere."""
     assume(np.array(by_hand(rows, grid)[1]).any())
     order = torch.randperm(len(rows), generator=_generator(seed))
-    assert quantise(rows, grid).codes[order].equal(quantise(rows[order], grid).codes)
+    assert quantize(rows, grid).codes[order].equal(quantize(rows[order], grid).codes)
 
 
 @given(rows=any_rows(), bits=st.sampled_from(BITS), symmetric=st.booleans())
@@ -183,9 +183,9 @@ def test_a_token_is_rounded_by_itself(rows: Tensor, bits: int, symmetric: bool) 
     """Alone it has the codes and the scale that it has among others."""
     grid = Grid(bits, symmetric=symmetric, per="token")
     assume(bool((rows.abs().amax(dim=1).double() > 1e-300).all()))
-    found = quantise(rows, grid)
+    found = quantize(rows, grid)
     for at, row in enumerate(rows):
-        alone = quantise(row[None], grid)
+        alone = quantize(row[None], grid)
         assert alone.stored[0].equal(found.stored[at])
 
 
@@ -197,16 +197,16 @@ def test_what_has_a_scale_of_its_own_may_be_scaled(per: str, symmetric: bool) ->
     rows = draw_rows("gaussian", 40, 12)
     powers = 2.0 ** torch.arange(-20, 20)
     scaled = rows * (powers[:, None] if per == "token" else powers[:12])
-    assert quantise(rows, grid).codes.equal(quantise(scaled, grid).codes)
+    assert quantize(rows, grid).codes.equal(quantize(scaled, grid).codes)
     layer = Grid(5, symmetric=symmetric)
-    assert not quantise(rows, layer).codes.equal(quantise(scaled, layer).codes)
+    assert not quantize(rows, layer).codes.equal(quantize(scaled, layer).codes)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8, 16, 32])
 def test_the_largest_magnitude_is_kept(bits: int) -> None:
     """One scale for the layer, symmetric about zero, clipping nothing."""
     rows = draw_rows("sink", 50, 20)
-    found = quantise(rows, bits)
+    found = quantize(rows, bits)
     assert 2 ** (bits - 1) - 1 == int(found.codes.abs().max())
     assert float(rows.abs().max()) == pytest.approx(float(found.rows.abs().max()), rel=1e-15)
 
@@ -215,7 +215,7 @@ def test_the_largest_magnitude_is_kept(bits: int) -> None:
 def test_both_ends_are_codes_where_zero_is_not_in_the_middle(bits: int) -> None:
     """All ``2^b`` levels from the least value to the largest."""
     rows = draw_rows("gaussian", 50, 20, torch.float64) + 3
-    found = quantise(rows, Grid(bits, symmetric=False))
+    found = quantize(rows, Grid(bits, symmetric=False))
     assert (0, 2**bits - 1) == (int(found.codes.min()), int(found.codes.max()))
     # The zero point is a whole number, which moves both ends by half a step at most.
     step = float(found.scale.step)
@@ -228,8 +228,8 @@ def test_clipping_spends_the_codes_on_the_rest(symmetric: bool) -> None:  # noqa
     """One attention sink takes the scale of all others, unless it is clipped."""
     rows = draw_rows("gaussian", 100, 20)
     rows[7, 3] = 1e4
-    whole = quantise(rows, Grid(8, symmetric=symmetric))
-    clipped = quantise(rows, Grid(8, symmetric=symmetric, clip=99.9))
+    whole = quantize(rows, Grid(8, symmetric=symmetric))
+    clipped = quantize(rows, Grid(8, symmetric=symmetric, clip=99.9))
     assert EqualRows.of(whole.stored).pairs > 1000
     assert 0 == EqualRows.of(clipped.stored).pairs
     assert float(clipped.rows[7, 3]) < 10
@@ -240,11 +240,11 @@ def test_clipping_spends_the_codes_on_the_rest(symmetric: bool) -> None:  # noqa
 def test_two_bits_are_three_codes_or_four() -> None:
     """-1, 0 and 1; half a step rounds to even."""
     rows = torch.tensor([[4.0, -4.0], [2.0, 2.1], [-1.9, 0.0]])
-    found = quantise(rows, 2)
+    found = quantize(rows, 2)
     assert 4.0 == float(found.scale.step)
     assert [[1, -1], [0, 1], [0, 0]] == found.codes.tolist()
     # From -4 to 4 in three steps of 8/3: zero is code 2 (1.5 to even), and 4 becomes 8/3.
-    asymmetric = quantise(rows, "2 asymmetric")
+    asymmetric = quantize(rows, "2 asymmetric")
     assert [[3, 0], [3, 3], [1, 2]] == asymmetric.codes.tolist()
     assert 8 / 3 == pytest.approx(float(asymmetric.rows[0, 0]))
 
@@ -255,7 +255,7 @@ def test_a_constant_channel_is_kept_exactly(grid: str, constant: float) -> None:
     """Zero, too; with a scale of its own, whatever the other channels are."""
     rows = draw_rows("gaussian", 30, 4)
     rows[:, 2] = constant
-    found = quantise(rows, grid).rows[:, 2]
+    found = quantize(rows, grid).rows[:, 2]
     if constant == 0.0 or "per-channel" in grid:
         assert [pytest.approx(constant, rel=1e-15)] * 30 == found.tolist()
     else:
@@ -266,14 +266,14 @@ def test_a_constant_channel_is_kept_exactly(grid: str, constant: float) -> None:
 def test_a_token_of_zeros_stays_zero(grid: str) -> None:
     """And collides with others of its kind, as it did before."""
     rows = torch.tensor([[0.0, 0.0], [1.0, -2.0], [-0.0, 0.0]])
-    found = quantise(rows, grid)
+    found = quantize(rows, grid)
     assert [0.0, 0.0] == found.rows[0].tolist()
     assert ((0, 2),) == EqualRows.of(found.stored).list_pairs(9)
 
 
 def test_a_channel_that_calibration_never_saw_is_rounded_to_zero() -> None:
-    """As it would be by a quantiser that was calibrated so."""
-    found = quantise(torch.ones(3, 2), "4 per-channel", torch.tensor([[0.0, 2.0]]))
+    """As it would be by a quantizer that was calibrated so."""
+    found = quantize(torch.ones(3, 2), "4 per-channel", torch.tensor([[0.0, 2.0]]))
     assert [0.0] * 3 == found.rows[:, 0].tolist()
     assert [0] * 3 == found.codes[:, 0].tolist()
 
@@ -282,7 +282,7 @@ def test_a_channel_that_calibration_never_saw_is_rounded_to_zero() -> None:
 def test_fewer_bits_never_part_what_more_bits_join_at_zero(dtype: torch.dtype) -> None:
     """The number of colliding pairs of a real layer grows as bits are taken away."""
     rows = draw_rows("gaussian", 300, 3, dtype)
-    counts = [EqualRows.of(quantise(rows, bits).stored).pairs for bits in (8, 6, 4, 2)]
+    counts = [EqualRows.of(quantize(rows, bits).stored).pairs for bits in (8, 6, 4, 2)]
     assert sorted(counts) == counts
     assert counts[0] < counts[-1]
 
@@ -291,7 +291,7 @@ def test_fewer_bits_never_part_what_more_bits_join_at_zero(dtype: torch.dtype) -
 def test_bits_out_of_range_are_refused(bits: int) -> None:
     """The message names the value and what is accepted."""
     with pytest.raises(OptionError, match=rf"bits={bits!r}: give a whole number .* 2 to 32"):
-        quantise(torch.ones(2, 2), bits)
+        quantize(torch.ones(2, 2), bits)
 
 
 @pytest.mark.parametrize("grid", ["4", "4 asymmetric", "4 per-token", "4 per-channel clip=99"])
@@ -301,13 +301,13 @@ def test_a_layer_without_scale_is_refused(rows: Tensor, grid: str) -> None:
     with pytest.raises(
         OptionError, match="a layer that is zero everywhere has no scale for 4 bits"
     ):
-        quantise(rows, grid)
+        quantize(rows, grid)
 
 
 def test_numbers_too_small_for_a_step_are_refused() -> None:
     """The least float64 over 127 is 0: no step, and no NaN in its place."""
     with pytest.raises(OptionError, match="no scale for 8 bits"):
-        quantise(torch.tensor([[5e-324], [0.0]], dtype=torch.float64), 8)
+        quantize(torch.tensor([[5e-324], [0.0]], dtype=torch.float64), 8)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_calibration_that_does_not_fit_is_refused(
 ) -> None:
     """With the reason."""
     with pytest.raises(OptionError, match=message):
-        quantise(torch.ones(2, 2), grid, calibration)
+        quantize(torch.ones(2, 2), grid, calibration)
 
 
 def _generator(seed: int) -> torch.Generator:

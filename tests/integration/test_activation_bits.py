@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from tests.test_measurements import Witness
 
 from pytest_injectivity import Audit, AuditConfig, Grid, OptionError, sweep_lengths
 from pytest_injectivity.geometry.equal_rows import EqualRows
-from pytest_injectivity.geometry.rounded_rows import quantise
+from pytest_injectivity.geometry.rounded_rows import quantize
 from pytest_injectivity.models import loading
 from pytest_injectivity.models.calibration import calibrate
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.states.capture import capture
 from pytest_injectivity.testing import plant_equal_embeddings, tiny_decoder
+from tests.audit.test_measurements import Witness
 from tests.audits import audit_of
 from tests.integration.conftest import Run
 from tests.integration.support import output, reproduce_lines, said
@@ -331,7 +331,7 @@ class TestCapturedStates:
         expected = None
         for _ in range(2):
             audit = _audit(tmp_path, None)
-            rounded = quantise(audit.states(2), grid)
+            rounded = quantize(audit.states(2), grid)
             found = audit.layer_summary(2, grid)
             assert (grid, EqualRows.of(rounded.stored).pairs) == (found.bits, found.collisions)
             assert float(torch.pdist(rounded.rows).min()) == pytest.approx(found.margin)
@@ -345,11 +345,11 @@ class TestCapturedStates:
         known = [one in sample for one in audit.prompts.hashes]
         rows = audit.states(1)
         found = audit.geometry(1, bits="4 calibrated=5")
-        assert quantise(rows, "4", rows[known]).rows.equal(found.rows)
+        assert quantize(rows, "4", rows[known]).rows.equal(found.rows)
         assert not audit.geometry(1, bits=4).rows.equal(found.rows)
-        by_hand = audit.geometry(1).quantised("4", rows[known])
+        by_hand = audit.geometry(1).quantized("4", rows[known])
         assert found.margin() == by_hand.margin()
-        assert audit.geometry(1).quantised(4).margin() == audit.geometry(1, bits=4).margin()
+        assert audit.geometry(1).quantized(4).margin() == audit.geometry(1, bits=4).margin()
 
     def test_failures_name_the_grid_and_its_scale(self, tmp_path: Path) -> None:
         """As evidence of collisions, and in the name of a quantity."""

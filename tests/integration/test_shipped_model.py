@@ -15,7 +15,7 @@ from pytest_injectivity.testing import (
     tiny_decoder,
 )
 from tests.integration.support import output, reproduce_lines, said, table_rows
-from tests.quantised import needs
+from tests.quantized import needs
 
 _GATE = Path(__file__).parents[2] / "example_suites" / "quantization_gate"
 

@@ -9,8 +9,22 @@ import pytest
 
 HEAVY = {"faiss", "numpy", "pyarrow", "rapidfuzz", "rich", "safetensors", "scipy", "tokenizers"}
 HEAVY |= {"jaxtyping", "torch", "transformers"}
-OWN = {"errors", "failures", "findings", "grid", "layers", "options", "plugin", "run", "text"}
-OWN |= {"values"}
+OWN = {
+    "config",
+    "config.audit_config",
+    "config.parsers",
+    "core",
+    "core.layers",
+    "core.text",
+    "errors",
+    "plugin",
+    "plugin.failures",
+    "plugin.session",
+    "quantization",
+    "quantization.grid",
+    "results",
+    "results.run_results",
+}
 SPY = """
 import atexit, json, sys
 

@@ -43,14 +43,3 @@ def library_states() -> Callable[[Decoder, Tensor], dict[Layer, Tensor]]:
         return {**found, decoder.n_layers: last[0], "norm": hidden[-1][0]}
 
     return states
-
-
-@pytest.fixture
-def relative() -> Callable[[Tensor, Tensor], float]:
-    """The norm of a difference by the norm of what was expected, in float64."""
-
-    def difference(found: Tensor, expected: Tensor) -> float:
-        found, expected = found.double(), expected.double()
-        return float((found - expected).norm() / expected.norm())
-
-    return difference

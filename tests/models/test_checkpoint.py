@@ -80,7 +80,7 @@ def test_a_config_that_is_no_object_is_refused(folder: Path) -> None:
         "unknown method",
         "no method",
         "odd method",
-        "odd quantisation",
+        "odd quantization",
         "other file",
     ],
 )

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.geometry.test_quantise import by_hand
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
@@ -22,6 +21,7 @@ from pytest_injectivity.quantization.activation_hooks import Rounding
 from pytest_injectivity.quantization.grid import Grid
 from pytest_injectivity.store.codec import from_bytes, to_bytes
 from pytest_injectivity.testing import additive_decoder, plant_nan, tiny_decoder
+from tests.geometry.test_rounded_rows import by_hand
 
 Relative = Callable[[Tensor, Tensor], float]
 

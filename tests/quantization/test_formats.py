@@ -1,4 +1,4 @@
-"""Which kinds of quantised checkpoints are read, and why others are not."""
+"""Which kinds of quantized checkpoints are read, and why others are not."""
 
 import json
 import tomllib
@@ -56,7 +56,7 @@ def test_a_missing_package_names_its_extra(
         load_decoder(str(folder))
     kind = TABLE[method]
     needed = " and ".join(kind.packages)
-    assert f"{folder}: quantisation with {method} needs {needed}: pip install" in str(caught.value)
+    assert f"{folder}: quantization with {method} needs {needed}: pip install" in str(caught.value)
     assert str(caught.value).endswith(f"pytest-injectivity[{kind.extra}]")
 
 
@@ -76,16 +76,16 @@ def test_what_is_not_read_says_why(method: str, folder: Path) -> None:
     _configure(folder, quantization_config={"quant_method": method})
     with pytest.raises(ModelError) as caught:
         load_decoder(str(folder))
-    assert f"quantised with {method}, which is not read: {TABLE[method].refused}" in str(
+    assert f"quantized with {method}, which is not read: {TABLE[method].refused}" in str(
         caught.value
     )
     assert str(caught.value).endswith(f"{', '.join(READ)} are")
 
 
 def test_a_folder_of_quantos_own_is_refused(folder: Path) -> None:
-    """Its configuration names no quantisation, and the library would fill in random weights."""
+    """Its configuration names no quantization, and the library would fill in random weights."""
     (folder / "quanto_qmap.json").write_text("{}")
-    with pytest.raises(ModelError, match="quantised with quanto, which is not read"):
+    with pytest.raises(ModelError, match="quantized with quanto, which is not read"):
         load_decoder(str(folder))
 
 
@@ -110,8 +110,8 @@ def test_only_installed_packages_have_versions(monkeypatch: pytest.MonkeyPatch) 
     "name",
     ["w.weight_scale_inv", "q.qweight", "q.SCB", "w.weight.absmax", "w.weight._data"],
 )
-def test_traces_of_quantisation_are_seen(name: str) -> None:
-    """Names that only quantised checkpoints have."""
+def test_traces_of_quantization_are_seen(name: str) -> None:
+    """Names that only quantized checkpoints have."""
     assert [name] == traces({"a.weight": {"dtype": "F32"}, name: {"dtype": "F32"}})
 
 

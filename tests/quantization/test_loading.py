@@ -1,4 +1,4 @@
-"""Quantised checkpoints as they are published: loaded, proved, and refused where they lie."""
+"""Quantized checkpoints as they are published: loaded, proved, and refused where they lie."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ from pytest_injectivity.models.redraw import redraw
 from pytest_injectivity.quantization.loading import WHILE_LOADING
 from pytest_injectivity.quantization.packed_modules import numbers, packed_layers
 from pytest_injectivity.testing import save_checkpoint, tiny_decoder
-from tests.quantised import KINDS, as_gguf, by_bitsandbytes, configure, needs, saved_parent, write
+from tests.quantized import KINDS, as_gguf, by_bitsandbytes, configure, needs, saved_parent, write
 
 Relative = Callable[[Tensor, Tensor], float]
 IDS = torch.arange(32).view(2, 16) * 7 % 256
@@ -98,9 +98,9 @@ def test_the_states_are_the_librarys(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_loaded_is_proved(kind: str, published: Callable[[str], Path]) -> None:
-    """Kind and bits, and that every matrix of the blocks is quantised."""
+    """Kind and bits, and that every matrix of the blocks is quantized."""
     decoder = load_decoder(str(published(kind)), device="cpu")
-    found = decoder.quantised
+    found = decoder.quantized
     assert found is not None
     assert PROVED[kind] == (found.kind, found.bits, found.dense, found.rounds_activations)
     assert (1.0, "14 ") == (found.share, found.layers[:3])
@@ -142,7 +142,7 @@ def test_facts_count_numbers_and_not_bytes(
     decoder = load_decoder(str(published(kind)), device="cpu")
     parent = load_decoder(str(full), device="cpu")
     assert numbers(parent.model) == ModelFacts.of(decoder).parameters
-    assert decoder.quantised == ModelFacts.of(decoder).quantised
+    assert decoder.quantized == ModelFacts.of(decoder).quantized
 
 
 def test_the_architecture_of_packed_weights_is_drawn_afresh(
@@ -165,10 +165,10 @@ def test_bitsandbytes_survives_its_state_dict(published: Callable[[str], Path]) 
     assert decoder.states(IDS, ["norm"])["norm"].equal(before)
 
 
-def test_the_assumptions_say_that_weights_are_quantised(published: Callable[[str], Path]) -> None:
+def test_the_assumptions_say_that_weights_are_quantized(published: Callable[[str], Path]) -> None:
     """The theorem speaks of real weights, not of a grid: nothing is certified."""
     found = assumptions(load_decoder(str(published("torchao-int4")), device="cpu"))
-    assert found.line.endswith("quantised to 4 bits")
+    assert found.line.endswith("quantized to 4 bits")
     assert not found.analytic_architecture
 
 
@@ -185,8 +185,8 @@ def test_threshold_int8_depends_on_its_neighbours_and_says_so(
     save_checkpoint(load_decoder(str(full), device="cpu"), planted)
     save_file(tensors, planted / "model.safetensors", metadata={"format": "pt"})
     decoder = load_decoder(str(planted), device="cpu", quantization="bnb-int8")
-    assert decoder.quantised is not None
-    assert "depend on the prompts beside it" in decoder.quantised.caution
+    assert decoder.quantized is not None
+    assert "depend on the prompts beside it" in decoder.quantized.caution
     alone = decoder.states(IDS[:1], ["norm"])["norm"]
     beside = [
         decoder.states(torch.cat([IDS[:1], other.expand(15, -1)]), ["norm"])["norm"][:1]
@@ -199,11 +199,11 @@ def test_int8_without_a_threshold_is_alone_in_its_batch(full: Path, tmp_path: Pa
     """No channel is treated by what other rows hold: no caution, and the same states beside any."""
     needs("bnb")
     folder = by_bitsandbytes(load_in_8bit=True, llm_int8_threshold=0.0)(
-        full, tmp_path / "quantised"
+        full, tmp_path / "quantized"
     )
     decoder = load_decoder(str(folder), device="cpu")
-    assert decoder.quantised is not None
-    assert "" == decoder.quantised.caution
+    assert decoder.quantized is not None
+    assert "" == decoder.quantized.caution
     alone = decoder.states(IDS[:1], ["norm"])["norm"]
     beside = decoder.states(torch.cat([IDS, IDS + 1]) % 256, ["norm"])["norm"][:1]
     assert alone.equal(beside)
@@ -214,26 +214,26 @@ def test_what_was_left_out_is_not_in_the_share(full: Path, tmp_path: Path) -> No
     needs("bnb")
     left_out = ["lm_head", "q_proj", "up_proj"]
     made = by_bitsandbytes(load_in_4bit=True, llm_int8_skip_modules=left_out)
-    decoder = load_decoder(str(made(full, tmp_path / "quantised")), device="cpu")
+    decoder = load_decoder(str(made(full, tmp_path / "quantized")), device="cpu")
     blocks = decoder.parts.blocks
     matrices = dict(load_decoder(str(full)).parts.blocks.named_parameters())
     sizes = {name: one.numel() for name, one in matrices.items() if one.ndim == 2}
     plain = sum(size for name, size in sizes.items() if any(part in name for part in left_out))
-    assert decoder.quantised is not None
-    assert 1 - plain / sum(sizes.values()) == pytest.approx(decoder.quantised.share, rel=1e-12)
-    assert "10 Linear4bit" == decoder.quantised.layers
+    assert decoder.quantized is not None
+    assert 1 - plain / sum(sizes.values()) == pytest.approx(decoder.quantized.share, rel=1e-12)
+    assert "10 Linear4bit" == decoder.quantized.layers
     assert 10 == len(list(packed_layers(blocks)))
-    assert " % of the blocks' weights" in decoder.quantised.line
+    assert " % of the blocks' weights" in decoder.quantized.line
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @pytest.mark.parametrize("name", WHILE_LOADING)
-def test_quantised_while_loading(name: str, family: str, tmp_path: Path) -> None:
+def test_quantized_while_loading(name: str, family: str, tmp_path: Path) -> None:
     """Every matrix of the blocks, transposed ones of GPT-2 too, comes out in the bits asked for."""
     needs(name)
     folder = save_checkpoint(tiny_decoder(family, hidden=64), tmp_path / "full")
     decoder = load_decoder(str(folder), device="cpu", quantization=name)
-    found = decoder.quantised
+    found = decoder.quantized
     assert found is not None
     assert (4 if name.endswith("4") else 8, 1.0) == (found.bits, found.share)
     assert found.kind.startswith(name)
@@ -241,7 +241,7 @@ def test_quantised_while_loading(name: str, family: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["torchao-int8", "torchao-int4", "torchao-float8"])
-def test_gpt2_quantised_while_loading_is_near_its_parent(
+def test_gpt2_quantized_while_loading_is_near_its_parent(
     name: str, tmp_path: Path, relative: Relative
 ) -> None:
     """A transposed matrix that was not turned would be nowhere near."""
@@ -253,8 +253,8 @@ def test_gpt2_quantised_while_loading_is_near_its_parent(
     assert 1e-4 < relative(decoder.states(ids, ["norm"])["norm"], expected) < 0.5
 
 
-def test_the_library_quantises_the_same(full: Path, published: Callable[[str], Path]) -> None:
-    """Quantised while loading, and quantised by the library, saved and loaded, are one model."""
+def test_the_library_quantizes_the_same(full: Path, published: Callable[[str], Path]) -> None:
+    """Quantized while loading, and quantized by the library, saved and loaded, are one model."""
     loaded = load_decoder(str(published("torchao-int8")), device="cpu").states(IDS, ["norm"])
     made = load_decoder(str(full), device="cpu", quantization="torchao-int8").states(IDS, ["norm"])
     assert made["norm"].equal(loaded["norm"])
@@ -269,13 +269,13 @@ def test_the_option_accepts_what_the_loader_does() -> None:
         option.metadata["parse"]("nf4")
 
 
-def test_a_quantised_checkpoint_is_not_quantised_again(published: Callable[[str], Path]) -> None:
+def test_a_quantized_checkpoint_is_not_quantized_again(published: Callable[[str], Path]) -> None:
     """Rounding what is rounded measures neither."""
-    with pytest.raises(OptionError, match="is quantised already, with torchao"):
+    with pytest.raises(OptionError, match="is quantized already, with torchao"):
         load_decoder(str(published("torchao-int8")), quantization="bnb-nf4")
 
 
-def test_an_unknown_quantisation_is_refused(full: Path) -> None:
+def test_an_unknown_quantization_is_refused(full: Path) -> None:
     """The names are listed."""
     with pytest.raises(OptionError, match="'int3' is not accepted: give one of bnb-nf4"):
         load_decoder(str(full), quantization="int3")
@@ -294,21 +294,21 @@ _CLAIMS = {
 
 
 @pytest.mark.parametrize("kind", _CLAIMS)
-def test_plain_weights_that_claim_to_be_quantised_are_refused(
+def test_plain_weights_that_claim_to_be_quantized_are_refused(
     kind: str, full: Path, tmp_path: Path
 ) -> None:
     """The configuration's word is not taken for it."""
     needs(kind)
     folder = save_checkpoint(load_decoder(str(full), device="cpu"), tmp_path / "liar")
     configure(folder, quantization_config=_CLAIMS[kind])
-    with pytest.raises(ModelError, match=r"says that it is quantised|cannot be loaded"):
+    with pytest.raises(ModelError, match=r"says that it is quantized|cannot be loaded"):
         load_decoder(str(folder), device="cpu")
 
 
 def test_a_claim_of_four_bits_over_plain_weights_names_the_layers(
     full: Path, tmp_path: Path
 ) -> None:
-    """What stands in the place of quantised layers is said."""
+    """What stands in the place of quantized layers is said."""
     needs("bnb")
     folder = save_checkpoint(load_decoder(str(full), device="cpu"), tmp_path / "liar")
     configure(folder, quantization_config=_CLAIMS["bnb"])
@@ -326,7 +326,7 @@ def test_a_codebook_wider_than_its_claim_is_counted(published: Callable[[str], P
     assert 8 == next(packed_layers(decoder.model))[2].bits
 
 
-def test_quantised_weights_in_secret_are_refused(
+def test_quantized_weights_in_secret_are_refused(
     published: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """Without its scales an fp8 matrix would be loaded as something else."""
@@ -337,7 +337,7 @@ def test_quantised_weights_in_secret_are_refused(
     config = json.loads((folder / "config.json").read_text())
     del config["quantization_config"]
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=r"holds quantised weights .* does not say how"):
+    with pytest.raises(ModelError, match=r"holds quantized weights .* does not say how"):
         load_decoder(str(folder))
 
 
@@ -357,12 +357,12 @@ def test_float8_without_scales_is_refused(published: Callable[[str], Path], tmp_
 
 
 def test_a_full_precision_gguf_is_its_parent(full: Path, tmp_path: Path) -> None:
-    """Nothing is quantised, nothing is said to be, and every bit is the same."""
+    """Nothing is quantized, nothing is said to be, and every bit is the same."""
     needs("gguf")
     path = as_gguf("F32")(full, tmp_path / "file")
     decoder = load_decoder(str(path), device="cpu")
     expected = load_decoder(str(full), device="cpu").states(IDS, decoder.layers)
-    assert decoder.quantised is None
+    assert decoder.quantized is None
     for layer, states in decoder.states(IDS, decoder.layers).items():
         assert expected[layer].equal(states)
 

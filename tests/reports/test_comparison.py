@@ -62,7 +62,7 @@ def test_other_models_are_compared_and_shown(tmp_path: Path) -> None:
         report(
             model="checkpoints/mine-4bit",
             dtype="bfloat16",
-            quantised={"kind": "bnb-nf4"},
+            quantized={"kind": "bnb-nf4"},
             device="cuda:0",
             hidden=32,
             versions={"torch": "2.10"},
@@ -70,7 +70,7 @@ def test_other_models_are_compared_and_shown(tmp_path: Path) -> None:
     )
     text = " ".join(_text(was, now).split())
     assert "model checkpoints/mine -> checkpoints/mine-4bit" in text
-    assert "quantised none -> bnb-nf4" in text
+    assert "quantized none -> bnb-nf4" in text
     assert "dtype float32 -> bfloat16" in text
     assert "device cpu -> cuda:0" in text
     assert "hidden 16 -> 32" in text

@@ -1,9 +1,8 @@
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from tests.test_released import curve, point
-
 from pytest_injectivity.reports.curves import picture, write_picture
+from tests.results.test_releases import curve, point
 
 _SVG = "{http://www.w3.org/2000/svg}"
 

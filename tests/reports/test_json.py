@@ -5,11 +5,11 @@ import pytest
 
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.reports.json import SCHEMA, write_json
-from pytest_injectivity.results.run_results import Findings
+from pytest_injectivity.results.run_results import RunResults
 
 
-def _findings() -> Findings:
-    findings = Findings(said=["a sentence"], wrong_use=["a message"])
+def _findings() -> RunResults:
+    findings = RunResults(said=["a sentence"], wrong_use=["a message"])
     findings.take("run", json.dumps({"model": "m"}))
     for layer in ("layer01", "norm", "layer01"):
         findings.take("layer", json.dumps({"layer": layer, "bits": None, "n": 3}))
@@ -43,14 +43,14 @@ def test_the_report_has_everything_that_was_found(tmp_path: Path) -> None:
 
 def test_an_incomplete_run_says_so(tmp_path: Path) -> None:
     """A worker was lost."""
-    write_json(str(tmp_path / "r.json"), Findings(), complete=False)
+    write_json(str(tmp_path / "r.json"), RunResults(), complete=False)
     report = json.loads((tmp_path / "r.json").read_text())
     assert (False, None, []) == (report["complete"], report["run"], report["layers"])
 
 
 def test_folders_are_made(tmp_path: Path) -> None:
     """As many as the path has."""
-    write_json(str(tmp_path / "a" / "b" / "r.json"), Findings(), complete=True)
+    write_json(str(tmp_path / "a" / "b" / "r.json"), RunResults(), complete=True)
     assert (tmp_path / "a" / "b" / "r.json").is_file()
 
 
@@ -59,7 +59,7 @@ def test_a_relative_path_is_of_the_current_folder(
 ) -> None:
     """A name alone is enough."""
     monkeypatch.chdir(tmp_path)
-    write_json("r.json", Findings(), complete=True)
+    write_json("r.json", RunResults(), complete=True)
     assert (tmp_path / "r.json").is_file()
 
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_written_is_an_oserror_and_leaves_nothing(
         path = tmp_path / "r.json" / "x"
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(OSError):  # noqa: PT011 - which one is the system's affair
-        write_json(str(path), Findings(), complete=True)
+        write_json(str(path), RunResults(), complete=True)
     assert before == sorted(tmp_path.rglob("*"))
 
 
@@ -100,5 +100,5 @@ def test_a_failed_write_leaves_the_older_file(
 def test_what_is_no_json_is_not_written(tmp_path: Path) -> None:
     """A NaN that slipped through is an error here, not in whoever reads the file."""
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(str(tmp_path / "r.json"), Findings(run={"x": float("nan")}), complete=True)
+        write_json(str(tmp_path / "r.json"), RunResults(run={"x": float("nan")}), complete=True)
     assert [] == list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from pytest_injectivity.core.text import one_line
 from pytest_injectivity.reports import markdown as report
 from pytest_injectivity.reports.markdown import LIMIT, markdown, write_markdown
 from pytest_injectivity.results.outcome import FailedTest, Outcome
-from pytest_injectivity.results.run_results import Findings
+from pytest_injectivity.results.run_results import RunResults
 from pytest_injectivity.results.summary import LayerSummary, RunSummary
 from pytest_injectivity.results.verdict import Reason, Status, Verdict
 
@@ -96,8 +96,8 @@ def _verdict(*statuses: Status, text: str = "", reproduce: str = "pytest t.py") 
     return Verdict("margin_above", reasons, "subject", reproduce).to_dict()
 
 
-def _findings(*verdicts: dict[str, Any], text: str = "m", layers: int = 2) -> Findings:
-    findings = Findings(verdicts=list(verdicts), said=[text])
+def _findings(*verdicts: dict[str, Any], text: str = "m", layers: int = 2) -> RunResults:
+    findings = RunResults(verdicts=list(verdicts), said=[text])
     findings.take("run", json.dumps(_run(text)))
     for i in range(1, layers + 1):
         findings.take("layer", json.dumps(_layer(f"layer{i:02d}")))
@@ -223,7 +223,7 @@ def test_a_red_verdict_that_nobody_asserts_leaves_the_run_green() -> None:
 )
 def test_a_run_without_a_verdict_is_red_and_says_why(outcome: Outcome, expected: str) -> None:
     """There is nothing else to show."""
-    text = markdown(Findings(), outcome)
+    text = markdown(RunResults(), outcome)
     assert text.startswith("## ❌ Injectivity audit red: no verdict\n")
     assert expected in PARSER.renderInline(text).replace("&quot;", '"')
 
@@ -294,7 +294,7 @@ def test_the_commands_to_reproduce_are_those_of_the_red_verdicts() -> None:
     assert "```\npytest suite --injx-model=m\n```" in green
 
 
-def _large(failing: int) -> tuple[Findings, Outcome]:
+def _large(failing: int) -> tuple[RunResults, Outcome]:
     verdict = _verdict(*[Status.FAIL] * failing)
     return _findings(verdict, layers=40), _red(verdict)
 

@@ -1,15 +1,14 @@
 from dataclasses import replace
 
-from tests.test_released import ATTACK, SUMMARY
-from tests.test_summary import RUN
-
 from pytest_injectivity.reports.terminal import summary_lines
 from pytest_injectivity.results.releases import Rate, ReleaseSummary
-from pytest_injectivity.results.run_results import Findings
+from pytest_injectivity.results.run_results import RunResults
+from tests.results.test_releases import ATTACK, SUMMARY
+from tests.results.test_summary import RUN
 
 
 def _lines(*releases: ReleaseSummary) -> list[str]:
-    findings = Findings(run=RUN.to_dict())
+    findings = RunResults(run=RUN.to_dict())
     for one in releases:
         key = one.release, one.place, one.prompts, one.tokens
         findings.releases[key] = one.to_dict()

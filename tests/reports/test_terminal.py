@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from tests.test_summary import RUN
 
 from pytest_injectivity.reports.terminal import summary_lines, trend_lines, verdict_lines
-from pytest_injectivity.results.run_results import Findings
+from pytest_injectivity.results.run_results import RunResults
 from pytest_injectivity.results.summary import Fall, LayerSummary, Trend
+from tests.results.test_summary import RUN
 
 LAYER = LayerSummary(
     "layer01",
@@ -28,8 +28,8 @@ LAYER = LayerSummary(
 )
 
 
-def _findings(*layers: LayerSummary, **found: object) -> Findings:
-    findings = Findings(run=RUN.to_dict(), **found)  # type: ignore[arg-type]
+def _findings(*layers: LayerSummary, **found: object) -> RunResults:
+    findings = RunResults(run=RUN.to_dict(), **found)  # type: ignore[arg-type]
     findings.layers = {str(layer.key): layer.to_dict() for layer in layers}
     return findings
 
@@ -170,7 +170,7 @@ def test_sentences_and_verdicts_follow_the_table() -> None:
 
 def test_sentences_alone_are_shown() -> None:
     """A report that could not be written is said even where nothing was measured."""
-    assert ["not written"] == summary_lines(Findings(said=["not written"]), 80, color=False)
+    assert ["not written"] == summary_lines(RunResults(said=["not written"]), 80, color=False)
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,10 @@ def test_fields_of_a_newer_version_are_left_out(read: Read) -> None:
 
 def test_how_a_model_is_rounded_is_one_word(read: Read) -> None:
     """A report says more of it than a baseline keeps."""
-    quantised = {"kind": "bnb-nf4", "bits": 4.0, "share": 1.0, "layers": "14 Linear4bit"}
-    stamp = read(report(quantised=quantised, activations={"grid": "4 per-token"})).stamp
-    assert ("bnb-nf4", "4 per-token") == (stamp.quantised, stamp.activations)
-    assert (None, None) == (STAMP.quantised, STAMP.activations)
+    quantized = {"kind": "bnb-nf4", "bits": 4.0, "share": 1.0, "layers": "14 Linear4bit"}
+    stamp = read(report(quantized=quantized, activations={"grid": "4 per-token"})).stamp
+    assert ("bnb-nf4", "4 per-token") == (stamp.quantized, stamp.activations)
+    assert (None, None) == (STAMP.quantized, STAMP.activations)
 
 
 def test_a_baseline_is_read_back(read: Read) -> None:
@@ -165,7 +165,7 @@ def _broken(change: Callable[[dict[str, Any]], object], *, baseline: bool = Fals
         (_broken(lambda plain: plain["run"].update(dtype=32)), "dtype is 32, which is no text"),
         (_broken(lambda plain: plain["run"].update(special_tokens=1)), "special_tokens is 1"),
         (_broken(lambda plain: plain["run"].update(versions=["a"])), "versions is a list"),
-        (_broken(lambda plain: plain["run"].update(quantised={"kind": 4})), "quantised is 4"),
+        (_broken(lambda plain: plain["run"].update(quantized={"kind": 4})), "quantized is 4"),
         (_broken(lambda plain: plain.update(schema="1"), baseline=True), "it has schema '1'"),
         (_broken(lambda plain: plain.update(layers=[]), baseline=True), "layers is a list"),
         (_broken(lambda plain: plain.pop("audited"), baseline=True), "audited is None"),

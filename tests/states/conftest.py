@@ -1,8 +1,7 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
@@ -20,12 +19,3 @@ def shared_decoder() -> Callable[[str], Decoder]:
         return load_decoder(str(_SHARED / name), device="cpu")
 
     return load
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """What is said of bits is said of one thread count."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

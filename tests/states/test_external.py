@@ -17,8 +17,8 @@ from torch import Tensor
 
 from pytest_injectivity import OptionError
 from pytest_injectivity.models.facts import ModelFacts
-from pytest_injectivity.states import external_header as foreign_header
-from pytest_injectivity.states.external import ForeignStates, read_states, save_states
+from pytest_injectivity.states import external_header
+from pytest_injectivity.states.external import ExternalStates, read_states, save_states
 
 FACTS = ModelFacts("gpt2", 2, 8, 64, 16, "float32", 1000)
 IDS = [[1, 2, 3], [4], [5, 6]]
@@ -41,7 +41,7 @@ def _refused(path: Path, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def _same(expected: list[Tensor], found: ForeignStates) -> None:
+def _same(expected: list[Tensor], found: ExternalStates) -> None:
     assert len(expected) == len(found.states)
     for one, other in zip(expected, found.states, strict=True):
         assert one.dtype == other.dtype
@@ -314,14 +314,14 @@ def test_a_huge_header_is_refused_before_it_is_read(path: Path) -> None:
 
 def test_sizes_are_limited(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In prompts, counted in the header, and in bytes."""
-    monkeypatch.setattr(foreign_header, "MOST_PROMPTS", 2)
+    monkeypatch.setattr(external_header, "MOST_PROMPTS", 2)
     with pytest.raises(OptionError, match="3 prompts: at most 2 are accepted"):
         save_states(path, _states(), 1)
     save_file(
         {"states": torch.ones(3, 1, 8), "lengths": torch.ones(3).long()}, path, {"layer": "1"}
     )
     _refused(path, "3 prompts: at most 2 are accepted")
-    monkeypatch.setattr(foreign_header, "LARGEST_FILE", 100)
+    monkeypatch.setattr(external_header, "LARGEST_FILE", 100)
     _refused(path, "bytes of states: at most 100 are accepted")
 
 

@@ -178,7 +178,7 @@ POINTS = {
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.states import test_shards as here
+from tests.store import test_rows as here
 from pytest_injectivity.states import shared_prefixes as sharing
 from pytest_injectivity.store import rows as shards
 from pytest_injectivity.testing import tiny_decoder

@@ -1,7 +1,7 @@
 """What is said of a diagnosed collision (SPEC section 3).
 
 Only where the architecture is known to be real-analytic does a draw of the weights prove anything about
-almost all weights; elsewhere (ReLU, routing, quantised layers) it is told as what was seen.
+almost all weights; elsewhere (ReLU, routing, quantized layers) it is told as what was seen.
 """
 
 from collections import Counter

@@ -38,7 +38,7 @@ class Quantile:
         q: the lower quantile; 0 is the minimum.
         normalized: in units of the layer's mean norm.
         confidence: of the interval, and of the gate where it was given.
-        grid: of post-hoc activation quantisation, None for the states as they are.
+        grid: of post-hoc activation quantization, None for the states as they are.
     """
 
     q: float

@@ -13,13 +13,15 @@ from pytest_injectivity.results.releases import AttackSummary, ReleaseSummary
 from pytest_injectivity.results.verdict import Reason, Status, judge
 
 if TYPE_CHECKING:
-    from pytest_injectivity.privacy.evaluation.exposure import Exposure
+    from pytest_injectivity.privacy.evaluation.exposure import ReleaseResult
 
 _GROUPS = 4
 _CONFIDENCE = 0.95
 
 
-def judge_hidden(exposure: "Exposure", max_token_rate: float, confidence: float | None) -> Reason:
+def judge_hidden(
+    exposure: "ReleaseResult", max_token_rate: float, confidence: float | None
+) -> Reason:
     """The reason one release contributes to ``not_recoverable``.
 
     Args:
@@ -55,7 +57,7 @@ def is_hidden(summary: ReleaseSummary, max_token_rate: float) -> bool:
     return _hidden(summary, max_token_rate, summary.confidence) is Status.PASS
 
 
-def judge_use(exposure: "Exposure", min_agreement: float, confidence: float | None) -> Reason:
+def judge_use(exposure: "ReleaseResult", min_agreement: float, confidence: float | None) -> Reason:
     """The reason one release contributes to ``utility_kept``.
 
     Args:
@@ -177,7 +179,7 @@ def _use_lines(summary: ReleaseSummary) -> list[str]:
     return lines
 
 
-def _how_lines(summary: ReleaseSummary, exposure: "Exposure") -> list[str]:
+def _how_lines(summary: ReleaseSummary, exposure: "ReleaseResult") -> list[str]:
     noise = f", noise {show(summary.noise, 3)} a coordinate" if summary.noise else ""
     size = (
         f"{summary.prompts} prompts of {summary.tokens} tokens, clustered by prompt; a typical"

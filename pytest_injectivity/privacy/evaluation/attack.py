@@ -21,7 +21,7 @@ from pytest_injectivity.inversion.tolerances import Tolerance
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.attackers.base import Attacker, Channel, Setting
 from pytest_injectivity.privacy.attackers.registry import ATTACKERS
-from pytest_injectivity.privacy.evaluation.results import Attacked
+from pytest_injectivity.privacy.evaluation.results import AttackResult
 from pytest_injectivity.privacy.evaluation.robustness import Probe, Robustness
 from pytest_injectivity.privacy.evaluation.schedule import Run, Walk
 from pytest_injectivity.privacy.releases.observed import Observed
@@ -57,7 +57,7 @@ def attack(
     known: Sequence[int] = (),
     keep_ids: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> list[Attacked]:
+) -> list[AttackResult]:
     """Runs every attacker that is made for a release, on every release of every case.
 
     Args:
@@ -148,7 +148,7 @@ def _attacked(
     robustness: Robustness | None,
     *,
     keep_ids: bool,
-) -> Attacked:
+) -> AttackResult:
     shape = len(prompts), max(map(len, prompts))
     right, judged, verified = (np.zeros(shape, dtype=bool) for _ in range(3))
     for prompt in run.prompts:
@@ -157,7 +157,7 @@ def _attacked(
         judged[prompt, asked] = True
         right[prompt, asked] = np.array(run.answers[prompt]) == truth
         verified[prompt, asked] = run.verified[prompt]
-    return Attacked(
+    return AttackResult(
         release=run.channel.name,
         place=run.channel.place,
         attacker=attacker.name,

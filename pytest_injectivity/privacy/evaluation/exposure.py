@@ -75,7 +75,7 @@ class Read:
 
 
 @dataclass(frozen=True, eq=False)
-class Exposure:
+class ReleaseResult:
     """One release at one place.
 
     Attributes:

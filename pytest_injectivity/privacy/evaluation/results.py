@@ -10,7 +10,7 @@ from pytest_injectivity.privacy.evaluation.robustness import Robustness
 
 
 @dataclass(frozen=True, eq=False)
-class Attacked:
+class AttackResult:
     """One attacker against one release at one place.
 
     Attributes:

@@ -119,7 +119,7 @@ def span_rates(
 
     Args:
         prompts: the text of each and the characters of each of its tokens (`offsets_of`).
-        right: which tokens were read, as `Attacked.right`.
+        right: which tokens were read, as `AttackResult.right`.
         judged: which were asked for: a span no token of which was, is not counted; tokens that are given
             count as read.
         given: see `find_spans`.

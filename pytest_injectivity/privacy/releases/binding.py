@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from pytest_injectivity.config.release_spec import Amount, Recipe, Step
+from pytest_injectivity.config.release_spec import Amount, ReleaseSpec, Step
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.privacy.releases.composition import Chain, Sides
 from pytest_injectivity.privacy.releases.observed import Observed
@@ -34,7 +34,7 @@ _DTYPES = {
 }
 
 
-def bind(recipe: Recipe, observed: Observed) -> Release:
+def bind(recipe: ReleaseSpec, observed: Observed) -> Release:
     """The release of these rows.
 
     Args:

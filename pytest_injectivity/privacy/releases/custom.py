@@ -22,13 +22,13 @@ _ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
-class OwnRelease:
+class CustomRelease:
     """A release by its functions; each gets rows and, where it takes two arguments, the draw.
 
     ::
 
-        OwnRelease("mine", "4", apply=lambda rows: rows.round(), undo=None)
-        OwnRelease("mine", "4", apply=lambda rows, draw: rows + torch.from_numpy(draw.normal(...)))
+        CustomRelease("mine", "4", apply=lambda rows: rows.round(), undo=None)
+        CustomRelease("mine", "4", apply=lambda rows, draw: rows + torch.from_numpy(draw.normal(...)))
 
     Attributes:
         name: what reports call it.
@@ -70,7 +70,7 @@ class OwnRelease:
 class _Bound:
     """One's own functions as a `Release`."""
 
-    own: OwnRelease
+    own: CustomRelease
     width: int
     learnt: Noise | None
     seed: int
@@ -125,7 +125,7 @@ def _takes_draw(function: Callable[..., Any]) -> bool:
         return False
 
 
-def _learnt(own: OwnRelease, observed: Observed, seed: int) -> Noise | None:
+def _learnt(own: CustomRelease, observed: Observed, seed: int) -> Noise | None:
     """The covariance of what the draws add, where they add anything; None where nothing is drawn."""
     if not own.ordered:
         return None

@@ -4,13 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.test_measurements import Witness
 from torch import Tensor
 
 from pytest_injectivity import Audit, OptionError, Reason
 from pytest_injectivity.audit.checks.continuations import choose_prompts
 from pytest_injectivity.testing import byte_tokenizer, plant_equal_embeddings, tiny_decoder
 from tests import reference
+from tests.audit.test_measurements import Witness
 from tests.audits import audit_of
 
 Additive = Callable[..., Audit]

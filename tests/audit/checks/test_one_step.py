@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.test_measurements import Witness
 from torch import Tensor
 
 from pytest_injectivity import Audit, Reason
@@ -19,6 +18,7 @@ from pytest_injectivity.testing import (
     tiny_decoder,
 )
 from tests import reference
+from tests.audit.test_measurements import Witness
 from tests.audits import audit_of
 
 Additive = Callable[..., Audit]

@@ -3,12 +3,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from tests.test_released import ATTACK, SUMMARY
 
 from pytest_injectivity.audit.checks.sharing import is_hidden, judge_hidden, judge_use
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.releases import AttackSummary, Rate, ReleaseSummary
 from pytest_injectivity.results.verdict import Reason
+from tests.results.test_releases import ATTACK, SUMMARY
 
 
 @dataclass

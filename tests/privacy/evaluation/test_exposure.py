@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from pytest_injectivity.privacy.evaluation.exposure import Exposure, Read
+from pytest_injectivity.privacy.evaluation.exposure import Read, ReleaseResult
 from pytest_injectivity.privacy.evaluation.robustness import QUANTILES, Robustness
 from pytest_injectivity.privacy.evaluation.token_kinds import Kind
 from pytest_injectivity.privacy.evaluation.utility import Utility
@@ -21,7 +21,7 @@ def _read(**values: object) -> Read:
     return Read("argmin", "a paper", forced=True, right=RIGHT, judged=JUDGED, **values)  # type: ignore[arg-type]
 
 
-def _exposure(**values: object) -> Exposure:
+def _exposure(**values: object) -> ReleaseResult:
     found = {
         "release": "round(bits=4)",
         "place": "4 kv",
@@ -32,7 +32,7 @@ def _exposure(**values: object) -> Exposure:
         "utility": Utility((4, 4, 4), (4, 3, 2), (0.1, 0.2, 0.3), (1, 0, 0), (3, 3, 3)),
         "seconds": 1.0,
     }
-    return Exposure(**(found | values))  # type: ignore[arg-type]
+    return ReleaseResult(**(found | values))  # type: ignore[arg-type]
 
 
 def test_rates_are_of_what_was_asked_for() -> None:

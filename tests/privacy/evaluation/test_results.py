@@ -8,7 +8,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.attackers.likelihood import Mahalanobis
 from pytest_injectivity.privacy.attackers.sipit import Argmin
 from pytest_injectivity.privacy.evaluation.attack import Case, attack
-from pytest_injectivity.privacy.evaluation.results import Attacked
+from pytest_injectivity.privacy.evaluation.results import AttackResult
 from pytest_injectivity.privacy.search.candidates import Candidates
 from pytest_injectivity.privacy.search.one_step_tables import Table
 from pytest_injectivity.store.codec import from_bytes, to_bytes
@@ -18,8 +18,8 @@ RIGHT = np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 0, 1]], dtype=bool)
 JUDGED = np.array([[1, 1, 1, 1], [1, 1, 1, 0], [0, 1, 1, 1]], dtype=bool)
 
 
-def _attacked() -> Attacked:
-    return Attacked(
+def _attacked() -> AttackResult:
+    return AttackResult(
         release="round(bits=4)",
         place=Place(1),
         attacker="argmin",

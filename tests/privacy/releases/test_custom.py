@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.privacy.releases.binding import check_release
-from pytest_injectivity.privacy.releases.custom import OwnRelease
+from pytest_injectivity.privacy.releases.custom import CustomRelease
 from pytest_injectivity.privacy.releases.observed import Observed
 from pytest_injectivity.privacy.releases.protocol import Release, Secret, draws
 
@@ -25,7 +25,7 @@ def _noisy(rows: Tensor, draw: np.random.Generator) -> Tensor:
 def test_a_function_is_a_release(observed: Observe) -> None:
     """Sent by the one, undone by the other."""
     found = observed("1")
-    own = OwnRelease("doubled", "1", apply=lambda rows: rows * 2, undo=lambda rows: rows / 2)
+    own = CustomRelease("doubled", "1", apply=lambda rows: rows * 2, undo=lambda rows: rows / 2)
     release = own.bind(found, 0)
     assert isinstance(release, Release)
     check_release(release, found, 0, own.name, same=False)
@@ -42,7 +42,7 @@ def test_a_function_is_a_release(observed: Observe) -> None:
 def test_arrays_are_taken_for_tensors(observed: Observe) -> None:
     """In the dtype of the rows, whatever the function computes in."""
     found = observed("1")
-    own = OwnRelease("rounded", "1", apply=lambda rows: np.round(rows.double().numpy()))
+    own = CustomRelease("rounded", "1", apply=lambda rows: np.round(rows.double().numpy()))
     release = own.bind(found, 0)
     check_release(release, found, 0, own.name, same=False)
     sent = release.apply(found.rows[0], draws(0, (1,)))
@@ -59,7 +59,7 @@ def test_both_sides_have_the_draw_where_they_take_it(observed: Observe) -> None:
     def back(rows: Tensor, draw: np.random.Generator) -> Tensor:
         return rows[np.argsort(draw.permutation(len(rows))).tolist()]
 
-    own = OwnRelease("shuffled", "1", apply=shuffle, undo=back, ordered=False)
+    own = CustomRelease("shuffled", "1", apply=shuffle, undo=back, ordered=False)
     release = own.bind(found, 3)
     check_release(release, found, 3, own.name, same=False)
     assert all(map(torch.equal, found.received(release, 3), found.rows))
@@ -71,7 +71,7 @@ def test_the_law_of_ones_own_noise_is_learnt(observed: Observe) -> None:
     """An attacker who may run the release knows how loud it is and where, and what it shifts."""
     prompts = [[at % 60, 3, 2 * at % 60, 7, at % 7] for at in range(40)]
     found = observed("1", prompts)
-    release = OwnRelease("noisy", "1", apply=_noisy).bind(found, 0)
+    release = CustomRelease("noisy", "1", apply=_noisy).bind(found, 0)
     covariance = release.noise.covariance().numpy()
     expected = np.eye(16)
     expected[0, 0] = 100.0
@@ -85,7 +85,7 @@ def test_the_law_of_ones_own_noise_is_learnt(observed: Observe) -> None:
 def test_few_rows_teach_the_loudness_of_each_coordinate(observed: Observe) -> None:
     """Not more: a covariance of 16 coordinates is not learnt from three rows."""
     found = observed("1", [[3], [4], [5]])
-    noise = OwnRelease("noisy", "1", apply=_noisy).bind(found, 0).noise
+    noise = CustomRelease("noisy", "1", apply=_noisy).bind(found, 0).noise
     assert 0 == len(noise.factor)
     assert int(noise.sigma.argmax()) == 0
 
@@ -93,14 +93,14 @@ def test_few_rows_teach_the_loudness_of_each_coordinate(observed: Observe) -> No
 def test_an_image_of_ones_own_is_used(observed: Observe) -> None:
     """Where the user knows better what an attacker can compute."""
     found = observed("1")
-    own = OwnRelease("noisy", "1", apply=_noisy, image=lambda rows: rows + 5.0)
+    own = CustomRelease("noisy", "1", apply=_noisy, image=lambda rows: rows + 5.0)
     assert torch.equal(found.rows[0] + 5.0, own.bind(found, 0).image(found.rows[0]))
 
 
 def test_a_secret_of_ones_own_is_kept(observed: Observe) -> None:
     """Whoever turns rows by a secret matrix says so, and no image gives it away."""
     found = observed("1")
-    own = OwnRelease("turned", "1", apply=lambda rows: rows.flip(1), secret=Secret.ROTATION)
+    own = CustomRelease("turned", "1", apply=lambda rows: rows.flip(1), secret=Secret.ROTATION)
     release = own.bind(found, 0)
     assert release.secret is Secret.ROTATION
     assert torch.equal(found.rows[0], release.image(found.rows[0]))
@@ -122,18 +122,18 @@ def test_mistakes_are_refused_by_name(
 ) -> None:
     """As any release's."""
     found = observed("1")
-    own = OwnRelease("mine", "1", apply=apply)
+    own = CustomRelease("mine", "1", apply=apply)
     with pytest.raises(OptionError, match=f"release mine: .*{message}"):
         check_release(own.bind(found, 0), found, 0, own.name, same=False)
 
 
 def test_the_place_is_of_the_grammar() -> None:
     """And says so where it is not."""
-    assert "3 kv" == str(OwnRelease("mine", "3 kv", apply=torch.clone).at)
+    assert "3 kv" == str(CustomRelease("mine", "3 kv", apply=torch.clone).at)
     with pytest.raises(OptionError, match="is no layer"):
-        _ = OwnRelease("mine", "all", apply=torch.clone).at
+        _ = CustomRelease("mine", "all", apply=torch.clone).at
 
 
 def test_a_name_is_one_line() -> None:
     """It stands in reports."""
-    assert "a\\nb\\x1b[31m@1" == str(OwnRelease("a\nb\x1b[31m", "1", apply=torch.clone))
+    assert "a\\nb\\x1b[31m@1" == str(CustomRelease("a\nb\x1b[31m", "1", apply=torch.clone))

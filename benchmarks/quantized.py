@@ -1,8 +1,8 @@
-"""What quantising does to a model: the table of docs/quantised-checkpoints.md.
+"""What quantizing does to a model: the table of docs/quantized-checkpoints.md.
 
-    ./dev bench quantised MODEL_FOLDERS... [--prompts 200]
+    ./dev bench quantized MODEL_FOLDERS... [--prompts 200]
 
-Each full-precision folder is quantised in every way that can be written here, SAVED, and the saved
+Each full-precision folder is quantized in every way that can be written here, SAVED, and the saved
 folder is audited against it on a sample of ``builtin:stdlib``. Margins and co-Lipschitz constants are
 1 % quantiles over the parent's, from the least to the largest layer; drift is the 99 % quantile of the
 worst layer; noise is the worst layer's floor over its mean norm; SipIt at the middle layer, on 20
@@ -23,10 +23,10 @@ from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.results.summary import Estimate
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests' writers of published formats
-from tests import quantised
+from tests import quantized
 
 # What divides the widths of small models, such as 336.
-quantised.GROUP = quantised.FLOAT8_BLOCK = 16
+quantized.GROUP = quantized.FLOAT8_BLOCK = 16
 
 COLUMNS = (
     "kind",
@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--prompts", type=int, default=200)
-    parser.add_argument("--kinds", default=",".join(quantised.KINDS), help="such as bnb-nf4,gptq")
+    parser.add_argument("--kinds", default=",".join(quantized.KINDS), help="such as bnb-nf4,gptq")
     given = parser.parse_args()
     for model in given.models:
         rows, refused = [], []
@@ -76,7 +76,7 @@ def measured(
     }
     for kind in kinds:
         try:
-            path = quantised.write(kind, bare, folder / kind)
+            path = quantized.write(kind, bare, folder / kind)
             audit = Audit(AuditConfig(model=str(path), reference=str(bare), **shared))
             yield kind, row(kind, audit), ""
         except Exception as error:  # noqa: BLE001 - whatever a library says is what is reported
@@ -98,7 +98,7 @@ def row(kind: str, audit: Audit) -> tuple[str, ...]:
     own, parents = audit.sipit_rates(middle, prompts=20, tokens=10)
     layers = [audit.layer_summary(layer) for layer in audit.layers]
     against = [audit.comparison(layer) for layer in audit.layers]
-    found = audit.run_summary().quantised or {"share": 0.0}
+    found = audit.run_summary().quantized or {"share": 0.0}
     return (
         kind,
         f"{100 * found['share']:.0f} %",

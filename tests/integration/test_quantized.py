@@ -1,4 +1,4 @@
-"""Audits of quantised checkpoints, as they are published and as they are made while loading."""
+"""Audits of quantized checkpoints, as they are published and as they are made while loading."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from pytest_injectivity import Audit, AuditConfig
 from tests.integration.conftest import Run
 from tests.integration.support import output, said
-from tests.quantised import KINDS, needs, parent, saved_parent, write
+from tests.quantized import KINDS, needs, parent, saved_parent, write
 
 GATE = "def test_gate(injx):\n    injx.assert_no_collisions('all')\n"
 
@@ -25,16 +25,16 @@ def _prompts(folder: Path) -> Path:
 def test_each_kind_is_audited(kind: str, tmp_path: Path) -> None:
     """Saved, loaded, measured, inverted; a second audit reads the store and says the same."""
     needs(kind)
-    path = write(kind, saved_parent(tmp_path / "full"), tmp_path / "quantised")
+    path = write(kind, saved_parent(tmp_path / "full"), tmp_path / "quantized")
     config = AuditConfig(model=str(path), prompts=str(_prompts(tmp_path)), device="cpu")
     first, second = Audit(config), Audit(config)
     for audit in (first, second):
         audit.assert_no_collisions("all")
         audit.assert_sipit_recovers(1, tokens=4, prompts=5)
     run = first.run_summary()
-    assert run.quantised is not None
-    assert 1.0 == run.quantised["share"]
-    assert "quantised to" in run.assumptions
+    assert run.quantized is not None
+    assert 1.0 == run.quantized["share"]
+    assert "quantized to" in run.assumptions
     assert "from the store" == second.run_summary().numbers
     assert "decoder" not in second.__dict__
     for layer in first.layers:
@@ -42,7 +42,7 @@ def test_each_kind_is_audited(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bnb-nf4", "torchao-int4"])
-def test_the_terminal_and_the_report_say_what_is_quantised(
+def test_the_terminal_and_the_report_say_what_is_quantized(
     kind: str, audited: Run, tmp_path: Path
 ) -> None:
     """One line of the summary, the same in JSON, and the flag in the header."""
@@ -57,25 +57,25 @@ def test_the_terminal_and_the_report_say_what_is_quantised(
         f"--injx-report=json:{report}",
     )
     assert 0 == result.ret, output(result)
-    assert f"quantised {kind}: 4-bit values in all of the blocks' weights (14 Linear" in said(
+    assert f"quantized {kind}: 4-bit values in all of the blocks' weights (14 Linear" in said(
         result
     )
     (line,) = [line for line in result.outlines if line.startswith("injectivity: --")]
     assert f"--injx-quantization={kind}" in line
     run = json.loads(report.read_text())["run"]
-    assert (kind, 4.0, 1.0) == tuple(run["quantised"][name] for name in ("kind", "bits", "share"))
+    assert (kind, 4.0, 1.0) == tuple(run["quantized"][name] for name in ("kind", "bits", "share"))
 
 
-def test_quantised_and_plain_numbers_have_keys_of_their_own(tmp_path: Path) -> None:
-    """One checkpoint, quantised while loading or not, is two models to the store."""
+def test_quantized_and_plain_numbers_have_keys_of_their_own(tmp_path: Path) -> None:
+    """One checkpoint, quantized while loading or not, is two models to the store."""
     needs("torchao")
     folder = saved_parent(tmp_path / "full")
     given = {"model": str(folder), "prompts": str(_prompts(tmp_path)), "device": "cpu"}
     plain = Audit(AuditConfig(**given))
-    quantised = Audit(AuditConfig(**given, quantization="torchao-int4"))
-    assert plain.layer_summary("norm").margin != quantised.layer_summary("norm").margin
-    assert plain.run_summary().quantised is None
-    assert "computed" == quantised.run_summary().numbers
+    quantized = Audit(AuditConfig(**given, quantization="torchao-int4"))
+    assert plain.layer_summary("norm").margin != quantized.layer_summary("norm").margin
+    assert plain.run_summary().quantized is None
+    assert "computed" == quantized.run_summary().numbers
 
 
 def test_a_files_key_is_its_own(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_files_key_is_its_own(tmp_path: Path) -> None:
     write("gguf-Q8_0", tmp_path / "full", tmp_path / "others").replace(path)
     changed = Audit(AuditConfig(**given))
     assert first != changed.layer_summary("norm")
-    assert changed.run_summary().quantised["kind"] == "gguf Q8_0"  # type: ignore[index]
+    assert changed.run_summary().quantized["kind"] == "gguf Q8_0"  # type: ignore[index]
 
 
 def test_rounded_activations_leave_float64_out_and_say_so(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.test_measurements import Witness
 from torch import Tensor
 
 from pytest_injectivity import Audit, OptionError, Reason
@@ -16,6 +15,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.external import save_states
 from pytest_injectivity.stats import clopper_pearson
 from pytest_injectivity.testing import byte_tokenizer, plant_equal_embeddings, tiny_decoder
+from tests.audit.test_measurements import Witness
 from tests.audits import audit_of
 
 IDS = [[at, 3 * at % 40, 7, at + 20, 5, *range(at % 3)] for at in range(6)]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.inversion.observation import Observation
     from pytest_injectivity.inversion.recovery import Inversion
     from pytest_injectivity.prompts.settings import SpecialTokens
-    from pytest_injectivity.states.external import ForeignStates
+    from pytest_injectivity.states.external import ExternalStates
 
 _QUANTITY = "rate of prompts read"
 _CONFIDENCE = 0.95
@@ -53,7 +53,7 @@ class Read:
     recovered: Recovered | None
 
 
-def judge_foreign_states(
+def judge_external_states(
     measured: "Measurements", asked: Reading
 ) -> tuple[Reason, tuple[float, float]]:
     """The reason of ``states_recoverable``, and its p-values.
@@ -61,31 +61,31 @@ def judge_foreign_states(
     Raises:
         OptionError: no file of states is named, or it does not fit the model.
     """
-    foreign = measured.foreign_states
-    if lost := foreign.finite.count(False):
-        at = [_name(foreign, prompt) for prompt, fine in enumerate(foreign.finite) if not fine]
-        headline = f"{lost} of {len(foreign.states)} prompts have states that are not finite"
-        evidence = [f"a NaN or an infinity in {', '.join(at[:_LISTED])}", _about(foreign)]
-        return _failed(foreign, asked, headline, evidence)
+    external = measured.external_states
+    if lost := external.finite.count(False):
+        at = [_name(external, prompt) for prompt, fine in enumerate(external.finite) if not fine]
+        headline = f"{lost} of {len(external.states)} prompts have states that are not finite"
+        evidence = [f"a NaN or an infinity in {', '.join(at[:_LISTED])}", _about(external)]
+        return _failed(external, asked, headline, evidence)
     if not math.isfinite(sum(_floor(measured))):
-        return _failed(foreign, asked, "the noise floor is not finite", [_about(foreign)])
+        return _failed(external, asked, "the noise floor is not finite", [_about(external)])
     read, inversion = _read(measured, asked)
     if read.recovered is None:
-        headline, line = _mismatch(foreign, read.observation)
-        return _failed(foreign, asked, headline, [line, _about(foreign)])
+        headline, line = _mismatch(external, read.observation)
+        return _failed(external, asked, headline, [line, _about(external)])
     return _judged(measured, asked, read, inversion)
 
 
 def _judged(
     measured: "Measurements", asked: Reading, read: Read, inversion: "Inversion | None"
 ) -> tuple[Reason, tuple[float, float]]:
-    foreign, found = measured.foreign_states, cast("Recovered", read.recovered)
+    external, found = measured.external_states, cast("Recovered", read.recovered)
     total = len(found.prompts)
     recovered = sum(one.exact for one in found.prompts)
-    what = "recovered" if foreign.ids is not None else "verified"
+    what = "recovered" if external.ids is not None else "verified"
     observed = read.observation
     reason = Reason(
-        layer=layer_id(foreign.layer),
+        layer=layer_id(external.layer),
         status=judge(recovered / total, ">=", asked.min_rate),
         quantity=_QUANTITY,
         value=recovered / total,
@@ -93,10 +93,10 @@ def _judged(
         relation=">=",
         headline=f"{recovered} of {total} prompts {what} (wants {asked.min_rate:.6g})",
         evidence=(
-            *_failures(foreign, found),
+            *_failures(external, found),
             *(_shown(measured, inversion) if inversion else ()),
-            *_how(foreign, read, found),
-            _about(foreign),
+            *_how(external, read, found),
+            _about(external),
         ),
         interval=clopper_pearson(recovered, total, asked.confidence or _CONFIDENCE),
         would_pass=f"a rate of at most {recovered / total!r}",
@@ -113,10 +113,10 @@ def _judged(
 
 
 def _failed(
-    foreign: "ForeignStates", asked: Reading, headline: str, evidence: list[str]
+    external: "ExternalStates", asked: Reading, headline: str, evidence: list[str]
 ) -> tuple[Reason, tuple[float, float]]:
     reason = Reason(
-        layer=layer_id(foreign.layer),
+        layer=layer_id(external.layer),
         status=Status.FAIL,
         quantity=_QUANTITY,
         value=math.nan,
@@ -129,7 +129,7 @@ def _failed(
 
 
 def _floor(measured: "Measurements") -> tuple[float, float]:
-    floor = measured.noise(measured.foreign_states.layer)
+    floor = measured.noise(measured.external_states.layer)
     return floor.at(0), floor.at(1)
 
 
@@ -138,7 +138,7 @@ def _read(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion | 
     if measured.config.show_prompts:
         return _invert(measured, asked)
     name = (
-        f"states {measured.foreign_states.digest}: {asked.policy}, certify={asked.certify},"
+        f"states {measured.external_states.digest}: {asked.policy}, certify={asked.certify},"
         f" seed={measured.config.seed}, special={_special(measured)}, nu={_floor(measured)!r}"
     )
     return measured.remember(name, lambda: _invert(measured, asked)[0]), None
@@ -148,13 +148,13 @@ def _invert(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion 
     from pytest_injectivity.inversion.observation import Match, observe_first
     from pytest_injectivity.inversion.sipit import Settings, recover_all
 
-    foreign, decoder, nu = measured.foreign_states, measured.decoder, _floor(measured)
+    external, decoder, nu = measured.external_states, measured.decoder, _floor(measured)
     observed = observe_first(
         decoder,
-        foreign.states,
-        foreign.layer,
+        external.states,
+        external.layer,
         nu=nu,
-        given=foreign.observation_error,
+        given=external.observation_error,
         special=_special(measured),
     )
     if observed.match is not Match.YES:
@@ -162,18 +162,18 @@ def _invert(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion 
     settings = Settings(nu=nu, seed=measured.config.seed)
     if asked.policy is not None:
         settings["policy"] = asked.policy
-    with measured.watcher.progress("states from elsewhere", len(foreign.states)) as advance:
+    with measured.watcher.progress("states from elsewhere", len(external.states)) as advance:
         inversion = recover_all(
             decoder,
-            [one.to(decoder.device) for one in foreign.states],
-            foreign.layer,
+            [one.to(decoder.device) for one in external.states],
+            external.layer,
             eps=observed.eps,
             certify=asked.certify,
             progress=advance,
             **settings,
         )
     # Without ids a prompt counts where every position verifies.
-    truths = foreign.ids or [cast("tuple[int, ...]", one.ids) for one in inversion.recoveries]
+    truths = external.ids or [cast("tuple[int, ...]", one.ids) for one in inversion.recoveries]
     return Read(observed, Recovered.of(inversion, truths)), inversion
 
 
@@ -188,11 +188,11 @@ def _special(measured: "Measurements") -> tuple[int, ...]:
     ).prefix
 
 
-def _mismatch(foreign: "ForeignStates", observed: "Observation") -> tuple[str, str]:
+def _mismatch(external: "ExternalStates", observed: "Observation") -> tuple[str, str]:
     """Why nothing was inverted, in a few words and in plain ones."""
     from pytest_injectivity.inversion.observation import Match
 
-    given, first = foreign.observation_error, "the first token"
+    given, first = external.observation_error, "the first token"
     if observed.position:
         first += " after the special tokens"
     numbers = (
@@ -215,24 +215,24 @@ def _mismatch(foreign: "ForeignStates", observed: "Observation") -> tuple[str, s
     )
 
 
-def _about(foreign: "ForeignStates") -> str:
-    ids = "with ids" if foreign.ids is not None else "no ids to judge by: verified positions count"
+def _about(external: "ExternalStates") -> str:
+    ids = "with ids" if external.ids is not None else "no ids to judge by: verified positions count"
     return (
-        f"{one_line(foreign.source)}: {len(foreign.states)} prompts,"
-        f" {sum(map(len, foreign.states))} positions, {foreign.dtype}, {ids}"
+        f"{one_line(external.source)}: {len(external.states)} prompts,"
+        f" {sum(map(len, external.states))} positions, {external.dtype}, {ids}"
     )
 
 
-def _name(foreign: "ForeignStates", prompt: int) -> str:
-    return f"prompt {prompt} of the file ({len(foreign.states[prompt])} tokens)"
+def _name(external: "ExternalStates", prompt: int) -> str:
+    return f"prompt {prompt} of the file ({len(external.states[prompt])} tokens)"
 
 
-def _failures(foreign: "ForeignStates", found: Recovered) -> list[str]:
+def _failures(external: "ExternalStates", found: Recovered) -> list[str]:
     lines = []
     for prompt, one in enumerate(found.prompts):
         if not one.exact:
             residual = "" if one.residual is None else f", residual {show(one.residual)}"
-            lines.append(f"{_name(foreign, prompt)}: position {one.position}: {one.why}{residual}")
+            lines.append(f"{_name(external, prompt)}: position {one.position}: {one.why}{residual}")
     more = [f"… and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     return lines[:_LISTED] + more
 
@@ -243,12 +243,12 @@ def _shown(measured: "Measurements", inversion: "Inversion") -> list[str]:
     for prompt, recovery in enumerate(inversion.recoveries[:_LISTED]):
         ids = [token for token in recovery.ids if token is not None]
         text = str(ids) if tokenizer is None else repr(tokenizer.decode(ids))
-        lines.append(f"{_name(measured.foreign_states, prompt)} reads {one_line(text)}")
+        lines.append(f"{_name(measured.external_states, prompt)} reads {one_line(text)}")
     return lines
 
 
-def _how(foreign: "ForeignStates", read: Read, found: Recovered) -> list[str]:
-    observed, positions = read.observation, sum(map(len, foreign.states))
+def _how(external: "ExternalStates", read: Read, found: Recovered) -> list[str]:
+    observed, positions = read.observation, sum(map(len, external.states))
     noise = observed.eps[-1] - observed.error[-1]
     if observed.relative is None:
         error = f"observation error {show(observed.error[-1])}, given"
@@ -266,7 +266,7 @@ def _how(foreign: "ForeignStates", read: Read, found: Recovered) -> list[str]:
         )
     right = (
         ""
-        if foreign.ids is None
+        if external.ids is None
         else f"{sum(p.right for p in found.prompts)} of {positions} tokens right, "
     )
     lines.append(

@@ -1,4 +1,4 @@
-"""Small checkpoints quantised in every way that can be written here, as people publish them."""
+"""Small checkpoints quantized in every way that can be written here, as people publish them."""
 
 import json
 import shutil
@@ -56,7 +56,7 @@ def parent(**settings: Any) -> Decoder:
 
 
 def write(kind: str, full: Path, folder: Path) -> Path:
-    """Quantises a checkpoint.
+    """Quantizes a checkpoint.
 
     Args:
         kind: one of `KINDS`.
@@ -77,18 +77,18 @@ def configure(folder: Path, **values: Any) -> None:
 
 
 def _by_library(settings: Callable[[], Any]) -> Callable[[Path, Path], Path]:
-    def quantise(full: Path, folder: Path) -> Path:
+    def quantize(full: Path, folder: Path) -> Path:
         shutil.copytree(full, folder)
         loader: Any = AutoModelForCausalLM.from_pretrained
         # Saved before any forward pass: bitsandbytes loses its scales in one.
         loader(full, quantization_config=settings()).save_pretrained(folder)
         return folder
 
-    return quantise
+    return quantize
 
 
 def by_bitsandbytes(**settings: Any) -> Callable[[Path, Path], Path]:
-    """What quantises a folder with these settings of bitsandbytes."""
+    """What quantizes a folder with these settings of bitsandbytes."""
     return _by_library(lambda: BitsAndBytesConfig(**settings))
 
 
@@ -106,7 +106,7 @@ def _torchao(name: str, **settings: Any) -> Callable[[Path, Path], Path]:
 def _compressed(scheme: str) -> Callable[[Path, Path], Path]:
     """Rounded to nearest, the way the scheme's own tools do without data."""
 
-    def quantise(full: Path, folder: Path) -> Path:
+    def quantize(full: Path, folder: Path) -> Path:
         from compressed_tensors.compressors import ModelCompressor
         from compressed_tensors.quantization import (
             QuantizationConfig,
@@ -142,7 +142,7 @@ def _compressed(scheme: str) -> Callable[[Path, Path], Path]:
         compressor.update_config(folder)
         return folder
 
-    return quantise
+    return quantize
 
 
 def _rewritten(
@@ -239,7 +239,7 @@ _GGUF_NAMES = {
 def as_gguf(form: str) -> Callable[[Path, Path], Path]:
     """A file as llama.cpp's converter writes it: queries and keys in its order of rotary pairs."""
 
-    def quantise(full: Path, folder: Path) -> Path:
+    def quantize(full: Path, folder: Path) -> Path:
         from gguf import GGMLQuantizationType, GGUFWriter, quants
 
         config = json.loads((full / "config.json").read_text())
@@ -277,7 +277,7 @@ def as_gguf(form: str) -> Callable[[Path, Path], Path]:
         writer.close()
         return path
 
-    return quantise
+    return quantize
 
 
 def _gguf_tokenizer(writer: Any, full: Path) -> None:
