@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
 from scipy import stats as scipy_stats
 
 from pytest_injectivity.core.interval import Interval
+from pytest_injectivity.core.shapes import Bool, Float64, Int64
 from pytest_injectivity.errors import OptionError
 
 # Of a ratio that is the same in every half: nothing is divided by it.

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.pytorch_utils import Conv1D
 
 from pytest_injectivity.core.layers import layer_id
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.quiet import quiet

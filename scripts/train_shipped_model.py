@@ -31,7 +31,6 @@ import numpy as np
 import tokenizers
 import torch
 import transformers
-from jaxtyping import Float, Int
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from torch.nn import functional
@@ -43,6 +42,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.prompts.stdlib import stdlib_sources
 
 SHIPPED = Path(__file__).parents[1] / "pytest_injectivity" / "models" / "shipped"

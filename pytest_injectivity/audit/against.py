@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from jaxtyping import Float64, Int64
 
 from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.shapes import Float64, Int64
 from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate, finite
 from pytest_injectivity.stats import (
     PairedRatio,

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pytest_injectivity.audit.measurements import Measurements
 from pytest_injectivity.core.layers import Layer, depth, layer_id
+from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.errors import OptionError, PromptError
 from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
 from pytest_injectivity.models.decoder import Decoder

@@ -5,8 +5,9 @@ Sums run in one fixed order, so that block size, thread count and device change 
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
 from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float, Float64, Int64
 
 # Elements of one temporary: 2^20 float64 are 8 MB, so memory is bounded whatever N is. Not more: 32 MB
 # come fresh from the system each time, page by page, which made distances three times slower.

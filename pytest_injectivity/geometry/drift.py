@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.geometry.distances import row_norms
 
 _BLOCK_ELEMENTS = 2**22

@@ -5,8 +5,9 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 from torch import Tensor
+
+from pytest_injectivity.core.shapes import Int64
 
 _VIEWS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _HASHED = 8

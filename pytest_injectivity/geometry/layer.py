@@ -6,10 +6,10 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.distances import row_norms
 from pytest_injectivity.geometry.equal_rows import EqualRows

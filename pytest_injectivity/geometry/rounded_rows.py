@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.quantization.arithmetic import Scale, scale_of
 from pytest_injectivity.quantization.grid import Grid, GridLike

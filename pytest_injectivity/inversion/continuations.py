@@ -19,10 +19,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer, depth, layer_id
+from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.closest_pair import closest_pair
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.inversion.recovery import Inversion
 from pytest_injectivity.inversion.sipit import recover_all
 from pytest_injectivity.models.decoder import Decoder

@@ -6,10 +6,10 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer, resolve_layers
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.lens import Lens, calibrate_first, calibration_size
 from pytest_injectivity.inversion.one_step import OneStep

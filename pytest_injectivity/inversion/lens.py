@@ -21,10 +21,10 @@ from functools import cached_property, reduce
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Bool, Float, Int
 from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.batches import plan_batches

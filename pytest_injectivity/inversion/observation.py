@@ -18,10 +18,10 @@ from enum import StrEnum
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.inversion.one_step import OneStep, distances_from_each, local_margins
 from pytest_injectivity.models.decoder import Decoder
 

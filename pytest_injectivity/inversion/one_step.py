@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float, Float64, Int
 from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix

@@ -12,10 +12,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.lens import Lens, calibrate, calibration_size
 from pytest_injectivity.inversion.one_step import OneStep

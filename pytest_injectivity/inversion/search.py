@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 import torch
-from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float, Float64, Int
 from pytest_injectivity.inversion.one_step import (
     distances,
     distances_from_each,

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import TypedDict, Unpack
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.engine import SipIt
 from pytest_injectivity.inversion.one_step import OneStep

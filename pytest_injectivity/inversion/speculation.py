@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.inversion.recovery import Outcome, Status
 from pytest_injectivity.inversion.search import Tested

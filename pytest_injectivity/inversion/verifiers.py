@@ -17,9 +17,9 @@ against the margin.
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Bool, Float64
 from pytest_injectivity.inversion.recovery import Status
 
 

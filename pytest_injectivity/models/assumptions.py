@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
 
 # Real-analytic on the whole line, by the names transformers gives them.

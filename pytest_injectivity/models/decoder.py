@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.float64 import float64_copy
 from pytest_injectivity.models.forward import Forward

@@ -15,11 +15,11 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from pytest_injectivity.core.layers import Layer, depth
+from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.errors import LayerError, PromptError
 from pytest_injectivity.models.families import (
     Family,

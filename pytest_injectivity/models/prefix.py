@@ -4,11 +4,11 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Int
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Bool, Float, Int
 from pytest_injectivity.models.prefix import Prefix, empty_cache
 
 

@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.quantization.activation_hooks import with_residual_stream

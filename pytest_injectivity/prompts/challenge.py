@@ -23,8 +23,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int64
 
+from pytest_injectivity.core.shapes import Int64
 from pytest_injectivity.errors import PromptError
 from pytest_injectivity.prompts.framing import (
     PROBED,

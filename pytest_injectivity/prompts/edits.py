@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-from jaxtyping import UInt64
 from rapidfuzz.distance import Levenshtein
+
+from pytest_injectivity.core.shapes import UInt64
 
 # Odd, so that it has an inverse modulo 2^64; hashes only propose pairs, which are then compared.
 _BASE = 0x9E3779B97F4A7C15

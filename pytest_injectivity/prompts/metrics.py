@@ -20,10 +20,10 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int, Int64, UInt16
 from rapidfuzz.distance import Hamming, Levenshtein
 from rapidfuzz.process import cpdist
 
+from pytest_injectivity.core.shapes import Bool, Float64, Int, Int64, UInt16
 from pytest_injectivity.errors import OptionError, PromptError
 
 Lengths: TypeAlias = int | np.integer[Any] | Int[np.ndarray, "..."]

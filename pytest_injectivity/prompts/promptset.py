@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Int64
 
+from pytest_injectivity.core.shapes import Int64
 from pytest_injectivity.errors import PromptError
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.quantization.arithmetic import Scale, scale_of
 from pytest_injectivity.quantization.grid import Grid
 

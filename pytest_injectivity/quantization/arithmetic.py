@@ -8,9 +8,9 @@ import hashlib
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.quantization.grid import Grid
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
+
+from pytest_injectivity.core.shapes import Float
 
 # What compressed-tensors stores weights in.
 _WORDS = (torch.int32, torch.int8, torch.uint8, torch.float8_e4m3fn)

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from math import gcd
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
+
+from pytest_injectivity.core.shapes import Int64
 
 GRAIN = 8
 """Padded lengths are multiples of this, and so are shared prefixes."""

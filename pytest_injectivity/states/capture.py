@@ -15,10 +15,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer, depth
+from pytest_injectivity.core.shapes import Bool, Float, Int64
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix

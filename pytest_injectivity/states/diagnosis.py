@@ -12,10 +12,10 @@ from enum import StrEnum
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.redraw import redraw
 from pytest_injectivity.states.capture import capture

@@ -14,10 +14,10 @@ from itertools import combinations
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer, depth
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.batches import plan_batches
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.shapes import Bool, Float, Int64, UInt8
 from pytest_injectivity.store.provenance import Journal
 from pytest_injectivity.store.records import (
     left_behind,

@@ -7,11 +7,11 @@ from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64, Int64
 
 from pytest_injectivity.audit.checks.common import noise_line, not_finite, pair_line
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.shapes import Float64, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.quantization.grid import Grid
 from pytest_injectivity.results.verdict import Reason, Status, judge

@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float, Float32, Int64
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.neighbours import (

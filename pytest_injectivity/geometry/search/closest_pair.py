@@ -10,9 +10,9 @@ is decided by float64 subtraction.
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.equal_rows import EqualRows

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float64, Int64
 from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float64, Int64
 
 
 @dataclass(frozen=True)

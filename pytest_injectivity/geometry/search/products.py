@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.geometry.distances import row_norms
 from pytest_injectivity.geometry.search.hits import Hits
 from pytest_injectivity.geometry.search.precision import fastest_dtype, precision_of

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int64
 from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float, Float64, Int64
 
 _SAMPLE = 1024
 _ROUNDS = 3

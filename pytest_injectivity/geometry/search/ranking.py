@@ -1,8 +1,9 @@
 """Candidates of many rows in one list: which of them are each row's first."""
 
 import torch
-from jaxtyping import Float64, Int64
 from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float64, Int64
 
 
 def ranks(grouped: Int64[Tensor, " c"], n: int) -> Int64[Tensor, " c"]:

@@ -17,9 +17,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.search.hits import Hits
 from pytest_injectivity.geometry.search.precision import precision_of

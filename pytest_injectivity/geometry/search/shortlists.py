@@ -8,9 +8,9 @@ that the half holds: of the 24 that are listed, a half holds none once in 2^24.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.geometry.search.neighbours import k_nearest
 from pytest_injectivity.geometry.search.products import centre
 

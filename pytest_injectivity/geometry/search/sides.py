@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
+
+from pytest_injectivity.core.shapes import Int64
 
 GROUP = 32
 """Columns of a tile that are looked at together: the smallest of 32 entries costs a third, an entry, of

@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from pytest_injectivity.config.release_spec import Place
+from pytest_injectivity.core.shapes import Bool, Float, Int64
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.releases.protocol import Noise, Release, Secret

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.privacy.attackers.base import (
     Answering,

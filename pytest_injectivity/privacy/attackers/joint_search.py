@@ -16,9 +16,9 @@ ours.
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.privacy.attackers.base import (

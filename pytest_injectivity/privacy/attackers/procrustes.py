@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.privacy.attackers.base import (
     Answering,
     Channel,

@@ -10,10 +10,10 @@ Collaborative Inference of Large Language Models", arXiv 2503.09022; the lens is
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pytest_injectivity.core.shapes import Int64
 from pytest_injectivity.privacy.attackers.base import (
     Answering,
     Channel,

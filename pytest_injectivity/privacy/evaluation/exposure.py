@@ -6,8 +6,8 @@ Which tokens were read, not which they are: a store holds no token id of a promp
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Int8
 
+from pytest_injectivity.core.shapes import Bool, Int8
 from pytest_injectivity.privacy.evaluation.robustness import Robustness
 from pytest_injectivity.privacy.evaluation.token_kinds import Kind
 from pytest_injectivity.privacy.evaluation.utility import Utility

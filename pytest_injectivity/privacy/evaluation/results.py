@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool
 
 from pytest_injectivity.config.release_spec import Place
+from pytest_injectivity.core.shapes import Bool
 from pytest_injectivity.privacy.evaluation.robustness import Robustness
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Bool, Float64
 from pytest_injectivity.privacy.attackers.base import (
     Answering,
     Channel,

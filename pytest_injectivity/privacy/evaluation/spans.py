@@ -18,8 +18,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
 
+from pytest_injectivity.core.shapes import Bool
 from pytest_injectivity.errors import OptionError
 
 PATTERNS: Mapping[str, str] = {

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from pytest_injectivity.config.release_spec import Place
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.resume import logits, logits_from_cache, logits_from_states
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place

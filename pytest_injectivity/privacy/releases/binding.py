@@ -8,10 +8,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Float64
 from torch import Tensor
 
 from pytest_injectivity.config.release_spec import Amount, ReleaseSpec, Step
+from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.privacy.releases.composition import Chain, Sides
 from pytest_injectivity.privacy.releases.observed import Observed

@@ -5,10 +5,10 @@ from functools import reduce
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.privacy.releases.protocol import Noise, Release, Secret
 
 

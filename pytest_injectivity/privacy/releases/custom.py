@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from pytest_injectivity.config.release_spec import Place, parse
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.privacy.releases.observed import Observed
 from pytest_injectivity.privacy.releases.protocol import Noise, Release, Secret, draws

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from pytest_injectivity.config.release_spec import Place
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.releases.protocol import Release, draws

@@ -28,8 +28,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
 from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float, Float64
 
 
 class Secret(StrEnum):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.privacy.releases.protocol import Noise, Secret
 from pytest_injectivity.quantization.arithmetic import scale_of
 from pytest_injectivity.quantization.grid import Grid

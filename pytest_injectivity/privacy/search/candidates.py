@@ -10,9 +10,9 @@ summation (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Bool, Float, Float32, Float64, Int64
 from pytest_injectivity.geometry.search.precision import precision_of
 from pytest_injectivity.privacy.search.mahalanobis import EUCLIDEAN, Metric
 

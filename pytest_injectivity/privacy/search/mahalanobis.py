@@ -11,9 +11,9 @@ product form of Woodbury's identity: scale each coordinate, then shrink along a 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float, Float32, Float64
 from pytest_injectivity.privacy.releases.protocol import Noise
 
 # Of the loudest direction: past it squares leave the range of float32.

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Float32
 from torch import Tensor
 
 from pytest_injectivity.config.release_spec import Place
 from pytest_injectivity.core.layers import Layer, depth
+from pytest_injectivity.core.shapes import Float, Float32
 from pytest_injectivity.inversion.one_step import distances
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
