@@ -6,7 +6,8 @@ of by chance. One pass over the vocabulary gives the tables of as many layers as
 its equal rows and its closest pair are kept, and the rest is computed again where it is asked for.
 
 The empty prompt's table is that of the first position, the same for every prompt there is. Before any
-position there are the rows of the input embedding, a table of their own (`EMBEDDING`).
+position there are the rows of the input embedding, a table of their own,
+which is asked for by ``None`` in the prompt's place.
 
 Continuations are by the tokens that the tokenizer knows: rows of the embedding beyond them pad it to a
 round number, stand in no prompt, and are often all alike. A model without a tokenizer has all its rows.
@@ -40,10 +41,8 @@ _WITHOUT_A_WORD = 2**31
 _ROWS_AT_ONCE = 2**14
 
 Before: TypeAlias = Sequence[int] | None
-"""The token ids that every token continues; none, and every token is put first."""
-
-EMBEDDING: Before = None
-"""Continues nothing: every token's row of the input embedding, which is no state of a layer above 0."""
+"""The token ids that every token continues (an empty prompt: every token is put first); None for
+the rows of the input embedding, which are no states of a layer above 0."""
 
 RememberEach = Callable[[str, Mapping[Any, str], Callable[[tuple[Any, ...]], Any]], Any]
 """``remember_each(work, names, compute)`` gives a mapping with the keys of ``names``: what is known
@@ -146,7 +145,7 @@ class ContinuationSearch:
         """The continuations of a prompt that does not fill the context, at each layer.
 
         Args:
-            prompt: token ids, or `EMBEDDING`, whose rows are the same whatever the layer.
+            prompt: token ids; None for the embedding rows, which are the same at every layer.
             layers: which.
 
         Raises:

@@ -9,7 +9,6 @@ Every distance is a direct subtraction in float64 from states in the model's own
 ``|a|^2 + |b|^2 - 2ab`` would drown the differences that decide here.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,6 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float, Float64, Int
-from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
 
@@ -59,48 +57,6 @@ class OneStep:
     def table(self) -> Float[Tensor, "vocab hidden"]:
         """``F(v; prefix)`` of every token: as large as the model's own embedding matrix."""
         return self(torch.arange(self.decoder.vocab_size))
-
-
-@dataclass(frozen=True)
-class OneStepMargin:
-    """The one-step margin ``Delta = min ||F(v) - F(v')||`` over all pairs of tokens.
-
-    Attributes:
-        value: the distance in the states' units; NaN with fewer than two finite candidates.
-        pair: the two tokens that attain it, smaller id first; ``None`` where ``value`` is NaN.
-        not_finite: candidates left out because their state has a NaN or an infinity.
-    """
-
-    value: float
-    pair: tuple[int, int] | None
-    not_finite: int
-
-
-def one_step_margin(decoder: Decoder, layer: Layer, prefix: Sequence[int] = ()) -> OneStepMargin:
-    """``Delta`` over the whole vocabulary after a prefix, exact in float64.
-
-    One pair of nearly equal embedding rows makes it tiny and says nothing of the other tokens: the
-    local margins say how well a particular prompt can be inverted.
-
-    Args:
-        decoder: the model.
-        layer: the layer measured.
-        prefix: token ids before the position; none gives the first position.
-    """
-    return closest_pair(OneStep.of(decoder, layer, prefix).table())
-
-
-def closest_pair(table: Float[Tensor, "vocab hidden"]) -> OneStepMargin:
-    """The two closest finite rows of a table of candidates."""
-    finite = table.isfinite().all(dim=1)
-    kept = finite.nonzero()[:, 0]
-    left_out = len(table) - len(kept)
-    if len(kept) < 2:  # noqa: PLR2004 - a pair
-        return OneStepMargin(math.nan, None, left_out)
-    nearest = nearest_neighbours(table[finite])
-    one = int(nearest.distance.argmin())
-    low, high = sorted((int(kept[one]), int(kept[int(nearest.index[one])])))
-    return OneStepMargin(float(nearest.distance[one]), (low, high), left_out)
 
 
 def distances(

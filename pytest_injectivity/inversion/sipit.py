@@ -20,9 +20,8 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.engine import SipIt
-from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.inversion.policies import Policy
-from pytest_injectivity.inversion.recovery import Inversion, Outcome, Recovery
+from pytest_injectivity.inversion.recovery import Inversion, Recovery
 from pytest_injectivity.inversion.tolerances import Tolerance, VerifierName
 from pytest_injectivity.models.decoder import Decoder
 
@@ -139,49 +138,4 @@ def recover_all(
         seconds=seconds,
         forwards=sipit.work.forwards,
         certificates=sipit.work.certificates,
-    )
-
-
-def certify_positions(
-    decoder: Decoder,
-    ids: Sequence[int],
-    layer: Layer,
-    positions: Sequence[int],
-    *,
-    eps: Tolerance,
-    nu: Tolerance | None = None,
-    states: Float[Tensor, "length hidden"] | None = None,
-) -> tuple[Outcome, ...]:
-    """One pass over the whole vocabulary at chosen positions of a known prompt.
-
-    Args:
-        decoder: the model.
-        ids: the prompt; position t is inverted after ``ids[:t]``.
-        layer: the layer.
-        positions: indexes into ``ids``.
-        eps: the largest observation error; see :class:`SipIt`.
-        nu: how far two evaluations of one candidate may lie apart; ``eps`` where it is not given.
-        states: at every position of the prompt; the model's own where they are not given.
-
-    Returns:
-        An outcome for each position, in the order given: certified, with its local margin, or why
-        not.
-
-    Raises:
-        OptionError: a tolerance is not accepted, or positions or states do not fit the prompt.
-        LayerError: the model has no such layer.
-        PromptError: an id is not in the vocabulary, or the prompt exceeds the context.
-    """
-    sipit = SipIt(decoder, layer, eps=eps, nu=nu)
-    observed = observe(decoder, ids, [sipit.layer])[sipit.layer] if states is None else states
-    sipit.check(observed)
-    if len(observed) != len(ids) or not set(positions) <= set(range(len(ids))):
-        raise OptionError(
-            f"positions {list(positions)} of a prompt of {len(ids)} tokens and {len(observed)}"
-            f" states: give a state for each token, and positions 0 to {len(ids) - 1}"
-        )
-    tables = (OneStep.of(decoder, sipit.layer, ids[:at]).table() for at in positions)
-    return tuple(
-        sipit.look_up(table, observed[at][None], at)[0]
-        for at, table in zip(positions, tables, strict=True)
     )

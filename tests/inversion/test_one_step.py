@@ -10,12 +10,10 @@ from hypothesis.extra.numpy import arrays
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.inversion.one_step import (
     OneStep,
-    closest_pair,
     distances,
     local_margin,
-    one_step_margin,
 )
-from pytest_injectivity.testing import additive_decoder, plant_equal_embeddings, tiny_decoder
+from pytest_injectivity.testing import tiny_decoder
 
 IDS = (5, 1, 8, 8, 2, 60, 33, 7, 12, 4)
 
@@ -88,58 +86,3 @@ def test_the_local_margin_is_the_nearest_rivals() -> None:
     states = torch.tensor([[0.0], [5.0], [3.0], [torch.nan]])
     assert [3.0, 2.0, 2.0] == [local_margin(states, answer) for answer in range(3)]
     assert math.inf == local_margin(states[:1], 0)
-
-
-@given(
-    arrays(
-        np.float32,
-        st.tuples(st.integers(2, 30), st.integers(1, 4)),
-        elements=st.floats(-100, 100, width=32),
-    )
-)
-def test_the_closest_pair_is_that_of_all_pairs(rows: np.ndarray) -> None:
-    """Against every pair by subtraction in float64; ties may name any pair that attains it."""
-    exact = rows.astype(np.float64)
-    every = np.sqrt(((exact[:, None] - exact[None]) ** 2).sum(axis=-1))
-    np.fill_diagonal(every, np.inf)
-    found = closest_pair(torch.from_numpy(rows))
-    assert found.pair is not None
-    assert found.pair[0] < found.pair[1]
-    np.testing.assert_allclose(found.value, every.min(), rtol=1e-12)
-    np.testing.assert_allclose(every[found.pair], every.min(), rtol=1e-12)
-
-
-def test_candidates_that_are_not_finite_are_left_out_and_counted() -> None:
-    """The pair keeps the ids of the whole table."""
-    rows = torch.tensor([[0.0], [torch.nan], [9.0], [torch.inf], [8.5]])
-    found = closest_pair(rows)
-    assert (0.5, (2, 4), 2) == (found.value, found.pair, found.not_finite)
-
-
-def test_no_pair_has_no_margin() -> None:
-    """One finite candidate: NaN, which passes no gate."""
-    found = closest_pair(torch.tensor([[1.0], [torch.nan]]))
-    assert math.isnan(found.value)
-    assert found.pair is None
-
-
-def test_the_one_step_margin_of_known_geometry() -> None:
-    """Blocks that write nothing: the margin is that of the embedding rows, at any prefix."""
-    tokens = torch.tensor([[0.0, 4.0], [3.0, 0.0], [3.0, 1.5], [9.0, 9.0]]).repeat(1, 4)
-    decoder = additive_decoder(
-        tokens, torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
-    )
-    for prefix in ((), (3,), (0, 2, 1)):
-        found = one_step_margin(decoder, 2, prefix)
-        assert (1, 2) == found.pair
-        assert found.value == pytest.approx(3.0, rel=1e-6)
-
-
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_equal_embeddings_have_no_one_step_margin(family: str) -> None:
-    """Zero up to the rounding of the batch, and the planted pair is named."""
-    decoder = plant_equal_embeddings(tiny_decoder(family), kept=9, copied=41)
-    for layer in (0, 1, 2):
-        found = one_step_margin(decoder, layer, (7, 7))
-        assert (9, 41) == found.pair
-        assert found.value < 1e-5

@@ -15,7 +15,7 @@ from pytest_injectivity.inversion import search
 from pytest_injectivity.inversion.engine import SipIt
 from pytest_injectivity.inversion.policies import POLICIES, Situation
 from pytest_injectivity.inversion.recovery import Recovery, Status
-from pytest_injectivity.inversion.sipit import certify_positions, observe, recover, recover_all
+from pytest_injectivity.inversion.sipit import observe, recover, recover_all
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import (
     additive_decoder,
@@ -450,30 +450,6 @@ def test_a_certified_answer_of_a_half_precision_model_is_true(dtype: torch.dtype
     assert found.statuses[Status.CERTIFIED] > 36
 
 
-def test_chosen_positions_of_a_known_prompt_are_certified(floor: Floor) -> None:
-    """The same words as a recovery that certifies everything, in the order asked for."""
-    decoder = plant_equal_embeddings(tiny_decoder(), kept=8, copied=41)
-    states = observed(decoder, IDS, 2)
-    eps = floor(states)
-    expected = recover(decoder, states, 2, eps=eps, certify=True).outcomes
-    found = certify_positions(decoder, IDS, 2, [6, 0, 3], eps=eps)
-    for position, outcome in zip((6, 0, 3), found, strict=True):
-        assert expected[position].status == outcome.status
-        assert position == outcome.position
-        assert expected[position].margin == pytest.approx(outcome.margin, abs=1e-5)
-    assert [Status.CERTIFIED, Status.CERTIFIED, Status.AMBIGUOUS] == [o.status for o in found]
-
-
-def test_chosen_positions_of_observed_states_are_judged_by_them(floor: Floor) -> None:
-    """States given are held against the prompt's one-step map."""
-    decoder = tiny_decoder()
-    states = observed(decoder, IDS, 2)
-    eps = floor(states)
-    states[4] += 1.0
-    found = certify_positions(decoder, IDS, 2, [3, 4], eps=eps, states=states)
-    assert [Status.CERTIFIED, Status.NEAREST] == [outcome.status for outcome in found]
-
-
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
@@ -507,7 +483,3 @@ def test_nothing_to_invert_is_told() -> None:
         recover_all(decoder, [], 1, eps=0.1)
     with pytest.raises(OptionError, match="certify=-1"):
         recover_all(decoder, [torch.zeros(8, 16)], 1, eps=0.1, certify=-1)
-    with pytest.raises(OptionError, match=r"positions \[8\] of a prompt of 8 tokens"):
-        certify_positions(decoder, IDS, 1, [8], eps=0.1)
-    with pytest.raises(OptionError, match="8 tokens and 3 states"):
-        certify_positions(decoder, IDS, 1, [1], eps=0.1, states=torch.zeros(3, 16))

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from pytest_injectivity.core.layers import Layer
-from pytest_injectivity.inversion.one_step import one_step_margin
+from pytest_injectivity.geometry.search.closest_pair import closest_pair
+from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.inversion.policies import POLICIES
 from pytest_injectivity.inversion.recovery import Recovery, Status
 from pytest_injectivity.inversion.sipit import observe, recover_all
@@ -156,6 +157,6 @@ def test_the_first_positions_tokens_are_far_apart(
     """The one-step margin over the whole vocabulary lies above the noise at layer 1."""
     decoder = sample(name, 1, 2).decoder
     floor = measure_noise(decoder, None, [(1, 2)], [1])[1]
-    found = one_step_margin(decoder, 1)
-    assert found.not_finite == 0
-    assert found.value > 2 * floor.at(0)
+    table = OneStep.of(decoder, 1, ()).table()
+    assert table.isfinite().all()
+    assert closest_pair(table).distance > 2 * floor.at(0)
