@@ -135,20 +135,20 @@ class Kept:
     """
 
     def __init__(self) -> None:
-        self.made: dict[str, bytes] = {}
+        self.made: dict[object, bytes] = {}
 
-    def __call__(self, name: str, compute: Callable[[], Any]) -> Any:
+    def __call__(self, key: object, compute: Callable[[], Any]) -> Any:
         """The number, from its bytes."""
-        if name not in self.made:
-            self.made[name] = to_bytes(compute())
-        return from_bytes(self.made[name])
+        if key not in self.made:
+            self.made[key] = to_bytes(compute())
+        return from_bytes(self.made[key])
 
-    def until(self, most: int) -> Callable[[str, Callable[[], Any]], Any]:
+    def until(self, most: int) -> Callable[[object, Callable[[], Any]], Any]:
         """The same, and is ended when one more is to be made."""
 
-        def remember(name: str, compute: Callable[[], Any]) -> Any:
-            if name not in self.made and len(self.made) == most:
+        def remember(key: object, compute: Callable[[], Any]) -> Any:
+            if key not in self.made and len(self.made) == most:
                 raise KeyboardInterrupt
-            return self(name, compute)
+            return self(key, compute)
 
         return remember

@@ -1,6 +1,6 @@
 """What is measured of a model against its parent, layer by layer, on the same prompts.
 
-Kept in the store beside the model's own numbers, under names that say which parent.
+Kept in the store beside the model's own numbers, under keys that hold which parent.
 """
 
 import math
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from pytest_injectivity.audit.keys import AgainstKey, DriftKey, QuantileKeptKey
 from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.shapes import Float64, Int64
 from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate, finite
 from pytest_injectivity.stats import (
@@ -59,7 +61,7 @@ class Against:
         from pytest_injectivity.geometry.drift import drift_between
 
         return self.remember(
-            f"drift at {layer_id(layer)}",
+            DriftKey(layer),
             lambda: drift_between(self.child.states(layer), self.parent.states(layer)),
         )
 
@@ -153,9 +155,9 @@ class Against:
             }
         return ratios
 
-    def remember(self, name: str, compute: Callable[[], T]) -> T:
-        """A number of this model, this parent and these prompts, from the store where it has it."""
-        return self.child.remember(f"{name}, against {self.parent.identity}", compute)
+    def remember(self, key: NumberKey, compute: Callable[[], T]) -> T:
+        """Returns a number of this model, this parent and these prompts, kept in the store."""
+        return self.child.remember(AgainstKey(key, self.parent.identity), compute)
 
     def _kept(
         self, what: str, layer: Layer, q: float, values: list[float], *, normalized: bool
@@ -163,8 +165,7 @@ class Against:
         """The ratio over all prompts, with its spread over halves of as many as that is done for."""
         seed = self.child.config.seed
         found = self.remember(
-            f"{what} kept at {layer_id(layer)}, {self.child.config.prompt_metric}, q={q!r},"
-            f" normalized={normalized}, seed={seed}",
+            QuantileKeptKey(what, layer, self.child.config.prompt_metric, q, normalized, seed),
             lambda: self._in_halves(what, layer, q, seed, normalized=normalized),
         )
         value = values[0] / values[1] if values[1] else values[0] * math.inf

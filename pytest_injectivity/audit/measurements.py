@@ -1,12 +1,20 @@
 """Everything an audit measures, each thing once and only when a check or a report asks for it."""
 
 import gc
-import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Unpack
 
+from pytest_injectivity.audit.keys import (
+    DiagnosisKey,
+    EqualTogetherKey,
+    MinimalEditExistsKey,
+    MinimalEditsKey,
+    NoiseFloorKey,
+    TrendKey,
+)
 from pytest_injectivity.audit.target import Process, Subject
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.layers import Layer, depth, layer_id
@@ -55,7 +63,7 @@ class Measurements(Subject):
 
         same_length = self.prompt_distances.metric.equal_lengths_only
         return self.remember(
-            f"has minimal edit, same_length={same_length}",
+            MinimalEditExistsKey(same_length),
             lambda: has_minimal_edit(self.prompts.ids, same_length=same_length),
         )
 
@@ -137,14 +145,14 @@ class Measurements(Subject):
         if layer not in self._noise:
             sample = min(_NOISE_SAMPLE, len(self.prompts))
             wanted = _ordered({layer, *self.layers} - self._noise.keys())
-            named = {one: f"noise floor of {layer_id(one)} over {sample}" for one in wanted}
-            exact = self._entry.known(named.values()) or self._has_float64(
+            keys = {one: NoiseFloorKey(one, sample, float64=True) for one in wanted}
+            exact = self._entry.known(keys.values()) or self._has_float64(
                 "the noise floor leaves the distance to float64 out"
             )
             if not exact:
-                named = {one: f"{name} without float64" for one, name in named.items()}
+                keys = {one: replace(key, float64=False) for one, key in keys.items()}
             self._noise |= self._entry.remember_each(
-                "noise floor", named, partial(self._measure_noise, sample, exact=exact)
+                keys, partial(self._measure_noise, sample, exact=exact)
             )
         return self._noise[layer]
 
@@ -156,11 +164,7 @@ class Measurements(Subject):
             metric, seed = self.prompt_distances.metric, self.config.seed
             wanted = _ordered({layer, *self.layers} - self._edits.keys())
             self._edits |= self._entry.remember_each(
-                "minimal edits",
-                {
-                    one: f"minimal edits at {layer_id(one)}, {metric.value}, seed={seed}"
-                    for one in wanted
-                },
+                {one: MinimalEditsKey(one, metric.value, seed) for one in wanted},
                 lambda missing: edit_ratios(self.decoder, self.prompts, metric, missing, seed),
             )
         return self._edits[layer]
@@ -174,9 +178,8 @@ class Measurements(Subject):
 
         if not pairs:
             return []
-        digest = hashlib.sha256(repr(list(pairs)).encode()).hexdigest()
         return self.remember(
-            f"equal together at {layer_id(layer)}: {digest}",
+            EqualTogetherKey(layer, tuple((int(left), int(right)) for left, right in pairs)),
             lambda: equal_when_evaluated_together(self.decoder, self.prompts.ids, pairs, layer),
         )
 
@@ -195,13 +198,13 @@ class Measurements(Subject):
         new = {pair for _, pair in asked - self._diagnoses.keys()}
         # The same pairs at the other layers are asked for next, and cost no pass.
         layers, seed = _ordered({*pairs, *self.layers}), self.config.seed
-        named = {
-            (layer, pair): f"diagnosis of {pair} at {layer_id(layer)}, seed={seed}"
+        keys = {
+            (layer, pair): DiagnosisKey(layer, pair, seed)
             for pair in sorted(new)
             for layer in layers
         }
-        if self._entry.known(named.values()) or self._has_float64("collisions are not diagnosed"):
-            self._diagnoses |= self._entry.remember_each("diagnoses", named, self._diagnose)
+        if self._entry.known(keys.values()) or self._has_float64("collisions are not diagnosed"):
+            self._diagnoses |= self._entry.remember_each(keys, self._diagnose)
         return self._diagnoses
 
     def no_float64(self) -> str:
@@ -261,7 +264,7 @@ class Measurements(Subject):
             from pytest_injectivity.audit.trend import measure_trend
 
             self._trends[one] = self.remember(
-                f"{layer_id(one)} trend, {self.config.prompt_metric}",
+                TrendKey(one, self.config.prompt_metric),
                 lambda: measure_trend(self.geometry(one), self.prompts.hashes),
             )
         return self._trends[one]
@@ -307,7 +310,7 @@ class Measurements(Subject):
             layer,
             states,
             self.prompt_distances,
-            remember=lambda name, compute: self.remember(f"{layer_id(layer)} {name}", compute),
+            remember=self.remember,
         )
 
     def _on_grid(self, layer: Layer, grid: Grid) -> "LayerGeometry":

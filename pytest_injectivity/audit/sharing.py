@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union, Unpack
 
 from pytest_injectivity.audit.checks.sharing import is_hidden, judge_hidden, judge_use
 from pytest_injectivity.audit.gates import Gates, asserting, check_optional
+from pytest_injectivity.audit.keys import ReleaseResultKey
 from pytest_injectivity.audit.release_size import Size, SizeOptions
 from pytest_injectivity.config.release_spec import Place, ReleaseSpec, filled, parse
 from pytest_injectivity.errors import OptionError
@@ -204,10 +205,14 @@ class Sharing(Gates):
         # What a function does, and what another checkpoint holds, is in no key: nothing is kept of it.
         kept = size.attacker is None
         texts = {key: one for key, one in new.items() if kept and isinstance(one, ReleaseSpec)}
-        settings = f"{size}, seed={self.config.seed}"
+        prompts, tokens, free_running, _ = size
         found = self._entry.remember_each(
-            "what is shared",
-            {key: f"exposure of {key}: {settings}" for key in texts},
+            {
+                key: ReleaseResultKey(
+                    str(one), prompts, tokens, free_running, seed=self.config.seed
+                )
+                for key, one in texts.items()
+            },
             lambda missing: self._expose([texts[key] for key in missing], size),
         )
         if others := [one for key, one in new.items() if key not in texts]:

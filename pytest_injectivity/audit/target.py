@@ -8,8 +8,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, cast
 
+from pytest_injectivity.audit.keys import (
+    ActivationScalesKey,
+    AssumptionsKey,
+    ModelFactsKey,
+    StdlibPromptsKey,
+)
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.layers import Layer, LayerSpec, resolve_layers
+from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.progress import Silent, Watcher
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.core.threads import settle_threads
@@ -196,7 +203,7 @@ class Subject:
         """
         from pytest_injectivity.models.facts import ModelFacts
 
-        facts = self._kept.model.remember("facts", lambda: ModelFacts.of(self.unrounded))
+        facts = self._kept.model.remember(ModelFactsKey(), lambda: ModelFacts.of(self.unrounded))
         if self.config.activation_bits is not None:
             facts = replace(facts, activations=str(self.config.activation_bits))
         if facts.quantized is not None and facts.quantized.caution:
@@ -215,10 +222,17 @@ class Subject:
         from pytest_injectivity.prompts.stdlib import stdlib_state
 
         # Everybody has these texts, and parsing and tokenising them takes most of a warm run.
-        options = ("prompt_field", "length", "overlong", "special_tokens", "sample", "seed")
-        given = ", ".join(f"{name}={getattr(self.config, name)!r}" for name in options)
-        name = f"builtin:stdlib of {stdlib_state()}, {given}"
-        return self._kept.model.remember(name, self._read_prompts)
+        config = self.config
+        key = StdlibPromptsKey(
+            files=stdlib_state(),
+            field=config.prompt_field,
+            length=config.length,
+            overlong=config.overlong,
+            special_tokens=config.special_tokens,
+            sample=config.sample,
+            seed=config.seed,
+        )
+        return self._kept.model.remember(key, self._read_prompts)
 
     def _read_prompts(self) -> "PromptSet":
         facts = self.facts
@@ -259,7 +273,7 @@ class Subject:
         """What SPEC section 3 assumes of the architecture, looked up in this model."""
         from pytest_injectivity.models.assumptions import assumptions
 
-        found = self._kept.model.remember("assumptions", lambda: assumptions(self.unrounded))
+        found = self._kept.model.remember(AssumptionsKey(), lambda: assumptions(self.unrounded))
         if (grid := self.config.activation_bits) is None:
             return found
         return replace(found, plain=False, activations=grid.words)
@@ -286,19 +300,19 @@ class Subject:
             return Rounding(grid)
         sample = calibration_prompts(grid, self.prompts)
         return self._kept.model.remember(
-            f"activation scales: {grid} of {sample.hash}",
+            ActivationScalesKey(str(grid), sample.hash),
             lambda: calibrate(self.unrounded, sample.ids, grid),
         )
 
-    def remember(self, name: str, compute: "Callable[[], T]") -> T:
-        """A number of this model and prompt set, from the store where it has it.
+    def remember(self, key: NumberKey, compute: "Callable[[], T]") -> T:
+        """Returns a number of this model and prompt set: read from the store, or computed and kept.
 
         Args:
-            name: what it is, with every setting it depends on beside model and prompts.
-            compute: gives frozen dataclasses of arrays and plain data; it runs in one process at a
-                time, and in none while another run's number is there.
+            key: names the number and holds every setting it depends on beside model and prompts.
+            compute: computes it: frozen dataclasses of arrays and plain data. It runs in one process at
+                a time, and in none where another run's number is there.
         """
-        return self._entry.remember(name, compute)
+        return self._entry.remember(key, compute)
 
     def one_layer(self, layer: int | str) -> Layer:
         """The single layer a spec names."""

@@ -9,17 +9,30 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.number_keys import NumberKey, PartKey
 from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.distances import row_norms
 from pytest_injectivity.geometry.equal_rows import EqualRows
+from pytest_injectivity.geometry.keys import (
+    AnyRowsKey,
+    ClosestPairKey,
+    EqualRowsKey,
+    FiniteRowsKey,
+    NearPairsKey,
+    NeighboursKey,
+    RatiosKey,
+    RoundedRowsKey,
+    RowNormsKey,
+    RowsKey,
+)
 from pytest_injectivity.geometry.rounded_rows import quantize
 from pytest_injectivity.geometry.search.approximate import neighbours_of
 from pytest_injectivity.geometry.search.closest_pair import ClosestPair, closest_pair
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
 from pytest_injectivity.geometry.search.neighbours import Neighbours
 from pytest_injectivity.geometry.search.ratios import Extreme, Ratios, extreme_ratios
-from pytest_injectivity.geometry.search.resumable import Remember, forgetful
+from pytest_injectivity.geometry.search.resumable import Remember, RememberPart, forgetful
 from pytest_injectivity.prompts.metrics import PairDistances
 from pytest_injectivity.quantization.grid import Grid, GridLike
 from pytest_injectivity.stats import lower_quantile, upper_quantile
@@ -40,8 +53,9 @@ class LayerGeometry:
         states: ``(prompts, hidden)``, row i the state of prompt i, in the model's dtype.
         prompts: the prompt metric over the same prompts.
         equal: gives the classes of equal rows where they are known otherwise (integer codes).
-        remember: asked for every number that takes time; the numbers depend on the layer, the states
-            and the prompts beside their names.
+        remember: asked for every number that takes time. Beside what its key holds, a number depends on
+            the states and the prompts.
+        rows_key: names these rows in the keys; None: those of ``layer``, not rounded.
     """
 
     def __init__(
@@ -52,6 +66,7 @@ class LayerGeometry:
         *,
         equal: Callable[[], EqualRows] | None = None,
         remember: Remember = forgetful,
+        rows_key: AnyRowsKey | None = None,
     ) -> None:
         if len(states) != len(prompts.lengths):
             raise OptionError(
@@ -60,7 +75,10 @@ class LayerGeometry:
         self.layer = layer
         self.dtype = states.dtype
         self._remember = remember
-        self.finite: Bool[np.ndarray, " prompts"] = remember("finite", lambda: _finite(states))
+        self._rows_key: AnyRowsKey = rows_key or RowsKey(layer)
+        self.finite: Bool[np.ndarray, " prompts"] = remember(
+            FiniteRowsKey(self._rows_key), lambda: _finite(states)
+        )
         self.prompt_of = np.flatnonzero(self.finite)
         self.rows = states if self.finite.all() else states[torch.from_numpy(self.prompt_of)]
         self._prompts = prompts.take(self.prompt_of)
@@ -74,7 +92,7 @@ class LayerGeometry:
     def norms(self) -> Float64[np.ndarray, " n"]:
         """Euclidean norm of each row."""
         norms: Float64[np.ndarray, " n"] = self._remember(
-            "norms", lambda: row_norms(self.rows).cpu().numpy()
+            RowNormsKey(self._rows_key), lambda: row_norms(self.rows).cpu().numpy()
         )
         return norms
 
@@ -92,7 +110,7 @@ class LayerGeometry:
     @cached_property
     def equal(self) -> EqualRows:
         """The classes of equal rows: exact collisions."""
-        equal: EqualRows = self._remember("equal", self._equal)
+        equal: EqualRows = self._remember(EqualRowsKey(self._rows_key), self._equal)
         return equal
 
     @cached_property
@@ -103,9 +121,9 @@ class LayerGeometry:
             OptionError: fewer than two finite rows: there is nothing to compare.
         """
         self._check_pairs()
+        key = NeighboursKey(self._rows_key)
         nearest: Neighbours = self._remember(
-            "nearest",
-            lambda: neighbours_of(self.rows, self.equal, remember=self._remembering("nearest")),
+            key, lambda: neighbours_of(self.rows, self.equal, remember=self._remembering(key))
         )
         return nearest
 
@@ -114,7 +132,7 @@ class LayerGeometry:
         """The closest pair: exact at any number of rows, where neighbours may be upper bounds."""
         self._check_pairs()
         closest: ClosestPair = self._remember(
-            "closest", lambda: closest_pair(self.rows, self.equal)
+            ClosestPairKey(self._rows_key), lambda: closest_pair(self.rows, self.equal)
         )
         return closest
 
@@ -136,7 +154,7 @@ class LayerGeometry:
         """
         self._check_pairs()
         near: NearPairs = self._remember(
-            f"near eps={float(eps)!r} limit={limit}",
+            NearPairsKey(self._rows_key, float(eps), limit),
             lambda: pairs_within(
                 self.rows, eps, self._exact_nearest, limit=limit, equal=self.equal
             ),
@@ -180,16 +198,17 @@ class LayerGeometry:
         Raises:
             OptionError: the grid or the calibration is not accepted, or there is no scale.
         """
-        grid, rows, remember = Grid.parse(bits), self.rows, self._remember
+        grid, rows = Grid.parse(bits), self.rows
         rounded = quantize(rows, grid, calibration)
-        name = grid.words if calibration is None else f"{grid.words} by {rounded.scale.digest}"
+        scale = None if calibration is None else rounded.scale.digest
         return LayerGeometry(
             self.layer,
             rounded.rows,
             self._prompts,
             # Codes are as large as the rows: made again where their classes are asked for, not held.
             equal=lambda: EqualRows.of(quantize(rows, grid, calibration).stored),
-            remember=lambda number, compute: remember(f"{name} {number}", compute),
+            remember=self._remember,
+            rows_key=RoundedRowsKey(self._rows_key, str(grid), scale),
         )
 
     def take(self, rows: Int64[np.ndarray, " taken"]) -> "LayerGeometry":
@@ -205,16 +224,18 @@ class LayerGeometry:
             )
 
     def _ratios(self, extreme: Extreme) -> Ratios:
-        name = f"{extreme} ratios, {self._prompts.metric.value}"
-        remember = self._remembering(name)
+        key = RatiosKey(self._rows_key, extreme, self._prompts.metric.value)
+        remember = self._remembering(key)
         ratios: Ratios = self._remember(
-            name, lambda: extreme_ratios(self.rows, self._prompts, extreme, remember=remember)
+            key, lambda: extreme_ratios(self.rows, self._prompts, extreme, remember=remember)
         )
         return ratios
 
-    def _remembering(self, name: str) -> Remember:
-        """Remembers the parts of a number, until the number itself is."""
-        return lambda part, compute: self._remember(f"{name}\n{part}", compute)
+    def _remembering(self, whole: NumberKey) -> RememberPart:
+        """Keeps what the parts of a search have found until the number it is for is there."""
+        return lambda part, compute: self._remember(
+            PartKey(whole, part.number, part.parts), compute
+        )
 
     def _scaled(self, value: float, normalized: bool) -> float:  # noqa: FBT001 - private
         if not normalized:

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.layers import Layer, depth, layer_id
+from pytest_injectivity.core.layers import Layer, depth
+from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.closest_pair import closest_pair
@@ -44,19 +45,52 @@ Before: TypeAlias = Sequence[int] | None
 """The token ids that every token continues (an empty prompt: every token is put first); None for
 the rows of the input embedding, which are no states of a layer above 0."""
 
-RememberEach = Callable[[str, Mapping[Any, str], Callable[[tuple[Any, ...]], Any]], Any]
-"""``remember_each(work, names, compute)`` gives a mapping with the keys of ``names``: what is known
-elsewhere by these names, and of the others what ``compute(missing)`` gives. Frozen dataclasses of
-arrays and plain data; a name says every argument but the model."""
+RememberEach = Callable[[Mapping[Any, NumberKey], Callable[[tuple[Any, ...]], Any]], Any]
+"""``remember_each(keys, compute)`` returns a mapping with the same keys as ``keys``: the numbers kept
+under these, and of the others what ``compute(missing)`` returns, frozen dataclasses of arrays and plain
+data. A number's key holds every argument but the model."""
 
 
-def forgetful(
-    work: str,  # noqa: ARG001 - knows no name
-    names: Mapping[Any, str],
-    compute: Callable[[tuple[Any, ...]], Any],
-) -> Any:
-    """Remembers nothing: everything is computed."""
-    return compute(tuple(names))
+@dataclass(frozen=True)
+class ContinuationsKey(NumberKey):
+    """What is found in the table of a prompt's continuations.
+
+    Attributes:
+        prompt: the hash of the prompt's ids; None: the rows of the input embedding.
+        layer: the layer.
+    """
+
+    together = ("layer",)
+
+    prompt: str | None
+    layer: Layer
+
+
+@dataclass(frozen=True)
+class NearContinuationsKey(NumberKey):
+    """The pairs of continuations within a distance.
+
+    Attributes:
+        table: the continuations.
+        eps: the distance, in the states' units.
+        limit: how many pairs are listed; all are counted.
+    """
+
+    table: ContinuationsKey
+    eps: float
+    limit: int
+
+
+@dataclass(frozen=True)
+class RivalsKey(NumberKey):
+    """The distance of each continuation from its nearest rival."""
+
+    table: ContinuationsKey
+
+
+def forgetful(keys: Mapping[Any, NumberKey], compute: Callable[[tuple[Any, ...]], Any]) -> Any:
+    """Computes everything: a `RememberEach` that keeps nothing."""
+    return compute(tuple(keys))
 
 
 def continuation_tokens(tokenizer: Any, vocab_size: int) -> Int64[Tensor, " tokens"]:
@@ -155,8 +189,7 @@ class ContinuationSearch:
         ids = _ids(prompt)
         missing = [layer for layer in layers if (ids, layer) not in self._found]
         found: Mapping[Layer, Continuations] = self._remember(
-            _work(ids),
-            {layer: _name(ids, layer) for layer in missing},
+            {layer: _key(ids, layer) for layer in missing},
             lambda unknown: {
                 layer: self._examined(table) for layer, table in self._tables(ids, unknown)
             },
@@ -176,8 +209,8 @@ class ContinuationSearch:
         found = self.of(prompt, [layer])[layer]
         if found.closest > eps:
             return _equal_pairs(found, limit)
-        name = f"{_name(prompt, layer)} within {float(eps)!r}, limit={limit}"
-        near: NearPairs = self._one(name, lambda: self._near(prompt, layer, eps, limit))
+        key = NearContinuationsKey(_key(prompt, layer), float(eps), limit)
+        near: NearPairs = self._one(key, lambda: self._near(prompt, layer, eps, limit))
         return near
 
     def rivals(self, prompt: Before, layer: Layer) -> Float64[np.ndarray, " compared"]:
@@ -191,13 +224,13 @@ class ContinuationSearch:
         if found.pair is None:  # all are equal, or there is no other
             return np.zeros(found.compared if found.equal else 0)
         rivals: Float64[np.ndarray, " compared"] = self._one(
-            f"{_name(prompt, layer)} rivals",
+            RivalsKey(_key(prompt, layer)),
             lambda: nearest_neighbours(self._table(prompt, layer)[1]).distance,
         )
         return rivals
 
-    def _one(self, name: str, compute: Callable[[], Any]) -> Any:
-        return self._remember(name, {name: name}, lambda _: {name: compute()})[name]
+    def _one(self, key: NumberKey, compute: Callable[[], Any]) -> Any:
+        return self._remember({None: key}, lambda _: {None: compute()})[None]
 
     def _near(self, prompt: Before, layer: Layer, eps: float, limit: int) -> NearPairs:
         tokens, rows = self._table(prompt, layer)
@@ -277,12 +310,8 @@ def _ids(prompt: Before) -> tuple[int, ...] | None:
     return None if prompt is None else tuple(prompt)
 
 
-def _work(prompt: Before) -> str:
-    return "embedding rows" if prompt is None else f"continuations of {prompt_hash(prompt)}"
-
-
-def _name(prompt: Before, layer: Layer) -> str:
-    return f"{_work(prompt)} at {layer_id(layer)}"
+def _key(prompt: Before, layer: Layer) -> ContinuationsKey:
+    return ContinuationsKey(None if prompt is None else prompt_hash(prompt), layer)
 
 
 def _where_distances_are(table: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:

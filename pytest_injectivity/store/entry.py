@@ -1,10 +1,10 @@
-"""What a store keeps under one key: finished numbers, and the rows of a prompt set.
+"""One entry of a store: the finished numbers and the captured rows of one model and prompt set.
 
-A number is computed by one process while the others that want it wait and then read it. A lock is
-released by the system when its process dies, and whoever waited goes on.
+A number is computed by one process while the others that want it wait and then read it. The system
+releases a lock when its process dies, and a process that waited then goes on.
 
-A name of two lines is that of a part of the number which the first line names: kept for a run that goes
-on where this one was ended, and forgotten as soon as the whole number is there.
+What a long search has found after each of its parts (`PartKey`) is kept for a run that goes on where
+this one was ended, and is removed as soon as the whole number is there.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 from filelock import FileLock, Timeout
 
+from pytest_injectivity.core.number_keys import NumberKey, PartKey
 from pytest_injectivity.store.codec import from_bytes, to_bytes
 from pytest_injectivity.store.provenance import Journal
 from pytest_injectivity.store.records import read_record, write_record, writing
@@ -56,42 +57,49 @@ class Entry:
         """This process does not use the entry any longer."""
         self._in_use.release()
 
-    def remember(self, name: str, compute: Callable[[], T]) -> T:
-        """A number: read, or computed once by one process and written.
+    def remember(self, key: NumberKey, compute: Callable[[], T]) -> T:
+        """Returns a number: read, or computed once by one process and written.
 
         Args:
-            name: what it is, with every argument it depends on beside the entry's key.
-            compute: gives frozen dataclasses of arrays and plain data (see `plain`).
+            key: names the number and holds every argument it depends on beside the entry's own key.
+            compute: computes it: frozen dataclasses of arrays and plain data (see `codec`).
         """
-        return self.remember_each(name, {name: name}, lambda _: {name: compute()})[name]
+        return self.remember_each({None: key}, lambda _: {None: compute()})[None]
 
     def remember_each(
         self,
-        work: str,
-        names: Mapping[K, str],
+        keys: Mapping[K, NumberKey],
         compute: Callable[[tuple[K, ...]], Mapping[K, T]],
     ) -> dict[K, T]:
-        """Numbers that are computed together, such as one of each layer.
+        """Returns numbers that are computed together, such as one of each layer.
+
+        While one process computes them, others that ask for numbers of the same work wait.
 
         Args:
-            work: what they are in all: while it is done, others wait for it.
-            names: the name of each.
-            compute: gives those that are missing.
+            keys: the key of each number; all of one work (`NumberKey.work`).
+            compute: computes those that are missing.
+
+        Raises:
+            ValueError: the keys are of several works.
         """
-        found = self._read_all(names)
-        if len(found) < len(names):
-            with self.locked(work):
-                found |= self._read_all({one: names[one] for one in names if one not in found})
-                missing = tuple(one for one in names if one not in found)
+        if not keys:
+            return {}
+        if len(works := {key.work for key in keys.values()}) > 1:
+            raise ValueError(f"these numbers are not computed together: {sorted(works)}")
+        found = self._read_all(keys)
+        if len(found) < len(keys):
+            with self.locked(works.pop()):
+                found |= self._read_all({one: keys[one] for one in keys if one not in found})
+                missing = tuple(one for one in keys if one not in found)
                 computed = compute(missing) if missing else {}
                 for one in missing:
-                    self._write(names[one], computed[one])
+                    self._write(keys[one], computed[one])
                     found[one] = computed[one]
-        return {one: found[one] for one in names}
+        return {one: found[one] for one in keys}
 
-    def known(self, names: Iterable[str]) -> bool:
-        """Whether numbers of these names are there."""
-        return all(self._path(name).exists() for name in names)
+    def known(self, keys: Iterable[NumberKey]) -> bool:
+        """Whether the numbers of all these keys are there."""
+        return all(self._path(key).exists() for key in keys)
 
     def rows(self, prompts: int, hidden: int, dtype: torch.dtype) -> Rows:
         """The rows of the prompt set this entry is of."""
@@ -106,7 +114,7 @@ class Entry:
 
     @contextmanager
     def locked(self, work: str) -> Iterator[None]:
-        """Nobody else does this work meanwhile."""
+        """Holds the lock of a piece of work: no other process does it meanwhile."""
         lock = FileLock(self.folder / "locks" / f"{_file_name(work)}.lock")
         with writing(self.folder):
             try:
@@ -119,32 +127,32 @@ class Entry:
         finally:
             lock.release()
 
-    def _read_all(self, names: Mapping[K, str]) -> dict[K, Any]:
-        read = {one: self._read(name) for one, name in names.items()}
+    def _read_all(self, keys: Mapping[K, NumberKey]) -> dict[K, Any]:
+        read = {one: self._read(key) for one, key in keys.items()}
         for found in read.values():
             if found is not None:
                 self.journal.note(found["writer"])
         return {one: found["value"] for one, found in read.items() if found is not None}
 
-    def _read(self, name: str) -> dict[str, Any] | None:
-        content = read_record(self._path(name), self._subject(name))
+    def _read(self, key: NumberKey) -> dict[str, Any] | None:
+        content = read_record(self._path(key), self._subject(key))
         return None if content is None else from_bytes(content)
 
-    def _write(self, name: str, value: object) -> None:
+    def _write(self, key: NumberKey, value: object) -> None:
         content = to_bytes({"writer": self.journal.writer, "value": value})
-        write_record(self._path(name), self._subject(name), content)
+        write_record(self._path(key), self._subject(key), content)
         self.journal.note(self.journal.writer)
-        shutil.rmtree(self._parts(name), ignore_errors=True)
+        shutil.rmtree(self._parts(key), ignore_errors=True)
 
-    def _path(self, name: str) -> Path:
-        whole, _, part = name.partition("\n")
-        return self._parts(whole) / _file_name(part) if part else self._numbers / _file_name(whole)
+    def _path(self, key: NumberKey) -> Path:
+        folder = self._parts(key.whole) if isinstance(key, PartKey) else self._numbers
+        return folder / _file_name(key.text)
 
-    def _parts(self, name: str) -> Path:
-        return self._numbers / f"{_file_name(name)}.parts"
+    def _parts(self, whole: NumberKey) -> Path:
+        return self._numbers / f"{_file_name(whole.text)}.parts"
 
-    def _subject(self, name: str) -> str:
-        return f"{self.folder.name} {self._numbers.name} {name}"
+    def _subject(self, key: NumberKey) -> str:
+        return f"{self.folder.name} {self._numbers.name} {key.text}"
 
 
 def in_use(folder: Path) -> bool:
@@ -170,5 +178,5 @@ def _users(folder: Path) -> Path:
     return folder / "users"
 
 
-def _file_name(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:32]
+def _file_name(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

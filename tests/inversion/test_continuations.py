@@ -293,11 +293,11 @@ def test_what_is_remembered_needs_no_model() -> None:
     """Another search with the same memory loads nothing: closest pairs, pairs within, rivals."""
     memory: dict[str, object] = {}
 
-    def remember(_work: str, names: Any, compute: Any) -> dict[Any, Any]:
-        missing = tuple(key for key, name in names.items() if name not in memory)
+    def remember(keys: Any, compute: Any) -> dict[Any, Any]:
+        missing = tuple(one for one, key in keys.items() if key.text not in memory)
         computed = compute(missing) if missing else {}
-        memory.update({names[key]: computed[key] for key in missing})
-        return {key: memory[name] for key, name in names.items()}
+        memory.update({keys[one].text: computed[one] for one in missing})
+        return {one: memory[key.text] for one, key in keys.items()}
 
     decoder = tiny_decoder()
     calls: list[int] = []

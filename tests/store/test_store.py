@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.geometry.keys import RowsKey
 from pytest_injectivity.store.entry import Entry
 from pytest_injectivity.store.store import Store
 
@@ -195,7 +196,7 @@ def test_a_store_that_was_purged_meanwhile_is_made_again(tmp_path: Path) -> None
     store = Store(folder)
     Store(folder).purge()
     assert not folder.exists()
-    assert 1 == store.entry("a", "code").remember("one", lambda: 1)
+    assert 1 == store.entry("a", "code").remember(RowsKey(1), lambda: 1)
     assert "0o700" == mode(folder)
     Store(folder)
     assert Store.is_at(folder)

@@ -14,6 +14,7 @@ from pytest_injectivity.audit.checks.recovery import known_tokens
 from pytest_injectivity.audit.checks.retained import lost_rows
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.summary import CrossReading, Estimate, finite
@@ -30,6 +31,23 @@ _CONFIDENCE = 0.95
 _MEASURED_ON = 32
 
 _Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CrossInversionKey(NumberKey):
+    """What the parent reads of a model's states.
+
+    Attributes:
+        layer: the layer.
+        prompts: how many prompts are attacked.
+        tokens: their length.
+        seed: of the attack.
+    """
+
+    layer: Layer
+    prompts: int
+    tokens: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -58,8 +76,7 @@ def cross_inversion(
         OptionError: too few prompts are long enough, or the drift is not finite.
     """
     return against.remember(
-        f"cross inversion at {layer_id(layer)}: {prompts} prompts of {tokens} tokens,"
-        f" seed={against.child.config.seed}",
+        CrossInversionKey(layer, prompts, tokens, against.child.config.seed),
         lambda: _invert(against, layer, prompts, tokens),
     )
 

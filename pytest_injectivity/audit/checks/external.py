@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from pytest_injectivity.audit.checks.recovered import Recovered
 from pytest_injectivity.core.layers import layer_id
+from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.results.verdict import Reason, Status, judge
@@ -21,6 +22,27 @@ if TYPE_CHECKING:
 _QUANTITY = "rate of prompts read"
 _CONFIDENCE = 0.95
 _LISTED = 5
+
+
+@dataclass(frozen=True)
+class ExternalReadingKey(NumberKey):
+    """What is read of states captured elsewhere.
+
+    Attributes:
+        states: the SHA-256 of their file.
+        policy: orders the candidates; None: SipIt's own choice.
+        certify: positions that are certified by a pass over the whole vocabulary.
+        seed: of the policy.
+        special: the tokens that the tokenizer puts before every text.
+        noise: the noise floor at position 0 and at all after it.
+    """
+
+    states: str
+    policy: str | None
+    certify: int
+    seed: int
+    special: tuple[int, ...]
+    noise: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -137,11 +159,15 @@ def _read(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion | 
     """What came of it and, only where prompts may be shown, the inversion with its tokens."""
     if measured.config.show_prompts:
         return _invert(measured, asked)
-    name = (
-        f"states {measured.external_states.digest}: {asked.policy}, certify={asked.certify},"
-        f" seed={measured.config.seed}, special={_special(measured)}, nu={_floor(measured)!r}"
+    key = ExternalReadingKey(
+        states=measured.external_states.digest,
+        policy=asked.policy,
+        certify=asked.certify,
+        seed=measured.config.seed,
+        special=_special(measured),
+        noise=_floor(measured),
     )
-    return measured.remember(name, lambda: _invert(measured, asked)[0]), None
+    return measured.remember(key, lambda: _invert(measured, asked)[0]), None
 
 
 def _invert(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion | None"]:

@@ -16,6 +16,7 @@ from pytest_injectivity.audit.checks.collisions import floor_lines
 from pytest_injectivity.audit.checks.retained import lost_rows
 from pytest_injectivity.audit.checks.tables import left_out_lines, undecided
 from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.tolerances import Tolerance
 from pytest_injectivity.results.verdict import Reason, judge
@@ -30,6 +31,21 @@ _QUANTITY = "new collisions"
 _COMPARED = 10_000
 _EVALUATED_AGAIN = 1000
 _LISTED = 3
+
+
+@dataclass(frozen=True)
+class NewCollisionsKey(NumberKey):
+    """The pairs that collide in a model and not in its parent.
+
+    Attributes:
+        layer: the layer.
+        threshold: how near two states of the model are that collide.
+        parents_threshold: likewise, of its parent.
+    """
+
+    layer: Layer
+    threshold: float
+    parents_threshold: float
 
 
 class Near(NamedTuple):
@@ -153,7 +169,7 @@ def find_new_collisions(against: "Against", layer: Layer, tolerance: Tolerance) 
             parents_threshold=theirs.threshold,
         )
     return against.remember(
-        f"new collisions at {layer_id(layer)} within {own.threshold!r} and {theirs.threshold!r}",
+        NewCollisionsKey(layer, own.threshold, theirs.threshold),
         lambda: _compared(against, layer, own, theirs),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from pytest_injectivity.audit.checks.common import not_finite
 from pytest_injectivity.audit.checks.recovered import Recovered
 from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.verdict import Reason, judge
@@ -27,6 +28,29 @@ _WHY = {
     "nearest, unverified": "nearest, unverified (no candidate verifies)",
     "not finite": "not finite (the state, or every candidate's)",
 }
+
+
+@dataclass(frozen=True)
+class RecoveryKey(NumberKey):
+    """What SipIt recovers of prompts.
+
+    Attributes:
+        layer: the layer.
+        prompts: how many prompts.
+        tokens: their length.
+        policy: orders the candidates.
+        certify: positions that are certified by a pass over the whole vocabulary.
+        seed: of the policy.
+        eps: the radius of the verifier at position 0 and at all after it.
+    """
+
+    layer: Layer
+    prompts: int
+    tokens: int
+    policy: str
+    certify: int
+    seed: int
+    eps: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -103,12 +127,16 @@ def _recovered(
     measured: "Measurements", layer: Layer, attempt: Attempt, truths: list[tuple[int, ...]]
 ) -> Recovered:
     noise = measured.noise(layer)
-    asked = (
-        f"SipIt at {layer_id(layer)}: {attempt.prompts} prompts of {attempt.tokens} tokens,"
-        f" {attempt.policy}, certify={attempt.certify}, seed={measured.config.seed},"
-        f" eps={noise.at(0)!r} {noise.at(1)!r}"
+    key = RecoveryKey(
+        layer=layer,
+        prompts=attempt.prompts,
+        tokens=attempt.tokens,
+        policy=attempt.policy,
+        certify=attempt.certify,
+        seed=measured.config.seed,
+        eps=(noise.at(0), noise.at(1)),
     )
-    return measured.remember(asked, lambda: _invert(measured, layer, attempt, truths))
+    return measured.remember(key, lambda: _invert(measured, layer, attempt, truths))
 
 
 def _invert(

@@ -4,7 +4,6 @@ Judged as the collisions of prompts are: equal, not to be told apart, or nearer 
 a collision is the checkpoint's: the states compared end in different tokens.
 """
 
-import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_injectivity.audit.checks.collisions import Found, would_pass
 from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.tolerances import Tolerance
 from pytest_injectivity.results.verdict import Reason, Status, judge
@@ -22,6 +22,21 @@ if TYPE_CHECKING:
 
 _EVALUATED_AGAIN = 100
 _LISTED = 3
+
+
+@dataclass(frozen=True)
+class ContinuationsEqualTogetherKey(NumberKey):
+    """Whether pairs of continuations of a prompt are equal when they are computed in one shape.
+
+    Attributes:
+        layer: the layer.
+        prompt: the token ids that are continued.
+        pairs: the tokens they are continued by.
+    """
+
+    layer: Layer
+    prompt: tuple[int, ...]
+    pairs: tuple[tuple[int, int], ...]
 
 
 class Place(NamedTuple):
@@ -205,8 +220,7 @@ def _evaluated_equal(
     place = {token: at for at, token in enumerate(tokens)}
     continued = [(*ids, token) for token in tokens]
     indexes = [(place[left], place[right]) for left, right in pairs]
-    digest = hashlib.sha256(repr((ids, pairs)).encode()).hexdigest()
     return measured.remember(
-        f"continuations equal together at {layer_id(layer)}: {digest}",
+        ContinuationsEqualTogetherKey(layer, ids, tuple(pairs)),
         lambda: equal_when_evaluated_together(measured.decoder, continued, indexes, layer),
     )

@@ -25,7 +25,7 @@ from pytest_injectivity.geometry.search.neighbours import (
 )
 from pytest_injectivity.geometry.search.products import centre
 from pytest_injectivity.geometry.search.ranking import first_k
-from pytest_injectivity.geometry.search.resumable import Remember, forgetful
+from pytest_injectivity.geometry.search.resumable import RememberPart, forgetful
 
 EXACT_ROWS = 500_000
 """Rows up to which all pairs are looked at; where the index becomes faster depends on the machine."""
@@ -38,7 +38,7 @@ _RECALL_SAMPLE = 1000
 
 
 def neighbours_of(
-    rows: Float[Tensor, "n hidden"], equal: EqualRows, *, remember: Remember = forgetful
+    rows: Float[Tensor, "n hidden"], equal: EqualRows, *, remember: RememberPart = forgetful
 ) -> Neighbours:
     """Exact neighbours of up to `EXACT_ROWS` rows, those of an index beyond."""
     if len(rows) <= EXACT_ROWS:

@@ -23,7 +23,7 @@ from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.hits import Hits
 from pytest_injectivity.geometry.search.products import Products
 from pytest_injectivity.geometry.search.ranking import first_k, ranks
-from pytest_injectivity.geometry.search.resumable import Remember, forgetful, in_parts
+from pytest_injectivity.geometry.search.resumable import RememberPart, forgetful, in_parts
 
 _SAMPLE = 1024
 _SAMPLED = 8
@@ -96,7 +96,7 @@ def nearest_neighbours(
     rows: Float[Tensor, "n hidden"],
     equal: EqualRows | None = None,
     *,
-    remember: Remember = forgetful,
+    remember: RememberPart = forgetful,
 ) -> Neighbours:
     """Nearest neighbours by Euclidean distance, equal to a float64 search over all pairs.
 
@@ -114,7 +114,7 @@ def k_nearest(
     k: int,
     equal: EqualRows | None = None,
     *,
-    remember: Remember = forgetful,
+    remember: RememberPart = forgetful,
 ) -> NearestRows:
     """The k nearest other rows by Euclidean distance, equal to a float64 search over all pairs.
 
@@ -142,7 +142,7 @@ def k_nearest(
     return with_equal_rows(among, equal, k)
 
 
-def _among_distinct(rows: Float[Tensor, "n hidden"], k: int, remember: Remember) -> NearestRows:
+def _among_distinct(rows: Float[Tensor, "n hidden"], k: int, remember: RememberPart) -> NearestRows:
     search = _Search.of(rows, k)
     in_parts(search.products.parts(), search.look_through, partial(search.take, rows), remember)
     left, right, again = search.candidates()

@@ -25,7 +25,7 @@ from pytest_injectivity.geometry.search.hits import Hits
 from pytest_injectivity.geometry.search.precision import precision_of
 from pytest_injectivity.geometry.search.products import Products
 from pytest_injectivity.geometry.search.ranking import ranks
-from pytest_injectivity.geometry.search.resumable import Remember, forgetful, in_parts
+from pytest_injectivity.geometry.search.resumable import RememberPart, forgetful, in_parts
 from pytest_injectivity.prompts.metrics import PairDistances
 
 _FIRST_LOOK = 4
@@ -74,7 +74,7 @@ def extreme_ratios(
     prompts: PairDistances,
     extreme: Extreme,
     *,
-    remember: Remember = forgetful,
+    remember: RememberPart = forgetful,
 ) -> Ratios:
     """The smallest or largest ratio of each row over all admissible pairs, exactly.
 
@@ -110,7 +110,7 @@ class _Search:
         self.partner = torch.full_like(self.order, -1)
         self.looked_at = 0
 
-    def run(self, remember: Remember) -> None:
+    def run(self, remember: RememberPart) -> None:
         """Look at every pair that may better one of its rows."""
         parts = self.products.parts()
         in_parts(parts, partial(self._look_through, first=parts[0]), self._take, remember)

@@ -1,19 +1,39 @@
-"""Numbers that somebody else may know already: geometry asks, and knows no file."""
+"""Lets geometry ask for numbers that somebody else may keep, without knowing any file."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
+
+from pytest_injectivity.core.number_keys import NumberKey
 
 T = TypeVar("T")
 P = TypeVar("P")
 
-Remember = Callable[[str, Callable[[], Any]], Any]
-"""``remember(name, compute)`` gives what ``compute()`` gives, frozen dataclasses of arrays and plain
-data, from elsewhere if it is known there by this name. The name says every argument."""
+Remember = Callable[[NumberKey, Callable[[], Any]], Any]
+"""``remember(key, compute)`` returns what ``compute()`` returns (frozen dataclasses of arrays and plain
+data), or the number kept under this key. The key holds every argument of the computation."""
 
 
-def forgetful(name: str, compute: Callable[[], T]) -> T:  # noqa: ARG001 - knows no name
-    """Remembers nothing: every number is computed."""
+@dataclass(frozen=True)
+class SearchPart:
+    """One of the parts that a long search is divided into.
+
+    Attributes:
+        number: which, counted from 1.
+        parts: how many there are.
+    """
+
+    number: int
+    parts: int
+
+
+RememberPart = Callable[[SearchPart, Callable[[], Any]], Any]
+"""Like `Remember`, for what one search has found after each of its parts."""
+
+
+def forgetful(key: object, compute: Callable[[], T]) -> T:  # noqa: ARG001 - keeps nothing under any key
+    """Computes every number: a `Remember` and a `RememberPart` that keep nothing."""
     return compute()
 
 
@@ -21,7 +41,7 @@ def in_parts(
     parts: Sequence[P],
     look: Callable[[P], T],
     take: Callable[[T], None],
-    remember: Remember,
+    remember: RememberPart,
 ) -> None:
     """A long search, part by part, so that one that is ended goes on after the last part it finished.
 
@@ -34,4 +54,4 @@ def in_parts(
     """
     for at, part in enumerate(parts, 1):
         work = partial(look, part)
-        take(work() if len(parts) == 1 else remember(f"part {at} of {len(parts)}", work))
+        take(work() if len(parts) == 1 else remember(SearchPart(at, len(parts)), work))

@@ -12,6 +12,7 @@ from pytest_injectivity.geometry import distances
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search import neighbours, products
 from pytest_injectivity.geometry.search.neighbours import Neighbours, k_nearest, nearest_neighbours
+from pytest_injectivity.geometry.search.resumable import SearchPart
 from tests import reference
 from tests.adversaries import DTYPES, KINDS, SEEDS, Kept, any_rows, draw_rows, exact_rows
 
@@ -251,6 +252,6 @@ def test_a_search_goes_on_from_the_parts_that_are_remembered(
     # What was found stands in the order it was found in, whatever order the rows would have now.
     monkeypatch.setattr(neighbours, "_SAMPLE", 128)
     found = k_nearest(rows, k, remember=kept)
-    assert [f"part {part} of 5" for part in range(1, 6)] == list(kept.made)
+    assert [SearchPart(part, 5) for part in range(1, 6)] == list(kept.made)
     np.testing.assert_array_equal(found.distance, whole.distance)
     np.testing.assert_array_equal(found.index, whole.index)

@@ -11,6 +11,7 @@ from pytest_injectivity.geometry import distances
 from pytest_injectivity.geometry.search import products, ratios
 from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
 from pytest_injectivity.geometry.search.ratios import Extreme, Ratios, extreme_ratios
+from pytest_injectivity.geometry.search.resumable import SearchPart
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from tests import reference
 from tests.adversaries import KINDS, SEEDS, Kept, any_rows, draw_prompts, draw_rows, exact_rows
@@ -203,6 +204,6 @@ def test_a_search_goes_on_from_the_parts_that_are_remembered(
     with pytest.raises(KeyboardInterrupt):
         extreme_ratios(rows, prompts, extreme, remember=kept.until(2))
     found = extreme_ratios(rows, prompts, extreme, remember=kept)
-    assert [f"part {part} of 5" for part in range(1, 6)] == list(kept.made)
+    assert [SearchPart(part, 5) for part in range(1, 6)] == list(kept.made)
     np.testing.assert_array_equal(found.ratio, whole.ratio)
     np.testing.assert_array_equal(found.partner, whole.partner)

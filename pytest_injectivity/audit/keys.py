@@ -1,0 +1,202 @@
+"""The names of what an audit measures beside the geometry of single layers (see `core.number_keys`).
+
+The numbers of one check are named in that check's file.
+"""
+
+from dataclasses import dataclass
+
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.number_keys import NumberKey
+
+_Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ModelFactsKey(NumberKey):
+    """What is known of a model without running it."""
+
+
+@dataclass(frozen=True)
+class AssumptionsKey(NumberKey):
+    """What theory assumes of the architecture, looked up in the model."""
+
+
+@dataclass(frozen=True)
+class StdlibPromptsKey(NumberKey):
+    """The prompts of ``builtin:stdlib``.
+
+    Attributes:
+        files: a name for the library's files as they are on this machine.
+        field, length, overlong, special_tokens, sample, seed: as in the config.
+    """
+
+    files: str
+    field: str | None
+    length: int | None
+    overlong: str | None
+    special_tokens: str
+    sample: int | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class ActivationScalesKey(NumberKey):
+    """The scales of activations that are rounded as the model runs.
+
+    Attributes:
+        grid: as `Grid.parse` reads it.
+        prompts: the hash of the prompts that the scales are calibrated on.
+    """
+
+    grid: str
+    prompts: str
+
+
+@dataclass(frozen=True)
+class MinimalEditExistsKey(NumberKey):
+    """Whether two prompts of the set are one edit apart.
+
+    Attributes:
+        same_length: whether only prompts of equal length are compared.
+    """
+
+    same_length: bool
+
+
+@dataclass(frozen=True)
+class NoiseFloorKey(NumberKey):
+    """The noise floor of a layer.
+
+    Attributes:
+        layer: the layer.
+        sample: over how many prompts.
+        float64: whether the distance to a float64 copy of the model is part of it.
+    """
+
+    together = ("layer",)
+
+    layer: Layer
+    sample: int
+    float64: bool
+
+
+@dataclass(frozen=True)
+class MinimalEditsKey(NumberKey):
+    """How far one changed token moves the states of a sample of prompts.
+
+    Attributes:
+        layer: the layer.
+        metric: the prompt metric.
+        seed: draws the prompts and the edits.
+    """
+
+    together = ("layer",)
+
+    layer: Layer
+    metric: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class EqualTogetherKey(NumberKey):
+    """Whether the states of pairs of prompts are equal when they are computed in one shape.
+
+    Attributes:
+        layer: the layer.
+        pairs: indexes of prompts.
+    """
+
+    layer: Layer
+    pairs: tuple[_Pair, ...]
+
+
+@dataclass(frozen=True)
+class DiagnosisKey(NumberKey):
+    """Whether the architecture or the checkpoint makes two prompts collide.
+
+    Attributes:
+        layer: the layer.
+        pair: indexes of the prompts.
+        seed: draws the weights that the checkpoint's are compared with.
+    """
+
+    together = ("layer", "pair")
+
+    layer: Layer
+    pair: _Pair
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrendKey(NumberKey):
+    """How margin and co-Lipschitz constant fall with the number of prompts.
+
+    Attributes:
+        layer: the layer.
+        metric: the prompt metric.
+    """
+
+    layer: Layer
+    metric: str
+
+
+@dataclass(frozen=True)
+class AgainstKey(NumberKey):
+    """A number of a model and of its parent.
+
+    Attributes:
+        number: which number.
+        parent: the key of the parent's entry in the store.
+    """
+
+    number: NumberKey
+    parent: str
+
+
+@dataclass(frozen=True)
+class DriftKey(NumberKey):
+    """How far each prompt's state lies from the parent's."""
+
+    layer: Layer
+
+
+@dataclass(frozen=True)
+class QuantileKeptKey(NumberKey):
+    """How much of a margin or a co-Lipschitz constant a model keeps of its parent's.
+
+    Attributes:
+        quantity: ``margin`` or ``co-Lipschitz``.
+        layer: the layer.
+        metric: the prompt metric.
+        q: the quantile.
+        normalized: whether the constants are divided by the mean norm of the states.
+        seed: draws the halves of the prompts that the spread is measured on.
+    """
+
+    quantity: str
+    layer: Layer
+    metric: str
+    q: float
+    normalized: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class ReleaseResultKey(NumberKey):
+    """What every attacker reads of a release, and what use is left of it.
+
+    Attributes:
+        release: its text.
+        prompts: how many prompts.
+        tokens: their length.
+        free_running: how many prompts attackers also read behind their own answers.
+        seed: of the release and of the attackers.
+    """
+
+    together = ("release",)
+
+    release: str
+    prompts: int
+    tokens: int
+    free_running: int
+    seed: int
