@@ -39,7 +39,7 @@ def parent_of(child: Measurements, source: str) -> Measurements:
 
 def _check_shape(child: Measurements, parent: Measurements) -> None:
     """Refuses a parent of another shape; reads configurations, no weights."""
-    shapes = [_shape(one.config.model) for one in (child, parent)]
+    shapes = [_shape(one) for one in (child, parent)]
     if other := [name for name in shapes[0] if shapes[0][name] != shapes[1][name]]:
         told = ", ".join(f"{name} {shapes[0][name]} and {shapes[1][name]}" for name in other)
         raise OptionError(
@@ -48,10 +48,8 @@ def _check_shape(child: Measurements, parent: Measurements) -> None:
         )
 
 
-def _shape(source: str) -> dict[str, int]:
-    from pytest_injectivity.models.loading import model_config
-
-    config = model_config(source).get_text_config()
+def _shape(audited: Measurements) -> dict[str, int]:
+    config = audited.checkpoint.config.get_text_config()
     return {
         "layers": int(config.num_hidden_layers),
         "hidden size": int(config.hidden_size),

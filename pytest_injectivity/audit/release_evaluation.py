@@ -172,11 +172,12 @@ def _attackers_model(measured: "Measurements", named: str | None) -> Decoder:
     own, config = measured.decoder, measured.config
     if named is None:
         return own
-    from pytest_injectivity.models.loading import load_decoder
+    from pytest_injectivity.models.checkpoint import resolve
+    from pytest_injectivity.models.loading import load
 
     precision = named in _PRECISIONS
-    other = load_decoder(
-        config.model if precision else named,
+    other = load(
+        measured.checkpoint if precision else resolve(named),
         dtype=named if precision else config.dtype,
         device=config.device,
     )

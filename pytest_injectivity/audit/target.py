@@ -29,6 +29,7 @@ from pytest_injectivity.results.summary import RunSummary
 if TYPE_CHECKING:
     from pytest_injectivity.audit.target_store import Kept
     from pytest_injectivity.models.assumptions import Assumptions
+    from pytest_injectivity.models.checkpoint import Checkpoint
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.models.facts import ModelFacts
     from pytest_injectivity.prompts.promptset import PromptSet
@@ -122,18 +123,30 @@ class Subject:
 
     def _load(self) -> "Decoder":
         self._settle_threads()
-        from pytest_injectivity.models.loading import load_decoder
+        from pytest_injectivity.models.loading import load
 
         config, other = self.config, self.beside
         if other is not None and other.loaded:
             # The two have one shape, and weights are held in float32 at the most.
             self.make_room((8 if config.dtype == "float64" else 4) * other.facts.parameters)
-        return load_decoder(
-            config.model,
+        return load(
+            self.checkpoint,
             dtype=config.dtype,
             device=config.device,
             quantization=config.quantization,
         )
+
+    @cached_property
+    def checkpoint(self) -> "Checkpoint":
+        """The model's checkpoint, its configuration read; no weights are loaded for it.
+
+        Raises:
+            ModelError: there is none, or it is not that of a causal decoder.
+        """
+        self._settle_threads()
+        from pytest_injectivity.models.checkpoint import resolve
+
+        return resolve(self.config.model)
 
     @property
     def loaded(self) -> bool:
@@ -192,7 +205,7 @@ class Subject:
         self._settle_threads()
         from pytest_injectivity.models.loading import load_tokenizer
 
-        return load_tokenizer(self.config.model)
+        return load_tokenizer(self.checkpoint)
 
     @cached_property
     def facts(self) -> "ModelFacts":
@@ -258,10 +271,7 @@ class Subject:
         Raises:
             ModelError: there is no configuration, or it is not that of a causal decoder.
         """
-        self._settle_threads()
-        from pytest_injectivity.models.loading import model_config
-
-        return int(model_config(self.config.model).get_text_config().num_hidden_layers)
+        return self.checkpoint.n_layers
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -340,7 +350,7 @@ class Subject:
         facts, prompts = self.facts, self.prompts
         return RunSummary(
             model=one_line(self.config.model),
-            revision=self._kept.located.revision,
+            revision=self.checkpoint.revision,
             family=facts.family,
             n_layers=facts.n_layers,
             hidden=facts.hidden_size,
@@ -404,7 +414,7 @@ class Subject:
         self._settle_threads()
         from pytest_injectivity.audit.target_store import Kept
 
-        return Kept(self.config, self.watcher, self._journal, self._scratch)
+        return Kept(self.config, self.checkpoint, self.watcher, self._journal, self._scratch)
 
     @cached_property
     def _entry(self) -> "Entry":

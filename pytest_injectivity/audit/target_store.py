@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.progress import Watcher
+from pytest_injectivity.models.checkpoint import Checkpoint
 from pytest_injectivity.models.loading import resolve_device
-from pytest_injectivity.models.sources import Located, locate
 from pytest_injectivity.prompts.promptset import PromptSet
 from pytest_injectivity.quantization.grid import Rounded
 from pytest_injectivity.store import keys as identity
@@ -33,6 +33,7 @@ class Kept:
 
     Args:
         config: what is audited and how.
+        checkpoint: of the model.
         watcher: told while another process is waited for.
         journal: of this process.
         scratch: with ``no_cache``, the folder of this run; one of this object's own, removed with
@@ -40,9 +41,15 @@ class Kept:
     """
 
     def __init__(
-        self, config: AuditConfig, watcher: Watcher, journal: Journal, scratch: Path | None
+        self,
+        config: AuditConfig,
+        checkpoint: Checkpoint,
+        watcher: Watcher,
+        journal: Journal,
+        scratch: Path | None,
     ) -> None:
         self.config = config
+        self.checkpoint = checkpoint
         self.watcher = watcher
         self.journal = journal
         self._scratch = scratch
@@ -57,11 +64,6 @@ class Kept:
         folder = self._own_folder() if self.config.no_cache else self.config.cache_folder
         limit = self.config.cache_size
         return Store(folder, limit=limit, journal=self.journal, waiting=self._waiting)
-
-    @cached_property
-    def located(self) -> Located:
-        """Where the checkpoint is."""
-        return locate(self.config.model)
 
     @cached_property
     def device(self) -> "torch.device":
@@ -109,7 +111,7 @@ class Kept:
     def _model_parts(self) -> dict[str, object]:
         return {
             "checkpoint": identity.checkpoint(
-                self.located.folder, self.store.contents, self.located.gguf
+                self.checkpoint.folder, self.store.contents, self.checkpoint.located.gguf
             ),
             "quantization": self.config.quantization,
             "machine": identity.machine(self.device),

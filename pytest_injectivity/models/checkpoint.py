@@ -1,32 +1,136 @@
-"""Looks at a checkpoint folder before anything of it is loaded: a checkpoint is untrusted input.
+"""A checkpoint, read once and passed on: where it lies, its configuration, its files' headers.
 
-Only JSON and safetensors are read. What would be unpickled, would run code, or would name another
-checkpoint is refused by name; a truncated or corrupt weights file is found by its header and size,
-which costs a few kilobytes of reading however large it is.
+A checkpoint is untrusted input. Only JSON, safetensors and GGUF are read; what would be unpickled, would
+run code, or would name another checkpoint is refused by name, before any weight is loaded. Whoever
+needs to know something of a checkpoint takes it from a `Checkpoint`, and opens none of its files again.
 """
 
-import json
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from transformers import CONFIG_MAPPING
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.models.header import DamagedFileError, read_header
-from pytest_injectivity.quantization.formats import TABLE, Kind, of_config, traces
+from pytest_injectivity.models.families import refuse_unless_decoder
+from pytest_injectivity.models.quiet import quiet
+from pytest_injectivity.models.sources import Located, locate
+from pytest_injectivity.models.weight_files import (
+    INDEX,
+    WEIGHTS,
+    WeightFiles,
+    read_gguf_file,
+    read_json,
+    read_weight_files,
+)
+from pytest_injectivity.quantization.formats import GGUF, TABLE, Kind, of_config
+from pytest_injectivity.quantization.library_calls import refusing
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _QUANTO = "quanto_qmap.json"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+_GGUF_TOKENS = "tokenizer.ggml.tokens"
 
 
-def check_config(folder: Path) -> Kind | None:
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A checkpoint that was found and whose configuration was read; no weights are loaded.
+
+    Attributes:
+        located: where it lies.
+        config: the library's configuration; whoever changes it changes a copy.
+        kind: how the checkpoint says that it is quantized; None in full precision.
+    """
+
+    located: Located
+    config: PreTrainedConfig
+    kind: Kind | None = None
+
+    @property
+    def source(self) -> str:
+        """What the user named; for messages."""
+        return self.located.source
+
+    @property
+    def revision(self) -> str | None:
+        """The hub's commit, or None for what is not from a hub."""
+        return self.located.revision
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """What the library is told beside the folder: the file's name, where one file is it all."""
+        return {"gguf_file": self.located.gguf} if self.located.gguf else {}
+
+    @property
+    def n_layers(self) -> int:
+        """The number of blocks that the configuration names."""
+        return int(self.config.get_text_config().num_hidden_layers)
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder that holds all its files; those of a hub id are fetched on first use.
+
+        Raises:
+            ModelError: they cannot be fetched.
+        """
+        self.located.fetch()
+        return self.located.folder
+
+    @cached_property
+    def weights(self) -> WeightFiles:
+        """Its weights files and their headers, read on first use.
+
+        Raises:
+            ModelError: they are missing, pickled, damaged, or quantized in secret.
+        """
+        if self.located.gguf:
+            return read_gguf_file(self.folder / self.located.gguf)
+        return read_weight_files(self.folder, self.kind)
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether it brings a tokenizer."""
+        if self.located.gguf:
+            return any(_GGUF_TOKENS in file.metadata for file in self.weights.headers.values())
+        return any((self.folder / name).is_file() for name in _TOKENIZERS)
+
+
+def resolve(source: str) -> Checkpoint:
+    """Finds a checkpoint and reads its configuration; weights are neither fetched nor loaded.
+
+    Args:
+        source: a folder, a ``.gguf`` file, ``org/name``, ``org/name@revision`` or ``builtin:NAME``.
+
+    Raises:
+        ModelError: there is none, or its configuration cannot, or must not, be loaded, or is not that of
+            a causal decoder.
+        MissingExtra: it is a ``.gguf`` file, and a package that reads such files is missing.
+    """
+    located = locate(source)
+    if located.gguf:
+        GGUF.check(source)  # its configuration and tokenizer are in the file too
+        kind: Kind | None = GGUF
+    else:
+        kind = _checked_config(located.folder)
+    named = {"gguf_file": located.gguf} if located.gguf else {}
+    path = located.folder / (located.gguf or "config.json")
+    with quiet(), refusing(f"{path} cannot be read"):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            located.folder, **named, trust_remote_code=False, local_files_only=True
+        )
+    refuse_unless_decoder(config, source)
+    # The library's own choice (sdpa, else eager): a configuration may name a kernel, which the
+    # library would fetch and run.
+    config._attn_implementation = None  # noqa: SLF001 - the library has no public name for it
+    config._experts_implementation = None  # noqa: SLF001 - as above
+    return Checkpoint(located, config, kind)
+
+
+def _checked_config(folder: Path) -> Kind | None:
     """Refuses a configuration that cannot, or must not, be loaded.
 
     Returns:
-        How the checkpoint is quantized; None where it is in full precision.
+        How the checkpoint says that it is quantized; None where it is in full precision.
 
     Raises:
         ModelError: there is none, it is no JSON object, its model type is unknown to transformers,
@@ -37,7 +141,7 @@ def check_config(folder: Path) -> Kind | None:
         raise ModelError(
             f"{folder} has no config.json: a checkpoint folder of transformers has one"
         )
-    config = _read_json(path)
+    config = read_json(path)
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         remote = " and brings code of its own, which is never run" if "auto_map" in config else ""
@@ -59,86 +163,3 @@ def check_config(folder: Path) -> Kind | None:
         # Its configuration does not say that it is quantized.
         return TABLE["quanto"]
     return of_config(config, str(path))
-
-
-def check_weights(folder: Path, kind: Kind | None = None) -> list[Path]:
-    """Refuses a folder whose weights are missing, pickled, truncated, corrupt or quantized in secret.
-
-    Args:
-        folder: the checkpoint's.
-        kind: how its configuration says that it is quantized.
-
-    Returns:
-        The files with its weights.
-
-    Raises:
-        ModelError: names the file and what is wrong with it.
-    """
-    files = _weight_files(folder)
-    for path in files:
-        quantized = traces(_check_safetensors(path))
-        if quantized and kind is None:
-            raise ModelError(
-                f"{path} holds quantized weights ({quantized[0]}), and the configuration beside it"
-                " does not say how (quantization_config): they would be loaded wrong"
-            )
-    return files
-
-
-def has_tokenizer(folder: Path) -> bool:
-    """Whether the folder brings a tokenizer."""
-    return any((folder / name).is_file() for name in _TOKENIZERS)
-
-
-def gguf_has_tokenizer(path: Path) -> bool:
-    """Whether a ``.gguf`` file brings a tokenizer."""
-    from gguf import GGUFReader
-
-    return "tokenizer.ggml.tokens" in GGUFReader(path).fields
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if (folder / INDEX).is_file():
-        return [folder / name for name in _shards(folder / INDEX)]
-    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
-    if pickles:
-        raise ModelError(
-            f"{folder}: {', '.join(pickles)} would be unpickled, which runs code:"
-            " safetensors are accepted (save_pretrained writes them)"
-        )
-    if next(folder.glob("*.gguf"), None):
-        raise ModelError(f"{folder} holds .gguf files: name the one to load")
-    raise ModelError(f"{folder} has no weights: {WEIGHTS} or {INDEX} is accepted")
-
-
-def _shards(index: Path) -> list[str]:
-    listed = _read_json(index).get("weight_map")
-    names = sorted({str(name) for name in listed.values()}) if isinstance(listed, dict) else []
-    inside = [name for name in names if name and Path(name).name == name]
-    if not names or inside != names:
-        raise ModelError(f"{index}: weight_map must name files of its own folder, by tensor")
-    return inside
-
-
-def _check_safetensors(path: Path) -> dict[str, Any]:
-    """The header of a file that is exactly as long as its header says."""
-    if not path.is_file():
-        raise ModelError(f"{path} is missing, though {INDEX} lists it")
-    try:
-        return read_header(path)
-    except DamagedFileError as error:
-        raise ModelError(
-            f"{path} is no complete safetensors file: {error}; copy or download it again"
-        ) from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        read = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(read, dict):
-        raise ModelError(f"{path} must hold a JSON object, not a {type(read).__name__}")
-    return read

@@ -6,27 +6,20 @@ rows) that no ordinary text encodes to. The ids of the prompts themselves are ch
 set is loaded against :attr:`Decoder.vocab_size` and again by :meth:`Decoder.states`.
 """
 
+import copy
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
 from pytest_injectivity.errors import ModelError, OptionError
-from pytest_injectivity.models.checkpoint import (
-    check_config,
-    check_weights,
-    gguf_has_tokenizer,
-    has_tokenizer,
-)
+from pytest_injectivity.models.checkpoint import Checkpoint, resolve
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.models.families import find_family, find_parts, refuse_unless_decoder
+from pytest_injectivity.models.families import find_family, find_parts
 from pytest_injectivity.models.quiet import quiet
-from pytest_injectivity.models.sources import Located, locate
 from pytest_injectivity.models.verification import verify_view
-from pytest_injectivity.quantization.formats import GGUF, Kind
+from pytest_injectivity.quantization.library_calls import refusing
 from pytest_injectivity.quantization.loading import Request
 
 DTYPES: dict[str, str | torch.dtype] = {
@@ -43,7 +36,7 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 def load_decoder(
     source: str, *, dtype: str = "auto", device: str = "auto", quantization: str | None = None
 ) -> Decoder:
-    """Loads a checkpoint, quantized ones as they are published (`kinds`).
+    """Loads a checkpoint, quantized ones as they are published.
 
     Args:
         source: a local folder; a ``.gguf`` file; a hub id ``org/name`` or ``org/name@revision``,
@@ -65,111 +58,118 @@ def load_decoder(
             decoder; float64 is asked of one that has none (:meth:`Decoder.as_float64`).
         OptionError: a dtype, device or quantization that is not accepted, or not on this machine.
         MissingExtra: it is quantized in a way that needs a package which is not installed.
+
+    Example:
+        >>> from pytest_injectivity import load_decoder
+        >>> load_decoder("builtin:gpt2-stdlib", device="cpu")
+        Decoder('builtin:gpt2-stdlib', gpt2, layers=4, hidden=128, vocab=2048, torch.float32)
     """
-    if dtype not in DTYPES:
-        raise OptionError(f"dtype {dtype!r} is not accepted: give one of {', '.join(DTYPES)}")
-    target = resolve_device(device)
-    if dtype == "float64" and target.type == "mps":
-        raise OptionError("dtype float64 does not exist on device mps: give device cpu")
-    located = locate(source)
-    kind = _kind(located)
-    wanted = Request.of(source, kind, quantization, target)
-    config = _config(located)
-    files = [located.folder / located.gguf] if located.gguf else check_weights(located.folder, kind)
+    _device(dtype, device)  # a wrong option is refused before anything is fetched
+    return load(resolve(source), dtype=dtype, device=device, quantization=quantization)
+
+
+def load(
+    checkpoint: Checkpoint,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    quantization: str | None = None,
+) -> Decoder:
+    """Loads the weights and the tokenizer of a checkpoint that was resolved.
+
+    Args:
+        checkpoint: as `resolve` gives it; it stays as it is.
+        dtype: as for `load_decoder`.
+        device: as for `load_decoder`.
+        quantization: as for `load_decoder`.
+
+    Returns:
+        As `load_decoder`.
+
+    Raises:
+        ModelError: as for `load_decoder`.
+        OptionError: as for `load_decoder`.
+        MissingExtra: as for `load_decoder`.
+    """
+    target = _device(dtype, device)
+    wanted = Request.of(checkpoint.source, checkpoint.kind, quantization, target)
+    weights = checkpoint.weights
+    config = copy.deepcopy(checkpoint.config)
     with quiet(), wanted.imports():
         wanted.adapt(config)
-        model = _model(located, config, DTYPES[dtype], **wanted.settings)
+        model = _model(checkpoint, config, DTYPES[dtype], **wanted.settings)
         blocks = find_parts(model, find_family(model)).blocks
-        with _refusing(f"the quantization of {source} cannot be proved"):
-            quantized = wanted.settled(model, blocks, files)
-        tokenizer = _tokenizer(located)
+        quantized = wanted.settled(model, blocks, weights.tensors)
+        tokenizer = load_tokenizer(checkpoint)
     decoder = Decoder(
-        source, model.to(target), tokenizer, revision=located.revision, quantized=quantized
+        checkpoint.source,
+        model.to(target),
+        tokenizer,
+        revision=checkpoint.revision,
+        quantized=quantized,
     )
     if not decoder.family.known:
         verify_view(decoder)
     return decoder.as_float64() if dtype == "float64" else decoder
 
 
-def model_config(source: str) -> PreTrainedConfig:
-    """The configuration of a checkpoint, without its weights.
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """Loads the tokenizer of a checkpoint, without its weights; ``None`` where it brings none.
 
     Raises:
-        ModelError: there is none, or it is not that of a causal decoder.
+        ModelError: the tokenizer cannot be loaded.
     """
-    return _config(locate(source, config_only=True))
-
-
-def load_tokenizer(source: str) -> Any:
-    """The tokenizer of a checkpoint, without its weights; ``None`` where it brings none.
-
-    Raises:
-        ModelError: there is no such checkpoint, or its tokenizer cannot be loaded.
-    """
-    located = locate(source)
-    _kind(located)
-    with quiet():
-        return _tokenizer(located)
-
-
-def _kind(located: Located) -> Kind | None:
-    """How a checkpoint says that it is quantized, checked before the library sees it."""
-    if not located.gguf:
-        return check_config(located.folder)
-    GGUF.check(located.source)  # its configuration and tokenizer are in the file too
-    return GGUF
-
-
-def _config(located: Located) -> PreTrainedConfig:
-    _kind(located)
-    path = located.folder / (located.gguf or "config.json")
-    with quiet(), _refusing(f"{path} cannot be read"):
-        config: PreTrainedConfig = AutoConfig.from_pretrained(
-            located.folder, **_named(located), trust_remote_code=False, local_files_only=True
+    if not checkpoint.has_tokenizer:
+        return None
+    with quiet(), refusing(f"the tokenizer of {checkpoint.source} cannot be loaded"):
+        return AutoTokenizer.from_pretrained(
+            checkpoint.folder,
+            config=copy.deepcopy(checkpoint.config),
+            **checkpoint.named,
+            trust_remote_code=False,
+            local_files_only=True,
         )
-    refuse_unless_decoder(config, located.source)
-    # The library's own choice (sdpa, else eager): a configuration may name a kernel, which the
-    # library would fetch and run.
-    config._attn_implementation = None  # noqa: SLF001 - the library has no public name for it
-    config._experts_implementation = None  # noqa: SLF001 - as above
-    return config
 
 
-def _named(located: Located) -> dict[str, Any]:
-    return {"gguf_file": located.gguf} if located.gguf else {}
+def _device(dtype: str, device: str) -> torch.device:
+    """The device of the name, which must exist here and compute in the dtype."""
+    if dtype not in DTYPES:
+        raise OptionError(f"dtype {dtype!r} is not accepted: give one of {', '.join(DTYPES)}")
+    target = resolve_device(device)
+    if dtype == "float64" and target.type == "mps":
+        raise OptionError("dtype float64 does not exist on device mps: give device cpu")
+    return target
 
 
 def _model(
-    located: Located, config: PreTrainedConfig, dtype: str | torch.dtype, **settings: Any
+    checkpoint: Checkpoint, config: PreTrainedConfig, dtype: str | torch.dtype, **settings: Any
 ) -> Any:
     loader: Any = AutoModelForCausalLM.from_pretrained  # its annotations leave out the info
-    with _refusing(f"{located.source} cannot be loaded"):
+    with refusing(f"{checkpoint.source} cannot be loaded"):
         model, info = loader(
-            located.folder,
+            checkpoint.folder,
             config=config,
             dtype=dtype,
-            use_safetensors=None if located.gguf else True,
-            **_named(located),
+            use_safetensors=None if checkpoint.named else True,
+            **checkpoint.named,
             **settings,
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, with their names
         )
-    _refuse_keys(located.source, "no weights for", info["missing_keys"])
+    _refuse_keys(checkpoint.source, "no weights for", info["missing_keys"])
     _refuse_keys(
-        located.source, "weights of another shape for", [key for key, *_ in info["mismatched_keys"]]
+        checkpoint.source,
+        "weights of another shape for",
+        [key for key, *_ in info["mismatched_keys"]],
     )
     _refuse_keys(
-        located.source,
-        f"weights for more blocks than its configuration's {_n_layers(config)}:",
-        _of_deeper_blocks(info["unexpected_keys"], _n_layers(config)),
+        checkpoint.source,
+        f"weights for more blocks than its configuration's {checkpoint.n_layers}:",
+        _of_deeper_blocks(info["unexpected_keys"], checkpoint.n_layers),
     )
     return model
-
-
-def _n_layers(config: PreTrainedConfig) -> int:
-    return int(config.get_text_config().num_hidden_layers)
 
 
 def _of_deeper_blocks(keys: Any, n_layers: int) -> list[str]:
@@ -189,21 +189,6 @@ def _refuse_keys(source: str, what: str, keys: Any) -> None:
         )
 
 
-def _tokenizer(located: Located) -> Any:
-    with _refusing(f"the tokenizer of {located.source} cannot be loaded"):
-        if not _has_tokenizer(located):
-            return None
-        return AutoTokenizer.from_pretrained(
-            located.folder, **_named(located), trust_remote_code=False, local_files_only=True
-        )
-
-
-def _has_tokenizer(located: Located) -> bool:
-    if located.gguf:
-        return gguf_has_tokenizer(located.folder / located.gguf)
-    return has_tokenizer(located.folder)
-
-
 def resolve_device(name: str) -> torch.device:
     """The device a name stands for on this machine; see `load_decoder`.
 
@@ -220,15 +205,3 @@ def resolve_device(name: str) -> torch.device:
     if (device.index or 0) >= count:
         raise OptionError(f"device {name!r}: this machine has {count} of that kind")
     return device
-
-
-@contextmanager
-def _refusing(what: str) -> Iterator[None]:
-    """An untrusted checkpoint raises whatever its values lead the library to."""
-    try:
-        yield
-    except ModelError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ModelError(f"{what}: {reason}") from error

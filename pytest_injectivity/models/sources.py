@@ -1,7 +1,8 @@
 """What the user names becomes a folder on this machine: a folder, a file, a builtin, or a hub id.
 
-A hub id may name a revision, ``org/name@revision``. The revision is resolved to a commit, and only
-safetensors, JSON and tokenizer files are fetched; nothing else here touches the network.
+A hub id may name a revision, ``org/name@revision``. The revision is resolved to a commit once, and the
+configuration and the weights are both fetched at that commit. Only safetensors, JSON and tokenizer
+files are fetched; nothing else here touches the network.
 """
 
 import re
@@ -17,7 +18,8 @@ _ACCEPTED = (
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 _BUILTIN = "builtin:"
 _BUILTINS = {"gpt2-stdlib": Path(__file__).parent / "shipped"}
-_CONFIG_FILES = ["config.json"]
+# The last two say what the first does not: an adapter, or a quantization of its own.
+_CONFIG_FILES = ["config.json", "adapter_config.json", "quanto_qmap.json"]
 # Top-level files only, and none that is unpickled.
 _CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.txt", "tokenizer.model", "*.tiktoken"]
 
@@ -29,22 +31,32 @@ class Located:
     Attributes:
         source: what the user named.
         folder: the folder that holds it.
-        revision: the hub's commit it was resolved to, or ``None`` for what is not from a hub.
-        gguf: the name of the one file in it that is the checkpoint, or ``None``.
+        repo: the hub's repository it comes from, or ``None`` for what is not from a hub.
+        revision: the hub's commit it was resolved to, or ``None``.
+        gguf: the name of the one file in the folder that is the checkpoint, or ``None``.
     """
 
     source: str
     folder: Path
+    repo: str | None = None
     revision: str | None = None
     gguf: str | None = None
 
+    def fetch(self) -> None:
+        """Fetches the weights and the tokenizer of a hub id, at its commit, where they are not here.
 
-def locate(source: str, *, config_only: bool = False) -> Located:
-    """The folder a source stands for; fetches a hub id that is not yet in the hub's cache.
+        Raises:
+            ModelError: they cannot be fetched.
+        """
+        if self.repo is not None:
+            _fetch(self.source, self.repo, self.revision, _CHECKPOINT_FILES)
+
+
+def locate(source: str) -> Located:
+    """Finds the folder a source stands for; of a hub id it fetches the configuration alone.
 
     Args:
         source: a folder, a ``.gguf`` file, ``org/name``, ``org/name@revision`` or ``builtin:NAME``.
-        config_only: fetch no more than the configuration.
 
     Raises:
         ModelError: there is no such folder, file format, builtin or reachable hub id.
@@ -63,7 +75,9 @@ def locate(source: str, *, config_only: bool = False) -> Located:
     named = _HUB_ID.fullmatch(source)
     if named is None or source.startswith((".", "/", "~")):
         raise ModelError(f"{source!r}: no such folder; give {_ACCEPTED}")
-    return _fetch(source, named["repo"], named["revision"], config_only=config_only)
+    folder = _fetch(source, named["repo"], named["revision"], _CONFIG_FILES)
+    # The hub's client names a snapshot's folder by its commit.
+    return Located(source, folder, named["repo"], folder.name)
 
 
 def _builtin(name: str) -> Path:
@@ -73,10 +87,9 @@ def _builtin(name: str) -> Path:
     return _BUILTINS[name]
 
 
-def _fetch(source: str, repo: str, revision: str | None, *, config_only: bool) -> Located:
+def _fetch(source: str, repo: str, revision: str | None, files: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
-    files = _CONFIG_FILES if config_only else _CHECKPOINT_FILES
     try:
         folder = snapshot_download(
             repo, revision=revision, allow_patterns=files, ignore_patterns=["*/*"]
@@ -88,5 +101,4 @@ def _fetch(source: str, repo: str, revision: str | None, *, config_only: bool) -
             f"{source!r}: no such folder here, and it cannot be fetched as a hub id either"
             f" ({reason}); give {_ACCEPTED}"
         ) from error
-    # A snapshot's folder is named by its commit.
-    return Located(source, Path(folder), Path(folder).name)
+    return Path(folder)

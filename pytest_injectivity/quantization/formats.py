@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pytest_injectivity.errors import MissingExtra, ModelError
+from pytest_injectivity.quantization.stored_tensors import StoredTensor
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,12 @@ def installed(kind: Kind | None = None) -> dict[str, str]:
     return {name: found for name in names if (found := _version(name)) is not None}
 
 
-def traces(header: Mapping[str, Any]) -> list[str]:
-    """The tensors of a safetensors header that only a quantized checkpoint has."""
+def traces(tensors: Mapping[str, StoredTensor]) -> list[str]:
+    """The names of tensors that only a quantized checkpoint has."""
     return [
         name
-        for name, tensor in header.items()
-        if name.endswith(_TRACES) or str(tensor.get("dtype")).startswith(_FLOAT8)
+        for name, tensor in tensors.items()
+        if name.endswith(_TRACES) or tensor.dtype.startswith(_FLOAT8)
     ]
 
 

@@ -11,11 +11,10 @@ without kernels fetched from a hub: ``.gguf``, fp8, compressed-tensors.
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,8 +24,10 @@ from transformers import BitsAndBytesConfig, GgufConfig, PreTrainedConfig
 from pytest_injectivity.errors import ModelError, OptionError
 from pytest_injectivity.quantization.formats import GGUF, TABLE, Kind
 from pytest_injectivity.quantization.info import QuantizationInfo
+from pytest_injectivity.quantization.library_calls import refusing
 from pytest_injectivity.quantization.packed_files import stored
 from pytest_injectivity.quantization.packed_modules import counted, matrix_numbers, packed_layers
+from pytest_injectivity.quantization.stored_tensors import StoredTensor
 from pytest_injectivity.quantization.torchao import TORCHAO, quantize
 
 _BNB: dict[str, dict[str, Any]] = {
@@ -140,13 +141,15 @@ class Request:
             del sys.modules["kernels"]
             sys.modules.update(known)
 
-    def settled(self, model: Any, blocks: nn.Module, files: list[Path]) -> QuantizationInfo | None:
+    def settled(
+        self, model: Any, blocks: nn.Module, tensors: Mapping[str, StoredTensor]
+    ) -> QuantizationInfo | None:
         """What was loaded, made safe to run and proved; None in full precision.
 
         Args:
             model: fresh from the library, before any forward pass.
             blocks: its blocks.
-            files: its weights.
+            tensors: of its weights files, by name.
 
         Raises:
             ModelError: no weight of the blocks is quantized, or not as was asked.
@@ -155,13 +158,14 @@ class Request:
             return None
         if self.quantization in TORCHAO:
             quantize(model, blocks, str(self.quantization))
-        found = stored(self.kind, files, blocks) or _proved(blocks)
+        found = stored(self.kind, tensors, blocks) or _proved(blocks)
         if found is None and self.kind is not GGUF:
             raise ModelError(
                 f"{self.source} says that it is quantized ({self.kind.method}), but no matrix of its"
                 f" blocks is: they are plain weights ({counted(_layers(blocks))})"
             )
-        _settle(model)
+        with refusing(f"the quantization of {self.source} cannot be undone"):
+            _settle(model)
         return found
 
 

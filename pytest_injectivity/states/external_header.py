@@ -5,18 +5,20 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from safetensors import SafetensorError
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.facts import ModelFacts
-from pytest_injectivity.models.header import METADATA, DamagedFileError, read_header
+from pytest_injectivity.quantization.stored_tensors import StoredTensor, read_safetensors
 
 MOST_PROMPTS = 10_000
 LARGEST_FILE = 2**33
 """Bytes; what is read is held in memory."""
 
+_LENGTH_BYTES = 8
 _LONGEST_HEADER = 2**21  # 10,000 prompts' names, shapes and offsets, twice
 _STATES = ("F16", "BF16", "F32", "F64")
 _INTEGERS = ("I32", "I64")
@@ -35,7 +37,7 @@ class Header:
     """
 
     source: str
-    tensors: dict[str, dict[str, Any]]
+    tensors: dict[str, StoredTensor]
     metadata: dict[str, str]
 
     def refuse(self, what: str) -> OptionError:
@@ -48,20 +50,16 @@ class Header:
         Raises:
             OptionError: it is of another.
         """
-        entry = self.tensors[name]
-        dtype, shape = entry.get("dtype"), entry.get("shape")
+        dtype, shape = self.tensors[name].dtype, self.tensors[name].shape
         if dtype not in dtypes:
+            raise self.refuse(f"tensor {name!r} is {dtype}: {', '.join(dtypes)} are accepted")
+        if len(shape) != rank or not all(shape):
+            padded = "; padded states need a tensor 'lengths'" if len(shape) > rank else ""
             raise self.refuse(
-                f"tensor {name!r} is {one_line(str(dtype))}: {', '.join(dtypes)} are accepted"
+                f"tensor {name!r} has shape {one_line(str(list(shape)))}: {rank} dimensions are"
+                f" accepted, each at least 1{padded}"
             )
-        sizes = shape if isinstance(shape, list) else []
-        if len(sizes) != rank or not all(isinstance(one, int) and one > 0 for one in sizes):
-            padded = "; padded states need a tensor 'lengths'" if len(sizes) > rank else ""
-            raise self.refuse(
-                f"tensor {name!r} has shape {one_line(str(shape))}: {rank} dimensions are accepted,"
-                f" each at least 1{padded}"
-            )
-        return tuple(sizes)
+        return shape
 
     def numbered(self, name: str) -> list[str]:
         """``name.0``, ``name.1``, … without a gap; none where there are none."""
@@ -89,7 +87,7 @@ def open_header(path: Path, source: str) -> Header:
         raise empty.refuse("it is no file: a safetensors file is accepted")
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(_LENGTH_BYTES)
         size = path.stat().st_size
         if start.startswith(_PICKLES):
             raise empty.refuse(
@@ -98,21 +96,21 @@ def open_header(path: Path, source: str) -> Header:
             )
         if size > LARGEST_FILE:
             raise empty.refuse(f"{size:,} bytes of states: at most {LARGEST_FILE:,} are accepted")
-        header = read_header(path, _LONGEST_HEADER)
+        if _LONGEST_HEADER < (length := int.from_bytes(start, "little")) < size:
+            raise empty.refuse(
+                f"a header of {length:,} bytes: at most {_LONGEST_HEADER:,} are accepted, which"
+                f" {MOST_PROMPTS:,} prompts do not need"
+            )
+        read = read_safetensors(path)
     except OSError as error:
-        raise empty.refuse(f"it cannot be read: {error.strerror}") from None
-    except DamagedFileError as error:
-        raise empty.refuse(
-            f"it is no complete safetensors file of at most {MOST_PROMPTS} prompts: {error}"
-        ) from None
-    metadata = header.pop(METADATA, {})
-    if not isinstance(metadata, dict) or not all(isinstance(one, str) for one in metadata.values()):
-        raise empty.refuse("its metadata are not texts by name")
-    if unknown := sorted(metadata.keys() - _KNOWN_METADATA):
+        raise empty.refuse(f"it cannot be read: {error.strerror or one_line(str(error))}") from None
+    except SafetensorError as error:
+        raise empty.refuse(f"it is no complete safetensors file: {one_line(str(error))}") from None
+    if unknown := sorted(read.metadata.keys() - _KNOWN_METADATA):
         raise empty.refuse(
             f"metadata {one_line(unknown[0])!r} are not known: layer and observation_error are accepted"
         )
-    return Header(source, header, metadata)
+    return Header(source, read.tensors, read.metadata)
 
 
 def layer_of(header: Header, facts: ModelFacts | None) -> Layer:
@@ -179,7 +177,7 @@ def check_shapes(
     for name in names:
         *_, positions, hidden = header.shape(name, _STATES, rank)
         widths.add(hidden)
-        dtypes.add(header.tensors[name]["dtype"])
+        dtypes.add(header.tensors[name].dtype)
         if facts is not None and hidden != facts.hidden_size:
             raise header.refuse(
                 f"tensor {name!r} has states of width {hidden}: the model's have {facts.hidden_size}"

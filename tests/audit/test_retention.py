@@ -13,6 +13,7 @@ import torch
 
 from pytest_injectivity import Audit, AuditConfig, OptionError, stats
 from pytest_injectivity.models import loading
+from pytest_injectivity.models.checkpoint import Checkpoint
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.results.summary import Comparison
 from pytest_injectivity.testing import (
@@ -72,7 +73,7 @@ def test_a_parent_of_another_shape_is_refused(
 ) -> None:
     """With the numbers, and before any weights are loaded."""
     audit = audit_against(tmp_path, tiny_decoder(), tiny_decoder(**settings), IDS)
-    monkeypatch.setattr(loading, "load_decoder", None)
+    monkeypatch.setattr(loading, "load", None)
     with pytest.raises(OptionError, match=message):
         audit.check_state_drift_below()
 
@@ -178,17 +179,17 @@ class Counter:
         self.loaded: list[str] = []
         self.alive: list[int] = []
         self._decoders: list[weakref.ref[Decoder]] = []
-        load = loading.load_decoder
+        load = loading.load
 
-        def counted(source: str, **settings: Any) -> Decoder:
+        def counted(checkpoint: Checkpoint, **settings: Any) -> Decoder:
             gc.collect()
             self.alive.append(sum(one() is not None for one in self._decoders))
-            decoder = load(source, **settings)
+            decoder = load(checkpoint, **settings)
             self._decoders.append(weakref.ref(decoder))
-            self.loaded.append(Path(source).name)
+            self.loaded.append(Path(checkpoint.source).name)
             return decoder
 
-        monkeypatch.setattr(loading, "load_decoder", counted)
+        monkeypatch.setattr(loading, "load", counted)
 
 
 @pytest.mark.parametrize("free", [0, pytest.param(None, marks=pytest.mark.slow)])

@@ -86,14 +86,14 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 
 def _loads(monkeypatch: pytest.MonkeyPatch, told: Callable[[Decoder], None]) -> None:
-    run = loading.load_decoder
+    run = loading.load
 
     def load(*args: Any, **kwargs: Any) -> Decoder:
         decoder = run(*args, **kwargs)
         told(decoder)
         return decoder
 
-    monkeypatch.setattr(loading, "load_decoder", load)
+    monkeypatch.setattr(loading, "load", load)
 
 
 def test_points_are_those_of_brute_force(config: Config) -> None:

@@ -99,7 +99,7 @@ def no_weights(warm: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object, **_kwargs: object) -> Decoder:
         raise AssertionError("weights were loaded")
 
-    monkeypatch.setattr(loading, "load_decoder", refuse)
+    monkeypatch.setattr(loading, "load", refuse)
 
 
 def cold_text(files: dict[str, Any], **thresholds: float) -> str:

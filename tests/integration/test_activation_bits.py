@@ -15,6 +15,7 @@ from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.rounded_rows import quantize
 from pytest_injectivity.models import loading
 from pytest_injectivity.models.calibration import calibrate
+from pytest_injectivity.models.checkpoint import Checkpoint
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.states.capture import capture
@@ -285,13 +286,13 @@ def test_a_sweep_calibrates_at_every_length(
 ) -> None:
     """One model serves all lengths; each has the scales of its own prompts, as audited alone."""
     loads: list[str] = []
-    load = loading.load_decoder
+    load = loading.load
 
-    def counted(source: str, **named: Any) -> Decoder:
-        loads.append(source)
-        return load(source, **named)
+    def counted(checkpoint: Checkpoint, **named: Any) -> Decoder:
+        loads.append(checkpoint.source)
+        return load(checkpoint, **named)
 
-    monkeypatch.setattr(loading, "load_decoder", counted)
+    monkeypatch.setattr(loading, "load", counted)
     ids = [row[:8] for row in _prompts(8, shortest=8)]
     config = _audit(tmp_path, 4, ids, layers="1", no_cache=True).config
     points = sweep_lengths(config, [2, 4])

@@ -111,7 +111,7 @@ from pytest_injectivity.models import loading
 def _no_weights():
     def refuse(*args, **kwargs):
         raise AssertionError("weights were loaded")
-    loading.load_decoder = refuse
+    loading.load = refuse
 """
 
 

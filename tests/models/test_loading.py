@@ -18,9 +18,11 @@ from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditional
 from transformers.utils import logging as library_logging
 
 from pytest_injectivity.errors import ModelError, OptionError
+from pytest_injectivity.models.checkpoint import resolve
 from pytest_injectivity.models.families import TABLE
-from pytest_injectivity.models.loading import load_decoder, model_config
+from pytest_injectivity.models.loading import load, load_decoder
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
+from tests.quantized import needs
 
 Relative = Callable[[Tensor, Tensor], float]
 
@@ -213,9 +215,9 @@ def test_an_encoder_is_refused(tmp_path: Path) -> None:
         hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=9
     )
     BertForMaskedLM(config).save_pretrained(tmp_path)
-    for load in (load_decoder, model_config):
+    for read in (load_decoder, resolve):
         with pytest.raises(ModelError, match=r"encoder-only model \(bert\)"):
-            load(str(tmp_path))
+            read(str(tmp_path))
 
 
 def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
@@ -229,7 +231,45 @@ def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
 def test_the_config_alone_needs_no_weights(folder: Path) -> None:
     """The number of layers is known where there is a config.json and nothing else."""
     (folder / "model.safetensors").unlink()
-    assert 3 == model_config(str(folder)).num_hidden_layers
+    assert 3 == resolve(str(folder)).n_layers
+
+
+def test_a_checkpoint_is_read_once(tmp_path: Path) -> None:
+    """What was resolved loads after its configuration and its tokenizer's companion are gone."""
+    folder = save_checkpoint(tiny_decoder("llama", vocab=256), tmp_path, byte_tokenizer())
+    checkpoint = resolve(str(folder))
+    before = checkpoint.config.to_dict()
+    first = load(checkpoint)
+    (folder / "config.json").unlink()
+    second = load(checkpoint)
+    assert first.states(IDS, ["norm"])["norm"].equal(second.states(IDS, ["norm"])["norm"])
+    assert [104, 105] == second.tokenizer.encode("hi")
+    assert before == checkpoint.config.to_dict()
+
+
+@pytest.mark.parametrize(
+    "helper",
+    [
+        "models.loading.find_family",
+        "models.loading._of_deeper_blocks",
+        "models.checkpoint.refuse_unless_decoder",
+        "models.weight_files.traces",
+        "quantization.loading.stored",
+        "quantization.loading.packed_layers",
+    ],
+)
+def test_a_bug_of_this_package_is_not_the_checkpoints_fault(
+    helper: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A TypeError of our own code reaches the developer as it is."""
+    needs("torchao")
+
+    def broken(*_args: object, **_kwargs: object) -> None:
+        raise TypeError("a bug of our own")
+
+    monkeypatch.setattr(f"pytest_injectivity.{helper}", broken)
+    with pytest.raises(TypeError, match="a bug of our own"):
+        load_decoder(str(folder), device="cpu", quantization="torchao-int8")
 
 
 @pytest.mark.usefixtures("settings")

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.assumptions import assumptions
+from pytest_injectivity.models.checkpoint import resolve
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.models.loading import load_decoder, model_config
+from pytest_injectivity.models.loading import load_decoder
 
 LibraryStates = Callable[[Decoder, Tensor], dict[Layer, Tensor]]
 Relative = Callable[[Tensor, Tensor], float]
@@ -60,6 +61,6 @@ def test_the_configuration_agrees_with_the_model(
     """The number of layers known without weights is that of the decoder."""
     folder = shared_model(name)
     decoder = load_decoder(folder)
-    assert decoder.n_layers == model_config(folder).num_hidden_layers
+    assert decoder.n_layers == resolve(folder).n_layers
     assert decoder.tokenizer.encode("a")
     assert assumptions(decoder).hold

@@ -8,7 +8,8 @@ import pytest
 from huggingface_hub import constants
 
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.models.loading import load_decoder, model_config
+from pytest_injectivity.models.checkpoint import resolve
+from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.models.sources import locate
 from pytest_injectivity.testing import save_checkpoint, tiny_decoder
 
@@ -54,27 +55,28 @@ def test_a_hub_id_is_resolved_to_a_commit(source: str, hub_cache: Path) -> None:
     assert hub_cache / "snapshots" / COMMIT == locate(source).folder
     assert (COMMIT, source, 3) == (decoder.revision, decoder.source, decoder.n_layers)
     assert COMMIT == decoder.as_float64().revision
-    assert 3 == model_config(source).num_hidden_layers
+    assert 3 == resolve(source).n_layers
 
 
 def test_only_safe_files_are_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No pickle and no code is asked of the hub, and no weights where the config is enough."""
+    """Configurations first; the rest at the same commit, without pickles and without code."""
     asked = []
 
     def snapshot_download(repo: str, **kwargs: Any) -> str:
         asked.append((repo, kwargs["revision"], kwargs["allow_patterns"]))
-        return str(tmp_path)
+        return str(tmp_path / COMMIT)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    locate("org/name@v1")
-    locate("name", config_only=True)
+    located = locate("org/name@v1")
+    located.fetch()
     (first, second) = asked
-    assert ("org/name", "v1") == first[:2]
-    assert ("name", None, ["config.json"]) == second
+    configurations = ["config.json", "adapter_config.json", "quanto_qmap.json"]
+    assert ("org/name", "v1", configurations) == first
+    assert ("org/name", COMMIT) == second[:2]
     matched = {
         name
         for name in ("a.bin", "a.pt", "a.py", "a.pkl", "a.safetensors", "a.json", "merges.txt")
-        for pattern in first[2]
+        for pattern in second[2]
         if Path(name).match(pattern)
     }
     assert {"a.safetensors", "a.json", "merges.txt"} == matched

@@ -11,9 +11,11 @@ from pytest_injectivity.errors import MissingExtra, ModelError
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.quantization import formats as kinds
 from pytest_injectivity.quantization.formats import TABLE, Kind, installed, of_config, traces
+from pytest_injectivity.quantization.stored_tensors import StoredTensor
 from pytest_injectivity.testing import save_checkpoint, tiny_decoder
 
 READ = [name for name, kind in TABLE.items() if not kind.refused]
+PLAIN = StoredTensor("F32", (2, 2))
 REFUSED = [name for name, kind in TABLE.items() if kind.refused]
 
 
@@ -112,9 +114,9 @@ def test_only_installed_packages_have_versions(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_traces_of_quantization_are_seen(name: str) -> None:
     """Names that only quantized checkpoints have."""
-    assert [name] == traces({"a.weight": {"dtype": "F32"}, name: {"dtype": "F32"}})
+    assert [name] == traces({"a.weight": PLAIN, name: PLAIN})
 
 
 def test_float8_is_a_trace() -> None:
     """No matrix of full precision has eight bits."""
-    assert ["w"] == traces({"w": {"dtype": "F8_E4M3"}, "v": {"dtype": "BF16"}})
+    assert ["w"] == traces({"w": StoredTensor("F8_E4M3", (2, 2)), "v": PLAIN})

@@ -260,32 +260,29 @@ def _header(header: bytes) -> bytes:
     [
         (pickle.dumps({"states": [1.0]}), "it would be unpickled, which runs code"),
         (b"PK\x03\x04 as torch.save writes it", "it would be unpickled, which runs code"),
-        (b"", "its header claims 0 bytes of 0"),
-        (b"\xff" * 64, "its header claims 18446744073709551615 bytes of 64"),
-        ((2**40).to_bytes(8, "little"), "its header claims 1099511627776 bytes of 8"),
-        (_header(b"[]"), "its header cannot be read"),
-        (_header(b"{" * 100), "its header cannot be read"),
-        (_header(b"[" * 10**5), "its header cannot be read"),
-        (_header(json.dumps({"states": 3}).encode()), "its header cannot be read"),
-        (_header(b'{"__metadata__": 3}'), "its metadata are not texts by name"),
-        (_header(b'{"__metadata__": {"layer": 3}}'), "its metadata are not texts by name"),
+        (b"", "it is no complete safetensors file: "),
+        (b"\xff" * 64, "it is no complete safetensors file: "),
+        ((2**40).to_bytes(8, "little"), "it is no complete safetensors file: "),
+        (_header(b"[]"), "invalid JSON in header"),
+        (_header(b"{" * 100), "invalid JSON in header"),
+        (_header(b"[" * 10**5), "invalid JSON in header"),
+        (_header(json.dumps({"states": 3}).encode()), "invalid JSON in header"),
+        (_header(b'{"__metadata__": 3}'), "invalid JSON in header"),
+        (_header(b'{"__metadata__": {"layer": 3}}'), "expected a string"),
         (
             _header(b'{"states": {"dtype": "F32", "shape": ["a", 8], "data_offsets": [0, 0]}}'),
-            "no layer in its metadata",
+            "invalid JSON in header",
         ),
         (
-            _header(
-                b'{"__metadata__": {"layer": "1"},'
-                b' "states": {"dtype": "F32", "shape": ["a", 8], "data_offsets": [0, 0]}}'
-            ),
-            "tensor 'states' has shape ['a', 8]: 2 dimensions are accepted",
+            _header(b'{"states": {"dtype": "\\u001b[31m", "shape": [8], "data_offsets": [0, 0]}}'),
+            r"unknown variant `\x1b[31m`",
         ),
         (
             _header(
                 b'{"__metadata__": {"layer": "1"},'
                 b' "states": {"dtype": "F32", "shape": [9, 8], "data_offsets": [0, 0]}}'
             ),
-            "it is no safetensors file: ",
+            "it is no complete safetensors file: ",
         ),
     ],
 )
@@ -309,7 +306,7 @@ def test_a_truncated_file_is_refused(path: Path, cut: int) -> None:
 def test_a_huge_header_is_refused_before_it_is_read(path: Path) -> None:
     """3 MB of names are more than 10,000 prompts need."""
     save_file({"states": torch.ones(1, 8)}, path, {"layer": "1", "note": "x" * 3_000_000})
-    _refused(path, "of at most 10000 prompts: its header claims ")
+    _refused(path, "a header of 3,000,104 bytes: at most 2,097,152 are accepted")
 
 
 def test_sizes_are_limited(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
