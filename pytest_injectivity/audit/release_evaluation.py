@@ -58,7 +58,7 @@ def expose(
         ModelError: the model caches no keys and values.
     """
     started = time.perf_counter()
-    decoder, truths = measured.decoder, chosen(measured, size.prompts, size.tokens)
+    decoder, truths = measured.decoder, measured.prompts.sample(size.prompts, size.tokens).ids
     kinds = np.array([kinds_of(measured.tokenizer, ids) for ids in truths], dtype=np.int8)
     observed: dict[Place, Observed] = {}
     shared = []
@@ -88,25 +88,6 @@ def expose(
         )
         for one, found, utility in zip(shared, attacks, utilities, strict=True)
     )
-
-
-def chosen(measured: "Measurements", prompts: int, tokens: int) -> tuple[tuple[int, ...], ...]:
-    """Of the prompts with enough tokens those of smallest hash, cut to the length; none twice.
-
-    Raises:
-        OptionError: there are fewer than asked for.
-    """
-    every = measured.prompts
-    ranked = sorted(range(len(every)), key=every.hashes.__getitem__)
-    long_enough = [at for at in ranked if len(every.ids[at]) >= tokens]
-    cut = tuple(dict.fromkeys(every.ids[at][:tokens] for at in long_enough))
-    if prompts < 1 or tokens < 1 or len(cut) < prompts:
-        raise OptionError(
-            f"{prompts} prompts of {tokens} tokens were asked for, and {len(cut)} of {len(every)}"
-            f" prompts have {tokens} and differ in them: give fewer prompts=, or another tokens=, both"
-            " at least 1"
-        )
-    return cut[:prompts]
 
 
 def _bound(one: ReleaseSpec | CustomRelease, observed: Observed, seed: int) -> _Shared:

@@ -87,15 +87,6 @@ class PromptMetric(Enum):
         longer = np.asarray(np.maximum(left, right), np.float64)
         return np.ones_like(longer) if self.per_length else longer
 
-    def lower_bound(self, left: Lengths, right: Lengths) -> Float64[np.ndarray, "..."]:
-        """The least value the metric can take between different prompts of these lengths.
-
-        That is the difference of the lengths, at least 1; divided where the metric is. Inadmissible
-        pairs have the bound they would have had: mask them with `admissible`.
-        """
-        least = np.asarray(np.maximum(np.abs(np.subtract(left, right)), 1), np.float64)
-        return np.asarray(least / np.maximum(left, right)) if self.per_length else least
-
 
 class PairDistances:
     """The metric of many pairs of one prompt set, whose ids are encoded once.

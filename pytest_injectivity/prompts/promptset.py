@@ -14,12 +14,31 @@ from functools import cached_property
 import numpy as np
 
 from pytest_injectivity.core.shapes import Int64
-from pytest_injectivity.errors import PromptError
+from pytest_injectivity.errors import OptionError, PromptError
 
 
 def prompt_hash(ids: Sequence[int]) -> str:
     """The SHA-256 (hex) of token ids written as little-endian int64: the same on every machine."""
     return hashlib.sha256(struct.pack(f"<{len(ids)}q", *ids)).hexdigest()
+
+
+@dataclass(frozen=True)
+class PromptSample:
+    """Distinct beginnings of prompts, all of one length, in the order of the prompts' hashes.
+
+    Attributes:
+        ids: the token ids of each beginning; no two are alike.
+        prompts: for each, the index in the set of the prompt that it begins; where several prompts
+            begin alike, of the one with the smallest hash.
+        available: how many distinct beginnings of this length the set has.
+    """
+
+    ids: tuple[tuple[int, ...], ...] = field(repr=False)
+    prompts: tuple[int, ...]
+    available: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -113,6 +132,44 @@ class PromptSet:
         chosen = sorted(range(len(self)), key=self.hashes.__getitem__)[:n]
         return self.take(sorted(chosen), f"{self.name}[{n}]")
 
+    def sample(self, n: int, tokens: int, *, at_least: int | None = None) -> PromptSample:
+        """The first ``tokens`` ids of ``n`` prompts, no two alike: those of smallest hash.
+
+        Prompts are cut first and counted after, because prompts with a long common beginning are one
+        prompt after the cut, and statistics over copies would claim more than was measured. Shorter
+        prompts are left out. A smaller sample is part of a larger one of the same length, and neither
+        depends on the order of the source.
+
+        Args:
+            n: how many.
+            tokens: the length of each, in tokens.
+            at_least: accept fewer than ``n``, down to this number; None: all ``n`` are needed.
+
+        Raises:
+            OptionError: ``n`` or ``tokens`` is below 1, or the set has too few such prompts.
+
+        >>> prompts = PromptSet("set", ((1, 2, 3), (1, 2, 4), (5, 6)), None, special_tokens=False)
+        >>> sorted(prompts.sample(2, tokens=2).ids)
+        [(1, 2), (5, 6)]
+        >>> prompts.sample(3, tokens=2)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        pytest_injectivity.errors.OptionError: 3 prompts of 2 tokens were asked for, and 2 of 3...
+        """
+        ranked = sorted(range(len(self)), key=self.hashes.__getitem__)
+        first: dict[tuple[int, ...], int] = {}
+        for at in ranked if tokens >= 1 else ():
+            if len(self.ids[at]) >= tokens:
+                first.setdefault(self.ids[at][:tokens], at)
+        if n < 1 or len(first) < (n if at_least is None else at_least):
+            raise OptionError(
+                f"{n} prompts of {tokens} tokens were asked for, and {len(first)} of {len(self)}"
+                f" prompts have {tokens} and differ in them: give fewer prompts= or another tokens=,"
+                " both at least 1"
+            )
+        ids, prompts = tuple(first)[:n], tuple(first.values())[:n]
+        return PromptSample(ids, prompts, available=len(first))
+
     def take(self, indices: Iterable[int], name: str) -> "PromptSet":
         """The prompts at ``indices``, in that order, as a set of their own."""
         chosen = list(indices)
@@ -124,19 +181,6 @@ class PromptSet:
             kinds=_pick(self.kinds, chosen),
             bases=_pick(self.bases, chosen),
         )
-
-    def base_pairs(self) -> Int64[np.ndarray, "pairs 2"]:
-        """Of a challenge set, the index of each variant beside that of its base.
-
-        Variants whose base is not in the set are left out; a set without bases has no pair.
-        """
-        place = {digest: index for index, digest in enumerate(self.hashes)}
-        pairs = [
-            (variant, place[base])
-            for variant, base in enumerate(self.bases or ())
-            if base in place and place[base] != variant
-        ]
-        return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def _pick(values: tuple[str, ...] | None, indices: Sequence[int]) -> tuple[str, ...] | None:

@@ -410,6 +410,16 @@ def test_too_few_prompts_to_attack_are_refused(
         shared.cross_inversion(1, **given)
 
 
+def test_prompts_attacked_that_begin_alike_count_once(tmp_path: Path) -> None:
+    """Neither as prompts attacked, nor as others that the drift is measured on."""
+    ids = [[*range(4), at] for at in range(20)] + [[at, *range(4)] for at in range(1, 3)]
+    audit = audit_against(tmp_path, _rounded(8), tiny_decoder(), ids)
+    said = "3 prompts of 4 tokens .* one more at least .*; 3 of 22 prompts have 4 and differ"
+    with pytest.raises(OptionError, match=said):
+        audit.cross_inversion(1, prompts=3, tokens=4)
+    assert 2 == audit.cross_inversion(1, prompts=2, tokens=4).prompts
+
+
 def test_states_that_are_not_finite_are_not_read(tmp_path: Path) -> None:
     """The gate fails with whose they are; the measurement refuses."""
     audit = audit_against(tmp_path, plant_nan(_rounded(), 1), tiny_decoder(), IDS)

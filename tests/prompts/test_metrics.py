@@ -129,13 +129,13 @@ def test_symmetry(metric: PromptMetric, left: Ids, right: Ids) -> None:
 
 @given(metrics, prompt.map(tuple), prompt.map(tuple))
 def test_bounds_and_admissibility(metric: PromptMetric, left: Ids, right: Ids) -> None:
-    """An admissible pair of distinct prompts lies within the bounds; any other is infinite."""
+    """The distance of two distinct prompts is positive and bounded; of an inadmissible pair infinite."""
     lengths = len(left), len(right)
     value = distance(metric, left, right)
     if not metric.admissible(*lengths):
         assert value == np.inf
     elif left != right:
-        assert metric.lower_bound(*lengths) <= value <= metric.upper_bound(*lengths)
+        assert 0 < value <= metric.upper_bound(*lengths)
         assert not metric.integer or value == int(value) >= 1
 
 

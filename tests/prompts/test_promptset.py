@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_injectivity.errors import PromptError
+from pytest_injectivity.errors import OptionError, PromptError
 from pytest_injectivity.prompts.promptset import PromptSet, prompt_hash
 
 rows = st.lists(
@@ -105,6 +105,85 @@ def test_subset_out_of_range(n: int) -> None:
         prompts_of([(1,), (2,)]).subset(n)
 
 
+SHARED = tuple(range(10))
+
+
+def test_prompts_that_begin_alike_are_one_prompt_after_the_cut() -> None:
+    """Twenty prompts with a long common beginning are one prompt, not twenty."""
+    prompts = prompts_of([(*SHARED, at) for at in range(20)] + [(1, *SHARED)])
+
+    sample = prompts.sample(2, tokens=10)
+
+    assert {SHARED, (1, *SHARED[:9])} == set(sample.ids)
+    assert (2, 2) == (len(sample), sample.available)
+
+
+@given(rows, st.integers(1, 5))
+def test_a_sample_is_distinct_and_of_smallest_hash(ids: list[tuple[int, ...]], cut: int) -> None:
+    """Of the prompts that are cut alike the one of smallest hash stands for all."""
+    prompts = prompts_of(ids)
+    beginnings = {one[:cut] for one in ids if len(one) >= cut}
+    smallest = [min(prompt_hash(i) for i in ids if i[:cut] == one) for one in beginnings]
+
+    sample = prompts.sample(len(ids), cut, at_least=0)
+
+    assert beginnings == set(sample.ids)
+    assert len(beginnings) == len(sample) == sample.available
+    assert sorted(smallest) == [prompts.hashes[at] for at in sample.prompts]
+    assert [ids[at][:cut] for at in sample.prompts] == list(sample.ids)
+
+
+@given(rows, st.randoms())
+def test_samples_are_nested_and_ignore_order(ids: list[tuple[int, ...]], random: Random) -> None:
+    """A smaller sample begins a larger one; shuffling the prompts changes neither."""
+    sets = [prompts_of(ids), prompts_of(random.sample(ids, len(ids)))]
+    every = [[one.sample(n, 1, at_least=0).ids for n in range(1, len(ids) + 1)] for one in sets]
+
+    assert every[0] == every[1]
+    assert all(larger[: len(small)] == small for small, larger in pairwise(every[0]))
+
+
+def test_prompts_that_differ_after_the_cut_are_sampled_as_by_their_hashes() -> None:
+    """Where nothing is a copy, the sample is the prompts of smallest hash, cut."""
+    prompts = prompts_of([(at, 7, at) for at in range(30)])
+    ranked = sorted(range(30), key=prompts.hashes.__getitem__)
+
+    sample = prompts.sample(10, 2)
+
+    assert tuple(ranked[:10]) == sample.prompts
+    assert tuple((at, 7) for at in ranked[:10]) == sample.ids
+    assert 30 == sample.available
+
+
+@pytest.mark.parametrize(
+    ("n", "tokens", "there"),
+    [(3, 2, 2), (1, 5, 0), (0, 2, 2), (-1, 2, 2), (1, 0, 0), (1, -1, 0)],
+)
+def test_a_sample_that_cannot_be_had_is_refused(n: int, tokens: int, there: int) -> None:
+    """With what was asked for and how many there are."""
+    prompts = prompts_of([(1, 2, 3), (1, 2, 4), (5, 6), (9,)])
+    said = rf"{n} prompts of {tokens} tokens were asked for, and {there} of 4 .* both at least 1"
+
+    with pytest.raises(OptionError, match=said):
+        prompts.sample(n, tokens)
+
+
+@pytest.mark.parametrize(("at_least", "found"), [(0, 2), (1, 2), (2, 2)])
+def test_fewer_are_accepted_down_to_a_number(at_least: int, found: int) -> None:
+    """The caller says how few are still of use."""
+    prompts = prompts_of([(1, 2, 3), (1, 2, 4), (5, 6), (9,)])
+
+    assert found == len(prompts.sample(50, 2, at_least=at_least))
+
+
+def test_too_few_for_the_number_still_of_use_are_refused() -> None:
+    """Two distinct beginnings are not three."""
+    prompts = prompts_of([(1, 2, 3), (1, 2, 4), (5, 6), (9,)])
+
+    with pytest.raises(OptionError, match="50 prompts of 2 tokens were asked for, and 2 of 4"):
+        prompts.sample(50, 2, at_least=3)
+
+
 def test_lengths() -> None:
     """Lengths count tokens, cannot be written to, and the longest is their maximum."""
     prompts = prompts_of([(1, 2, 3), (4,)])
@@ -135,19 +214,3 @@ def test_broken_sets_are_refused(
     """A set never holds an empty prompt, one twice, or a text without a prompt."""
     with pytest.raises(PromptError, match=message):
         PromptSet("set", ids, texts, special_tokens=False)
-
-
-def test_base_pairs_pair_variants_with_bases_present() -> None:
-    """Each variant is paired with its base's index, unless the base is itself or not there."""
-    base = prompt_hash((7,))
-    prompts = PromptSet(
-        "set",
-        ((5,), (7,), (6,), (8,)),
-        None,
-        special_tokens=False,
-        kinds=("space", "base", "case", "case"),
-        bases=(base, base, base, prompt_hash((99,))),
-    )
-
-    assert [[0, 1], [2, 1]] == prompts.base_pairs().tolist()
-    assert (0, 2) == prompts_of([(1,), (2,)]).base_pairs().shape

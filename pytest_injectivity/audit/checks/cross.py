@@ -5,6 +5,7 @@ Two attacks are tried, and a pass says that these two read little: it is no proo
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -202,16 +203,14 @@ def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "Cro
     )
 
 
-def _chosen(against: "Against", prompts: int, tokens: int) -> tuple[list[_Ids], list[_Ids]]:
-    """The prompts attacked, and others that the drift is measured on, cut to so many tokens."""
-    every, hashes = against.child.prompts.ids, against.child.prompts.hashes
-    long_enough = [at for at in range(len(every)) if len(every[at]) >= tokens]
-    if prompts < 1 or tokens < 1 or len(long_enough) <= prompts:
+def _chosen(against: "Against", prompts: int, tokens: int) -> tuple[Sequence[_Ids], Sequence[_Ids]]:
+    """The prompts that are attacked, and others that the drift is measured on, all of one length."""
+    every = against.child.prompts
+    sample = every.sample(max(prompts, 1) + _MEASURED_ON, tokens, at_least=0)
+    if prompts < 1 or len(sample) <= prompts:
         raise OptionError(
             f"cross inversion: {prompts} prompts of {tokens} tokens were asked for, and one more at"
-            f" least to measure the drift on; {len(long_enough)} of {len(every)} prompts have"
-            f" {tokens}: give fewer prompts= or tokens=, both at least 1"
+            f" least to measure the drift on; {sample.available} of {len(every)} prompts have {tokens}"
+            " and differ in them: give fewer prompts= or another tokens=, both at least 1"
         )
-    ranked = sorted(long_enough, key=hashes.__getitem__)[: prompts + _MEASURED_ON]
-    cut = [every[at][:tokens] for at in ranked]
-    return cut[:prompts], cut[prompts:]
+    return sample.ids[:prompts], sample.ids[prompts:]

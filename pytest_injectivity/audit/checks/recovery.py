@@ -12,7 +12,6 @@ from pytest_injectivity.audit.checks.recovered import Recovered
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.numbers import show
-from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.verdict import Reason, judge
 from pytest_injectivity.stats import clopper_pearson, clustered_rate, rate_p_values
 
@@ -74,32 +73,14 @@ class Attempt:
     certify: int
 
 
-def chosen_prompts(measured: "Measurements", attempt: Attempt) -> tuple[int, ...]:
-    """Indexes of the prompts to recover: of those long enough, the ones with the smallest hashes.
-
-    Raises:
-        OptionError: there are fewer than asked for.
-    """
-    prompts = measured.prompts
-    long_enough = [i for i, ids in enumerate(prompts.ids) if len(ids) >= attempt.tokens]
-    if attempt.prompts < 1 or attempt.tokens < 1 or len(long_enough) < attempt.prompts:
-        raise OptionError(
-            f"sipit: {attempt.prompts} prompts of {attempt.tokens} tokens were asked for, and"
-            f" {len(long_enough)} of {len(prompts)} prompts have {attempt.tokens}: give fewer"
-            " prompts= or tokens=, both at least 1"
-        )
-    return tuple(sorted(long_enough, key=prompts.hashes.__getitem__)[: attempt.prompts])
-
-
 def judge_recovery(
     measured: "Measurements", layer: Layer, attempt: Attempt
 ) -> tuple[Reason, tuple[float, float]]:
     """The reason a layer contributes to ``sipit_recovers``, and its p-values."""
     if reason := not_finite(measured, layer, _QUANTITY, attempt.min_rate):
         return reason, (1.0, 0.0)
-    chosen = chosen_prompts(measured, attempt)
-    truths = [measured.prompts.ids[prompt][: attempt.tokens] for prompt in chosen]
-    found = _recovered(measured, layer, attempt, truths)
+    sample = measured.prompts.sample(attempt.prompts, attempt.tokens)
+    found = _recovered(measured, layer, attempt, sample.ids)
     exact = [one.exact for one in found.prompts]
     recovered, rate = sum(exact), sum(exact) / len(exact)
     reason = Reason(
@@ -111,7 +92,7 @@ def judge_recovery(
         relation=">=",
         headline=f"{recovered} of {len(exact)} prompts recovered (wants {attempt.min_rate:.6g})",
         evidence=(
-            *_failures(measured, found, chosen),
+            *_failures(measured, found, sample.prompts),
             *_how(measured, layer, attempt, found),
         ),
         interval=clopper_pearson(recovered, len(exact), attempt.confidence or _CONFIDENCE),
@@ -124,7 +105,7 @@ def judge_recovery(
 
 
 def _recovered(
-    measured: "Measurements", layer: Layer, attempt: Attempt, truths: list[tuple[int, ...]]
+    measured: "Measurements", layer: Layer, attempt: Attempt, truths: Sequence[tuple[int, ...]]
 ) -> Recovered:
     noise = measured.noise(layer)
     key = RecoveryKey(
@@ -140,7 +121,7 @@ def _recovered(
 
 
 def _invert(
-    measured: "Measurements", layer: Layer, attempt: Attempt, truths: list[tuple[int, ...]]
+    measured: "Measurements", layer: Layer, attempt: Attempt, truths: Sequence[tuple[int, ...]]
 ) -> Recovered:
     from pytest_injectivity.inversion.sipit import observe, recover_all
 

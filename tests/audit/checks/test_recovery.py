@@ -45,13 +45,14 @@ def test_a_generic_model_gives_its_prompts_back(audit: Audit, layer: int | str) 
     assert any(line.startswith("50 of 50 tokens right") for line in reason.evidence)
 
 
-def test_prompts_are_drawn_by_hash_from_those_long_enough(audit: Audit) -> None:
-    """Whatever the order of the file: the ones with the smallest hashes, cut to the length asked."""
-    from pytest_injectivity.audit.checks.recovery import Attempt, chosen_prompts
-
-    chosen = chosen_prompts(audit, Attempt(1.0, None, 4, 5, "random", 0))
-    ranked = sorted(range(10), key=lambda at: audit.prompts.hashes[at])
-    assert tuple(ranked[:4]) == chosen
+def test_prompts_that_begin_alike_count_once(tmp_path: Path) -> None:
+    """Twenty copies of one beginning are one prompt recovered, which proves little."""
+    ids = [[*range(5), at] for at in range(20)] + [[at, *range(5)] for at in range(1, 3)]
+    audit = audit_of(tmp_path, tiny_decoder("llama"), ids)
+    with pytest.raises(OptionError, match="20 prompts of 5 tokens were asked for, and 3 of 22"):
+        audit.check_sipit_recovers(1, prompts=20, tokens=5)
+    reason = _one(audit, 1, prompts=3, tokens=5)
+    assert clopper_pearson(3, 3, 0.95) == reason.interval
 
 
 @pytest.mark.parametrize(
