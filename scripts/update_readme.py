@@ -20,11 +20,12 @@ def test_separation_margin(assert_margin_above):
 """
 
 
-def pytest_output(*arguments: str, cwd: Path = ROOT) -> str:
+def pytest_output(*arguments: str, cwd: Path = ROOT, **environment: str) -> str:
     """What pytest prints, 80 columns wide, without colours; failing tests are no error here."""
+    environment = {"COLUMNS": WIDTH} | environment
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     done = subprocess.run(  # noqa: S603 - the arguments are this file's own
-        command, cwd=cwd, capture_output=True, text=True, check=False, env={"COLUMNS": WIDTH}
+        command, cwd=cwd, capture_output=True, text=True, check=False, env=environment
     )
     if done.returncode not in (0, 1):
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
@@ -45,7 +46,7 @@ def failure() -> str:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "test_gate.py").write_text(STRICT_GATE)
         printed = pytest_output(
-            "-q", "--injx-no-cache", "--injx-hash-key=readme", "test_gate.py", cwd=Path(folder)
+            "-q", "--injx-no-cache", "test_gate.py", cwd=Path(folder), INJX_HASH_KEY="readme"
         )
     lines = re.findall(r"^E   (.*)$", printed, re.MULTILINE)
     return fenced("\n".join(line.removeprefix("    ") for line in lines))

@@ -1,25 +1,34 @@
 """Every option of an audit, once: a field of `AuditConfig` is a flag, an ini value and an argument.
 
-The field ``max_prompts`` is the flag ``--injx-max-prompts``, its ini twin ``injx_max_prompts`` and
+The field ``max_prompts`` is the flag ``--injx-max-prompts``, the ini value ``injx_max_prompts`` and
 the argument ``AuditConfig(max_prompts=...)``. One parser reads all three: it takes a text or a value
-that is right already, and raises `OptionError` with the value and what is accepted.
+of the field's type, and raises `OptionError` with the value and what is accepted. A boolean field is
+two flags, one that switches it on and one that switches off what an ini switched on.
+
+The key of the prompt hashes is the exception. Every user of a machine can read the command lines of
+its processes, so no flag takes the key: a flag names a file that holds it, or the environment
+variable ``INJX_HASH_KEY`` does.
 
 Standard library only: pytest reads this file on every start.
 """
 
+import os
 import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_injectivity.config import parsers as values
 from pytest_injectivity.config.parsers import ReportTarget
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.quantization.grid import Grid
+
+if TYPE_CHECKING:
+    from pytest_injectivity.quantization.grid import Grid
 
 PREFIX = "injx"
+KEY_VARIABLE = "INJX_HASH_KEY"
 SHIPPED_MODEL = "builtin:gpt2-stdlib"
 _STDLIB_PROMPTS = 1000
 
@@ -49,7 +58,10 @@ def _switch(explanation: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditConfig:
-    """What to audit and how. Every field is also the flag and ini value of that name.
+    """What to audit and how. Every field but ``hash_key`` is also the flag and ini value of that name.
+
+    >>> AuditConfig(model="gpt2", max_prompts=500, layers="4:").command_line()
+    '--injx-model=gpt2 --injx-max-prompts=500 --injx-layers=4:'
 
     Raises:
         OptionError: a value is not accepted; the message names the option, the value and what is.
@@ -70,7 +82,7 @@ class AuditConfig:
         "quantize a full-precision checkpoint while it is loaded: bnb-nf4, bnb-fp4, bnb-int8 (extra"
         " bnb), torchao-int8, torchao-int4, torchao-float8 (extra torchao)",
     )
-    activation_bits: Grid | None = _option(  # noqa: RUF009 - what `dataclass` makes of a frozen type
+    activation_bits: "Grid | None" = _option(  # noqa: RUF009 - `_option` returns a field
         None,
         values.grid,
         "GRID",
@@ -182,11 +194,15 @@ class AuditConfig:
         "keep states and numbers for this run only, in a temporary folder that is removed at its end"
     )
     seed: int = _option(0, values.integer(0), "N", "seeds every sample and every random choice")
-    hash_key: str | None = _option(
+    hash_key: str | None = field(
+        default=None, metadata={"parse": values.text, "argument_only": True}
+    )
+    hash_key_file: str | None = _option(
         None,
         values.text,
-        "KEY",
-        "keys the hashes that name prompts in reports (default: drawn per run)",
+        "FILE",
+        "a file whose content keys the hashes that name prompts in reports; without it the environment"
+        f" variable {KEY_VARIABLE} does (default: a key drawn per run)",
     )
     report: tuple[ReportTarget, ...] = _option(
         (),
@@ -263,17 +279,31 @@ class AuditConfig:
         return platformdirs.user_cache_path("pytest-injectivity")
 
     def key(self) -> bytes:
-        """The key of the prompt hashes: the one given, or a new random one."""
-        return self.hash_key.encode() if self.hash_key else secrets.token_bytes(16)
+        """The key of the prompt hashes: ``hash_key``, the file's, the environment's, or a random one.
+
+        Raises:
+            OptionError: the file cannot be read, or the file or variable is empty.
+        """
+        if self.hash_key is not None:
+            return self.hash_key.encode()
+        if self.hash_key_file is not None:
+            return _key_of(Path(self.hash_key_file))
+        given = os.environ.get(KEY_VARIABLE)
+        if given is None:
+            return secrets.token_bytes(16)
+        if not given.strip():
+            raise OptionError(f"{KEY_VARIABLE} is empty: set it to a text, or unset it")
+        return given.strip().encode()
 
     def command_line(self) -> str:
-        """The flags that differ from the defaults, quoted for a shell; no key, no report.
+        """The flags that differ from the defaults, quoted for a shell.
 
-        Those that change no number are left out: where numbers are kept, and in how much memory.
+        Flags that change no number are left out: the key's file, the reports, where numbers are kept
+        and in how much memory.
         """
-        unsaid = {"hash_key", "report", "require", "show_prompts", "memory_budget"}
+        unsaid = {"hash_key_file", "report", "require", "show_prompts", "memory_budget"}
         unsaid |= {"cache_dir", "cache_size", "no_cache", "update_baseline"}
-        given = [option for option in fields(self) if option.name not in unsaid]
+        given = [option for option in options() if option.name not in unsaid]
         return shlex.join(
             f"{flag(option)}={value}"
             for option in given
@@ -282,8 +312,22 @@ class AuditConfig:
         )
 
 
+def _key_of(file: Path) -> bytes:
+    """The content of a key's file, without the space around it."""
+    try:
+        key = file.expanduser().read_bytes().strip()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OptionError(
+            f"--injx-hash-key-file {file} cannot be read ({reason}): name a file that holds the key"
+        ) from None
+    if not key:
+        raise OptionError(f"--injx-hash-key-file {file} is empty: write the key into it")
+    return key
+
+
 def _each(value: object) -> tuple[object, ...]:
-    """What a flag is given for: each value of one that may be given again."""
+    """The values that a flag is written once for: several where the flag is repeatable."""
     return value if isinstance(value, tuple) else (value,)
 
 
@@ -292,22 +336,29 @@ def flag(option: "Field[Any]") -> str:
     return f"--{PREFIX}-{option.name.replace('_', '-')}"
 
 
+def off_flag(option: "Field[Any]") -> str:
+    """The flag that switches a boolean field off: ``--injx-no-require``, and ``--injx-cache``."""
+    name = flag(option).removeprefix(f"--{PREFIX}-")
+    turned = name.removeprefix("no-") if name.startswith("no-") else f"no-{name}"
+    return f"--{PREFIX}-{turned}"
+
+
 def ini_name(option: "Field[Any]") -> str:
     """``injx_max_prompts`` for the field ``max_prompts``."""
     return f"{PREFIX}_{option.name}"
 
 
 def options() -> Iterator["Field[Any]"]:
-    """The fields of `AuditConfig`, in the order of ``--help``."""
-    return iter(fields(AuditConfig))
+    """The fields of `AuditConfig` that are flags, in the order of ``--help``."""
+    return (option for option in fields(AuditConfig) if "argument_only" not in option.metadata)
 
 
 def config_from(given: Mapping[str, object], ini: Mapping[str, object]) -> AuditConfig:
-    """The config of a run: a flag wins over its ini twin, which wins over the default.
+    """The config of a run: a flag wins over its ini value, which wins over the default.
 
     Args:
-        given: values of flags by field name; None and False were not given.
-        ini: values of ini options by field name; empty ones were not given.
+        given: values of flags by field name; None was not given.
+        ini: values of ini options by field name; None, the empty text and the empty list were not given.
 
     Raises:
         OptionError: a value is not accepted; the message says by which name it was given.
@@ -316,14 +367,14 @@ def config_from(given: Mapping[str, object], ini: Mapping[str, object]) -> Audit
     for option in options():
         # An empty flag is a mistake, such as an unset variable; an ini has the empty text as default.
         for source, name, absent in (
-            (given, flag(option), (None, False)),
-            (ini, ini_name(option), (None, False, "", [])),
+            (given, flag(option), (None,)),
+            (ini, ini_name(option), (None, "", [])),
         ):
             value = source.get(option.name)
             if value in absent:
                 continue
             values[option.name] = (
-                True if "switch" in option.metadata else _parsed(option, value, name)
+                value if "switch" in option.metadata else _parsed(option, value, name)
             )
             break
     return AuditConfig(**values)
@@ -333,4 +384,5 @@ def _parsed(option: "Field[Any]", value: object, name: str | None = None) -> Any
     try:
         return option.metadata["parse"](value)
     except OptionError as error:
-        raise OptionError(f"{name or flag(option)}: {error}") from None
+        own = option.name if "argument_only" in option.metadata else flag(option)
+        raise OptionError(f"{name or own}: {error}") from None

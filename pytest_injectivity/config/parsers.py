@@ -1,15 +1,17 @@
-"""How what was given for an option becomes its value: a text is read, what is right already stays.
+"""The parsers of options: each turns a flag's or an ini's text into a value.
 
-Each raises `OptionError` with the value and what is accepted. Standard library only: pytest reads this
-file on every start.
+A parser also takes a value of the field's own type and returns it. It raises `OptionError` with the
+value and what is accepted. Standard library only: pytest reads this file on every start.
 """
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.quantization.grid import Grid, GridLike
+
+if TYPE_CHECKING:
+    from pytest_injectivity.quantization.grid import Grid, GridLike
 
 
 class ReportTarget(NamedTuple):
@@ -33,7 +35,7 @@ def text(value: object) -> str:
 
 
 def choice(*accepted: str) -> Callable[[object], str]:
-    """One of some words."""
+    """One of the accepted words."""
 
     def parse(value: object) -> str:
         if value in accepted:
@@ -44,7 +46,7 @@ def choice(*accepted: str) -> Callable[[object], str]:
 
 
 def pattern(expression: str, accepted: str) -> Callable[[object], str]:
-    """A text of a form; ``accepted`` says it in words."""
+    """A text that matches a regular expression; ``accepted`` describes the expression in words."""
 
     def parse(value: object) -> str:
         if isinstance(value, str) and re.fullmatch(expression, value, re.ASCII):
@@ -55,7 +57,7 @@ def pattern(expression: str, accepted: str) -> Callable[[object], str]:
 
 
 def integer(smallest: int) -> Callable[[object], int]:
-    """A whole number of at least so much."""
+    """A whole number of at least ``smallest``."""
 
     def parse(value: object) -> int:
         if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", value):
@@ -86,8 +88,11 @@ def size(value: object) -> int:
     raise OptionError(f"{value!r} is not a size: give one above 0 such as 500MB, 2GiB or 1.5TB")
 
 
-def grid(value: object) -> Grid:
-    """What activations are rounded to."""
+def grid(value: object) -> "Grid":
+    """The grid that activations are rounded to."""
+    # Imported here, as `release_spec` is below: few runs name one, and pytest starts faster.
+    from pytest_injectivity.quantization.grid import Grid
+
     return Grid.parse(cast("GridLike", value))  # it refuses everything else
 
 
@@ -108,7 +113,6 @@ def releases(value: object) -> tuple[str, ...]:
     """Canonical texts of releases."""
     if isinstance(value, (list, tuple)):
         return tuple(one for item in value for one in releases(item))
-    # Not on every start of pytest: few runs name one.
     from pytest_injectivity.config.release_spec import parse
 
     return (str(parse(value)),)

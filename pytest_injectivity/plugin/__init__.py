@@ -1,24 +1,31 @@
-"""Options and fixtures: pytest reads this file, and `run` with the other hooks, on every start.
+"""The pytest plugin's options and fixtures; its other hooks are in ``session``.
 
-It imports the standard library, pytest and this package's light files. Torch, transformers, numpy and
-rich come with the first test that uses an audit.
+Pytest imports this file on every start, so it imports the standard library, pytest and this package's
+light files only. Torch, transformers, numpy and rich are imported by the first test that uses an audit.
 """
 
+import argparse
 import os
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from pytest_injectivity.config.audit_config import config_from, flag, ini_name, options
-from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.config.audit_config import (
+    config_from,
+    flag,
+    ini_name,
+    off_flag,
+    options,
+)
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.plugin.session import Run
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
+    from pytest_injectivity.core.layers import Layer
     from pytest_injectivity.geometry.layer import LayerGeometry
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.prompts.promptset import PromptSet
@@ -27,8 +34,21 @@ if TYPE_CHECKING:
 _RUN = pytest.StashKey[Run]()
 
 
+class _Switch(argparse.Action):
+    """The action of a boolean option: True by its first flag, False by its second."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,  # noqa: ARG002 - argparse's signature
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, option_string == self.option_strings[0])
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Every field of `AuditConfig` is a flag and an ini value.
+    """Make a flag and an ini value of every option of `AuditConfig`.
 
     https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_addoption
     """
@@ -37,16 +57,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         switch, repeatable = "switch" in option.metadata, option.metadata.get("repeatable")
         described: dict[str, Any] = {"dest": ini_name(option), "help": option.metadata["help"]}
         if switch:
-            described |= {"action": "store_true", "default": False}
+            described |= {"action": _Switch, "nargs": 0}
+            group.addoption(flag(option), off_flag(option), default=None, **described)
         else:
-            described |= {"metavar": option.metadata["metavar"], "default": None}
             described |= {"action": "append"} if repeatable else {}
-        group.addoption(flag(option), **described)
+            metavar = option.metadata["metavar"]
+            group.addoption(flag(option), metavar=metavar, default=None, **described)
         kind: Literal["bool", "linelist", "string"]
         kind = "bool" if switch else "linelist" if repeatable else "string"
         parser.addini(
             ini_name(option),
-            f"the ini twin of {flag(option)}",
+            f"the default of {flag(option)}",
             type=kind,
             default=False if switch else [] if repeatable else "",
         )
@@ -61,6 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         ini = {option.name: _ini(config, option) for option in options()}
         audited = config_from(given, ini)
+        run = Run(config, audited, named=audited.require or _model_asked_for(config))
     except OptionError as error:
         raise pytest.UsageError(str(error)) from None
     if audited.update_baseline and _distributed(config):
@@ -68,7 +90,6 @@ def pytest_configure(config: pytest.Config) -> None:
             "--injx-update-baseline: workers of pytest-xdist measure a part each: run without -n, or"
             " with -n 0"
         )
-    run = Run(config, audited, named=audited.require or _model_asked_for(config))
     config.stash[_RUN] = run
     config.pluginmanager.register(run, "injectivity-run")
 
@@ -84,6 +105,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = set(metafunc.fixturenames).difference(*given)
     run = metafunc.config.stash[_RUN]
     if "injx_layer" in wanted:
+        from pytest_injectivity.core.layers import layer_id
+
         layers = run.audit.layers
         ids = [layer_id(layer) for layer in layers]
         metafunc.parametrize("injx_layer", layers, ids=ids, indirect=True, scope="session")
@@ -147,7 +170,7 @@ def injx_geometry(injx: "Audit") -> "Callable[..., LayerGeometry]":
 
 
 @pytest.fixture(scope="session")
-def injx_layer(request: pytest.FixtureRequest) -> Layer:
+def injx_layer(request: pytest.FixtureRequest) -> "Layer":
     """Each layer of the config in turn: one test id a layer."""
     layer: Layer = request.param
     return layer

@@ -14,6 +14,7 @@ from pytest_injectivity.config.audit_config import (
     config_from,
     flag,
     ini_name,
+    off_flag,
     options,
 )
 from pytest_injectivity.config.parsers import ReportTarget
@@ -170,8 +171,49 @@ def test_a_key_that_is_given_is_the_key(key: str) -> None:
     assert AuditConfig(hash_key=key).key() == AuditConfig(hash_key=key).key() != b""
 
 
-def test_a_key_that_is_not_given_is_drawn() -> None:
+def test_an_empty_key_is_refused_by_its_argument() -> None:
+    """The error names the argument, because no flag takes a key."""
+    with pytest.raises(OptionError, match=r"^hash_key: '' is empty"):
+        AuditConfig(hash_key="")
+
+
+def test_a_file_holds_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newline at its end is not part of it, and it wins over the environment."""
+    monkeypatch.setenv("INJX_HASH_KEY", "other")
+    (tmp_path / "key").write_text("swordfish\n")
+    assert b"swordfish" == AuditConfig(hash_key_file=str(tmp_path / "key")).key()
+
+
+def test_the_environment_holds_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where neither an argument nor a file gives one."""
+    monkeypatch.setenv("INJX_HASH_KEY", "swordfish")
+    assert b"swordfish" == AuditConfig().key()
+    assert b"mine" == AuditConfig(hash_key="mine").key()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, r"key cannot be read \(No such file"), (" \n", "key is empty: write the key into it")],
+)
+def test_a_file_without_a_key_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
+    """A missing or empty file is no reason to draw another key."""
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(OptionError, match=message):
+        AuditConfig(hash_key_file=str(file)).key()
+
+
+def test_an_empty_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that CI does not hand out is an empty variable."""
+    monkeypatch.setenv("INJX_HASH_KEY", "")
+    with pytest.raises(OptionError, match=r"^INJX_HASH_KEY is empty"):
+        AuditConfig().key()
+
+
+def test_a_key_that_is_not_given_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of at least 128 bits, and never twice."""
+    monkeypatch.delenv("INJX_HASH_KEY", raising=False)
     keys = {AuditConfig().key() for _ in range(50)}
     assert 50 == len(keys)
     assert {16} == {len(key) for key in keys}
@@ -243,16 +285,29 @@ def test_errors_name_the_source_of_a_value() -> None:
         config_from({}, {"seed": "x"})
 
 
-def test_switches_are_on_by_either() -> None:
-    """False was not given."""
+def test_a_switch_is_on_by_its_flag_or_its_ini() -> None:
+    """A flag that was not given leaves the ini's value."""
     assert config_from({"require": True}, {"require": False}).require
-    assert config_from({"require": False}, {"require": True}).require
-    assert not config_from({"require": False}, {"require": False}).require
+    assert config_from({"require": None}, {"require": True}).require
+    assert not config_from({"require": None}, {"require": False}).require
+
+
+def test_a_flag_switches_off_what_the_ini_switched_on() -> None:
+    """False by flag wins over True by ini."""
+    assert not config_from({"require": False}, {"require": True}).require
+
+
+def test_a_switch_has_a_flag_that_switches_it_off() -> None:
+    """``no-`` is added to its name, or removed from it."""
+    by_name = {option.name: option for option in options()}
+    assert "--injx-no-require" == off_flag(by_name["require"])
+    assert "--injx-cache" == off_flag(by_name["no_cache"])
 
 
 def test_messages_name_flags_that_exist() -> None:
     """Every --injx-... and injx_... that the package's texts name is one of its options."""
     flags = {flag(option) for option in options()}
+    flags |= {off_flag(option) for option in options() if "switch" in option.metadata}
     named = {
         (path.name, found)
         for path in Path(pytest_injectivity.__file__).parent.rglob("*.py")
@@ -262,9 +317,10 @@ def test_messages_name_flags_that_exist() -> None:
     assert set() == {(file, name) for file, name in named if name not in flags}
 
 
-def test_every_field_is_an_option() -> None:
-    """``options`` is all of the config."""
-    assert [field.name for field in fields(AuditConfig)] == [option.name for option in options()]
+def test_every_field_but_the_key_is_an_option() -> None:
+    """The command line of a process is no secret, so the key has no flag."""
+    every = [field.name for field in fields(AuditConfig)]
+    assert [name for name in every if name != "hash_key"] == [one.name for one in options()]
 
 
 def test_releases_are_read_by_their_grammar() -> None:

@@ -1,6 +1,8 @@
+from dataclasses import Field
+
 import pytest
 
-from pytest_injectivity.config.audit_config import flag, ini_name, options
+from pytest_injectivity.config.audit_config import flag, ini_name, off_flag, options
 from tests.integration.support import output, said
 
 REFUSED = {
@@ -35,7 +37,7 @@ REFUSED = {
     "--injx-cache-size=-1GB": "--injx-cache-size: '-1GB' is not a size",
     "--injx-seed=-1": "--injx-seed: -1 is not accepted: give an integer of at least 0",
     "--injx-seed=1e3": "--injx-seed: '1e3' is not accepted: give an integer",
-    "--injx-hash-key=": "--injx-hash-key: '' is empty",
+    "--injx-hash-key-file=": "--injx-hash-key-file: '' is empty",
     "--injx-baseline=": "--injx-baseline: '' is empty: give a text",
     "--injx-report=html": "--injx-report: 'html' is not a report: give json:PATH",
     "--injx-report=json:": "--injx-report: 'json:' is not a report: give json:PATH",
@@ -64,14 +66,15 @@ def test_a_value_that_is_not_accepted_is_wrong_use(
 
 
 @pytest.mark.parametrize(
-    "given", ["--injx-modle=x", "--injx-mod=x", "--injx-require=yes", "--injx-model"]
+    "given",
+    ["--injx-modle=x", "--injx-mod=x", "--injx-require=yes", "--injx-model", "--injx-hash-key=x"],
 )
 def test_a_flag_that_is_not_there_is_wrong_use(pytester: pytest.Pytester, given: str) -> None:
     """Misspelt, abbreviated, with a value it does not take or without the one it needs."""
     assert pytest.ExitCode.USAGE_ERROR == pytester.runpytest_inprocess(given).ret
 
 
-def test_help_lists_every_flag_and_its_ini_twin(pytester: pytest.Pytester) -> None:
+def test_help_lists_every_flag_and_its_ini_value(pytester: pytest.Pytester) -> None:
     """One group of flags, each with a sentence; each ini value is listed too."""
     text = output(pytester.runpytest_inprocess("--help"))
     group = text.partition("audit of a causal language model's injectivity:")[2]
@@ -106,7 +109,7 @@ VALUES = {
     "activation_bits": ("4", "8 asymmetric"),
     "cache_size": ("500", "10000000000"),
     "seed": ("3", "0"),
-    "hash_key": ("a", "b"),
+    "hash_key_file": ("some/key", "other/key"),
     "baseline": ("some/baselines", "other/baselines"),
     "reference": ("some/parent", "other/parent"),
     "release": ("round(bits=4)@2", "round(bits=8)@2"),
@@ -122,9 +125,13 @@ def _value(pytester: pytest.Pytester, field: str, *flags: str) -> str:
 
 
 @pytest.mark.parametrize("field", VALUES)
-def test_a_flag_wins_over_its_ini_twin(pytester: pytest.Pytester, field: str) -> None:
+def test_a_flag_wins_over_its_ini_value(pytester: pytest.Pytester, field: str) -> None:
     """The ini value holds where no flag is given; a flag wins, also with the default's value."""
     ini, given = VALUES[field]
+    if field == "hash_key_file":  # the one file that is read before a test asks for it
+        for name in VALUES[field]:
+            (pytester.path / name).parent.mkdir(exist_ok=True)
+            (pytester.path / name).write_text("k")
     pytester.makeini(f"[pytest]\ninjx_{field} = {ini}\n")
     assert ini in _value(pytester, field).replace("', path='", ":")
     switch = f"--injx-{field.replace('_', '-')}={given}"
@@ -138,12 +145,25 @@ def test_every_flag_with_a_value_has_its_ini_tested() -> None:
     assert set(VALUES) == {o.name for o in options() if "switch" not in o.metadata}
 
 
+SWITCHES = [option for option in options() if "switch" in option.metadata]
+
+
 @pytest.mark.parametrize("field", ["require", "show_prompts", "no_cache"])
-def test_switches(pytester: pytest.Pytester, field: str) -> None:
-    """Off by default, on by flag or ini."""
+def test_a_switch_is_on_by_flag_or_by_ini(pytester: pytest.Pytester, field: str) -> None:
+    """Off by default."""
     assert "False" == _value(pytester, field)
     assert "True" == _value(pytester, field, f"--injx-{field.replace('_', '-')}")
     pytester.makeini(f"[pytest]\ninjx_{field} = yes\n")
     assert "True" == _value(pytester, field)
     pytester.makeini(f"[pytest]\ninjx_{field} = false\n")
     assert "False" == _value(pytester, field)
+
+
+@pytest.mark.parametrize("option", SWITCHES, ids=lambda option: option.name)
+def test_a_flag_switches_off_what_the_ini_switches_on(
+    pytester: pytest.Pytester, option: "Field[bool]"
+) -> None:
+    """The last of several flags wins."""
+    pytester.makeini(f"[pytest]\n{ini_name(option)} = yes\ninjx_baseline = baselines\n")
+    assert "False" == _value(pytester, option.name, off_flag(option))
+    assert "True" == _value(pytester, option.name, off_flag(option), flag(option))

@@ -60,7 +60,6 @@ def test_every_flag_that_matters_is_in_the_command(audited: Run, pytester: pytes
             "--injx-device=cpu",
             "--injx-batch-tokens=128",
             "--injx-seed=5",
-            "--injx-hash-key=secret",
         ),
         *("--injx-prompt-field=text", "--injx-report=json:r.json", "--injx-require"),
     ]
