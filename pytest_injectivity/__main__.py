@@ -111,11 +111,11 @@ def _compare(given: argparse.Namespace) -> Answer:
 
 def _tolerances(given: Sequence[str]) -> dict[str, float]:
     """Tolerances by metric; a number without a name is every other metric's."""
-    from pytest_injectivity.results.changes import METRICS
+    from pytest_injectivity.results.metrics import recorded
 
     pairs = [one.rpartition("=") for one in given]
     for_all = [_share(share) for _, equals, share in pairs if not equals]
-    every = {} if not for_all else {one.name: for_all[-1] for one in METRICS if not one.counted}
+    every = {} if not for_all else {one.name: for_all[-1] for one in recorded() if not one.counted}
     return every | {name: _share(share) for name, equals, share in pairs if equals}
 
 

@@ -106,8 +106,8 @@ def _bits_table(points, first):
     for point in sorted(points, key=lambda one: (one.layer == "norm", one.layer)):
         values = (
             point.mean_norm,
-            point.normalized("margin_q"),
-            point.normalized("colipschitz_q"),
+            point.normalized_margin_q,
+            point.normalized_colipschitz_q,
             point.near_fractions["0.01"],
         )
         bits = "full" if point.bits is None else point.bits
@@ -122,9 +122,9 @@ def _bits_table(points, first):
 def _row(point):
     values = (
         point.margin_q,
-        point.normalized("margin_q"),
+        point.normalized_margin_q,
         point.colipschitz_q,
-        point.normalized("colipschitz_q"),
+        point.normalized_colipschitz_q,
     )
     where = f"{_name(point.model)} {point.length or 'as is':>6} {point.layer:>7}"
     return f"{where} {point.n:>5} {point.collisions:>5}" + "".join(map(_number, values))

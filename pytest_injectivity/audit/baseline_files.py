@@ -26,7 +26,6 @@ from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.quantization.grid import GridLike
 from pytest_injectivity.results.changes import (
-    BY_NAME,
     Allowed,
     Change,
     Fate,
@@ -35,6 +34,7 @@ from pytest_injectivity.results.changes import (
     by_depth,
     changes,
     read_tolerances,
+    recorded_names,
 )
 from pytest_injectivity.results.saved_runs import (
     RESOLUTION,
@@ -75,7 +75,7 @@ class Baselines(Gates):
             layer: the layers judged.
             tolerance: a share of the recorded number for all metrics that are no counts, or shares
                 by the name of a metric; one for all layers or by layer. None: those of
-                ``compared.METRICS``.
+                ``results.metrics.METRICS``.
             bits: round the captured states to so many bits first, or to a `Grid` as text.
 
         Raises:
@@ -240,9 +240,10 @@ def _no_path(prompts: str) -> str:
 
 def _tolerances(given: PerLayer[Allowed] | None) -> PerLayer[Shares]:
     """Complete tolerances, one for all layers or by layer as they were given."""
-    if not isinstance(given, Mapping) or all(name in BY_NAME for name in given):
+    names = recorded_names()
+    if not isinstance(given, Mapping) or all(name in names for name in given):
         return read_tolerances(given, resolution=RESOLUTION)  # type: ignore[arg-type] # metrics' names
-    if any(name in BY_NAME for name in given):
+    if any(name in names for name in given):
         raise OptionError(
             f"tolerance={dict(given)!r} names layers beside metrics: give shares by metric, or by"
             ' layer such as {":3": 0.05, "norm": {"margin_q": 0.1}}'
@@ -284,7 +285,7 @@ def _layer_news(label: str, was: Numbers | None, now: Numbers | None) -> str:
         return f"{label}: new"
     if now is None:
         return f"{label}: gone from the baseline: this run did not measure it"
-    exact = Shares(dict.fromkeys(BY_NAME, 0.0))
+    exact = Shares(dict.fromkeys(recorded_names(), 0.0))
     changed: Sequence[Change] = [
         change
         for change in changes(was, now, exact)

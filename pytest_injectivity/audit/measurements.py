@@ -20,6 +20,7 @@ from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.layers import Layer, depth, layer_id
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.quantization.grid import Grid, GridLike
+from pytest_injectivity.results.metrics import MeasuredLayer, measure
 from pytest_injectivity.results.summary import LayerSummary, Trend
 
 if TYPE_CHECKING:
@@ -226,35 +227,23 @@ class Measurements(Subject):
 
     def layer_summary(self, layer: int | str, bits: GridLike | None = None) -> LayerSummary:
         """The geometry of a layer as plain data, after activation quantization where bits are given."""
-        from pytest_injectivity.geometry.layer import partnered_ratios
-
         one = self.one_layer(layer)
         grid = None if bits is None else Grid.parse(bits)
-        named = None if grid is None else grid.key
         geometry = self.geometry(one, bits=grid)
         # Only finite rows are rounded: the lost ones are those of the layer as it was computed.
-        rows, lost = len(geometry), int((~self.geometry(one).finite).sum())
-        noise = self.noise(one).value if bits is None else math.nan
-        if rows < 2:  # noqa: PLR2004 - no pair, no geometry
-            return LayerSummary(layer_id(one), named, rows, lost)
-        ratios = geometry.colipschitz_rows
-        comparable = ratios.partnered.sum() > 1
+        lost = int((~self.geometry(one).finite).sum())
+        paired = len(geometry) >= 2  # noqa: PLR2004 - a pair is two
+        noise = self.noise(one).value if grid is None else math.nan
+        measured = MeasuredLayer(
+            geometry if paired else None, lost, noise if math.isfinite(noise) else None
+        )
         return LayerSummary(
             layer=layer_id(one),
-            bits=named,
-            n=rows,
-            not_finite=lost,
-            collisions=geometry.equal.pairs,
-            mean_norm=geometry.mean_norm,
-            median_norm=geometry.median_norm,
-            margin=geometry.margin(q=0.0),
-            margin_q=geometry.margin(),
-            colipschitz=float(partnered_ratios(ratios).min()) if comparable else None,
-            colipschitz_q=geometry.colipschitz() if comparable else None,
-            noise=noise if math.isfinite(noise) else None,
-            near_fractions={f"{eps:g}": part for eps, part in geometry.near_fractions().items()},
-            trend=self.trend(one) if bits is None else None,
-            scale=None if grid is None else grid.source(rows),
+            bits=None if grid is None else grid.key,
+            n=len(geometry),
+            numbers=measure(measured),
+            trend=self.trend(one) if paired and grid is None else None,
+            scale=grid.source(len(geometry)) if paired and grid is not None else None,
         )
 
     def trend(self, layer: int | str) -> Trend:

@@ -211,17 +211,8 @@ def _point(audit: Measurements, run: RunSummary, layer: LayerSummary) -> SweepPo
         longest=run.longest,
         prompt_metric=run.prompt_metric,
         layer=layer.layer,
-        not_finite=layer.not_finite,
-        collisions=layer.collisions,
-        mean_norm=layer.mean_norm,
-        median_norm=layer.median_norm,
-        margin=layer.margin,
-        margin_q=layer.margin_q,
-        colipschitz=layer.colipschitz,
-        colipschitz_q=layer.colipschitz_q,
-        noise=layer.noise,
         bits=layer.bits,
-        near_fractions=layer.near_fractions,
+        numbers=layer.numbers,
     )
 
 

@@ -14,20 +14,17 @@ from pytest_injectivity.results.changes import (
     Fate,
     Shares,
     by_depth,
-    by_metric,
     changes,
-    metric_of,
-    title_of,
 )
+from pytest_injectivity.results.metrics import by_metric, legend, metric_of, title_of
 from pytest_injectivity.results.saved_runs import SAME, Recorded, Stamp
 
 _SHOWN = ("model", "revision", "quantized", "activations", "dtype", "device", "prompts", "n")
 _ARCHITECTURE = ("family", "n_layers", "hidden", "vocab")
 _WIDEST = 1000
 _LEGEND = (
-    "change in %, counts as was>is; lost: rows not finite; coll. colliding pairs; m separation margin, α"
-    " co-Lipschitz constant: 1 % quantile and minimum; near: share of pairs within; ◄ worse beyond the"
-    " tolerance, + better beyond it, – not in both"
+    "change in %, counts as was>is; {meanings}; ◄ worse beyond the tolerance, + better beyond it, –"
+    " not in both"
 )
 
 Layers = Mapping[str, Sequence[Change]]
@@ -82,7 +79,7 @@ def comparison_text(
     parts: list[tuple[RenderableType, int]] = [
         (_stamps(was.stamp, now.stamp), width),
         (_table(layers), _WIDEST),
-        (Text(_LEGEND, style="dim"), width),
+        (Text(_legend(layers), style="dim"), width),
         *((Text(line, style="bold red"), _WIDEST) for line in bad),
     ]
     verdict = (
@@ -126,6 +123,11 @@ def _table(layers: Layers) -> Table:
         by_name = {change.name: change for change in every}
         table.add_row(Text(label), *(_cell(by_name.get(name)) for name in names))
     return table
+
+
+def _legend(layers: Layers) -> str:
+    metrics = dict.fromkeys(metric_of(number) for number in _columns(layers))
+    return _LEGEND.format(meanings=legend(metrics))
 
 
 def _columns(layers: Layers) -> list[str]:

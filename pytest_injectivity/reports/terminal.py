@@ -1,8 +1,7 @@
 """The table a person sees at the end of a run: one row a layer, the worst of each number marked."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console, RenderableType
@@ -16,43 +15,13 @@ from pytest_injectivity.reports.annotations import harmless, in_workflow
 from pytest_injectivity.reports.reference_table import LEGEND as REFERENCE_LEGEND
 from pytest_injectivity.reports.reference_table import reference_table
 from pytest_injectivity.reports.release_table import release_parts
+from pytest_injectivity.results.metrics import Metric, legend, tabled
 from pytest_injectivity.results.summary import Comparison, LayerSummary, RunSummary
 
 if TYPE_CHECKING:
     from pytest_injectivity.results.run_results import RunResults
 
 
-@dataclass(frozen=True)
-class Column:
-    """A number of a layer.
-
-    Attributes:
-        title: its heading.
-        value: where it is.
-        worst: which of its values is the worst; None: no value is.
-    """
-
-    title: str
-    value: Callable[[LayerSummary], float | None]
-    worst: Literal["smallest", "largest"] | None = None
-
-
-COLUMNS = (
-    Column("norm", lambda layer: layer.mean_norm),
-    Column("coll.", lambda layer: layer.collisions, "largest"),
-    Column("noise", lambda layer: layer.noise),
-    Column("margin", lambda layer: layer.margin),
-    Column("m 1%", lambda layer: layer.margin_q),
-    Column("m/norm", lambda layer: layer.normalized_margin_q, "smallest"),
-    Column("α 1%", lambda layer: layer.colipschitz_q),
-    Column("α/norm", lambda layer: layer.normalized_colipschitz_q, "smallest"),
-)
-LEGEND = Text(
-    "coll. colliding pairs; m separation margin: minimum, 1 % quantile; α co-Lipschitz constant:"
-    " 1 % quantile; /norm over the mean norm; ◄ worst layer",
-    style="dim",
-)
-_DIGITS = 3
 _WIDEST = 1000
 
 
@@ -88,11 +57,14 @@ def layer_parts(findings: "RunResults") -> list[Table | Text]:
 
     The terminal prints them; the Markdown report writes the same ones in its own way.
     """
-    layers = [LayerSummary(**layer) for layer in findings.layers.values()]
+    layers = [LayerSummary.from_dict(layer) for layer in findings.layers.values()]
     plain = [layer for layer in layers if layer.bits is None]
     parts: list[Table | Text] = []
     if plain:
-        parts += [layer_table(plain), LEGEND]
+        parts += [
+            layer_table(plain),
+            Text(f"columns: {legend(tabled())}; ◄ worst layer", style="dim"),
+        ]
         parts += [Text(line, style="dim") for line in trend_lines(plain)]
     if len(layers) > len(plain):
         parts.append(bits_table(layers))
@@ -149,13 +121,12 @@ def layer_table(layers: Iterable[LayerSummary]) -> Table:
     ordered = sorted(layers, key=lambda layer: _by_depth(layer.layer))
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     table.add_column("layer")
-    for column in COLUMNS:
-        table.add_column(column.title, justify="right")
-    worst = {column: _worst(column, ordered) for column in COLUMNS}
+    columns = tabled()
+    for metric in columns:
+        table.add_column(metric.title, justify="right")
+    worst = {metric.name: _worst(metric, ordered) for metric in columns}
     for layer in ordered:
-        cells = [
-            _cell(column.value(layer), column.value(layer) == worst[column]) for column in COLUMNS
-        ]
+        cells = [_cell(metric, layer[metric.name], worst[metric.name]) for metric in columns]
         name = f"{layer.layer} ({layer.not_finite} not finite)" if layer.not_finite else layer.layer
         table.add_row(Text(name), *cells)
     return table
@@ -259,16 +230,16 @@ def _kept(rounded: LayerSummary | None, plain: LayerSummary | None) -> Text:
     return Text(f"{rounded.collisions} {'/'.join(shares)}", style=style)
 
 
-def _worst(column: Column, layers: list[LayerSummary]) -> float | None:
-    values = [value for layer in layers if (value := column.value(layer)) is not None]
-    if column.worst is None or len(set(values)) < 2:  # noqa: PLR2004 - equal values have no worst
+def _worst(metric: Metric, layers: list[LayerSummary]) -> float | None:
+    values = [value for layer in layers if (value := layer[metric.name]) is not None]
+    if not metric.marked or len(set(values)) < 2:  # noqa: PLR2004 - equal values have no worst
         return None
-    return min(values) if column.worst == "smallest" else max(values)
+    return min(values) if metric.better == "more" else max(values)
 
 
-def _cell(value: float | None, worst: bool) -> Text:  # noqa: FBT001 - private
+def _cell(metric: Metric, value: float | None, worst: float | None) -> Text:
     if value is None:
         return Text("–")
     # The mark is a character, not only a colour: logs have none.
-    shown = str(value) if isinstance(value, int) else show(value, _DIGITS)
-    return Text(f"{shown}◄", style="bold red") if worst else Text(f"{shown} ")
+    shown = metric.show(value)
+    return Text(f"{shown}◄", style="bold red") if value == worst else Text(f"{shown} ")

@@ -1,6 +1,6 @@
 """What was and what is: the numbers of a layer held against those recorded, metric by metric.
 
-Every number that `LayerSummary` has is judged in the direction in which it is bad. A tolerance is a
+Every number of a recorded metric is judged in the direction in which it is bad. A tolerance is a
 share of the recorded number: of a margin of 2, with 0.01, nothing under 1.98 passes. What is *better*
 than recorded by as much, so that the record would fail if it were held against this run, passes and
 is called stale: a gate that keeps old numbers lets a later fall back to them through.
@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from numbers import Real
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from pytest_injectivity.core.numbers import show, show_apart
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.results.metrics import Metric, by_metric, metric_of, recorded
 from pytest_injectivity.results.verdict import Relation
 
 Allowed: TypeAlias = float | Mapping[str, float]
@@ -25,50 +26,7 @@ Allowed: TypeAlias = float | Mapping[str, float]
 Numbers: TypeAlias = Mapping[str, float]
 """The numbers of a layer by name: a metric's, of near fractions with the rung (``… 0.01``)."""
 
-NEAR = "near_fractions"
-"""The metric that has a number for each rung of a ladder."""
-
 _MANY = 1e4
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number of a layer.
-
-    Attributes:
-        name: its field of `LayerSummary`.
-        title: its heading in a table.
-        better: more, less, or neither: of a norm any change is one to look at.
-        tolerance: the share it may get worse by, unless told otherwise; 0: a count, which one number
-            for all metrics does not loosen.
-    """
-
-    name: str
-    title: str
-    better: Literal["more", "less", "neither"]
-    tolerance: float
-
-    @property
-    def counted(self) -> bool:
-        """Whether it is a count."""
-        return self.tolerance == 0.0
-
-
-# Minima are those of one pair, quantiles of the 1 % of rows; a noise floor is the largest distance
-# among a few prompts, and another machine's may be half or twice as large.
-METRICS = (
-    Metric("not_finite", "lost", "less", 0.0),
-    Metric("collisions", "coll.", "less", 0.0),
-    Metric("margin_q", "m 1%", "more", 0.01),
-    Metric("margin", "margin", "more", 0.05),
-    Metric("colipschitz_q", "α 1%", "more", 0.01),
-    Metric("colipschitz", "α", "more", 0.05),
-    Metric("mean_norm", "norm", "neither", 0.01),
-    Metric("median_norm", "median", "neither", 0.01),
-    Metric("noise", "noise", "less", 1.0),
-    Metric(NEAR, "near", "less", 0.01),
-)
-BY_NAME = {metric.name: metric for metric in METRICS}
 
 
 @dataclass(frozen=True)
@@ -76,7 +34,7 @@ class Shares:
     """How much worse every metric may get, as a share of what was recorded.
 
     Attributes:
-        by_metric: of each of `METRICS`.
+        by_metric: of each recorded metric, by name.
     """
 
     by_metric: Mapping[str, float]
@@ -193,19 +151,8 @@ class Change:
         return sides[self.metric.better]
 
 
-def metric_of(name: str) -> Metric:
-    """The metric a number is of: ``near_fractions 0.01`` is one of ``near_fractions``."""
-    return BY_NAME[name.partition(" ")[0]]
-
-
-def title_of(name: str) -> str:
-    """The heading of a number's column."""
-    metric, _, rung = name.partition(" ")
-    return f"{BY_NAME[metric].title} {rung}".rstrip()
-
-
 def changes(was: Numbers, now: Numbers, tolerances: Shares) -> tuple[Change, ...]:
-    """Every number of a layer that was recorded or measured, in the order of `METRICS`.
+    """Every number of a layer that was recorded or measured, in the order of ``METRICS``.
 
     Args:
         was: as recorded.
@@ -229,24 +176,23 @@ def read_tolerances(given: Allowed | None, *, resolution: float = 0.0) -> Shares
         OptionError: a metric is not there, or a tolerance is not accepted.
     """
     if isinstance(given, Mapping):
-        if unknown := [str(name) for name in given if name not in BY_NAME]:
+        names = recorded_names()
+        if unknown := [str(name) for name in given if name not in names]:
             raise OptionError(
-                f"tolerance names {unknown[0]!r}: give numbers for {', '.join(BY_NAME)}"
+                f"tolerance names {unknown[0]!r}: give numbers for {', '.join(names)}"
             )
         asked = {name: _tolerance(name, value) for name, value in given.items()}
     elif given is None:
         asked = {}
     else:
         value = _tolerance("tolerance", given)
-        asked = {metric.name: value for metric in METRICS if not metric.counted}
-    return Shares(
-        {
-            metric.name: max(
-                asked.get(metric.name, metric.tolerance), 0.0 if metric.counted else resolution
-            )
-            for metric in METRICS
-        }
-    )
+        asked = {metric.name: value for metric in recorded() if not metric.counted}
+    return Shares({one.name: _share(one, asked, resolution) for one in recorded()})
+
+
+def recorded_names() -> tuple[str, ...]:
+    """The names that tolerances are given by."""
+    return tuple(metric.name for metric in recorded())
 
 
 def by_depth(label: str) -> tuple[bool, int, str]:
@@ -267,6 +213,12 @@ def worst_first(every: Iterable[Change]) -> list[Change]:
     return sorted(every, key=lambda change: -change.harm)
 
 
+def _share(metric: Metric, asked: Mapping[str, float], resolution: float) -> float:
+    """The share of a metric; never finer than the record is, but for counts, which are exact."""
+    finest = 0.0 if metric.counted else resolution
+    return max(asked.get(metric.name, metric.tolerance or 0.0), finest)
+
+
 def _tolerance(name: str, given: object) -> float:
     try:
         number = float(given) if isinstance(given, Real) else math.nan
@@ -277,9 +229,3 @@ def _tolerance(name: str, given: object) -> float:
             f"{name}={given!r} is no tolerance: give a share of the recorded number, such as 0.01"
         )
     return number
-
-
-def by_metric(name: str) -> tuple[int, float]:
-    """Sorts numbers as `METRICS` has them, near fractions from wide to narrow."""
-    metric, _, rung = name.partition(" ")
-    return METRICS.index(BY_NAME[metric]), -float(rung or 0.0)

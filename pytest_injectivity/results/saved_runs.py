@@ -17,7 +17,8 @@ from pytest_injectivity.core import strict_json as strict
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.reports import json as jsonfile
-from pytest_injectivity.results.changes import BY_NAME, NEAR, Numbers
+from pytest_injectivity.results.changes import Numbers, recorded_names
+from pytest_injectivity.results.metrics import flat, metric_of, recorded
 from pytest_injectivity.results.summary import LayerSummary
 
 SCHEMA = 1
@@ -152,11 +153,11 @@ def label_of(layer: str, bits: object) -> str:
 
 
 def numbers_of(layer: LayerSummary) -> dict[str, float]:
-    """The numbers of a layer; those that were not measured are left out.
+    """The numbers of a layer that are recorded; those that were not measured are left out.
 
-    Near fractions become a number each, ``near_fractions 0.01``.
+    A metric with rungs has a number for each, ``near_fractions 0.01``.
     """
-    return {name: value for name, value in _flat(asdict(layer)).items() if value is not None}
+    return flat({name: layer.numbers[name] for name in recorded_names()})
 
 
 def rounded(numbers: Numbers) -> dict[str, float]:
@@ -229,20 +230,22 @@ def _of_layer(
 
 
 def _flat(layer: Mapping[str, Any]) -> dict[str, Any]:
-    near = layer.get(NEAR)
-    rungs = {} if near is None else strict.mapping(NEAR, near)
-    flat = {name: layer.get(name) for name in BY_NAME if name != NEAR}
-    return flat | {f"{NEAR} {rung}": share for rung, share in rungs.items()}
+    plain = {one.name: layer.get(one.name) for one in recorded() if not one.rungs}
+    for one in recorded():
+        if one.rungs and (given := layer.get(one.name)) is not None:
+            rungs = strict.mapping(one.name, given)
+            plain |= {f"{one.name} {rung}": share for rung, share in rungs.items()}
+    return plain
 
 
 def _numbers(flat: Mapping[str, Any]) -> dict[str, float]:
     for name in flat:
         metric, gap, rung = name.partition(" ")
-        in_form = _RUNG.fullmatch(rung) if metric == NEAR else not gap
-        if metric not in BY_NAME or not in_form:
+        if metric not in recorded_names() or (gap and not _RUNG.fullmatch(rung)):
             raise OptionError(
-                f"{strict.said(name)} is no number of a layer: {', '.join(BY_NAME)} are"
+                f"{strict.said(name)} is no number of a layer: {', '.join(recorded_names())} are"
             )
+        metric_of(name)
     return {name: strict.number(name, value) for name, value in flat.items() if value is not None}
 
 

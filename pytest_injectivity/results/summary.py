@@ -5,11 +5,12 @@ Only numbers, names and keyed hashes: no prompt, no token id, nothing that needs
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.quantization.grid import Rounded
+from pytest_injectivity.results.metrics import Measured
 
 
 @dataclass(frozen=True)
@@ -132,21 +133,14 @@ class Trend:
 
 
 @dataclass(frozen=True)
-class LayerSummary:
-    """The geometry of one layer in numbers (SPEC section 2); None where it was not measured.
+class LayerSummary(Measured):
+    """The numbers of one layer (SPEC section 2): each metric is an attribute by its name.
 
     Attributes:
         layer: its id.
         bits: of post-hoc activation quantization, or the text of its `Grid` where the number does not
             say all; None for the states as the model computed them.
         n: finite rows.
-        not_finite: rows with a NaN or an infinity.
-        collisions: pairs of rows equal in every coordinate.
-        mean_norm, median_norm: of the rows.
-        margin, margin_q: separation margin, minimum and 1 % quantile.
-        colipschitz, colipschitz_q: co-Lipschitz constant, minimum and 1 % quantile.
-        noise: the noise floor; rounded states have none.
-        near_fractions: fraction of pairs within each tolerance of the ladder.
         trend: how margin and co-Lipschitz constant fell as N grew; rounded states have none.
         scale: where the scale of rounded states comes from; None for states that are not rounded.
     """
@@ -154,46 +148,29 @@ class LayerSummary:
     layer: str
     bits: int | str | None
     n: int
-    not_finite: int
-    collisions: int | None = None
-    mean_norm: float | None = None
-    median_norm: float | None = None
-    margin: float | None = None
-    margin_q: float | None = None
-    colipschitz: float | None = None
-    colipschitz_q: float | None = None
-    noise: float | None = None
-    near_fractions: dict[str, float] | None = None
     trend: Trend | None = None
     scale: str | None = None
 
-    def __post_init__(self) -> None:
-        given: object = self.trend
-        if isinstance(given, Mapping):  # it came as JSON
-            object.__setattr__(self, "trend", Trend.from_dict(given))
-
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
+        """Plain data for JSON: the numbers stand among the other fields."""
+        plain = asdict(self)
+        numbers: dict[str, Any] = plain.pop("numbers")
+        return plain | numbers
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "LayerSummary":
+        """What `to_dict` made of one, by way of JSON."""
+        own = {one.name for one in fields(cls)}
+        given = {name: value for name, value in plain.items() if name in own}
+        trend = given.get("trend")
+        given["trend"] = None if trend is None else Trend.from_dict(trend)
+        numbers = {name: value for name, value in plain.items() if name not in own}
+        return cls(**given, numbers=numbers)
 
     @property
     def key(self) -> tuple[str, int | str | None]:
         """What a run has one summary of."""
         return self.layer, self.bits
-
-    @property
-    def normalized_margin_q(self) -> float | None:
-        """The 1 % margin in units of the mean norm."""
-        return (
-            None if self.margin_q is None or not self.mean_norm else self.margin_q / self.mean_norm
-        )
-
-    @property
-    def normalized_colipschitz_q(self) -> float | None:
-        """The 1 % co-Lipschitz constant in units of the mean norm."""
-        if self.colipschitz_q is None or not self.mean_norm:
-            return None
-        return self.colipschitz_q / self.mean_norm
 
 
 @dataclass(frozen=True)

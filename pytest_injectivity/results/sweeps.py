@@ -9,14 +9,17 @@ from typing import Any
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.quantization.grid import Grid
+from pytest_injectivity.results.metrics import Measured
 
 SCHEMA = 1
 """Raised when a field of the figure data changes its meaning or goes."""
 
 
 @dataclass(frozen=True)
-class SweepPoint:
-    """One layer of one model on one prompt set (SPEC section 2); None where it was not measured.
+class SweepPoint(Measured):
+    """One layer of one model on one prompt set: each metric is an attribute by its name.
+
+    Rows that are not finite are left out of every number but their count.
 
     Attributes:
         model, revision, dtype, n_layers: of the model.
@@ -27,14 +30,7 @@ class SweepPoint:
         longest: tokens of the longest prompt, which no prompt distance exceeds.
         prompt_metric: ``d_S`` of the co-Lipschitz constants.
         layer: its id.
-        not_finite: rows with a NaN or an infinity, left out of every number.
-        collisions: pairs of rows equal in every coordinate.
-        mean_norm, median_norm: of the rows.
-        margin, margin_q: separation margin, minimum (the smallest pair distance) and 1 % quantile.
-        colipschitz, colipschitz_q: co-Lipschitz constant, minimum and 1 % quantile.
-        noise: the noise floor; rounded states have none.
         bits: what the captured states were rounded to, as in `LayerSummary`; None where they were not.
-        near_fractions: fraction of pairs within each tolerance of the ladder ([VS] figure 5).
     """
 
     model: str
@@ -48,27 +44,13 @@ class SweepPoint:
     longest: int
     prompt_metric: str
     layer: str
-    not_finite: int
-    collisions: int | None
-    mean_norm: float | None
-    median_norm: float | None
-    margin: float | None
-    margin_q: float | None
-    colipschitz: float | None
-    colipschitz_q: float | None
-    noise: float | None
     bits: int | str | None = None
-    near_fractions: dict[str, float] | None = None
-
-    def normalized(self, quantity: str) -> float | None:
-        """``margin``, ``margin_q``, ``colipschitz`` or ``colipschitz_q`` over the mean norm."""
-        value: float | None = getattr(self, quantity)
-        return None if value is None or not self.mean_norm else value / self.mean_norm
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, the normalised values beside the raw ones."""
-        quantities = ("margin", "margin_q", "colipschitz", "colipschitz_q")
-        return asdict(self) | {f"normalized_{one}": self.normalized(one) for one in quantities}
+        """Plain data for JSON: the numbers stand among the other fields."""
+        plain = asdict(self)
+        numbers: dict[str, Any] = plain.pop("numbers")
+        return plain | numbers
 
 
 def table_layers(n_layers: int) -> tuple[int, int, int]:

@@ -159,7 +159,7 @@ def test_a_collision_fails(make: Make, record: Record) -> None:
     path = record()
     _edit(path, lambda plain: plain["layers"]["norm"].update(collisions=0, not_finite=0))
     audit = make()
-    numbers = replace(audit.layer_summary("norm"), collisions=1, near_fractions={"0.01": 0.5})
+    numbers = audit.layer_summary("norm").with_numbers(collisions=1, near_fractions={"0.01": 0.5})
     audit.layer_summary = lambda *_: numbers  # type: ignore[method-assign]
     verdict = audit.check_matches_baseline("norm", tolerance=10.0)
     assert Status.FAIL is verdict.status
@@ -212,7 +212,7 @@ def test_a_number_that_can_no_longer_be_measured_fails(make: Make, record: Recor
     """As when rows are not finite; a number that somebody took out of the file is not compared."""
     path = record()
     audit = make()
-    lost = replace(audit.layer_summary("norm"), noise=None)
+    lost = audit.layer_summary("norm").with_numbers(noise=None)
     audit.layer_summary = lambda *_: lost  # type: ignore[method-assign]
     verdict = audit.check_matches_baseline("norm")
     assert "noise was " in verdict.first_line
@@ -228,7 +228,7 @@ def test_nan_fails(make: Make, record: Record) -> None:
     """Of a number, and of rows: the record had all of them finite."""
     record()
     audit = make()
-    odd = replace(audit.layer_summary("norm"), margin_q=math.nan)
+    odd = audit.layer_summary("norm").with_numbers(margin_q=math.nan)
     audit.layer_summary = lambda *_: odd  # type: ignore[method-assign]
     verdict = audit.check_matches_baseline("norm", tolerance=1e9)
     assert Status.FAIL is verdict.status

@@ -4,6 +4,7 @@ import json
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from pytest_injectivity.audit import sweeps as sweeps_module
 from pytest_injectivity.models import loading
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.results.sweeps import (
-    SweepPoint,
     first_collisions,
     smallest_distances,
     table_layers,
@@ -116,9 +116,7 @@ def test_points_are_those_of_brute_force(config: Config) -> None:
             assert float(nearest.min()) == pytest.approx(point.margin, rel=1e-12)
             assert float(ratios.min()) == pytest.approx(point.colipschitz, rel=1e-12)
             assert mean == pytest.approx(point.mean_norm, rel=1e-12)
-            assert float(nearest.min()) / mean == pytest.approx(
-                point.normalized("margin"), rel=1e-12
-            )
+            assert float(nearest.min()) / mean == pytest.approx(point.normalized_margin, rel=1e-12)
             assert point.noise == audit.noise(layer).value
 
 
@@ -252,7 +250,7 @@ def test_the_table_has_the_smallest_distances(config: Config) -> None:
 
 
 def test_normalised_values_stand_beside_the_raw_ones(config: Config, tmp_path: Path) -> None:
-    """In the JSON too; layers whose norm is 0 have none."""
+    """In the JSON too."""
     points = sweep_lengths(config(), [8])
     write_figure(tmp_path / "new" / "figure.json", "by length", points=points, note="x")
     written = json.loads((tmp_path / "new" / "figure.json").read_text())
@@ -261,8 +259,6 @@ def test_normalised_values_stand_beside_the_raw_ones(config: Config, tmp_path: P
         assert plain["margin_q"] == point.margin_q
         assert plain["normalized_margin_q"] == plain["margin_q"] / plain["mean_norm"]
         assert plain["normalized_colipschitz"] == plain["colipschitz"] / plain["mean_norm"]
-    zero = SweepPoint(**{**vars(points[0]), "mean_norm": 0.0})
-    assert zero.normalized("margin") is None
 
 
 def test_figure_data_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -351,7 +347,7 @@ def test_first_collisions_are_told_by_the_number_of_bits(config: Config) -> None
     """Whatever the order of the points; none where no grid has any."""
     (point,) = sweep_bits(config(layers="1"), ["4 asymmetric"])[1:]
     made = [
-        SweepPoint(**{**vars(point), "bits": bits, "collisions": count})
+        replace(point, bits=bits).with_numbers(collisions=count)
         for bits, count in ((2, 9), ("4 asymmetric", 1), (3, 2), (8, 0))
     ]
     assert {"layer01": "4 asymmetric"} == first_collisions(made)

@@ -147,8 +147,8 @@ def test_a_trend_survives_json() -> None:
     """Inside a layer's summary, as it travels from a worker."""
     prompts = _prompts(60)
     for trend in (_trend(prompts, _rows(prompts)), Trend((), reason="too few")):
-        layer = LayerSummary("layer01", None, 60, 0, trend=trend)
-        assert layer == LayerSummary(**json.loads(json.dumps(layer.to_dict())))
+        layer = LayerSummary("layer01", None, 60, trend=trend)
+        assert layer == LayerSummary.from_dict(json.loads(json.dumps(layer.to_dict())))
         assert trend == Trend.from_dict(json.loads(json.dumps(asdict(trend))))
 
 

@@ -78,6 +78,6 @@ def reproduce_lines(result: pytest.RunResult) -> list[str]:
 
 def table_rows(result: pytest.RunResult) -> dict[str, list[str]]:
     """The rows of the table of layers: the cells of each layer, as far as it has numbers."""
-    table = output(result).partition("\nlayer ")[2].partition("\ncoll. ")[0]
+    table = output(result).partition("\nlayer ")[2].partition("\ncolumns: ")[0]
     found = re.findall(r"^(layer\d\d|norm) +(\d.*)$", table, re.MULTILINE)
     return {name: cells.split() for name, cells in found}

@@ -102,7 +102,7 @@ def test_the_table_says_how_many_rows_are_lost(audited: Run) -> None:
     )
     table = output(result).rpartition(" injectivity =")[2]
     assert 3 == table.count("(12 not")
-    assert "nan" not in table.partition("coll. ")[0].partition("layer01")[2]
+    assert "nan" not in table.partition("columns: ")[0].partition("layer01")[2]
 
 
 def test_a_few_lost_rows_are_named_and_the_rest_is_measured(audited: Run) -> None:

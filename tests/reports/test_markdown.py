@@ -85,7 +85,8 @@ def _run(text: str = "m") -> dict[str, Any]:
 
 def _layer(name: str, **given: Any) -> dict[str, Any]:
     numbers = {"mean_norm": 2.0, "collisions": 0, "margin": 0.5, "margin_q": 1.0, "noise": 1e-5}
-    return LayerSummary(name, None, 12, 0, **{**numbers, **given}).to_dict()
+    numbers |= {"normalized_margin_q": 0.5}
+    return LayerSummary(name, None, 12, numbers={**numbers, **given}).to_dict()
 
 
 def _verdict(*statuses: Status, text: str = "", reproduce: str = "pytest t.py") -> dict[str, Any]:
@@ -266,7 +267,7 @@ def test_what_was_audited_is_said() -> None:
 def test_the_tables_are_those_of_the_terminal() -> None:
     """The same columns and numbers, the worst layer marked, each layer once."""
     findings = _findings(layers=1)
-    findings.take("layer", json.dumps(_layer("norm", margin_q=0.5)))
+    findings.take("layer", json.dumps(_layer("norm", margin_q=0.5, normalized_margin_q=0.25)))
     table = [row for row in _rows(markdown(findings, GREEN)) if len(row) > 4]
     assert ["layer", "norm", "coll.", "noise", "margin", "m 1%", "m/norm"] == table[0][:7]
     assert ["layer01", "2", "0", "1e-05", "0.5", "1", "0.5"] == table[1][:7]

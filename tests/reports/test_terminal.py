@@ -15,16 +15,20 @@ LAYER = LayerSummary(
     "layer01",
     None,
     n=12,
-    not_finite=0,
-    collisions=0,
-    mean_norm=4.0,
-    median_norm=4.0,
-    margin=1.0,
-    margin_q=2.0,
-    colipschitz=0.25,
-    colipschitz_q=0.5,
-    noise=1e-6,
-    near_fractions={},
+    numbers={
+        "not_finite": 0,
+        "collisions": 0,
+        "mean_norm": 4.0,
+        "median_norm": 4.0,
+        "margin": 1.0,
+        "margin_q": 2.0,
+        "normalized_margin_q": 0.5,
+        "colipschitz": 0.25,
+        "colipschitz_q": 0.5,
+        "normalized_colipschitz_q": 0.125,
+        "noise": 1e-6,
+        "near_fractions": {},
+    },
 )
 
 
@@ -73,9 +77,9 @@ def test_layers_come_shallow_first_and_the_norm_last() -> None:
 def test_the_worst_of_a_column_is_marked() -> None:
     """Smallest normalised margin and constant, most collisions; each by its own layer."""
     rows = _rows(
-        replace(LAYER, layer="layer01", collisions=3),
-        replace(LAYER, layer="layer02", margin_q=0.5),
-        replace(LAYER, layer="norm", colipschitz_q=0.125),
+        replace(LAYER, layer="layer01").with_numbers(collisions=3),
+        replace(LAYER, layer="layer02").with_numbers(normalized_margin_q=0.25),
+        replace(LAYER, layer="norm").with_numbers(normalized_colipschitz_q=0.0625),
     )
     marks = {
         name: [at for at, cell in enumerate(cells) if "◄" in cell] for name, cells in rows.items()
@@ -91,7 +95,7 @@ def test_equal_values_have_no_worst() -> None:
 
 def test_what_was_not_measured_is_a_dash() -> None:
     """And does not count as the worst."""
-    lost = LayerSummary("layer02", None, 0, 12)
+    lost = LayerSummary("layer02", None, 0, numbers={"not_finite": 12})
     rows = _rows(LAYER, lost)
     assert "◄" not in str(rows)
     lines = summary_lines(_findings(LAYER, lost), 80, color=False)
@@ -100,7 +104,9 @@ def test_what_was_not_measured_is_a_dash() -> None:
 
 def test_rounded_layers_have_a_table_of_their_own() -> None:
     """Collisions, and what is left of margin and constant in percent of the unrounded ones."""
-    rounded = replace(LAYER, bits=4, collisions=7, margin_q=1.0, colipschitz_q=0.45, noise=None)
+    rounded = replace(LAYER, bits=4).with_numbers(
+        collisions=7, margin_q=1.0, colipschitz_q=0.45, noise=None
+    )
     text = "\n".join(summary_lines(_findings(LAYER, rounded), 80, color=False))
     assert re.search(r"layer01 +7 50/90", text)
     assert 1 == text.count("4 bits")
@@ -187,16 +193,15 @@ def test_names_are_no_markup(name: str) -> None:
 @given(st.integers(110, 200), st.floats(1e-30, 1e30), st.integers(0, 10**9))
 def test_lines_fit_the_terminal(width: int, value: float, collisions: int) -> None:
     """Whatever the numbers are, where there is room for a row of them."""
-    layer = replace(LAYER, margin=value, margin_q=value, noise=value, collisions=collisions)
-    other = replace(layer, layer="norm", mean_norm=value)
+    layer = LAYER.with_numbers(margin=value, margin_q=value, noise=value, collisions=collisions)
+    other = replace(layer, layer="norm").with_numbers(mean_norm=value)
     lines = summary_lines(_findings(layer, other), width, color=False)
     assert max(map(cell_len, lines)) <= width
 
 
 def test_eighty_columns_hold_a_row_of_large_numbers() -> None:
     """No number is cut short: half a number is another number."""
-    layer = replace(
-        LAYER,
+    layer = LAYER.with_numbers(
         collisions=4_999_950_000,
         mean_norm=123456.0,
         noise=1.234e-06,
@@ -204,7 +209,7 @@ def test_eighty_columns_hold_a_row_of_large_numbers() -> None:
         margin_q=1.234e-05,
         colipschitz_q=1.234e-07,
     )
-    rows = _rows(layer, replace(layer, layer="norm", mean_norm=2.0))
+    rows = _rows(layer, replace(layer, layer="norm").with_numbers(mean_norm=2.0))
     assert 8 == len(rows["layer01"]) == len(rows["norm"])
     numbers = [float(cell.rstrip("◄")) for cell in rows["layer01"]]
     expected = [123456.0, 4_999_950_000, 1.234e-06, 1.234e-05, 1.234e-05]
@@ -214,7 +219,7 @@ def test_eighty_columns_hold_a_row_of_large_numbers() -> None:
 
 def test_colour_is_only_beside_the_mark() -> None:
     """Logs have none: the mark is a character."""
-    layers = LAYER, replace(LAYER, layer="norm", margin_q=0.5)
+    layers = LAYER, replace(LAYER, layer="norm").with_numbers(normalized_margin_q=0.25)
     plain = "\n".join(summary_lines(_findings(*layers), 80, color=False))
     coloured = "\n".join(summary_lines(_findings(*layers), 80, color=True))
     assert "\x1b" not in plain

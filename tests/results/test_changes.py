@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.changes import (
-    METRICS,
-    NEAR,
     Change,
     Fate,
     by_depth,
@@ -17,10 +15,12 @@ from pytest_injectivity.results.changes import (
     read_tolerances,
     worst_first,
 )
+from pytest_injectivity.results.metrics import recorded
 from pytest_injectivity.results.saved_runs import numbers_of
 from pytest_injectivity.results.summary import LayerSummary
 
-NAMES = [metric.name for metric in METRICS if metric.name != NEAR] + [f"{NEAR} 0.01"]
+NEAR = "near_fractions"
+NAMES = [f"{one.name} 0.01" if one.rungs else one.name for one in recorded()]
 MORE = {"margin", "margin_q", "colipschitz", "colipschitz_q"}
 LESS = {"not_finite", "collisions", "noise", f"{NEAR} 0.01"}
 EITHER = {"mean_norm", "median_norm"}
@@ -28,12 +28,6 @@ EITHER = {"mean_norm", "median_norm"}
 _names = st.sampled_from(NAMES)
 _numbers = st.floats(0.0, 1e300) | st.integers(0, 10**6).map(float)
 _shares = st.floats(0.0, 3.0)
-
-
-def test_every_number_of_a_layer_is_compared() -> None:
-    """What `LayerSummary` gains is compared, or said here not to be: it is no number of its own."""
-    fields = set(LayerSummary("layer01", None, 2, 0).to_dict())
-    assert fields - {"layer", "bits", "scale", "n", "trend"} == {metric.name for metric in METRICS}
 
 
 @pytest.mark.parametrize(
@@ -163,7 +157,8 @@ def test_the_worst_is_what_went_farthest_in_the_bad_direction() -> None:
 
 def test_the_numbers_of_a_layer() -> None:
     """Those that were measured; a NaN stays one, to fail."""
-    layer = LayerSummary("norm", None, 9, 3, margin=math.nan, near_fractions={"0.01": 0.5})
+    measured = {"not_finite": 3, "margin": math.nan, "near_fractions": {"0.01": 0.5}}
+    layer = LayerSummary("norm", None, 9, numbers=measured)
     numbers = numbers_of(layer)
     assert {"not_finite", "margin", "near_fractions 0.01"} == set(numbers)
     assert (3, 0.5) == (numbers["not_finite"], numbers["near_fractions 0.01"])

@@ -12,7 +12,8 @@ from pytest_injectivity.results.saved_runs import numbers_of
 from pytest_injectivity.results.summary import LayerSummary
 from pytest_injectivity.results.verdict import Status, Verdict
 
-LAYER = LayerSummary("layer02", None, 9, 0, collisions=0, margin=1.0, margin_q=2.0, noise=1e-5)
+NUMBERS = {"not_finite": 0, "collisions": 0, "margin": 1.0, "margin_q": 2.0, "noise": 1e-5}
+LAYER = LayerSummary("layer02", None, 9, numbers=NUMBERS)
 WAS = numbers_of(LAYER)
 DEFAULTS = read_tolerances(None)
 
@@ -73,7 +74,7 @@ def test_what_is_not_finite_is_not_recorded() -> None:
     """Rows, or a number."""
     assert Status.PASS is judge_recording(LAYER, WAS).status
     assert Status.FAIL is judge_recording(LAYER, WAS | {"margin": math.nan}).status
-    lost = LayerSummary("norm", 4, 6, 3)
+    lost = LayerSummary("norm", 4, 6, numbers={"not_finite": 3})
     assert Status.FAIL is judge_recording(lost, numbers_of(lost)).status
 
 

@@ -1,0 +1,361 @@
+"""The table of metrics: every number that is measured of a layer, once.
+
+The JSON report, the terminal's and the Markdown report's tables, ``compare``, the sweeps and the
+baselines all go through `METRICS`. A new metric is one row here, whose `Metric.read` computes it from
+the layer's geometry; nothing else names metrics one by one. Importing this file loads no torch: the
+geometry that ``read`` is given was made elsewhere.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, TypeAlias
+
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.errors import OptionError
+
+Number: TypeAlias = float | Mapping[str, float] | None
+"""What is measured: a number, a number for each rung of a ladder, or None where there is none."""
+
+Better: TypeAlias = Literal["more", "less", "neither"]
+"""The direction in which a metric is better; of a norm any change is one to look at."""
+
+_DIGITS = 3
+
+
+@dataclass(frozen=True)
+class MeasuredLayer:
+    """A layer that metrics are read of.
+
+    Attributes:
+        geometry: the `LayerGeometry` of its finite rows; None where there are fewer than two, which
+            have no pair.
+        not_finite: rows with a NaN or an infinity.
+        noise: the noise floor; None where there is none (rounded states).
+    """
+
+    geometry: Any
+    not_finite: int
+    noise: float | None
+
+
+def short(value: float) -> str:
+    """A number as a cell of a table shows it: counts whole, others to three digits."""
+    return str(value) if isinstance(value, int) else show(value, _DIGITS)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a layer.
+
+    Attributes:
+        name: its key in JSON, baselines and tolerances.
+        title: its heading in a table.
+        meaning: what it is, in a few words for a legend.
+        unit: what it is counted in.
+        better: the direction that is better.
+        tolerance: the share of a recorded number that it may get worse by, unless told otherwise; 0
+            for a count; None for a number that follows from others and is not recorded.
+        read: computes it from a measured layer.
+        show: how a cell of a table shows it.
+        tabled: whether the table of layers has a column of it.
+        marked: whether the worst layer of its column is marked.
+        rungs: whether it has a number for each rung of a ladder, ``near_fractions 0.01``.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    unit: str
+    better: Better
+    tolerance: float | None
+    read: Callable[[MeasuredLayer], Number]
+    show: Callable[[float], str] = short
+    tabled: bool = True
+    marked: bool = False
+    rungs: bool = False
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is a count."""
+        return self.tolerance == 0.0
+
+
+def _of_geometry(read: Callable[[Any], Number]) -> Callable[[MeasuredLayer], Number]:
+    """Reads a number that needs two rows: None where the layer has no pair."""
+    return lambda layer: None if layer.geometry is None else read(layer.geometry)
+
+
+def _colipschitz(q: float) -> Callable[[MeasuredLayer], Number]:
+    def read(geometry: Any) -> Number:
+        # A quantile of one row says nothing.
+        comparable = geometry.colipschitz_rows.partnered.sum() > 1
+        return float(geometry.colipschitz(q=q)) if comparable else None
+
+    return _of_geometry(read)
+
+
+def _over_norm(read: Callable[[MeasuredLayer], Number]) -> Callable[[MeasuredLayer], Number]:
+    """Reads a number in units of the mean norm: None where the norm is 0."""
+
+    def normalized(layer: MeasuredLayer) -> Number:
+        value = read(layer)
+        if not isinstance(value, float) or not layer.geometry.mean_norm:
+            return None
+        return float(value / layer.geometry.mean_norm)
+
+    return normalized
+
+
+def _near_fractions(geometry: Any) -> Number:
+    return {f"{eps:g}": share for eps, share in geometry.near_fractions().items()}
+
+
+_MARGIN = _of_geometry(lambda geometry: float(geometry.margin(q=0.0)))
+_MARGIN_Q = _of_geometry(lambda geometry: float(geometry.margin(q=0.01)))
+_DISTANCE, _RATIO, _NORMS = "distance of states", "distance of states / of prompts", "mean norms"
+
+# Minima are those of one pair, quantiles of the 1 % of rows; a noise floor is the largest distance
+# among a few prompts, and another machine's may be half or twice as large.
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        name="not_finite",
+        title="lost",
+        meaning="rows not finite",
+        unit="rows",
+        better="less",
+        tolerance=0.0,
+        read=lambda layer: layer.not_finite,
+        tabled=False,  # said beside the layer's name
+    ),
+    Metric(
+        name="mean_norm",
+        title="norm",
+        meaning="mean norm",
+        unit=_DISTANCE,
+        better="neither",
+        tolerance=0.01,
+        read=_of_geometry(lambda geometry: geometry.mean_norm),
+    ),
+    Metric(
+        name="median_norm",
+        title="median",
+        meaning="median norm",
+        unit=_DISTANCE,
+        better="neither",
+        tolerance=0.01,
+        read=_of_geometry(lambda geometry: geometry.median_norm),
+        tabled=False,
+    ),
+    Metric(
+        name="collisions",
+        title="coll.",
+        meaning="colliding pairs",
+        unit="pairs",
+        better="less",
+        tolerance=0.0,
+        read=_of_geometry(lambda geometry: geometry.equal.pairs),
+        marked=True,
+    ),
+    Metric(
+        name="noise",
+        title="noise",
+        meaning="noise floor",
+        unit=_DISTANCE,
+        better="less",
+        tolerance=1.0,
+        read=lambda layer: None if layer.geometry is None else layer.noise,
+    ),
+    Metric(
+        name="margin",
+        title="margin",
+        meaning="separation margin, minimum",
+        unit=_DISTANCE,
+        better="more",
+        tolerance=0.05,
+        read=_MARGIN,
+    ),
+    Metric(
+        name="margin_q",
+        title="m 1%",
+        meaning="its 1 % quantile",
+        unit=_DISTANCE,
+        better="more",
+        tolerance=0.01,
+        read=_MARGIN_Q,
+    ),
+    Metric(
+        name="normalized_margin",
+        title="margin/norm",
+        meaning="the minimum over the mean norm",
+        unit=_NORMS,
+        better="more",
+        tolerance=None,
+        read=_over_norm(_MARGIN),
+        tabled=False,
+    ),
+    Metric(
+        name="normalized_margin_q",
+        title="m/norm",
+        meaning="the quantile over the mean norm",
+        unit=_NORMS,
+        better="more",
+        tolerance=None,
+        read=_over_norm(_MARGIN_Q),
+        marked=True,
+    ),
+    Metric(
+        name="colipschitz",
+        title="α",
+        meaning="co-Lipschitz constant, minimum",
+        unit=_RATIO,
+        better="more",
+        tolerance=0.05,
+        read=_colipschitz(0.0),
+        tabled=False,
+    ),
+    Metric(
+        name="colipschitz_q",
+        title="α 1%",
+        meaning="co-Lipschitz constant, 1 % quantile",
+        unit=_RATIO,
+        better="more",
+        tolerance=0.01,
+        read=_colipschitz(0.01),
+    ),
+    Metric(
+        name="normalized_colipschitz",
+        title="α min/norm",
+        meaning="the minimum over the mean norm",
+        unit=_NORMS,
+        better="more",
+        tolerance=None,
+        read=_over_norm(_colipschitz(0.0)),
+        tabled=False,
+    ),
+    Metric(
+        name="normalized_colipschitz_q",
+        title="α/norm",
+        meaning="the quantile over the mean norm",
+        unit=_NORMS,
+        better="more",
+        tolerance=None,
+        read=_over_norm(_colipschitz(0.01)),
+        marked=True,
+    ),
+    Metric(
+        name="near_fractions",
+        title="near",
+        meaning="share of pairs within a distance",
+        unit="share of pairs",
+        better="less",
+        tolerance=0.01,
+        read=_of_geometry(_near_fractions),
+        tabled=False,
+        rungs=True,
+    ),
+)
+
+
+def recorded() -> tuple[Metric, ...]:
+    """The metrics that baselines keep and that are held against a recorded number."""
+    return tuple(metric for metric in METRICS if metric.tolerance is not None)
+
+
+def tabled() -> tuple[Metric, ...]:
+    """The metrics that the table of layers has a column of."""
+    return tuple(metric for metric in METRICS if metric.tabled)
+
+
+def legend(metrics: Iterable[Metric]) -> str:
+    """What the titles of metrics mean, as one line."""
+    return "; ".join(f"{metric.title}: {metric.meaning}" for metric in metrics)
+
+
+def metric_of(number: str) -> Metric:
+    """The metric that a number is of: ``near_fractions 0.01`` is one of ``near_fractions``.
+
+    Raises:
+        OptionError: no metric has this name, or the number has a rung and its metric has none.
+    """
+    name, gap, rung = number.partition(" ")
+    for metric in METRICS:
+        if metric.name == name and metric.rungs == bool(gap and rung):
+            return metric
+    raise OptionError(f"{number!r} is no number of a layer: {_names()} are")
+
+
+def title_of(number: str) -> str:
+    """The heading of a number's column, with its rung."""
+    return f"{metric_of(number).title} {number.partition(' ')[2]}".rstrip()
+
+
+def by_metric(number: str) -> tuple[int, float]:
+    """Sorts numbers as `METRICS` has them, those of a ladder from wide to narrow."""
+    return METRICS.index(metric_of(number)), -float(number.partition(" ")[2] or 0.0)
+
+
+def measure(layer: MeasuredLayer) -> dict[str, Number]:
+    """Every metric of a layer, by name."""
+    return {metric.name: metric.read(layer) for metric in METRICS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Something that has the numbers of a layer; each is an attribute by its metric's name.
+
+    Attributes:
+        numbers: by the names of `METRICS`; one that is left out was not measured.
+
+    Raises:
+        OptionError: a name is no metric's, or a value is no number of that metric.
+    """
+
+    numbers: Mapping[str, Number] = field(default_factory=dict, metadata={"flat": True})
+
+    def __post_init__(self) -> None:
+        known = {metric.name: metric for metric in METRICS}
+        for name, value in self.numbers.items():
+            if name not in known:
+                raise OptionError(f"{name!r} is no metric: {_names()} are")
+            if value is not None and known[name].rungs != isinstance(value, Mapping):
+                kind = "a number for each rung" if known[name].rungs else "one number"
+                raise OptionError(f"{name} has {kind}, and this is {value!r}")
+        complete = {name: self.numbers.get(name) for name in known}
+        object.__setattr__(self, "numbers", complete)
+
+    def __getattr__(self, name: str) -> Any:
+        numbers = self.__dict__.get("numbers", {})
+        if name in numbers:
+            return numbers[name]
+        raise AttributeError(f"{type(self).__name__} has no {name!r}")
+
+    def with_numbers(self, **numbers: Number) -> Self:
+        """The same with other numbers, for what derives one measurement from another."""
+        from dataclasses import replace
+
+        return replace(self, numbers={**self.numbers, **numbers})
+
+    def __getitem__(self, number: str) -> float | None:
+        """A number by name, one of a ladder with its rung: ``near_fractions 0.01``.
+
+        Raises:
+            OptionError: it is no number of a layer.
+        """
+        metric, rung = metric_of(number), number.partition(" ")[2]
+        value = self.numbers[metric.name]
+        return value.get(rung) if isinstance(value, Mapping) else value
+
+
+def flat(numbers: Mapping[str, Number]) -> dict[str, float]:
+    """The numbers of a layer that were measured, one for each rung of a ladder."""
+    found: dict[str, float] = {}
+    for name, value in numbers.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name} {rung}": one for rung, one in value.items()}
+        elif value is not None:
+            found[name] = value
+    return found
+
+
+def _names() -> str:
+    return ", ".join(metric.name for metric in METRICS)

@@ -1,0 +1,197 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_injectivity.audit.checks.baseline import judge_recorded
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.reports.comparison import compare, comparison_text
+from pytest_injectivity.reports.json import write_json
+from pytest_injectivity.reports.markdown import markdown
+from pytest_injectivity.reports.terminal import summary_lines
+from pytest_injectivity.results import metrics
+from pytest_injectivity.results.changes import read_tolerances
+from pytest_injectivity.results.metrics import (
+    METRICS,
+    Measured,
+    MeasuredLayer,
+    Metric,
+    by_metric,
+    flat,
+    measure,
+    metric_of,
+    recorded,
+    title_of,
+)
+from pytest_injectivity.results.outcome import Outcome
+from pytest_injectivity.results.run_results import RunResults
+from pytest_injectivity.results.saved_runs import (
+    Recorded,
+    Stamp,
+    baseline_text,
+    numbers_of,
+    read_recorded,
+)
+from pytest_injectivity.results.summary import LayerSummary
+from tests.recordings import RUN
+
+
+class _Geometry:
+    """A geometry of two rows, as far as metrics read it."""
+
+    mean_norm, median_norm = 4.0, 5.0
+    equal = SimpleNamespace(pairs=1)
+    colipschitz_rows = SimpleNamespace(partnered=SimpleNamespace(sum=lambda: 2))
+
+    def margin(self, *, q: float) -> float:
+        return 2.0 + q
+
+    def colipschitz(self, *, q: float) -> float:
+        return 1.0 + q
+
+    def near_fractions(self) -> dict[float, float]:
+        return {1e-2: 0.5, 1e-5: 0.25}
+
+
+TWO_ROWS = MeasuredLayer(_Geometry(), not_finite=3, noise=1e-6)
+EXTRA = Metric("entropy", "ent.", "entropy", "nats", "more", 0.1, lambda _layer: 7.25)
+
+
+def test_every_metric_of_a_layer_is_measured() -> None:
+    """By its name, in the order of the table."""
+    assert {
+        "not_finite": 3,
+        "mean_norm": 4.0,
+        "median_norm": 5.0,
+        "collisions": 1,
+        "noise": 1e-6,
+        "margin": 2.0,
+        "margin_q": 2.01,
+        "normalized_margin": 0.5,
+        "normalized_margin_q": 2.01 / 4.0,
+        "colipschitz": 1.0,
+        "colipschitz_q": 1.01,
+        "normalized_colipschitz": 0.25,
+        "normalized_colipschitz_q": 1.01 / 4.0,
+        "near_fractions": {"0.01": 0.5, "1e-05": 0.25},
+    } == measure(TWO_ROWS)
+    assert [metric.name for metric in METRICS] == list(measure(TWO_ROWS))
+
+
+def test_a_layer_without_a_pair_has_its_lost_rows_alone() -> None:
+    """No distance, no norm and no noise floor."""
+    assert {"not_finite": 9} == flat(measure(MeasuredLayer(None, not_finite=9, noise=1e-6)))
+
+
+def test_a_layer_without_partners_has_no_colipschitz_constant() -> None:
+    """The hamming metric compares prompts of one length only."""
+    alone = _Geometry()
+    alone.colipschitz_rows = SimpleNamespace(partnered=SimpleNamespace(sum=lambda: 1))
+    found = measure(replace(TWO_ROWS, geometry=alone))
+    assert [None] * 4 == [found[name] for name in found if "colipschitz" in name]
+    assert 2.0 == found["margin"]
+
+
+def test_a_layer_that_is_zero_has_no_normalized_numbers() -> None:
+    """Nothing is divided by its mean norm."""
+    zero = _Geometry()
+    zero.mean_norm = 0.0
+    found = measure(replace(TWO_ROWS, geometry=zero))
+    assert [None] * 4 == [found[name] for name in found if name.startswith("normalized")]
+    assert 0.0 == found["mean_norm"]
+
+
+def test_names_and_titles_are_unique() -> None:
+    """A column is found by its title, and a number by its name."""
+    assert len(METRICS) == len({one.name for one in METRICS}) == len({one.title for one in METRICS})
+
+
+def test_a_number_has_its_metric_and_its_title() -> None:
+    """One of a ladder with its rung; ladders go from wide to narrow."""
+    assert ("margin_q", "m 1%") == (metric_of("margin_q").name, title_of("margin_q"))
+    assert "near 1e-05" == title_of("near_fractions 1e-05")
+    mixed = ["near_fractions 1e-05", "margin", "near_fractions 0.01", "not_finite"]
+    assert [mixed[3], mixed[1], mixed[2], mixed[0]] == sorted(mixed, key=by_metric)
+
+
+@pytest.mark.parametrize("name", ["margn", "margin 0.01", "near_fractions", "near_fractions ", ""])
+def test_what_is_no_number_is_refused(name: str) -> None:
+    """With the names of the metrics."""
+    with pytest.raises(OptionError, match="is no number of a layer: not_finite, mean_norm,"):
+        metric_of(name)
+
+
+def test_numbers_are_attributes_and_items() -> None:
+    """By the metric's name, or a rung's."""
+    layer = LayerSummary("norm", None, 9, numbers={"margin": 0.5, "near_fractions": {"0.01": 0.25}})
+    assert (0.5, None) == (layer.margin, layer.noise)
+    assert (0.5, 0.25, None) == (
+        layer["margin"],
+        layer["near_fractions 0.01"],
+        layer["near_fractions 0.1"],
+    )
+    with pytest.raises(AttributeError, match="LayerSummary has no 'margn'"):
+        _ = layer.margn
+
+
+@pytest.mark.parametrize("numbers", [{"margn": 1.0}, {"margin": {}}, {"near_fractions": 0.5}])
+def test_numbers_of_no_metric_are_refused(numbers: dict[str, Any]) -> None:
+    """So is a ladder where one number is, and the reverse."""
+    with pytest.raises(OptionError, match=f"{next(iter(numbers))}.* (is no metric|has )"):
+        Measured(numbers=numbers)
+
+
+def test_only_numbers_of_their_own_are_recorded() -> None:
+    """What follows from two others would be judged twice."""
+    assert {"normalized_margin", "normalized_margin_q"} < {one.name for one in METRICS} - {
+        one.name for one in recorded()
+    }
+
+
+@pytest.fixture
+def findings(monkeypatch: pytest.MonkeyPatch) -> RunResults:
+    """What a run found that measured a metric more."""
+    monkeypatch.setattr(metrics, "METRICS", (*METRICS, EXTRA))
+    layer = LayerSummary("layer01", None, 2, numbers=measure(TWO_ROWS))
+    found = RunResults()
+    found.take("run", json.dumps(RUN))
+    found.take("layer", json.dumps(layer.to_dict()))
+    return found
+
+
+def test_a_new_metric_is_in_the_tables(findings: RunResults) -> None:
+    """The terminal's and Markdown's, with its meaning in the legend: a row of `METRICS` is enough."""
+    printed = "\n".join(summary_lines(findings, 200, color=False))
+    written = markdown(findings, Outcome(0))
+    for text in (printed, written):
+        assert "ent." in text
+        assert "7.25" in text
+        assert "ent.: entropy" in text
+
+
+def test_a_new_metric_is_in_the_json_report(findings: RunResults, tmp_path: Path) -> None:
+    """And `compare` reads it from there."""
+    write_json(str(tmp_path / "r.json"), findings, complete=True)
+    (layer,) = json.loads((tmp_path / "r.json").read_text())["layers"]
+    assert 7.25 == layer["entropy"]
+    run = read_recorded(tmp_path / "r.json")
+    layers = compare(run, run, read_tolerances(None))
+    text = comparison_text(run, run, layers, width=100, color=False)
+    assert "+0.0" in text
+    assert "ent.: entropy" in text
+
+
+def test_a_new_metric_is_held_against_a_baseline(findings: RunResults, tmp_path: Path) -> None:
+    """By its own tolerance and in its own direction."""
+    layer = LayerSummary("layer01", None, 2, numbers=measure(TWO_ROWS))
+    path = tmp_path / "b.json"
+    path.write_text(baseline_text(Recorded(Stamp.of(RUN), {"layer01": numbers_of(layer)})))
+    was = read_recorded(path).layers["layer01"]
+    assert 7.25 == was["entropy"]
+    lower = numbers_of(layer.with_numbers(entropy=6.0))
+    reason, _ = judge_recorded(layer, was, lower, read_tolerances(None))
+    assert "entropy was 7.25, is 6, wants >= 6.525" == reason.summary
+    assert findings.layers
