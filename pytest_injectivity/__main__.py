@@ -1,4 +1,9 @@
-"""Chores without a test run: ``python -m pytest_injectivity compare A.json B.json``, and ``purge``."""
+"""The command ``pytest-injectivity``, also ``python -m pytest_injectivity``: work without a test run.
+
+``compare`` holds two saved runs against each other, ``purge`` empties the store, ``suites`` says where
+the example suites are. Wrong use of each is exit status 4, as it is of pytest; argparse's own 2 would
+be an interrupted run.
+"""
 
 import argparse
 import io
@@ -6,15 +11,14 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError, WrongUse
 
-_WRONG_USE = 2  # as argparse's own
 _WORSE = 1
-_REFUSED = 4  # as a test run's: 2 would be an interrupted one
+_WRONG_USE = 4
 _LONGEST = 2000
 _WIDTH = 100
 
@@ -26,19 +30,28 @@ class Answer(NamedTuple):
     status: int = 0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(_WRONG_USE, f"error: {one_line(message, _LONGEST)}\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status.
 
     Args:
         arguments: the command and its options; those of the process by default.
     """
-    parser = argparse.ArgumentParser(prog="python -m pytest_injectivity", description=__doc__)
+    parser: argparse.ArgumentParser = _Parser(
+        prog="pytest-injectivity",
+        description="Compares saved runs of the audit, empties its store, finds its example suites.",
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     purge = commands.add_parser(
         "purge",
         help="remove the hidden states and numbers kept between runs",
         description="Removes every entry of the store that no process uses, and then the store. A"
-        " store is as sensitive as the prompts its states come from. A folder that is no store is"
+        " store is as sensitive as the prompts its states come from. A folder that is not a store is"
         " left as it is.",
     )
     purge.add_argument(
@@ -46,14 +59,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="the store, as given to --injx-cache-dir (default: the user's cache folder)",
     )
-    purge.set_defaults(command=_purge, refused=_WRONG_USE)
+    purge.set_defaults(command=_purge)
     _add_compare(commands)
+    suites = commands.add_parser(
+        "suites",
+        help="say where the example suites are",
+        description="Prints the folder of each example suite, or of the one that is named: run it with"
+        ' pytest "$(pytest-injectivity suites quantization_gate)", or copy it and change it.',
+    )
+    suites.add_argument("suite", nargs="?", metavar="NAME", help="of one suite (default: all)")
+    suites.set_defaults(command=_suites)
     given = parser.parse_args(arguments)
     try:
         answer: Answer = given.command(given)
     except WrongUse as error:
         print(f"error: {one_line(str(error), _LONGEST)}", file=sys.stderr)  # noqa: T201 - a command's answer
-        return int(given.refused)
+        return _WRONG_USE
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a log may know no "α"
     print(answer.text)  # noqa: T201 - likewise
@@ -67,10 +88,28 @@ def _purge(given: argparse.Namespace) -> Answer:
     if not folder.exists():
         return Answer(f"nothing to remove: {folder} does not exist")
     if not Store.is_at(folder):
-        raise OptionError(f"--cache-dir {folder} is no store of this package: nothing was removed")
+        raise OptionError(
+            f"--cache-dir {folder} is not a store of this package: nothing was removed"
+        )
     removed = Store(folder).purge()
     said = f"removed {removed.entries} entries ({removed.size:,} bytes) of {folder}"
     return Answer(f"{said}; {removed.in_use} in use were left" if removed.in_use else said)
+
+
+def _suites(given: argparse.Namespace) -> Answer:
+    package = Path(__file__).parent
+    # In a wheel they are data of the package; in a checkout they stand at the top.
+    home = next(
+        folder
+        for folder in (package / "suites", package.parent / "example_suites")
+        if folder.is_dir()
+    )
+    folders = {ini.parent.name: ini.parent for ini in sorted(home.glob("*/pytest.ini"))}
+    if given.suite is None:
+        return Answer("\n".join(f"{name}: {folder}" for name, folder in folders.items()))
+    if given.suite not in folders:
+        raise OptionError(f"{given.suite!r} is not a suite: give one of {', '.join(folders)}")
+    return Answer(str(folders[given.suite]))
 
 
 def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -92,7 +131,7 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="how much worse a number may be, as a share of what it was: 0.02 for every metric that is"
         " no count, margin_q=0.05 for one (may be given again)",
     )
-    compare.set_defaults(command=_compare, refused=_REFUSED)
+    compare.set_defaults(command=_compare)
 
 
 def _compare(given: argparse.Namespace) -> Answer:
@@ -110,7 +149,7 @@ def _compare(given: argparse.Namespace) -> Answer:
 
 
 def _tolerances(given: Sequence[str]) -> dict[str, float]:
-    """Tolerances by metric; a number without a name is every other metric's."""
+    """Tolerances by metric; a share without a metric holds for every other metric."""
     from pytest_injectivity.results.metrics import recorded
 
     pairs = [one.rpartition("=") for one in given]
@@ -124,7 +163,7 @@ def _share(text: str) -> float:
         return float(text)
     except ValueError:
         raise OptionError(
-            f"--tolerance {text!r} is no number: give a share such as 0.02, or margin_q=0.05"
+            f"--tolerance {text!r} is not a number: give a share such as 0.02, or margin_q=0.05"
         ) from None
 
 

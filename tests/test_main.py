@@ -1,4 +1,4 @@
-"""``python -m pytest_injectivity``."""
+"""The command ``pytest-injectivity``."""
 
 import json
 import os
@@ -69,25 +69,25 @@ def test_purge_removes_nothing_that_is_no_store(
         folder = tmp_path / "empty"
         folder.mkdir()
     before = sorted(folder.rglob("*"))
-    assert 2 == main(["purge", "--cache-dir", str(folder)])
-    said = f"error: --cache-dir {folder} is no store of this package: nothing was removed\n"
+    assert 4 == main(["purge", "--cache-dir", str(folder)])
+    said = f"error: --cache-dir {folder} is not a store of this package: nothing was removed\n"
     assert said == capsys.readouterr().err
     assert before == sorted(folder.rglob("*"))
     assert folder.exists()
 
 
 @pytest.mark.parametrize("arguments", [[], ["purify"], ["purge", "here"], ["purge", "--cache"]])
-def test_wrong_use_is_exit_status_2(arguments: list[str], capsys: Printed) -> None:
-    """As argparse says it."""
+def test_wrong_use_is_exit_status_4(arguments: list[str], capsys: Printed) -> None:
+    """As of pytest; argparse's own 2 would be an interrupted run."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
-    assert 2 == caught.value.code
-    assert "usage: python -m pytest_injectivity" in capsys.readouterr().err
+    assert 4 == caught.value.code
+    assert "usage: pytest-injectivity" in capsys.readouterr().err
 
 
 def test_an_empty_name_is_wrong_use(capsys: Printed) -> None:
     """Such as an unset variable."""
-    assert 2 == main(["purge", "--cache-dir", ""])
+    assert 4 == main(["purge", "--cache-dir", ""])
     assert "error: --injx-cache-dir: '' is empty: give a text\n" == capsys.readouterr().err
 
 
@@ -151,7 +151,7 @@ def test_compare_refuses_what_is_not_comparable(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--tolerance=much"], "error: --tolerance 'much' is no number"),
+        (["--tolerance=much"], "error: --tolerance 'much' is not a number"),
         (["--tolerance=margn=1"], "error: tolerance names 'margn'"),
         (["--tolerance==1"], "error: tolerance names ''"),
         (["--tolerance=-1"], "is no tolerance"),
@@ -175,10 +175,10 @@ def test_compare_refuses_a_file_that_is_none(saved: Callable[..., str], capsys: 
 
 @pytest.mark.parametrize("arguments", [["compare"], ["compare", "a"], ["compare", "a", "b", "c"]])
 def test_compare_needs_two_files(arguments: list[str]) -> None:
-    """What argparse refuses is its exit status, 2."""
+    """Exit status 4, as for every wrong use."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
-    assert 2 == caught.value.code
+    assert 4 == caught.value.code
 
 
 def test_compare_needs_no_torch_and_no_unicode(saved: Callable[..., str]) -> None:
@@ -197,3 +197,28 @@ def test_compare_needs_no_torch_and_no_unicode(saved: Callable[..., str]) -> Non
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
     )
     assert done.stdout.endswith("LIGHT 0\n")
+
+
+SUITES = ("paper_figures", "privacy_audit", "quantization_gate")
+
+
+def test_suites_are_listed(capsys: Printed) -> None:
+    """Each by its name and the folder that pytest takes."""
+    assert 0 == main(["suites"])
+    lines = capsys.readouterr().out.splitlines()
+    assert list(SUITES) == [line.partition(": ")[0] for line in lines]
+    assert all((Path(line.partition(": ")[2]) / "conftest.py").is_file() for line in lines)
+
+
+def test_the_folder_of_one_suite_is_printed_alone(capsys: Printed) -> None:
+    """A shell hands it to pytest."""
+    assert 0 == main(["suites", "quantization_gate"])
+    assert (Path(capsys.readouterr().out.rstrip("\n")) / "test_gate.py").is_file()
+
+
+def test_an_unknown_suite_is_wrong_use(capsys: Printed) -> None:
+    """The error names the suites that there are."""
+    assert 4 == main(["suites", "gate"])
+    assert f"error: 'gate' is not a suite: give one of {', '.join(SUITES)}\n" == (
+        capsys.readouterr().err
+    )

@@ -181,7 +181,7 @@ class AuditConfig:
         values.text,
         "DIR",
         "keeps hidden states and finished numbers between runs (default: the user's cache folder);"
-        " as sensitive as the prompts: only you can read it, and python -m pytest_injectivity purge"
+        " as sensitive as the prompts: only you can read it, and pytest-injectivity purge"
         " empties it",
     )
     cache_size: int = _option(

@@ -24,7 +24,7 @@ _MARK = "CACHEDIR.TAG"
 _MARKED = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
     "# A store of pytest-injectivity: hidden states, as sensitive as the prompts they come from.\n"
-    "# python -m pytest_injectivity purge --cache-dir THIS_FOLDER empties it.\n"
+    "# pytest-injectivity purge --cache-dir THIS_FOLDER empties it.\n"
 )
 _LOCK = "store.lock"
 _OWN = ("entries", "contents", _MARK, _LOCK)

@@ -257,7 +257,7 @@ def test_the_json_report_has_figures_and_no_text(
 def test_a_report_is_compared_with_the_baseline(
     gated: Run, recorded: Path, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """``python -m pytest_injectivity compare`` reads what runs write."""
+    """``pytest-injectivity compare`` reads what runs write."""
     from pytest_injectivity.__main__ import main
 
     gated("--injx-report=json:r.json")

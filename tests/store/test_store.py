@@ -43,7 +43,7 @@ def test_a_store_is_its_owners_alone(tmp_path: Path, *, there: bool) -> None:
     entry = Store(folder).entry("key", "code")
     assert ("0o700", "0o700") == (mode(folder), mode(entry.folder))
     assert Store.is_at(folder)
-    assert "python -m pytest_injectivity purge" in (folder / "CACHEDIR.TAG").read_text()
+    assert "pytest-injectivity purge" in (folder / "CACHEDIR.TAG").read_text()
     # Backup programs know a cache by these 43 bytes (bford.info/cachedir).
     signature = b"Signature: 8a477f597d28d172789f06886806bc55"
     assert (folder / "CACHEDIR.TAG").read_bytes().startswith(signature)
