@@ -7,12 +7,12 @@ import numpy as np
 
 from pytest_injectivity.config.release_spec import parse
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.evaluation.attack import Case, attack
-from pytest_injectivity.privacy.evaluation.results import AttackResult
+from pytest_injectivity.privacy.evaluation.attack import AttackCase, run_attacks
+from pytest_injectivity.privacy.evaluation.results import AttackedRelease, AttackResult
 from pytest_injectivity.privacy.releases.binding import bind
 from pytest_injectivity.privacy.releases.observed import observe_place
 from pytest_injectivity.privacy.releases.protocol import Release
-from pytest_injectivity.privacy.search.one_step_tables import floor
+from pytest_injectivity.privacy.search.one_step_tables import measure_floor
 
 
 def drawn_prompts(
@@ -30,12 +30,12 @@ def case(
     prompts: Sequence[Sequence[int]],
     *,
     attacker: Decoder | None = None,
-) -> Case:
+) -> AttackCase:
     """Releases at a place, written as steps, and the floor an attacker would take."""
     observed = observe_place(decoder, parse(f"identity@{place}").place, prompts)
     if not isinstance(releases, Mapping):
         releases = {text: bind(parse(f"{text}@{place}"), observed) for text in releases}
-    return Case(observed, releases, floor(attacker or decoder, observed, prompts=1))
+    return AttackCase(observed, releases, measure_floor(attacker or decoder, observed, prompts=1))
 
 
 def attacks(
@@ -45,6 +45,16 @@ def attacks(
     prompts: Sequence[Sequence[int]],
     **settings: Any,
 ) -> dict[tuple[str, str, bool], AttackResult]:
-    """What each attacker read, by release, attacker and whether it was told the truth."""
-    found = attack(decoder, [case(decoder, place, releases, prompts)], seed=0, **settings)
-    return {(one.release, one.attacker, one.teacher_forced): one for one in found}
+    """The results of all attacks, by release, attacker and whether it was teacher-forced."""
+    return by_name(
+        run_attacks(decoder, [case(decoder, place, releases, prompts)], seed=0, **settings)
+    )
+
+
+def by_name(found: Sequence[AttackedRelease]) -> dict[tuple[str, str, bool], AttackResult]:
+    """The results of all attacks, by release, attacker and whether it was teacher-forced."""
+    return {
+        (release.release, attack.attacker, attack.teacher_forced): attack
+        for release in found
+        for attack in release.attacks
+    }

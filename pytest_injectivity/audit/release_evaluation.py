@@ -13,9 +13,12 @@ from pytest_injectivity.config.release_spec import Place, ReleaseSpec
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.evaluation.attack import Case, attack
-from pytest_injectivity.privacy.evaluation.exposure import Read, ReleaseResult
-from pytest_injectivity.privacy.evaluation.results import AttackResult
+from pytest_injectivity.privacy.evaluation.attack import AttackCase, run_attacks
+from pytest_injectivity.privacy.evaluation.results import (
+    AttackedRelease,
+    AttackResult,
+    ReleaseResult,
+)
 from pytest_injectivity.privacy.evaluation.spans import offsets_of, span_rates
 from pytest_injectivity.privacy.evaluation.token_kinds import kinds_of
 from pytest_injectivity.privacy.evaluation.utility import Utility, measure_utility, why_no_utility
@@ -23,7 +26,7 @@ from pytest_injectivity.privacy.releases.binding import bind, check_release, typ
 from pytest_injectivity.privacy.releases.custom import CustomRelease
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
 from pytest_injectivity.privacy.releases.protocol import Release
-from pytest_injectivity.privacy.search.one_step_tables import floor
+from pytest_injectivity.privacy.search.one_step_tables import measure_floor
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements import Measurements
@@ -80,10 +83,10 @@ def expose(
             typical=typical_coordinate(one.observed.rows, one.observed),
             noise=one.release.noise.rms,
             kinds=kinds,
-            reads=tuple(_read(attacked, texts) for attacked in found),
+            attacks=tuple(_with_spans(attack, texts) for attack in found.attacks),
             utility=utility,
             no_utility=why_no_utility(decoder, one.observed.place, truths),
-            robustness=found[0].robustness if found else None,
+            robustness=found.robustness,
             seconds=seconds,
         )
         for one, found, utility in zip(shared, attacks, utilities, strict=True)
@@ -119,8 +122,8 @@ def _utilities(measured: "Measurements", shared: Sequence[_Shared]) -> list[Util
 
 def _attacks(
     measured: "Measurements", shared: Sequence[_Shared], size: Size
-) -> list[list[AttackResult]]:
-    """What every attacker reads of each, all of them along the same walk."""
+) -> list[AttackedRelease]:
+    """What every attacker reads of each release; all attacks share their passes."""
     decoder, seed = _attackers_model(measured, size.attacker), measured.config.seed
     cases = []
     for observed in {id(one.observed): one.observed for one in shared}.values():
@@ -128,11 +131,13 @@ def _attacks(
             str(at): one.release for at, one in enumerate(shared) if one.observed is observed
         }
         cases.append(
-            Case(observed, releases, floor(decoder, _everywhere(measured.decoder, observed)))
+            AttackCase(
+                observed, releases, measure_floor(decoder, _everywhere(measured.decoder, observed))
+            )
         )
     known, prompts = shared[0].observed.known, len(shared[0].observed.prompts)
     with measured.watcher.progress("attacks", prompts) as advance:
-        attacked = attack(
+        attacked = run_attacks(
             decoder,
             cases,
             seed=seed,
@@ -140,7 +145,8 @@ def _attacks(
             known=known,
             progress=advance,
         )
-    return [[one for one in attacked if one.release == str(at)] for at in range(len(shared))]
+    found = {one.release: one for one in attacked}
+    return [found[str(at)] for at in range(len(shared))]
 
 
 def _attackers_model(measured: "Measurements", named: str | None) -> Decoder:
@@ -188,15 +194,10 @@ def _texts(
     return [] if tokenizer is None else [offsets_of(tokenizer, ids) for ids in truths]
 
 
-def _read(found: AttackResult, texts: Sequence[tuple[str, tuple[tuple[int, int], ...]]]) -> Read:
-    spans = span_rates(texts, found.right, found.judged) if texts else ()
-    return Read(
-        attacker=found.attacker,
-        source=found.source,
-        forced=found.teacher_forced,
-        right=found.right,
-        judged=found.judged,
-        verified=found.verified_rate,
-        spans={one.kind: (one.read, one.found) for one in spans},
-        seconds=found.seconds,
+def _with_spans(
+    attack: AttackResult, texts: Sequence[tuple[str, tuple[tuple[int, int], ...]]]
+) -> AttackResult:
+    """The result with the named spans counted; without a tokenizer there is no text to find them in."""
+    return (
+        replace(attack, spans=span_rates(texts, attack.right, attack.judged)) if texts else attack
     )

@@ -21,7 +21,7 @@ from pytest_injectivity.results.verdict import Verdict
 from pytest_injectivity.stats import check_confidence, check_fraction
 
 if TYPE_CHECKING:
-    from pytest_injectivity.privacy.evaluation.exposure import ReleaseResult
+    from pytest_injectivity.privacy.evaluation.results import ReleaseResult
     from pytest_injectivity.privacy.releases.custom import CustomRelease
 
 ReleaseLike: TypeAlias = Union[str, ReleaseSpec, "CustomRelease"]

@@ -52,7 +52,7 @@ Value: TypeAlias = Amount | int | float | str
 
 
 @dataclass(frozen=True)
-class Step:
+class StepSpec:
     """One step of a release: its name and what it is given, every parameter in its place."""
 
     name: str
@@ -127,7 +127,7 @@ class Place:
 class ReleaseSpec:
     """A release as it was written: steps in their order, and what they are applied to."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[StepSpec, ...]
     place: Place
 
     def __str__(self) -> str:
@@ -144,7 +144,7 @@ class ReleaseSpec:
         return all(step.name == "identity" for step in self.steps)
 
 
-class Token(NamedTuple):
+class _Token(NamedTuple):
     """A word, a number or a sign, and where it stands."""
 
     text: str
@@ -171,7 +171,7 @@ def parse(text: object) -> ReleaseSpec:
     Raises:
         OptionError: the text is not of the grammar; says where, and shows the grammar.
     """
-    return _Reader(text).recipe()
+    return _Reader(text).spec()
 
 
 def filled(text: str, strength: object) -> str:
@@ -252,18 +252,18 @@ class _Reader:
         if not isinstance(text, str) or not text.strip():
             raise OptionError(f"{text!r} is no release: give {GRAMMAR}")
         self.text = text
-        self.tokens: list[Token] = []
+        self.tokens: list[_Token] = []
         at = 0
         while text[at:].strip():
             found = _TOKEN.match(text, at)
             if found is None:
-                raise self._wrong(Token(text[at:].strip()[:1], at), "is no part of a release")
-            self.tokens.append(Token(found[0].strip(), found.end() - len(found[0].strip())))
+                raise self._wrong(_Token(text[at:].strip()[:1], at), "is no part of a release")
+            self.tokens.append(_Token(found[0].strip(), found.end() - len(found[0].strip())))
             at = found.end()
-        self.end = Token("", len(text))
+        self.end = _Token("", len(text))
         self.next = 0
 
-    def recipe(self) -> ReleaseSpec:
+    def spec(self) -> ReleaseSpec:
         steps = [self._step()]
         while self._took("|"):
             steps.append(self._step())
@@ -274,7 +274,7 @@ class _Reader:
             raise self._wrong(self._seen, "is too much: a release ends with its place")
         return ReleaseSpec(tuple(steps), place)
 
-    def _step(self) -> Step:
+    def _step(self) -> StepSpec:
         named = self._take()
         if named.text not in STEPS:
             raise self._wrong(named, f"is no step: give one of {', '.join(STEPS)}")
@@ -292,10 +292,10 @@ class _Reader:
             if one.name not in given and one.default is None:
                 raise self._wrong(named, f"needs {one.name}=")
             given.setdefault(one.name, one.default)  # type: ignore[arg-type] # not None, see above
-        return Step(named.text, tuple((one.name, given[one.name]) for one in parameters))
+        return StepSpec(named.text, tuple((one.name, given[one.name]) for one in parameters))
 
     def _argument(
-        self, step: Token, parameters: tuple[_Parameter, ...], given: dict[str, Value]
+        self, step: _Token, parameters: tuple[_Parameter, ...], given: dict[str, Value]
     ) -> tuple[str, Value]:
         first = self._take()
         if self._took("="):
@@ -343,10 +343,10 @@ class _Reader:
             raise self._wrong(number, f"is not accepted as every: give {error}") from None
 
     @property
-    def _seen(self) -> Token:
+    def _seen(self) -> _Token:
         return self.tokens[self.next] if self.next < len(self.tokens) else self.end
 
-    def _take(self) -> Token:
+    def _take(self) -> _Token:
         token = self._seen
         self.next += 1
         return token
@@ -357,6 +357,6 @@ class _Reader:
         self.next += 1
         return True
 
-    def _wrong(self, token: Token, what: str) -> OptionError:
+    def _wrong(self, token: _Token, what: str) -> OptionError:
         shown = f"{token.text!r} (character {token.at + 1})" if token.text else "its end"
         return OptionError(f"release {self.text!r}: {shown} {what}; the grammar: {GRAMMAR}")

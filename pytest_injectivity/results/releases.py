@@ -48,8 +48,8 @@ class AttackSummary:
     Attributes:
         attacker: its name.
         source: where it was published, or that it is ours.
-        forced: whether each token was attacked behind the true ones before it (teacher-forced), and
-            not behind the attacker's own answers.
+        teacher_forced: whether the attacker was given the true tokens before each position; else its
+            own answers stood there (free-running).
         prompts: how many it was run on.
         tokens: read, of all that are not given.
         whole: prompts of which every token was read.
@@ -63,7 +63,7 @@ class AttackSummary:
 
     attacker: str
     source: str
-    forced: bool
+    teacher_forced: bool
     prompts: int
     tokens: Rate
     whole: Rate
@@ -76,7 +76,7 @@ class AttackSummary:
     @property
     def name(self) -> str:
         """The attacker and how it was run."""
-        return f"{self.attacker}, {'teacher-forced' if self.forced else 'free-running'}"
+        return f"{self.attacker}, {'teacher-forced' if self.teacher_forced else 'free-running'}"
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "AttackSummary":

@@ -29,7 +29,7 @@ def test_what_is_sent_as_it_is_is_read(audit: Audit) -> None:
     for found in audit.exposures(texts, **(FEW | {"free_running": 1})):
         strongest = found.summary(0.95).strongest
         assert (12, 12) == (strongest.tokens.right, strongest.tokens.of)
-        assert {True, False} == {read.forced for read in found.reads}
+        assert {True, False} == {attack.teacher_forced for attack in found.attacks}
     verdict = audit.check_not_recoverable(texts, 0.2, **(FEW | {"free_running": 1}))
     assert ["FAIL"] * len(PLACES) == [str(reason.status) for reason in verdict.reasons]
 
@@ -75,8 +75,8 @@ def test_measured_together_or_alone_is_the_same(tmp_path: Path, audit: Audit) ->
     other = audit_of(tmp_path, tiny_decoder("llama"), IDS)
     for text, found in zip(texts, together, strict=True):
         (alone,) = other.exposures(text, **FEW)
-        for one, two in zip(found.reads, alone.reads, strict=True):
-            assert (one.attacker, one.forced) == (two.attacker, two.forced)
+        for one, two in zip(found.attacks, alone.attacks, strict=True):
+            assert (one.attacker, one.teacher_forced) == (two.attacker, two.teacher_forced)
             assert np.array_equal(one.right, two.right)
         assert found.utility is not None
         assert alone.utility is not None

@@ -11,7 +11,7 @@ from pytest_injectivity.config.release_spec import (
     Amount,
     Place,
     ReleaseSpec,
-    Step,
+    StepSpec,
     filled,
     parse,
 )
@@ -134,28 +134,28 @@ _PLACES = st.tuples(
 )
 
 
-def _step(name: str, *given: Any) -> Step:
+def _step(name: str, *given: Any) -> StepSpec:
     if name == "gaussian":
-        return Step(name, (("sigma", Amount(given[0] / 1000, given[1])),))
+        return StepSpec(name, (("sigma", Amount(given[0] / 1000, given[1])),))
     named = {"round": ("bits",), "rotate": ("seed", "key")}.get(name, ())
-    return Step(name, tuple(zip(named, given, strict=True)))
+    return StepSpec(name, tuple(zip(named, given, strict=True)))
 
 
 @given(st.lists(_STEPS, min_size=1, max_size=4), _PLACES)
 def test_the_canonical_text_is_read_back(steps: list[Any], place: Any) -> None:
-    """Whatever the recipe."""
-    recipe = ReleaseSpec(tuple(_step(*one) for one in steps), Place(*place))
-    assert recipe == parse(str(recipe))
+    """Whatever the spec."""
+    spec = ReleaseSpec(tuple(_step(*one) for one in steps), Place(*place))
+    assert spec == parse(str(spec))
 
 
 @given(st.text(alphabet="gaussianroundtopk()=,|@ 0123456789.-relkvlast", max_size=40))
 def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
     """An OptionError is the only error."""
     try:
-        recipe = parse(text)
+        spec = parse(text)
     except OptionError:
         return
-    assert recipe == parse(str(recipe))
+    assert spec == parse(str(spec))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_sweep_has_one_place_for_its_strength() -> None:
             filled(text, 1)
 
 
-def test_names_of_places_and_recipes() -> None:
+def test_names_of_places_and_specs() -> None:
     """As messages name them."""
     assert "layer04 kv last" == parse("identity@4 kv last").place.name
     assert "norm" == parse("identity@norm").place.name

@@ -92,7 +92,7 @@ def test_the_table_and_the_json_have_every_release(audited: Run, pytester: pytes
     (argmin,) = [
         one
         for one in by_name["identity@1"]["attacks"]
-        if one["attacker"] == "argmin" and one["forced"]
+        if one["attacker"] == "argmin" and one["teacher_forced"]
     ]
     assert 6 == argmin["tokens"]["right"] == argmin["tokens"]["of"]
     assert 2 == argmin["whole"]["right"]

@@ -14,7 +14,7 @@ from pytest_injectivity.results.releases import (
 ATTACK = AttackSummary(
     attacker="argmin",
     source="a paper",
-    forced=True,
+    teacher_forced=True,
     prompts=50,
     tokens=Rate(300, 1000, 0.25, 0.35),
     whole=Rate(0, 50, 0.0, 0.07),
@@ -64,7 +64,7 @@ def test_a_rate_shows_its_count_and_interval() -> None:
 def test_attackers_are_named_with_how_they_were_run() -> None:
     """Teacher-forced is called so."""
     assert "argmin, teacher-forced" == ATTACK.name
-    assert "argmin, free-running" == replace(ATTACK, forced=False).name
+    assert "argmin, free-running" == replace(ATTACK, teacher_forced=False).name
 
 
 def test_both_hold_where_each_does() -> None:

@@ -13,7 +13,7 @@ from pytest_injectivity.results.releases import AttackSummary, ReleaseSummary
 from pytest_injectivity.results.verdict import Reason, Status, judge
 
 if TYPE_CHECKING:
-    from pytest_injectivity.privacy.evaluation.exposure import ReleaseResult
+    from pytest_injectivity.privacy.evaluation.results import ReleaseResult
 
 _GROUPS = 4
 _CONFIDENCE = 0.95

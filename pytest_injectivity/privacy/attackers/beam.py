@@ -18,16 +18,10 @@ from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.models.prefix import Prefix
-from pytest_injectivity.privacy.attackers.base import (
-    Answering,
-    Channel,
-    Guess,
-    Setting,
-    View,
-    in_the_open,
-)
+from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
 from pytest_injectivity.privacy.attackers.lenses import lens_of
-from pytest_injectivity.privacy.search.one_step_tables import Table
+from pytest_injectivity.privacy.search.channel import Channel, ChannelView
+from pytest_injectivity.privacy.search.one_step_tables import OneStepTable
 
 WIDTH = 4
 """Prefixes carried along."""
@@ -36,7 +30,7 @@ SHORTLIST = 64
 """Candidates a side: of the lens, and of the prior."""
 
 
-class Beam:
+class BeamAttacker:
     """The likeliest text, as far as a beam finds it.
 
     Args:
@@ -47,8 +41,8 @@ class Beam:
 
     name = "beam"
     source = "BeamClean: Kale et al., arXiv 2505.13758"
-    told = False
-    free = True
+    teacher_forced = False
+    free_running = True
 
     def __init__(self, width: int = WIDTH, shortlist: int = SHORTLIST) -> None:
         self.width = width
@@ -56,11 +50,11 @@ class Beam:
 
     def fits(self, channel: Channel) -> bool:
         """States at every position."""
-        return in_the_open(channel) and not channel.place.cached
+        return channel.shows_rows_in_order and not channel.place.cached
 
-    def attempt(self, setting: Setting) -> "_BeamAttempt":
+    def begin(self, setting: AttackSetting) -> "_BeamAttack":
         """Reads each prompt when its first position is looked at."""
-        return _BeamAttempt(setting, self.width, self.shortlist)
+        return _BeamAttack(setting, self.width, self.shortlist)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +64,16 @@ class _Hypothesis:
     cost: float
 
 
-class _BeamAttempt(Answering):
+class _BeamAttack(BaseAttack):
     compares = False
 
-    def __init__(self, setting: Setting, width: int, shortlist: int) -> None:
+    def __init__(self, setting: AttackSetting, width: int, shortlist: int) -> None:
         self._setting = setting
         self._width = width
         self._shortlist = shortlist
         self._read: dict[int, tuple[int, ...]] = {}
 
-    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+    def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """What the prompt was read as."""
         for prompt in prompts:
             if prompt not in self._read:
@@ -110,7 +104,7 @@ class _BeamAttempt(Answering):
     ) -> list[tuple[float, _Hypothesis, int]]:
         """The best continuations of one prefix: cost, prefix, token."""
         decoder, channel = self._setting.decoder, self._setting.channel
-        surprise = Table(decoder, held.prefix, [channel.place]).surprise
+        surprise = OneStepTable(decoder, held.prefix, [channel.place]).surprise
         tokens = listed
         if len(listed) < decoder.vocab_size:
             expected = surprise.topk(self._shortlist, largest=False).indices.cpu()

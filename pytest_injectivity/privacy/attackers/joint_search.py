@@ -21,16 +21,10 @@ from torch import Tensor
 from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
-from pytest_injectivity.privacy.attackers.base import (
-    Answering,
-    Channel,
-    Guess,
-    Setting,
-    View,
-    hides,
-)
-from pytest_injectivity.privacy.search.mahalanobis import Metric
-from pytest_injectivity.privacy.search.one_step_tables import Table
+from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
+from pytest_injectivity.privacy.search.channel import Channel, ChannelView
+from pytest_injectivity.privacy.search.mahalanobis import MahalanobisMetric
+from pytest_injectivity.privacy.search.one_step_tables import OneStepTable
 
 LONGEST_GAP = 3
 """Tokens that one released row is asked for."""
@@ -45,35 +39,40 @@ _ROUNDS: tuple[tuple[int, int | None], ...] = ((4, 256), (2, None), (8, None))
 _TOGETHER = 256
 
 
-class Gaps:
+class JointSearchAttacker:
     """Joint search of the tokens between released rows, of at most three."""
 
     name = "joint search"
     source = "this package, on the one-step map of arXiv 2510.15511"
-    told = True
-    free = True
+    teacher_forced = True
+    free_running = True
 
     def fits(self, channel: Channel) -> bool:
         """States in their places, but not of every position."""
         place = channel.place
-        if place.everywhere or place.cached or hides(channel) or not channel.release.ordered:
+        if (
+            place.everywhere
+            or place.cached
+            or channel.hides_rotation
+            or not channel.release.ordered
+        ):
             return False
         return max(channel.lengths if place.last else (place.every,)) <= LONGEST_GAP
 
-    def attempt(self, setting: Setting) -> "_GapsAttempt":
+    def begin(self, setting: AttackSetting) -> "_JointSearchAttack":
         """Searches each gap when its first position is looked at."""
-        return _GapsAttempt(setting)
+        return _JointSearchAttack(setting)
 
 
-class _GapsAttempt(Answering):
+class _JointSearchAttack(BaseAttack):
     compares = False
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: AttackSetting) -> None:
         self._setting = setting
         self._found: dict[int, list[int]] = {}
         self._sure: dict[int, list[bool]] = {}
 
-    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+    def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The token, as its whole gap was found."""
         at = view.position
         for prompt in prompts:
@@ -92,11 +91,11 @@ class _GapsAttempt(Answering):
         positions = channel.positions(prompt)
         row = next(at for at, position in enumerate(positions) if position >= begun)
         size = positions[row] - begun + 1
-        search = JointSearch(self._setting, prefix, channel.released[prompt][row], size)
+        search = GapSearch(self._setting, prefix, channel.released[prompt][row], size)
         return search.found()
 
 
-class JointSearch:
+class GapSearch:
     """Finds the tokens after a prefix by the released row of the last of them.
 
     Args:
@@ -107,7 +106,7 @@ class JointSearch:
     """
 
     def __init__(
-        self, setting: Setting, prefix: Prefix, target: Float[Tensor, " width"], size: int
+        self, setting: AttackSetting, prefix: Prefix, target: Float[Tensor, " width"], size: int
     ) -> None:
         self._decoder: Decoder = setting.decoder
         self._channel = setting.channel
@@ -115,7 +114,7 @@ class JointSearch:
         self._target = target
         self._size = size
         self._position = len(prefix) + size - 1
-        self._metric: Metric = setting.channel.metric(self._position)
+        self._metric: MahalanobisMetric = setting.channel.metric(self._position)
         empty = torch.empty(0, size, dtype=torch.long)
         self._kept: Int64[Tensor, "kept size"] = empty
         self._costs: Float64[Tensor, " kept"] = torch.empty(0, dtype=torch.float64)
@@ -168,7 +167,7 @@ class JointSearch:
 
     def _surprise(self, ids: Sequence[int]) -> Float[Tensor, " vocab"]:
         longer = self._decoder.extend(self._prefix, torch.tensor(ids, dtype=torch.long))
-        return Table(self._decoder, longer, [self._channel.place]).surprise
+        return OneStepTable(self._decoder, longer, [self._channel.place]).surprise
 
     def _keep(self, tried: Int64[Tensor, "tried size"]) -> None:
         """The best of what was kept and what is tried, no sequence twice."""

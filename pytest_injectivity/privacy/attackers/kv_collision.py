@@ -12,27 +12,22 @@ from collections.abc import Sequence
 import torch
 
 from pytest_injectivity.inversion.one_step import distances_from_each
-from pytest_injectivity.privacy.attackers.base import (
-    ByPosition,
-    Channel,
-    Guess,
-    View,
-    in_the_open,
-)
+from pytest_injectivity.privacy.attackers.base import Guess, PositionwiseAttacker
+from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
 
-class Collision(ByPosition):
+class KvCollisionAttacker(PositionwiseAttacker):
     """The candidate whose keys and values are nearest, each in its own unit."""
 
     name = "collision"
     source = "Shadow in the Cache: Luo et al., arXiv 2508.09442"
-    free = True
+    free_running = True
 
     def fits(self, channel: Channel) -> bool:
         """What a block caches, at every position."""
-        return in_the_open(channel) and channel.place.cached
+        return channel.shows_rows_in_order and channel.place.cached
 
-    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+    def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The nearest by the sum of its sides' relative distances."""
         sides = list(view.channel.sides)
         targets = torch.split(view.channel.at(prompts, view.position), sides, dim=1)

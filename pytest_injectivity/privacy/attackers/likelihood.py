@@ -10,32 +10,27 @@ equally likely, nor, with the prior, if text is as the model says.
 
 from collections.abc import Sequence
 
-from pytest_injectivity.privacy.attackers.base import (
-    ByPosition,
-    Channel,
-    Guess,
-    View,
-    in_the_open,
-)
+from pytest_injectivity.privacy.attackers.base import Guess, PositionwiseAttacker
+from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
 
-class Mahalanobis(ByPosition):
+class MahalanobisAttacker(PositionwiseAttacker):
     """The nearest candidate by Mahalanobis' distance under the noise's covariance plus ``nu^2 I``."""
 
     name = "mahalanobis"
     source = "Mahalanobis 1936, on the one-step map of arXiv 2510.15511"
-    free = True
+    free_running = True
 
     def fits(self, channel: Channel) -> bool:
         """Every position in its place."""
-        return in_the_open(channel)
+        return channel.shows_rows_in_order
 
-    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+    def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The nearest."""
         return Guess.unverified(view.nearest(prompts, weighed=True).tokens[:, 0])
 
 
-class Prior(ByPosition):
+class PriorAttacker(PositionwiseAttacker):
     """The candidate of the largest posterior: likelihood times the model's own next-token probability.
 
     Where a release makes one image of several candidates, the likeliest text decides.
@@ -46,9 +41,9 @@ class Prior(ByPosition):
 
     def fits(self, channel: Channel) -> bool:
         """Every position in its place."""
-        return in_the_open(channel)
+        return channel.shows_rows_in_order
 
-    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+    def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The likeliest."""
         penalties = 2 * view.channel.metric(view.position).variance * view.table.surprise
         found = view.scan(prompts, weighed=True).nearest(1, penalties)

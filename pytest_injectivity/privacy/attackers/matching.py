@@ -15,42 +15,38 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from pytest_injectivity.privacy.attackers.base import (
-    Answering,
-    Channel,
-    Guess,
-    Setting,
-    View,
-    hides,
-)
+from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
+from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
 
-class Matching:
+class MatchingAttacker:
     """Every row against every token's image, and each row taken once."""
 
     name = "matching"
     source = "Hidden No More: Thomas et al., arXiv 2505.18332"
-    told = True
-    free = True
+    teacher_forced = True
+    free_running = True
 
     def fits(self, channel: Channel) -> bool:
         """All positions, in an order nobody was told."""
-        return channel.place.everywhere and not channel.release.ordered and not hides(channel)
+        return (
+            channel.place.everywhere and not channel.release.ordered and not channel.hides_rotation
+        )
 
-    def attempt(self, setting: Setting) -> "_MatchingAttempt":
+    def begin(self, setting: AttackSetting) -> "_MatchingAttack":
         """Remembers which rows are taken."""
-        return _MatchingAttempt(setting)
+        return _MatchingAttack(setting)
 
 
-class _MatchingAttempt(Answering):
-    def __init__(self, setting: Setting) -> None:
+class _MatchingAttack(BaseAttack):
+    def __init__(self, setting: AttackSetting) -> None:
         self._released = setting.channel.released
-        self._told = setting.told
+        self._teacher_forced = setting.teacher_forced
         self._taken: dict[int, set[int]] = {}
         self._costs: dict[int, list[np.ndarray]] = {}
         self._tokens: dict[int, list[np.ndarray]] = {}
 
-    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+    def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The nearest pair of a token and a row not taken yet."""
         rows = torch.cat([self._released[one] for one in prompts])
         found = view.weighed.nearest(rows)
@@ -77,7 +73,7 @@ class _MatchingAttempt(Answering):
 
         Where the attack went on from its own answers they stay: what follows was computed after them.
         """
-        if not self._told:
+        if not self._teacher_forced:
             return tokens
         costs, found = np.stack(self._costs[prompt]), np.stack(self._tokens[prompt])
         positions, rows = linear_sum_assignment(costs)

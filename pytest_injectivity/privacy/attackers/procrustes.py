@@ -19,15 +19,9 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float, Float64
-from pytest_injectivity.privacy.attackers.base import (
-    Answering,
-    Channel,
-    Guess,
-    Setting,
-    View,
-    hides,
-)
+from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
 from pytest_injectivity.privacy.search.candidates import Candidates
+from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
 # Of the largest singular value: what rounding in float64 leaves.
 _NOTHING = 1e-12
@@ -35,25 +29,25 @@ _NOTHING = 1e-12
 _END = 2**31
 
 
-class Turned:
+class ProcrustesAttacker:
     """Norms first, then more and more of the rotation."""
 
     name = "procrustes"
     source = "Gram matrices: GELO, arXiv 2603.05035; Procrustes: Schönemann 1966"
-    told = True
-    free = True
+    teacher_forced = True
+    free_running = True
 
     def fits(self, channel: Channel) -> bool:
         """All positions in their places, turned."""
-        return channel.place.everywhere and channel.release.ordered and hides(channel)
+        return channel.place.everywhere and channel.release.ordered and channel.hides_rotation
 
-    def attempt(self, setting: Setting) -> "_TurnedAttempt":
+    def begin(self, setting: AttackSetting) -> "_ProcrustesAttack":
         """Learns the rotation as it goes."""
-        return _TurnedAttempt(setting)
+        return _ProcrustesAttack(setting)
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class KnownRotation:
     """The directions in which the rotation is known, before it and after it."""
 
     before: Float64[Tensor, "width known"]
@@ -68,8 +62,8 @@ class Frame:
         return _seen(rows.double(), self.after)
 
 
-class _TurnedAttempt(Answering):
-    def __init__(self, setting: Setting) -> None:
+class _ProcrustesAttack(BaseAttack):
+    def __init__(self, setting: AttackSetting) -> None:
         self._channel = setting.channel
         width = sum(setting.channel.sides)
         home = setting.channel.released[0].device
@@ -80,7 +74,7 @@ class _TurnedAttempt(Answering):
         self._frame = self._found(0)
         self._framed_at = 0
 
-    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+    def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The token whose image is nearest in what is known of the rotation."""
         self._refresh(view.position)
         for prompt in prompts:
@@ -108,13 +102,13 @@ class _TurnedAttempt(Answering):
         if self._framed_at != position:
             self._frame, self._framed_at = self._found(position), position
 
-    def follow(self, view: View, prompts: Sequence[int], tokens: Sequence[int]) -> None:
+    def follow(self, view: ChannelView, prompts: Sequence[int], tokens: Sequence[int]) -> None:
         """Pairs: the image of each token, and the row that was released."""
         images = view.images[list(tokens)].double()
         self._products += images.T @ self._channel.at(prompts, view.position).double()
         self._pairs += len(prompts)
 
-    def _found(self, position: int) -> Frame:
+    def _found(self, position: int) -> KnownRotation:
         """Directions in which the pairs say more than noise and rounding do."""
         before, sizes, after = torch.linalg.svd(self._products)
         longest = float(sizes[0]) ** 0.5
@@ -122,7 +116,7 @@ class _TurnedAttempt(Answering):
         noise = 2 * self._channel.noise.rms * width**0.5
         noise += self._channel.floor(position) * self._pairs**0.5
         known = int((sizes > longest * noise + _NOTHING * float(sizes[0])).sum())
-        return Frame(before[:, :known], after[:known].T)
+        return KnownRotation(before[:, :known], after[:known].T)
 
 
 def _seen(

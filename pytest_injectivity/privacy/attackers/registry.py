@@ -1,27 +1,27 @@
 """All attackers, weakest first."""
 
 from pytest_injectivity.privacy.attackers.base import Attacker
-from pytest_injectivity.privacy.attackers.beam import Beam
-from pytest_injectivity.privacy.attackers.joint_search import Gaps
-from pytest_injectivity.privacy.attackers.kv_collision import Collision
-from pytest_injectivity.privacy.attackers.likelihood import Mahalanobis, Prior
-from pytest_injectivity.privacy.attackers.matching import Matching
-from pytest_injectivity.privacy.attackers.procrustes import Turned
-from pytest_injectivity.privacy.attackers.single_look import Embedding, LensLook
-from pytest_injectivity.privacy.attackers.sipit import Argmin, Ball
+from pytest_injectivity.privacy.attackers.beam import BeamAttacker
+from pytest_injectivity.privacy.attackers.joint_search import JointSearchAttacker
+from pytest_injectivity.privacy.attackers.kv_collision import KvCollisionAttacker
+from pytest_injectivity.privacy.attackers.likelihood import MahalanobisAttacker, PriorAttacker
+from pytest_injectivity.privacy.attackers.matching import MatchingAttacker
+from pytest_injectivity.privacy.attackers.procrustes import ProcrustesAttacker
+from pytest_injectivity.privacy.attackers.single_look import EmbeddingAttacker, LensAttacker
+from pytest_injectivity.privacy.attackers.sipit import ArgminAttacker, BallAttacker
 
 ATTACKERS: tuple[Attacker, ...] = (
-    Embedding(),
-    LensLook(),
-    Ball(),
-    Argmin(),
-    Collision(),
-    Mahalanobis(),
-    Prior(),
-    Matching(),
-    Turned(),
-    Gaps(),
-    Beam(),
+    EmbeddingAttacker(),
+    LensAttacker(),
+    BallAttacker(),
+    ArgminAttacker(),
+    KvCollisionAttacker(),
+    MahalanobisAttacker(),
+    PriorAttacker(),
+    MatchingAttacker(),
+    ProcrustesAttacker(),
+    JointSearchAttacker(),
+    BeamAttacker(),
 )
 """Each runs on the releases and places it is made for; a release that none is made for is attacked by
 nobody, which says nothing of it."""

@@ -14,60 +14,54 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pytest_injectivity.core.shapes import Int64
-from pytest_injectivity.privacy.attackers.base import (
-    Answering,
-    Channel,
-    Guess,
-    Setting,
-    View,
-    in_the_open,
-)
+from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
 from pytest_injectivity.privacy.attackers.lenses import lens_of
+from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
 
-class Embedding:
+class EmbeddingAttacker:
     """The embedding row whose direction is nearest to the state's."""
 
     name = "embedding"
     source = "a baseline of Qu et al., arXiv 2503.09022"
-    told = True
-    free = False
+    teacher_forced = True
+    free_running = False
 
     def fits(self, channel: Channel) -> bool:
         """States at every position."""
-        return in_the_open(channel) and not channel.place.cached
+        return channel.shows_rows_in_order and not channel.place.cached
 
-    def attempt(self, setting: Setting) -> "Looked":
+    def begin(self, setting: AttackSetting) -> "LookedUp":
         """All states at once."""
         embeddings = setting.decoder.embedding_matrix().nan_to_num()
         rows = normalize(setting.channel.release.image(embeddings).float(), dim=1)
         released = torch.cat(setting.channel.released).to(rows)
-        return Looked(setting.channel, (normalize(released, dim=1) @ rows.T).argmax(dim=1))
+        return LookedUp(setting.channel, (normalize(released, dim=1) @ rows.T).argmax(dim=1))
 
 
-class LensLook:
+class LensAttacker:
     """The token that a calibrated forward model of the layer's states ranks first."""
 
     name = "lens"
     source = "this package: one look of a linear forward model"
-    told = True
-    free = False
+    teacher_forced = True
+    free_running = False
 
     def fits(self, channel: Channel) -> bool:
         """States at every position."""
-        return in_the_open(channel) and not channel.place.cached
+        return channel.shows_rows_in_order and not channel.place.cached
 
-    def attempt(self, setting: Setting) -> "Looked":
+    def begin(self, setting: AttackSetting) -> "LookedUp":
         """All states at once; the lens is the same for every release."""
         channel = setting.channel
         lens = lens_of(setting.decoder, channel.place.layer, channel.lengths, setting.seed)
         released = torch.cat(channel.released)
         positions = torch.cat([torch.arange(length) for length in channel.lengths])
         queries = lens.uncorrected(released, positions.to(released.device))
-        return Looked(channel, lens.rank(queries, 1)[:, 0])
+        return LookedUp(channel, lens.rank(queries, 1)[:, 0])
 
 
-class Looked(Answering):
+class LookedUp(BaseAttack):
     """Answers found beforehand: of every position of every prompt, in order."""
 
     compares = False
@@ -75,6 +69,6 @@ class Looked(Answering):
     def __init__(self, channel: Channel, tokens: Int64[Tensor, " positions"]) -> None:
         self._tokens = torch.split(tokens, list(channel.lengths))
 
-    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+    def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """What was found there."""
         return Guess.unverified(torch.stack([self._tokens[one][view.position] for one in prompts]))

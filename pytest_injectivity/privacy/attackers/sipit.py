@@ -9,19 +9,13 @@ from collections.abc import Sequence
 
 import torch
 
-from pytest_injectivity.privacy.attackers.base import (
-    NO_TOKEN,
-    ByPosition,
-    Channel,
-    Guess,
-    View,
-    in_the_open,
-)
+from pytest_injectivity.privacy.attackers.base import NO_TOKEN, Guess, PositionwiseAttacker
+from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
 _SOURCE = "SipIt: Nikolaou et al., arXiv 2510.15511"
 
 
-class Ball(ByPosition):
+class BallAttacker(PositionwiseAttacker):
     """Takes the one candidate within reach of the noise; none, or several, is no answer.
 
     The published verifier with the radius of an attacker who knows the law of the noise
@@ -33,9 +27,9 @@ class Ball(ByPosition):
 
     def fits(self, channel: Channel) -> bool:
         """Every position in its place."""
-        return in_the_open(channel)
+        return channel.shows_rows_in_order
 
-    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+    def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The only candidate within reach."""
         found = view.nearest(prompts)
         within = found.values.sqrt() <= view.channel.reach(view.position)
@@ -43,11 +37,11 @@ class Ball(ByPosition):
         return Guess(torch.where(alone, found.tokens[:, 0], NO_TOKEN), alone)
 
 
-class Argmin(ByPosition):
+class ArgminAttacker(PositionwiseAttacker):
     """Takes the nearest candidate, whatever its distance.
 
-    Along the truth alone: behind its own answers `Mahalanobis` is run, which is the same where the
-    noise is alike in all directions, and better where it is not.
+    It is run teacher-forced only. Free-running, `MahalanobisAttacker` is run instead: it gives the same
+    answers where the noise is isotropic, and better ones elsewhere.
     """
 
     name = "argmin"
@@ -55,8 +49,8 @@ class Argmin(ByPosition):
 
     def fits(self, channel: Channel) -> bool:
         """Every position in its place."""
-        return in_the_open(channel)
+        return channel.shows_rows_in_order
 
-    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+    def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The nearest."""
         return Guess.unverified(view.nearest(prompts).tokens[:, 0])

@@ -1,16 +1,18 @@
-"""All attackers on all releases of one sample of prompts, in one walk.
+"""Runs all attackers on all releases of one sample of prompts.
 
 ::
 
-    cases = [Case(observed, {"identity": Identity(width)}, floor(decoder, observed))]
-    for one in attack(decoder, cases, seed=0):
-        print(one.release, one.attacker, one.token_rate)
+    nu = measure_floor(decoder, observed)
+    cases = [AttackCase(observed, {"identity": IdentityRelease(width)}, nu)]
+    for release in run_attacks(decoder, cases, seed=0):
+        for attack in release.attacks:
+            print(release.release, attack.attacker, attack.token_rate)
 
-Numbers along the true prefix are teacher-forced, and called so; those of attacks that go on from
-their own answers are free-running, on the first so many prompts.
+Each attacker is run teacher-forced (the true tokens stand before each position) on all prompts, or
+free-running (its own answers stand there) on the first few prompts, or both.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,27 +21,28 @@ import torch
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.tolerances import Tolerance
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.attackers.base import Attacker, Channel, Setting
+from pytest_injectivity.privacy.attackers.base import Attacker, AttackSetting
 from pytest_injectivity.privacy.attackers.registry import ATTACKERS
-from pytest_injectivity.privacy.evaluation.results import AttackResult
-from pytest_injectivity.privacy.evaluation.robustness import Probe, Robustness
-from pytest_injectivity.privacy.evaluation.schedule import Run, Walk
+from pytest_injectivity.privacy.evaluation.results import AttackedRelease, AttackResult
+from pytest_injectivity.privacy.evaluation.robustness import RobustnessProbe
+from pytest_injectivity.privacy.evaluation.schedule import CACHED_BYTES, Schedule, ScheduledAttack
 from pytest_injectivity.privacy.releases.observed import Observed
 from pytest_injectivity.privacy.releases.protocol import Release
+from pytest_injectivity.privacy.search.channel import Channel
 
 FREE_RUNNING = 20
-"""Prompts that are read free-running where no number is given."""
+"""Default number of prompts that are read free-running."""
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class AttackCase:
     """Releases of what is observed at one place.
 
     Attributes:
-        observed: the rows, and the truth they are judged by.
-        releases: by name; each as an attacker knows it.
-        nu: how far two evaluations of one row may lie apart at positions 0, 1, …, the last for all
-            after it (`tables.floor`).
+        observed: the rows before any release, and the prompts that attacks are judged by.
+        releases: the releases, by name.
+        nu: how far two evaluations of one row may lie apart at positions 0, 1, …, the last number for
+            all later positions (`measure_floor`).
     """
 
     observed: Observed
@@ -47,63 +50,102 @@ class Case:
     nu: Tolerance
 
 
-def attack(
+def run_attacks(
     decoder: Decoder,
-    cases: Sequence[Case],
+    cases: Sequence[AttackCase],
     *,
     seed: int,
     attackers: Sequence[Attacker] = ATTACKERS,
     free_running: int = FREE_RUNNING,
     known: Sequence[int] = (),
     keep_ids: bool = False,
+    cached_bytes: int = CACHED_BYTES,
     progress: Callable[[int], None] | None = None,
-) -> list[AttackResult]:
-    """Runs every attacker that is made for a release, on every release of every case.
+) -> tuple[AttackedRelease, ...]:
+    """Runs every attacker on every release that it is made for.
 
     Args:
-        decoder: the attacker's model; other weights than the sender's, or another precision, where
-            that is what is asked.
-        cases: places of the same prompts: their one-step maps come from the same passes.
-        seed: of the releases' secret draws, and of what attackers draw.
-        attackers: the candidates, weakest first.
-        free_running: prompts read free-running, the first ones; 0: none.
-        known: tokens that every prompt begins with (a special token): nobody is asked for them.
-        keep_ids: keep the tokens that were named: they are the prompts.
+        decoder: the attacker's model; its weights or their precision may differ from the sender's.
+        cases: places of the same prompts; their one-step maps come from the same passes.
+        seed: seed of the releases' secret draws, and of what attackers draw.
+        attackers: the attackers to run.
+        free_running: number of prompts that are read free-running, the first ones.
+        known: tokens that every prompt begins with (a special token); no attacker is asked for them.
+        keep_ids: whether to keep the answers, which are the prompts.
+        cached_bytes: bound of the memory for keys and values of prefixes.
         progress: called with the number of prompts done.
 
     Returns:
-        By case, release and attacker, in the orders given; a release that no attacker is made for has
-        no entry.
+        One entry for each case and release, in the order given.
 
     Raises:
-        OptionError: there is no case, the cases are not of the same prompts, or a prompt has no token
+        OptionError: there is no case, the cases are of different prompts, or a prompt has no token
             after the known ones.
     """
     prompts = _prompts(cases, known)
     channels = [channel for case in cases for channel in _channels(case, decoder, seed)]
-    probes = {id(one): Probe(prompts, len(known), seed) for one in channels if Probe.fits(one)}
     every = tuple(range(len(prompts)))
-    entries: list[tuple[Attacker, Run]] = []
-    for channel in channels:
-        for attacker in attackers:
-            if attacker.fits(channel):
-                for told, some in ((True, every), (False, every[:free_running])):
-                    if some and (attacker.told if told else attacker.free):
-                        attempt = attacker.attempt(Setting(decoder, channel, told, seed))
-                        run = Run(attempt, channel, some, prompts if told else None)
-                        entries.append((attacker, run))
-    runs = [run for _, run in entries]
-    runs += [Run(probes[id(one)], one, every, prompts) for one in channels if id(one) in probes]
-    if runs:
-        Walk(decoder, runs, known).go(every, progress)
-    found = {key: probe.robustness() for key, probe in probes.items()}
-    return [
-        _attacked(attacker, run, prompts, len(known), found.get(id(run.channel)), keep_ids=keep_ids)
-        for attacker, run in entries
+    by_channel = {
+        id(channel): _scheduled(
+            attackers, decoder, channel, prompts, seed=seed, free_running=free_running
+        )
+        for channel in channels
+    }
+    probes = {
+        id(one): RobustnessProbe(prompts, len(known), seed)
+        for one in channels
+        if RobustnessProbe.fits(one)
+    }
+    attacks = [one for pairs in by_channel.values() for _, one in pairs]
+    attacks += [
+        ScheduledAttack(probes[id(one)], one, every, prompts)
+        for one in channels
+        if id(one) in probes
     ]
+    if attacks:
+        Schedule(decoder, attacks, known, cached_bytes=cached_bytes).run(every, progress)
+    return tuple(
+        AttackedRelease(
+            release=channel.name,
+            place=channel.place,
+            attacks=tuple(
+                _result(attacker, one, prompts, len(known), keep_ids=keep_ids)
+                for attacker, one in by_channel[id(channel)]
+            ),
+            robustness=probes[id(channel)].robustness() if id(channel) in probes else None,
+        )
+        for channel in channels
+    )
 
 
-def _prompts(cases: Sequence[Case], known: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+def _scheduled(
+    attackers: Iterable[Attacker],
+    decoder: Decoder,
+    channel: Channel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    seed: int,
+    free_running: int,
+) -> list[tuple[Attacker, ScheduledAttack]]:
+    """The attacks that are made for a channel, each in the ways that its attacker is run."""
+    every = tuple(range(len(prompts)))
+    pairs = []
+    for attacker in attackers:
+        if not attacker.fits(channel):
+            continue
+        ways = (
+            (True, attacker.teacher_forced, every),
+            (False, attacker.free_running, every[:free_running]),
+        )
+        for teacher_forced, runs, some in ways:
+            if runs and some:
+                attack = attacker.begin(AttackSetting(decoder, channel, teacher_forced, seed))
+                truth = prompts if teacher_forced else None
+                pairs.append((attacker, ScheduledAttack(attack, channel, some, truth)))
+    return pairs
+
+
+def _prompts(cases: Sequence[AttackCase], known: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     if not cases:
         raise OptionError("no case to attack: give at least one place and its releases")
     prompts = cases[0].observed.prompts
@@ -121,7 +163,7 @@ def _prompts(cases: Sequence[Case], known: Sequence[int]) -> tuple[tuple[int, ..
     return prompts
 
 
-def _channels(case: Case, decoder: Decoder, seed: int) -> list[Channel]:
+def _channels(case: AttackCase, decoder: Decoder, seed: int) -> list[Channel]:
     observed = case.observed
     # Apple's GPUs have no float64.
     home = torch.device("cpu") if decoder.device.type == "mps" else decoder.device
@@ -140,33 +182,30 @@ def _channels(case: Case, decoder: Decoder, seed: int) -> list[Channel]:
     ]
 
 
-def _attacked(
+def _result(
     attacker: Attacker,
-    run: Run,
+    attack: ScheduledAttack,
     prompts: Sequence[Sequence[int]],
     known: int,
-    robustness: Robustness | None,
     *,
     keep_ids: bool,
 ) -> AttackResult:
+    """The answers of an attack, judged by the prompts."""
     shape = len(prompts), max(map(len, prompts))
     right, judged, verified = (np.zeros(shape, dtype=bool) for _ in range(3))
-    for prompt in run.prompts:
+    for prompt in attack.prompts:
         truth = np.array(prompts[prompt][known:])
         asked = slice(known, known + len(truth))
         judged[prompt, asked] = True
-        right[prompt, asked] = np.array(run.answers[prompt]) == truth
-        verified[prompt, asked] = run.verified[prompt]
+        right[prompt, asked] = np.array(attack.answers[prompt]) == truth
+        verified[prompt, asked] = attack.verified[prompt]
     return AttackResult(
-        release=run.channel.name,
-        place=run.channel.place,
         attacker=attacker.name,
         source=attacker.source,
-        teacher_forced=run.told is not None,
+        teacher_forced=attack.truth is not None,
         right=right,
         judged=judged,
         verified=verified,
-        seconds=run.seconds,
-        robustness=robustness,
-        ids=tuple(tuple(run.answers[one]) for one in run.prompts) if keep_ids else (),
+        seconds=attack.seconds,
+        ids=tuple(tuple(attack.answers[one]) for one in attack.prompts) if keep_ids else (),
     )

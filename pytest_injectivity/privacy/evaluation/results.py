@@ -1,64 +1,213 @@
-"""What one attacker read of one release: which tokens, at what rates, not what they say."""
+"""What attackers read of a release and what use it leaves: arrays and counts, as a store keeps them.
+
+A result says which tokens of the prompts were read and not what they are, so that a store of results
+holds no token id. `summary` turns a result into rates with confidence intervals, which reports show.
+"""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pytest_injectivity.config.release_spec import Place
-from pytest_injectivity.core.shapes import Bool
+from pytest_injectivity.core.shapes import Bool, Int8
 from pytest_injectivity.privacy.evaluation.robustness import Robustness
+from pytest_injectivity.privacy.evaluation.spans import SpanRate
+from pytest_injectivity.privacy.evaluation.token_kinds import TokenKind
+from pytest_injectivity.privacy.evaluation.utility import Utility
+from pytest_injectivity.results.releases import AttackSummary, Rate, ReleaseSummary
+from pytest_injectivity.stats import clopper_pearson, clustered_rate
 
 
 @dataclass(frozen=True, eq=False)
 class AttackResult:
-    """One attacker against one release at one place.
+    """What one attacker read of one release.
 
     Attributes:
-        release: its name.
-        place: what was observed.
-        attacker: its name.
-        source: where it was published.
-        teacher_forced: each token was attacked behind the true ones before it; else behind the
-            attacker's own answers.
+        attacker: name of the attacker.
+        source: where the attack was published.
+        teacher_forced: whether the attacker was given the true tokens before each position; else its
+            own answers stood there (free-running).
         right: of each prompt and position, whether the attacker's token is the prompt's.
-        judged: where it was asked for one: not at tokens that are given, past a prompt's end, or in
-            prompts it was not run on.
-        verified: where it vouched for its answer.
-        seconds: its own; the one-step maps and images that all attackers share are not in it.
-        robustness: how much further noise the released rows stand; None where they are not compared
-            with candidates position by position.
-        ids: the tokens it named, a prompt each, -1 for none; empty unless asked for, because they
-            are the prompts.
+        judged: where the attacker was asked for a token: not at tokens that are known, not past the
+            end of a prompt, and not in prompts it was not run on.
+        verified: where the attacker vouches for its answer.
+        seconds: time of this attacker alone, without the one-step maps that all attackers share.
+        spans: the named spans of each kind (numbers, names, addresses), and how many were read exactly.
+        ids: the answers, one tuple a prompt, -1 for no answer. They are the prompts, so they are kept
+            only where they are asked for.
     """
 
-    release: str
-    place: Place
     attacker: str
     source: str
     teacher_forced: bool
     right: Bool[np.ndarray, "prompts tokens"]
     judged: Bool[np.ndarray, "prompts tokens"]
     verified: Bool[np.ndarray, "prompts tokens"]
-    seconds: float
-    robustness: Robustness | None = None
+    seconds: float = 0.0
+    spans: tuple[SpanRate, ...] = ()
     ids: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
 
     @property
     def token_rate(self) -> float:
-        """The share of tokens recovered."""
+        """The share of tokens recovered, of those the attacker was asked for."""
         return float((self.right & self.judged).sum() / self.judged.sum())
 
     @property
     def prompt_rate(self) -> float:
-        """The share of prompts recovered whole, of those it was run on."""
-        return float(self._whole.mean())
+        """The share of prompts recovered whole, of those the attacker was run on."""
+        run = self.judged.any(axis=1)
+        return float((self.right | ~self.judged).all(axis=1)[run].mean())
 
     @property
     def verified_rate(self) -> float:
         """The share of tokens that the attacker vouches for."""
         return float((self.verified & self.judged).sum() / self.judged.sum())
 
-    @property
-    def _whole(self) -> Bool[np.ndarray, " run"]:
-        run = self.judged.any(axis=1)
-        return np.asarray((self.right | ~self.judged).all(axis=1)[run])
+    def summary(
+        self, kinds: Int8[np.ndarray, "prompts tokens"], confidence: float
+    ) -> AttackSummary:
+        """The rates of the attack, with confidence intervals.
+
+        Args:
+            kinds: the `TokenKind` of each token.
+            confidence: level of the intervals.
+        """
+        right, asked = self.right & self.judged, self.judged
+        run = asked.any(axis=1)
+        whole = int((right == asked).all(axis=1)[run].sum())
+        of_kind = {kind: asked & (kinds == kind) for kind in TokenKind}
+        positions = np.flatnonzero(asked.any(axis=0))
+        return AttackSummary(
+            attacker=self.attacker,
+            source=self.source,
+            teacher_forced=self.teacher_forced,
+            prompts=int(run.sum()),
+            tokens=_rate_by_prompt(right, asked, confidence),
+            whole=_independent_rate(whole, int(run.sum()), confidence),
+            by_position={
+                # Each prompt has one token at a position, so the trials are independent.
+                str(at): _independent_rate(
+                    int(right[:, at].sum()), int(asked[:, at].sum()), confidence
+                )
+                for at in positions.tolist()
+            },
+            by_kind={
+                kind.words: _rate_by_prompt(right & among, among, confidence)
+                for kind, among in of_kind.items()
+                if among.any()
+            },
+            by_span={span.kind: (span.read, span.found) for span in self.spans},
+            verified=self.verified_rate,
+            seconds=self.seconds,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class AttackedRelease:
+    """All attacks on one release at one place.
+
+    Attributes:
+        release: name of the release.
+        place: what was observed.
+        attacks: one result for each attacker and for each way it was run; empty where no attacker is
+            made for such a release, which says nothing about the release.
+        robustness: how much further noise the released rows stand; None where the rows cannot be
+            compared with candidates position by position.
+    """
+
+    release: str
+    place: Place
+    attacks: tuple[AttackResult, ...]
+    robustness: Robustness | None
+
+
+@dataclass(frozen=True, eq=False)
+class ReleaseResult:
+    """What was measured of one release at one place: attacks and utility.
+
+    Attributes:
+        release, place, typical, noise, no_utility: see `ReleaseSummary`.
+        kinds: the `TokenKind` of each token of each prompt.
+        attacks: one result for each attacker and for each way it was run.
+        utility: how well the receiver predicts the next token; None where no pass can go on from what
+            is observed.
+        robustness: see `AttackedRelease`.
+        seconds: computing time, with an equal share of what releases measured together had in common.
+    """
+
+    release: str
+    place: str
+    typical: float
+    noise: float
+    kinds: Int8[np.ndarray, "prompts tokens"]
+    attacks: tuple[AttackResult, ...]
+    utility: Utility | None
+    no_utility: str = ""
+    robustness: Robustness | None = None
+    seconds: float = 0.0
+
+    def summary(self, confidence: float) -> ReleaseSummary:
+        """The rates of all attacks and of the utility, with intervals at a confidence level."""
+        prompts, tokens = self.kinds.shape
+        utility = self.utility
+        return ReleaseSummary(
+            release=self.release,
+            place=self.place,
+            prompts=prompts,
+            tokens=tokens,
+            confidence=confidence,
+            typical=self.typical,
+            noise=self.noise,
+            attacks=tuple(one.summary(self.kinds, confidence) for one in self.attacks),
+            agreement=_clustered_rate(utility.agreed, utility.judged, confidence)
+            if utility
+            else None,
+            divergence=_finite(utility.mean_divergence) if utility else None,
+            no_utility=self.no_utility,
+            robustness=None if self.robustness is None else _named_quantiles(self.robustness),
+            guessed=_clustered_rate(utility.guessed, utility.guesses, confidence)
+            if utility
+            else None,
+        )
+
+
+def _named_quantiles(found: Robustness) -> dict[str, float | None]:
+    """The minimum, the 5 % quantile and the median of both tolerances, and the share certified."""
+    at = {level: index for index, level in enumerate(found.levels.tolist())}
+    shown = {"least": 0.0, "5%": 0.05, "median": 0.5}
+    named = {
+        f"{name} {word}": _finite(float(values[at[level]]))
+        for name, values in (("worst case", found.worst_case), ("certified", found.certified))
+        for word, level in shown.items()
+    }
+    return named | {"share certified": _finite(found.share_certified)}
+
+
+def _clustered_rate(right: tuple[int, ...], of: tuple[int, ...], confidence: float) -> Rate | None:
+    """The rate of trials that come in clusters, one a prompt; None without any trial."""
+    if not sum(of):
+        return None
+    return _rate(np.array(right, dtype=np.int64), np.array(of, dtype=np.int64), confidence)
+
+
+def _rate_by_prompt(
+    right: Bool[np.ndarray, "prompts tokens"],
+    asked: Bool[np.ndarray, "prompts tokens"],
+    confidence: float,
+) -> Rate:
+    run = asked.any(axis=1)
+    return _rate(right.sum(axis=1)[run], asked.sum(axis=1)[run], confidence)
+
+
+def _rate(right: np.ndarray, of: np.ndarray, confidence: float) -> Rate:
+    interval = clustered_rate(right.astype(np.int64), of.astype(np.int64), confidence)
+    return Rate(int(right.sum()), int(of.sum()), interval.low, interval.high)
+
+
+def _independent_rate(right: int, of: int, confidence: float) -> Rate:
+    interval = clopper_pearson(right, of, confidence)
+    return Rate(right, of, interval.low, interval.high)
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

@@ -15,13 +15,8 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Bool, Float64
-from pytest_injectivity.privacy.attackers.base import (
-    Answering,
-    Channel,
-    Guess,
-    View,
-    in_the_open,
-)
+from pytest_injectivity.privacy.attackers.base import BaseAttack, Guess
+from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 from pytest_injectivity.stats import lower_quantile
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -52,7 +47,7 @@ class Robustness:
     positions: int
 
 
-class Probe(Answering):
+class RobustnessProbe(BaseAttack):
     """Looks where attackers look, with the truth in hand.
 
     Args:
@@ -77,9 +72,9 @@ class Probe(Answering):
     @staticmethod
     def fits(channel: Channel) -> bool:
         """Rows that can be held against candidates position by position."""
-        return in_the_open(channel)
+        return channel.shows_rows_in_order
 
-    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+    def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """Measures at the positions drawn, and answers the truth."""
         at = view.position
         drawn = [one for one in prompts if (one, at) in self._looked_at]
@@ -87,7 +82,7 @@ class Probe(Answering):
             self._measure(view, drawn)
         return Guess.unverified(torch.tensor([self._prompts[one][at] for one in prompts]))
 
-    def _measure(self, view: View, prompts: Sequence[int]) -> None:
+    def _measure(self, view: ChannelView, prompts: Sequence[int]) -> None:
         candidates, at = view.candidates, view.position
         truths = torch.tensor([self._prompts[one][at] for one in prompts])
         truths = truths.to(candidates.rows.device)

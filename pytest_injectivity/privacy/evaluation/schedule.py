@@ -1,9 +1,8 @@
-"""Many attacks walked along many prefixes together, so that nothing is run twice.
+"""Runs many attacks on many prompts position by position, so that no prefix is computed twice.
 
-At each step the attacks that stand at the same prefix look at the same table of one-step maps.
-Along the truth that is one prefix a prompt, whatever the number of releases and attackers; an
-attack that goes on from its own answers shares it until its first mistake, and has a prefix of its
-own from there on.
+At each step the attacks that stand at the same prefix share one table of one-step maps. Teacher-forced
+attacks need one prefix a prompt and position, whatever the number of releases and attackers. A
+free-running attack shares that prefix until its first wrong answer and has prefixes of its own after it.
 """
 
 import time
@@ -14,75 +13,85 @@ import torch
 
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
-from pytest_injectivity.privacy.attackers.base import NO_TOKEN, Attempt, Channel, View
-from pytest_injectivity.privacy.search.one_step_tables import Table, deepest
+from pytest_injectivity.privacy.attackers.base import NO_TOKEN, Attack
+from pytest_injectivity.privacy.search.channel import Channel, ChannelView
+from pytest_injectivity.privacy.search.one_step_tables import OneStepTable, deepest
 
-# Keys and values of the prefixes of one step and the one before.
-_CACHED_BYTES = 2**28
+CACHED_BYTES = 2**28
+"""Bound of the keys and values of all prefixes of one step and of the step before it."""
 
 
 @dataclass(eq=False)
-class Run:
-    """One attacker on one channel, over some of its prompts.
+class ScheduledAttack:
+    """One attack, the prompts it reads, and the answers it has given so far.
 
     Attributes:
-        attempt: the attack.
-        channel: what it has.
-        prompts: which it reads.
-        told: the true tokens, where it is shown them; else it goes on from its own.
-        answers: of each prompt the tokens it named, known ones left out.
-        verified: which of them it vouches for.
-        seconds: spent looking; what all share is not in it.
+        attack: the attack.
+        channel: the channel it is on.
+        prompts: the prompts it reads, by number.
+        truth: the true tokens of all prompts for a teacher-forced attack; None: free-running.
+        answers: the tokens answered for each prompt, without the known ones.
+        verified: for each answer, whether the attacker vouches for it.
+        seconds: time of this attack alone, without what all attacks share.
     """
 
-    attempt: Attempt
+    attack: Attack
     channel: Channel
     prompts: tuple[int, ...]
-    told: Sequence[Sequence[int]] | None
+    truth: Sequence[Sequence[int]] | None
     answers: dict[int, list[int]] = field(default_factory=dict)
     verified: dict[int, list[bool]] = field(default_factory=dict)
     seconds: float = 0.0
 
     def next(self, prompt: int, position: int, answer: int) -> int:
-        """The token that this prompt goes on with."""
-        return answer if self.told is None else self.told[prompt][position]
+        """The token that stands at a position of a prompt for all later positions."""
+        return answer if self.truth is None else self.truth[prompt][position]
 
 
-class Walk:
-    """Walks runs from the first position to the last.
+class Schedule:
+    """Runs attacks from the first position of the prompts to the last.
 
     Args:
         decoder: the attacker's model.
-        runs: attacks on channels of the same prompts.
-        known: tokens every prompt begins with, which nobody is asked for.
+        attacks: at least one attack, all on channels of the same prompts.
+        known: tokens that every prompt begins with and that no attack is asked for.
+        cached_bytes: bound of the memory for keys and values of prefixes.
     """
 
-    def __init__(self, decoder: Decoder, runs: Sequence[Run], known: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        attacks: Sequence[ScheduledAttack],
+        known: Sequence[int] = (),
+        *,
+        cached_bytes: int = CACHED_BYTES,
+    ) -> None:
         self._decoder = decoder
-        self._runs = runs
+        self._attacks = attacks
         self._known = tuple(known)
-        self._read_by = [frozenset(run.prompts) for run in runs]
-        self._depth = deepest([run.channel.place for run in runs])
+        self._cached_bytes = cached_bytes
+        self._read_by = [frozenset(one.prompts) for one in attacks]
+        self._depth = deepest([one.channel.place for one in attacks])
 
-    def go(self, prompts: Sequence[int], progress: Callable[[int], None] | None = None) -> None:
-        """Walks these prompts, some at a time.
+    def run(self, prompts: Sequence[int], progress: Callable[[int], None] | None = None) -> None:
+        """Runs the attacks on prompts, as many prompts at a time as the memory allows.
 
         Args:
-            prompts: by number.
+            prompts: the prompts, by number.
             progress: called with the number of prompts done.
         """
-        lengths = self._runs[0].channel.lengths
-        together = self._together(max(lengths))
+        lengths = self._attacks[0].channel.lengths
+        together = self._prompts_at_a_time(max(lengths))
         for start in range(0, len(prompts), together):
             some = prompts[start : start + together]
-            self._some(some, lengths)
+            self._run_together(some, lengths)
             if progress is not None:
                 progress(start + len(some))
 
-    def _some(self, prompts: Sequence[int], lengths: Sequence[int]) -> None:
+    def _run_together(self, prompts: Sequence[int], lengths: Sequence[int]) -> None:
         standing = {
             (at, prompt): self._known
-            for at, run in enumerate(self._runs)
+            for at in range(len(self._attacks))
             for prompt in prompts
             if prompt in self._read_by[at]
         }
@@ -94,52 +103,55 @@ class Walk:
                     groups.setdefault(ids, {}).setdefault(at, []).append(prompt)
             here = {ids: self._prefix(ids, before) for ids in groups}
             for ids, members in groups.items():
-                places = dict.fromkeys(self._runs[at].channel.place for at in members)
-                table = Table(self._decoder, here[ids], tuple(places))
+                places = dict.fromkeys(self._attacks[at].channel.place for at in members)
+                table = OneStepTable(self._decoder, here[ids], tuple(places))
                 for (at, prompt), token in self._look(table, members).items():
-                    # Without a token there is nothing to go on from.
+                    # Without a token there is no prefix to go on from.
                     if token != NO_TOKEN:
                         standing[at, prompt] = (*ids, token)
             before = here
         self._settle(prompts, lengths)
 
-    def _look(self, table: Table, members: dict[int, list[int]]) -> dict[tuple[int, int], int]:
-        """Lets every run that stands here look; returns what each prompt of each goes on with."""
-        views: dict[int, View] = {}
+    def _look(
+        self, table: OneStepTable, members: dict[int, list[int]]
+    ) -> dict[tuple[int, int], int]:
+        """Asks the attacks at one prefix; the next token of each attack and prompt."""
+        views: dict[int, ChannelView] = {}
         following = {}
         for at, prompts in members.items():
-            run = self._runs[at]
-            view = views.setdefault(id(run.channel), View(table, run.channel))
-            if run.attempt.compares:
-                # What all attackers share is computed before anyone's time is taken.
+            one = self._attacks[at]
+            view = views.setdefault(id(one.channel), ChannelView(table, one.channel))
+            if one.attack.compares:
+                # All attackers share the images: they are computed before this attack's time is taken.
                 _ = view.candidates
             started = time.perf_counter()
-            guess = run.attempt.look(view, prompts)
+            guess = one.attack.look(view, prompts)
             answers, verified = guess.tokens.tolist(), guess.verified.tolist()
             next_ = [
-                run.next(prompt, table.position, answer)
+                one.next(prompt, table.position, answer)
                 for prompt, answer in zip(prompts, answers, strict=True)
             ]
-            went_on = [one for one in range(len(prompts)) if next_[one] != NO_TOKEN]
-            run.attempt.follow(
-                view, [prompts[one] for one in went_on], [next_[one] for one in went_on]
+            went_on = [index for index in range(len(prompts)) if next_[index] != NO_TOKEN]
+            one.attack.follow(
+                view, [prompts[index] for index in went_on], [next_[index] for index in went_on]
             )
-            run.seconds += time.perf_counter() - started
+            one.seconds += time.perf_counter() - started
             for prompt, answer, sure, token in zip(prompts, answers, verified, next_, strict=True):
-                run.answers.setdefault(prompt, []).append(answer)
-                run.verified.setdefault(prompt, []).append(sure)
+                one.answers.setdefault(prompt, []).append(answer)
+                one.verified.setdefault(prompt, []).append(sure)
                 following[at, prompt] = token
         return following
 
     def _settle(self, prompts: Sequence[int], lengths: Sequence[int]) -> None:
-        for run, read in zip(self._runs, self._read_by, strict=True):
+        """Asks each attack for its final answers; positions it never reached have none."""
+        for one, read in zip(self._attacks, self._read_by, strict=True):
             for prompt in prompts:
                 if prompt in read:
                     wanted = lengths[prompt] - len(self._known)
-                    answers = run.answers.setdefault(prompt, [])
-                    verified = run.verified.setdefault(prompt, [])
+                    answers = one.answers.setdefault(prompt, [])
+                    verified = one.verified.setdefault(prompt, [])
                     if answers and len(answers) == wanted:
-                        answers[:] = run.attempt.settle(prompt, answers)
+                        answers[:] = one.attack.settle(prompt, answers)
                     missing = wanted - len(answers)
                     answers += [NO_TOKEN] * missing
                     verified += [False] * missing
@@ -149,9 +161,9 @@ class Walk:
             return self._decoder.prefix(torch.tensor(ids, dtype=torch.long), self._depth)
         return self._decoder.extend(before[ids[:-1]], torch.tensor(ids[-1:]))
 
-    def _together(self, longest: int) -> int:
-        """How many prompts are walked at a time: each has a prefix, and each free run one more."""
+    def _prompts_at_a_time(self, longest: int) -> int:
+        """The number of prompts whose prefixes fit: one a prompt, and one more a free-running attack."""
         decoder = self._decoder
         each = 2 * decoder.n_layers * decoder.hidden_size * decoder.dtype.itemsize * longest
-        prefixes = 1 + sum(run.told is None for run in self._runs)
-        return max(1, _CACHED_BYTES // (2 * each * prefixes))
+        prefixes = 1 + sum(one.truth is None for one in self._attacks)
+        return max(1, self._cached_bytes // (2 * each * prefixes))

@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import Any
 
 
-class Kind(IntEnum):
+class TokenKind(IntEnum):
     """What a token's text is made of."""
 
     SPECIAL = 0
@@ -29,7 +29,7 @@ class Kind(IntEnum):
         return self.name.lower()
 
 
-def kinds_of(tokenizer: Any, ids: Sequence[int]) -> tuple[Kind, ...]:
+def kinds_of(tokenizer: Any, ids: Sequence[int]) -> tuple[TokenKind, ...]:
     """The kind of each token, by the text it stands for by itself.
 
     Args:
@@ -37,20 +37,22 @@ def kinds_of(tokenizer: Any, ids: Sequence[int]) -> tuple[Kind, ...]:
         ids: tokens.
     """
     if tokenizer is None:
-        return (Kind.UNKNOWN,) * len(ids)
+        return (TokenKind.UNKNOWN,) * len(ids)
     special = set(tokenizer.all_special_ids)
     return tuple(
-        Kind.SPECIAL if token in special else _kind(tokenizer.decode([token])) for token in ids
+        TokenKind.SPECIAL if token in special else _kind(tokenizer.decode([token])) for token in ids
     )
 
 
-def _kind(text: str) -> Kind:
+def _kind(text: str) -> TokenKind:
     if not text or "\ufffd" in text:
-        return Kind.UNKNOWN
+        return TokenKind.UNKNOWN
     if text.isspace():
-        return Kind.SPACE
+        return TokenKind.SPACE
     if any(character.isdigit() for character in text):
-        return Kind.NUMBER
+        return TokenKind.NUMBER
     if any(character.isupper() for character in text):
-        return Kind.NAME
-    return Kind.WORD if any(character.isalpha() for character in text) else Kind.PUNCTUATION
+        return TokenKind.NAME
+    return (
+        TokenKind.WORD if any(character.isalpha() for character in text) else TokenKind.PUNCTUATION
+    )

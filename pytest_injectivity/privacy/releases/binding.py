@@ -1,4 +1,4 @@
-"""A recipe where the rows it is for are known: scales settled, steps chained, mistakes found.
+"""A spec where the rows it is for are known: scales settled, steps chained, mistakes found.
 
 Checked on the rows themselves and not on the text alone: what a release does to real states decides
 whether it is one.
@@ -10,21 +10,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pytest_injectivity.config.release_spec import Amount, ReleaseSpec, Step
+from pytest_injectivity.config.release_spec import Amount, ReleaseSpec, StepSpec
 from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.privacy.releases.composition import Chain, Sides
+from pytest_injectivity.privacy.releases.composition import ChainedRelease, SidewiseRelease
 from pytest_injectivity.privacy.releases.observed import Observed
 from pytest_injectivity.privacy.releases.protocol import Noise, Release, draws
 from pytest_injectivity.privacy.releases.steps import (
-    Cast,
-    Identity,
-    Noisy,
-    Permuted,
-    Rotated,
-    Rounded,
-    TopK,
-    rotation,
+    CastRelease,
+    IdentityRelease,
+    NoiseRelease,
+    PermuteRelease,
+    RotateRelease,
+    RoundRelease,
+    TopKRelease,
+    random_rotation,
 )
 
 _DTYPES = {
@@ -34,11 +34,11 @@ _DTYPES = {
 }
 
 
-def bind(recipe: ReleaseSpec, observed: Observed) -> Release:
+def bind(spec: ReleaseSpec, observed: Observed) -> Release:
     """The release of these rows.
 
     Args:
-        recipe: as it was written.
+        spec: as it was written.
         observed: rows it is for; strengths written ``rel`` are in units of their `typical_coordinate`.
 
     Raises:
@@ -51,9 +51,9 @@ def bind(recipe: ReleaseSpec, observed: Observed) -> Release:
     ]
     steps = tuple(
         _whole(step, observed.width) or _by_side(step, observed.sides, typical)
-        for step in recipe.steps
+        for step in spec.steps
     )
-    return steps[0] if len(steps) == 1 else Chain(steps)
+    return steps[0] if len(steps) == 1 else ChainedRelease(steps)
 
 
 def typical_coordinate(
@@ -138,35 +138,35 @@ def _check_rows(
         )
 
 
-def _whole(step: Step, width: int) -> Release | None:
+def _whole(step: StepSpec, width: int) -> Release | None:
     """The steps that ask nothing of a row."""
     if step.name == "identity":
-        return Identity(width)
-    return Permuted(width) if step.name == "permute" else None
+        return IdentityRelease(width)
+    return PermuteRelease(width) if step.name == "permute" else None
 
 
-def _by_side(step: Step, widths: Sequence[int], typical: Sequence[float]) -> Release:
+def _by_side(step: StepSpec, widths: Sequence[int], typical: Sequence[float]) -> Release:
     parts = tuple(_step(step, *one) for one in zip(widths, typical, strict=True))
-    return parts[0] if len(parts) == 1 else Sides(parts, tuple(widths))
+    return parts[0] if len(parts) == 1 else SidewiseRelease(parts, tuple(widths))
 
 
-def _step(step: Step, width: int, typical: float) -> Release:
+def _step(step: StepSpec, width: int, typical: float) -> Release:
     given = dict(step.arguments)
     match step.name:
         case "gaussian":
-            return Noisy(width, Noise.isotropic(width, _sigma(given["sigma"], typical)))
+            return NoiseRelease(width, Noise.isotropic(width, _sigma(given["sigma"], typical)))
         case "lowrank":
             sigma = _sigma(given["sigma"], typical)
             factor = _directions(width, int(str(given["rank"])), int(str(given["seed"])), sigma)
-            return Noisy(width, Noise(torch.zeros(width, dtype=torch.float64), factor))
+            return NoiseRelease(width, Noise(torch.zeros(width, dtype=torch.float64), factor))
         case "round":
-            return Rounded(width, int(str(given["bits"])))
+            return RoundRelease(width, int(str(given["bits"])))
         case "topk":
-            return TopK(width, max(1, round(float(str(given["share"])) * width)))
+            return TopKRelease(width, max(1, round(float(str(given["share"])) * width)))
         case "rotate":
-            return Rotated(width, int(str(given["seed"])), known=given["key"] == "known")
+            return RotateRelease(width, int(str(given["seed"])), known=given["key"] == "known")
         case "cast":
-            return Cast(width, _DTYPES[str(given["dtype"])])
+            return CastRelease(width, _DTYPES[str(given["dtype"])])
     raise OptionError(f"step {step.name!r} is not known")
 
 
@@ -190,5 +190,5 @@ def _directions(width: int, rank: int, seed: int, sigma: float) -> Float64[Tenso
             f"rank={rank} of rows of width {width}: give a rank below it (gaussian is noise in every"
             " direction)"
         )
-    found: Tensor = rotation(width, seed)[:rank] * (sigma * math.sqrt(width / rank))
+    found: Tensor = random_rotation(width, seed)[:rank] * (sigma * math.sqrt(width / rank))
     return found

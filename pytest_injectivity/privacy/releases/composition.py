@@ -13,7 +13,7 @@ from pytest_injectivity.privacy.releases.protocol import Noise, Release, Secret
 
 
 @dataclass(frozen=True, eq=False)
-class Chain:
+class ChainedRelease:
     """Releases one after the other.
 
     Its image is the images one after the other and its noise the noises together: of a noise that is
@@ -61,7 +61,7 @@ class Chain:
 
 
 @dataclass(frozen=True, eq=False)
-class Sides:
+class SidewiseRelease:
     """Releases of the sides of a row, keys and values, each by itself.
 
     A scale or a share is a side's own: keys are several times as large as values.

@@ -63,11 +63,11 @@ class CustomRelease:
 
     def bind(self, observed: Observed, seed: int) -> Release:
         """The release of these rows, and what can be learnt of its noise from them."""
-        return _Bound(self, observed.width, _learnt(self, observed, seed), seed)
+        return _BoundCustomRelease(self, observed.width, _learnt(self, observed, seed), seed)
 
 
 @dataclass(frozen=True, eq=False)
-class _Bound:
+class _BoundCustomRelease:
     """One's own functions as a `Release`."""
 
     own: CustomRelease

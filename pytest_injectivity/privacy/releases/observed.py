@@ -23,7 +23,7 @@ class Observed:
         place: what of each prompt; its layer counts from the first.
         prompts: the truth, to judge an attack by.
         rows: of each prompt ``(positions, width)``, in the model's dtype, on its device. A row of
-            keys and values holds the keys first (`flat`).
+            keys and values holds the keys first (`flatten_cache`).
         sides: the widths a row is made of, one for states, two for keys and values together: a
             release acts on each side by itself.
         known: tokens that every prompt begins with, as an attacker knows: special ones.
@@ -95,7 +95,7 @@ def observe_place(
     return Observed(there, kept, rows, tuple(side.shape[1] for side in parts[0]), known)
 
 
-def flat(
+def flatten_cache(
     keys: Float[Tensor, "batch heads positions dim"],
     values: Float[Tensor, "batch heads positions other"],
     place: Place,
@@ -133,4 +133,4 @@ def _cached(
             f"block {place.layer} of {decoder.source} caches the last {kept} of {len(ids)} tokens:"
             " give tokens= of no more than that"
         )
-    return tuple(side[0] for side in flat(block.keys, block.values, place))
+    return tuple(side[0] for side in flatten_cache(block.keys, block.values, place))

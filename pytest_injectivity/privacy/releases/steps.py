@@ -1,7 +1,7 @@
-"""The releases there are a name for (SPEC section 5).
+"""The releases that the grammar has a step for (SPEC section 5).
 
-Each is a `Release` of rows of one width. Deterministic ones are their own image; random ones say what
-of them is law (noise, order, a rotation) and draw the rest from the generator they are given.
+Each is a `Release` of rows of one width. A deterministic release is its own image. A random one says
+which law its draw follows (noise, order, a rotation) and draws from the generator it is given.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pytest_injectivity.quantization.grid import Grid
 
 
 @dataclass(frozen=True, eq=False)
-class Deterministic:
+class DeterministicRelease:
     """A release without a draw that its receiver takes as it is.
 
     Attributes:
@@ -62,12 +62,12 @@ class Deterministic:
         return candidates.clone()
 
 
-class Identity(Deterministic):
+class IdentityRelease(DeterministicRelease):
     """Sends rows as they are: what an attack on anything else is measured by."""
 
 
 @dataclass(frozen=True, eq=False)
-class Rounded(Deterministic):
+class RoundRelease(DeterministicRelease):
     """Uniform rounding, symmetric about zero, one scale a row, which is sent along (SPEC section 2).
 
     Not one a layer: a row's own is what a sender can do token by token, and what an attacker can do
@@ -83,7 +83,7 @@ class Rounded(Deterministic):
 
 
 @dataclass(frozen=True, eq=False)
-class TopK(Deterministic):
+class TopKRelease(DeterministicRelease):
     """Keeps the largest coordinates of each row by magnitude, and sends zeros for the others."""
 
     kept: int
@@ -96,7 +96,7 @@ class TopK(Deterministic):
 
 
 @dataclass(frozen=True, eq=False)
-class Cast(Deterministic):
+class CastRelease(DeterministicRelease):
     """Another floating dtype and back; 8 bits with one scale a row, so that nothing overflows."""
 
     dtype: torch.dtype
@@ -112,7 +112,7 @@ class Cast(Deterministic):
 
 
 @dataclass(frozen=True, eq=False)
-class Noisy(Deterministic):
+class NoiseRelease(DeterministicRelease):
     """Adds Gaussian noise, drawn afresh for every row."""
 
     added: Noise
@@ -136,7 +136,7 @@ class Noisy(Deterministic):
 
 
 @dataclass(frozen=True, eq=False)
-class Rotated(Deterministic):
+class RotateRelease(DeterministicRelease):
     """Turns every row by one orthogonal matrix, which the receiver turns back.
 
     Attributes:
@@ -158,7 +158,7 @@ class Rotated(Deterministic):
         draw: np.random.Generator,  # noqa: ARG002 - its seed is the key
     ) -> Float[Tensor, "positions width"]:
         """The rows, turned."""
-        return _turned(rows, rotation(self.width, self.seed))
+        return _turned(rows, random_rotation(self.width, self.seed))
 
     def undo(
         self,
@@ -166,16 +166,16 @@ class Rotated(Deterministic):
         draw: np.random.Generator,  # noqa: ARG002
     ) -> Float[Tensor, "positions width"]:
         """The rows, turned back."""
-        return _turned(released, rotation(self.width, self.seed).T)
+        return _turned(released, random_rotation(self.width, self.seed).T)
 
     def image(self, candidates: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
         """The candidates, turned where the key is known."""
         if not self.known:
             return candidates.clone()
-        return _turned(candidates, rotation(self.width, self.seed))
+        return _turned(candidates, random_rotation(self.width, self.seed))
 
 
-class Permuted(Deterministic):
+class PermuteRelease(DeterministicRelease):
     """Shuffles the positions of each prompt; the receiver, who has the key, puts them back."""
 
     @property
@@ -196,7 +196,7 @@ class Permuted(Deterministic):
         return released[np.argsort(draw.permutation(len(released))).tolist()]
 
 
-def rotation(width: int, seed: int) -> Float64[Tensor, "width width"]:
+def random_rotation(width: int, seed: int) -> Float64[Tensor, "width width"]:
     """An orthogonal matrix drawn uniformly: Q of a Gaussian matrix, with R's diagonal positive."""
     drawn = np.random.default_rng(seed).standard_normal((width, width))
     q, r = torch.linalg.qr(torch.from_numpy(drawn))

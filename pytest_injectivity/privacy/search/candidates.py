@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pytest_injectivity.core.shapes import Bool, Float, Float32, Float64, Int64
 from pytest_injectivity.geometry.search.precision import precision_of
-from pytest_injectivity.privacy.search.mahalanobis import EUCLIDEAN, Metric
+from pytest_injectivity.privacy.search.mahalanobis import EUCLIDEAN, MahalanobisMetric
 
 _UNIT = 2.0**-24
 # Rounding besides the product's: of centred rows, of squared lengths, of sums.
@@ -45,7 +45,9 @@ class Candidates:
         metric: what "near" means.
     """
 
-    def __init__(self, rows: Float[Tensor, "vocab width"], metric: Metric = EUCLIDEAN) -> None:
+    def __init__(
+        self, rows: Float[Tensor, "vocab width"], metric: MahalanobisMetric = EUCLIDEAN
+    ) -> None:
         self.rows = rows
         self.metric = metric
         self.finite: Bool[Tensor, " vocab"] | None = None

@@ -21,7 +21,7 @@ _QUIETEST = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Metric:
+class MahalanobisMetric:
     """How far a released row lies from an image.
 
     Attributes:
@@ -39,7 +39,7 @@ class Metric:
     shrunk: Float64[Tensor, " rank"] | None = None
 
     @classmethod
-    def of(cls, noise: Noise, nu: float) -> "Metric":
+    def of(cls, noise: Noise, nu: float) -> "MahalanobisMetric":
         """The metric of ``noise.covariance(nu)``.
 
         Args:
@@ -89,5 +89,5 @@ class Metric:
         return torch.addmm(scaled, along, directions, alpha=-1.0), off
 
 
-EUCLIDEAN = Metric(1.0)
+EUCLIDEAN = MahalanobisMetric(1.0)
 """Distances as they are."""

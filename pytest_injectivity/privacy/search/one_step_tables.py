@@ -19,14 +19,14 @@ from pytest_injectivity.core.shapes import Float, Float32
 from pytest_injectivity.inversion.one_step import distances
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
-from pytest_injectivity.privacy.releases.observed import Observed, flat
+from pytest_injectivity.privacy.releases.observed import Observed, flatten_cache
 from pytest_injectivity.privacy.search.candidates import Candidates
 
 FLOOR_PROMPTS = 8
 """Prompts that a floor is measured on where no number is given."""
 
 
-class Table:
+class OneStepTable:
     """The one-step maps of one prefix at several places, each computed when it is first asked for.
 
     Args:
@@ -57,7 +57,7 @@ class Table:
             return self._states[place.layer]
         if not self._cached:
             self._cached = self.decoder.cached_candidates(self.prefix, tokens)
-        return torch.cat(flat(*self._cached[int(place.layer) - 1], place), dim=2)[:, 0]
+        return torch.cat(flatten_cache(*self._cached[int(place.layer) - 1], place), dim=2)[:, 0]
 
     def plain(self, place: Place) -> Candidates:
         """The rows as they are, by Euclidean distance: what additive noise leaves of a release."""
@@ -84,7 +84,7 @@ def deepest(places: Sequence[Place]) -> Layer:
     return max((place.layer for place in places), key=depth)
 
 
-def floor(
+def measure_floor(
     decoder: Decoder, observed: Observed, *, prompts: int = FLOOR_PROMPTS
 ) -> tuple[float, float]:
     """How far observed rows lie from what one-step maps give for their true tokens: ``nu``.
@@ -122,4 +122,4 @@ def _one(decoder: Decoder, prefix: Prefix, token: int, place: Place) -> Float[Te
     if not place.cached:
         return decoder.candidates(prefix, tokens, [place.layer])[place.layer]
     cached = decoder.cached_candidates(prefix, tokens)
-    return torch.cat(flat(*cached[int(place.layer) - 1], place), dim=2)[:, 0]
+    return torch.cat(flatten_cache(*cached[int(place.layer) - 1], place), dim=2)[:, 0]

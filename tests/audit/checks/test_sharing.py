@@ -135,7 +135,7 @@ def test_a_sweep_judges_as_the_gate_does() -> None:
 
 def test_machines_have_each_attackers_rate() -> None:
     """In the JSON."""
-    reason = _hidden(_attack("a", 0.1, 0.2, 0.3), _attack("b", 0.1, 0.1, 0.3, forced=False))
+    reason = _hidden(_attack("a", 0.1, 0.2, 0.3), _attack("b", 0.1, 0.1, 0.3, teacher_forced=False))
     assert {
         "tokens read by a, teacher-forced": 0.2,
         "tokens read by b, free-running": 0.1,

@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 import torch
 
-from pytest_injectivity.privacy.attackers.beam import Beam
+from pytest_injectivity.privacy.attackers.beam import BeamAttacker
 from pytest_injectivity.privacy.releases.protocol import draws
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import attacks, case, drawn_prompts
@@ -13,7 +13,7 @@ def test_a_beam_as_wide_as_all_texts_finds_the_likeliest() -> None:
     """The posterior of every prompt of three tokens, by brute force."""
     release, vocab = "gaussian(sigma=1)", 4
     decoder, prompts = tiny_decoder("gpt2", vocab=vocab, std=0.8), drawn_prompts(2, 3, vocab=vocab)
-    beam = Beam(width=vocab**2)
+    beam = BeamAttacker(width=vocab**2)
     found = attacks(decoder, "2", [release], prompts, attackers=(beam,), keep_ids=True)
     sent = case(decoder, "2", [release], prompts)
     one = sent.releases[release]
@@ -38,7 +38,7 @@ def test_a_beam_as_wide_as_all_texts_finds_the_likeliest() -> None:
 def test_a_beam_reads_what_is_released_as_it_is(shortlist: int) -> None:
     """Of a shortlist of the lens and the prior, or of all tokens."""
     decoder, prompts = tiny_decoder("llama"), drawn_prompts(2, 3)
-    beam = Beam(shortlist=shortlist)
+    beam = BeamAttacker(shortlist=shortlist)
     found = attacks(decoder, "1", ["identity"], prompts, attackers=(beam,))
     assert {("identity", "beam", False)} == set(found)
     rate = found["identity", "beam", False].token_rate

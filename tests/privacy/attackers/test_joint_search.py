@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pytest_injectivity.privacy.attackers import joint_search as gaps
-from pytest_injectivity.privacy.attackers.joint_search import Gaps
+from pytest_injectivity.privacy.attackers.joint_search import JointSearchAttacker
 from pytest_injectivity.privacy.releases.protocol import draws
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import attacks, case, drawn_prompts
@@ -65,5 +65,9 @@ def test_rows_too_far_apart_are_not_attacked() -> None:
     decoder = tiny_decoder("gpt2")
     for place, length in (("1 every=4", 8), ("1 last", 4), ("1 kv last", 2)):
         assert not attacks(
-            decoder, place, ["identity"], drawn_prompts(2, length), attackers=(Gaps(),)
+            decoder,
+            place,
+            ["identity"],
+            drawn_prompts(2, length),
+            attackers=(JointSearchAttacker(),),
         )

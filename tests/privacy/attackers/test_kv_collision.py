@@ -1,7 +1,7 @@
 import pytest
 
-from pytest_injectivity.privacy.attackers.kv_collision import Collision
-from pytest_injectivity.privacy.attackers.sipit import Argmin
+from pytest_injectivity.privacy.attackers.kv_collision import KvCollisionAttacker
+from pytest_injectivity.privacy.attackers.sipit import ArgminAttacker
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import attacks, drawn_prompts
 
@@ -15,7 +15,7 @@ def test_one_side_alone_is_read_as_argmin_reads_it(what: str) -> None:
         f"2 {what}",
         [release],
         drawn_prompts(4, 3),
-        attackers=(Argmin(), Collision()),
+        attackers=(ArgminAttacker(), KvCollisionAttacker()),
         free_running=0,
     )
     argmin, collision = found[release, "argmin", True], found[release, "collision", True]
@@ -31,7 +31,7 @@ def test_values_speak_where_keys_are_drowned() -> None:
         "2 kv",
         [release],
         drawn_prompts(6, 3),
-        attackers=(Argmin(), Collision()),
+        attackers=(ArgminAttacker(), KvCollisionAttacker()),
         free_running=0,
     )
     argmin, collision = (found[release, name, True].token_rate for name in ("argmin", "collision"))

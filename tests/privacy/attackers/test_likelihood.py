@@ -4,8 +4,8 @@ import torch
 
 from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.attackers.likelihood import Mahalanobis, Prior
-from pytest_injectivity.privacy.attackers.sipit import Argmin, Ball
+from pytest_injectivity.privacy.attackers.likelihood import MahalanobisAttacker, PriorAttacker
+from pytest_injectivity.privacy.attackers.sipit import ArgminAttacker, BallAttacker
 from pytest_injectivity.privacy.releases.protocol import draws
 from pytest_injectivity.testing import plant_equal_embeddings, tiny_decoder
 from tests.attacks import attacks, case, drawn_prompts
@@ -28,7 +28,7 @@ def _own_text(decoder: Decoder, count: int, length: int) -> tuple[tuple[int, ...
 def test_noise_in_few_directions_fools_distances_and_not_the_likelihood(place: str) -> None:
     """Euclidean matching is lost in the loud directions; the silent ones tell every token."""
     release = "lowrank(rank=4, sigma=5)"
-    attackers = (Ball(), Argmin(), Mahalanobis())
+    attackers = (BallAttacker(), ArgminAttacker(), MahalanobisAttacker())
     found = attacks(
         tiny_decoder("llama"),
         place,
@@ -51,7 +51,7 @@ def test_noise_alike_in_all_directions_is_judged_by_distance(release: str) -> No
         "1",
         [release],
         drawn_prompts(4, 3),
-        attackers=(Argmin(), Mahalanobis()),
+        attackers=(ArgminAttacker(), MahalanobisAttacker()),
         free_running=0,
     )
     argmin, mahalanobis = found[release, "argmin", True], found[release, "mahalanobis", True]
@@ -63,7 +63,7 @@ def test_the_posterior_is_likelihood_times_probability(release: str) -> None:
     """Brute force: the density of the noise at every candidate, and the model's next-token law."""
     decoder, prompts = tiny_decoder("gpt2", std=0.8), drawn_prompts(3, 2)
     sent = case(decoder, "1", [release], prompts)
-    found = attacks(decoder, "1", [release], prompts, attackers=(Prior(),), keep_ids=True)[
+    found = attacks(decoder, "1", [release], prompts, attackers=(PriorAttacker(),), keep_ids=True)[
         release, "prior", True
     ]
     one = sent.releases[release]
@@ -84,13 +84,18 @@ def test_the_prior_reads_more_of_the_models_own_text() -> None:
     decoder, release = tiny_decoder("gpt2", std=0.8), "gaussian(sigma=10)"
     prompts = _own_text(decoder, 10, 3)
     found = attacks(
-        decoder, "1", [release], prompts, attackers=(Mahalanobis(), Prior()), free_running=0
+        decoder,
+        "1",
+        [release],
+        prompts,
+        attackers=(MahalanobisAttacker(), PriorAttacker()),
+        free_running=0,
     )
     blind, told = (found[release, name, True].token_rate for name in ("mahalanobis", "prior"))
     assert blind < told
 
 
-def test_tokens_of_one_image_are_told_apart_by_the_prior() -> None:
+def test_tokens_of_one_image_are_teacher_forced_apart_by_the_prior() -> None:
     """Two embedding rows that are equal: whichever of the two is likelier is named."""
     decoder = plant_equal_embeddings(tiny_decoder("llama", std=0.8), kept=3, copied=7)
     prompts = [(first, token) for first in (1, 2) for token in (3, 7)]
@@ -99,7 +104,7 @@ def test_tokens_of_one_image_are_told_apart_by_the_prior() -> None:
         "1",
         ["identity"],
         prompts,
-        attackers=(Argmin(), Prior()),
+        attackers=(ArgminAttacker(), PriorAttacker()),
         free_running=0,
         keep_ids=True,
     )

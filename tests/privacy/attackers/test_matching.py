@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pytest_injectivity.inversion.one_step import OneStep, distances_from_each
-from pytest_injectivity.privacy.attackers.likelihood import Mahalanobis
-from pytest_injectivity.privacy.attackers.matching import Matching
+from pytest_injectivity.privacy.attackers.likelihood import MahalanobisAttacker
+from pytest_injectivity.privacy.attackers.matching import MatchingAttacker
 from pytest_injectivity.privacy.releases.protocol import draws
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import attacks, case, drawn_prompts
@@ -29,7 +29,9 @@ def test_along_the_truth_rows_are_assigned_all_at_once() -> None:
         "permute|gaussian(sigma=0.8)",
         drawn_prompts(2, 4),
     )
-    found = attacks(decoder, "1", [release], prompts, attackers=(Matching(),), keep_ids=True)
+    found = attacks(
+        decoder, "1", [release], prompts, attackers=(MatchingAttacker(),), keep_ids=True
+    )
     sent = case(decoder, "1", [release], prompts)
     one = sent.releases[release]
     for ids, rows, named in zip(
@@ -50,7 +52,7 @@ def test_shuffling_and_noise_hide_more_than_noise() -> None:
     """And the report says how much: nobody who expects rows in order attacks them."""
     prompts = drawn_prompts(6, 5)
     releases = ["gaussian(sigma=1)", "permute|gaussian(sigma=1)"]
-    attackers = (Mahalanobis(), Matching())
+    attackers = (MahalanobisAttacker(), MatchingAttacker())
     found = attacks(
         tiny_decoder("gpt2"), "1", releases, prompts, attackers=attackers, free_running=0
     )

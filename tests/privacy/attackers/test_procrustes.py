@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pytest_injectivity.privacy.attackers.procrustes import Frame
-from pytest_injectivity.privacy.releases.steps import rotation
+from pytest_injectivity.privacy.attackers.procrustes import KnownRotation
+from pytest_injectivity.privacy.releases.steps import random_rotation
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import attacks, drawn_prompts
 
@@ -33,9 +33,9 @@ def test_a_rotation_and_shuffling_together_are_attacked_by_nobody() -> None:
 @pytest.mark.parametrize("known", [0, 3, 6])
 def test_a_frame_sees_the_same_of_an_image_and_of_its_row(known: int) -> None:
     """Coordinates in known directions, and the length of what is left."""
-    turn = rotation(6, 1)
+    turn = random_rotation(6, 1)
     images = torch.randn(9, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    directions = rotation(6, 2)[:, :known]
-    frame = Frame(directions, turn.T @ directions)
+    directions = random_rotation(6, 2)[:, :known]
+    frame = KnownRotation(directions, turn.T @ directions)
     torch.testing.assert_close(frame.of_images(images), frame.of_rows(images @ turn))
     assert known + 1 == frame.of_images(images).shape[1]

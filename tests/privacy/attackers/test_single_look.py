@@ -1,8 +1,8 @@
-from pytest_injectivity.privacy.attackers.single_look import Embedding, LensLook
+from pytest_injectivity.privacy.attackers.single_look import EmbeddingAttacker, LensAttacker
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import attacks, drawn_prompts
 
-_LOOKS = (Embedding(), LensLook())
+_LOOKS = (EmbeddingAttacker(), LensAttacker())
 
 
 def test_embeddings_that_are_released_are_looked_up() -> None:

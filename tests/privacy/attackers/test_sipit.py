@@ -3,15 +3,15 @@ import torch
 
 from pytest_injectivity.inversion.one_step import OneStep, distances_from_each
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.attackers.likelihood import Mahalanobis
-from pytest_injectivity.privacy.attackers.sipit import Argmin, Ball
-from pytest_injectivity.privacy.evaluation.attack import attack
+from pytest_injectivity.privacy.attackers.likelihood import MahalanobisAttacker
+from pytest_injectivity.privacy.attackers.sipit import ArgminAttacker, BallAttacker
+from pytest_injectivity.privacy.evaluation.attack import run_attacks
 from pytest_injectivity.privacy.releases.protocol import draws
 from pytest_injectivity.testing import plant_equal_embeddings, tiny_decoder
-from tests.attacks import attacks, case, drawn_prompts
+from tests.attacks import attacks, by_name, case, drawn_prompts
 
 PROMPTS = drawn_prompts(2, 3)
-_BOTH = (Ball(), Argmin())
+_BOTH = (BallAttacker(), ArgminAttacker())
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,22 @@ def test_a_ball_that_holds_several_tokens_names_none() -> None:
     assert ((-1, 9), (-1, 9), (1, 2)) == ball.ids
     assert ((3, 9), (3, 9), (1, 2)) == argmin.ids
     assert [[False, True], [False, True], [True, True]] == ball.verified.tolist()
-    assert ball.robustness is not None
-    assert 0.0 == ball.robustness.certified[0] == ball.robustness.worst_case[0]
+
+
+def test_tokens_with_equal_images_stand_no_noise() -> None:
+    """Half the distance to the nearest rival and the smallest harmful perturbation are both 0."""
+    decoder = plant_equal_embeddings(tiny_decoder("llama"), kept=3, copied=7)
+    sent = case(decoder, "1", ["identity"], [(3, 9), (7, 9), (1, 2)])
+    (found,) = run_attacks(decoder, [sent], seed=0, attackers=_BOTH)
+    assert found.robustness is not None
+    assert 0.0 == found.robustness.certified[0] == found.robustness.worst_case[0]
 
 
 def test_nothing_of_another_models_states_is_vouched_for() -> None:
     """Any state has a nearest candidate; none is within reach of the noise."""
     sent = case(tiny_decoder("llama", seed=1), "1", ["identity", "round(bits=8)"], PROMPTS)
-    found = attack(tiny_decoder("llama"), [sent], seed=0, free_running=0)
+    found = by_name(run_attacks(tiny_decoder("llama"), [sent], seed=0, free_running=0)).values()
+    assert found
     assert {0.0} == {one.verified_rate for one in found}
     assert max(one.token_rate for one in found) < 0.5
 
@@ -99,7 +107,8 @@ def test_weights_in_another_precision_read_what_their_error_leaves() -> None:
         tiny_decoder("llama", dtype=dtype) for dtype in (torch.bfloat16, torch.float32)
     )
     sent = case(sender, "2", ["identity"], drawn_prompts(4, 3), attacker=attacker)
-    found = {one.attacker: one for one in attack(attacker, [sent], seed=0, free_running=0)}
+    (release,) = run_attacks(attacker, [sent], seed=0, free_running=0)
+    found = {one.attacker: one for one in release.attacks}
     assert found["argmin"].token_rate > 0.9
     assert found["ball"].verified_rate <= found["argmin"].token_rate
 
@@ -107,7 +116,9 @@ def test_weights_in_another_precision_read_what_their_error_leaves() -> None:
 def test_known_tokens_are_not_asked_for(decoder: Decoder) -> None:
     """A special token before every prompt is neither searched nor counted."""
     prompts = [(0, *ids) for ids in drawn_prompts(2, 2)]
-    found = attacks(decoder, "1", ["identity"], prompts, known=(0,), attackers=(Mahalanobis(),))
+    found = attacks(
+        decoder, "1", ["identity"], prompts, known=(0,), attackers=(MahalanobisAttacker(),)
+    )
     one = found["identity", "mahalanobis", False]
     assert [[False, True, True]] * 2 == one.judged.tolist()
     assert 1.0 == one.prompt_rate

@@ -1,131 +1,140 @@
+import json
+
 import numpy as np
 import pytest
-import torch
 
-from pytest_injectivity.config.release_spec import Place
-from pytest_injectivity.errors import OptionError
-from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.attackers.likelihood import Mahalanobis
-from pytest_injectivity.privacy.attackers.sipit import Argmin
-from pytest_injectivity.privacy.evaluation.attack import Case, attack
-from pytest_injectivity.privacy.evaluation.results import AttackResult
-from pytest_injectivity.privacy.search.candidates import Candidates
-from pytest_injectivity.privacy.search.one_step_tables import Table
+from pytest_injectivity.privacy.evaluation.results import AttackResult, ReleaseResult
+from pytest_injectivity.privacy.evaluation.robustness import QUANTILES, Robustness
+from pytest_injectivity.privacy.evaluation.spans import SpanRate
+from pytest_injectivity.privacy.evaluation.utility import Utility
+from pytest_injectivity.results.releases import ReleaseSummary
+from pytest_injectivity.stats import clopper_pearson, clustered_rate
 from pytest_injectivity.store.codec import from_bytes, to_bytes
-from tests.attacks import attacks, case, drawn_prompts
 
-RIGHT = np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 0, 1]], dtype=bool)
-JUDGED = np.array([[1, 1, 1, 1], [1, 1, 1, 0], [0, 1, 1, 1]], dtype=bool)
-
-
-def _attacked() -> AttackResult:
-    return AttackResult(
-        release="round(bits=4)",
-        place=Place(1),
-        attacker="argmin",
-        source="a test",
-        teacher_forced=True,
-        right=RIGHT,
-        judged=JUDGED,
-        verified=RIGHT,
-        seconds=0.0,
-    )
+RIGHT = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 0, 0]], dtype=bool)
+# The first token is given; the third prompt was not read.
+JUDGED = np.array([[0, 1, 1, 1], [0, 1, 1, 1], [0, 0, 0, 0]], dtype=bool)
+KINDS = np.array([[0, 2, 4, 4], [0, 4, 4, 2], [0, 4, 4, 4]], dtype=np.int8)
 
 
-def test_rates_are_of_what_was_asked_for() -> None:
-    """Seven of ten tokens, one of three prompts."""
-    one = _attacked()
-    assert 0.7 == one.token_rate == one.verified_rate
-    assert 1 / 3 == one.prompt_rate
+# The attacker vouches for one of the six tokens it was asked for.
+VERIFIED = np.array([[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], dtype=bool)
 
 
-def test_no_token_is_kept_unless_asked_for(decoder: Decoder) -> None:
-    """What is stored says which were read, not what they are; a text of it never does."""
-    prompts = drawn_prompts(2, 2)
-    kept, not_kept = (
-        attacks(decoder, "1", ["identity"], prompts, attackers=(Argmin(),), keep_ids=keep)[
-            "identity", "argmin", True
-        ]
-        for keep in (True, False)
-    )
-    assert prompts == kept.ids
-    assert () == not_kept.ids
-    assert "ids" not in repr(kept)
-    read_again = from_bytes(to_bytes(not_kept))
-    assert (read_again.right == not_kept.right).all()
-    assert not_kept.place == read_again.place
+def _attack(**values: object) -> AttackResult:
+    found = {"right": RIGHT, "judged": JUDGED, "verified": VERIFIED}
+    return AttackResult("argmin", "a paper", teacher_forced=True, **(found | values))  # type: ignore[arg-type]
 
 
-def test_robustness_is_measured_along_the_truth(decoder: Decoder) -> None:
-    """Quantiles over all positions, by brute force over tables made one by one."""
-    prompts, release = drawn_prompts(4, 3), "gaussian(sigma=0.1)"
-    found = attacks(decoder, "1", [release], prompts, attackers=(Argmin(),))
-    robustness = found[release, "argmin", True].robustness
-    assert robustness is not None
-    sent = case(decoder, "1", [release], prompts)
-    radii, halves, certain = [], [], []
-    place, released = sent.observed.place, sent.observed.released(sent.releases[release], 0)
-    for ids, rows in zip(prompts, released, strict=True):
-        for at, row in enumerate(rows):
-            table = Table(decoder, decoder.prefix(_ids(ids[:at]), 1), [place]).rows(place)
-            truth = _ids(ids[at : at + 1])
-            radii.append(float(Candidates(table).scan(row[None]).radii(truth)[0]))
-            away = (table.double() - table[ids[at]].double()).norm(dim=1)
-            halves.append(float(away.sort().values[1]) / 2)
-            nu = sent.nu[min(at, 1)]  # type: ignore[index]
-            off = float((row.double() - table[ids[at]].double()).norm())
-            certain.append(off + 2 * nu < halves[-1])
-    assert 12 == robustness.positions
-    quantiles = [np.quantile(radii, level, method="lower") for level in robustness.levels]
-    np.testing.assert_allclose(robustness.worst_case, quantiles, rtol=1e-5)
-    quantiles = [np.quantile(halves, level, method="lower") for level in robustness.levels]
-    np.testing.assert_allclose(robustness.certified, quantiles, rtol=1e-5)
-    assert np.mean(certain) == robustness.share_certified
-    assert robustness.share_certified <= found[release, "argmin", True].token_rate
-    assert (np.mean(np.array(radii) > 0)) == found[release, "argmin", True].token_rate
+def _result(**values: object) -> ReleaseResult:
+    found = {
+        "release": "round(bits=4)",
+        "place": "4 kv",
+        "typical": 0.5,
+        "noise": 0.0,
+        "kinds": KINDS,
+        "attacks": (_attack(spans=(SpanRate("number", 1, 2),), seconds=2.0),),
+        "utility": Utility((4, 4, 4), (4, 3, 2), (0.1, 0.2, 0.3), (1, 0, 0), (3, 3, 3)),
+        "seconds": 1.0,
+    }
+    return ReleaseResult(**(found | values))  # type: ignore[arg-type]
 
 
-def test_places_of_the_same_prompts_are_attacked_together(decoder: Decoder) -> None:
-    """Each has its own releases and floor, and entries in the order given."""
-    prompts = drawn_prompts(3, 2)
-    cases = [
-        case(decoder, "1", ["identity", "round(bits=8)"], prompts),
-        case(decoder, "2 kv", ["identity"], prompts),
-    ]
-    found = attack(decoder, cases, seed=0, attackers=(Mahalanobis(),), free_running=2)
-    assert [
-        ("1", "identity", True, 3),
-        ("1", "identity", False, 2),
-        ("1", "round(bits=8)", True, 3),
-        ("1", "round(bits=8)", False, 2),
-        ("2 kv", "identity", True, 3),
-        ("2 kv", "identity", False, 2),
-    ] == [
-        (str(one.place), one.release, one.teacher_forced, int(one.judged.any(axis=1).sum()))
-        for one in found
-    ]
-    assert {1.0} == {one.token_rate for one in found}
+def test_rates_count_what_the_attacker_was_asked_for() -> None:
+    """Known tokens and prompts it was not run on are in no rate."""
+    found = _attack()
+    assert 4 / 6 == found.token_rate
+    assert 1 / 2 == found.prompt_rate
+    assert 1 / 6 == found.verified_rate
 
 
-def test_prompts_of_all_cases_are_the_same(decoder: Decoder) -> None:
-    """And there is at least one case."""
-    cases: list[Case] = [
-        case(decoder, "1", ["identity"], drawn_prompts(2, 3, seed=seed)) for seed in (0, 1)
-    ]
-    with pytest.raises(OptionError, match="different prompts"):
-        attack(decoder, cases, seed=0)
-    with pytest.raises(OptionError, match="no case"):
-        attack(decoder, [], seed=0)
+def test_a_summary_has_the_rates_of_the_result() -> None:
+    """All tokens, whole prompts, each position and each kind of token."""
+    summary = _attack(spans=(SpanRate("number", 1, 2),)).summary(KINDS, 0.9)
+    assert (4, 6, 2) == (summary.tokens.right, summary.tokens.of, summary.prompts)
+    assert (1, 2) == (summary.whole.right, summary.whole.of)
+    assert 4 / 6 == summary.tokens.value
+    by_position = {at: rate.value for at, rate in summary.by_position.items()}
+    assert {"1": 0.5, "2": 1.0, "3": 0.5} == by_position
+    by_kind = {kind: (rate.right, rate.of) for kind, rate in summary.by_kind.items()}
+    assert {"number": (1, 2), "word": (3, 4)} == by_kind
+    assert {"number": (1, 2)} == summary.by_span
+    assert 1 / 6 == summary.verified
 
 
-def test_known_tokens_stand_before_every_prompt(decoder: Decoder) -> None:
-    """A prompt that does not begin with them, or ends there, is refused."""
-    one = case(decoder, "1", ["identity"], [(0, 1), (0,)])
-    with pytest.raises(OptionError, match="prompt 1 of 1 tokens"):
-        attack(decoder, [one], seed=0, known=(0,))
-    with pytest.raises(OptionError, match="prompt 0 of 2 tokens"):
-        attack(decoder, [one], seed=0, known=(3,))
+def test_intervals_are_clustered_by_prompt() -> None:
+    """Tokens in clusters, prompts one by one, at the confidence asked for."""
+    for confidence in (0.8, 0.95):
+        summary = _attack().summary(KINDS, confidence)
+        tokens = clustered_rate(np.array([3, 1]), np.array([3, 3]), confidence)
+        assert (tokens.low, tokens.high) == (summary.tokens.low, summary.tokens.high)
+        # Words: 2 of 2 in one prompt, 1 of 2 in the other.
+        words, found = (
+            clustered_rate(np.array([2, 1]), np.array([2, 2]), confidence),
+            summary.by_kind,
+        )
+        assert (words.low, words.high) == (found["word"].low, found["word"].high)
+        whole = clopper_pearson(1, 2, confidence)
+        assert (whole.low, whole.high) == (summary.whole.low, summary.whole.high)
+        first = summary.by_position["1"]
+        assert (whole.low, whole.high) == (first.low, first.high)
 
 
-def _ids(ids: tuple[int, ...]) -> torch.Tensor:
-    return torch.tensor(ids, dtype=torch.long)
+def test_the_utility_is_summed_up() -> None:
+    """Agreement over positions, divergence a position, guesses of the model alone."""
+    summary = _result().summary(0.95)
+    assert summary.agreement is not None
+    assert summary.guessed is not None
+    assert 9 / 12 == summary.agreement.value
+    assert np.isclose(0.6 / 12, summary.divergence)
+    assert 1 / 9 == summary.guessed.value
+
+
+def test_without_a_utility_it_says_why() -> None:
+    """And has no number."""
+    summary = _result(utility=None, no_utility="nothing goes on").summary(0.95)
+    assert (None, None, None) == (summary.agreement, summary.divergence, summary.guessed)
+    assert "nothing goes on" == summary.no_utility
+
+
+def test_a_divergence_that_is_no_number_is_none() -> None:
+    """JSON has no NaN; the agreement stands beside it."""
+    broken = Utility((4,), (0,), (float("nan"),), (0,), (0,))
+    summary = _result(utility=broken).summary(0.95)
+    assert summary.divergence is None
+    assert summary.agreement is not None
+    assert summary.guessed is None
+
+
+def test_robustness_is_named() -> None:
+    """The least, a usual one, and what nothing can change."""
+    levels = np.array(QUANTILES)
+    found = Robustness(levels, levels * 2, levels * 3, 0.5, 10)
+    summary = _result(robustness=found).summary(0.95)
+    assert summary.robustness is not None
+    assert 1.0 == summary.robustness["worst case median"]
+    assert 0.0 == summary.robustness["certified least"]
+    assert 0.5 == summary.robustness["share certified"]
+    infinite = Robustness(levels, levels, np.full(8, np.inf), 1.0, 10)
+    shown = _result(robustness=infinite).summary(0.95).robustness
+    assert shown is not None
+    assert shown["certified median"] is None
+
+
+def test_a_store_keeps_it_bit_for_bit() -> None:
+    """Arrays and plain data, and no token id among them."""
+    levels = np.array(QUANTILES)
+    result = _result(robustness=Robustness(levels, levels, levels, 0.5, 10))
+    again = from_bytes(to_bytes(result))
+    assert result.summary(0.95) == again.summary(0.95)
+
+
+@pytest.mark.parametrize("utility", [None, _result().utility])
+def test_a_summary_survives_json(utility: Utility | None) -> None:
+    """What a worker sends is what the controller has."""
+    levels = np.array(QUANTILES)
+    result = _result(utility=utility, robustness=Robustness(levels, levels, levels, 0.5, 10))
+    summary = result.summary(0.95)
+    plain = json.loads(json.dumps(summary.to_dict(), allow_nan=False))
+    assert summary == ReleaseSummary.from_dict(plain)
+    assert "round(bits=4)@4 kv" == summary.name

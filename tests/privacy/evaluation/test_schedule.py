@@ -4,28 +4,22 @@ import pytest
 import torch
 
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.attackers.base import (
-    NO_TOKEN,
-    ByPosition,
-    Channel,
-    Guess,
-    View,
-)
-from pytest_injectivity.privacy.attackers.likelihood import Mahalanobis
+from pytest_injectivity.privacy.attackers.base import NO_TOKEN, Guess, PositionwiseAttacker
+from pytest_injectivity.privacy.attackers.likelihood import MahalanobisAttacker
 from pytest_injectivity.privacy.attackers.registry import ATTACKERS
-from pytest_injectivity.privacy.attackers.sipit import Argmin
-from pytest_injectivity.privacy.evaluation import schedule as walk
-from pytest_injectivity.privacy.search.one_step_tables import Table
+from pytest_injectivity.privacy.attackers.sipit import ArgminAttacker
+from pytest_injectivity.privacy.search.channel import Channel, ChannelView
+from pytest_injectivity.privacy.search.one_step_tables import OneStepTable
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import attacks, drawn_prompts
 
 _SEARCHING = [one for one in ATTACKERS if one.name not in {"lens", "beam"}]
 
 
-class _Wrong(ByPosition):
+class _Wrong(PositionwiseAttacker):
     """Names a token next to the true one from a position on, or none."""
 
-    name, source, told, free = "wrong", "this test", True, True
+    name, source, teacher_forced, free_running = "wrong", "this test", True, True
 
     def __init__(self, start: int, *, none: bool = False) -> None:
         self.start = start
@@ -34,7 +28,7 @@ class _Wrong(ByPosition):
     def fits(self, channel: Channel) -> bool:
         return channel.place.everywhere
 
-    def look(self, view: View, prompts: Sequence[int]) -> Guess:
+    def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         right = view.nearest(prompts).tokens[:, 0]
         if view.position < self.start:
             return Guess.unverified(right)
@@ -45,14 +39,14 @@ class _Wrong(ByPosition):
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The prefix of every pass over the whole vocabulary."""
-    run, seen = Table.rows, []
+    run, seen = OneStepTable.rows, []
 
-    def rows(self: Table, place: object) -> torch.Tensor:
+    def rows(self: OneStepTable, place: object) -> torch.Tensor:
         if not self._states:
             seen.append(tuple(self.prefix.ids.tolist()))
         return run(self, place)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Table, "rows", rows)
+    monkeypatch.setattr(OneStepTable, "rows", rows)
     return seen
 
 
@@ -97,11 +91,8 @@ def test_without_an_answer_there_is_nothing_to_go_on_from() -> None:
 
 
 @pytest.mark.parametrize("bytes_", [1, 2**28])
-def test_prompts_that_are_walked_apart_give_the_same(
-    bytes_: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Memory decides how many go together, and nothing else."""
-    monkeypatch.setattr(walk, "_CACHED_BYTES", bytes_)
+def test_answers_do_not_depend_on_how_many_prompts_run_together(bytes_: int) -> None:
+    """The memory for prefixes decides how many prompts run together, and no answer."""
     done: list[int] = []
     release = "gaussian(sigma=0.5)"
     found = attacks(
@@ -109,8 +100,9 @@ def test_prompts_that_are_walked_apart_give_the_same(
         "2",
         [release],
         drawn_prompts(4, 2),
-        attackers=(Argmin(),),
+        attackers=(ArgminAttacker(),),
         keep_ids=True,
+        cached_bytes=bytes_,
         progress=done.append,
     )
     assert _expected() == found[release, "argmin", True].ids
@@ -120,9 +112,14 @@ def test_prompts_that_are_walked_apart_give_the_same(
 def _expected() -> tuple[tuple[int, ...], ...]:
     release = "gaussian(sigma=0.5)"
     found = [
-        attacks(tiny_decoder("gpt2"), "2", [release], [ids], attackers=(Argmin(),), keep_ids=True)[
-            release, "argmin", True
-        ].ids[0]
+        attacks(
+            tiny_decoder("gpt2"),
+            "2",
+            [release],
+            [ids],
+            attackers=(ArgminAttacker(),),
+            keep_ids=True,
+        )[release, "argmin", True].ids[0]
         for ids in drawn_prompts(4, 2)
     ]
     return tuple(found)
@@ -132,5 +129,5 @@ def test_a_free_run_shares_the_truths_prefixes(
     passes: list[tuple[int, ...]], decoder: Decoder
 ) -> None:
     """As long as it makes no mistake it costs no pass of its own."""
-    attacks(decoder, "1", ["identity"], [(1, 2, 3)], attackers=(Mahalanobis(),))
+    attacks(decoder, "1", ["identity"], [(1, 2, 3)], attackers=(MahalanobisAttacker(),))
     assert [(), (1,), (1, 2)] == passes

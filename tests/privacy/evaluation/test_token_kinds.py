@@ -1,6 +1,6 @@
 import pytest
 
-from pytest_injectivity.privacy.evaluation.token_kinds import Kind, kinds_of
+from pytest_injectivity.privacy.evaluation.token_kinds import TokenKind, kinds_of
 from pytest_injectivity.testing import byte_tokenizer
 
 
@@ -9,28 +9,28 @@ def test_tokens_are_sorted_by_their_text() -> None:
     tokenizer = byte_tokenizer(bos=True)
     ids = tokenizer("aZ7 \n!", add_special_tokens=True).input_ids
     assert (
-        Kind.SPECIAL,
-        Kind.WORD,
-        Kind.NAME,
-        Kind.NUMBER,
-        Kind.SPACE,
-        Kind.SPACE,
-        Kind.PUNCTUATION,
+        TokenKind.SPECIAL,
+        TokenKind.WORD,
+        TokenKind.NAME,
+        TokenKind.NUMBER,
+        TokenKind.SPACE,
+        TokenKind.SPACE,
+        TokenKind.PUNCTUATION,
     ) == kinds_of(tokenizer, ids)
 
 
 def test_half_a_character_is_unknown() -> None:
     """It is no text by itself."""
     ids = list("é".encode())
-    assert (Kind.UNKNOWN, Kind.UNKNOWN) == kinds_of(byte_tokenizer(), ids)
+    assert (TokenKind.UNKNOWN, TokenKind.UNKNOWN) == kinds_of(byte_tokenizer(), ids)
 
 
 def test_without_a_tokenizer_nothing_is_known() -> None:
     """Token ids alone say nothing."""
-    assert (Kind.UNKNOWN,) * 3 == kinds_of(None, [1, 2, 3])
+    assert (TokenKind.UNKNOWN,) * 3 == kinds_of(None, [1, 2, 3])
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_kinds_have_words(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(TokenKind))
+def test_kinds_have_words(kind: TokenKind) -> None:
     """That reports show."""
     assert kind.words.isalpha()

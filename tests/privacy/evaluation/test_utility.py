@@ -12,7 +12,12 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.evaluation.utility import Utility, measure_utility, why_no_utility
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
 from pytest_injectivity.privacy.releases.protocol import Release
-from pytest_injectivity.privacy.releases.steps import Deterministic, Identity, Permuted, Rotated
+from pytest_injectivity.privacy.releases.steps import (
+    DeterministicRelease,
+    IdentityRelease,
+    PermuteRelease,
+    RotateRelease,
+)
 from pytest_injectivity.testing import tiny_decoder
 from tests.privacy.conftest import PROMPTS
 
@@ -20,7 +25,7 @@ Observe = Callable[..., Observed]
 
 
 @dataclass(frozen=True, eq=False)
-class _Shifted(Deterministic):
+class _Shifted(DeterministicRelease):
     by: float = 1.0
 
     def image(self, candidates: Any) -> Any:
@@ -35,14 +40,16 @@ def _measured(decoder: Decoder, found: Observed, *releases: Release) -> Sequence
 def test_the_identity_keeps_all(decoder: Decoder, observed: Observe, place: str) -> None:
     """Every preferred token, and the distribution to the last places."""
     found = observed(place)
-    (kept,) = _measured(decoder, found, Identity(found.width))
+    (kept,) = _measured(decoder, found, IdentityRelease(found.width))
     assert 1.0 == kept.agreement
     assert abs(kept.mean_divergence) < 1e-9
     each = 1 if found.place.cached else 5
     assert (each,) * 3 == kept.judged
 
 
-@pytest.mark.parametrize("release", [Rotated(16, 1), Permuted(16)], ids=["rotated", "permuted"])
+@pytest.mark.parametrize(
+    "release", [RotateRelease(16, 1), PermuteRelease(16)], ids=["rotated", "permuted"]
+)
 def test_what_the_receiver_undoes_costs_nothing(
     decoder: Decoder, observed: Observe, release: Release
 ) -> None:
@@ -74,7 +81,7 @@ def test_agreement_and_divergence_are_those_of_the_two_passes(
 def test_releases_do_not_see_each_other(decoder: Decoder, observed: Observe) -> None:
     """Measured together or alone."""
     found = observed("1")
-    shifted, identity = _Shifted(16, 2.0), Identity(16)
+    shifted, identity = _Shifted(16, 2.0), IdentityRelease(16)
     together = _measured(decoder, found, shifted, identity, shifted)
     assert together[0] == together[2]
     (alone,) = _measured(decoder, found, shifted)
@@ -109,14 +116,14 @@ def test_a_released_cache_changes_the_next_token(
 def test_a_part_of_the_positions_goes_on_as_a_part(decoder: Decoder, observed: Observe) -> None:
     """Judged where there are states: what is not observed is missing, and that costs."""
     found = observed("1 every=2")
-    (kept,) = _measured(decoder, found, Identity(16))
+    (kept,) = _measured(decoder, found, IdentityRelease(16))
     assert (3, 3, 3) == kept.judged
     assert kept.mean_divergence > 1e-4
 
 
 def test_guesses_are_the_models_own(decoder: Decoder, observed: Observe) -> None:
     """What it prefers after the true tokens, against the next one: no state is needed for that."""
-    (kept,) = _measured(decoder, observed("1"), Identity(16))
+    (kept,) = _measured(decoder, observed("1"), IdentityRelease(16))
     expected = []
     for ids in PROMPTS:
         before = [decoder.next_token_logits(torch.tensor(ids[:at])) for at in range(1, 5)]
@@ -161,7 +168,7 @@ def test_it_says_how_far_it_is(decoder: Decoder) -> None:
     """A prompt at a time."""
     seen: list[int] = []
     found = observe_place(decoder, parse("identity@1").place, PROMPTS)
-    measure_utility(decoder, found, [Identity(16)], 0, seen.append)
+    measure_utility(decoder, found, [IdentityRelease(16)], 0, seen.append)
     assert [1, 2, 3] == seen
 
 

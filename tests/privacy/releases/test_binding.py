@@ -10,10 +10,14 @@ from torch import Tensor
 from pytest_injectivity.config.release_spec import parse
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.privacy.releases.binding import bind, check_release, typical_coordinate
-from pytest_injectivity.privacy.releases.composition import Chain, Sides
+from pytest_injectivity.privacy.releases.composition import ChainedRelease, SidewiseRelease
 from pytest_injectivity.privacy.releases.observed import Observed
 from pytest_injectivity.privacy.releases.protocol import Release
-from pytest_injectivity.privacy.releases.steps import Deterministic, Permuted, Rounded
+from pytest_injectivity.privacy.releases.steps import (
+    DeterministicRelease,
+    PermuteRelease,
+    RoundRelease,
+)
 
 Observe = Callable[..., Observed]
 
@@ -65,17 +69,17 @@ def test_as_many_directions_as_there_are_is_refused(observed: Observe) -> None:
 def test_steps_become_a_chain(observed: Observe) -> None:
     """In their order; one alone stays alone."""
     one, _ = _bound("round(bits=4)@1", observed)
-    assert isinstance(one, Rounded)
+    assert isinstance(one, RoundRelease)
     chain, _ = _bound("round(bits=4)|permute@1", observed)
-    assert isinstance(chain, Chain)
-    assert [Rounded, Permuted] == [type(step) for step in chain.steps]
+    assert isinstance(chain, ChainedRelease)
+    assert [RoundRelease, PermuteRelease] == [type(step) for step in chain.steps]
 
 
 def test_keys_and_values_have_scales_of_their_own(observed: Observe) -> None:
     """And are shuffled together."""
     both, found = _bound("gaussian(sigma=1 rel)|permute@1 kv", observed)
-    assert isinstance(both, Chain)
-    assert [Sides, Permuted] == [type(step) for step in both.steps]
+    assert isinstance(both, ChainedRelease)
+    assert [SidewiseRelease, PermuteRelease] == [type(step) for step in both.steps]
     keys, values = both.noise.sigma[0], both.noise.sigma[-1]
     apart = [torch.split(rows, list(found.sides), dim=1) for rows in found.rows]
     for sigma, side in ((keys, 0), (values, 1)):
@@ -105,7 +109,7 @@ def test_the_releases_there_are_pass_their_own_checks(text: str, observed: Obser
 
 
 @dataclass(frozen=True, eq=False)
-class _Wrong(Deterministic):
+class _Wrong(DeterministicRelease):
     """A release that does what it should not."""
 
     what: Callable[[Tensor], Any] = torch.clone
@@ -176,4 +180,4 @@ def test_states_that_are_not_finite_are_the_models_fault(observed: Observe) -> N
     found = observed("1")
     broken = Observed(found.place, found.prompts, tuple(_nan(rows) for rows in found.rows), (16,))
     with pytest.raises(OptionError, match="the states it is for have a NaN"):
-        check_release(Rounded(16, 4), broken, 0, "round(bits=4)@1", same=False)
+        check_release(RoundRelease(16, 4), broken, 0, "round(bits=4)@1", same=False)

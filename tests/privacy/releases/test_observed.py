@@ -8,7 +8,7 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import LayerError, ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
-from pytest_injectivity.privacy.releases.steps import Permuted, Rotated
+from pytest_injectivity.privacy.releases.steps import PermuteRelease, RotateRelease
 from pytest_injectivity.testing import KEY_VALUE_HEADS, SLIDING_WINDOW, tiny_decoder
 from tests.privacy.conftest import PROMPTS
 
@@ -82,7 +82,7 @@ def test_a_window_that_forgot_the_beginning_is_refused() -> None:
 def test_the_receiver_has_what_was_observed(observed: Observe) -> None:
     """Turned and turned back, shuffled and put back: for each prompt with its own draw."""
     found = observed("1")
-    for release in (Rotated(16, 3), Permuted(16)):
+    for release in (RotateRelease(16, 3), PermuteRelease(16)):
         sent = found.released(release, 7)
         assert any(
             not torch.allclose(one, rows) for one, rows in zip(sent, found.rows, strict=True)
@@ -96,7 +96,7 @@ def test_what_is_sent_does_not_depend_on_the_other_prompts(
 ) -> None:
     """A prompt's draw is its own."""
     alone = observe_place(decoder, parse("identity@1").place, PROMPTS[1:2])
-    release = Permuted(16)
+    release = PermuteRelease(16)
     assert torch.equal(observed("1").released(release, 7)[1], alone.released(release, 7)[0])
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from pytest_injectivity.privacy.releases.protocol import Noise, Release, draws
-from pytest_injectivity.privacy.releases.steps import Identity
+from pytest_injectivity.privacy.releases.steps import IdentityRelease
 
 
 def test_a_prompt_has_one_draw() -> None:
@@ -45,4 +45,4 @@ def test_what_a_noise_is_like() -> None:
 
 def test_a_step_is_a_release() -> None:
     """By the protocol."""
-    assert isinstance(Identity(4), Release)
+    assert isinstance(IdentityRelease(4), Release)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pytest_injectivity.privacy.releases.protocol import Noise
 from pytest_injectivity.privacy.search.candidates import Candidates
-from pytest_injectivity.privacy.search.mahalanobis import EUCLIDEAN, Metric
+from pytest_injectivity.privacy.search.mahalanobis import EUCLIDEAN, MahalanobisMetric
 
 _rows = arrays(
     np.float32,
@@ -18,7 +18,7 @@ _rows = arrays(
 )
 
 
-def _squared(rows: Tensor, targets: Tensor, metric: Metric = EUCLIDEAN) -> Tensor:
+def _squared(rows: Tensor, targets: Tensor, metric: MahalanobisMetric = EUCLIDEAN) -> Tensor:
     """By subtraction in float64, one target after the other."""
     exact = rows.double()
     return torch.stack(
@@ -61,7 +61,7 @@ def test_the_nearest_by_mahalanobis_are_those_of_the_inverse_covariance(
     inverse = torch.linalg.inv(noise.covariance(nu))
     apart = targets.double()[:, None] - rows.double()
     expected = torch.einsum("tvi,ij,tvj->tv", apart, inverse, apart).argmin(dim=1)
-    found = Candidates(rows, Metric.of(noise, nu)).nearest(targets)
+    found = Candidates(rows, MahalanobisMetric.of(noise, nu)).nearest(targets)
     assert expected.tolist() == found.tokens[:, 0].tolist()
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity.privacy.releases.protocol import Noise
-from pytest_injectivity.privacy.search.mahalanobis import EUCLIDEAN, Metric
+from pytest_injectivity.privacy.search.mahalanobis import EUCLIDEAN, MahalanobisMetric
 
 _WIDTH = 5
 
@@ -26,14 +26,14 @@ def test_lengths_are_those_of_the_inverse_covariance(rank: int, seed: int, nu: f
     rows = torch.randn(7, _WIDTH, generator=torch.Generator().manual_seed(seed + 1))
     exact = rows.double()
     expected = (exact @ torch.linalg.inv(noise.covariance(nu)) * exact).sum(dim=1)
-    metric = Metric.of(noise, nu)
+    metric = MahalanobisMetric.of(noise, nu)
     found = metric.whitened(rows).square().sum(dim=1) / metric.variance
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_noise_alike_in_all_directions_leaves_distances_as_they_are() -> None:
     """And says how large one coordinate's variance is, ``nu`` included."""
-    metric = Metric.of(Noise.isotropic(_WIDTH, 3.0), 4.0)
+    metric = MahalanobisMetric.of(Noise.isotropic(_WIDTH, 3.0), 4.0)
     rows = torch.eye(_WIDTH)
     assert metric.is_euclidean
     assert math.isclose(25.0, metric.variance)
@@ -46,7 +46,7 @@ def test_a_silent_direction_counts_more_than_any_loud_one(nu: float, silent: Ten
     """Noise of few directions has no inverse by itself: the others stay finite, and tell the most."""
     factor = torch.zeros(1, _WIDTH, dtype=torch.float64)
     factor[0, 0] = 100.0
-    metric = Metric.of(Noise(torch.zeros(_WIDTH, dtype=torch.float64), factor), nu)
+    metric = MahalanobisMetric.of(Noise(torch.zeros(_WIDTH, dtype=torch.float64), factor), nu)
     loud = torch.zeros(1, _WIDTH)
     loud[0, 0] = 100.0
     assert float(metric.whitened(loud).norm()) < 1.01

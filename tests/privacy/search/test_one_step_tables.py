@@ -6,16 +6,16 @@ import torch
 from pytest_injectivity.config.release_spec import Place, What, parse
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.releases.observed import Observed, flat, observe_place
-from pytest_injectivity.privacy.search.one_step_tables import Table, deepest, floor
+from pytest_injectivity.privacy.releases.observed import Observed, flatten_cache, observe_place
+from pytest_injectivity.privacy.search.one_step_tables import OneStepTable, deepest, measure_floor
 from pytest_injectivity.testing import tiny_decoder
 
 IDS = (5, 1, 8, 2)
 
 
-def _table(decoder: Decoder, ids: tuple[int, ...], *places: Place) -> Table:
+def _table(decoder: Decoder, ids: tuple[int, ...], *places: Place) -> OneStepTable:
     prefix = decoder.prefix(torch.tensor(ids, dtype=torch.long), deepest(places))
-    return Table(decoder, prefix, places)
+    return OneStepTable(decoder, prefix, places)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "mistral", "gpt_neo"])
@@ -44,7 +44,7 @@ def test_keys_and_values_stand_side_by_side() -> None:
         decoder.prefix(torch.tensor(IDS), 1), torch.tensor([3, 9])
     )
     assert (2, 2, 1, 4) == tuple(cached[0].shape)
-    assert torch.equal(keys[[3, 9]], flat(*cached, places[0])[0][:, 0])
+    assert torch.equal(keys[[3, 9]], flatten_cache(*cached, places[0])[0][:, 0])
 
 
 def test_all_layers_come_from_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_the_floor_is_no_less_than_what_two_evaluations_differ_by(
 ) -> None:
     """A row and its own candidate are within it, and other tokens far outside."""
     seen = observed(place)
-    first, later = floor(decoder, seen)
+    first, later = measure_floor(decoder, seen)
     for ids, rows in zip(seen.prompts, seen.rows, strict=True):
         for position, token in enumerate(ids):
             table = _table(decoder, ids[:position], seen.place).rows(seen.place)
@@ -93,7 +93,7 @@ def test_a_floor_of_the_last_row_alone_serves_every_position(
     observed: Callable[..., Observed], decoder: Decoder
 ) -> None:
     """Where position 0 is not observed it has no floor of its own."""
-    first, later = floor(decoder, observed("1 last"))
+    first, later = measure_floor(decoder, observed("1 last"))
     assert first == later > 0
 
 
