@@ -99,7 +99,7 @@ def tried(audit: Audit, expected: str) -> Trial:
         expected=expected,
         red=frozenset(verdict.check for verdict in verdicts if not verdict.passed),
         named=min(first, key=lambda name: (name == "norm", name), default=""),
-        drift={reason.layer: reason.value for reason in drift.reasons},
+        drift={reason.where: reason.value for reason in drift.reasons},
         kept=tuple(reason.value for one in (margin, colipschitz) for reason in one.reasons),
     )
 

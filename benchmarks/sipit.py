@@ -375,13 +375,13 @@ def precisions(shared: Shared, runs: int) -> None:  # noqa: ARG001 - rates do no
                 **settings,
             )
             audit = Audit(config)
-            verdict = audit.check_sipit_recovers(min_rate=0.0)
+            verdict = audit.check_sipit_recovers(min_rate=1e-9)
             for layer, reason in zip(audit.layers, verdict.reasons, strict=True):
                 norm = audit.geometry(layer).mean_norm
                 told = reason.figures
                 rows.append(
                     (
-                        f"{name} {' '.join(settings.values()) or 'float32'} {reason.layer}",
+                        f"{name} {' '.join(settings.values()) or 'float32'} {reason.where}",
                         f"{reason.value:.2f}",
                         f"{told['tokens_right']:.3f}",
                         f"{told['eps'] / norm:.1e}",

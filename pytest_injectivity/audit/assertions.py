@@ -8,6 +8,15 @@ given; then it is PASS, FAIL or INSUFFICIENT (which is red), Holm-corrected over
 
 from collections.abc import Mapping
 
+from pytest_injectivity.audit.checks.arguments import (
+    REQUIRED,
+    at_least,
+    at_most,
+    count,
+    fraction,
+    optional_confidence,
+    share_at_least,
+)
 from pytest_injectivity.audit.checks.collisions import judge_collisions
 from pytest_injectivity.audit.checks.continuations import judge_continuations
 from pytest_injectivity.audit.checks.external import Reading, judge_external_states
@@ -18,12 +27,11 @@ from pytest_injectivity.audit.checks.quantiles import (
     judge_margin,
 )
 from pytest_injectivity.audit.checks.recovery import Attempt, judge_recovery
-from pytest_injectivity.audit.gates import Gates, asserting, check_optional, quantile, settled
+from pytest_injectivity.audit.gates import Gates, asserting, quantile, settled
 from pytest_injectivity.core.layers import LayerSpec
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.quantization.grid import GridLike
 from pytest_injectivity.results.verdict import Verdict
-from pytest_injectivity.stats import check_fraction
 
 
 class Assertions(Gates):
@@ -78,7 +86,7 @@ class Assertions(Gates):
             OptionError: eps or prompts is not accepted.
         """
         tolerances = self._tolerances(eps, layer)
-        reasons = judge_continuations(self, tolerances, prompts)
+        reasons = judge_continuations(self, tolerances, count("prompts", prompts))
         return self._verdict("no_continuation_collisions", reasons)
 
     def check_one_step_distinct(
@@ -108,7 +116,7 @@ class Assertions(Gates):
     def check_margin_above(
         self,
         layer: LayerSpec | None = None,
-        margin: PerLayer[float] = 0.0,
+        margin: PerLayer[float] = REQUIRED,
         *,
         q: float = 0.01,
         normalized: bool = False,
@@ -130,14 +138,14 @@ class Assertions(Gates):
             OptionError: a number is not accepted.
         """
         asked = quantile(q, normalized, confidence, bits)
-        bounds = self._bounds("margin", margin, layer)
+        bounds = self._by_layer("margin", at_least("margin", margin), layer)
         judged = [judge_margin(self, one, bounds[one], asked) for one in bounds]
         return self._verdict("margin_above", settled(judged, confidence))
 
     def check_colipschitz_above(
         self,
         layer: LayerSpec | None = None,
-        alpha: PerLayer[float] = 0.0,
+        alpha: PerLayer[float] = REQUIRED,
         *,
         q: float = 0.01,
         normalized: bool = False,
@@ -160,12 +168,16 @@ class Assertions(Gates):
                 partner.
         """
         asked = quantile(q, normalized, confidence, bits)
-        bounds = self._bounds("alpha", alpha, layer)
+        bounds = self._by_layer("alpha", at_least("alpha", alpha), layer)
         judged = [judge_colipschitz(self, one, bounds[one], asked) for one in bounds]
         return self._verdict("colipschitz_above", settled(judged, confidence))
 
     def check_bilipschitz_within(
-        self, layer: LayerSpec | None, distortion: PerLayer[float], *, q: float = 0.01
+        self,
+        layer: LayerSpec | None = None,
+        distortion: PerLayer[float] = REQUIRED,
+        *,
+        q: float = 0.01,
     ) -> Verdict:
         """Upper over lower Lipschitz constant is at most ``distortion`` (SPEC section 2).
 
@@ -178,8 +190,8 @@ class Assertions(Gates):
             LayerError: the model has no such layer.
             OptionError: a number is not accepted.
         """
-        check_fraction("q", q)
-        bounds = self._bounds("distortion", distortion, layer)
+        q = fraction("q", q)
+        bounds = self._by_layer("distortion", at_most("distortion", distortion), layer)
         return self._verdict(
             "bilipschitz_within", [judge_distortion(self, one, bounds[one], q) for one in bounds]
         )
@@ -212,9 +224,14 @@ class Assertions(Gates):
             LayerError: the model has no such layer.
             OptionError: a number or the policy is not accepted, or too few prompts are long enough.
         """
-        check_fraction("min_rate", min_rate)
-        check_optional(confidence)
-        attempt = Attempt(float(min_rate), confidence, prompts, tokens, policy, certify)
+        attempt = Attempt(
+            min_rate=share_at_least("min_rate", min_rate),
+            confidence=optional_confidence(confidence),
+            prompts=count("prompts", prompts),
+            tokens=count("tokens", tokens),
+            policy=policy,
+            certify=count("certify", certify, least=0),
+        )
         layers = self.resolve(self.config.layers if layer is None else layer)
         judged = [judge_recovery(self, one, attempt) for one in layers]
         return self._verdict("sipit_recovers", settled(judged, confidence))
@@ -244,9 +261,12 @@ class Assertions(Gates):
             OptionError: no file is named, it is not accepted or does not fit the model, or a number
                 or the policy is not accepted.
         """
-        check_fraction("min_rate", min_rate)
-        check_optional(confidence)
-        asked = Reading(float(min_rate), confidence, policy, certify)
+        asked = Reading(
+            min_rate=share_at_least("min_rate", min_rate),
+            confidence=optional_confidence(confidence),
+            policy=policy,
+            certify=count("certify", certify, least=0),
+        )
         judged = [judge_external_states(self, asked)]
         return self._verdict("states_recoverable", settled(judged, confidence))
 

@@ -1,17 +1,17 @@
 """What every gate of an audit shares: its verdict is kept, and its ``assert_`` twin raises it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, wraps
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
+from pytest_injectivity.audit.checks.arguments import fraction, optional_confidence, tolerances
 from pytest_injectivity.audit.checks.common import with_confidence
-from pytest_injectivity.audit.checks.quantiles import Quantile, check_bound
+from pytest_injectivity.audit.checks.quantiles import Quantile
 from pytest_injectivity.audit.measurements import Measurements
 from pytest_injectivity.core.layers import Layer, LayerSpec
 from pytest_injectivity.core.tolerances import PerLayer, Tolerance, by_layer
 from pytest_injectivity.quantization.grid import Grid, GridLike
 from pytest_injectivity.results.verdict import Reason, Verdict
-from pytest_injectivity.stats import check_confidence, check_fraction
 
 _G = TypeVar("_G", bound="Gates")
 _P = ParamSpec("_P")
@@ -52,23 +52,10 @@ class Gates(Measurements):
         """The verdicts reached so far."""
         return []
 
-    def _bounds(
-        self, name: str, given: PerLayer[float], layer: LayerSpec | None
-    ) -> dict[Layer, float]:
-        if isinstance(given, Mapping):
-            checked = {spec: check_bound(name, bound) for spec, bound in given.items()}
-            return self._by_layer(name, checked, layer)
-        return self._by_layer(name, check_bound(name, given), layer)
-
     def _tolerances(
         self, eps: PerLayer[float | str], layer: LayerSpec | None
     ) -> dict[Layer, Tolerance]:
-        given = (
-            {spec: Tolerance.parse(one) for spec, one in eps.items()}
-            if isinstance(eps, Mapping)
-            else Tolerance.parse(eps)
-        )
-        return self._by_layer("eps", given, layer)
+        return self._by_layer("eps", tolerances(eps), layer)
 
     def _by_layer(self, name: str, given: PerLayer[_T], layer: LayerSpec | None) -> dict[Layer, _T]:
         return by_layer(name, given, layer, self.n_layers, self.config.layers)
@@ -104,16 +91,9 @@ def quantile(
     Raises:
         OptionError: a number is not accepted.
     """
-    check_fraction("q", q)
-    check_optional(confidence)
-    return Quantile(q, normalized, confidence, None if bits is None else Grid.parse(bits))
-
-
-def check_optional(confidence: float | None) -> None:
-    """Refuses a confidence that is given and is none.
-
-    Raises:
-        OptionError: it does not lie between 0 and 1.
-    """
-    if confidence is not None:
-        check_confidence(confidence)
+    return Quantile(
+        fraction("q", q),
+        normalized,
+        optional_confidence(confidence),
+        None if bits is None else Grid.parse(bits),
+    )

@@ -15,6 +15,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.against import Against
+from pytest_injectivity.audit.checks import arguments
+from pytest_injectivity.audit.checks.arguments import (
+    REQUIRED,
+    at_least,
+    at_most,
+    count,
+    optional_confidence,
+    share_at_most,
+)
 from pytest_injectivity.audit.checks.cross import (
     Attack,
     cross_inversion,
@@ -40,16 +49,9 @@ from pytest_injectivity.core.tolerances import PerLayer, Tolerance
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate, RunSummary
 from pytest_injectivity.results.verdict import Reason, Verdict
-from pytest_injectivity.stats import check_confidence, check_fraction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-DRIFT = 0.35
-"""The drift accepted where none is named."""
-
-FRACTION = 0.5
-"""The share of margin and co-Lipschitz constant kept that is asked for where none is named."""
 
 
 class Retention(Gates):
@@ -158,7 +160,7 @@ class Retention(Gates):
     def check_state_drift_below(
         self,
         layer: LayerSpec | None = None,
-        relative: PerLayer[float] = DRIFT,
+        relative: PerLayer[float] = REQUIRED,
         *,
         q: float = 0.01,
     ) -> Verdict:
@@ -173,8 +175,10 @@ class Retention(Gates):
             LayerError: the model has no such layer.
             OptionError: a number is not accepted, no reference is named, or it is no parent.
         """
-        check_fraction("q", q)
-        bounds = self._bounds("relative", relative, self._with_embedding(layer, relative))
+        q = arguments.fraction("q", q)
+        bounds = self._by_layer(
+            "relative", at_most("relative", relative), self._with_embedding(layer, relative)
+        )
         return self._held_against(
             "state_drift_below",
             bounds,
@@ -210,7 +214,7 @@ class Retention(Gates):
     def check_margin_retained(
         self,
         layer: LayerSpec | None = None,
-        fraction: PerLayer[float] = FRACTION,
+        fraction: PerLayer[float] = REQUIRED,
         *,
         at_most: float | None = None,
         q: float = 0.01,
@@ -243,7 +247,7 @@ class Retention(Gates):
     def check_colipschitz_retained(
         self,
         layer: LayerSpec | None = None,
-        fraction: PerLayer[float] = FRACTION,
+        fraction: PerLayer[float] = REQUIRED,
         *,
         at_most: float | None = None,
         q: float = 0.01,
@@ -276,12 +280,12 @@ class Retention(Gates):
 
     def check_not_read_by_reference(
         self,
-        layer: LayerSpec | None,
-        max_rate: PerLayer[float],
+        layer: LayerSpec | None = None,
+        max_rate: PerLayer[float] = REQUIRED,
         *,
         prompts: int = 20,
         tokens: int = 20,
-        confidence: float = 0.95,
+        confidence: float | None = 0.95,
     ) -> Verdict:
         """Somebody who has the parent reads at most this share of tokens from the model's states.
 
@@ -293,18 +297,22 @@ class Retention(Gates):
             max_rate: the largest share of tokens read that is accepted.
             prompts: how many prompts are attacked; 20 of which nothing is read bound the rate at 0.17.
             tokens: their length.
-            confidence: of the upper limit.
+            confidence: of the upper limit; None: the point value is judged.
 
         Raises:
             LayerError: the model has no such layer.
             OptionError: a number is not accepted, no reference is named or it is no parent, or too few
                 prompts are long enough.
         """
-        check_confidence(confidence)
-        attack = Attack(prompts, tokens, confidence)
-        bounds = self._bounds("max_rate", max_rate, layer)
-        for bound in bounds.values():
-            check_fraction("max_rate", bound)
+        attack = Attack(
+            count("prompts", prompts), count("tokens", tokens), optional_confidence(confidence)
+        )
+        rates = (
+            {spec: share_at_most("max_rate", one) for spec, one in max_rate.items()}
+            if isinstance(max_rate, Mapping)
+            else share_at_most("max_rate", max_rate)
+        )
+        bounds = self._by_layer("max_rate", rates, layer)
 
         def judged(one: Layer) -> Reason:
             reason = judge_unread(self.against, one, bounds[one], attack)
@@ -362,7 +370,7 @@ class Retention(Gates):
     def _limits(
         self, fraction: PerLayer[float], at_most: float | None, layer: LayerSpec | None
     ) -> dict[Layer, Limits]:
-        fractions = self._bounds("fraction", fraction, layer)
+        fractions = self._by_layer("fraction", at_least("fraction", fraction), layer)
         return {one: Limits.of(share, at_most) for one, share in fractions.items()}
 
     def _retained(

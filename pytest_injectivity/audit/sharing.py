@@ -10,15 +10,21 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias, Union, Unpack
 
+from pytest_injectivity.audit.checks.arguments import (
+    REQUIRED,
+    optional_confidence,
+    share_at_least,
+    share_at_most,
+)
 from pytest_injectivity.audit.checks.sharing import is_hidden, judge_hidden, judge_use
-from pytest_injectivity.audit.gates import Gates, asserting, check_optional
+from pytest_injectivity.audit.gates import Gates, asserting
 from pytest_injectivity.audit.keys import ReleaseResultKey
 from pytest_injectivity.audit.release_size import Size, SizeOptions
 from pytest_injectivity.config.release_spec import Place, ReleaseSpec, filled, parse
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.releases import CurvePoint, PrivacyCurve, ReleaseSummary
 from pytest_injectivity.results.verdict import Verdict
-from pytest_injectivity.stats import check_confidence, check_fraction
+from pytest_injectivity.stats import check_confidence
 
 if TYPE_CHECKING:
     from pytest_injectivity.privacy.evaluation.results import ReleaseResult
@@ -39,8 +45,8 @@ _SHORT = 3
 class Sharing(Gates):
     """The checks of releases.
 
-    Everything at one number of prompts and tokens that is asked for together shares its passes: give
-    several releases in one call, or name them all in the config.
+    Releases that are asked for in one call, at one number of prompts and tokens, share their passes. A
+    check of a release that the config names measures all that the config names.
     """
 
     def exposures(
@@ -65,17 +71,31 @@ class Sharing(Gates):
             raise OptionError("no release is named: give at least one, such as identity@4")
         sizes = [_size(_place(one), size) for one in asked]
         for own in dict.fromkeys(sizes):
-            named = [one for one, wanted in zip(asked, sizes, strict=True) if wanted == own]
-            # The config's are measured in the same passes.
-            config = [self._parsed(text) for text in self.config.release]
-            named += [one for one in config if _size(_place(one), size) == own]
-            self._measure(named, own)
+            self._measure(
+                [one for one, wanted in zip(asked, sizes, strict=True) if wanted == own], own
+            )
         return tuple(self._exposed[_key(one), own] for one, own in zip(asked, sizes, strict=True))
+
+    def _with_the_configs(
+        self, releases: Releases, size: SizeOptions
+    ) -> tuple["ReleaseResult", ...]:
+        """The results of some releases; where they are among the config's, all of these share passes.
+
+        Tests that use ``injx_release`` ask for one release of the config after the other.
+        """
+        asked = [self._parsed(one) for one in _each(releases)]
+        config = [self._parsed(text) for text in self.config.release]
+        if {_key(one) for one in asked} <= {_key(one) for one in config}:
+            sizes = {_size(_place(one), size) for one in asked}
+            asked += [
+                one for one in config if one not in asked and _size(_place(one), size) in sizes
+            ]
+        return self.exposures(asked, **size)[: len(_each(releases))]
 
     def check_not_recoverable(
         self,
         release: Releases,
-        max_token_rate: float,
+        max_token_rate: float = REQUIRED,
         *,
         confidence: float | None = 0.95,
         **size: Unpack[SizeOptions],
@@ -99,16 +119,16 @@ class Sharing(Gates):
             LayerError: the model has no such layer.
             ModelError: the model caches no keys and values.
         """
-        check_fraction("max_token_rate", max_token_rate)
-        check_optional(confidence)
-        found = self.exposures(release, **size)
-        reasons = [judge_hidden(one, float(max_token_rate), confidence) for one in found]
+        most = share_at_most("max_token_rate", max_token_rate)
+        confidence = optional_confidence(confidence)
+        found = self._with_the_configs(release, size)
+        reasons = [judge_hidden(one, most, confidence) for one in found]
         return self._verdict("not_recoverable", reasons, _NOTES)
 
     def check_utility_kept(
         self,
         release: Releases,
-        min_agreement: float,
+        min_agreement: float = REQUIRED,
         *,
         confidence: float | None = None,
         **size: Unpack[SizeOptions],
@@ -127,10 +147,10 @@ class Sharing(Gates):
             LayerError: the model has no such layer.
             ModelError: the model caches no keys and values.
         """
-        check_fraction("min_agreement", min_agreement)
-        check_optional(confidence)
-        found = self.exposures(release, **size)
-        reasons = [judge_use(one, float(min_agreement), confidence) for one in found]
+        least = share_at_least("min_agreement", min_agreement)
+        confidence = optional_confidence(confidence)
+        found = self._with_the_configs(release, size)
+        reasons = [judge_use(one, least, confidence) for one in found]
         return self._verdict("utility_kept", reasons)
 
     assert_not_recoverable = asserting(check_not_recoverable)
@@ -161,8 +181,8 @@ class Sharing(Gates):
             LayerError: the model has no such layer.
             ModelError: the model caches no keys and values.
         """
-        check_fraction("max_token_rate", max_token_rate)
-        check_fraction("min_agreement", min_agreement)
+        max_token_rate = share_at_most("max_token_rate", max_token_rate)
+        min_agreement = share_at_least("min_agreement", min_agreement)
         check_confidence(confidence)
         given = [str(one) for one in strengths]
         found = self.exposures([filled(release, one) for one in given], **size)

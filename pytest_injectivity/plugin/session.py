@@ -279,7 +279,7 @@ class Run:
             yield f"{_PROPERTY}verdict", _json(verdict.to_dict())
             for reason in verdict.reasons:
                 # For people and CI pages that read JUnit: one number a layer and check.
-                yield f"{verdict.check}.{reason.layer}", f"{reason.value!r} {reason.status}"
+                yield f"{verdict.check}.{reason.where}", f"{reason.value!r} {reason.status}"
         while self._announced:
             yield f"{_PROPERTY}said", self._announced.pop(0)
 

@@ -78,7 +78,7 @@ def _of_the_run(outcome: "Outcome", workspace: Path) -> Iterator[str]:
 def _of_tests(outcome: "Outcome", workspace: Path) -> Iterator[str]:
     for test in outcome.failed:
         for verdict in test.verdicts:
-            layers = [str(one["layer"]) for one in verdict["reasons"] if one["status"] != "PASS"]
+            layers = [str(one["where"]) for one in verdict["reasons"] if one["status"] != "PASS"]
             title = " ".join([str(verdict["check"]), *layers[:1]])
             said = (str(verdict["first_line"]), f"reproduce: {verdict['reproduce']}")
             message = "\n".join(one_line(line, _LONGEST) for line in said)

@@ -170,7 +170,7 @@ def _failures(verdicts: Sequence[Mapping[str, Any]]) -> Block:
         check = str(verdict["check"])
         reasons = [_reason(one) for one in verdict["reasons"]]
         red = [one for one in reasons if one.status is not Status.PASS]
-        rows += [(check, one.layer, f"{one.status}: {one.summary}", one.would_pass) for one in red]
+        rows += [(check, one.where, f"{one.status}: {one.summary}", one.would_pass) for one in red]
         if not reasons:
             rows.append((check, "", str(verdict["first_line"]), ""))
     return _table("Not passed", header, [tuple(map(_cell, row)) for row in rows])

@@ -1,11 +1,12 @@
-"""A verdict: what was asked, what was measured at each layer, and what would have passed.
+"""A verdict: what a check asked, what it measured at each layer or release, and what would have passed.
 
-Every check returns a `Verdict` with one `Reason` a layer, the good ones too: a gate that compared
-nothing has no reasons and therefore fails. Comparison is on unrounded numbers and written so that
-NaN fails; the numbers printed show enough digits never to look like a pass beside FAIL.
+Every check returns a `Verdict` with one `Reason` for each layer or release it judged, those that pass
+included. A check that compared nothing has no reasons and therefore fails. Comparison is on unrounded
+numbers and written so that NaN fails; the printed numbers have enough digits never to look like a pass
+beside FAIL.
 
-The first line of the text is the verdict in at most 80 columns, because pytest's short summary and
-most CI pages cut there; the evidence follows.
+The first line of the text is the verdict in at most 80 columns, because pytest's short summary and most
+CI pages cut there; the evidence follows.
 """
 
 import math
@@ -24,6 +25,7 @@ _COMMAND = 2000
 _MOST_LISTED = 12
 
 Relation = Literal[">=", "<="]
+Unit = Literal["layer", "release"]
 
 
 class Status(StrEnum):
@@ -36,11 +38,11 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Reason:
-    """What one layer contributes to a verdict.
+    """What one layer, or one release, contributes to a verdict.
 
     Attributes:
-        layer: the layer's id, as in test ids (``layer04``, ``norm``).
-        status: this layer's own verdict.
+        where: the layer's id, as in test ids (``layer04``, ``norm``), or the release's name.
+        status: the status of this layer or release alone.
         quantity: what was measured, in the field's words.
         value: the measured number, unrounded.
         bound: the number it was held against.
@@ -50,9 +52,10 @@ class Reason:
         interval: the interval of the value, where one is known.
         would_pass: the tolerance that would have passed.
         figures: further numbers by name, for machines: they go to JSON, not into the text.
+        unit: what ``where`` names: ``layer`` or ``release``.
     """
 
-    layer: str
+    where: str
     status: Status
     quantity: str
     value: float
@@ -63,10 +66,11 @@ class Reason:
     interval: Interval | None = None
     would_pass: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
+    unit: Unit = "layer"
 
     @property
     def summary(self) -> str:
-        """The layer's result in a few words."""
+        """The result in a few words."""
         return self.words + self.numbers
 
     @property
@@ -86,14 +90,17 @@ class Reason:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The joint verdict of one check over one or more layers.
+    """The joint verdict of one check over one or more layers or releases.
+
+    A verdict is true only where it is PASS, so that ``assert audit.check_margin_above(-1, 0.1)`` does
+    what it says.
 
     Attributes:
         check: the check's name, e.g. ``no_collisions``.
-        reasons: one a layer, shallow first.
+        reasons: one a layer, shallow first, or one a release in the order given.
         subject: what was audited: model, prompts, N, prompt hash, dtype.
         reproduce: a command line that repeats this check.
-        notes: lines that hold for all layers.
+        notes: lines that hold for all reasons.
     """
 
     check: str
@@ -104,7 +111,7 @@ class Verdict:
 
     @property
     def status(self) -> Status:
-        """FAIL when a layer fails or nothing was compared, else INSUFFICIENT when a layer is."""
+        """FAIL when a reason is or nothing was compared, else INSUFFICIENT when a reason is."""
         statuses = {reason.status for reason in self.reasons}
         if not statuses or Status.FAIL in statuses:
             return Status.FAIL
@@ -115,9 +122,13 @@ class Verdict:
         """True only for PASS."""
         return self.status is Status.PASS
 
+    def __bool__(self) -> bool:
+        """True only for PASS."""
+        return self.passed
+
     @property
     def failing(self) -> tuple[Reason, ...]:
-        """The reasons that are not PASS, shallow layers first."""
+        """The reasons that are not PASS, in the order of ``reasons``."""
         return tuple(reason for reason in self.reasons if reason.status is not Status.PASS)
 
     @property
@@ -127,20 +138,21 @@ class Verdict:
             return _cut(f"{self.status} {self.check}: no layer was compared")
         if self.passed:
             return _cut(f"{self.status} {self.check}: {_count(self.reasons)}")
-        # A layer that decides the verdict, not one before it that the sample leaves undecided.
+        # The reason that decides the verdict, not one before it that the sample leaves undecided.
         first = next(reason for reason in self.failing if reason.status is self.status)
         more = f" (+{len(self.failing) - 1} more)" if len(self.failing) > 1 else ""
-        words = f"{first.status} {self.check} {first.layer}: {first.words}"
+        words = f"{first.status} {self.check} {first.where}: {first.words}"
         return _cut(words, _COLUMNS - len(first.numbers + more)) + first.numbers + more
 
     @property
     def text(self) -> str:
-        """The whole verdict: first line, each failing layer with its evidence, how to reproduce."""
+        """The whole verdict: first line, each failing reason with its evidence, how to reproduce."""
         lines = [self.first_line, f"  {self.subject}"]
         for reason in self.failing[:_MOST_LISTED]:
             lines += _block(reason)
         if (left := len(self.failing) - _MOST_LISTED) > 0:
-            lines.append(f"  … and {left} more layers: {_names(self.failing[_MOST_LISTED:])}")
+            unlisted = self.failing[_MOST_LISTED:]
+            lines.append(f"  … and {left} more {unlisted[0].unit}s: {_names(unlisted)}")
         if good := [reason for reason in self.reasons if reason.status is Status.PASS]:
             lines.append(f"  PASS at {_names(good)}")
         lines += [f"  {note}" for note in self.notes]
@@ -174,17 +186,20 @@ def _cut(line: str, columns: int = _COLUMNS) -> str:
 
 
 def _count(reasons: Sequence[Reason]) -> str:
+    first, last = reasons[0], reasons[-1]
     if len(reasons) == 1:
-        return f"{reasons[0].layer}: {reasons[0].summary}"
-    return f"{len(reasons)} layers, {reasons[0].layer} to {reasons[-1].layer}"
+        return f"{first.where}: {first.summary}"
+    # Layers are ordered by depth, so that two of them name all; releases stand in the order given.
+    named = f"{first.where} to {last.where}" if first.unit == "layer" else _names(reasons)
+    return f"{len(reasons)} {first.unit}s, {named}"
 
 
 def _names(reasons: Sequence[Reason]) -> str:
-    return ", ".join(reason.layer for reason in reasons)
+    return ", ".join(reason.where for reason in reasons)
 
 
 def _block(reason: Reason) -> list[str]:
-    lines = [f"  {reason.layer}: {reason.status}: {reason.summary}"]
+    lines = [f"  {reason.where}: {reason.status}: {reason.summary}"]
     lines += [f"    {line}" for line in reason.evidence]
     if reason.interval is not None:
         lines.append(f"    interval of the {reason.quantity}: {reason.interval}")

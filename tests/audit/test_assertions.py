@@ -23,8 +23,8 @@ IDS = [[at, at + 1, 9] for at in range(8)]
 ARGUMENTS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "no_collisions": ({}, {"eps": 1e9}),
     "no_continuation_collisions": ({"prompts": 2}, {"prompts": 2, "eps": 1e9}),
-    "margin_above": ({"margin": 0.0}, {"margin": 1e9}),
-    "colipschitz_above": ({"alpha": 0.0}, {"alpha": 1e9}),
+    "margin_above": ({"margin": 1e-12}, {"margin": 1e9}),
+    "colipschitz_above": ({"alpha": 1e-12}, {"alpha": 1e9}),
     "bilipschitz_within": ({"distortion": 1e9}, {"distortion": 0.0}),
     "sipit_recovers": ({"prompts": 2, "tokens": 2}, {"prompts": 2, "tokens": 2, "min_rate": 1.0}),
 }
@@ -68,9 +68,9 @@ def test_without_a_layer_the_configs_are_judged(audit: Audit, name: str) -> None
     """``layer=None`` is the config's; the fixture's first argument is the layer."""
     check = getattr(audit, f"check_{name}")
     good, _ = ARGUMENTS[name]
-    named = [reason.layer for reason in check(None, **good).reasons]
+    named = [reason.where for reason in check(None, **good).reasons]
     assert ["layer02", "layer03"] == named
-    assert ["layer01"] == [reason.layer for reason in check(1, **good).reasons]
+    assert ["layer01"] == [reason.where for reason in check(1, **good).reasons]
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -84,7 +84,7 @@ def test_a_layer_that_is_not_there_is_refused(audit: Audit, name: str) -> None:
 def test_verdicts_are_kept_in_order(tmp_path: Path) -> None:
     """Of checks and assertions, passing or not; what is refused leaves none."""
     audit = audit_of(tmp_path, tiny_decoder(), IDS)
-    first = audit.check_margin_above(1)
+    first = audit.check_margin_above(1, margin=1e-12)
     with pytest.raises(GateFailure):
         audit.assert_margin_above(2, 1e9)
     with pytest.raises(OptionError):
@@ -105,7 +105,7 @@ def test_numbers_of_any_kind_are_bounds(audit: Audit, kind: Callable[[int], floa
 
 def test_a_verdict_says_what_it_is_of(audit: Audit) -> None:
     """Model, dtype, device, prompts with N and hash; and how to get it again."""
-    verdict = audit.check_margin_above(1)
+    verdict = audit.check_margin_above(1, margin=1e-12)
     assert audit.run_summary().subject == verdict.subject
     assert audit.reproduce() == verdict.reproduce
 

@@ -97,7 +97,7 @@ def test_what_was_recorded_passes(make: Make, record: Record, tolerance: float |
     record()
     verdict = make().check_matches_baseline(tolerance=tolerance)
     assert Status.PASS is verdict.status
-    assert ["layer01", "layer02", "norm"] == [reason.layer for reason in verdict.reasons]
+    assert ["layer01", "layer02", "norm"] == [reason.where for reason in verdict.reasons]
     assert 0 == len(verdict.notes)
     figures = verdict.reasons[0].figures
     assert pytest.approx(figures["margin_q.was"], rel=1e-5) == figures["margin_q.now"]
@@ -140,7 +140,7 @@ def test_a_number_that_got_worse_fails_its_layer(
     was = _scale(path, name, factor)
     audit = make()
     verdict = audit.check_matches_baseline()
-    assert ["layer02"] == [reason.layer for reason in verdict.failing]
+    assert ["layer02"] == [reason.where for reason in verdict.failing]
     (reason,) = verdict.failing
     assert reason.quantity.startswith(f"{name} was ")
     assert pytest.approx(was, rel=1e-5) == reason.value
@@ -173,14 +173,14 @@ def test_all_layers_that_got_worse_are_named(make: Make, record: Record) -> None
     path = record()
     for layer in ("layer01", "norm"):
         _scale(path, "margin_q", 2.0, layer)
-    assert ["layer01", "norm"] == [one.layer for one in make().check_matches_baseline().failing]
+    assert ["layer01", "norm"] == [one.where for one in make().check_matches_baseline().failing]
 
 
 def test_a_layer_that_is_not_recorded_fails(make: Make, record: Record) -> None:
     """A gate that lost its numbers is no gate; so do bits that were not recorded."""
     record(layer=[1, 2])
     verdict = make().check_matches_baseline("all")
-    assert ["norm"] == [reason.layer for reason in verdict.failing]
+    assert ["norm"] == [reason.where for reason in verdict.failing]
     assert "the baseline does not have norm" in verdict.first_line
     assert make().check_matches_baseline([1, 2]).passed
     rounded = make().check_matches_baseline(1, bits=4)
@@ -240,7 +240,7 @@ def test_rows_that_are_not_finite_fail(make: Make, record: Record, things: Path)
     path = record()
     audit = make("nan", baseline=str(path))
     verdict = audit.check_matches_baseline(tolerance=1e9)
-    assert ["layer02", "norm"] == [reason.layer for reason in verdict.failing]
+    assert ["layer02", "norm"] == [reason.where for reason in verdict.failing]
     assert "not_finite 0 -> 8" in verdict.text
     assert things.exists()
 
@@ -249,7 +249,7 @@ def test_what_is_not_finite_is_not_recorded(make: Make) -> None:
     """Nothing could be compared with it."""
     audit = make("nan", update_baseline=True)
     verdict = audit.check_matches_baseline()
-    assert ["layer02", "norm"] == [reason.layer for reason in verdict.failing]
+    assert ["layer02", "norm"] == [reason.where for reason in verdict.failing]
     assert "not recorded: 8 rows are not finite" in verdict.first_line
 
 

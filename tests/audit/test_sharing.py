@@ -63,7 +63,7 @@ def test_releases_are_judged_together(audit: Audit) -> None:
     texts = ["identity@1", "gaussian(1000 rel)@-1", "identity@norm"]
     verdict = audit.check_not_recoverable(texts, 0.5, confidence=None, **FEW)
     assert ["identity@1", "gaussian(sigma=1000 rel)@2", "identity@norm"] == [
-        reason.layer for reason in verdict.reasons
+        reason.where for reason in verdict.reasons
     ]
     assert ["FAIL", "PASS", "FAIL"] == [str(reason.status) for reason in verdict.reasons]
 
@@ -97,7 +97,7 @@ def test_ones_own_release_is_measured(audit: Audit) -> None:
     """By the same attackers; nothing of it is kept under a name that would not say what it does."""
     own = CustomRelease("doubled", "1", apply=lambda rows: rows * 2, undo=lambda rows: rows / 2)
     verdict = audit.check_not_recoverable(own, 0.5, **FEW)
-    assert "doubled@1" == verdict.reasons[0].layer
+    assert "doubled@1" == verdict.reasons[0].where
     assert 1.0 == verdict.reasons[0].value
     assert audit.assert_utility_kept(own, 1.0, **FEW).passed
     other = CustomRelease("doubled", "1", apply=lambda rows: rows * 0 + 1)
@@ -132,12 +132,21 @@ def test_a_sweep_finds_where_both_hold(audit: Audit) -> None:
     assert found.subject.startswith(audit.config.model)
 
 
-def test_releases_of_the_config_are_measured_with_the_first(tmp_path: Path) -> None:
+def test_a_check_of_a_release_of_the_config_measures_all_of_them(tmp_path: Path) -> None:
     """One walk for all that are named in a flag or an ini."""
     release = ("round(bits=3)@1", "identity@2")
     audit = audit_of(tmp_path, tiny_decoder("llama"), IDS, release=release)
-    audit.exposures("identity@1", **FEW)
-    assert {"identity@1", *release} == {f"{one.release}@{one.place}" for one in audit.exposed}
+    verdict = audit.check_not_recoverable(release[0], 0.5, **FEW)
+    assert [release[0]] == [reason.where for reason in verdict.reasons]
+    assert set(release) == {f"{one.release}@{one.place}" for one in audit.exposed}
+
+
+def test_exposures_measure_what_is_asked_and_no_more(tmp_path: Path) -> None:
+    """The releases that the config names wait until they are asked for."""
+    audit = audit_of(tmp_path, tiny_decoder("llama"), IDS, release=("round(bits=3)@1",))
+    (found,) = audit.exposures("identity@1", **FEW)
+    assert ["identity@1"] == [f"{one.release}@{one.place}" for one in audit.exposed]
+    assert found is audit.exposed[0]
 
 
 def test_news_carry_what_was_measured(tmp_path: Path) -> None:

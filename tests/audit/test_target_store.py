@@ -58,7 +58,7 @@ def files(tmp_path: Path) -> dict[str, Any]:
     return _files(tmp_path)
 
 
-def everything(audit: Audit, eps: float = 1e-6, bound: float = 0.0) -> str:
+def everything(audit: Audit, eps: float = 1e-6, bound: float = 1e-12) -> str:
     """Every kind of check, and every number of every layer, as text."""
     verdicts = [
         audit.check_no_collisions("0,all", eps=eps),
@@ -139,7 +139,7 @@ def test_the_same_checkpoint_elsewhere_is_known(warm: dict[str, Any], tmp_path: 
     shutil.copytree(warm["model"], tmp_path / "copy")
     shutil.copy(warm["prompts"], tmp_path / "q.jsonl")
     moved = {**warm, "model": str(tmp_path / "copy"), "prompts": str(tmp_path / "q.jsonl")}
-    assert "PASS" in str(Audit(AuditConfig(**moved)).check_margin_above("all", 0.0).status)
+    assert "PASS" in str(Audit(AuditConfig(**moved)).check_margin_above("all", 1e-12).status)
 
 
 @pytest.mark.usefixtures("no_weights")

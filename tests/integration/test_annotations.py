@@ -74,7 +74,10 @@ def test_ten_errors_are_printed_at_most(audited: Run) -> None:
     ("suite", "expected"),
     [
         ("def test_unit():\n    pass\n", "nothing was compared: an audit was asked for"),
-        ("def test_bad(injx):\n    injx.assert_margin_above(9)\n", "LayerError: layer 9 is out of"),
+        (
+            "def test_bad(injx):\n    injx.assert_margin_above(9, margin=1e-12)\n",
+            "LayerError: layer 9 is out of",
+        ),
     ],
 )
 def test_what_makes_the_whole_run_red_is_annotated(audited: Run, suite: str, expected: str) -> None:

@@ -186,15 +186,15 @@ CALLS = {
     "assert_margin_above(margin=10**400)": "is not a bound",
     "assert_margin_above(margin='1')": "margin='1' is not a bound",
     "assert_margin_above(margin=True)": "margin=True is not a bound",
-    "assert_margin_above(q=1.5)": "q=1.5 is not a fraction: give a number from 0 to 1",
-    "assert_margin_above(q=-0.1)": "q=-0.1 is not a fraction",
-    "assert_margin_above(q=float('nan'))": "q=nan is not a fraction",
-    "assert_margin_above(confidence=95)": "confidence=95: give a number between 0 and 1",
-    "assert_margin_above(confidence=0.0)": "confidence=0.0: give a number",
-    "assert_margin_above(confidence=1.0)": "confidence=1.0: give a number",
-    "assert_margin_above(q=0.0, confidence=0.95)": "no sample bounds a population's minimum",
+    "assert_margin_above(margin=0.1, q=1.5)": "q=1.5 is not a fraction: give a number from 0 to 1",
+    "assert_margin_above(margin=0.1, q=-0.1)": "q=-0.1 is not a fraction",
+    "assert_margin_above(margin=0.1, q=float('nan'))": "q=nan is not a fraction",
+    "assert_margin_above(margin=0.1, confidence=95)": "confidence=95: give a number between 0 and 1",
+    "assert_margin_above(margin=0.1, confidence=0.0)": "confidence=0.0: give a number",
+    "assert_margin_above(margin=0.1, confidence=1.0)": "confidence=1.0: give a number",
+    "assert_margin_above(margin=0.1, q=0.0, confidence=0.95)": "no sample bounds a population's minimum",
     "assert_colipschitz_above(alpha=-1.0)": "alpha=-1.0 is not a bound",
-    "assert_colipschitz_above(q=2.0)": "q=2.0 is not a fraction",
+    "assert_colipschitz_above(alpha=0.1, q=2.0)": "q=2.0 is not a fraction",
     "assert_bilipschitz_within('all', float('nan'))": "distortion=nan is not a bound",
     "assert_bilipschitz_within('all', 1.0, q=9.0)": "q=9.0 is not a fraction",
     "assert_sipit_recovers(min_rate=1.1)": "min_rate=1.1 is not a fraction",
@@ -225,7 +225,7 @@ def test_arguments(audited: Run) -> None:
 def test_hamming_needs_partners(audited: Run) -> None:
     """Fewer than two prompts of equal length have no co-Lipschitz constant under that metric."""
     result = audited(
-        "def test_gate(injx):\n    injx.assert_colipschitz_above('all')\n",
+        "def test_gate(injx):\n    injx.assert_colipschitz_above('all', alpha=0.1)\n",
         "--injx-prompt-metric=hamming",
         prompts=["a", "bb", "ccc"],
     )
@@ -241,7 +241,7 @@ def test_wrong_use_beats_a_failed_gate(audited: Run) -> None:
             injx.assert_margin_above(1, 1e9)
 
         def test_wrong(injx):
-            injx.assert_margin_above(9)
+            injx.assert_margin_above(9, margin=0.1)
     """)
     result.assert_outcomes(failed=2)
     assert pytest.ExitCode.USAGE_ERROR == result.ret
@@ -258,11 +258,11 @@ def test_wrong_use_that_a_test_expects_is_none(audited: Run) -> None:
         def test_raises(injx):
             injx.assert_no_collisions(1)
             with pytest.raises(WrongUse, match="out of range"):
-                injx.assert_margin_above(9)
+                injx.assert_margin_above(9, margin=0.1)
 
         @pytest.mark.xfail(raises=LayerError, strict=True)
         def test_xfail(injx):
-            injx.assert_margin_above(9)
+            injx.assert_margin_above(9, margin=0.1)
     """)
     result.assert_outcomes(passed=1, xfailed=1)
     assert pytest.ExitCode.OK == result.ret

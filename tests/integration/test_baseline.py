@@ -187,7 +187,7 @@ def test_an_update_without_a_baseline_is_wrong_use(audited: Audited) -> None:
     [
         GATE + "\ndef test_red(injx):\n    injx.assert_margin_above(1, 1e9)\n",
         GATE + "\ndef test_unit():\n    assert False\n",
-        GATE + "\ndef test_wrong(injx):\n    injx.assert_margin_above(99)\n",
+        GATE + "\ndef test_wrong(injx):\n    injx.assert_margin_above(99, margin=1e-12)\n",
         GATE + "\nimport pytest\n\ndef test_stop():\n    pytest.exit('enough')\n",
     ],
     ids=["gate", "unit", "wrong use", "exit"],

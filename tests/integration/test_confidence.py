@@ -9,7 +9,7 @@ RANDOM = ("--injx-prompts=builtin:random", "--injx-length=8", "--injx-seed=1")
 def test_too_few_prompts_are_insufficient_and_red(audited: Run, pytester: pytest.Pytester) -> None:
     """12 prompts cannot prove a 1 % quantile: INSUFFICIENT, exit status 1, and it says why."""
     result = audited(
-        "def test_gate(injx):\n    injx.assert_margin_above('all', 0.0, confidence=0.95)\n",
+        "def test_gate(injx):\n    injx.assert_margin_above('all', 1e-12, confidence=0.95)\n",
         "--injx-report=json:r.json",
     )
     result.assert_outcomes(failed=1)
@@ -37,7 +37,7 @@ def test_enough_prompts_pass_and_fail(audited: Run) -> None:
                 assert ["INSUFFICIENT"] == statuses(injx, value, check)
 
         def test_point_value_without_confidence(injx):
-            value = injx.check_margin_above("norm", q=0.1).reasons[0].value
+            value = injx.check_margin_above("norm", margin=1e-12, q=0.1).reasons[0].value
             assert injx.check_margin_above("norm", value, q=0.1).passed
         """,
         *(*RANDOM, "--injx-max-prompts=200"),

@@ -90,9 +90,9 @@ def test_an_assertion_returns_its_verdict(audited: Run) -> None:
     """A passing assertion gives the verdict, so that a test can look further."""
     result = audited("""
         def test_verdict(assert_margin_above, assert_no_collisions):
-            verdict = assert_margin_above("all", 0.0)
+            verdict = assert_margin_above("all", 1e-12)
             assert verdict.passed
-            assert ["layer01", "layer02", "norm"] == [r.layer for r in verdict.reasons]
+            assert ["layer01", "layer02", "norm"] == [r.where for r in verdict.reasons]
             assert assert_no_collisions("norm").check == "no_collisions"
     """)
     result.assert_outcomes(passed=1)

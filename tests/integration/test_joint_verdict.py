@@ -22,12 +22,13 @@ def test_all_failing_layers_of_a_margin_gate_are_named(audited: Run) -> None:
     """A bound between the layers' margins fails exactly the layers below it."""
     result = audited("""
         def test_gate(injx):
-            margins = {r.layer: r.value for r in injx.check_margin_above("all", q=0.0).reasons}
+            measured = injx.check_margin_above("all", margin=1e-12, q=0.0)
+            margins = {reason.where: reason.value for reason in measured.reasons}
             bound = sorted(margins.values())[1]
             verdict = injx.check_margin_above("all", bound, q=0.0)
             below = [layer for layer, margin in margins.items() if margin < bound]
             assert len(below) == 1
-            assert below == [reason.layer for reason in verdict.failing]
+            assert below == [reason.where for reason in verdict.failing]
             assert not verdict.passed
     """)
     result.assert_outcomes(passed=1)

@@ -104,7 +104,10 @@ def test_no_report_is_written_for_collect_only(audited: Run, pytester: pytest.Py
 
 def test_wrong_use_is_in_the_report(audited: Run, pytester: pytest.Pytester) -> None:
     """What could not be done is part of what was found."""
-    audited("def test_gate(injx):\n    injx.assert_margin_above(99)\n", "--injx-report=json:r.json")
+    audited(
+        "def test_gate(injx):\n    injx.assert_margin_above(99, margin=1e-12)\n",
+        "--injx-report=json:r.json",
+    )
     report = json.loads((pytester.path / "r.json").read_text())
     (message,) = report["wrong_use"]
     assert message.startswith("LayerError: layer 99 is out of range")

@@ -44,7 +44,7 @@ def test_a_layer_is_an_int_a_list_a_slice_or_a_name(audited: Run) -> None:
         @pytest.mark.parametrize("layer, expected", {NAMED!r})
         def test_layers(injx, layer, expected):
             verdict = injx.check_margin_above(layer, 1e9)
-            assert expected == [reason.layer for reason in verdict.failing]
+            assert expected == [reason.where for reason in verdict.failing]
             assert verdict == injx.check_margin_above(margin=1e9, layer=layer)
         """,
         "--injx-layers=4",
@@ -61,7 +61,7 @@ def test_what_names_no_layer_is_wrong_use(audited: Run) -> None:
 
         @pytest.mark.parametrize("layer", {[layer for layer, _ in REFUSED]!r})
         def test_layer(injx, layer):
-            injx.assert_margin_above(layer)
+            injx.assert_margin_above(layer, margin=1e-12)
         """,
         model="deep",
     )

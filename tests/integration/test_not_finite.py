@@ -10,16 +10,16 @@ def test_collisions(injx, injx_layer):
     injx.assert_no_collisions(injx_layer)
 
 def test_margin(injx, injx_layer):
-    injx.assert_margin_above(injx_layer)
+    injx.assert_margin_above(injx_layer, margin=1e-12)
 
 def test_colipschitz(injx, injx_layer):
-    injx.assert_colipschitz_above(injx_layer)
+    injx.assert_colipschitz_above(injx_layer, alpha=1e-12)
 
 def test_distortion(injx, injx_layer):
     injx.assert_bilipschitz_within(injx_layer, 1e300)
 
 def test_confidence(injx, injx_layer):
-    injx.assert_margin_above(injx_layer, q=0.5, confidence=0.5)
+    injx.assert_margin_above(injx_layer, margin=1e-12, q=0.5, confidence=0.5)
 
 def test_bits(injx, injx_layer):
     injx.assert_no_collisions(injx_layer, bits=16)
@@ -73,7 +73,7 @@ def test_nan_fails_sipit_from_its_layer_on_and_not_before(audited: Run) -> None:
 def test_nan_before_the_last_token_fails_the_layer(audited: Run) -> None:
     """At layer 0 a NaN stays at its position: the rows are finite, the noise floor is not."""
     result = audited(
-        "def test_gate(injx):\n    injx.assert_margin_above(0)\n",
+        "def test_gate(injx):\n    injx.assert_margin_above(0, margin=1e-12)\n",
         model="nan-token",
         prompts=["five", "1 % of", "six", "seven"],
     )
@@ -86,7 +86,7 @@ def test_the_worst_value_of_a_nan_layer_is_nan_in_junit(
 ) -> None:
     """No number is made up for a layer that has none."""
     audited(
-        "def test_gate(injx):\n    injx.assert_margin_above('all')\n",
+        "def test_gate(injx):\n    injx.assert_margin_above('all', margin=1e-12)\n",
         "--junitxml=junit.xml",
         model="nan-from-layer-3",
     )
@@ -143,7 +143,7 @@ def test_rounding_does_not_hide_lost_rows(audited: Run, bits: int) -> None:
 def test_a_nan_prompt_does_not_spoil_its_neighbours(audited: Run) -> None:
     """A row is lost by its own tokens only, wherever it stands in the file."""
     result = audited(
-        "def test_gate(injx):\n    injx.assert_margin_above('all')\n",
+        "def test_gate(injx):\n    injx.assert_margin_above('all', margin=1e-12)\n",
         model="nan-token",
         prompts=["%", "a %", "six", "seven"],
     )
@@ -169,7 +169,7 @@ def test_rows_that_are_not_finite_are_no_collisions(audited: Run) -> None:
 def test_one_finite_row_is_no_pair(audited: Run) -> None:
     """Where fewer than two rows are finite there is nothing to measure, and the gate is red."""
     result = audited(
-        "def test_gate(injx):\n    injx.assert_margin_above('all')\n",
+        "def test_gate(injx):\n    injx.assert_margin_above('all', margin=1e-12)\n",
         model="nan-token",
         prompts=["six", "%", "a %"],
     )

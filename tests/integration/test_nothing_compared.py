@@ -111,7 +111,7 @@ def test_looking_is_not_running(run: Callable[..., pytest.RunResult], flags: lis
     "check",
     [
         "injx.check_no_collisions('norm')",
-        "injx.assert_margin_above('norm', 0.0)",
+        "injx.assert_margin_above('norm', 1e-12)",
         "injx.check_sipit_recovers('norm', prompts=1, tokens=2)",
         "injx.geometry('norm').margin()",
     ],

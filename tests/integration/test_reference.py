@@ -23,8 +23,8 @@ GATE = """
         assert_no_new_collisions()
 
     def test_margins(assert_margin_retained, assert_colipschitz_retained, injx_layer):
-        assert_margin_retained(injx_layer)
-        assert_colipschitz_retained(injx_layer)
+        assert_margin_retained(injx_layer, fraction=0.5)
+        assert_colipschitz_retained(injx_layer, fraction=0.5)
 """
 
 

@@ -129,5 +129,7 @@ def test_a_script_is_told_the_options(
     from pytest_injectivity import Audit, AuditConfig
 
     model, prompts = checkpoint("generic"), prompt_file(texts)
-    verdict = Audit(AuditConfig(model=str(model), prompts=str(prompts))).check_margin_above(1)
+    verdict = Audit(AuditConfig(model=str(model), prompts=str(prompts))).check_margin_above(
+        1, margin=1e-12
+    )
     assert f"pytest --injx-model={model} --injx-prompts={prompts}" == verdict.reproduce

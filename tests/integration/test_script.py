@@ -20,7 +20,7 @@ try:
 except GateFailure as failure:
     first = str(failure).splitlines()[0]
 print(json.dumps({
-    "values": [r.value for r in audit.check_colipschitz_above("all").reasons],
+    "values": [r.value for r in audit.check_colipschitz_above("all", alpha=1e-12).reasons],
     "first": first,
     "pytest": sorted(name for name in sys.modules if name.split(".")[0] in ("pytest", "_pytest")),
 }))
@@ -44,7 +44,9 @@ def test_the_same_audit_works_without_pytest(
         check=True,
     )
     found = json.loads(done.stdout)
-    here = Audit(AuditConfig(model=model, prompts=prompts)).check_colipschitz_above("all")
+    here = Audit(AuditConfig(model=model, prompts=prompts)).check_colipschitz_above(
+        "all", alpha=1e-12
+    )
     assert [reason.value for reason in here.reasons] == found["values"]
     assert found["first"].startswith("FAIL margin_above norm: ")
     assert [] == found["pytest"]
@@ -59,10 +61,11 @@ def test_a_scripts_numbers_are_those_of_a_test(
 ) -> None:
     """An Audit made by hand equals the one of the fixture."""
     audit = Audit(AuditConfig(model=str(checkpoint("generic")), prompts=str(prompt_file(texts))))
-    expected = [r.value for r in audit.check_margin_above("all", q=0.0).reasons]
+    expected = [r.value for r in audit.check_margin_above("all", margin=1e-12, q=0.0).reasons]
     result = audited(f"""
         def test_gate(injx):
-            assert {expected} == [r.value for r in injx.check_margin_above("all", q=0.0).reasons]
+            verdict = injx.check_margin_above("all", margin=1e-12, q=0.0)
+            assert {expected} == [reason.value for reason in verdict.reasons]
     """)
     result.assert_outcomes(passed=1)
 

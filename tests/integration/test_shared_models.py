@@ -15,11 +15,11 @@ def test_no_collisions(injx, injx_layer):
     injx.assert_no_collisions(injx_layer)
 
 def test_margin(injx):
-    verdict = injx.assert_margin_above("all", 0.0, q=0.0)
+    verdict = injx.assert_margin_above("all", 1e-12, q=0.0)
     assert all(reason.value > 0 for reason in verdict.reasons)
 
 def test_colipschitz(injx):
-    assert all(reason.value > 0 for reason in injx.assert_colipschitz_above("all").reasons)
+    assert all(reason.value > 0 for reason in injx.assert_colipschitz_above("all", alpha=1e-12).reasons)
 
 def test_layer_0(injx):
     verdict = injx.check_no_collisions(0)

@@ -171,7 +171,7 @@ import json
 from pathlib import Path
 
 def test_one(injx):
-    injx.assert_margin_above(1)
+    injx.assert_margin_above(1, margin=1e-12)
     shards = injx._rows.shards().values()
     seen = [str(injx._kept.store.folder), [[s.writer, s.prompts] for s in shards]]
     Path("seen.json").write_text(json.dumps(seen))
@@ -215,7 +215,7 @@ def test_a_folder_that_is_no_store_is_wrong_use(
 ) -> None:
     """One paragraph, exit status 4, and the folder stays as it is."""
     (tmp_path / "thesis.txt").write_text("mine")
-    suite = "def test_one(injx):\n    injx.assert_margin_above(1)\n"
+    suite = "def test_one(injx):\n    injx.assert_margin_above(1, margin=1e-12)\n"
     result = audited(suite, f"--injx-cache-dir={tmp_path}")
     assert pytest.ExitCode.USAGE_ERROR == result.ret
     assert "is no store and holds other things ('thesis.txt')" in said(result)

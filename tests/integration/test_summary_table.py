@@ -139,7 +139,7 @@ def test_the_summary_says_what_was_not_passed(audited: Run) -> None:
     result = audited("""
         def test_gate(injx):
             injx.check_margin_above("norm", 1e9)
-            injx.check_margin_above(1, 0.0)
+            injx.check_margin_above(1, 1e-12)
     """)
     assert pytest.ExitCode.OK == result.ret
     summary = output(result).partition(" injectivity =")[2]

@@ -9,13 +9,13 @@ def test_a_threshold_may_differ_by_layer(audited: Run) -> None:
     result = audited("""
         def test_gate(injx):
             verdict = injx.check_margin_above(margin={1: 1e9, "2:": 0.0, "norm": 1e9})
-            assert ["layer01", "layer02", "norm"] == [r.layer for r in verdict.reasons]
+            assert ["layer01", "layer02", "norm"] == [r.where for r in verdict.reasons]
             assert [1e9, 0.0, 1e9] == [r.bound for r in verdict.reasons]
-            assert ["layer01", "norm"] == [r.layer for r in verdict.failing]
+            assert ["layer01", "norm"] == [r.where for r in verdict.failing]
 
         def test_a_part(injx):
             verdict = injx.check_colipschitz_above("norm", {"all": 0.0})
-            assert ["norm"] == [r.layer for r in verdict.reasons]
+            assert ["norm"] == [r.where for r in verdict.reasons]
 
         def test_each_argument(injx):
             assert not injx.check_no_collisions(eps={1: 1e9, "norm": "1e-9 rel"}).passed

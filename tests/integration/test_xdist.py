@@ -134,7 +134,7 @@ def test_wrong_use_is_exit_status_4(wrong: Done) -> None:
 def test_wrong_use_while_collecting_is_exit_status_4(run: Callable[..., Done]) -> None:
     """Each worker collects; the run ends with the paragraph of one."""
     done = run(
-        "def test_each(injx, injx_layer):\n    injx.assert_margin_above(injx_layer)\n",
+        "def test_each(injx, injx_layer):\n    injx.assert_margin_above(injx_layer, margin=1e-12)\n",
         "--injx-layers=9",
     )
     assert pytest.ExitCode.USAGE_ERROR == done.status

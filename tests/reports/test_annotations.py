@@ -25,7 +25,7 @@ telling = st.lists(st.one_of(st.sampled_from(_PARTS), st.characters()), max_size
 
 
 def _verdict(check: str, layer: str, first_line: str = "FAIL", reproduce: str = "pytest") -> dict:
-    reasons = [{"layer": "layer01", "status": "PASS"}, {"layer": layer, "status": "FAIL"}]
+    reasons = [{"where": "layer01", "status": "PASS"}, {"where": layer, "status": "FAIL"}]
     return {
         "check": check,
         "status": "FAIL",

@@ -21,7 +21,7 @@ statuses = st.sampled_from(list(Status))
 intervals = st.none() | st.builds(Interval, numbers, numbers, st.floats(0.5, 0.999))
 reasons = st.builds(
     Reason,
-    layer=st.sampled_from(["layer00", "layer04", "layer128", "norm"]),
+    where=st.sampled_from(["layer00", "layer04", "layer128", "norm"]),
     status=statuses,
     quantity=words,
     value=numbers,
@@ -157,6 +157,29 @@ def test_nothing_compared_fails() -> None:
     assert "FAIL margin_above: no layer was compared" == empty.first_line
     with pytest.raises(GateFailure):
         empty.require()
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_a_verdict_is_true_only_for_pass(status: Status) -> None:
+    """``assert audit.check_...`` fails where the verdict is FAIL or INSUFFICIENT."""
+    assert (status is Status.PASS) is bool(verdict(reason(status=status)))
+
+
+def test_releases_are_counted_as_releases() -> None:
+    """The first line of a verdict on releases counts releases and names each."""
+    names = ("identity@1", "round(bits=2)@1")
+    passing = [Reason(one, Status.PASS, "tokens", 0.0, 1.0, "<=", unit="release") for one in names]
+    expected = "PASS not_recoverable: 2 releases, identity@1, round(bits=2)@1"
+    assert expected == verdict(*passing, check="not_recoverable").first_line
+
+
+def test_releases_left_out_of_the_text_are_called_releases() -> None:
+    """The line that names the failing reasons past the listed ones has their unit."""
+    failing = [
+        Reason(f"r{at}@1", Status.FAIL, "tokens", 1.0, 0.0, "<=", unit="release")
+        for at in range(14)
+    ]
+    assert "  … and 2 more releases: r12@1, r13@1" in verdict(*failing).text.split("\n")
 
 
 @given(given_reasons=st.lists(reasons, min_size=1, max_size=8))

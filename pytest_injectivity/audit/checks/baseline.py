@@ -44,7 +44,7 @@ def judge_recording(layer: LayerSummary, now: Numbers) -> Reason:
     label = label_of(*layer.key)
     whole = not layer.not_finite and all(0.0 <= value < float("inf") for value in now.values())
     return Reason(
-        layer=layer.layer,
+        where=layer.layer,
         status=Status.PASS if whole else Status.FAIL,
         quantity=f"numbers of {label}",
         value=float(layer.not_finite),
@@ -70,7 +70,7 @@ def _unrecorded(layer: LayerSummary) -> Reason:
 
 def _failing(layer: str, headline: str) -> Reason:
     return Reason(
-        layer=layer,
+        where=layer,
         status=Status.FAIL,
         quantity="numbers recorded",
         value=0.0,
@@ -92,7 +92,7 @@ def _reason(
     rounded = "" if layer.bits is None else f" at {Grid.parse(layer.bits).words}"
     lost = first.now is None
     return Reason(
-        layer=layer.layer,
+        where=layer.layer,
         status=status,
         quantity=f"{first.name}{rounded} was {was}, is",
         value=float("nan") if first.now is None else first.now,

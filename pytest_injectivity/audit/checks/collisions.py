@@ -157,7 +157,7 @@ def _reason(
     measured: "Measurements", layer: Layer, found: Found, headline: str, lines: Iterable[str]
 ) -> Reason:
     return Reason(
-        layer=layer_id(layer),
+        where=layer_id(layer),
         status=judge(found.total, "<=", 0),
         quantity=_QUANTITY,
         value=found.total,

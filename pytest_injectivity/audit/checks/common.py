@@ -34,7 +34,7 @@ def not_finite(
     more = [f"… and {len(lost) - _NAMED} more"] if len(lost) > _NAMED else []
     where = ", ".join(names) or "a prompt of the noise floor's sample, before its last token"
     return Reason(
-        layer=layer_id(layer),
+        where=layer_id(layer),
         status=Status.FAIL,
         quantity=quantity,
         value=math.nan,

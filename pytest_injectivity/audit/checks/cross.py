@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.inversion.cross_model import CrossInversion, Read
 
 _QUANTITY = "tokens the parent reads, upper bound"
+_POINT = "tokens the parent reads"
 _CONFIDENCE = 0.95
 # Prompts that the attacker measures the drift on.
 _MEASURED_ON = 32
@@ -58,12 +59,12 @@ class Attack:
     Attributes:
         prompts: how many prompts.
         tokens: their length; longer prompts are cut to it.
-        confidence: of the interval that is judged.
+        confidence: of the interval whose upper limit is judged; None: the point value is.
     """
 
     prompts: int
     tokens: int
-    confidence: float
+    confidence: float | None
 
 
 def cross_inversion(
@@ -108,22 +109,21 @@ def judge_unread(against: "Against", layer: Layer, max_rate: float, attack: Atta
     if reason := lost_rows(against, layer, _QUANTITY, max_rate):
         return reason
     found = cross_inversion(against, layer, attack.prompts, attack.tokens)
-    rates = {
-        name: _of_tokens(read, found.searched, attack.confidence)
-        for name, read in (("argmin", found.argmin), ("ball", found.ball))
-    }
-    worst = max(rates, key=lambda name: rates[name][1].high)
-    rate, interval = rates[worst]
+    confidence = attack.confidence or _CONFIDENCE
+    rates = [_of_tokens(read, found.searched, confidence) for read in (found.argmin, found.ball)]
+    judged_by = [rate if attack.confidence is None else interval.high for rate, interval in rates]
+    value = max(judged_by)
+    rate, interval = rates[judged_by.index(value)]
     return Reason(
-        layer=layer_id(layer),
-        status=judge(interval.high, "<=", max_rate),
-        quantity=_QUANTITY,
-        value=interval.high,
+        where=layer_id(layer),
+        status=judge(value, "<=", max_rate),
+        quantity=_QUANTITY if attack.confidence is not None else _POINT,
+        value=value,
         bound=max_rate,
         relation="<=",
-        evidence=tuple(_lines(found, attack.confidence)),
+        evidence=tuple(_lines(found, confidence)),
         interval=interval,
-        would_pass=f"max_rate of at least {interval.high!r}",
+        would_pass=f"max_rate of at least {value!r}",
         figures={"rate": rate, "drift": found.drift} if math.isfinite(found.drift) else {},
     )
 

@@ -35,7 +35,7 @@ def judge_drift(against: "Against", layer: Layer, bound: float, q: float) -> Rea
     median, largest = float(np.median(drift.relative)), float(drift.relative[worst])
     mean, least = float(drift.cosine.mean()), float(drift.cosine.min())
     return Reason(
-        layer=layer_id(layer),
+        where=layer_id(layer),
         status=judge(value, "<=", bound),
         quantity=quantity,
         value=value,

@@ -107,7 +107,7 @@ def _judged(
     what = "recovered" if external.ids is not None else "verified"
     observed = read.observation
     reason = Reason(
-        layer=layer_id(external.layer),
+        where=layer_id(external.layer),
         status=judge(recovered / total, ">=", asked.min_rate),
         quantity=_QUANTITY,
         value=recovered / total,
@@ -138,7 +138,7 @@ def _failed(
     external: "ExternalStates", asked: Reading, headline: str, evidence: list[str]
 ) -> tuple[Reason, tuple[float, float]]:
     reason = Reason(
-        layer=layer_id(external.layer),
+        where=layer_id(external.layer),
         status=Status.FAIL,
         quantity=_QUANTITY,
         value=math.nan,

@@ -139,7 +139,7 @@ def judge_new_collisions(against: "Against", layer: Layer, tolerance: Tolerance)
         return reason
     found = find_new_collisions(against, layer, tolerance)
     return Reason(
-        layer=layer_id(layer),
+        where=layer_id(layer),
         status=judge(found.count, "<=", 0),
         quantity=_QUANTITY,
         value=found.count,

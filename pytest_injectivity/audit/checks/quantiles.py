@@ -3,7 +3,6 @@
 import math
 from bisect import bisect_right
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,6 @@ from pytest_injectivity.audit.checks.common import noise_line, not_finite, pair_
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.shapes import Float64, Int64
-from pytest_injectivity.errors import OptionError
 from pytest_injectivity.quantization.grid import Grid
 from pytest_injectivity.results.verdict import Reason, Status, judge
 from pytest_injectivity.stats import (
@@ -129,7 +127,7 @@ def judge_distortion(measured: "Measurements", layer: Layer, bound: float, q: fl
         )
     distortion = upper / alpha if alpha > 0 else float("inf")
     return Reason(
-        layer=layer_id(layer),
+        where=layer_id(layer),
         status=judge(distortion, "<=", bound),
         quantity=quantity,
         value=distortion,
@@ -147,17 +145,6 @@ def judge_distortion(measured: "Measurements", layer: Layer, bound: float, q: fl
     )
 
 
-def check_bound(name: str, bound: object) -> float:
-    """The bound as Python's float; refuses one that is negative, infinite, NaN or no number."""
-    try:
-        number = float(bound) if isinstance(bound, Real) else math.nan
-    except OverflowError:  # an integer beyond all floats
-        number = math.inf
-    if not 0.0 <= number < math.inf or isinstance(bound, bool):
-        raise OptionError(f"{name}={bound!r} is not a bound: give a finite number of at least 0")
-    return number
-
-
 def _judged(
     sample: _Sample, geometry: "LayerGeometry", bound: float, asked: Quantile
 ) -> tuple[Reason, tuple[float, float]]:
@@ -166,7 +153,7 @@ def _judged(
     values = sample.values / scale
     value = lower_quantile(values, asked.q)
     reason = Reason(
-        layer=layer_id(geometry.layer),
+        where=layer_id(geometry.layer),
         status=judge(value, ">=", bound),
         quantity=sample.quantity,
         value=value,

@@ -84,7 +84,7 @@ def judge_recovery(
     exact = [one.exact for one in found.prompts]
     recovered, rate = sum(exact), sum(exact) / len(exact)
     reason = Reason(
-        layer=layer_id(layer),
+        where=layer_id(layer),
         status=judge(rate, ">=", attempt.min_rate),
         quantity=_QUANTITY,
         value=rate,

@@ -80,7 +80,7 @@ def lost_rows(against: "Against", layer: Layer, quantity: str, bound: float) -> 
     if parents is None:
         return None
     return Reason(
-        layer=parents.layer,
+        where=parents.where,
         status=Status.FAIL,
         quantity=quantity,
         value=math.nan,
@@ -108,7 +108,7 @@ def worst_note(reasons: Sequence[Reason], badness: Callable[[Reason], float]) ->
 
     worst = max(bad, key=key)
     said = worst.headline or f"{worst.quantity} {show(worst.value)}"
-    return [f"first bad layer: {bad[0].layer}; worst: {worst.layer} ({said})"]
+    return [f"first bad layer: {bad[0].where}; worst: {worst.where} ({said})"]
 
 
 def off_one(reason: Reason) -> float:
@@ -155,7 +155,7 @@ def _judged(
     interval = kept.interval(asked.confidence or _CONFIDENCE)
     bound, relation = _nearer(kept.value, limits)
     reason = Reason(
-        layer=layer_id(layer),
+        where=layer_id(layer),
         status=Status.PASS if limits.low <= kept.value <= limits.high else Status.FAIL,
         quantity=quantity,
         value=kept.value,

@@ -38,7 +38,8 @@ def judge_hidden(
     status = _hidden(summary, max_token_rate, confidence)
     worst = max(one.tokens.high if confidence else one.tokens.value for one in summary.attacks)
     return Reason(
-        layer=summary.name,
+        where=summary.name,
+        unit="release",
         status=status,
         quantity=f"tokens read by {strongest.name}",
         value=strongest.tokens.value,
@@ -81,7 +82,8 @@ def judge_use(exposure: "ReleaseResult", min_agreement: float, confidence: float
         status = Status.PASS if kept else Status.FAIL if lost else Status.INSUFFICIENT
     sound = math.isfinite(utility.mean_divergence)
     return Reason(
-        layer=summary.name,
+        where=summary.name,
+        unit="release",
         status=status if sound else Status.FAIL,
         quantity="next-token agreement",
         value=agreement.value,
@@ -109,7 +111,8 @@ def _hidden(summary: ReleaseSummary, max_token_rate: float, confidence: float | 
 def _not_attacked(summary: ReleaseSummary, allowed: float) -> Reason:
     """Nothing was compared, which is no pass."""
     return Reason(
-        layer=summary.name,
+        where=summary.name,
+        unit="release",
         status=Status.FAIL,
         quantity="tokens read",
         value=math.nan,

@@ -149,7 +149,7 @@ def table_reason(
     """The reason of a layer: all that counts in any place."""
     found = _together([one.found for one in counted])
     return Reason(
-        layer=layer_id(layer),
+        where=layer_id(layer),
         status=judge(found.total, "<=", 0),
         quantity=quantity,
         value=found.total,
@@ -165,7 +165,7 @@ def table_reason(
 def undecided(layer: Layer, quantity: str, headline: str, lines: Iterable[str]) -> Reason:
     """The reason of a layer where not all is finite, or nothing was compared."""
     return Reason(
-        layer=layer_id(layer),
+        where=layer_id(layer),
         status=Status.FAIL,
         quantity=quantity,
         value=math.nan,

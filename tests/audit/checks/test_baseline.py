@@ -81,7 +81,7 @@ def test_what_is_not_finite_is_not_recorded() -> None:
 def test_a_verdict_of_no_baseline_names_every_layer() -> None:
     """None of them was compared."""
     verdict = Verdict("matches_baseline", tuple(unrecorded_file(["layer01", "norm"])), "", "")
-    assert ["layer01", "norm"] == [reason.layer for reason in verdict.failing]
+    assert ["layer01", "norm"] == [reason.where for reason in verdict.failing]
 
 
 def test_reasons_are_plain_data() -> None:

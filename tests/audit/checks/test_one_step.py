@@ -46,7 +46,7 @@ def test_the_margin_is_that_of_brute_force(tmp_path: Path, family: str) -> None:
     embedding, *deeper = verdict.reasons
     rows = audit.decoder.embedding_matrix()
     assert ("layer00", reference.near(rows, 1e9)[0][0]) == (
-        embedding.layer,
+        embedding.where,
         pytest.approx(embedding.figures["embedding_margin"], rel=1e-12),
     )
     for layer, reason in zip((1, 2, "norm"), deeper, strict=True):
@@ -80,7 +80,7 @@ def test_equal_embedding_rows_are_counted_by_classes(tmp_path: Path) -> None:
     audit = audit_of(tmp_path, decoder, IDS)
     for reason in audit.check_one_step_distinct().reasons:
         assert ("FAIL", 4, "4 collisions") == (str(reason.status), reason.value, reason.headline)
-        place = "as embedding rows" if reason.layer == "layer00" else "put first"
+        place = "as embedding rows" if reason.where == "layer00" else "put first"
         said = f"{place}: tokens equal to another: 5; classes of them: 2, the largest of 3"
         assert said in reason.evidence
         assert any(line.startswith("closest pair that is not equal, ") for line in reason.evidence)
@@ -182,7 +182,7 @@ def test_rows_beyond_the_tokenizer_are_left_out(tmp_path: Path) -> None:
 def test_thresholds_may_differ_by_layer(additive: Additive, random_rows: Rows) -> None:
     """A mapping names the layers judged, layer 0 only where it does."""
     verdict = additive(random_rows(12), IDS).check_one_step_distinct(eps={"1": 0.0, "2": 100.0})
-    assert [("layer01", 0), ("layer02", 66)] == [(one.layer, one.value) for one in verdict.reasons]
+    assert [("layer01", 0), ("layer02", 66)] == [(one.where, one.value) for one in verdict.reasons]
 
 
 def test_figures_are_in_the_json(additive: Additive, random_rows: Rows) -> None:

@@ -67,9 +67,9 @@ def test_margins_are_those_of_brute_force(audit: Callable[..., Audit]) -> None:
     for layer, q in product((0, 1, 2, "norm"), QUANTILES):
         states = found.states(layer)
         expected = reference.lower_quantile(reference.nearest(states)[0], q)
-        margin = _value(found.check_margin_above(layer, q=q))
+        margin = _value(found.check_margin_above(layer, margin=1e-12, q=q))
         assert expected == pytest.approx(margin, rel=1e-12)
-        normalized = _value(found.check_margin_above(layer, q=q, normalized=True))
+        normalized = _value(found.check_margin_above(layer, margin=1e-12, q=q, normalized=True))
         mean = float(np.mean(reference.norms(states)))
         assert expected / mean == pytest.approx(normalized, rel=1e-12)
 
@@ -87,11 +87,12 @@ def test_colipschitz_values_are_those_of_brute_force(
         smallest = reference.ratios(states, IDS, metric).smallest()[0]
         expected = reference.lower_quantile(smallest[~np.isnan(smallest)], q)
         assert expected == pytest.approx(
-            _value(found.check_colipschitz_above(layer, q=q)), rel=1e-12
+            _value(found.check_colipschitz_above(layer, alpha=1e-12, q=q)), rel=1e-12
         )
         mean = float(np.mean(reference.norms(states)))
         assert expected / mean == pytest.approx(
-            _value(found.check_colipschitz_above(layer, q=q, normalized=True)), rel=1e-12
+            _value(found.check_colipschitz_above(layer, alpha=1e-12, q=q, normalized=True)),
+            rel=1e-12,
         )
 
 
@@ -124,7 +125,7 @@ def test_the_bound_itself_passes(audit: Callable[..., Audit]) -> None:
     found = audit()
     for check in (found.check_margin_above, found.check_colipschitz_above):
         for asked in ({}, {"normalized": True}, {"q": 0.5}):
-            value = _value(check(1, **asked))  # type: ignore[arg-type]
+            value = _value(check(1, 1e-12, **asked))  # type: ignore[arg-type]
             assert check(1, value, **asked).passed  # type: ignore[arg-type]
             above = float(np.nextafter(value, np.inf))
             assert not check(1, above, **asked).passed  # type: ignore[arg-type]
@@ -136,7 +137,7 @@ def test_the_bound_itself_passes(audit: Callable[..., Audit]) -> None:
 def test_numbers_beside_fail_never_look_like_a_pass(audit: Callable[..., Audit]) -> None:
     """The digits shown tell value and bound apart, however close they are."""
     found = audit()
-    value = _value(found.check_margin_above(1, q=0.0))
+    value = _value(found.check_margin_above(1, margin=1e-12, q=0.0))
     verdict = found.check_margin_above(1, float(np.nextafter(value, np.inf)), q=0.0)
     words = verdict.reasons[0].summary.split()
     assert float(words[-1]) > float(words[3].rstrip(","))
@@ -146,15 +147,15 @@ def test_distances_of_an_index_fail_a_gate_and_do_not_pass_it(
     audit: Callable[..., Audit], indexed: Callable[[], Audit]
 ) -> None:
     """They are upper bounds: between what they say and what the recall leaves in doubt is neither."""
-    exact = audit().check_margin_above(1, 0.0, q=0.5)
+    exact = audit().check_margin_above(1, 1e-12, q=0.5)
     found = indexed()
-    value = _value(found.check_margin_above(1, 0.0, q=0.5))
+    value = _value(found.check_margin_above(1, 1e-12, q=0.5))
     assert value >= _value(exact)
     assert Status.FAIL is found.check_margin_above(1, value * 1.01, q=0.5).status
     assert Status.INSUFFICIENT is found.check_margin_above(1, value, q=0.5).status
     smallest = found.geometry(1).closest.distance
     assert Status.PASS is found.check_margin_above(1, smallest, q=0.5).status
-    line = found.check_margin_above(1, 0.0).reasons[0].evidence[-1]
+    line = found.check_margin_above(1, 1e-12).reasons[0].evidence[-1]
     assert "nearest rows by an index" in line
 
 
@@ -162,8 +163,8 @@ def test_the_minimum_is_exact_beyond_what_an_index_finds(
     audit: Callable[..., Audit], indexed: Callable[[], Audit]
 ) -> None:
     """The closest pair needs no row's neighbour."""
-    exact = _value(audit().check_margin_above(2, 0.0, q=0.0))
-    assert exact == _value(indexed().check_margin_above(2, 0.0, q=0.0))
+    exact = _value(audit().check_margin_above(2, 1e-12, q=0.0))
+    assert exact == _value(indexed().check_margin_above(2, 1e-12, q=0.0))
     assert Status.PASS is indexed().check_margin_above(2, exact, q=0.0).status
 
 
@@ -171,7 +172,7 @@ def test_the_closest_pair_is_named(audit: Callable[..., Audit]) -> None:
     """By prompts, with its distance: that of brute force."""
     found = audit()
     distance, i, j = reference.near(found.states(2), 1e9)[0]
-    line = found.check_margin_above(2).reasons[0].evidence[0]
+    line = found.check_margin_above(2, margin=1e-12).reasons[0].evidence[0]
     assert f"closest pair, distance {distance:.4g}: " in line
     assert {found.name_of(i), found.name_of(j)} == set(line.partition(": ")[2].split(" and "))
 
@@ -182,7 +183,7 @@ def test_the_pair_of_smallest_ratio_is_named(audit: Callable[..., Audit], metric
     found = audit(prompt_metric=metric)
     ratio, partner = reference.ratios(found.states(2), IDS, metric).smallest()
     worst = int(np.nanargmin(ratio))
-    line = found.check_colipschitz_above(2).reasons[0].evidence[0]
+    line = found.check_colipschitz_above(2, alpha=1e-12).reasons[0].evidence[0]
     assert line.startswith(f"smallest ratio {ratio[worst]:.4g} ({metric}): ")
     names = {found.name_of(worst), found.name_of(int(partner[worst]))}
     assert names == set(line.partition(": ")[2].split(" and "))
@@ -190,9 +191,11 @@ def test_the_pair_of_smallest_ratio_is_named(audit: Callable[..., Audit], metric
 
 def test_prompts_without_a_partner_are_counted(audit: Callable[..., Audit]) -> None:
     """Hamming compares equal lengths only: the reason says how many prompts that leaves out."""
-    evidence = audit(prompt_metric="hamming").check_colipschitz_above(1).reasons[0].evidence
+    evidence = (
+        audit(prompt_metric="hamming").check_colipschitz_above(1, alpha=1e-12).reasons[0].evidence
+    )
     assert "1 of 19 prompts have no admissible partner" in evidence
-    evidence = audit().check_colipschitz_above(1).reasons[0].evidence
+    evidence = audit().check_colipschitz_above(1, alpha=1e-12).reasons[0].evidence
     assert not any("admissible" in line for line in evidence)
 
 
@@ -200,7 +203,7 @@ def test_too_few_partners_are_refused(additive: Additive, random_rows: Rows) -> 
     """Fewer than two prompts with a partner have no constant."""
     found = additive(random_rows(9), [[1], [1, 2], [1, 2, 3]], prompt_metric="hamming")
     with pytest.raises(OptionError, match="0 of 3 prompts have an admissible partner"):
-        found.check_colipschitz_above(1)
+        found.check_colipschitz_above(1, alpha=1e-12)
 
 
 def test_two_prompts_are_enough(additive: Additive, random_rows: Rows) -> None:
@@ -208,16 +211,18 @@ def test_two_prompts_are_enough(additive: Additive, random_rows: Rows) -> None:
     rows = random_rows(4)
     found = additive(rows, [[0, 1], [2, 3]])
     distance = float((rows[1].double() - rows[3].double()).norm())
-    assert distance == pytest.approx(_value(found.check_margin_above(1)), rel=1e-12)
-    assert distance / 2 == pytest.approx(_value(found.check_colipschitz_above(1)), rel=1e-12)
+    assert distance == pytest.approx(_value(found.check_margin_above(1, margin=1e-12)), rel=1e-12)
+    assert distance / 2 == pytest.approx(
+        _value(found.check_colipschitz_above(1, alpha=1e-12)), rel=1e-12
+    )
 
 
 def test_colliding_prompts_have_margin_and_constant_zero(additive: Additive) -> None:
     """And an infinite distortion, which no bound allows."""
     rows = torch.eye(8)
     found = additive(rows, [[0, 1], [2, 1], [3, 4]])
-    assert 0.0 == _value(found.check_margin_above(1))
-    assert 0.0 == _value(found.check_colipschitz_above(1))
+    assert 0.0 == _value(found.check_margin_above(1, margin=1e-12))
+    assert 0.0 == _value(found.check_colipschitz_above(1, alpha=1e-12))
     verdict = found.check_bilipschitz_within(1, 1e308)
     assert np.inf == _value(verdict)
     assert not verdict.passed
@@ -229,7 +234,7 @@ def test_a_layer_of_zeros_fails_normalised_and_does_not_crash(additive: Additive
     """Its mean norm is 0: there is no normalised value, and NaN fails."""
     found = additive(torch.zeros(4, 8), [[0, 1], [2, 3], [1, 1]])
     for check in (found.check_margin_above, found.check_colipschitz_above):
-        verdict = check(1, normalized=True)
+        verdict = check(1, 1e-12, normalized=True)
         assert not verdict.passed
         assert np.isnan(_value(verdict))
         assert "no bound: the value is not a number" == verdict.reasons[0].would_pass
@@ -243,7 +248,7 @@ def test_margins_shrink_with_fewer_bits_to_the_grid(additive: Additive, random_r
         step = float(states.abs().max()) / (2 ** (bits - 1) - 1)
         rounded = (states / step).round() * step
         expected = reference.lower_quantile(reference.nearest(rounded)[0], 0.01)
-        verdict = found.check_margin_above(1, bits=bits)
+        verdict = found.check_margin_above(1, margin=1e-12, bits=bits)
         assert expected == pytest.approx(_value(verdict), rel=1e-12)
         assert f"{bits} bits" in verdict.reasons[0].quantity
         assert not any("noise floor" in line for line in verdict.reasons[0].evidence)
@@ -263,7 +268,7 @@ def test_with_confidence_the_sample_decides(
     ordered = np.sort(values)
     # Between values that differ: at a value itself the last bit would decide.
     between = [(one + other) / 2 for one, other in pairwise(ordered) if other - one > 1e-6]
-    bounds = [0.0, *between, 1e9]
+    bounds = [1e-12, *between, 1e9]
     seen = set()
     for bound in bounds:
         passes, fails = quantile_p_values(values, q, bound, partner)
@@ -286,7 +291,7 @@ def test_the_interval_is_that_of_the_order_statistics(audit: Callable[..., Audit
         ({"normalized": True}, 0.95, mean),
     ):
         expected = quantile_interval(values, 0.2, confidence, partner)
-        (reason,) = found.check_margin_above(1, q=0.2, **asked).reasons  # type: ignore[arg-type]
+        (reason,) = found.check_margin_above(1, 1e-12, q=0.2, **asked).reasons  # type: ignore[arg-type]
         assert reason.interval is not None
         assert expected.low / scale == pytest.approx(reason.interval.low, rel=1e-12)
         assert expected.high / scale == pytest.approx(reason.interval.high, rel=1e-12)

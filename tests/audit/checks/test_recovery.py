@@ -66,8 +66,8 @@ def test_prompts_that_begin_alike_count_once(tmp_path: Path) -> None:
             {"prompts": 1, "tokens": 50},
             "1 prompts of 50 tokens were asked for, and 0 of 13 prompts",
         ),
-        ({"prompts": 0}, "both at least 1"),
-        ({"prompts": 2, "tokens": -1}, "both at least 1"),
+        ({"prompts": 0}, "prompts=0: give an integer of at least 1"),
+        ({"prompts": 2, "tokens": -1}, "tokens=-1: give an integer of at least 1"),
     ],
 )
 def test_too_few_prompts_are_refused(audit: Audit, asked: dict[str, int], message: str) -> None:

@@ -32,12 +32,12 @@ def test_what_is_kept_is_the_ratio_of_both_models_numbers(
 ) -> None:
     """Scaled states keep their scale; normalised they keep all."""
     audit = _pair(tmp_path, 1.5 * rows, rows)
-    (reason,) = getattr(audit, check)(1).reasons
+    (reason,) = getattr(audit, check)(1, 0.5).reasons
     assert 1.5 == pytest.approx(reason.value, rel=1e-6)
     assert reason.interval is not None
     assert reason.interval.low <= reason.value <= reason.interval.high
     assert 1.5 == pytest.approx(reason.figures["model"] / reason.figures["reference"], rel=1e-6)
-    (reason,) = getattr(audit, check)(1, normalized=True).reasons
+    (reason,) = getattr(audit, check)(1, 0.5, normalized=True).reasons
     assert 1.0 == pytest.approx(reason.value, rel=1e-6)
 
 
@@ -55,7 +55,7 @@ def test_both_sides_have_a_limit(
 ) -> None:
     """A margin that more than doubled fails like one that was more than halved."""
     audit = _pair(tmp_path, scale * rows, rows)
-    verdict = getattr(audit, f"check_{check}")(1)
+    verdict = getattr(audit, f"check_{check}")(1, 0.5)
     assert verdict.passed == (not line)
     if line:
         assert f"FAIL {check} layer01: " in verdict.first_line
@@ -94,32 +94,32 @@ def test_a_sample_decides_or_does_not(tmp_path: Path, rows: Tensor) -> None:
     """Scaled states have no spread; noisy ones near a limit are undecided, far off they fail."""
     noise = torch.randn(40, 16, generator=torch.Generator().manual_seed(1))
     audit = _pair(tmp_path, rows + 0.3 * noise, rows)
-    (near,) = audit.check_margin_retained(1).reasons
+    (near,) = audit.check_margin_retained(1, fraction=0.5).reasons
     limits = {"fraction": 1.0, "at_most": near.value + 1e-9}
     undecided = audit.check_margin_retained(1, **limits, confidence=0.95)
     assert Status.INSUFFICIENT is undecided.status
     assert audit.check_margin_retained(1, 0.2, confidence=0.95).passed
     (tmp_path / "far").mkdir()
     far = _pair(tmp_path / "far", 9 * rows, rows)
-    assert Status.FAIL is far.check_margin_retained(1, confidence=0.95).status
+    assert Status.FAIL is far.check_margin_retained(1, fraction=0.5, confidence=0.95).status
 
 
 def test_colliding_rows_keep_nothing(tmp_path: Path, rows: Tensor) -> None:
     """A margin of 0 fails, with confidence too, and no limit would have passed."""
     child = rows.clone()
     child[::2] = child[1::2]
-    verdict = _pair(tmp_path, child, rows).check_margin_retained(1)
+    verdict = _pair(tmp_path, child, rows).check_margin_retained(1, fraction=0.5)
     assert verdict.first_line.endswith("kept (q=0.01) 0, wants >= 0.5")
     assert "would have passed: no limits" in verdict.text
     audit = Audit(_pair(tmp_path, child, rows).config)
-    assert Status.FAIL is audit.check_margin_retained(1, confidence=0.9).status
+    assert Status.FAIL is audit.check_margin_retained(1, fraction=0.5, confidence=0.9).status
 
 
 def test_a_parent_without_a_margin_fails(tmp_path: Path, rows: Tensor) -> None:
     """There is no share of nothing."""
     parent = rows.clone()
     parent[::2] = parent[1::2]
-    (reason,) = _pair(tmp_path, rows, parent).check_margin_retained(1).reasons
+    (reason,) = _pair(tmp_path, rows, parent).check_margin_retained(1, fraction=0.5).reasons
     assert Status.FAIL is reason.status
     assert math.isinf(reason.value)
 
@@ -130,7 +130,7 @@ def test_rows_that_are_not_finite_fail(whose: str, tmp_path: Path) -> None:
     decoders = [tiny_decoder(seed=0), tiny_decoder(seed=1)]
     plant_nan(decoders[whose == "parent"], 2)
     audit = audit_against(tmp_path, *decoders, [[i, 2 * i % 64] for i in range(8)])
-    verdict = audit.check_margin_retained("all")
+    verdict = audit.check_margin_retained("all", fraction=0.5)
     words = "of the parent " if whose == "parent" else ""
     assert f"layer02: {words}8 of 8 rows are not finite" in verdict.first_line
     assert "PASS" not in verdict.first_line
@@ -141,8 +141,8 @@ def test_too_few_prompts_are_refused(tmp_path: Path, rows: Tensor) -> None:
     """Half of four is a pair."""
     audit = _pair(tmp_path, 1.5 * rows, rows, [[1], [2], [3]])
     with pytest.raises(OptionError, match="3 prompts: at least 4"):
-        audit.check_margin_retained(1)
-    audit.check_state_drift_below(1)
+        audit.check_margin_retained(1, fraction=0.5)
+    audit.check_state_drift_below(1, relative=0.35)
     (told,) = audit.news().comparisons
     assert (None, 0) == (told.margin, told.new_collisions)
 
@@ -155,7 +155,7 @@ def test_every_layer_is_judged_and_the_first_and_worst_are_named(tmp_path: Path)
             parameter.mul_(factor)
     audit = audit_against(tmp_path, child, parent, [[i, i * i % 64, 3] for i in range(30)])
     verdict = audit.check_margin_retained(":", 0.5)
-    assert ("layer01", "layer02", "layer03") == tuple(one.layer for one in verdict.reasons)
+    assert ("layer01", "layer02", "layer03") == tuple(one.where for one in verdict.reasons)
     assert Status.PASS is verdict.reasons[0].status
     assert "margin_retained layer02" in verdict.first_line
     assert "first bad layer: layer02; worst: layer03" in verdict.text

@@ -1,0 +1,158 @@
+"""What the arguments of checks have in common: how each is read, and how a wrong one is refused.
+
+A threshold that a test is judged by has no default, and a value that everything passes at is refused.
+A margin is at least 0 of every model, so ``margin=0.0`` would be green of a model whose states are all
+equal. Every refusal is an `OptionError`, which is wrong use of pytest (exit status 4).
+"""
+
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+from pytest_injectivity.core.tolerances import PerLayer, Tolerance
+from pytest_injectivity.errors import OptionError
+
+
+class _Required:
+    """What stands in a signature where an argument has to be given."""
+
+    def __repr__(self) -> str:
+        return "<required>"
+
+
+REQUIRED: Any = _Required()
+"""The default of a threshold, which has none: Python wants one, because ``layer`` before it has one."""
+
+
+def at_least(name: str, given: PerLayer[float]) -> PerLayer[float]:
+    """Read the smallest number accepted of something that is never negative.
+
+    Args:
+        name: the argument's name, for errors.
+        given: one finite number above 0, or one by layer.
+
+    Raises:
+        OptionError: it is not given, or one is 0, negative, infinite, NaN or no number.
+    """
+    _check_given(name, given, "a finite number above 0")
+    if isinstance(given, Mapping):
+        return {spec: _above_zero(name, one) for spec, one in given.items()}
+    return _above_zero(name, given)
+
+
+def at_most(name: str, given: PerLayer[float]) -> PerLayer[float]:
+    """Read the largest number accepted: finite and at least 0, one for all layers or one by layer.
+
+    Raises:
+        OptionError: it is not given, or one is negative, infinite, NaN or no number.
+    """
+    _check_given(name, given, "a finite number of at least 0")
+    if isinstance(given, Mapping):
+        return {spec: _finite(name, one) for spec, one in given.items()}
+    return _finite(name, given)
+
+
+def share_at_least(name: str, given: float) -> float:
+    """Read the least share accepted: above 0, which every share reaches, and at most 1.
+
+    Raises:
+        OptionError: it is not given or not such a number.
+    """
+    _check_given(name, given, "a share above 0, at most 1")
+    share = fraction(name, given)
+    if share == 0.0:
+        raise OptionError(f"{name}={given!r} passes whatever is measured: give a share above 0")
+    return share
+
+
+def share_at_most(name: str, given: float) -> float:
+    """Read the largest share accepted: at least 0, and below 1, which no share exceeds.
+
+    Raises:
+        OptionError: it is not given or not such a number.
+    """
+    _check_given(name, given, "a share of at least 0, below 1")
+    share = fraction(name, given)
+    if share == 1.0:
+        raise OptionError(f"{name}={given!r} passes whatever is measured: give a share below 1")
+    return share
+
+
+def fraction(name: str, given: object) -> float:
+    """Read a number from 0 to 1.
+
+    Raises:
+        OptionError: it is none, NaN too.
+    """
+    number = _number(given)
+    if not 0.0 <= number <= 1.0:
+        raise OptionError(f"{name}={given!r} is not a fraction: give a number from 0 to 1")
+    return number
+
+
+def optional_confidence(given: float | None) -> float | None:
+    """Read a confidence; None judges point values.
+
+    Raises:
+        OptionError: it does not lie between 0 and 1.
+    """
+    if given is None:
+        return None
+    number = _number(given)
+    if not 0.0 < number < 1.0:
+        raise OptionError(f"confidence={given!r}: give a number between 0 and 1, such as 0.95")
+    return number
+
+
+def count(name: str, given: object, least: int = 1) -> int:
+    """Read how many of something.
+
+    Raises:
+        OptionError: it is no integer, or fewer than ``least``.
+    """
+    if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < least:
+        raise OptionError(f"{name}={given!r}: give an integer of at least {least}")
+    return int(given)
+
+
+def tolerances(eps: PerLayer[float | str]) -> PerLayer[Tolerance]:
+    """Read ``eps``, one for all layers or one by layer.
+
+    Raises:
+        OptionError: one is not accepted.
+    """
+    if isinstance(eps, Mapping):
+        return {spec: Tolerance.parse(one) for spec, one in eps.items()}
+    return Tolerance.parse(eps)
+
+
+def _check_given(name: str, given: object, accepted: str) -> None:
+    if given is REQUIRED or given is None:
+        raise OptionError(
+            f"{name} is not given, and the check is judged by it: it has no default; give {accepted}"
+        )
+
+
+def _above_zero(name: str, given: object) -> float:
+    bound = _finite(name, given)
+    if bound == 0.0:
+        raise OptionError(f"{name}={given!r} passes whatever is measured: give a number above 0")
+    return bound
+
+
+def _finite(name: str, given: object) -> float:
+    number = _number(given)
+    if not 0.0 <= number < math.inf:
+        raise OptionError(f"{name}={given!r} is not a bound: give a finite number of at least 0")
+    return number
+
+
+def _number(given: object) -> float:
+    """The number as Python's float; NaN for what is none, infinite for an integer beyond all floats."""
+    if isinstance(given, bool) or not isinstance(given, Real):
+        return math.nan
+    try:
+        return float(given)
+    except OverflowError:
+        return math.inf
