@@ -31,7 +31,12 @@ from pytest_injectivity.testing import (
 )
 
 PROMPTS = 200
-CHECKS = ("state_drift_below", "no_new_collisions", "margin_retained", "colipschitz_retained")
+CHECKS: dict[str, dict[str, float]] = {
+    "state_drift_below": {"relative": 0.35},
+    "no_new_collisions": {},
+    "margin_retained": {"fraction": 0.5},
+    "colipschitz_retained": {"fraction": 0.5},
+}
 _TITLES = ("drift", "new coll.", "margin", "co-Lipschitz")
 
 Damage = Callable[[Decoder, np.random.Generator], str]
@@ -92,7 +97,7 @@ class Trial:
 
 def tried(audit: Audit, expected: str) -> Trial:
     """What the gate says of a checkpoint, at the default thresholds."""
-    verdicts = [getattr(audit, f"check_{name}")() for name in CHECKS]
+    verdicts = [getattr(audit, f"check_{name}")(**given) for name, given in CHECKS.items()]
     drift, new, margin, colipschitz = verdicts
     first = [one.first_line.split()[2].rstrip(":") for one in (drift, new) if not one.passed]
     return Trial(

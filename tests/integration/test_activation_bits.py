@@ -4,6 +4,7 @@ import json
 import random
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -376,8 +377,8 @@ class TestCapturedStates:
         audit = _audit(tmp_path, None)
         for check in (
             audit.check_no_collisions,
-            audit.check_margin_above,
-            audit.check_colipschitz_above,
+            partial(audit.check_margin_above, margin=0.1),
+            partial(audit.check_colipschitz_above, alpha=0.1),
             audit.geometry,
             audit.layer_summary,
         ):

@@ -31,8 +31,8 @@ def test_enough_prompts_pass_and_fail(audited: Run) -> None:
 
         def test_gate(injx):
             for check in ("margin_above", "colipschitz_above"):
-                value = getattr(injx, f"check_{check}")("norm", q=0.1).reasons[0].value
-                assert ["PASS"] == statuses(injx, 0.0, check)
+                value = getattr(injx, f"check_{check}")("norm", 1e-12, q=0.1).reasons[0].value
+                assert ["PASS"] == statuses(injx, 1e-12, check)
                 assert ["FAIL"] == statuses(injx, 1e9, check)
                 assert ["INSUFFICIENT"] == statuses(injx, value, check)
 

@@ -12,7 +12,7 @@ def test_values_are_properties_of_their_test(audited: Run, pytester: pytest.Pyte
         """
         def test_gate(injx):
             injx.check_no_collisions("all")
-            verdict = injx.check_margin_above(margin={1: 0.0, "2:": 1e9, "norm": 0.0})
+            verdict = injx.check_margin_above(margin={1: 1e-12, "2:": 1e9, "norm": 1e-12})
             print("VALUES", [r.value for r in verdict.reasons])
 
         def test_unit():
