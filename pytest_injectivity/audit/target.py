@@ -380,7 +380,7 @@ class Subject:
     @property
     def _quantizing(self) -> dict[str, str]:
         """The versions of what loads and runs quantized weights, where there are any."""
-        from pytest_injectivity.quantization.formats import installed
+        from pytest_injectivity.quantization.formats.registry import installed
 
         return {} if self.facts.quantized is None else installed()
 

@@ -75,9 +75,7 @@ class AuditConfig:
     )
     quantization: str | None = _option(
         None,
-        values.choice(
-            "bnb-nf4", "bnb-fp4", "bnb-int8", "torchao-int8", "torchao-int4", "torchao-float8"
-        ),
+        values.quantization,
         "KIND",
         "quantize a full-precision checkpoint while it is loaded: bnb-nf4, bnb-fp4, bnb-int8 (extra"
         " bnb), torchao-int8, torchao-int4, torchao-float8 (extra torchao)",

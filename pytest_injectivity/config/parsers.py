@@ -88,6 +88,13 @@ def size(value: object) -> int:
     raise OptionError(f"{value!r} is not a size: give one above 0 such as 500MB, 2GiB or 1.5TB")
 
 
+def quantization(value: object) -> str:
+    """What a checkpoint is quantized to while it is loaded."""
+    from pytest_injectivity.quantization.while_loading import WHILE_LOADING
+
+    return choice(*WHILE_LOADING)(value)
+
+
 def grid(value: object) -> "Grid":
     """The grid that activations are rounded to."""
     # Imported here, as `release_spec` is below: few runs name one, and pytest starts faster.

@@ -24,10 +24,10 @@ from pytest_injectivity.models.weight_files import (
     read_json,
     read_weight_files,
 )
-from pytest_injectivity.quantization.formats import GGUF, TABLE, Kind, of_config
+from pytest_injectivity.quantization.formats.base import Format, Signs
+from pytest_injectivity.quantization.formats.registry import check_readable, detect
 from pytest_injectivity.quantization.library_calls import refusing
 
-_QUANTO = "quanto_qmap.json"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _GGUF_TOKENS = "tokenizer.ggml.tokens"
 
@@ -39,12 +39,12 @@ class Checkpoint:
     Attributes:
         located: where it lies.
         config: the library's configuration; whoever changes it changes a copy.
-        kind: how the checkpoint says that it is quantized; None in full precision.
+        quantized: the format that the checkpoint says it is quantized in; None in full precision.
     """
 
     located: Located
     config: PreTrainedConfig
-    kind: Kind | None = None
+    quantized: Format | None = None
 
     @property
     def source(self) -> str:
@@ -85,7 +85,7 @@ class Checkpoint:
         """
         if self.located.gguf:
             return read_gguf_file(self.folder / self.located.gguf)
-        return read_weight_files(self.folder, self.kind)
+        return read_weight_files(self.folder, self.quantized)
 
     @property
     def has_tokenizer(self) -> bool:
@@ -107,13 +107,15 @@ def resolve(source: str) -> Checkpoint:
         MissingExtra: it is a ``.gguf`` file, and a package that reads such files is missing.
     """
     located = locate(source)
-    if located.gguf:
-        GGUF.check(source)  # its configuration and tokenizer are in the file too
-        kind: Kind | None = GGUF
-    else:
-        kind = _checked_config(located.folder)
-    named = {"gguf_file": located.gguf} if located.gguf else {}
     path = located.folder / (located.gguf or "config.json")
+    # A .gguf file holds its own configuration and tokenizer; what lies beside it is not the checkpoint.
+    signs = Signs({}, frozenset({located.gguf})) if located.gguf else _signs(located.folder)
+    quantized = detect(signs, str(path))
+    if located.gguf and quantized is not None:
+        check_readable(
+            quantized, source
+        )  # even its configuration is read by a package of the extra
+    named = {"gguf_file": located.gguf} if located.gguf else {}
     with quiet(), refusing(f"{path} cannot be read"):
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             located.folder, **named, trust_remote_code=False, local_files_only=True
@@ -123,18 +125,18 @@ def resolve(source: str) -> Checkpoint:
     # library would fetch and run.
     config._attn_implementation = None  # noqa: SLF001 - the library has no public name for it
     config._experts_implementation = None  # noqa: SLF001 - as above
-    return Checkpoint(located, config, kind)
+    return Checkpoint(located, config, quantized)
 
 
-def _checked_config(folder: Path) -> Kind | None:
+def _signs(folder: Path) -> Signs:
     """Refuses a configuration that cannot, or must not, be loaded.
 
     Returns:
-        How the checkpoint says that it is quantized; None where it is in full precision.
+        What the checkpoint shows of its quantization.
 
     Raises:
         ModelError: there is none, it is no JSON object, its model type is unknown to transformers,
-            or it asks for weights of an unknown kind, an adapter, or a file of its own naming.
+            or it asks for an adapter, or for weights in a file of its own naming.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -159,7 +161,4 @@ def _checked_config(folder: Path) -> Kind | None:
             f"{folder} holds an adapter (adapter_config.json), which names another checkpoint:"
             " merge it into its base model first"
         )
-    if (folder / _QUANTO).exists():
-        # Its configuration does not say that it is quantized.
-        return TABLE["quanto"]
-    return of_config(config, str(path))
+    return Signs(config, frozenset(one.name for one in folder.iterdir()))

@@ -92,7 +92,7 @@ def load(
         MissingExtra: as for `load_decoder`.
     """
     target = _device(dtype, device)
-    wanted = Request.of(checkpoint.source, checkpoint.kind, quantization, target)
+    wanted = Request.of(checkpoint.source, checkpoint.quantized, quantization, target)
     weights = checkpoint.weights
     config = copy.deepcopy(checkpoint.config)
     with quiet(), wanted.imports():

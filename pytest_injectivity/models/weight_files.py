@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.quantization.formats import Kind, traces
+from pytest_injectivity.quantization.formats.base import Format
+from pytest_injectivity.quantization.formats.registry import traces
 from pytest_injectivity.quantization.library_calls import refusing
 from pytest_injectivity.quantization.stored_tensors import (
     StoredFile,
@@ -53,12 +54,12 @@ def read_gguf_file(path: Path) -> WeightFiles:
         return WeightFiles({path: read_gguf(path)})
 
 
-def read_weight_files(folder: Path, kind: Kind | None = None) -> WeightFiles:
+def read_weight_files(folder: Path, quantized: Format | None = None) -> WeightFiles:
     """Reads the headers of a folder's weights.
 
     Args:
         folder: the checkpoint's.
-        kind: how its configuration says that it is quantized.
+        quantized: how its configuration says that it is quantized.
 
     Raises:
         ModelError: weights are missing, pickled, truncated, corrupt, or quantized while the
@@ -66,10 +67,10 @@ def read_weight_files(folder: Path, kind: Kind | None = None) -> WeightFiles:
     """
     headers = {path: _read(path) for path in _files(folder)}
     for path, file in headers.items():
-        quantized = traces(file.tensors)
-        if quantized and kind is None:
+        found = traces(file.tensors)
+        if found and quantized is None:
             raise ModelError(
-                f"{path} holds quantized weights ({quantized[0]}), and the configuration beside it"
+                f"{path} holds quantized weights ({found[0]}), and the configuration beside it"
                 " does not say how (quantization_config): they would be loaded wrong"
             )
     return WeightFiles(headers)

@@ -1,14 +1,13 @@
-"""Quantized checkpoints on their way in: what is asked of the library, settled after, and proved.
+"""Quantized checkpoints on their way in: what the library is asked for, and what is proved after.
 
-The library reads all of them through one call; what differs stands here. After loading, layers are
-made safe to run and the quantization is proved on them: a checkpoint that says it is quantized and
+The library reads all formats through one call; what differs stands in `formats`. After loading, layers
+are made safe to run and the quantization is proved on them: a checkpoint that says it is quantized and
 holds plain weights is refused, whatever its configuration claims.
 
 Published as few-bit values and held dense after loading, because that is what runs on every machine
 without kernels fetched from a hub: ``.gguf``, fp8, compressed-tensors.
 """
 
-import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,34 +18,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import BitsAndBytesConfig, GgufConfig, PreTrainedConfig
 
 from pytest_injectivity.errors import ModelError, OptionError
-from pytest_injectivity.quantization.formats import GGUF, TABLE, Kind
+from pytest_injectivity.quantization.formats.base import Format
+from pytest_injectivity.quantization.formats.registry import check_readable, format_for
 from pytest_injectivity.quantization.info import QuantizationInfo
 from pytest_injectivity.quantization.library_calls import refusing
+from pytest_injectivity.quantization.packed import MATRIX_DIMENSIONS
 from pytest_injectivity.quantization.packed_files import stored
 from pytest_injectivity.quantization.packed_modules import counted, matrix_numbers, packed_layers
 from pytest_injectivity.quantization.stored_tensors import StoredTensor
-from pytest_injectivity.quantization.torchao import TORCHAO, quantize
-
-_BNB: dict[str, dict[str, Any]] = {
-    "bnb-nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
-    "bnb-fp4": {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"},
-    "bnb-int8": {"load_in_8bit": True},
-}
-WHILE_LOADING = (*_BNB, *TORCHAO)
-"""What a full-precision checkpoint can be quantized to while it is loaded."""
-
-# By method: plain weights where the library would fetch kernels for a GPU, and the one kernel of
-# gptqmodel that multiplies by the weights as they are (others round the scales once more).
-_ADAPTED = {
-    "fp8": {"dequantize": True},
-    "compressed-tensors": {"use_optimized_inference": False},
-    "gptq": {"backend": "torch"},
-    "awq": {"backend": "torch_awq"},
-}
-_MATRIX = 2
+from pytest_injectivity.quantization.while_loading import WHILE_LOADING
 
 
 @dataclass(frozen=True)
@@ -55,66 +37,59 @@ class Request:
 
     Attributes:
         source: what the user named, for messages.
-        kind: how it is published, or is to be quantized; None: in full precision.
+        row: the format it is published in, or is to be quantized to; None: in full precision.
         quantization: one of `WHILE_LOADING`, or None.
     """
 
     source: str
-    kind: Kind | None
+    row: Format | None
     quantization: str | None
 
     @classmethod
     def of(
-        cls, source: str, kind: Kind | None, quantization: str | None, device: torch.device
+        cls, source: str, published: Format | None, quantization: str | None, device: torch.device
     ) -> "Request":
         """Refuses what cannot be had.
 
         Args:
             source: what the user named.
-            kind: how the checkpoint is quantized.
+            published: the format of the checkpoint.
             quantization: what it shall be quantized to.
             device: where it is to run.
 
         Raises:
             OptionError: the name is not accepted, the checkpoint is quantized already, or the
                 device would fetch code.
-            ModelError: the kind is not read.
+            ModelError: the format is not read.
             MissingExtra: a package is missing.
         """
-        if quantization is not None and quantization not in WHILE_LOADING:
-            raise OptionError(
-                f"quantization {quantization!r} is not accepted: give one of"
-                f" {', '.join(WHILE_LOADING)}"
-            )
-        if quantization is not None and kind is not None:
-            raise OptionError(
-                f"quantization {quantization}: {source} is quantized already, with {kind.method};"
-                " a checkpoint in full precision is accepted"
-            )
+        row = published
         if quantization is not None:
-            kind = TABLE["bitsandbytes" if quantization in _BNB else "torchao"]
-        if kind is not None:
-            kind.check(source)
-        if kind is TABLE["bitsandbytes"] and device.type == "mps":
-            raise OptionError(
-                f"{source}: on device mps bitsandbytes fetches kernels from a hub and runs them:"
-                " give device cpu"
-            )
-        return cls(source, kind, quantization)
+            row = format_for(quantization)
+            if row is None:
+                raise OptionError(
+                    f"quantization {quantization!r} is not accepted: give one of"
+                    f" {', '.join(WHILE_LOADING)}"
+                )
+            if published is not None:
+                raise OptionError(
+                    f"quantization {quantization}: {source} is quantized already, with"
+                    f" {published.name}; a checkpoint in full precision is accepted"
+                )
+        if row is not None:
+            check_readable(row, source)
+            row.check_device(source, device)
+        return cls(source, row, quantization)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the library is asked for beside the checkpoint itself."""
-        if self.quantization in _BNB:
-            made: Any = BitsAndBytesConfig
-            return {"quantization_config": made(**_BNB[str(self.quantization)])}
-        return {"quantization_config": GgufConfig(dequantize=True)} if self.kind is GGUF else {}
+        """What the library's loader is asked for beside the checkpoint itself."""
+        return {} if self.row is None else self.row.settings(self.quantization)
 
-    def adapt(self, config: PreTrainedConfig) -> None:
+    def adapt(self, config: Any) -> None:
         """Asks for what computes the same everywhere, in place of a machine's fastest kernels."""
-        if self.kind is not None and self.kind.method in _ADAPTED:
-            told: Any = config
-            told.quantization_config |= _ADAPTED[self.kind.method]
+        if self.row is not None and self.quantization is None:
+            self.row.adapt(config)
 
     @contextmanager
     def imports(self) -> Iterator[None]:
@@ -124,18 +99,14 @@ class Request:
         and run them (bitsandbytes when it is imported on processors with AVX512-BF16); without it
         they fall back to their own. Their banners and progress bars are kept off the terminal.
         """
-        if self.kind is None:
+        if self.row is None:
             yield
             return
         known = {"kernels": sys.modules["kernels"]} if "kernels" in sys.modules else {}
         sys.modules["kernels"] = None  # type: ignore[assignment] # so Python marks what is not there
         try:
             with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-                if self.kind is TABLE["bitsandbytes"]:
-                    import bitsandbytes  # noqa: F401 - its first import is the one that fetches
-
-                    # It says at every layer and call that what enters is rounded.
-                    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+                self.row.prepare()
                 yield
         finally:
             del sys.modules["kernels"]
@@ -144,7 +115,7 @@ class Request:
     def settled(
         self, model: Any, blocks: nn.Module, tensors: Mapping[str, StoredTensor]
     ) -> QuantizationInfo | None:
-        """What was loaded, made safe to run and proved; None in full precision.
+        """Makes what was loaded safe to run and proves its quantization; None in full precision.
 
         Args:
             model: fresh from the library, before any forward pass.
@@ -154,30 +125,19 @@ class Request:
         Raises:
             ModelError: no weight of the blocks is quantized, or not as was asked.
         """
-        if self.kind is None:
+        if self.row is None:
             return None
-        if self.quantization in TORCHAO:
-            quantize(model, blocks, str(self.quantization))
-        found = stored(self.kind, tensors, blocks) or _proved(blocks)
-        if found is None and self.kind is not GGUF:
+        if self.quantization is not None:
+            self.row.quantize(model, blocks, self.quantization)
+        found = stored(self.row, tensors, blocks) or _proved(blocks)
+        if found is None and not self.row.may_be_plain:
             raise ModelError(
-                f"{self.source} says that it is quantized ({self.kind.method}), but no matrix of its"
+                f"{self.source} says that it is quantized ({self.row.name}), but no matrix of its"
                 f" blocks is: they are plain weights ({counted(_layers(blocks))})"
             )
-        with refusing(f"the quantization of {self.source} cannot be undone"):
-            _settle(model)
+        with refusing(f"the weights of {self.source} cannot be unpacked"):
+            self.row.settle(model)
         return found
-
-
-def _settle(model: Any) -> None:
-    """What must happen before the first forward pass of the base model."""
-    # The packed path of processors with AVX512-BF16 rounds scales, and loses them in state_dict().
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    # The library unpacks these before the first pass through the whole model, which never comes.
-    if hasattr(model, "ct_decompress_hook"):
-        model.hf_quantizer.compressor.decompress_model(model)
 
 
 def _proved(blocks: nn.Module) -> QuantizationInfo | None:
@@ -191,7 +151,7 @@ def _proved(blocks: nn.Module) -> QuantizationInfo | None:
         bits=sum(layer.bits * layer.numbers for _, layer in layers) / numbers,
         share=numbers / (numbers + matrix_numbers(blocks, but=[one for one, _ in layers])),
         layers=counted(Counter(_shown(module) for module, _ in layers)),
-        dense="compressed-tensors" in next(iter(kinds)),
+        dense=any(layer.held_dense for _, layer in layers),
         rounds_activations=any(layer.rounds_activations for _, layer in layers),
         neighbours=any(layer.neighbours for _, layer in layers),
     )
@@ -201,7 +161,7 @@ def _layers(blocks: nn.Module) -> Counter[str]:
     return Counter(
         _shown(module)
         for module in blocks.modules()
-        if any(one.ndim >= _MATRIX for one in module.parameters(recurse=False))
+        if any(one.ndim >= MATRIX_DIMENSIONS for one in module.parameters(recurse=False))
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.quantization.formats import installed
+from pytest_injectivity.quantization.formats.registry import installed
 from pytest_injectivity.store.records import read_record, write_record
 
 _PACKAGE = Path(__file__).parents[1]

@@ -25,7 +25,7 @@ def test_a_whole_checkpoint_is_accepted(folder: Path) -> None:
     found = resolve(str(folder))
     assert [folder / WEIGHTS] == list(found.weights.headers)
     assert (None, None, "gpt2", 2) == (
-        found.kind,
+        found.quantized,
         found.revision,
         found.config.model_type,
         found.n_layers,

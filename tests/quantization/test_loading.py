@@ -22,8 +22,8 @@ from pytest_injectivity.models.facts import ModelFacts
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.redraw import redraw
-from pytest_injectivity.quantization.loading import WHILE_LOADING
 from pytest_injectivity.quantization.packed_modules import numbers, packed_layers
+from pytest_injectivity.quantization.while_loading import WHILE_LOADING
 from pytest_injectivity.testing import save_checkpoint, tiny_decoder
 from tests.quantized import KINDS, as_gguf, by_bitsandbytes, configure, needs, saved_parent, write
 
@@ -260,13 +260,24 @@ def test_the_library_quantizes_the_same(full: Path, published: Callable[[str], P
     assert made["norm"].equal(loaded["norm"])
 
 
-def test_the_option_accepts_what_the_loader_does() -> None:
-    """Two lists, because options may not import a library."""
-    for name in WHILE_LOADING:
-        assert name == AuditConfig(quantization=name).quantization
+@pytest.mark.parametrize("name", WHILE_LOADING)
+def test_the_option_accepts_what_the_loader_does(name: str) -> None:
+    """Every name that the loader takes is a value of the option."""
+    assert name == AuditConfig(quantization=name).quantization
+
+
+def test_the_option_lists_what_the_loader_does() -> None:
+    """The error of a wrong value names every accepted one."""
     option = next(one for one in options() if one.name == "quantization")
     with pytest.raises(OptionError, match=f"give one of {', '.join(WHILE_LOADING)}"):
         option.metadata["parse"]("nf4")
+
+
+@pytest.mark.parametrize("name", WHILE_LOADING)
+def test_the_options_help_names_what_the_loader_does(name: str) -> None:
+    """The help text stands in the option itself, so that ``pytest --help`` imports no list."""
+    option = next(one for one in options() if one.name == "quantization")
+    assert name in option.metadata["help"]
 
 
 def test_a_quantized_checkpoint_is_not_quantized_again(published: Callable[[str], Path]) -> None:

@@ -1,0 +1,1 @@
+"""One file a format of quantized checkpoints, and the table of them all (`registry`)."""

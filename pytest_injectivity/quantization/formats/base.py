@@ -1,0 +1,162 @@
+"""What a format of quantized checkpoints is: how it is detected, loaded and proved.
+
+A format is a subclass of `Format` in a file of its own and a row in `registry.FORMATS`. Its methods do
+what differs from a checkpoint in full precision; the defaults do nothing.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from torch import nn
+
+from pytest_injectivity.quantization.packed import Packed
+from pytest_injectivity.quantization.stored_tensors import StoredTensor
+
+_IN_BLOCKS = re.compile(r"(?:[A-Za-z_]+\.){0,4}(?:layers|h|blocks|blk)\.\d+\.")
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What a checkpoint shows of its quantization before anything of it is loaded.
+
+    Attributes:
+        config: of its ``config.json``; empty for a ``.gguf`` file, which holds its own.
+        files: the names of the files that were named or lie in its folder.
+    """
+
+    config: Mapping[str, Any]
+    files: frozenset[str] = frozenset()
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """The configuration's own words on quantization; empty where there are none."""
+        said = self.config.get("quantization_config")
+        return said if isinstance(said, dict) else {}
+
+    @property
+    def method(self) -> object:
+        """The ``quant_method`` that the configuration names; None where it names none."""
+        return self.said.get("quant_method")
+
+
+@dataclass(frozen=True)
+class StoredMatrix:
+    """A matrix of the blocks that a file stores in few bits.
+
+    Attributes:
+        bits: of a number.
+        numbers: how many there are.
+        form: the file's own name for the type.
+    """
+
+    bits: int
+    numbers: int
+    form: str
+
+
+class Format:
+    """A way in which published checkpoints are quantized.
+
+    Attributes:
+        name: in messages, and unique in the table.
+        methods: the ``quant_method`` of the configurations that have it.
+        packages: distributions it needs beside this package's own dependencies.
+        extra: the extra of this package that installs them.
+        refused: why it is not read; empty where it is.
+        traces: ends of names of tensors that only this format has.
+        while_loading: names of what full-precision checkpoints can be quantized to with it.
+        may_be_plain: a checkpoint of this format may hold weights in full precision.
+    """
+
+    name: str
+    methods: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+    refused: str = ""
+    traces: tuple[str, ...] = ()
+    while_loading: tuple[str, ...] = ()
+    may_be_plain: bool = False
+
+    def detect(self, signs: Signs) -> bool:
+        """Whether a checkpoint that shows these signs is of this format."""
+        return signs.method in self.methods
+
+    def missing_packages(self) -> list[str]:
+        """The distributions it needs that are not installed."""
+        return [name for name in self.packages if installed_version(name) is None]
+
+    def check_device(self, source: str, device: torch.device) -> None:
+        """Refuses a device that the format cannot, or must not, be run on.
+
+        Args:
+            source: what is to be loaded, for the message.
+            device: where it is to run.
+
+        Raises:
+            OptionError: the device is not accepted.
+        """
+
+    def prepare(self) -> None:
+        """Imports what the library will import; called where no code is fetched from a hub."""
+
+    def settings(self, quantization: str | None) -> dict[str, Any]:  # noqa: ARG002 - a default
+        """What the library's loader is asked for beside the checkpoint itself.
+
+        Args:
+            quantization: one of `while_loading`, or None for a checkpoint of this format.
+        """
+        return {}
+
+    def adapt(self, config: Any) -> None:
+        """Changes the library's configuration to what computes the same on every machine."""
+
+    def quantize(self, model: nn.Module, blocks: nn.Module, quantization: str) -> None:
+        """Quantizes a model that the library loaded in full precision, where the library does not.
+
+        Args:
+            model: fresh from the library.
+            blocks: its blocks.
+            quantization: one of `while_loading`.
+        """
+
+    def stored(self, tensors: Mapping[str, StoredTensor]) -> list[StoredMatrix]:  # noqa: ARG002 - a default
+        """The matrices of the blocks that the files store in few bits and the library makes dense.
+
+        Args:
+            tensors: of the weights files, by name.
+
+        Raises:
+            ModelError: the files contradict themselves.
+        """
+        return []
+
+    def packed(self, module: Any, weight: Any) -> Packed | None:  # noqa: ARG002 - a default
+        """The layer as this format holds it in a loaded model; None where it is none of this format's.
+
+        It is recognised by what it holds, never by what it is called.
+
+        Args:
+            module: a layer.
+            weight: its attribute of that name, or None.
+        """
+        return None
+
+    def settle(self, model: Any) -> None:
+        """Makes a loaded model safe to run, before any forward pass of its base model."""
+
+
+def in_blocks(name: str) -> bool:
+    """Whether a stored tensor belongs to a block, by its name."""
+    return _IN_BLOCKS.match(name) is not None
+
+
+def installed_version(name: str) -> str | None:
+    """The version of a distribution; None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
