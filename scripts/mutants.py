@@ -1,0 +1,202 @@
+"""Mutation testing: how many small changes of the code do its tests notice?
+
+A mutant is one change of one function, such as ``<`` for ``<=`` or an argument left out (mutmut's
+operators). The tests catch it if one of them fails. A seeded sample of all mutants of some folders is
+tried::
+
+    ./dev mutants                                   # 400 of the three folders, seed 0
+    ./dev mutants --count 50 pytest_injectivity/stats
+    ./dev mutants --only 17,203 --room              # these two again, by all tests of their rooms
+
+mutmut itself neither samples by a seed nor keeps torch imported between mutants: a start of pytest with
+torch costs more than most tests here. So this script takes mutmut's mutations and runs each in a fork of
+one process that has imported torch once. The mutated text never reaches the disk: the forked process is
+given it in place of the file when the module is imported.
+
+A mutant of ``room/module.py`` is tried by ``tests/room/test_module.py``, or by all tests of the room
+where that file does not exist (or with ``--room``). A run is ended, and its mutant counts as caught,
+when it has used five times the processor time of the same tests without a mutant.
+"""
+
+import argparse
+import difflib
+import importlib
+import os
+import random
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = (
+    "pytest_injectivity/geometry/search",
+    "pytest_injectivity/stats",
+    "pytest_injectivity/audit/checks",
+)
+# Imported once, before any fork. Nothing of this package: each fork imports it with its mutant.
+SHARED = ("torch", "scipy.stats", "transformers", "hypothesis", "faiss", "rapidfuzz", "pytest")
+_SLACK_SECONDS = 20
+_TIMES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Mutant:
+    """One change of one file.
+
+    Attributes:
+        number: among all mutants of the folders, in the order of files and lines.
+        path: of the file, from the repository's root.
+        module: the file's syntax tree.
+        change: which node becomes which.
+    """
+
+    number: int
+    path: str
+    module: Any
+    change: Any
+
+    @cached_property
+    def text(self) -> str:
+        """The whole file with the change."""
+        changed = self.module.deep_replace(self.change.original_node, self.change.mutated_node)
+        return str(changed.code)
+
+    @property
+    def diff(self) -> str:
+        """The lines that differ."""
+        before = (ROOT / self.path).read_text().splitlines()
+        lines = difflib.unified_diff(before, self.text.splitlines(), lineterm="", n=0)
+        return "\n".join(line for line in lines if not line.startswith(("---", "+++")))
+
+
+def mutants_of(folders: Sequence[str]) -> list[Mutant]:
+    """Every mutant of the functions in these folders."""
+    from mutmut.mutation.file_mutation import create_mutations
+
+    found: list[Mutant] = []
+    for folder in folders:
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            path = str(file.relative_to(ROOT))
+            module, mutations, *_ = create_mutations(path, file.read_text())
+            for one in mutations:
+                # Constants of a module are sizes of blocks and the like: any other would do.
+                if one.contained_by_top_level_function is not None:
+                    found.append(Mutant(len(found), path, module, one))
+    return found
+
+
+def tests_of(path: str, *, room: bool) -> list[str]:
+    """The tests that try the mutants of a file."""
+    file = Path(path)
+    folder = Path("tests", *file.parent.parts[1:])
+    own = folder / f"test_{file.name}"
+    return [str(own)] if (ROOT / own).is_file() and not room else [str(folder)]
+
+
+def forked(
+    tests: Sequence[str], mutant: Mutant | None, cpu_seconds: int | None
+) -> tuple[int, float]:
+    """Runs tests in a fork; gives its exit status (not 0: a test failed) and its processor time."""
+    process = os.fork()
+    if not process:
+        os.setsid()
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        status = 70
+        try:
+            if cpu_seconds is not None:
+                resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
+            status = _run(tests, mutant)
+        finally:
+            os._exit(status)
+    _, status, usage = os.wait4(process, 0)
+    return status, usage.ru_utime + usage.ru_stime
+
+
+def _run(tests: Sequence[str], mutant: Mutant | None) -> int:
+    import pytest
+
+    sys.dont_write_bytecode = True
+    if mutant is not None:
+        _replace(ROOT / mutant.path, mutant.text)
+    # Without assertion rewriting, whose loader of a plugin's modules would pass the mutant by.
+    return int(pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", *tests]))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Lets imports in this process read another text in place of a file."""
+    read, name = SourceFileLoader.get_data, f"{path.stem}.cpython-"
+
+    def get_data(self: SourceFileLoader, asked: str) -> bytes:
+        if Path(asked) == path:
+            return text.encode()
+        if Path(asked).parent == path.parent / "__pycache__" and Path(asked).name.startswith(name):
+            raise OSError("compiled from the file, not from its mutant")
+        return read(self, asked)
+
+    SourceFileLoader.get_data = get_data  # type: ignore[method-assign] # in this fork only
+
+
+def main() -> int:
+    """Tries a sample of mutants and prints how many were caught, by file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folders", nargs="*", default=FOLDERS)
+    parser.add_argument("--count", type=int, default=400, help="how many mutants")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--only", help="numbers of mutants, separated by commas, and no sample")
+    parser.add_argument("--room", action="store_true", help="by all tests of the mutant's room")
+    given = parser.parse_args()
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    every = mutants_of(given.folders)
+    if given.only:
+        chosen = [every[int(number)] for number in given.only.split(",")]
+    else:
+        count = min(given.count, len(every))
+        drawn = random.Random(given.seed).sample(every, count)  # noqa: S311 - a sample, no secret
+        chosen = sorted(drawn, key=lambda one: one.number)
+    print(f"{len(chosen)} of {len(every)} mutants, seed {given.seed}", flush=True)
+    for name in SHARED:
+        importlib.import_module(name)
+    return _report(chosen, room=given.room)
+
+
+def _report(chosen: Sequence[Mutant], *, room: bool) -> int:
+    limits: dict[str, int] = {}
+    counts: dict[str, list[int]] = {}
+    started = time.monotonic()
+    for mutant in chosen:
+        tests = tests_of(mutant.path, room=room)
+        if tests[0] not in limits:
+            status, seconds = forked(tests, None, None)
+            if status:
+                print(f"{tests[0]} fails without a mutant: exit status {status}")
+                return 1
+            limits[tests[0]] = int(_TIMES * seconds) + _SLACK_SECONDS
+        status, _ = forked(tests, mutant, limits[tests[0]])
+        caught = counts.setdefault(mutant.path, [0, 0])
+        caught[0 if status else 1] += 1
+        if not status:
+            print(f"\nsurvived: {mutant.number} {mutant.path}\n{mutant.diff}", flush=True)
+    print()
+    for path, (caught_ones, survived) in counts.items():
+        print(f"{caught_ones:4} caught {survived:4} survived  {path}")
+    total = [sum(column) for column in zip(*counts.values(), strict=True)]
+    share = total[0] / max(1, sum(total))
+    minutes = (time.monotonic() - started) / 60
+    print(f"{total[0]:4} caught {total[1]:4} survived: {share:.1%} caught, {minutes:.0f} minutes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
