@@ -30,9 +30,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausa
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.core.layers import Layer, layer_id
-from pytest_injectivity.inversion.engine import SipIt
 from pytest_injectivity.inversion.recovery import Recovery
-from pytest_injectivity.inversion.sipit import observe
+from pytest_injectivity.inversion.sipit import SipIt, observe
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.prompts.loading import load_prompts

@@ -1,25 +1,22 @@
-"""Policies: the order in which candidates are tested, and nothing else (SPEC section 4).
+"""Policies decide the order in which candidates are tested (SPEC section 4).
 
-A policy names each token at most once, in pieces of any length; what it leaves out is tested last,
-in the order of the ids. So a policy decides how soon the answer is found and never, at a certified
-position, what it is.
+A policy names each token at most once, in pieces of any length; the search tests what it leaves out
+last, in the order of the ids. So a policy decides how soon the answer is found and never, at a
+certified position, what the answer is.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.inversion.lens import Lens, calibrate, calibration_size
+from pytest_injectivity.inversion.lens_calibration import Lenses, calibration_size
 from pytest_injectivity.inversion.one_step import OneStep
-from pytest_injectivity.models.decoder import Decoder
 
 # Of the sequences a lens is calibrated on where nothing is known of the prompts.
 _LENGTH = 64
@@ -140,40 +137,35 @@ def _clipped(gradient: Float[Tensor, " hidden"]) -> Float[Tensor, " hidden"]:
 
 
 class ByLens:
-    """The order of a :class:`Lens`, calibrated at the first position of a model's layer.
+    """The order of a lens, calibrated the first time a model's layer is asked for.
 
-    Given to :class:`SipIt` it also guesses whole prompts (:mod:`speculation`). In an order of one
-    position's candidates the likeliest token comes first; its state tells the context, and the rest
-    are ranked by that.
+    Given to :class:`SipIt` it also guesses whole prompts (`speculation`). Where candidates of one
+    position are ordered, the likeliest token comes first; its state shows what the context adds,
+    and the rest are ranked by that.
 
     Args:
         seed: of the calibration.
+
+    Attributes:
+        lenses: those calibrated so far.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self._lenses: WeakKeyDictionary[Decoder, dict[Layer, Lens]] = WeakKeyDictionary()
+        self.lenses = Lenses()
 
     def __repr__(self) -> str:
         return f"ByLens(seed={self.seed})"
 
-    def lens(
-        self, decoder: Decoder, layer: Layer, *, tokens: int, length: int, known: Sequence[int] = ()
-    ) -> Lens:
-        """The lens of a layer, calibrated the first time it is asked for."""
-        held = self._lenses.setdefault(decoder, {})
-        if layer not in held:
-            held[layer] = calibrate(
-                decoder, layer, tokens=tokens, length=length, known=known, seed=self.seed
-            )
-        return held[layer]
-
     def order(self, at: Situation) -> Iterator[Int[Tensor, " some"]]:
         """The whole vocabulary."""
         decoder, position = at.step.decoder, len(at.step.prefix)
-        tokens = calibration_size(decoder.vocab_size, decoder.hidden_size, position + 1)
         length = min(_LENGTH, decoder.context or _LENGTH)
-        lens = self.lens(decoder, at.step.layer, tokens=tokens, length=length)
+        # As for one prompt of that length, whatever the position: one lens serves all of them.
+        tokens = calibration_size(decoder.vocab_size, decoder.hidden_size, length)
+        lens = self.lenses.calibrated(
+            decoder, at.step.layer, tokens=tokens, length=length, seed=self.seed
+        )
         target = at.target[None]
         place = torch.tensor([position], device=target.device)
         (first,) = lens.rank(lens.uncorrected(target, place), 1)

@@ -1,4 +1,7 @@
-"""What an inversion found: an outcome a position, a recovery a prompt, an inversion a layer."""
+"""What an inversion found, and what it cost.
+
+An outcome belongs to a position, a recovery to a prompt, an inversion to the prompts of a layer.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -163,3 +166,16 @@ class Inversion:
         """Candidates tested to find a token, on average over the positions searched."""
         tried = [o.tried for recovery in self.recoveries for o in recovery.outcomes if o.tried]
         return sum(tried) / len(tried) if tried else 0.0
+
+
+@dataclass
+class Work:
+    """Tokens run through the model so far, each to compute a state at the layer inverted.
+
+    Attributes:
+        forwards: to test candidates and to cache prefixes.
+        certificates: to hold an answer against the rest of the vocabulary.
+    """
+
+    forwards: int = 0
+    certificates: int = 0

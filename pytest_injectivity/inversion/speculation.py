@@ -1,107 +1,39 @@
 """Speculative inversion: many prompts at once, guessed by the lens and verified by few passes.
 
-By causality one pass over a guessed sequence verifies every position before the first wrong one. The
-same pass tells what the context adds at all later positions, so that all their guesses improve
-together (:meth:`Lens.corrected`); verified tokens stay cached and are not run again. The first wrong
-position is settled at once: growing shortlists of the lens are tested behind its cached prefix, those
-of several prompts in one pass, each ranked by what the last one showed, at last the whole vocabulary.
-(Trying one guess a pass there instead, once or twice more, took longer on every model measured.)
+By causality one pass over a guessed sequence verifies every position before the first wrong one (SPEC
+section 4), where the published algorithm ([N] alg. 1) runs each position by itself. The same pass shows
+what the context adds at all later positions, so that all their guesses improve together
+(:meth:`Lens.corrected`); verified tokens stay cached and are not run again. The first wrong position is
+settled by shortlists (`shortlist_search`) before the next pass.
 
-The lens only orders the candidates. A token is accepted by the verifier, from a state computed after
-verified tokens; what is certified is held against the whole vocabulary, and where that finds a nearer
-token the prompt goes on from it, as it does when positions are searched one after the other.
+The lens only orders the candidates. A token is accepted by the verifier, from a state computed
+after verified tokens. A position to be certified is held against the whole vocabulary; where that
+finds a nearer token the prompt goes on from it, as it does when positions are searched one after
+the other.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
-from pytest_injectivity.core.shapes import Float, Int
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.inversion.lens import Lens
-from pytest_injectivity.inversion.recovery import Outcome, Status
+from pytest_injectivity.inversion.limits import InversionLimits
+from pytest_injectivity.inversion.partial_prompt import PartialPrompt
+from pytest_injectivity.inversion.recovery import Outcome, Status, Work
 from pytest_injectivity.inversion.search import Tested
-from pytest_injectivity.inversion.tolerances import Tolerances
-from pytest_injectivity.inversion.verifiers import Ball
+from pytest_injectivity.inversion.shortlist_search import ShortlistSearch
+from pytest_injectivity.inversion.verifiers import Ball, Tolerances
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefixes import Continued
 from pytest_injectivity.states.batches import plan_batches
 
-# Candidates of the first shortlist, and how much longer the next one is.
-_SHORTLIST = 16
-_GROWTH = 2
 # Guesses verified in one pass: as many again as were right in the last, and at least so many.
 _LEAST_WINDOW = 16
 _BATCH_TOKENS = 4096
-# Candidates tested that the ranking of the next is learned from: at least so many, or times the width,
-# behind which a map of all its directions can be told.
-_MOST_TOLD = 512
-_TOLD_A_WIDTH = 4
-
-
-@dataclass
-class Work:
-    """Tokens run through the model, each a state at the layer inverted."""
-
-    forwards: int = 0
-    certificates: int = 0
-
-
-@dataclass(eq=False)
-class Prompt:
-    """One prompt on its way back.
-
-    Attributes:
-        states: to invert, at every position, known tokens included.
-        certified: positions held against the whole vocabulary.
-        ids: the tokens settled so far, known ones included.
-        outcomes: of the positions settled so far.
-        guesses: the most likely token of each position.
-        queries: what the lens ranks for each position.
-        window: how many guesses the next pass holds.
-        tested: at the position to settle next.
-        kept: what was tested at positions to be certified.
-        ended: a position has no token to go on from.
-    """
-
-    states: Float[Tensor, "length hidden"]
-    certified: set[int]
-    ids: list[int]
-    guesses: Int[Tensor, " length"]
-    queries: Float[Tensor, "length hidden"]
-    finite: list[bool]
-    window: int
-    tested: Tested
-    outcomes: list[Outcome] = field(default_factory=list)
-    kept: dict[int, Tested] = field(default_factory=dict)
-    ended: bool = False
-
-    @property
-    def at(self) -> int:
-        """The position to settle next."""
-        return len(self.ids)
-
-    @property
-    def done(self) -> bool:
-        """Whether there is none."""
-        return self.ended or self.at == len(self.states)
-
-    def settle(self, outcome: Outcome) -> None:
-        """Goes on after the position's outcome, or ends where it has no token."""
-        self.outcomes.append(outcome)
-        if outcome.position in self.certified:
-            self.kept[outcome.position] = self.tested
-        if outcome.token is None:
-            later = range(outcome.position + 1, len(self.states))
-            self.outcomes += [Outcome(position, Status.NOT_REACHED) for position in later]
-            self.ended = True
-        else:
-            self.ids.append(outcome.token)
-            if not self.done:
-                self.tested = Tested(self.states[self.at])
 
 
 class _Failure(NamedTuple):
@@ -122,7 +54,8 @@ class Speculation:
         lens: its lens.
         tolerances: what the verifiers are made of.
         known: tokens every prompt begins with.
-        work: counts what is run.
+        work: counts the tokens run.
+        limits: sizes of shortlists.
     """
 
     def __init__(
@@ -134,6 +67,7 @@ class Speculation:
         tolerances: Tolerances,
         known: Sequence[int],
         work: Work,
+        limits: InversionLimits,
     ) -> None:
         self.decoder = decoder
         self.layer = layer
@@ -144,6 +78,9 @@ class Speculation:
         # One for each position whose tolerance is its own; the last serves all after it.
         eps, nu = tolerances.eps, tolerances.nu
         self._balls = [tolerances.ball(at) for at in range(max(len(eps), len(nu)))]
+        self._shortlists = ShortlistSearch(
+            decoder, layer, lens, self._ball, work=work, limits=limits
+        )
 
     def invert(
         self,
@@ -161,7 +98,7 @@ class Speculation:
         self.prompts = [self._begun(*one) for one in zip(states, firsts, certified, strict=True)]
         self.prefixes = self.decoder.prefixes(len(states), max(map(len, states)), self.layer)
         while active := [at for at, prompt in enumerate(self.prompts) if not prompt.done]:
-            self._settle(self._verify(active))
+            self._shortlists.settle(self.prompts, self.prefixes, self._verify(active))
             for at in active:
                 if self.prompts[at].done:
                     self._certify(at)
@@ -170,10 +107,12 @@ class Speculation:
     def _ball(self, position: int) -> Ball:
         return self._balls[min(position, len(self._balls) - 1)]
 
-    def _begun(self, states: Tensor, first: Outcome | None, certified: Collection[int]) -> Prompt:
+    def _begun(
+        self, states: Tensor, first: Outcome | None, certified: Collection[int]
+    ) -> PartialPrompt:
         positions = torch.arange(len(states), device=states.device)
         queries = self.lens.uncorrected(states, positions)
-        prompt = Prompt(
+        prompt = PartialPrompt(
             states=states,
             certified=set(certified),
             ids=list(self.known),
@@ -189,7 +128,7 @@ class Speculation:
         return prompt
 
     def _verify(self, active: Sequence[int]) -> list[int]:
-        """One pass over what is guessed; returns the prompts whose next position it did not verify."""
+        """Runs one pass over all guesses; returns the prompts whose next position it did not verify."""
         rows = {at: self._guessed(at) for at in active}
         cached = self.prefixes.lengths(active)
         # Families that cache nothing run their prefixes again.
@@ -209,13 +148,13 @@ class Speculation:
         return failed
 
     def _guessed(self, at: int) -> list[int]:
-        """What a prompt's prefix is continued by: tokens settled since, then guesses."""
+        """What continues a prompt's cached prefix: tokens settled since it was cached, then guesses."""
         prompt, cached = self.prompts[at], len(self.prefixes.ids[at])
         end = min(len(prompt.states), prompt.at + prompt.window)
         return prompt.ids[cached:] + prompt.guesses[prompt.at : end].tolist()
 
     def _judge(self, found: Continued, lengths: Sequence[int]) -> list[int]:
-        """Settles what is verified, keeps it cached, and improves the guesses for the rest."""
+        """Settles the verified positions, keeps them cached, and improves the guesses for the rest."""
         away, ids = self._distances(found, lengths), found.ids.tolist()
         failed, counts = [], [0] * len(found.rows)
         for row, (at, length) in enumerate(zip(found.rows, lengths, strict=False)):
@@ -244,7 +183,7 @@ class Speculation:
         return torch.where(away.isnan(), torch.inf, away).tolist()
 
     def _accepts(
-        self, prompt: Prompt, token: int, away: float, state: Float[Tensor, " hidden"]
+        self, prompt: PartialPrompt, token: int, away: float, state: Float[Tensor, " hidden"]
     ) -> bool:
         """Tests a guess behind a verified prefix, and settles its position where it verifies."""
         position = prompt.at
@@ -260,7 +199,7 @@ class Speculation:
         if len(tested) > 1:
             prompt.settle(tested.outcome(position, ball, self.decoder.vocab_size, len(tested)))
         else:
-            # What a ball says of a single candidate: most positions are settled so.
+            # The ball's judgement of a single candidate, by which most positions are settled.
             prompt.settle(
                 Outcome(position, Status.ACCEPTED, token, away, ball.eps, tried=1, rank=0)
             )
@@ -282,7 +221,7 @@ class Speculation:
             torch.cat([found.states[place] for place in here]),
             torch.cat([found.ids[place] for place in here]),
         )
-        # What is not finite says nothing of its context.
+        # A state that is not finite says nothing about its context.
         usable = queries.isfinite().all(dim=1)
         guesses = self.lens.rank(queries, 1)[:, 0]
         sizes = [one.end - one.column for one in failed]
@@ -297,70 +236,6 @@ class Speculation:
             prompt = self.prompts[one.prompt]
             prompt.queries[to][better] = query[better]
             prompt.guesses[to][better.cpu()] = guess[better.cpu()]
-
-    def _settle(self, stuck: Sequence[int]) -> None:
-        """Settles the next position of these prompts by shortlists, at last by the vocabulary."""
-        size, vocab = _SHORTLIST, self.decoder.vocab_size
-        while stuck:
-            together = self.decoder.masks and size * _GROWTH <= _BATCH_TOKENS
-            chunk = max(1, _BATCH_TOKENS // size) if together else 1
-            untested = [at for at in stuck if len(self.prompts[at].tested) < vocab]
-            for start in range(0, len(untested), chunk):
-                self._test(untested[start : start + chunk], size, together=together)
-            left = []
-            for at in stuck:
-                prompt = self.prompts[at]
-                verifier = self._ball(prompt.at)
-                tried = len(prompt.tested)
-                if verifier.settles(prompt.tested.distances[-1]) or tried == vocab:
-                    prompt.settle(prompt.tested.outcome(prompt.at, verifier, vocab, tried))
-                else:
-                    left.append(at)
-            stuck, size = left, size * _GROWTH
-
-    def _test(self, stuck: Sequence[int], size: int, *, together: bool) -> None:
-        """Tests the next so many candidates of each prompt's next position."""
-        lists = [self._shortlist(self.prompts[at], size) for at in stuck]
-        width = min(map(len, lists))
-        self.work.forwards += sum(map(len, lists))
-        if together and width == max(map(len, lists)):
-            found = self.decoder.continued(
-                self.prefixes, stuck, torch.stack(lists), side_by_side=True
-            )
-            # One candidate's NaN is everyone's: then a row each.
-            if found.states.isfinite().all():
-                for at, tokens, states in zip(stuck, lists, found.states, strict=True):
-                    self.prompts[at].tested.add(tokens, states)
-                return
-        for at, tokens in zip(stuck, lists, strict=True):
-            prompt = self.prompts[at]
-            prompt.tested.add(tokens, self._after(at, prompt.at, tokens))
-
-    def _shortlist(self, prompt: Prompt, size: int) -> Int[Tensor, " candidates"]:
-        """The most likely tokens not tested yet; all of them where few would be left."""
-        vocab, tested = self.decoder.vocab_size, torch.cat(prompt.tested.tokens)
-        if size * 2 >= vocab - len(tested):
-            untested = torch.ones(vocab, dtype=torch.bool)
-            untested[tested] = False
-            return untested.nonzero()[:, 0]
-        count = size + len(tested)
-        if len(tested) > 1:
-            # The nearest tell most; a kernel of all would outgrow the memory.
-            most = max(_MOST_TOLD, _TOLD_A_WIDTH * self.decoder.hidden_size)
-            nearest = torch.cat(prompt.tested.distances).argsort()[:most]
-            computed = torch.cat(prompt.tested.states)
-            told = computed[nearest.to(computed.device)]
-            ranked = self.lens.rank_behind(prompt.states[prompt.at], tested[nearest], told, count)
-        else:
-            ranked = self.lens.rank(prompt.queries[prompt.at][None], count)[0]
-        return ranked[~torch.isin(ranked, tested)][:size]
-
-    def _after(
-        self, at: int, position: int, tokens: Int[Tensor, " candidates"]
-    ) -> Float[Tensor, "candidates hidden"]:
-        """The one-step map after the verified beginning of one prompt."""
-        prefix = self.decoder.alone(self.prefixes, at, position)
-        return self.decoder.candidates(prefix, tokens, [self.layer])[self.layer]
 
     def _certify(self, at: int) -> None:
         """Tests the rest of the vocabulary at the positions named, in order.
@@ -379,7 +254,7 @@ class Speculation:
             untested = torch.ones(vocab, dtype=torch.bool)
             untested[torch.cat(tested.tokens)] = False
             rest = untested.nonzero()[:, 0]
-            tested.add(rest, self._after(at, position, rest))
+            tested.add(rest, self._shortlists.after(self.prefixes, at, position, rest))
             self.work.certificates += len(rest)
             verifier = self._ball(position)
             outcome = tested.outcome(position, verifier, vocab, accepted.tried)

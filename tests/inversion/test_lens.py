@@ -2,13 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pytest_injectivity.inversion import lens as lens_module
-from pytest_injectivity.inversion.lens import (
-    CALIBRATION_TOKENS,
-    Lens,
-    calibrate,
-    calibration_size,
-)
+from pytest_injectivity.inversion.lens import Lens
+from pytest_injectivity.inversion.lens_calibration import calibrate
 from pytest_injectivity.inversion.sipit import observe
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import additive_decoder, plant_nan, tiny_decoder
@@ -71,15 +66,16 @@ def test_the_truth_is_ranked_far_above_chance(family: str) -> None:
     assert ranks.float().mean() < 8
 
 
-def test_the_ranking_is_by_mahalanobis_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("block_elements", [1, 100, 2**24])
+def test_the_ranking_is_by_mahalanobis_distance(block_elements: int) -> None:
     """Against float64 solves with the covariance, in any blocks."""
-    monkeypatch.setattr(lens_module, "_BLOCK_ELEMENTS", 100)
     signatures, queries, root = drawn(40, 6), drawn(9, 6, seed=1), drawn(6, 6, seed=2)
     covariance = (root @ root.T).double() + torch.eye(6)
     whitener = torch.linalg.inv(torch.linalg.cholesky(covariance)).T.float()
     away = queries[:, None].double() - signatures[None].double()
     squared = (away @ torch.linalg.inv(covariance) * away).sum(dim=2)
-    found = of_rows(signatures, signatures, whitener).rank(queries, 40)
+    lens = of_rows(signatures, signatures, whitener)
+    found = lens.rank(queries, 40, block_elements=block_elements)
     assert squared.argsort(dim=1).tolist() == found.tolist()
 
 
@@ -107,19 +103,6 @@ def test_states_that_are_not_finite_turn_no_ranking() -> None:
     assert expected.tolist() == found.tolist()
 
 
-@pytest.mark.parametrize(("tokens", "length"), [(640, 16), (100, 16), (7, 50)])
-def test_every_token_appears_equally_often(tokens: int, length: int) -> None:
-    """But for the last pass over them; tokens that are not usable do not appear."""
-    usable = torch.arange(3, 40)
-    rows = lens_module._sequences(usable, tokens, length, seed=0)
-    counts = torch.bincount(rows.flatten(), minlength=40)
-    assert 0 == counts[:3].sum()
-    assert counts[3:].max() - counts[3:].min() <= 1
-    assert rows.shape[1] <= length
-    assert rows.equal(lens_module._sequences(usable, tokens, length, seed=0))
-    assert not rows.equal(lens_module._sequences(usable, tokens, length, seed=1))
-
-
 def test_a_token_that_is_not_finite_is_ranked_last() -> None:
     """And harms no other: it does not appear in the sequences."""
     decoder = tiny_decoder("llama")
@@ -137,26 +120,3 @@ def test_a_model_that_yields_nan_has_some_order() -> None:
     lens = calibrate(decoder, 2, tokens=512, length=8)
     queries = lens.uncorrected(torch.zeros(2, 16), torch.tensor([1, 2]))
     assert [list(range(64))] * 2 == lens.rank(queries, 64).sort(dim=1).values.tolist()
-
-
-def test_a_calibration_stays_below_the_search_it_saves() -> None:
-    """A quarter of it for few positions, 32,768 tokens at most, fewer for a large vocabulary."""
-    assert 20 * 2048 // 4 > calibration_size(2048, 128, 20) == 4 * 2048
-    assert 3 * 2048 // 4 == calibration_size(2048, 128, 3)
-    assert CALIBRATION_TOKENS == calibration_size(30_000, 512, 2000)
-    assert 16 * 896 == calibration_size(151_936, 896, 2000)
-    assert 1 == calibration_size(1, 8, 1)
-
-
-def test_known_tokens_begin_the_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What they do to later states is in the means; none of their positions is used."""
-    prompts = []
-    decoder = tiny_decoder("llama")
-    states = decoder.states
-    monkeypatch.setattr(
-        decoder, "states", lambda ids, layers: prompts.append(ids) or states(ids, layers)
-    )
-    lens = calibrate(decoder, 2, tokens=640, length=10, known=(7, 5))
-    assert all((ids[:, :2] == torch.tensor([7, 5])).all() for ids in prompts)
-    assert (10, 16) == lens.centre.shape
-    assert 0 == lens.centre[:2].abs().max() < lens.centre[2:].abs().min(dim=1).values.max()

@@ -12,10 +12,9 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import LayerError, OptionError, PromptError
 from pytest_injectivity.inversion import search
-from pytest_injectivity.inversion.engine import SipIt
 from pytest_injectivity.inversion.policies import POLICIES, Situation
 from pytest_injectivity.inversion.recovery import Recovery, Status
-from pytest_injectivity.inversion.sipit import observe, recover, recover_all
+from pytest_injectivity.inversion.sipit import SipIt, observe, recover, recover_all
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import (
     additive_decoder,

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.inversion import engine, lens, speculation
-from pytest_injectivity.inversion.engine import SipIt
 from pytest_injectivity.inversion.lens import Lens
+from pytest_injectivity.inversion.limits import InversionLimits
 from pytest_injectivity.inversion.recovery import Inversion, Recovery, Status
-from pytest_injectivity.inversion.sipit import observe, recover, recover_all
+from pytest_injectivity.inversion.sipit import SipIt, observe, recover, recover_all
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import additive_decoder, plant_equal_embeddings, tiny_decoder
 
@@ -70,9 +69,9 @@ def test_a_lens_that_is_wrong_costs_time_and_nothing_else(
     monkeypatch.setattr(
         Lens,
         "rank_behind",
-        lambda self, state, tokens, computed, count: behind(self, state, tokens, computed, 64).flip(
-            0
-        )[:count],
+        lambda self, state, tokens, computed, count, **named: behind(
+            self, state, tokens, computed, 64, **named
+        ).flip(0)[:count],
     )
     found = inverted(decoder, prompts, floor)
     assert told(expected) == told(found)
@@ -117,57 +116,51 @@ def test_every_token_run_is_counted(floor: Floor, monkeypatch: pytest.MonkeyPatc
     assert sipit.work.certificates == 128 - sum(found[1].outcomes[at].tried for at in (3, 5))
 
 
-def test_several_waves_are_as_one(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_waves_are_as_one(floor: Floor) -> None:
     """Prompts whose caches do not fit at once take turns."""
     decoder, prompts = tiny_decoder(), drawn(9, 3, 9, 6, 1)
     expected = inverted(decoder, prompts, floor)
-    monkeypatch.setattr(engine, "_CACHED_BYTES", 2 * 2 * 16 * 4 * 20)
+    limits = InversionLimits(cached_bytes=2 * 2 * 16 * 4 * 20)
     done: list[int] = []
-    assert told(expected) == told(inverted(decoder, prompts, floor, progress=done.append))
+    found = inverted(decoder, prompts, floor, progress=done.append, limits=limits)
+    assert told(expected) == told(found)
     assert [1, 2, 3, 4, 5] == done
 
 
 @pytest.mark.parametrize("known", [(), (9,)])
-def test_the_first_position_can_be_searched(
-    known: tuple[int, ...], floor: Floor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_first_position_can_be_searched(known: tuple[int, ...], floor: Floor) -> None:
     """A vocabulary too large for a table: certified where it is drawn, or tested to its end."""
-    monkeypatch.setattr(engine, "_LARGEST_TABLE", 32)
+    limits = InversionLimits(largest_table=32)
     decoder = tiny_decoder("llama")
     prompts = [[*known, *ids] for ids in drawn(6, 2, 1)]
-    found = inverted(decoder, prompts, floor, known=known, certify=0)
+    found = inverted(decoder, prompts, floor, known=known, certify=0, limits=limits)
     assert all(map(Recovery.exact, found.recoveries, prompts))
     ends = [o.status is Status.CERTIFIED for one in found.recoveries for o in one.outcomes]
     whole = [o.tried == 64 for one in found.recoveries for o in one.outcomes]
     assert whole == ends
     assert not all(whole)
-    assert {Status.CERTIFIED: 9} == inverted(decoder, prompts, floor, known=known).statuses
+    every = inverted(decoder, prompts, floor, known=known, limits=limits)
+    assert {Status.CERTIFIED: 9} == every.statuses
 
 
-def test_without_a_table_the_first_position_is_certified_where_it_is_asked(
-    floor: Floor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_table_the_first_position_is_certified_where_it_is_asked(floor: Floor) -> None:
     """As every other: its margin is that of the whole vocabulary."""
     decoder, prompts = tiny_decoder(), drawn(5, 3)
     expected = inverted(decoder, prompts, floor, certify=8)
-    monkeypatch.setattr(engine, "_LARGEST_TABLE", 32)
-    found = inverted(decoder, prompts, floor, certify=8)
+    limits = InversionLimits(largest_table=32)
+    found = inverted(decoder, prompts, floor, certify=8, limits=limits)
     assert told(expected) == told(found)
     assert [one.outcomes[0].margin for one in expected.recoveries] == [
         one.outcomes[0].margin for one in found.recoveries
     ]
 
 
-def test_a_pool_of_likely_tokens_changes_no_answer(
-    floor: Floor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pool_of_likely_tokens_changes_no_answer(floor: Floor) -> None:
     """However few are looked among, the whole vocabulary comes in the end."""
     decoder, prompts = tiny_decoder("llama"), drawn(12, 7, 12)
     expected = inverted(decoder, prompts, floor, layer="norm")
-    monkeypatch.setattr(lens, "_POOL", 1)
-    monkeypatch.setattr(lens, "_POOL_TIMES", 1)
-    monkeypatch.setattr(speculation, "_SHORTLIST", 1)
-    assert told(expected) == told(inverted(decoder, prompts, floor, layer="norm"))
+    limits = InversionLimits(pool=1, pool_times=1, shortlist=1)
+    assert told(expected) == told(inverted(decoder, prompts, floor, layer="norm", limits=limits))
 
 
 def test_a_certificate_puts_the_nearer_token_in_place(
@@ -203,16 +196,14 @@ def test_positions_certified_read_as_without_the_lens(floor: Floor) -> None:
     assert words[0] == words[1]
 
 
-def test_shortlists_meet_candidates_that_are_not_finite(
-    floor: Floor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shortlists_meet_candidates_that_are_not_finite(floor: Floor) -> None:
     """Beside a NaN a candidate is still found, and the NaN is never the answer."""
     decoder, prompts = tiny_decoder("llama"), drawn(10, 10)
     prompts = [[token % 32 for token in ids] for ids in prompts]
     states = [observe(decoder, ids, [2])[2] for ids in prompts]
     decoder.parts.embeddings.weight[40:] = torch.nan
-    monkeypatch.setattr(speculation, "_SHORTLIST", 48)
-    found = recover_all(decoder, states, 2, eps=max(map(floor, states)))
+    limits = InversionLimits(shortlist=48)
+    found = recover_all(decoder, states, 2, eps=max(map(floor, states)), limits=limits)
     assert all(map(Recovery.exact, found.recoveries, prompts))
 
 
@@ -229,14 +220,28 @@ def test_a_state_that_is_not_finite_ends_its_prompt_alone(floor: Floor) -> None:
     assert found.recoveries[1].exact(prompts[1])
 
 
-def test_one_model_is_calibrated_once_a_layer(floor: Floor) -> None:
-    """Recoveries that share an engine share its lens; a policy without one says so."""
+def test_the_same_prompts_are_calibrated_for_once(floor: Floor) -> None:
+    """Recoveries that share an inverter share its lens."""
     decoder, (ids,) = tiny_decoder(), drawn(6)
     states = observe(decoder, ids, [2])[2]
     sipit = SipIt(decoder, 2, eps=floor(states))
     assert sipit.calibrate([states]) is sipit.calibrate([states])
-    with pytest.raises(OptionError, match="policy random has nothing to calibrate"):
-        SipIt(decoder, 2, eps=0.1, policy="random").calibrate([states])
+
+
+def test_prompts_of_another_length_get_another_lens(floor: Floor) -> None:
+    """Its means are by position, and longer prompts have more of them."""
+    decoder, prompts = tiny_decoder(), drawn(6, 12)
+    short, long = ([observe(decoder, ids, [2])[2]] for ids in prompts)
+    sipit = SipIt(decoder, 2, eps=floor(short[0]))
+    lenses = [sipit.calibrate(states) for states in (short, long, short)]
+    assert len(lenses[0].centre) < len(lenses[1].centre)
+    assert lenses[0] is lenses[2]
+
+
+def test_a_policy_without_a_lens_has_nothing_to_calibrate() -> None:
+    """The message names the policy and the one that has."""
+    with pytest.raises(OptionError, match="policy random has nothing to calibrate: give lens"):
+        SipIt(tiny_decoder(), 2, eps=0.1, policy="random").calibrate([torch.zeros(6, 16)])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

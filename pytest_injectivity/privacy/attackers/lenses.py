@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 from pytest_injectivity.core.layers import Layer
-from pytest_injectivity.inversion.lens import Lens, calibrate, calibration_size
+from pytest_injectivity.inversion.lens import Lens
+from pytest_injectivity.inversion.lens_calibration import calibrate, calibration_size
 from pytest_injectivity.models.decoder import Decoder
 
 _LENSES: WeakKeyDictionary[Decoder, dict[tuple[Layer, int, int], Lens]] = WeakKeyDictionary()

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.inversion.tolerances import Tolerance
+from pytest_injectivity.inversion.verifiers import Tolerance
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.attackers.base import Attacker, AttackSetting
 from pytest_injectivity.privacy.attackers.registry import ATTACKERS

@@ -1,0 +1,103 @@
+"""The first position searched, whose one-step map is the same for every prompt.
+
+What all prompts share there is computed once: the table of the whole vocabulary, by which a state
+is looked up and certified at the same time. Where the vocabulary is too large for a table, position
+0 gets a lens of its own, because the states of attention sinks are unlike those of any later
+position.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.inversion.lens import Lens
+from pytest_injectivity.inversion.lens_calibration import calibrate_first, calibration_size
+from pytest_injectivity.inversion.one_step import OneStep
+from pytest_injectivity.inversion.recovery import Outcome
+from pytest_injectivity.inversion.search import look_up
+from pytest_injectivity.inversion.speculation import Speculation
+from pytest_injectivity.inversion.verifiers import Tolerances
+from pytest_injectivity.models.decoder import Decoder
+
+
+class FirstPosition:
+    """Inverts the states of the first position searched.
+
+    Args:
+        decoder: the model.
+        layer: the layer inverted.
+        known: the tokens before the position, the same for all prompts.
+        tolerances: what the position's verifier is made of.
+        seed: of the lens of position 0.
+        largest_table: a larger vocabulary gets no table.
+
+    Attributes:
+        step: the one-step map.
+        position: of the state in its prompt.
+        tabled: whether the vocabulary gets a table.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        layer: Layer,
+        *,
+        known: tuple[int, ...],
+        tolerances: Tolerances,
+        seed: int,
+        largest_table: int,
+    ) -> None:
+        self.step = OneStep.of(decoder, layer, known)
+        self.position = len(known)
+        self.tabled = decoder.vocab_size <= largest_table
+        self._verifier = tolerances.verifier(self.position)
+        self._seed = seed
+
+    def prepare(self) -> None:
+        """Computes what all prompts share, so that no prompt's time includes it."""
+        if self.tabled:
+            self._table  # noqa: B018 - a cached property
+        elif not self.position:
+            self._lens  # noqa: B018 - likewise
+
+    def look_up(self, targets: Float[Tensor, "targets hidden"]) -> list[Outcome]:
+        """Inverts states by the table."""
+        return look_up(self._table, targets, self.position, self._verifier)
+
+    def outcomes(
+        self,
+        states: Sequence[Float[Tensor, "_length hidden"]],
+        certified: Sequence[Collection[int]],
+        speculation: Callable[[Lens], Speculation],
+    ) -> Sequence[Outcome | None]:
+        """The outcome of each prompt's first position; None where it is searched like the others.
+
+        Args:
+            states: of each prompt at every position.
+            certified: positions of each prompt that are held against the whole vocabulary.
+            speculation: inverts prompts of one token by a lens.
+        """
+        if self.tabled:
+            return self.look_up(torch.stack([one[self.position] for one in states]))
+        if self.position:
+            return [None] * len(states)
+        alone = speculation(self._lens).invert(
+            [one[:1] for one in states],
+            [None] * len(states),
+            [{0}.intersection(positions) for positions in certified],
+        )
+        return [outcome for (outcome,) in alone]
+
+    @cached_property
+    def _table(self) -> Float[Tensor, "vocab hidden"]:
+        return self.step.table()
+
+    @cached_property
+    def _lens(self) -> Lens:
+        decoder = self.step.decoder
+        tokens = calibration_size(decoder.vocab_size, decoder.hidden_size, decoder.vocab_size)
+        return calibrate_first(decoder, self.step.layer, tokens=tokens, seed=self._seed)

@@ -1,0 +1,63 @@
+"""A prompt while it is inverted: tokens settled so far, guesses for the rest, candidates tested."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float, Int
+from pytest_injectivity.inversion.recovery import Outcome, Status
+from pytest_injectivity.inversion.search import Tested
+
+
+@dataclass(eq=False)
+class PartialPrompt:
+    """A prompt of which the first tokens are known, and what is known of the others.
+
+    Attributes:
+        states: to invert, at every position, known tokens included.
+        certified: positions held against the whole vocabulary.
+        ids: the tokens settled so far, known ones included.
+        outcomes: of the positions settled so far.
+        guesses: the most likely token of each position.
+        queries: what the lens ranks for each position.
+        window: how many guesses the next pass holds.
+        tested: at the position to settle next.
+        kept: what was tested at positions to be certified.
+        ended: a position has no token to go on from.
+    """
+
+    states: Float[Tensor, "length hidden"]
+    certified: set[int]
+    ids: list[int]
+    guesses: Int[Tensor, " length"]
+    queries: Float[Tensor, "length hidden"]
+    finite: list[bool]
+    window: int
+    tested: Tested
+    outcomes: list[Outcome] = field(default_factory=list)
+    kept: dict[int, Tested] = field(default_factory=dict)
+    ended: bool = False
+
+    @property
+    def at(self) -> int:
+        """The position to settle next."""
+        return len(self.ids)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is none."""
+        return self.ended or self.at == len(self.states)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Goes on after the position's outcome, or ends where it has no token."""
+        self.outcomes.append(outcome)
+        if outcome.position in self.certified:
+            self.kept[outcome.position] = self.tested
+        if outcome.token is None:
+            later = range(outcome.position + 1, len(self.states))
+            self.outcomes += [Outcome(position, Status.NOT_REACHED) for position in later]
+            self.ended = True
+        else:
+            self.ids.append(outcome.token)
+            if not self.done:
+                self.tested = Tested(self.states[self.at])

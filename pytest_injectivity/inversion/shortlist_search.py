@@ -1,0 +1,141 @@
+"""Settles one position of several prompts at once by growing shortlists of likely tokens.
+
+Each shortlist is ranked by what the states computed for the last one show (`Lens.rank_behind`), and
+is twice as long; at last the whole vocabulary is tested. The candidates of several prompts are run
+in one pass behind their cached prefixes. Trying a single guess a pass instead, once or twice more,
+took longer on every model measured.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float, Int
+from pytest_injectivity.inversion.lens import Lens
+from pytest_injectivity.inversion.limits import InversionLimits
+from pytest_injectivity.inversion.partial_prompt import PartialPrompt
+from pytest_injectivity.inversion.recovery import Work
+from pytest_injectivity.inversion.verifiers import Ball
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.prefixes import Prefixes
+
+_GROWTH = 2
+_BATCH_TOKENS = 4096
+# The ranking of the next shortlist is learned from at most so many candidates tested, or so many
+# times the width: with fewer than the width a map of all directions cannot be told.
+_MOST_TOLD = 512
+_TOLD_A_WIDTH = 4
+
+
+class ShortlistSearch:
+    """Tests shortlists behind cached prefixes until a candidate verifies.
+
+    Args:
+        decoder: the model.
+        layer: the layer inverted.
+        lens: ranks the candidates.
+        ball: the verifier of each position.
+        work: counts the candidates run.
+        limits: how long the first shortlist is, and among how many tokens the next are looked for.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        layer: Layer,
+        lens: Lens,
+        ball: Callable[[int], Ball],
+        *,
+        work: Work,
+        limits: InversionLimits,
+    ) -> None:
+        self.decoder = decoder
+        self.layer = layer
+        self.lens = lens
+        self.ball = ball
+        self.work = work
+        self.limits = limits
+
+    def settle(
+        self, prompts: Sequence[PartialPrompt], prefixes: Prefixes, stuck: Sequence[int]
+    ) -> None:
+        """Settles the next position of some prompts by shortlists, at last by the vocabulary.
+
+        Args:
+            prompts: all prompts that are inverted side by side.
+            prefixes: their verified tokens, cached.
+            stuck: indexes of the prompts whose next position is settled.
+        """
+        size, vocab = self.limits.shortlist, self.decoder.vocab_size
+        while stuck:
+            together = self.decoder.masks and size * _GROWTH <= _BATCH_TOKENS
+            chunk = max(1, _BATCH_TOKENS // size) if together else 1
+            untested = [at for at in stuck if len(prompts[at].tested) < vocab]
+            for start in range(0, len(untested), chunk):
+                some = untested[start : start + chunk]
+                self._test(prompts, prefixes, some, size, together=together)
+            left = []
+            for at in stuck:
+                prompt = prompts[at]
+                verifier = self.ball(prompt.at)
+                tried = len(prompt.tested)
+                if verifier.settles(prompt.tested.distances[-1]) or tried == vocab:
+                    prompt.settle(prompt.tested.outcome(prompt.at, verifier, vocab, tried))
+                else:
+                    left.append(at)
+            stuck, size = left, size * _GROWTH
+
+    def _test(
+        self,
+        prompts: Sequence[PartialPrompt],
+        prefixes: Prefixes,
+        stuck: Sequence[int],
+        size: int,
+        *,
+        together: bool,
+    ) -> None:
+        """Tests the next ``size`` candidates of each prompt's next position."""
+        lists = [self._shortlist(prompts[at], size) for at in stuck]
+        width = min(map(len, lists))
+        self.work.forwards += sum(map(len, lists))
+        if together and width == max(map(len, lists)):
+            found = self.decoder.continued(prefixes, stuck, torch.stack(lists), side_by_side=True)
+            # One candidate's NaN is everyone's: then a row each.
+            if found.states.isfinite().all():
+                for at, tokens, states in zip(stuck, lists, found.states, strict=True):
+                    prompts[at].tested.add(tokens, states)
+                return
+        for at, tokens in zip(stuck, lists, strict=True):
+            prompt = prompts[at]
+            prompt.tested.add(tokens, self.after(prefixes, at, prompt.at, tokens))
+
+    def _shortlist(self, prompt: PartialPrompt, size: int) -> Int[Tensor, " candidates"]:
+        """The most likely tokens not tested yet; all of them where few would be left."""
+        vocab, tested = self.decoder.vocab_size, torch.cat(prompt.tested.tokens)
+        if size * 2 >= vocab - len(tested):
+            untested = torch.ones(vocab, dtype=torch.bool)
+            untested[tested] = False
+            return untested.nonzero()[:, 0]
+        count = size + len(tested)
+        if len(tested) > 1:
+            pool = max(self.limits.pool, self.limits.pool_times * count)
+            # The nearest say most of the truth; a kernel of all would outgrow the memory.
+            most = max(_MOST_TOLD, _TOLD_A_WIDTH * self.decoder.hidden_size)
+            nearest = torch.cat(prompt.tested.distances).argsort()[:most]
+            computed = torch.cat(prompt.tested.states)
+            told = computed[nearest.to(computed.device)]
+            ranked = self.lens.rank_behind(
+                prompt.states[prompt.at], tested[nearest], told, count, pool=pool
+            )
+        else:
+            ranked = self.lens.rank(prompt.queries[prompt.at][None], count)[0]
+        return ranked[~torch.isin(ranked, tested)][:size]
+
+    def after(
+        self, prefixes: Prefixes, at: int, position: int, tokens: Int[Tensor, " candidates"]
+    ) -> Float[Tensor, "candidates hidden"]:
+        """The one-step map after the verified beginning of one prompt."""
+        prefix = self.decoder.alone(prefixes, at, position)
+        return self.decoder.candidates(prefix, tokens, [self.layer])[self.layer]
