@@ -1,0 +1,45 @@
+"""The Python blocks of the README, run as a reader runs them."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.support import output
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+GATE = next(block for block in BLOCKS if "def test_" in block)
+SCRIPT = next(block for block in BLOCKS if "AuditConfig" in block)
+
+
+def test_the_gate_is_green_on_the_shipped_model(pytester: pytest.Pytester) -> None:
+    """A reader pastes it into a file and runs pytest.
+
+    SipIt's test is left out: it takes ten seconds, and other tests run it on this model.
+    """
+    pytester.makepyfile(test_gate=GATE)
+    flags = ("--injx-prompts=builtin:random", "--injx-max-prompts=48", "--injx-no-cache")
+    result = pytester.runpytest_inprocess(*flags, "--deselect=test_gate.py::test_prompts_survive")
+    assert result.ret == pytest.ExitCode.OK, output(result)
+    assert GATE.count("def test_") - 1 <= result.parseoutcomes()["passed"]
+
+
+def test_the_script_prints_a_verdict(
+    tmp_path: Path,
+    checkpoint: Callable[[str], Path],
+    prompt_file: Callable[[list[str]], Path],
+    texts: list[str],
+) -> None:
+    """In a folder that holds the checkpoint and the prompts that it names."""
+    shutil.copytree(checkpoint("generic"), tmp_path / "checkpoints" / "my-model")
+    shutil.copy(prompt_file(texts), tmp_path / "prompts.jsonl")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert re.match(r"(PASS|FAIL) margin_above: ", done.stdout)

@@ -1,0 +1,105 @@
+"""The examples in docstrings, README and docs run, or at least name what exists."""
+
+import ast
+import doctest
+import inspect
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import pytest_injectivity
+from pytest_injectivity import plugin
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES += sorted(ROOT.glob("example_suites/*/README.md"))
+
+
+def _documented(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Names and docstrings with an example, read from the source: no module is imported for it."""
+
+    def look(node: ast.AST, name: str) -> Iterator[tuple[str, str]]:
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            text = ast.get_docstring(node, clean=False) or ""
+            if ">>> " in text:
+                yield name, text
+            for child in node.body:
+                yield from look(child, ".".join((name, getattr(child, "name", ""))).strip("."))
+
+    yield from look(tree, "")
+
+
+DOCSTRINGS = [
+    pytest.param(path, text, id=f"{path.relative_to(ROOT).with_suffix('').as_posix()}:{name}")
+    for path in sorted((ROOT / "pytest_injectivity").rglob("*.py"))
+    for name, text in _documented(ast.parse(path.read_text(encoding="utf-8")))
+]
+BLOCKS = [
+    pytest.param(block, id=f"{page.relative_to(ROOT).as_posix()}:{at}")
+    for page in PAGES
+    for at, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize(("path", "docstring"), DOCSTRINGS)
+def test_the_example_of_a_docstring_prints_what_it_says(path: Path, docstring: str) -> None:
+    """It runs with the names of its own module, as doctest runs it."""
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    names = dict(vars(import_module(name)))
+    test = doctest.DocTestParser().get_doctest(docstring, names, name, str(path), 0)
+    assert test.examples
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    said: list[str] = []
+    assert 0 == runner.run(test, out=said.append).failed, "".join(said)
+
+
+def test_there_are_examples() -> None:
+    """The tests above have something to run."""
+    assert len(DOCSTRINGS) >= 3
+    assert len(BLOCKS) >= 5
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_page_imports_what_exists(block: str) -> None:
+    """Every name that a block of Python imports from this package."""
+    missing = [
+        f"{node.module}.{one.name}"
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pytest_injectivity")
+        for one in node.names
+        if not hasattr(import_module(node.module or ""), one.name)
+    ]
+    assert [] == missing
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_page_uses_fixtures_that_exist(block: str) -> None:
+    """Every argument of a test in a block of Python."""
+    wanted = {
+        argument.arg
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        for argument in node.args.args
+    }
+    assert set() == {name for name in wanted if not hasattr(plugin, name)}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_page_calls_checks_that_exist(block: str) -> None:
+    """Every method that a block of Python calls on ``injx`` or ``audit``, and its arguments."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in {"injx", "audit"}
+    ]
+    for call in calls:
+        assert isinstance(call.func, ast.Attribute)
+        method = getattr(pytest_injectivity.Audit, call.func.attr)
+        given = {word.arg: None for word in call.keywords if word.arg}
+        inspect.signature(method).bind(None, *call.args, **given)
