@@ -21,7 +21,7 @@ from pytest_injectivity.core.progress import Silent, Watcher
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.core.threads import settle_threads
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.models.hush import hush
+from pytest_injectivity.models.quiet import hush
 from pytest_injectivity.prompts.naming import prompt_name, token_name
 from pytest_injectivity.quantization.grid import Rounded
 from pytest_injectivity.results.summary import RunSummary

@@ -19,7 +19,7 @@ from pytest_injectivity.inversion.partial_prompt import PartialPrompt
 from pytest_injectivity.inversion.recovery import Work
 from pytest_injectivity.inversion.verifiers import Ball
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.models.prefixes import Prefixes
+from pytest_injectivity.models.prefix_buffer import PrefixBuffer
 
 _GROWTH = 2
 _BATCH_TOKENS = 4096
@@ -59,7 +59,7 @@ class ShortlistSearch:
         self.limits = limits
 
     def settle(
-        self, prompts: Sequence[PartialPrompt], prefixes: Prefixes, stuck: Sequence[int]
+        self, prompts: Sequence[PartialPrompt], prefixes: PrefixBuffer, stuck: Sequence[int]
     ) -> None:
         """Settles the next position of some prompts by shortlists, at last by the vocabulary.
 
@@ -90,7 +90,7 @@ class ShortlistSearch:
     def _test(
         self,
         prompts: Sequence[PartialPrompt],
-        prefixes: Prefixes,
+        prefixes: PrefixBuffer,
         stuck: Sequence[int],
         size: int,
         *,
@@ -134,7 +134,7 @@ class ShortlistSearch:
         return ranked[~torch.isin(ranked, tested)][:size]
 
     def after(
-        self, prefixes: Prefixes, at: int, position: int, tokens: Int[Tensor, " candidates"]
+        self, prefixes: PrefixBuffer, at: int, position: int, tokens: Int[Tensor, " candidates"]
     ) -> Float[Tensor, "candidates hidden"]:
         """The one-step map after the verified beginning of one prompt."""
         prefix = self.decoder.alone(prefixes, at, position)

@@ -28,7 +28,7 @@ from pytest_injectivity.inversion.search import Tested
 from pytest_injectivity.inversion.shortlist_search import ShortlistSearch
 from pytest_injectivity.inversion.verifiers import Ball, Tolerances
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.models.prefixes import Continued
+from pytest_injectivity.models.prefix_buffer import Continued
 from pytest_injectivity.states.batches import plan_batches
 
 # Guesses verified in one pass: as many again as were right in the last, and at least so many.
@@ -96,7 +96,7 @@ class Speculation:
             certified: positions of each prompt that are held against the whole vocabulary.
         """
         self.prompts = [self._begun(*one) for one in zip(states, firsts, certified, strict=True)]
-        self.prefixes = self.decoder.prefixes(len(states), max(map(len, states)), self.layer)
+        self.prefixes = self.decoder.prefix_buffer(len(states), max(map(len, states)), self.layer)
         while active := [at for at, prompt in enumerate(self.prompts) if not prompt.done]:
             self._shortlists.settle(self.prompts, self.prefixes, self._verify(active))
             for at in active:

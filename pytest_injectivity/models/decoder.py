@@ -17,7 +17,7 @@ from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.float64 import float64_copy
 from pytest_injectivity.models.forward import Forward
 from pytest_injectivity.models.prefix import Prefix, empty_cache
-from pytest_injectivity.models.prefixes import Continued, Prefixes, seen
+from pytest_injectivity.models.prefix_buffer import Continued, PrefixBuffer, seen
 from pytest_injectivity.quantization.activation_hooks import Rounding
 
 # What `candidates` may hold at once: keys and values of broadcast prefixes (bytes; on a CPU what
@@ -130,12 +130,12 @@ class Decoder(Forward):
             for sides in zip(*found, strict=True)
         ]
 
-    def prefixes(self, prompts: int, room: int, depth: Layer) -> Prefixes:
+    def prefix_buffer(self, prompts: int, room: int, depth: Layer) -> PrefixBuffer:
         """As many empty prefixes, each with room for so many tokens."""
         self._checked_layers([depth], None)
-        return Prefixes(depth, room, [()] * prompts)
+        return PrefixBuffer(depth, room, [()] * prompts)
 
-    def alone(self, prefixes: Prefixes, row: int, length: int) -> Prefix:
+    def alone(self, prefixes: PrefixBuffer, row: int, length: int) -> Prefix:
         """The beginning of one of many prefixes by itself; good until more is kept of them."""
         # Layer 0 caches nothing its position could be read off.
         if self.masks and prefixes.depth != 0:
@@ -145,7 +145,7 @@ class Decoder(Forward):
 
     def continued(
         self,
-        prefixes: Prefixes,
+        prefixes: PrefixBuffer,
         rows: Sequence[int],
         ids: Int[Tensor, "rows width"],
         *,
@@ -154,7 +154,7 @@ class Decoder(Forward):
         """Continues many prefixes, each of its own length, in one pass to their depth.
 
         Args:
-            prefixes: stay as they are (:meth:`Prefixes.keep` adds to them).
+            prefixes: stay as they are (:meth:`PrefixBuffer.keep` adds to them).
             rows: which of them.
             ids: what each is continued by, padded on the right with any valid id.
             side_by_side: the ids of a row are alternatives for the position after its prefix, not
@@ -252,7 +252,7 @@ class Decoder(Forward):
         # What is not seen is multiplied by zero, and zero times a candidate's NaN is NaN.
         return self.candidates(prefix, tokens, layers, side_by_side=False)
 
-    def _run_again(self, prefixes: Prefixes, rows: Sequence[int], ids: Tensor) -> Continued:
+    def _run_again(self, prefixes: PrefixBuffer, rows: Sequence[int], ids: Tensor) -> Continued:
         """Prefixes that nothing but their tokens is kept of: each row runs from its beginning."""
         lengths, width = prefixes.lengths(rows).to(self.device), ids.shape[1]
         whole = ids[:, :1].repeat(1, int(lengths.max()) + width)

@@ -382,7 +382,7 @@ def test_prefixes_of_many_lengths_continue_as_whole_rows(
     """Rows that advance by different steps, past a sliding window, up to the context's last token."""
     decoder = tiny_decoder(family, layers=3, context=20).as_float64()
     rows, cached = _rows(20, 9, 3, 1, 17), [0] * 5
-    prefixes = decoder.prefixes(5, 20, depth)
+    prefixes = decoder.prefix_buffer(5, 20, depth)
     for steps in ((3, 2, 1, 1, 0), (13, 1, 0, 0, 9), (1, 1, 1, 0, 3)):
         active = [at for at in range(5) if cached[at] < len(rows[at])]
         ids = _right_padded([rows[at][cached[at] :] for at in active])
@@ -403,7 +403,7 @@ def test_one_of_many_prefixes_stands_alone(family: str, depth: Layer, relative: 
     """Its beginning, too; and after it was cut it grows differently."""
     decoder = tiny_decoder(family).as_float64()
     rows, tokens = torch.stack(_rows(12, 12)), torch.arange(6)
-    prefixes = decoder.prefixes(2, 12, depth)
+    prefixes = decoder.prefix_buffer(2, 12, depth)
     prefixes.keep(decoder.continued(prefixes, [0, 1], rows), [12, 5])
     prefixes.cut(0, 4)
     prefixes.keep(decoder.continued(prefixes, [0], rows[:1].flip(1)), [3])
@@ -418,7 +418,7 @@ def test_alternatives_of_many_prefixes_share_a_pass(relative: Relative) -> None:
     """Each row's candidates see its own prefix and themselves."""
     decoder = tiny_decoder("qwen3").as_float64()
     rows, tokens = torch.stack(_rows(9, 9, 9)), torch.stack(_rows(4, 4, 4, seed=1))
-    prefixes = decoder.prefixes(3, 9, 2)
+    prefixes = decoder.prefix_buffer(3, 9, 2)
     prefixes.keep(decoder.continued(prefixes, [0, 1, 2], rows), [9, 0, 3])
     found = decoder.continued(prefixes, [0, 1, 2], tokens, side_by_side=True).states
     for row, length in enumerate((9, 0, 3)):

@@ -1,21 +1,13 @@
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from huggingface_hub.utils.tqdm import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-)
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
-from transformers.utils import logging as library_logging
 
 from pytest_injectivity.errors import ModelError, OptionError
 from pytest_injectivity.models.checkpoint import resolve
@@ -33,17 +25,6 @@ IDS = torch.arange(20)[None]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return save_checkpoint(tiny_decoder("llama", layers=3), tmp_path / "checkpoint")
-
-
-@pytest.fixture
-def settings() -> Iterator[None]:
-    """Puts the library's progress bars and verbosity back after a test that sets them."""
-    bars, hub_bars = library_logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
-    verbosity = library_logging.get_verbosity()
-    yield
-    library_logging.set_verbosity(verbosity)
-    (library_logging.enable_progress_bar if bars else library_logging.disable_progress_bar)()
-    (enable_progress_bars if hub_bars else disable_progress_bars)()
 
 
 def _rewrite(folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:
@@ -270,22 +251,3 @@ def test_a_bug_of_this_package_is_not_the_checkpoints_fault(
     monkeypatch.setattr(f"pytest_injectivity.{helper}", broken)
     with pytest.raises(TypeError, match="a bug of our own"):
         load_decoder(str(folder), device="cpu", quantization="torchao-int8")
-
-
-@pytest.mark.usefixtures("settings")
-@pytest.mark.parametrize("hub_bars", [True, False])
-@pytest.mark.parametrize("bars", [True, False])
-def test_loading_is_quiet_and_leaves_the_settings_alone(
-    folder: Path, *, bars: bool, hub_bars: bool, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Nothing is printed or logged, and the library's verbosity and bars are as they were."""
-    (library_logging.enable_progress_bar if bars else library_logging.disable_progress_bar)()
-    (enable_progress_bars if hub_bars else disable_progress_bars)()
-    library_logging.set_verbosity_info()
-    load_decoder(str(folder))
-    assert bars == library_logging.is_progress_bar_enabled()
-    assert hub_bars != are_progress_bars_disabled()
-    assert logging.INFO == library_logging.get_verbosity()
-    assert ("", "") == capfd.readouterr()
-    with pytest.warns(UserWarning, match="still heard"):
-        warnings.warn("still heard", UserWarning, stacklevel=1)

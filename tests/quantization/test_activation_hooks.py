@@ -152,7 +152,7 @@ class TestEveryPath:
 
     def test_many_prefixes_are_continued(self, decoder: Decoder, relative: Relative) -> None:
         """Each of its own length, in one pass, as SipIt does."""
-        rows, prefixes = torch.stack(_rows(10, 10)), decoder.prefixes(2, 20, 2)
+        rows, prefixes = torch.stack(_rows(10, 10)), decoder.prefix_buffer(2, 20, 2)
         prefixes.keep(decoder.continued(prefixes, [0, 1], rows), [4, 7])
         found = decoder.continued(prefixes, [0, 1], torch.stack([rows[0, 4:7], rows[1, 7:10]]))
         expected = decoder.states(rows, [2])[2]

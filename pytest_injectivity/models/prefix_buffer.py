@@ -37,7 +37,7 @@ class Continued:
 
 
 @dataclass(eq=False)
-class Prefixes:
+class PrefixBuffer:
     """Token ids of many prompts, and what the blocks up to a depth have cached of them.
 
     Attributes:
