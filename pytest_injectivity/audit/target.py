@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.prompts.settings import SpecialTokens
     from pytest_injectivity.quantization.activation_hooks import Rounding
     from pytest_injectivity.store.entry import Entry
-    from pytest_injectivity.store.provenance import Journal
+    from pytest_injectivity.store.journal import Journal
 
 T = TypeVar("T")
 
@@ -400,12 +400,12 @@ class Subject:
 
     def is_same_model(self, other: "Subject") -> bool:
         """Whether the other model is this one, loaded the same way."""
-        alike = self._kept.model_apart_from_dtype == other._kept.model_apart_from_dtype  # noqa: SLF001 - of its own class
+        alike = self._kept.loaded == other._kept.loaded  # noqa: SLF001 - of its own class
         return alike and (self.facts.dtype, self.rounded) == (other.facts.dtype, other.rounded)
 
     @cached_property
     def _journal(self) -> "Journal":
-        from pytest_injectivity.store.provenance import Journal
+        from pytest_injectivity.store.journal import Journal
 
         return Journal(self._run) if self._run else Journal()
 

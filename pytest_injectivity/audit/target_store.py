@@ -4,7 +4,6 @@ import shutil
 import tempfile
 import weakref
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +14,11 @@ from pytest_injectivity.models.checkpoint import Checkpoint
 from pytest_injectivity.models.loading import resolve_device
 from pytest_injectivity.prompts.promptset import PromptSet
 from pytest_injectivity.quantization.grid import Rounded
-from pytest_injectivity.store import keys as identity
+from pytest_injectivity.store.contents import checkpoint_hash
 from pytest_injectivity.store.entry import Entry
-from pytest_injectivity.store.provenance import Journal
+from pytest_injectivity.store.journal import Journal
+from pytest_injectivity.store.keys import LoadedKey, ModelKey, PromptsKey, in_order
+from pytest_injectivity.store.provenance import code, libraries, machine
 from pytest_injectivity.store.store import Store
 
 if TYPE_CHECKING:
@@ -73,14 +74,13 @@ class Kept:
     @cached_property
     def model(self) -> Entry:
         """What depends on the model alone, its activations as they are."""
-        return self.store.entry(self._model_key, identity.code())
+        return self.store.entry(self._model_key().digest, code())
 
     def of_model(self, rounded: Rounded | None) -> Entry:
         """What depends on the model and on how its activations are rounded as it runs."""
         if rounded is None:
             return self.model
-        key = identity.key(model=self._model_key, activations=asdict(rounded))
-        return self.store.entry(key, identity.code())
+        return self.store.entry(self._model_key(rounded).digest, code())
 
     def of_prompts(self, prompts: PromptSet, rounded: Rounded | None = None) -> Entry:
         """What depends on the model and the prompts: rows, and the numbers of their geometry.
@@ -89,36 +89,29 @@ class Kept:
             prompts: the prompts.
             rounded: how activations are rounded as the model runs, the prompts of its scales with it.
         """
-        key = identity.key(
-            model=self._model_key,
-            activations=None if rounded is None else asdict(rounded),
-            prompts=identity.in_order(prompts.hashes),
+        key = PromptsKey(
+            self._model_key(rounded),
+            prompts=in_order(prompts.hashes),
             special_tokens=prompts.special_tokens,
             batch_tokens=self.config.batch_tokens,
         )
-        return self.store.entry(key, identity.code())
+        return self.store.entry(key.digest, code())
 
     @cached_property
-    def model_apart_from_dtype(self) -> str:
-        """A name for the checkpoint and how it is loaded, whatever dtype it computes in."""
-        return identity.key(**self._model_parts)
+    def loaded(self) -> LoadedKey:
+        """The checkpoint and how it is loaded, whatever dtype it computes in."""
+        located = self.checkpoint.located
+        return LoadedKey(
+            checkpoint=checkpoint_hash(self.checkpoint.folder, self.store.contents, located.gguf),
+            quantization=self.config.quantization,
+            machine=machine(self.device),
+            device=str(self.device),
+            libraries=libraries(),
+            code=code(*_ROOMS),
+        )
 
-    @cached_property
-    def _model_key(self) -> str:
-        return identity.key(dtype=self.config.dtype, **self._model_parts)
-
-    @cached_property
-    def _model_parts(self) -> dict[str, object]:
-        return {
-            "checkpoint": identity.checkpoint(
-                self.checkpoint.folder, self.store.contents, self.checkpoint.located.gguf
-            ),
-            "quantization": self.config.quantization,
-            "machine": identity.machine(self.device),
-            "device": str(self.device),
-            "libraries": identity.libraries(),
-            "code": identity.code(*_ROOMS),
-        }
+    def _model_key(self, rounded: Rounded | None = None) -> ModelKey:
+        return ModelKey(self.loaded, self.config.dtype, rounded)
 
     def _own_folder(self) -> Path:
         if self._scratch is not None:

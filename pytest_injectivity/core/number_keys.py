@@ -1,33 +1,29 @@
-"""Typed names of the numbers that a store keeps: one frozen dataclass for each kind of number.
+"""Typed keys: frozen dataclasses that name what a store keeps, with one canonical serialisation.
 
-A number is looked up by everything it depends on. Each room declares the kinds it computes as
-subclasses of `NumberKey`, whose fields are those dependencies, so that the type checker sees when one
-is left out. All kinds have one serialisation (`NumberKey.text`), which the store hashes; no caller puts
-a name together by hand.
+A number is looked up by everything it depends on. Each room declares the kinds of numbers it computes
+as subclasses of `NumberKey`, whose fields are those dependencies, so that the type checker sees when one
+is left out. The store hashes `Key.text`; no caller puts a name together by hand.
 
 This module belongs to `core` and not to `store`, because geometry names its numbers too and may not
 import the store.
 """
 
+import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+_DIGITS = 40
+
 
 @dataclass(frozen=True)
-class NumberKey:
-    """Names one number by its kind, which is the subclass, and by what the number depends on.
+class Key:
+    """Base of all keys.
 
-    Fields may hold None, booleans, whole numbers, floats, texts, other keys, and tuples of these. What
-    every number of an entry of the store depends on (the model, the prompts, the code) is in the
-    entry's own key and is not repeated here.
-
-    Attributes:
-        together: the fields in which numbers differ that one pass computes together, such as the layer.
+    Fields may hold None, booleans, whole numbers, floats, texts, dataclasses (other keys among them),
+    and tuples of these.
     """
-
-    together: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
     def text(self) -> str:
@@ -37,6 +33,25 @@ class NumberKey:
             TypeError: a field holds something that has no canonical serialisation.
         """
         return json.dumps(_plain(self))
+
+    @property
+    def digest(self) -> str:
+        """The first 40 hexadecimal digits of the SHA-256 of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:_DIGITS]
+
+
+@dataclass(frozen=True)
+class NumberKey(Key):
+    """Names one number by its kind, which is the subclass, and by what the number depends on.
+
+    What every number of an entry of the store depends on (the model, the prompts, the code) is in the
+    entry's own key and is not repeated here.
+
+    Attributes:
+        together: the fields in which numbers differ that one pass computes together, such as the layer.
+    """
+
+    together: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
     def work(self) -> str:
@@ -61,7 +76,7 @@ class PartKey(NumberKey):
 
 def _plain(value: object, without: tuple[str, ...] = ()) -> Any:
     """A field's value as what JSON writes in one way only."""
-    if isinstance(value, NumberKey):
+    if is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
         held = {one.name: getattr(value, one.name) for one in fields(value)}
         return {

@@ -20,9 +20,10 @@ from filelock import FileLock, Timeout
 
 from pytest_injectivity.core.number_keys import NumberKey, PartKey
 from pytest_injectivity.store.codec import from_bytes, to_bytes
-from pytest_injectivity.store.provenance import Journal
-from pytest_injectivity.store.records import read_record, write_record, writing
+from pytest_injectivity.store.journal import Journal
+from pytest_injectivity.store.records import listed, read_record, write_record, writing
 from pytest_injectivity.store.rows import Rows
+from pytest_injectivity.store.shards import SHARD_LIMITS, ShardLimits
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -101,8 +102,14 @@ class Entry:
         """Whether the numbers of all these keys are there."""
         return all(self._path(key).exists() for key in keys)
 
-    def rows(self, prompts: int, hidden: int, dtype: torch.dtype) -> Rows:
-        """The rows of the prompt set this entry is of."""
+    def rows(
+        self,
+        prompts: int,
+        hidden: int,
+        dtype: torch.dtype,
+        limits: ShardLimits = SHARD_LIMITS,
+    ) -> Rows:
+        """The captured rows of the prompt set that this entry is of (see `Rows`)."""
         return Rows(
             self.folder / "rows",
             self.folder.name,
@@ -110,6 +117,7 @@ class Entry:
             hidden=hidden,
             dtype=dtype,
             journal=self.journal,
+            limits=limits,
         )
 
     @contextmanager
@@ -161,7 +169,7 @@ def in_use(folder: Path) -> bool:
     Asked, as an entry is opened, under the store's lock.
     """
     living = False
-    for path in _users(folder).glob("*.lock"):
+    for path in listed(_users(folder)):
         lock = FileLock(path)
         try:
             lock.acquire(timeout=0)

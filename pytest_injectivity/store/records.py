@@ -1,8 +1,9 @@
-"""Small files that are whole or nothing.
+"""Small files with a checksum, written whole or not at all.
 
-A record is written beside its place and renamed into it, so no half of one is ever seen, and begins
-with a checksum of its content and of what it is a record of: a damaged record, or one that was moved
-to another place, reads as none at all. Content is never unpickled.
+A record is written beside its place and renamed into it, so no half of one is ever seen. It begins with
+a checksum of its content and of its subject: a damaged record, or one that was moved to another place,
+reads as none at all. A record that is there and may not be read is an error: taken for a missing one, it
+would make a store whose permissions are wrong look empty. Content is never unpickled.
 """
 
 import hashlib
@@ -15,7 +16,8 @@ from pathlib import Path
 from pytest_injectivity.errors import OptionError
 
 _DIGEST = 16
-_TEMPORARY = ".new-"
+TEMPORARY = ".new-"
+"""How the names of files begin that are being written."""
 
 
 def write_record(path: Path, subject: str, content: bytes, *, lasting: bool = False) -> None:
@@ -31,7 +33,7 @@ def write_record(path: Path, subject: str, content: bytes, *, lasting: bool = Fa
     Raises:
         OptionError: the folder cannot be written to; the message says why.
     """
-    temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
+    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -49,18 +51,24 @@ def write_record(path: Path, subject: str, content: bytes, *, lasting: bool = Fa
 
 
 def read_record(path: Path, subject: str) -> bytes | None:
-    """The content of a record; None where there is none, or it is damaged or of something else."""
+    """The content of a record; None where there is none, or it is damaged or of something else.
+
+    Raises:
+        OptionError: the file cannot be read; the message says why.
+    """
     try:
         written = path.read_bytes()
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise unreadable(path, error) from error
     content = written[2 * _DIGEST :]
     return content if written[: 2 * _DIGEST] == _sum(subject, content) else None
 
 
 def left_behind(folder: Path) -> Iterator[Path]:
-    """Temporary files of a process that was killed while it wrote; to be asked under a lock."""
-    return folder.glob(f"{_TEMPORARY}*")
+    """Temporary files of a process that was killed while it wrote; to be called under a lock."""
+    return folder.glob(f"{TEMPORARY}*")
 
 
 def sync_folder(folder: Path) -> None:
@@ -73,9 +81,33 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def listed(folder: Path) -> list[Path]:
+    """What a folder holds, by name; nothing where there is no such folder.
+
+    Unlike `Path.glob`, which takes a folder that may not be read for an empty one.
+
+    Raises:
+        OptionError: the folder cannot be read, or is a file.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> OptionError:
+    """The error to raise where a part of a store cannot be read."""
+    reason = error.strerror or type(error).__name__
+    return OptionError(
+        f"--injx-cache-dir: {path} cannot be read ({reason}): make it readable, or give another folder"
+    )
+
+
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """A disk that is full, or that one may not write to, is said in one paragraph."""
+    """Turns the error of a disk that is full, or may not be written to, into an `OptionError`."""
     try:
         yield
     except OSError as error:

@@ -6,8 +6,6 @@ has a checksum of each layer's rows. What no sound record covers was never captu
 be killed at any point, and what it loses is the shard it was at.
 """
 
-import hashlib
-import json
 import os
 import secrets
 import time
@@ -22,45 +20,17 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.shapes import Bool, Float, Int64, UInt8
-from pytest_injectivity.store.provenance import Journal
+from pytest_injectivity.store.journal import Journal
 from pytest_injectivity.store.records import (
     left_behind,
+    listed,
     read_record,
     sync_folder,
+    unreadable,
     write_record,
     writing,
 )
-
-# A shard is closed when it holds so many bytes, or so many seconds after it was begun: what a kill
-# costs, against the disk waited for.
-_SHARD_BYTES = 2**25
-_SHARD_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A shard's record.
-
-    Attributes:
-        prompts: indexes, ascending.
-        sums: of each layer's rows of these prompts, in this order, by layer id.
-        writer: the process that captured it.
-    """
-
-    prompts: tuple[int, ...]
-    sums: Mapping[str, str]
-    writer: str
-
-    def to_json(self) -> bytes:
-        """The record's content."""
-        plain = {"prompts": self.prompts, "sums": dict(self.sums), "writer": self.writer}
-        return json.dumps(plain).encode()
-
-    @classmethod
-    def from_json(cls, content: bytes) -> "Shard":
-        """The shard of a record's content."""
-        plain = json.loads(content)
-        return cls(tuple(plain["prompts"]), plain["sums"], plain["writer"])
+from pytest_injectivity.store.shards import SHARD_LIMITS, Shard, ShardLimits, checksum
 
 
 class Rows:
@@ -75,6 +45,7 @@ class Rows:
         hidden: the width of a row.
         dtype: of the states.
         journal: of this process.
+        limits: when a shard is closed.
     """
 
     def __init__(
@@ -86,6 +57,7 @@ class Rows:
         hidden: int,
         dtype: torch.dtype,
         journal: Journal,
+        limits: ShardLimits = SHARD_LIMITS,
     ) -> None:
         self.folder = folder
         self.subject = subject
@@ -93,6 +65,7 @@ class Rows:
         self.hidden = hidden
         self.dtype = dtype
         self.journal = journal
+        self.limits = limits
         self._shards: dict[str, Shard] = {}
         self._sound: set[tuple[str, Layer]] = set()
 
@@ -125,7 +98,7 @@ class Rows:
 
     def shards(self) -> dict[str, Shard]:
         """The readable records, by file name."""
-        for path in self._records.glob("*"):
+        for path in listed(self._records):
             if path.name not in self._shards and not path.name.startswith("."):
                 content = read_record(path, f"{self.subject} {path.name}")
                 if content is not None:
@@ -137,12 +110,12 @@ class Rows:
         """What capture fills; the caller holds the lock. An error, too, leaves whole shards."""
         with writing(self.folder):
             self._records.mkdir(parents=True, exist_ok=True)
-        for path in left_behind(self._records):
-            path.unlink()
-        known = self.shards()
-        for path in self._records.glob("*"):
-            if path.name not in known:
-                path.unlink()  # damaged
+            for path in left_behind(self._records):
+                path.unlink()
+            known = self.shards()
+            for path in listed(self._records):
+                if path.name not in known:
+                    path.unlink()  # damaged
         sink = ShardSink(self)
         try:
             yield sink
@@ -168,7 +141,7 @@ class Rows:
     def _is_sound(self, name: str, shard: Shard, layer: Layer) -> bool:
         if (name, layer) not in self._sound:
             rows = self._read(layer, np.array(shard.prompts))
-            if rows is None or _sum(rows) != shard.sums[layer_id(layer)]:
+            if rows is None or checksum(rows) != shard.sums[layer_id(layer)]:
                 return False
             self._sound.add((name, layer))
         return True
@@ -182,8 +155,10 @@ class Rows:
             if path.stat().st_size != shape[0] * shape[1]:
                 return None
             return np.asarray(np.memmap(path, np.uint8, "r", shape=shape)[prompts])
-        except (OSError, IndexError):
+        except (FileNotFoundError, IndexError):
             return None
+        except OSError as error:
+            raise unreadable(path, error) from error
 
 
 @dataclass
@@ -212,7 +187,8 @@ class ShardSink:
         self._prompts += prompts
         self._states.append(states)
         held = len(self._prompts) * len(states) * self.store.row_bytes
-        if held >= _SHARD_BYTES or time.monotonic() - self._begun >= _SHARD_SECONDS:
+        limits = self.store.limits
+        if held >= limits.size or time.monotonic() - self._begun >= limits.seconds:
             self.close()
 
     def close(self) -> None:
@@ -243,8 +219,4 @@ class ShardSink:
                 file.write(run.data)
             file.flush()
             os.fsync(file.fileno())
-        return _sum(content)
-
-
-def _sum(content: UInt8[np.ndarray, "some bytes"]) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(content).data, digest_size=16).hexdigest()
+        return checksum(content)

@@ -6,6 +6,7 @@ written to it, and of token ids only those of the closest continuations.
 """
 
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,8 +17,8 @@ from filelock import FileLock
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.store.entry import Entry, Waiting, in_use
-from pytest_injectivity.store.provenance import Journal
-from pytest_injectivity.store.records import writing
+from pytest_injectivity.store.journal import Journal
+from pytest_injectivity.store.records import TEMPORARY, listed, unreadable, writing
 
 # The first line is what backup programs look for (https://bford.info/cachedir/).
 _MARK = "CACHEDIR.TAG"
@@ -56,8 +57,8 @@ class Store:
         waiting: entered while another process is waited for.
 
     Raises:
-        OptionError: the folder is a file, is somebody else's, cannot be written to, or holds other
-            things than a store.
+        OptionError: the folder is a file, is somebody else's, cannot be read and written, or holds
+            other things than a store.
     """
 
     def __init__(
@@ -76,25 +77,32 @@ class Store:
 
     @classmethod
     def is_at(cls, folder: Path) -> bool:
-        """Whether a folder is a store."""
+        """Whether a folder is a store.
+
+        Raises:
+            OptionError: the file that says so cannot be read.
+        """
+        mark = folder / _MARK
         try:
-            return (folder / _MARK).read_text(encoding="utf-8") == _MARKED
-        except (OSError, ValueError):
+            return mark.read_text(encoding="utf-8") == _MARKED
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, UnicodeDecodeError):
             return False
+        except OSError as error:
+            raise unreadable(mark, error) from error
 
     @property
     def contents(self) -> Path:
         """Where hashes of checkpoint files are remembered."""
         return self.folder / "contents"
 
-    def entry(self, key: str, code: str) -> Entry:
-        """The entry of a key, made where there is none, in use from now on.
+    def entry(self, name: str, code: str) -> Entry:
+        """The entry of a name, made where there is none, in use from now on.
 
         Args:
-            key: of everything its rows depend on.
+            name: the digest of a key that holds everything its rows depend on (see `keys`).
             code: of what computes its numbers.
         """
-        folder = self._entries / key
+        folder = self._entries / name
         with self._locked():
             if not folder.exists():
                 self._evict(0)
@@ -150,21 +158,31 @@ class Store:
         if hasattr(os, "geteuid") and owner != os.geteuid():
             raise OptionError(f"{given} belongs to another user (uid {owner}): {accepted}")
         if not os.access(self.folder, os.R_OK | os.W_OK | os.X_OK):
-            raise OptionError(f"{given} cannot be written to: {accepted}")
+            raise OptionError(f"{given} cannot be read and written to: {accepted}")
         if not self.is_at(self.folder):
-            others = sorted({path.name for path in self.folder.iterdir()} - set(_OWN))
-            if others:
+            if others := self._others():
                 raise OptionError(
                     f"{given} is no store and holds other things ({others[0]!r:.40}): {accepted}"
                 )
             self._begin()
+
+    def _others(self) -> list[str]:
+        """The names in a folder without a store's mark that are not those of an unfinished store."""
+        names = [path.name for path in listed(self.folder)]
+        others = [one for one in names if one not in _OWN and not one.startswith(TEMPORARY)]
+        # Another process may have finished the mark meanwhile.
+        foreign = _MARK in names and not self.is_at(self.folder)
+        return [_MARK, *others] if foreign else others
 
     def _begin(self) -> None:
         with self._locked(), writing(self.folder):
             if not self.is_at(self.folder):
                 self.folder.chmod(0o700)
                 self._entries.mkdir(mode=0o700, exist_ok=True)
-                (self.folder / _MARK).write_text(_MARKED, encoding="utf-8")
+                # Whole or not at all: half a mark would be somebody else's.
+                temporary = self.folder / f"{TEMPORARY}{secrets.token_hex(8)}"
+                temporary.write_text(_MARKED, encoding="utf-8")
+                temporary.replace(self.folder / _MARK)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -180,7 +198,7 @@ class Store:
 
     def _entry_folders(self) -> list[Path]:
         """The entries, least recently used first."""
-        return sorted(self._entries.glob("*"), key=_last_used)
+        return sorted(listed(self._entries), key=_last_used)
 
     def _evict(self, needed: int) -> None:
         if self.limit is None:
@@ -194,11 +212,11 @@ class Store:
         for folder in folders:
             if not more(gone):
                 break
-            if in_use(folder):
-                left += 1
-                continue
             size = _size(folder)
             with writing(folder):
+                if in_use(folder):
+                    left += 1
+                    continue
                 shutil.rmtree(folder)
             entries, gone = entries + 1, gone + size
         return Removed(entries, gone, left)
@@ -207,15 +225,24 @@ class Store:
 def _last_used(folder: Path) -> float:
     try:
         return (folder / "used").stat().st_mtime
-    except OSError:
+    except FileNotFoundError:
         return 0.0
+    except OSError as error:
+        raise unreadable(folder, error) from error
 
 
 def _size(folder: Path) -> int:
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # removed meanwhile
+            raise unreadable(folder, error) from error
+
     size = 0
-    for path in folder.rglob("*"):
-        try:
-            size += path.lstat().st_size if not path.is_dir() else 0
-        except OSError:
-            continue  # renamed meanwhile
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        for name in names:
+            try:
+                size += (Path(parent) / name).lstat().st_size
+            except FileNotFoundError:
+                continue  # renamed meanwhile
+            except OSError as error:
+                raise unreadable(Path(parent) / name, error) from error
     return size

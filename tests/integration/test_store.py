@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_injectivity.store.rows import Shard
+from pytest_injectivity.audit.keys import ModelFactsKey
+from pytest_injectivity.geometry.keys import NeighboursKey, RowsKey
+from pytest_injectivity.store.shards import Shard
 from tests.integration.support import Done, output, run_pytest, said
 
 GATES = """
@@ -68,9 +70,9 @@ def noted(name):
 @pytest.fixture(scope="session", autouse=True)
 def _noted():
     write = Entry._write
-    def writing(self, name, value):
-        noted(name)
-        write(self, name, value)
+    def writing(self, key, value):
+        noted(key.text)
+        write(self, key, value)
     Entry._write = writing
 """
 
@@ -98,7 +100,7 @@ def test_of_two_workers_one_captures(shared: Done) -> None:
 def test_no_number_is_computed_by_both(shared: Done) -> None:
     """Whoever comes second reads."""
     computed = (shared.folder / "computed.txt").read_text().splitlines()
-    assert "layer01 nearest" in computed
+    assert NeighboursKey(RowsKey(1)).text in computed
     assert len(computed) == len(set(computed))
     assert "numbers computed" in " ".join(shared.text.split())
 
@@ -151,18 +153,21 @@ KILLED = """
 import os, signal, time
 from pathlib import Path
 import pytest
-from pytest_injectivity.store import rows as shards
+from functools import partialmethod
+from pytest_injectivity.store.entry import Entry
+from pytest_injectivity.store.rows import Rows
+from pytest_injectivity.store.shards import ShardLimits
 
 @pytest.fixture(scope="session", autouse=True)
 def _killed():
-    shards._SHARD_BYTES = 200
-    add = shards.Rows.add
+    Entry.rows = partialmethod(Entry.rows, limits=ShardLimits(size=200))
+    add = Rows.add
     def counted(self, *args):
         add(self, *args)
         if not Path("killed.txt").exists() and len(self.shards()) == 2:
             Path("killed.txt").write_text(self.journal.writer)
             os.kill(os.getpid(), signal.SIGKILL)
-    shards.Rows.add = counted
+    Rows.add = counted
 """
 
 
@@ -203,7 +208,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(
     assert 2 == sum(writer == killed for writer, _ in shards)
     assert 2 == len({writer for writer, _ in shards})
     computed = (folder / "computed.txt").read_text().splitlines()
-    assert {"facts", "layer01 nearest"} <= set(computed)
+    assert {ModelFactsKey().text, NeighboursKey(RowsKey(1)).text} <= set(computed)
     assert len(computed) == len(set(computed))
     assert Path(scratch).parent == folder / "tmp"
     assert [] == list((folder / "tmp").glob("pytest-injectivity-*"))

@@ -17,7 +17,7 @@ from pytest_injectivity.geometry.keys import RowsKey
 from pytest_injectivity.geometry.search.neighbours import Neighbours
 from pytest_injectivity.states.resolution import Floor
 from pytest_injectivity.store.entry import Entry
-from pytest_injectivity.store.provenance import Journal
+from pytest_injectivity.store.journal import Journal
 from pytest_injectivity.store.store import Store
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.store.records import left_behind, read_record, write_record
+from pytest_injectivity.store.records import left_behind, listed, read_record, write_record
 
 
 @given(content=st.binary(max_size=200), subject=st.text(max_size=20))
@@ -33,6 +33,34 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path, *, lasting: bool) -> None:
             damaged[at] ^= 1 << bit
             path.write_bytes(damaged)
             assert read_record(path, "a subject") is None
+
+
+def test_a_record_that_is_not_there_is_none(tmp_path: Path) -> None:
+    """Nor is one in a folder that is not there."""
+    assert read_record(tmp_path / "none", "a subject") is None
+    assert read_record(tmp_path / "no" / "folder", "a subject") is None
+
+
+def test_a_record_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """It is there, so it must not be taken for none."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(
+        OptionError, match=r"one cannot be read \(Is a directory\): make it readable"
+    ):
+        read_record(tmp_path / "one", "a subject")
+    with pytest.raises(OptionError, match=r"cannot be read \(Not a directory\)"):
+        read_record(tmp_path / "file" / "two", "a subject")
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path) -> None:
+    """One that is not there holds nothing; a file in its place is an error."""
+    (tmp_path / "b").touch()
+    (tmp_path / "a").touch()
+    assert [tmp_path / "a", tmp_path / "b"] == listed(tmp_path)
+    assert [] == listed(tmp_path / "none")
+    with pytest.raises(OptionError, match=r"a cannot be read \(Not a directory\)"):
+        listed(tmp_path / "a")
 
 
 @pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b + b"\0", lambda _: b""])

@@ -17,9 +17,9 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states import shared_prefixes as sharing
 from pytest_injectivity.states.capture import capture
-from pytest_injectivity.store import rows as shards
-from pytest_injectivity.store.provenance import Journal
+from pytest_injectivity.store.journal import Journal
 from pytest_injectivity.store.rows import Rows
+from pytest_injectivity.store.shards import ShardLimits
 from pytest_injectivity.testing import tiny_decoder
 
 LAYERS: tuple[Layer, ...] = (1, 2, "norm")
@@ -28,8 +28,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shards of a few prompts, and beginnings shared by few: the work of a large set in little."""
-    monkeypatch.setattr(shards, "_SHARD_BYTES", 2000)
+    """Beginnings shared by few prompts: the work of a large set in little."""
     monkeypatch.setattr(sharing, "_LEAST_SAVING", 32)
 
 
@@ -41,16 +40,26 @@ def prompts(n: int = 40) -> list[list[int]]:
     return [[*beginning, *rest] if at % 3 == 0 else rest for at, rest in enumerate(rests)]
 
 
-def rows_in(folder: Path, n: int = 40, dtype: torch.dtype = torch.float32) -> Rows:
-    """The rows of a decoder of width 16, as a process of its own sees them."""
-    return Rows(folder, "rows", prompts=n, hidden=16, dtype=dtype, journal=Journal())
+FEW = ShardLimits(size=2000)
+"""Shards of a few prompts."""
+
+
+def rows_in(folder: Path, dtype: torch.dtype = torch.float32, limits: ShardLimits = FEW) -> Rows:
+    """The rows of 40 prompts and a decoder of width 16, as a process of its own sees them."""
+    return Rows(
+        folder, "rows", prompts=40, hidden=16, dtype=dtype, journal=Journal(), limits=limits
+    )
 
 
 def fill(
-    folder: Path, decoder: Decoder, layers: Sequence[Layer] = LAYERS, stop: int | None = None
+    folder: Path,
+    decoder: Decoder,
+    layers: Sequence[Layer] = LAYERS,
+    stop: int | None = None,
+    limits: ShardLimits = FEW,
 ) -> Rows:
-    """Captures what is missing; killed in its sleep after ``stop`` passes of the model."""
-    rows, passes = rows_in(folder, dtype=decoder.dtype), 0
+    """Captures what is missing; interrupted after ``stop`` passes of the model."""
+    rows, passes = rows_in(folder, decoder.dtype, limits), 0
     run = decoder.states
 
     def counted(*args: object, **kwargs: object) -> object:
@@ -169,8 +178,8 @@ POINTS = {
     # What is done for the so-manyth time when the process is killed, and the shards recorded by then.
     ("states", 4): 0,
     ("states", 12): 2,
-    ("_write", 1): 0,
-    ("_write", 8): 2,
+    ("checksum", 1): 0,
+    ("checksum", 8): 2,
     ("fsync", 9): 1,
     ("write_record", 3): 2,
     ("replace", 3): 2,
@@ -180,15 +189,15 @@ import os, signal, sys
 from pathlib import Path
 from tests.store import test_rows as here
 from pytest_injectivity.states import shared_prefixes as sharing
-from pytest_injectivity.store import rows as shards
+from pytest_injectivity.store import rows
 from pytest_injectivity.testing import tiny_decoder
 
-shards._SHARD_BYTES, sharing._LEAST_SAVING = 2000, 32
+sharing._LEAST_SAVING = 32
 decoder = tiny_decoder("llama")
 
 def die(point, times, folder):
-    owner = {"states": decoder, "_write": shards.ShardSink, "write_record": shards,
-             "replace": Path, "fsync": os}[point]
+    owner = {"states": decoder, "checksum": rows, "write_record": rows, "replace": Path,
+             "fsync": os}[point]
     run, left = getattr(owner, point), times
     def counted(*args, **kwargs):
         nonlocal left
@@ -319,11 +328,31 @@ def test_a_full_disk_is_said_in_a_paragraph(
     assert {} == rows_in(tmp_path / "rows").shards()
 
 
+@pytest.mark.parametrize(("seconds", "least", "most"), [(3600.0, 1, 1), (0.0, 6, 40)])
 def test_old_shards_are_closed_however_small(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, seconds: float, least: int, most: int
 ) -> None:
     """On a slow model a kill costs seconds, not 32 MB of rows."""
-    monkeypatch.setattr(shards, "_SHARD_BYTES", 10**9)
-    assert 1 == len(fill(tmp_path / "fast", tiny_decoder()).shards())
-    monkeypatch.setattr(shards, "_SHARD_SECONDS", 0.0)
-    assert 5 < len(fill(tmp_path / "slow", tiny_decoder()).shards())
+    limits = ShardLimits(size=10**9, seconds=seconds)
+    assert least <= len(fill(tmp_path, tiny_decoder(), limits=limits).shards()) <= most
+
+
+def test_records_that_may_not_be_read_are_not_missing(filled: Path) -> None:
+    """A file in the place of their folder does not mean that nothing was captured."""
+    (filled / "shards").rename(filled / "elsewhere")
+    (filled / "shards").write_text("no folder")
+    with pytest.raises(OptionError, match=r"shards cannot be read \(Not a directory\)"):
+        rows_in(filled).done(1)
+
+
+def test_rows_that_may_not_be_read_are_not_captured_again(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are there; what is wrong is the store. Tests may run as root, who may read all."""
+
+    def denied(*_args: object, **_kwargs: object) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(np, "memmap", denied)
+    with pytest.raises(OptionError, match=r"layer01\.rows cannot be read \(Permission denied\)"):
+        rows_in(filled).done(1)

@@ -68,6 +68,79 @@ def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
     assert [".thesis"] == [path.name for path in tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize("content", ["Signature: 8a477f597d28d172789f06886806bc55\n", ""])
+def test_another_programs_cache_is_refused(tmp_path: Path, content: str) -> None:
+    """Its mark begins as a store's does; nothing in it is changed, nor would purge remove it."""
+    (tmp_path / "entries" / "thesis").mkdir(parents=True)
+    (tmp_path / "CACHEDIR.TAG").write_text(content)
+    with pytest.raises(OptionError, match=r"is no store and holds other things \('CACHEDIR\.TAG'"):
+        Store(tmp_path)
+    assert content == (tmp_path / "CACHEDIR.TAG").read_text()
+    assert {"entries", "CACHEDIR.TAG"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_store_that_was_not_finished_is_taken(tmp_path: Path) -> None:
+    """A process may be killed while it makes one."""
+    (tmp_path / "entries").mkdir()
+    (tmp_path / "store.lock").touch()
+    (tmp_path / ".new-0123").write_text("Signa")
+    Store(tmp_path)
+    assert Store.is_at(tmp_path)
+
+
+def test_a_mark_that_cannot_be_read_is_no_missing_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for a run nor for purge, which would call the folder no store."""
+    Store(tmp_path)
+    monkeypatch.setattr(Path, "read_text", _denied)
+    said = r"CACHEDIR\.TAG cannot be read \(Permission denied\): make it readable"
+    with pytest.raises(OptionError, match=said):
+        Store.is_at(tmp_path)
+    with pytest.raises(OptionError, match=said):
+        Store(tmp_path)
+
+
+def test_entries_that_cannot_be_listed_are_not_none(tmp_path: Path) -> None:
+    """A file in the place of the entries' folder is no empty store."""
+    store = Store(tmp_path)
+    (tmp_path / "entries").rmdir()
+    (tmp_path / "entries").write_text("no folder")
+    said = r"entries cannot be read \(Not a directory\): make it readable"
+    with pytest.raises(OptionError, match=said):
+        _ = store.size
+    with pytest.raises(OptionError, match=said):
+        store.purge()
+
+
+def test_a_number_that_cannot_be_read_is_not_computed_again(tmp_path: Path) -> None:
+    """It is there; what is wrong is the store."""
+    entry = Store(tmp_path).entry("key", "code")
+    entry.remember(RowsKey(1), lambda: 1)
+    (path,) = (path for path in entry.folder.rglob("numbers/*/*") if path.is_file())
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OptionError, match=r"cannot be read \(Is a directory\)"):
+        entry.remember(RowsKey(1), lambda: 2)
+
+
+def test_bytes_that_cannot_be_counted_are_not_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit would not be kept."""
+    store = Store(tmp_path)
+    filled(store, "a", 1000, 1)
+    assert 1000 <= store.size < 2000
+    monkeypatch.setattr(Path, "lstat", _denied)
+    with pytest.raises(OptionError, match=r"cannot be read \(Permission denied\)"):
+        _ = store.size
+
+
+def _denied(*_args: object, **_kwargs: object) -> str:
+    """What the system says to a user without the right; tests may run as root."""
+    raise PermissionError(13, "Permission denied")
+
+
 def test_a_store_that_others_put_a_file_into_is_one(tmp_path: Path) -> None:
     """The mark decides."""
     Store(tmp_path / "store")
@@ -87,7 +160,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(
 ) -> None:
     """By its name, with what is accepted."""
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(OptionError, match=f"cannot be written to: {ACCEPTED}"):
+    with pytest.raises(OptionError, match=f"cannot be read and written to: {ACCEPTED}"):
         Store(tmp_path)
 
 
