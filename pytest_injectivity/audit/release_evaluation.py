@@ -9,7 +9,8 @@ import numpy as np
 
 from pytest_injectivity.audit.checks.recovery import known_tokens
 from pytest_injectivity.audit.release_size import Size
-from pytest_injectivity.config.release_spec import Place, ReleaseSpec
+from pytest_injectivity.config.release_place import Place
+from pytest_injectivity.config.release_spec import ReleaseSpec
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
@@ -22,7 +23,8 @@ from pytest_injectivity.privacy.evaluation.results import (
 from pytest_injectivity.privacy.evaluation.spans import offsets_of, span_rates
 from pytest_injectivity.privacy.evaluation.token_kinds import kinds_of
 from pytest_injectivity.privacy.evaluation.utility import Utility, measure_utility, why_no_utility
-from pytest_injectivity.privacy.releases.binding import bind, check_release, typical_coordinate
+from pytest_injectivity.privacy.releases.binding import bind, typical_coordinate
+from pytest_injectivity.privacy.releases.checking import check_release
 from pytest_injectivity.privacy.releases.custom import CustomRelease
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
 from pytest_injectivity.privacy.releases.protocol import Release

@@ -20,7 +20,8 @@ from pytest_injectivity.audit.checks.sharing import is_hidden, judge_hidden, jud
 from pytest_injectivity.audit.gates import Gates, asserting
 from pytest_injectivity.audit.keys import ReleaseResultKey
 from pytest_injectivity.audit.release_size import Size, SizeOptions
-from pytest_injectivity.config.release_spec import Place, ReleaseSpec, filled, parse
+from pytest_injectivity.config.release_place import Place
+from pytest_injectivity.config.release_spec import ReleaseSpec, filled, parse
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.releases import CurvePoint, PrivacyCurve, ReleaseSummary
 from pytest_injectivity.results.verdict import Verdict

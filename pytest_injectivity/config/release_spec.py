@@ -1,4 +1,4 @@
-"""The text that names a release and what of it is observed (SPEC section 5): flags and ini use it.
+"""The text that names a release and what of it is observed (SPEC section 5), as flags and ini write it.
 
 ::
 
@@ -7,59 +7,52 @@
     argument = [name "="] value                     sigma=0.1, sigma=0.1 rel, bits=4, fp8
     place    = layer ["keys" | "values" | "kv"] ["last" | "every=" integer]
 
-A place is a layer's states (0 to L, ``norm``, negative from the end), or what its block caches, at all
-positions, of the last token alone, or at every g-th position counted back from the last. A standard
-deviation followed by ``rel`` is in units of a typical coordinate (`binding.typical_coordinate`).
-
-Text becomes a frozen `ReleaseSpec`, whose ``str()`` is the canonical text; what it does to rows is
-decided where rows are known (``binding``). Standard library only: options are read on every start of
-pytest.
+A text becomes a frozen `ReleaseSpec`, and the ``str()`` of a `ReleaseSpec` is the canonical text. Steps
+and their parameters are listed in `release_steps`, places are described in `release_place`. What a
+release does to rows is decided where the rows are known (`privacy.releases.binding`). Standard library
+only: options are read on every start of pytest.
 """
 
-import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeVar
 
-from pytest_injectivity.core.layers import Layer, layer_id, resolve_layers
-from pytest_injectivity.errors import LayerError, OptionError
+from pytest_injectivity.config.release_place import CACHED, Place, What
+from pytest_injectivity.config.release_steps import STEPS, StepParameter, Value, integer
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.errors import OptionError
 
 GRAMMAR = (
-    "step|step@place, with steps identity, gaussian(sigma=0.1), gaussian(sigma=0.1 rel),"
-    " lowrank(rank=4, sigma=1.0), round(bits=4), topk(share=0.1), rotate(seed=1), permute,"
-    " cast(fp8), and places 8, -1, norm, 8 last, 8 every=2, 8 keys, 8 values, 8 kv"
+    "step|step@place, with steps "
+    + ", ".join(example for step in STEPS.values() for example in step.examples)
+    + ", and places 8, -1, norm, 8 last, 8 every=2, 8 keys, 8 values, 8 kv"
 )
+"""The grammar in one line, as messages show it."""
 
-What: TypeAlias = Literal["states", "keys", "values", "kv"]
-
-_CACHED: tuple[What, ...] = ("keys", "values", "kv")
-_MOST_BITS = 16
-
-
-@dataclass(frozen=True)
-class Amount:
-    """A standard deviation, in the rows' units or in those of a typical coordinate."""
-
-    value: float
-    relative: bool = False
-
-    def __str__(self) -> str:
-        return f"{repr(self.value).removesuffix('.0')}{' rel' * self.relative}"
-
-
-Value: TypeAlias = Amount | int | float | str
+_V = TypeVar("_V", bound=Value)
 
 
 @dataclass(frozen=True)
 class StepSpec:
-    """One step of a release: its name and what it is given, every parameter in its place."""
+    """One step of a release as it was written, with a value for every parameter."""
 
     name: str
     arguments: tuple[tuple[str, Value], ...] = ()
 
-    def __getitem__(self, parameter: str) -> Value:
-        return dict(self.arguments)[parameter]
+    def value(self, parameter: str, kind: type[_V]) -> _V:
+        """The value of a parameter.
+
+        Args:
+            parameter: its name.
+            kind: its type.
+
+        Raises:
+            TypeError: the value is of another type: the step's row in `STEPS` and its module disagree.
+        """
+        value = dict(self.arguments)[parameter]
+        if not isinstance(value, kind):
+            raise TypeError(f"{self}: {parameter} is a {type(value).__name__}, not {kind.__name__}")
+        return value
 
     def __str__(self) -> str:
         given = ", ".join(f"{name}={value}" for name, value in self.arguments)
@@ -67,118 +60,59 @@ class StepSpec:
 
 
 @dataclass(frozen=True)
-class Place:
-    """What is observed of a prompt.
-
-    Attributes:
-        layer: as it was written: it may count back from the last.
-        what: the layer's states, or the keys, values or both that its block caches.
-        every: at every so many positions, counted back from the last; 1: at all.
-        last: of the last token alone.
-    """
-
-    layer: Layer
-    what: What = "states"
-    every: int = 1
-    last: bool = False
-
-    def __str__(self) -> str:
-        what = "" if self.what == "states" else f" {self.what}"
-        which = " last" if self.last else f" every={self.every}" if self.every > 1 else ""
-        return f"{self.layer}{what}{which}"
-
-    @property
-    def cached(self) -> bool:
-        """Whether keys or values are observed, not states."""
-        return self.what != "states"
-
-    @property
-    def everywhere(self) -> bool:
-        """Whether every position is observed."""
-        return self.every == 1 and not self.last
-
-    @property
-    def name(self) -> str:
-        """As reports name it: ``layer08``, ``layer08 kv``, ``norm last``."""
-        return f"{layer_id(self.layer)}{str(self).removeprefix(str(self.layer))}"
-
-    def positions(self, length: int) -> tuple[int, ...]:
-        """The positions observed of a prompt of so many tokens."""
-        if self.last:
-            return (length - 1,)
-        return tuple(range((length - 1) % self.every, length, self.every))
-
-    def resolved(self, n_layers: int) -> "Place":
-        """The same with the layer counted from the first.
-
-        Raises:
-            LayerError: the model has no such layer, or no block of it caches anything.
-        """
-        (layer,) = resolve_layers(self.layer, n_layers)
-        if self.cached and not (isinstance(layer, int) and layer >= 1):
-            raise LayerError(
-                f"{self.what} of layer {self.layer}: keys and values are cached by blocks, give a"
-                f" layer from 1 to {n_layers}"
-            )
-        return Place(layer, self.what, self.every, self.last)
-
-
-@dataclass(frozen=True)
 class ReleaseSpec:
-    """A release as it was written: steps in their order, and what they are applied to."""
+    """A release as it was written: its steps in order, and the place they are applied to."""
 
     steps: tuple[StepSpec, ...]
     place: Place
 
     def __str__(self) -> str:
-        return f"{'|'.join(map(str, self.steps))}@{self.place}"
+        return f"{self.name}@{self.place}"
 
     @property
     def name(self) -> str:
-        """The steps alone."""
+        """The text of the steps without the place."""
         return "|".join(map(str, self.steps))
 
     @property
     def is_identity(self) -> bool:
-        """Whether it says that nothing is changed."""
+        """Whether every step is ``identity``."""
         return all(step.name == "identity" for step in self.steps)
 
 
-class _Token(NamedTuple):
-    """A word, a number or a sign, and where it stands."""
-
-    text: str
-    at: int
-
-
-class _Parameter(NamedTuple):
-    """What a step may be given.
-
-    Attributes:
-        name: in the text.
-        read: gives the value; raises ValueError with what is accepted.
-        default: where nothing is given; None: it must be.
-    """
-
-    name: str
-    read: Callable[[str], Value]
-    default: Value | None = None
-
-
 def parse(text: object) -> ReleaseSpec:
-    """Reads a release.
+    """Reads the text of a release.
+
+    Args:
+        text: such as ``round(bits=4)@8``.
 
     Raises:
-        OptionError: the text is not of the grammar; says where, and shows the grammar.
+        OptionError: the text does not follow the grammar; the message says where, and shows the grammar.
     """
-    return _Reader(text).spec()
+    return _Reader(text).release()
+
+
+def parse_place(text: object) -> Place:
+    """Reads the text of a place alone.
+
+    Args:
+        text: such as ``8 kv``.
+
+    Raises:
+        OptionError: the text does not follow the grammar; the message says where, and shows the grammar.
+    """
+    return _Reader(text).place()
 
 
 def filled(text: str, strength: object) -> str:
     """The text of a sweep with its strength in the place of ``?``.
 
+    Args:
+        text: such as ``gaussian(sigma=?)@8``.
+        strength: replaces the question mark.
+
     Raises:
-        OptionError: there is no ``?``, or more than one.
+        OptionError: the text has no ``?``, or more than one.
     """
     if text.count("?") != 1:
         raise OptionError(
@@ -188,59 +122,12 @@ def filled(text: str, strength: object) -> str:
     return text.replace("?", str(strength))
 
 
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError
-    return value
+class _Token(NamedTuple):
+    """A word, a number or a sign of a text, and the character it begins at."""
 
+    text: str
+    at: int
 
-def _amount(text: str) -> Amount:
-    number, _, unit = text.partition(" ")
-    amount = Amount(_number(number), unit == "rel")
-    if unit not in {"", "rel"} or not amount.value > 0:
-        raise ValueError("a number above 0, such as 0.1 or 0.1 rel")
-    return amount
-
-
-def _integer(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
-            raise ValueError(f"an integer from {low} to {high}")
-        return int(text)
-
-    return read
-
-
-def _share(text: str) -> float:
-    share = _number(text)
-    if not 0 < share < 1:
-        raise ValueError("the share of coordinates kept, above 0 and below 1")
-    return share
-
-
-def _one_of(*accepted: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in accepted:
-            raise ValueError(f"one of {', '.join(accepted)}")
-        return text
-
-    return read
-
-
-_SEED = _Parameter("seed", _integer(0, 10**9 - 1), 0)
-
-STEPS: dict[str, tuple[_Parameter, ...]] = {
-    "identity": (),
-    "gaussian": (_Parameter("sigma", _amount),),
-    "lowrank": (_Parameter("rank", _integer(1, 10**6)), _Parameter("sigma", _amount), _SEED),
-    "round": (_Parameter("bits", _integer(2, _MOST_BITS)),),
-    "topk": (_Parameter("share", _share),),
-    "rotate": (_SEED, _Parameter("key", _one_of("secret", "known"), "secret")),
-    "permute": (),
-    "cast": (_Parameter("dtype", _one_of("bf16", "fp16", "fp8")),),
-}
-"""The steps there are, and their parameters in the order of what is given without a name."""
 
 _TOKEN = re.compile(r"\s*(?:([A-Za-z_]\w*)|([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|([()=,|@]))")
 
@@ -263,22 +150,25 @@ class _Reader:
         self.end = _Token("", len(text))
         self.next = 0
 
-    def spec(self) -> ReleaseSpec:
+    def release(self) -> ReleaseSpec:
         steps = [self._step()]
         while self._took("|"):
             steps.append(self._step())
         if not self._took("@"):
             raise self._wrong(self._seen, "stands where | and a step, or @ and a layer, should")
+        return ReleaseSpec(tuple(steps), self.place())
+
+    def place(self) -> Place:
         place = self._place()
         if self._seen is not self.end:
             raise self._wrong(self._seen, "is too much: a release ends with its place")
-        return ReleaseSpec(tuple(steps), place)
+        return place
 
     def _step(self) -> StepSpec:
         named = self._take()
         if named.text not in STEPS:
             raise self._wrong(named, f"is no step: give one of {', '.join(STEPS)}")
-        parameters = STEPS[named.text]
+        parameters = STEPS[named.text].parameters
         given: dict[str, Value] = {}
         if self._took("(") and not self._took(")"):
             while True:
@@ -289,13 +179,14 @@ class _Reader:
                 if not self._took(","):
                     raise self._wrong(self._seen, "stands where , or ) should")
         for one in parameters:
-            if one.name not in given and one.default is None:
-                raise self._wrong(named, f"needs {one.name}=")
-            given.setdefault(one.name, one.default)  # type: ignore[arg-type] # not None, see above
+            if one.name not in given:
+                if one.default is None:
+                    raise self._wrong(named, f"needs {one.name}=")
+                given[one.name] = one.default
         return StepSpec(named.text, tuple((one.name, given[one.name]) for one in parameters))
 
     def _argument(
-        self, step: _Token, parameters: tuple[_Parameter, ...], given: dict[str, Value]
+        self, step: _Token, parameters: tuple[StepParameter, ...], given: dict[str, Value]
     ) -> tuple[str, Value]:
         first = self._take()
         if self._took("="):
@@ -327,7 +218,7 @@ class _Reader:
             raise self._wrong(named, "is no layer: give an integer or norm")
         layer: Layer = "norm" if named.text == "norm" else int(named.text)
         what: What = "states"
-        for one in _CACHED:
+        for one in CACHED:
             if what == "states" and self._took(one):
                 what = one
         if self._took("last"):
@@ -338,12 +229,13 @@ class _Reader:
             raise self._wrong(self._seen, "stands where = should: write every=2")
         number = self._take()
         try:
-            return Place(layer, what, _integer(1, 10**6)(number.text))
+            return Place(layer, what, integer(1, 10**6)(number.text))
         except ValueError as error:
             raise self._wrong(number, f"is not accepted as every: give {error}") from None
 
     @property
     def _seen(self) -> _Token:
+        """The next token, not taken yet."""
         return self.tokens[self.next] if self.next < len(self.tokens) else self.end
 
     def _take(self) -> _Token:
@@ -352,6 +244,7 @@ class _Reader:
         return token
 
     def _took(self, text: str) -> bool:
+        """Takes the next token if it is this one; whether it was."""
         if self._seen.text != text:
             return False
         self.next += 1

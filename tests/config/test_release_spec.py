@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.config.release_spec import (
     GRAMMAR,
-    STEPS,
-    Amount,
-    Place,
     ReleaseSpec,
     StepSpec,
     filled,
     parse,
+    parse_place,
 )
-from pytest_injectivity.errors import LayerError, OptionError
+from pytest_injectivity.config.release_steps import STEPS, Amount
+from pytest_injectivity.errors import OptionError
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def _step(name: str, *given: Any) -> StepSpec:
 
 @given(st.lists(_STEPS, min_size=1, max_size=4), _PLACES)
 def test_the_canonical_text_is_read_back(steps: list[Any], place: Any) -> None:
-    """Whatever the spec."""
+    """For any release, the canonical text is read as the same release."""
     spec = ReleaseSpec(tuple(_step(*one) for one in steps), Place(*place))
     assert spec == parse(str(spec))
 
@@ -158,40 +158,6 @@ def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
     assert spec == parse(str(spec))
 
 
-@pytest.mark.parametrize(
-    ("place", "length", "positions"),
-    [
-        ("4", 5, (0, 1, 2, 3, 4)),
-        ("4 last", 5, (4,)),
-        ("4 every=2", 5, (0, 2, 4)),
-        ("4 every=2", 6, (1, 3, 5)),
-        ("4 every=3", 4, (0, 3)),
-        ("4 every=9", 4, (3,)),
-    ],
-)
-def test_positions_count_back_from_the_last(
-    place: str, length: int, positions: tuple[int, ...]
-) -> None:
-    """The last one is always observed: it alone has seen the whole prompt."""
-    assert positions == parse(f"identity@{place}").place.positions(length)
-
-
-def test_layers_are_those_of_the_model() -> None:
-    """Negative ones count from the last; one that is not there is refused by name."""
-    assert "3" == str(parse("identity@-2").place.resolved(4))
-    assert "norm last" == str(parse("identity@norm last").place.resolved(4))
-    for text in ("identity@5", "identity@-5", "round(4)@5 kv"):
-        with pytest.raises(LayerError, match="out of range"):
-            parse(text).place.resolved(4)
-
-
-@pytest.mark.parametrize("layer", ["0", "norm"])
-def test_keys_and_values_are_those_of_a_block(layer: str) -> None:
-    """Embeddings and the final norm cache nothing."""
-    with pytest.raises(LayerError, match="cached by blocks, give a layer from 1 to 4"):
-        parse(f"identity@{layer} keys").place.resolved(4)
-
-
 def test_a_sweep_has_one_place_for_its_strength() -> None:
     """``?`` once; none or two are refused."""
     assert "gaussian(sigma=0.5 rel)@4" == filled("gaussian(sigma=? rel)@4", 0.5)
@@ -200,10 +166,29 @@ def test_a_sweep_has_one_place_for_its_strength() -> None:
             filled(text, 1)
 
 
-def test_names_of_places_and_specs() -> None:
-    """As messages name them."""
-    assert "layer04 kv last" == parse("identity@4 kv last").place.name
-    assert "norm" == parse("identity@norm").place.name
+def test_the_name_of_a_release_is_its_steps() -> None:
+    """The place is left out."""
     assert "round(bits=4)|permute" == parse("round(4)|permute@3").name
+
+
+def test_a_release_is_the_identity_if_every_step_is() -> None:
+    """One other step is enough for it not to be."""
     assert parse("identity|identity@1").is_identity
     assert not parse("identity|permute@1").is_identity
+
+
+def test_a_place_can_be_read_alone() -> None:
+    """It is that of a release, and ends where the text ends."""
+    assert parse("identity@4 kv every=2").place == parse_place("4 kv every=2")
+    with pytest.raises(OptionError, match="is no layer: give an integer or norm"):
+        parse_place("all")
+    with pytest.raises(OptionError, match="is too much"):
+        parse_place("4 kv|permute")
+
+
+def test_the_value_of_a_parameter_has_its_type() -> None:
+    """A module of a step that expects another type than its row gives is a mistake of ours."""
+    (step,) = parse("round(4)@1").steps
+    assert 4 == step.value("bits", int)
+    with pytest.raises(TypeError, match="bits is a int, not str"):
+        step.value("bits", str)

@@ -19,8 +19,8 @@ from torch import Tensor
 from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
-from pytest_injectivity.privacy.attackers.lenses import lens_of
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
+from pytest_injectivity.privacy.search.lens_cache import lens_of
 from pytest_injectivity.privacy.search.one_step_tables import OneStepTable
 
 WIDTH = 4

@@ -15,8 +15,8 @@ from torch.nn.functional import normalize
 
 from pytest_injectivity.core.shapes import Int64
 from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
-from pytest_injectivity.privacy.attackers.lenses import lens_of
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
+from pytest_injectivity.privacy.search.lens_cache import lens_of
 
 
 class EmbeddingAttacker:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pytest_injectivity.config.release_spec import Place
+from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.shapes import Bool, Int8
 from pytest_injectivity.privacy.evaluation.robustness import Robustness
 from pytest_injectivity.privacy.evaluation.spans import SpanRate

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pytest_injectivity.config.release_spec import Place
+from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.resume import logits, logits_from_cache, logits_from_states

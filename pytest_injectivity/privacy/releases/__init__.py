@@ -1,1 +1,1 @@
-"""What is sent across a cut: release steps, their composition, custom releases."""
+"""Releases: what is sent of a prompt across a trust boundary, as steps, chains and custom functions."""

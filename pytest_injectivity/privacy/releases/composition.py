@@ -1,4 +1,4 @@
-"""Releases made of releases: one after the other, or side by side."""
+"""Releases made of other releases: one after the other, or one for keys and one for values."""
 
 from dataclasses import dataclass
 from functools import reduce
@@ -9,39 +9,44 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pytest_injectivity.core.shapes import Float
-from pytest_injectivity.privacy.releases.protocol import Noise, Release, Secret
+from pytest_injectivity.privacy.releases.noise import Noise
+from pytest_injectivity.privacy.releases.protocol import Release, Secret
 
 
 @dataclass(frozen=True, eq=False)
 class ChainedRelease:
-    """Releases one after the other.
+    """Releases applied one after the other.
 
-    Its image is the images one after the other and its noise the noises together: of a noise that is
-    rounded or turned afterwards an attacker knows what it was before.
+    The image is the composition of the images, and the noise is the sum of the noises. That ignores what
+    later steps do to the noise of earlier ones: an attacker knows the noise as it was before it was
+    rounded or rotated.
+
+    Attributes:
+        steps: the releases, in the order in which they are applied.
     """
 
     steps: tuple[Release, ...]
 
     @property
     def noise(self) -> Noise:
-        """That of all steps."""
+        """The noises of all steps, drawn independently."""
         return reduce(Noise.joined, (step.noise for step in self.steps))
 
     @property
     def ordered(self) -> bool:
-        """Whether no step shuffles."""
+        """Whether no step shuffles the positions."""
         return all(step.ordered for step in self.steps)
 
     @property
     def secret(self) -> Secret:
-        """What any step hides."""
+        """What the first step that hides something hides."""
         hidden = [step.secret for step in self.steps if step.secret is not Secret.NOTHING]
         return hidden[0] if hidden else Secret.NOTHING
 
     def apply(
         self, rows: Float[Tensor, "positions width"], draw: np.random.Generator
     ) -> Float[Tensor, "positions width"]:
-        """What the last step sends; each has a draw of its own."""
+        """What the last step sends; every step has an independent draw."""
         for step, own in zip(self.steps, draw.spawn(len(self.steps)), strict=True):
             rows = step.apply(rows, own)
         return rows
@@ -49,26 +54,27 @@ class ChainedRelease:
     def undo(
         self, released: Float[Tensor, "positions width"], draw: np.random.Generator
     ) -> Float[Tensor, "positions width"]:
-        """Undone from the last step to the first."""
+        """Undoes the steps from the last to the first."""
         pairs = list(zip(self.steps, draw.spawn(len(self.steps)), strict=True))
         for step, own in reversed(pairs):
             released = step.undo(released, own)
         return released
 
     def image(self, candidates: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
-        """The image of the last step."""
+        """The images of all steps, one after the other."""
         return reduce(lambda rows, step: step.image(rows), self.steps, candidates)
 
 
 @dataclass(frozen=True, eq=False)
 class SidewiseRelease:
-    """Releases of the sides of a row, keys and values, each by itself.
+    """Applies one release to the keys of a row and another to its values.
 
-    A scale or a share is a side's own: keys are several times as large as values.
+    Keys are several times as large as values, so that one scale or one share for both would leave
+    nothing of the values.
 
     Attributes:
-        parts: one a side.
-        widths: of the sides.
+        parts: the release of each side.
+        widths: the width of each side.
     """
 
     parts: tuple[Release, ...]
@@ -76,7 +82,7 @@ class SidewiseRelease:
 
     @property
     def noise(self) -> Noise:
-        """That of each side on its coordinates."""
+        """The noise of each side on its own coordinates."""
         noises = [part.noise for part in self.parts]
         before = [sum(self.widths[:at]) for at in range(len(self.parts))]
         factors = [
@@ -87,31 +93,31 @@ class SidewiseRelease:
 
     @property
     def ordered(self) -> bool:
-        """Whether no side is shuffled."""
+        """Whether the positions of no side are shuffled."""
         return all(part.ordered for part in self.parts)
 
     @property
     def secret(self) -> Secret:
-        """What any side hides."""
+        """What the first side that hides something hides."""
         hidden = [part.secret for part in self.parts if part.secret is not Secret.NOTHING]
         return hidden[0] if hidden else Secret.NOTHING
 
     def apply(
         self, rows: Float[Tensor, "positions width"], draw: np.random.Generator
     ) -> Float[Tensor, "positions width"]:
-        """Both sides side by side, each with a draw of its own."""
+        """The sides released with independent draws, and joined."""
         sides = zip(self.parts, self._split(rows), draw.spawn(len(self.parts)), strict=True)
         return torch.cat([part.apply(side, own) for part, side, own in sides], dim=1)
 
     def undo(
         self, released: Float[Tensor, "positions width"], draw: np.random.Generator
     ) -> Float[Tensor, "positions width"]:
-        """Both sides side by side, each with a draw of its own."""
+        """The sides undone with the draws they were released with, and joined."""
         sides = zip(self.parts, self._split(released), draw.spawn(len(self.parts)), strict=True)
         return torch.cat([part.undo(side, own) for part, side, own in sides], dim=1)
 
     def image(self, candidates: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
-        """Both images side by side."""
+        """The images of the sides, joined."""
         sides = zip(self.parts, self._split(candidates), strict=True)
         return torch.cat([part.image(side) for part, side in sides], dim=1)
 

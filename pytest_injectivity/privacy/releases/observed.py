@@ -1,4 +1,4 @@
-"""What is observed of a sample of prompts: states at positions, or a layer's keys and values."""
+"""The rows observed of prompts before any release: states, or a layer's keys and values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_injectivity.config.release_spec import Place
+from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import ModelError
@@ -17,16 +17,16 @@ from pytest_injectivity.privacy.releases.protocol import Release, draws
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """The rows that prompts give away before a release acts on them.
+    """The rows observed of prompts, before a release acts on them.
 
     Attributes:
-        place: what of each prompt; its layer counts from the first.
-        prompts: the truth, to judge an attack by.
-        rows: of each prompt ``(positions, width)``, in the model's dtype, on its device. A row of
-            keys and values holds the keys first (`flatten_cache`).
-        sides: the widths a row is made of, one for states, two for keys and values together: a
-            release acts on each side by itself.
-        known: tokens that every prompt begins with, as an attacker knows: special ones.
+        place: what is observed of each prompt; its layer counts from the first.
+        prompts: the token ids, which attacks are judged by.
+        rows: the ``(positions, width)`` rows of each prompt, in the model's dtype and on its device. A
+            row of keys and values holds the keys first (`flatten_cache`).
+        sides: the widths that make up a row: one for states, two for keys and values together, since
+            a release acts on each side by itself.
+        known: special tokens that every prompt begins with, which an attacker knows.
     """
 
     place: Place
@@ -37,29 +37,29 @@ class Observed:
 
     @property
     def layer(self) -> Layer:
-        """Where it is observed."""
+        """The layer observed."""
         return self.place.layer
 
     @property
     def width(self) -> int:
-        """Coordinates of a row."""
+        """Number of coordinates of a row."""
         return sum(self.sides)
 
     def positions(self, prompt: int) -> tuple[int, ...]:
-        """Where in the prompt its rows stand."""
+        """The positions of a prompt's rows."""
         return self.place.positions(len(self.prompts[prompt]))
 
     def released(
         self, release: Release, seed: int
     ) -> tuple[Float[Tensor, "_positions width"], ...]:
-        """What is sent of each prompt; the same for every caller."""
+        """What the sender sends of each prompt; it depends on the seed and the prompt alone."""
         pairs = zip(self.rows, self.prompts, strict=True)
         return tuple(release.apply(rows, draws(seed, ids)) for rows, ids in pairs)
 
     def received(
         self, release: Release, seed: int
     ) -> tuple[Float[Tensor, "_positions width"], ...]:
-        """What the receiver makes of what is sent."""
+        """What the receiver makes of the rows sent of each prompt."""
         pairs = zip(self.released(release, seed), self.prompts, strict=True)
         return tuple(release.undo(sent, draws(seed, ids)) for sent, ids in pairs)
 
@@ -70,17 +70,18 @@ def observe_place(
     prompts: Sequence[Sequence[int]],
     known: tuple[int, ...] = (),
 ) -> Observed:
-    """Runs prompts and keeps what the place names.
+    """Runs prompts and keeps the rows that a place names.
 
     Args:
         decoder: the model.
         place: what is observed; a negative layer counts back from the last.
-        prompts: token ids, at least one of each.
-        known: what all of them begin with and an attacker knows.
+        prompts: the token ids of each prompt, at least one token each.
+        known: special tokens that all prompts begin with, which an attacker knows.
 
     Raises:
         LayerError: the model has no such layer.
-        ModelError: keys and values are asked for and the block caches none, or not of every position.
+        ModelError: keys and values are asked for, and the block caches none or not those of every
+            position.
     """
     there = place.resolved(decoder.n_layers)
     kept = tuple(tuple(map(int, ids)) for ids in prompts)
@@ -100,11 +101,11 @@ def flatten_cache(
     values: Float[Tensor, "batch heads positions other"],
     place: Place,
 ) -> tuple[Float[Tensor, "batch positions _side"], ...]:
-    """What a block caches as rows: heads side by side; keys, values, or both in this order.
+    """What a block caches, as rows: the heads joined; keys, values, or both in this order.
 
     Args:
-        keys: of one block, as the library caches them: turned by rotary positions.
-        values: of the same block.
+        keys: the keys of one block as the library caches them, rotary positions applied.
+        values: the values of the same block.
         place: says which of them are observed.
     """
     chosen = {"keys": (keys,), "values": (values,)}.get(place.what, (keys, values))

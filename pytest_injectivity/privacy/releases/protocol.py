@@ -1,17 +1,17 @@
-"""What is sent across a cut, and what of it an attacker knows (SPEC section 5).
+"""What a release does to the rows of a prompt, and what an attacker knows of it (SPEC section 5).
 
-A release acts on the rows that one prompt gives away: ``(positions, width)``, a state a position, or a
-layer's keys and values (``observed``). `Release.apply` is the sender's side, with its secret draw;
-`Release.undo` the receiver's, which shares that draw as a key: without it a rotation would have no
-utility by construction.
+A release acts on the rows observed of one prompt, ``(positions, width)``: a state a position, or a
+layer's keys and values (`observed`). `Release.apply` is the sender's side and uses a secret draw.
+`Release.undo` is the receiver's side and has the same draw as a key: without it a rotation would be of
+no use to its receiver.
 
-An attacker knows the weights and the release, not the draw. What can be known is said by the release
-itself, so that no attacker asks which one it is held against:
+An attacker knows the model's weights and the release but not the draw. The release itself says what can
+be known, so that no attacker has to ask for particular releases:
 
-- ``image``: what the release makes of a candidate's row, its secret draw left out;
+- ``image``: what the release makes of a candidate's row, without the secret draw;
 - ``noise``: the law of what the draw adds to that image;
 - ``ordered``: False where the draw also shuffles the positions;
-- ``secret``: whether image and release differ, besides, by an unknown rotation of all rows.
+- ``secret``: whether released rows are, besides, images rotated by an unknown matrix.
 
 ::
 
@@ -20,21 +20,19 @@ itself, so that no attacker asks which one it is held against:
 """
 
 import hashlib
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Float, Float64
+from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.privacy.releases.noise import Noise
 
 
 class Secret(StrEnum):
-    """What an attacker does not know of a release beside the noise and the order."""
+    """What an attacker does not know of a release, apart from the noise and the order."""
 
     NOTHING = "nothing"
     ROTATION = "rotation"
@@ -42,78 +40,27 @@ class Secret(StrEnum):
     inner products are those of the images."""
 
 
-@dataclass(frozen=True, eq=False)
-class Noise:
-    """The law of additive Gaussian noise: covariance ``diag(sigma^2) + factor^T factor``.
-
-    Attributes:
-        sigma: standard deviation of the independent part of each coordinate; zeros: none.
-        factor: further directions of noise, each as long as its standard deviation; may have no row.
-    """
-
-    sigma: Float64[Tensor, " width"]
-    factor: Float64[Tensor, "rank width"]
-
-    @classmethod
-    def none(cls, width: int) -> "Noise":
-        """No noise."""
-        return cls.isotropic(width, 0.0)
-
-    @classmethod
-    def isotropic(cls, width: int, sigma: float) -> "Noise":
-        """The same in every direction."""
-        zeros = torch.zeros(width, dtype=torch.float64)
-        return cls(zeros + sigma, torch.zeros(0, width, dtype=torch.float64))
-
-    @property
-    def is_none(self) -> bool:
-        """Nothing is added."""
-        return not bool(self.sigma.any()) and not bool(self.factor.any())
-
-    @property
-    def is_isotropic(self) -> bool:
-        """As large in every direction (or none): Euclidean distances rank candidates as it does."""
-        return not bool(self.factor.any()) and bool((self.sigma == self.sigma[0]).all())
-
-    @property
-    def rms(self) -> float:
-        """Root mean square of what is added to a coordinate."""
-        total = float(self.sigma.square().sum() + self.factor.square().sum())
-        return math.sqrt(total / len(self.sigma))
-
-    def joined(self, other: "Noise") -> "Noise":
-        """Both, drawn independently."""
-        return Noise(
-            (self.sigma.square() + other.sigma.square()).sqrt(),
-            torch.cat([self.factor, other.factor]),
-        )
-
-    def covariance(self, nu: float = 0.0) -> Float64[Tensor, "width width"]:
-        """The covariance, and ``nu^2 I`` on top for how far two evaluations of a row may differ."""
-        return self.factor.T @ self.factor + torch.diag(self.sigma.square() + nu**2)
-
-
 @runtime_checkable
 class Release(Protocol):
-    """What is sent: ``(positions, width)`` rows in, rows of the same shape out.
+    """Takes ``(positions, width)`` rows and gives rows of the same shape.
 
-    Rows are finite, in the dtype and on the device the model computed them in; none is changed in
-    place.
+    Rows are finite, and in the dtype and on the device that the model computed them in. A release
+    changes none of them in place.
 
     Attributes:
-        noise: what the draw adds to the image, as an attacker knows it: its law.
-        ordered: whether row t of what is released is position t's.
+        noise: the law of what the draw adds to the image.
+        ordered: whether released row t is that of position t.
         secret: what else the draw hides.
     """
 
     @property
-    def noise(self) -> Noise: ...  # noqa: D102 - said above
+    def noise(self) -> Noise: ...  # noqa: D102 - described above
 
     @property
-    def ordered(self) -> bool: ...  # noqa: D102
+    def ordered(self) -> bool: ...  # noqa: D102 - described above
 
     @property
-    def secret(self) -> Secret: ...  # noqa: D102
+    def secret(self) -> Secret: ...  # noqa: D102 - described above
 
     def apply(
         self, rows: Float[Tensor, "positions width"], draw: np.random.Generator
@@ -121,7 +68,7 @@ class Release(Protocol):
         """What the sender sends of one prompt.
 
         Args:
-            rows: of the positions that are observed.
+            rows: the rows of the observed positions.
             draw: the sender's secret; everything random comes from it.
         """
         ...
@@ -129,29 +76,30 @@ class Release(Protocol):
     def undo(
         self, released: Float[Tensor, "positions width"], draw: np.random.Generator
     ) -> Float[Tensor, "positions width"]:
-        """What the receiver makes of it: the rows themselves where it cannot tell more.
+        """What the receiver makes of the released rows; the rows as they came if it can do no more.
 
         Args:
-            released: of one prompt.
-            draw: as `apply` was given it, from its beginning: the key that both sides share.
+            released: the rows of one prompt, as `apply` gave them.
+            draw: a generator in the state in which `apply` was given it.
         """
         ...
 
     def image(
         self, candidates: Float[Tensor, "candidates width"]
     ) -> Float[Tensor, "candidates width"]:
-        """What an attacker can compute of the release of each row by itself: no secret draw."""
+        """What an attacker can compute of the release of each row by itself, without the secret draw."""
         ...
 
 
 def draws(seed: int, ids: Sequence[int]) -> np.random.Generator:
-    """The secret draw of one prompt, the same for every release and strength.
+    """The secret draw of one prompt.
 
-    Common random numbers: two strengths of one noise differ by their strength, not by their luck.
+    It depends on the seed and the prompt alone, not on the release or its strength (common random
+    numbers): two strengths of one noise differ by their strength and by nothing else.
 
     Args:
-        seed: of the audit.
-        ids: the prompt; its place in the prompt set does not matter.
+        seed: seed of the audit.
+        ids: token ids of the prompt; its place in the prompt set does not matter.
     """
     digest = hashlib.sha256(np.asarray(ids, dtype="<i8").tobytes()).digest()
     return np.random.default_rng([seed, *np.frombuffer(digest, dtype="<u4").tolist()])

@@ -13,10 +13,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pytest_injectivity.config.release_spec import Place
+from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.privacy.releases.protocol import Noise, Release, Secret
+from pytest_injectivity.privacy.releases.noise import Noise
+from pytest_injectivity.privacy.releases.protocol import Release, Secret
 from pytest_injectivity.privacy.search.candidates import Candidates, Nearest, Scan
 from pytest_injectivity.privacy.search.mahalanobis import MahalanobisMetric
 from pytest_injectivity.privacy.search.one_step_tables import OneStepTable

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float, Float32, Float64
-from pytest_injectivity.privacy.releases.protocol import Noise
+from pytest_injectivity.privacy.releases.noise import Noise
 
 # Of the loudest direction: past it squares leave the range of float32.
 _QUIETEST = 1e-12

@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pytest_injectivity.config.release_spec import Place
+from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.core.shapes import Float, Float32
 from pytest_injectivity.inversion.one_step import distances

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pytest_injectivity.privacy.attackers.procrustes import KnownRotation
-from pytest_injectivity.privacy.releases.steps import random_rotation
+from pytest_injectivity.privacy.releases.rotation import random_rotation
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import attacks, drawn_prompts
 

@@ -10,14 +10,12 @@ from torch import Tensor
 from pytest_injectivity.config.release_spec import parse
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.evaluation.utility import Utility, measure_utility, why_no_utility
+from pytest_injectivity.privacy.releases.base import DeterministicRelease
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
 from pytest_injectivity.privacy.releases.protocol import Release
-from pytest_injectivity.privacy.releases.steps import (
-    DeterministicRelease,
-    IdentityRelease,
-    PermuteRelease,
-    RotateRelease,
-)
+from pytest_injectivity.privacy.releases.steps.identity import IdentityRelease
+from pytest_injectivity.privacy.releases.steps.permute import PermuteRelease
+from pytest_injectivity.privacy.releases.steps.rotate import RotateRelease
 from pytest_injectivity.testing import tiny_decoder
 from tests.privacy.conftest import PROMPTS
 

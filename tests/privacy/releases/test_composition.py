@@ -2,16 +2,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_injectivity.privacy.releases.base import NoiseRelease
 from pytest_injectivity.privacy.releases.composition import ChainedRelease, SidewiseRelease
-from pytest_injectivity.privacy.releases.protocol import Noise, Secret, draws
-from pytest_injectivity.privacy.releases.steps import (
-    IdentityRelease,
-    NoiseRelease,
-    PermuteRelease,
-    RotateRelease,
-    RoundRelease,
-    TopKRelease,
-)
+from pytest_injectivity.privacy.releases.noise import Noise
+from pytest_injectivity.privacy.releases.protocol import Secret, draws
+from pytest_injectivity.privacy.releases.steps.identity import IdentityRelease
+from pytest_injectivity.privacy.releases.steps.permute import PermuteRelease
+from pytest_injectivity.privacy.releases.steps.rotate import RotateRelease
+from pytest_injectivity.privacy.releases.steps.round import RoundRelease
+from pytest_injectivity.privacy.releases.steps.topk import TopKRelease
 
 IDS = (4, 5)
 _WIDTH = 16

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.privacy.releases.binding import check_release
+from pytest_injectivity.privacy.releases.checking import check_release
 from pytest_injectivity.privacy.releases.custom import CustomRelease
 from pytest_injectivity.privacy.releases.observed import Observed
 from pytest_injectivity.privacy.releases.protocol import Release, Secret, draws

@@ -8,7 +8,8 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import LayerError, ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
-from pytest_injectivity.privacy.releases.steps import PermuteRelease, RotateRelease
+from pytest_injectivity.privacy.releases.steps.permute import PermuteRelease
+from pytest_injectivity.privacy.releases.steps.rotate import RotateRelease
 from pytest_injectivity.testing import KEY_VALUE_HEADS, SLIDING_WINDOW, tiny_decoder
 from tests.privacy.conftest import PROMPTS
 

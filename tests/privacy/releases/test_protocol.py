@@ -1,8 +1,9 @@
 import numpy as np
 import torch
 
-from pytest_injectivity.privacy.releases.protocol import Noise, Release, draws
-from pytest_injectivity.privacy.releases.steps import IdentityRelease
+from pytest_injectivity.privacy.releases.noise import Noise
+from pytest_injectivity.privacy.releases.protocol import Release, draws
+from pytest_injectivity.privacy.releases.steps.identity import IdentityRelease
 
 
 def test_a_prompt_has_one_draw() -> None:

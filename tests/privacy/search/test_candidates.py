@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from pytest_injectivity.privacy.releases.protocol import Noise
+from pytest_injectivity.privacy.releases.noise import Noise
 from pytest_injectivity.privacy.search.candidates import Candidates
 from pytest_injectivity.privacy.search.mahalanobis import EUCLIDEAN, MahalanobisMetric
 

@@ -3,7 +3,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from pytest_injectivity.config.release_spec import Place, What, parse
+from pytest_injectivity.config.release_place import Place, What
+from pytest_injectivity.config.release_spec import parse
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.releases.observed import Observed, flatten_cache, observe_place

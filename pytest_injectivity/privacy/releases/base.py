@@ -1,0 +1,87 @@
+"""Base classes that release steps are built from: deterministic releases, and additive noise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.privacy.releases.noise import Noise
+from pytest_injectivity.privacy.releases.protocol import Secret
+
+
+@dataclass(frozen=True, eq=False)
+class DeterministicRelease:
+    """A release without a draw; its receiver takes the rows as they come.
+
+    A subclass overrides `image`. What is sent is the image, so an attacker can compute it too.
+
+    Attributes:
+        width: number of coordinates of a row.
+    """
+
+    width: int
+
+    @property
+    def noise(self) -> Noise:
+        """No noise."""
+        return Noise.none(self.width)
+
+    @property
+    def ordered(self) -> bool:
+        """Positions keep their order."""
+        return True
+
+    @property
+    def secret(self) -> Secret:
+        """Nothing is secret."""
+        return Secret.NOTHING
+
+    def apply(
+        self,
+        rows: Float[Tensor, "positions width"],
+        draw: np.random.Generator,  # noqa: ARG002 - the protocol's
+    ) -> Float[Tensor, "positions width"]:
+        """The image of the rows."""
+        return self.image(rows)
+
+    def undo(
+        self,
+        released: Float[Tensor, "positions width"],
+        draw: np.random.Generator,  # noqa: ARG002 - the protocol's
+    ) -> Float[Tensor, "positions width"]:
+        """The released rows as they are."""
+        return released
+
+    def image(self, candidates: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+        """A copy of the rows."""
+        return candidates.clone()
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseRelease(DeterministicRelease):
+    """Adds Gaussian noise, drawn independently for every row.
+
+    Attributes:
+        added: the law of the noise.
+    """
+
+    added: Noise
+
+    @property
+    def noise(self) -> Noise:
+        """The law of what is added."""
+        return self.added
+
+    def apply(
+        self, rows: Float[Tensor, "positions width"], draw: np.random.Generator
+    ) -> Float[Tensor, "positions width"]:
+        """The rows plus a draw of the noise, which is made on the CPU in float64."""
+        independent = draw.standard_normal((len(rows), self.width))
+        along = draw.standard_normal((len(rows), len(self.added.factor)))
+        drawn = (
+            torch.from_numpy(independent) * self.added.sigma
+            + torch.from_numpy(along) @ self.added.factor
+        )
+        return (rows.cpu().double() + drawn).to(rows.dtype).to(rows.device)

@@ -1,0 +1,1 @@
+"""Release steps, one file each; `releases.registry` finds them."""

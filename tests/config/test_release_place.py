@@ -1,0 +1,44 @@
+import pytest
+
+from pytest_injectivity.config.release_spec import parse_place
+from pytest_injectivity.errors import LayerError
+
+
+@pytest.mark.parametrize(
+    ("place", "length", "positions"),
+    [
+        ("4", 5, (0, 1, 2, 3, 4)),
+        ("4 last", 5, (4,)),
+        ("4 every=2", 5, (0, 2, 4)),
+        ("4 every=2", 6, (1, 3, 5)),
+        ("4 every=3", 4, (0, 3)),
+        ("4 every=9", 4, (3,)),
+    ],
+)
+def test_positions_count_back_from_the_last(
+    place: str, length: int, positions: tuple[int, ...]
+) -> None:
+    """The last one is always observed: it alone has seen the whole prompt."""
+    assert positions == parse_place(place).positions(length)
+
+
+def test_layers_are_those_of_the_model() -> None:
+    """Negative ones count from the last; one that is not there is refused by name."""
+    assert "3" == str(parse_place("-2").resolved(4))
+    assert "norm last" == str(parse_place("norm last").resolved(4))
+    for text in ("5", "-5", "5 kv"):
+        with pytest.raises(LayerError, match="out of range"):
+            parse_place(text).resolved(4)
+
+
+@pytest.mark.parametrize("layer", ["0", "norm"])
+def test_keys_and_values_are_those_of_a_block(layer: str) -> None:
+    """Embeddings and the final norm cache nothing."""
+    with pytest.raises(LayerError, match="cached by blocks, give a layer from 1 to 4"):
+        parse_place(f"{layer} keys").resolved(4)
+
+
+def test_the_name_of_a_place_has_its_layer_id() -> None:
+    """Reports show it."""
+    assert "layer04 kv last" == parse_place("4 kv last").name
+    assert "norm" == parse_place("norm").name
