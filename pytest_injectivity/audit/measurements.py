@@ -218,7 +218,7 @@ class Measurements(Subject):
         needed = 8 * self.facts.parameters
         self.make_room(needed)
         free = _free_memory(self._kept.device)
-        if free is None or needed < free:
+        if needed < free:
             return ""
         return (
             f"a float64 copy of {self.config.model} needs {needed / 2**30:.1f} GiB and"
@@ -392,8 +392,8 @@ def _ordered(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     return tuple(sorted(layers, key=depth))
 
 
-def _free_memory(device: "torch.device") -> int | None:
-    """Free bytes where the model is; None where the system does not say."""
+def _free_memory(device: "torch.device") -> int:
+    """Free bytes where the model is."""
     from pytest_injectivity.states.memory import free_memory
 
     return free_memory(device)

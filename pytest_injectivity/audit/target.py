@@ -179,8 +179,7 @@ class Subject:
             return
         from pytest_injectivity.states.memory import free_memory
 
-        free = free_memory(self._kept.device)
-        if free is None or free <= needed:
+        if free_memory(self._kept.device) <= needed:
             self.beside.release()
 
     def stand_beside(self, other: "Subject") -> None:

@@ -38,7 +38,6 @@ _RIVALS_AT_ONCE = 4096
 # the float64 temporaries of the search in one of them, in bytes an element.
 _SHARE_OF_FREE = 0.5
 _WORKING_BYTES = 32
-_WITHOUT_A_WORD = 2**31
 _ROWS_AT_ONCE = 2**14
 
 Before: TypeAlias = Sequence[int] | None
@@ -155,7 +154,7 @@ class ContinuationSearch:
     Args:
         decoder: gives the model; asked only where something is computed.
         tokens: the token ids continued by, ascending (`continuation_tokens`).
-        free: says how many bytes are free where the model is; None where nobody knows.
+        free: says how many bytes are free where the model is.
         remember: asked for everything that takes a pass over the vocabulary.
 
     Attributes:
@@ -166,7 +165,7 @@ class ContinuationSearch:
         self,
         decoder: Callable[[], Decoder],
         tokens: Int64[Tensor, " tokens"],
-        free: Callable[[], int | None],
+        free: Callable[[], int],
         remember: RememberEach = forgetful,
     ) -> None:
         self._decoder = decoder
@@ -263,8 +262,7 @@ class ContinuationSearch:
                 yield layer, _where_distances_are(tables.pop(layer))
 
     def _layers_at_once(self, decoder: Decoder) -> int:
-        free = self._free()
-        share = (_WITHOUT_A_WORD if free is None else free) * _SHARE_OF_FREE
+        share = self._free() * _SHARE_OF_FREE
         elements = len(self.tokens) * decoder.hidden_size
         table = 2 * elements * decoder.dtype.itemsize
         return max(1, int((share - _WORKING_BYTES * elements) // table))

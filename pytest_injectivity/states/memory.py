@@ -1,47 +1,52 @@
-"""How much memory there is, and what is held in it: layers, the least recently used let go first.
+"""Free memory, and a cache of layers that keeps a budget of it.
 
-The budget is of what is held between two questions: layers' rows, rounded rows, numbers of each row.
-What answering one takes comes on top, and is bounded by other means: the model, a batch and the open
-shard while states are captured, a float64 copy of the model where one fits, and what the search of a
-layer needs beside its rows.
+The budget is for what is kept from one question to the next: layers' rows, rounded rows, numbers of
+each row. What computing an answer takes comes on top and is bounded by other means: the model, a batch
+and the open shard while states are captured, a float64 copy of the model where one fits, and what the
+search of a layer needs beside its rows.
 """
 
-import os
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from pytest_injectivity.core.layers import Layer
 
-_UNKNOWN = 4 * 2**30
-_MEMINFO = Path("/proc/meminfo")
-_CGROUP = Path("/sys/fs/cgroup")
+_ROOT = Path("/")
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Free bytes on a device; None where the system does not say."""
+def free_memory(device: torch.device, *, system: Path = _ROOT) -> int:
+    """Free bytes on a device.
+
+    On a CPU: what the system could give without swapping (files that it caches count as free), at most
+    what the limits of a container leave.
+
+    Args:
+        device: where.
+        system: the folder that the system's files are in.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    found = [free for free in (_available(), _left_in_container()) if free is not None]
-    return min(found, default=None)
+    available = int(psutil.virtual_memory().available)
+    left = _left_in_container(system)
+    return available if left is None else min(available, left)
 
 
-def default_budget(workers: int) -> int:
-    """Half of what is free, divided among the processes that compute side by side.
-
-    4 GiB stand for what the system does not say.
-    """
-    return (free_memory(torch.device("cpu")) or _UNKNOWN) // 2 // workers
+def default_budget(workers: int, *, system: Path = _ROOT) -> int:
+    """Half of the free memory, in bytes, divided among the processes that compute side by side."""
+    return free_memory(torch.device("cpu"), system=system) // 2 // workers
 
 
 class Held:
-    """Parts of layers held in memory within a budget.
+    """A cache of parts of layers (states, geometry, ...) within a budget of bytes.
 
-    A part that is put in is held until others need its room: layers not used for longest go first,
-    whole; then other parts of the same layer. A part larger than the budget is held alone, as
-    somebody is using it.
+    A part is held until others need its room. Whole layers go first, those not used for longest before
+    others; then the other parts of the same layer. A part larger than the budget is held alone, because
+    its caller is using it.
 
     Args:
         budget: bytes.
@@ -57,43 +62,60 @@ class Held:
         return sum(size for parts in self._layers.values() for _, size in parts.values())
 
     def get(self, layer: Layer, part: object) -> Any | None:
-        """A part, if it is held; its layer is then the one used last."""
+        """Returns a part, or None if it is not held; its layer is then the one used last."""
         if part not in self._layers.get(layer, {}):
             return None
         self._layers.move_to_end(layer)
         return self._layers[layer][part][0]
 
     def put(self, layer: Layer, part: object, value: Any, size: int) -> None:
-        """Hold a part of ``size`` bytes, and let others go until the budget is kept."""
+        """Holds a part of ``size`` bytes, and lets others go until the budget is kept."""
         parts = self._layers.setdefault(layer, {})
         parts[part] = (value, size)
         self._layers.move_to_end(layer)
         while self.size > self.budget and len(self._layers) > 1:
             self._layers.popitem(last=False)
         for other in [other for other in parts if other != part]:
-            # What costs nothing frees nothing.
+            # A part of size 0, such as a mapped file, would free nothing.
             if self.size > self.budget and parts[other][1]:
                 del parts[other]
 
 
-def _available() -> int | None:
-    """What the system could give without swapping: files it caches count as free."""
-    try:
-        lines = _MEMINFO.read_text().splitlines()
-        (kilobytes,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-        return int(kilobytes) * 1024
-    except (OSError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return None
+def _left_in_container(system: Path) -> int | None:
+    """What the memory limits of the process's control groups leave; None where there is no limit.
+
+    psutil reports the memory of the machine, of which a container may have a part only.
+    """
+    left = []
+    for folder, limit, used in _control_groups(system):
+        try:
+            most, held = ((folder / name).read_text() for name in (limit, used))
+            left.append(max(0, int(most) - int(held)))
+        except (OSError, ValueError):  # not there, or "max": no limit
+            continue
+    return min(left, default=None)
 
 
-def _left_in_container() -> int | None:
-    """What a container's limit leaves (cgroup 2)."""
+def _control_groups(system: Path) -> Iterator[tuple[Path, str, str]]:
+    """The folders that may limit the process's memory, with the names of limit and usage.
+
+    The process's own group and those above it; in a container the root is its own.
+    """
     try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        return max(0, limit - int((_CGROUP / "memory.current").read_text()))
-    except (OSError, ValueError):
-        return None
+        lines = (system / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = ["0::/"]
+    for line in lines:
+        _, controllers, own = line.split(":", 2)
+        if not controllers:
+            root, files = system / "sys/fs/cgroup", ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            root = system / "sys/fs/cgroup/memory"
+            files = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        group = root / own.strip("/")
+        for folder in (group, *group.parents):
+            yield folder, *files
+            if folder == root:
+                break

@@ -230,4 +230,4 @@ def test_a_folder_that_is_no_store_is_wrong_use(
 def test_help_says_how_sensitive_a_store_is(pytester: pytest.Pytester) -> None:
     """And how it is emptied."""
     text = said(pytester.runpytest_inprocess("--help"))
-    assert "as sensitive as the prompts: only you can read it, and python -m" in text
+    assert "as sensitive as the prompts: only you can read it, and pytest-injectivity purge" in text

@@ -33,7 +33,7 @@ IDS = (5, 1, 8, 8, 2)
 LAYERS: tuple[Layer, ...] = (0, 1, 2, "norm")
 
 
-def _search(decoder: Decoder, free: int | None = 2**30) -> ContinuationSearch:
+def _search(decoder: Decoder, free: int = 2**30) -> ContinuationSearch:
     return ContinuationSearch(lambda: decoder, _tokens(decoder), lambda: free)
 
 
@@ -237,15 +237,13 @@ def test_layers_go_in_groups_that_fit() -> None:
     """One pass for all where memory allows, one a layer where it does not; the same numbers."""
     decoder = tiny_decoder("llama", layers=3)
     layers: tuple[Layer, ...] = ("norm", 3, 1, 0)
-    roomy, tight, unknown = (
-        Watched(lambda: decoder, _tokens(decoder), lambda f=free: f) for free in (2**30, 0, None)
+    roomy, tight = (
+        Watched(lambda: decoder, _tokens(decoder), lambda f=free: f) for free in (2**30, 0)
     )
     expected = _plain(roomy.of(IDS, layers))
     assert [[0, 1, 3, "norm"]] == roomy.passes
     assert expected == _plain(tight.of(IDS, layers))
     assert [[0], [1], [3], ["norm"]] == tight.passes
-    unknown.of(IDS, layers)
-    assert 1 == len(unknown.passes)
 
 
 def test_memory_bounds_the_group() -> None:
@@ -311,8 +309,8 @@ def test_what_is_remembered_needs_no_model() -> None:
         near = search.within(IDS, 1, 2.0, 5)
         return [_plain(found), near.count, near.left.tolist(), search.rivals(IDS, 1).tolist()]
 
-    first = asked(ContinuationSearch(load, _tokens(decoder), lambda: None, remember))
+    first = asked(ContinuationSearch(load, _tokens(decoder), lambda: 2**31, remember))
     assert calls
     calls.clear()
-    assert first == asked(ContinuationSearch(load, _tokens(decoder), lambda: None, remember))
+    assert first == asked(ContinuationSearch(load, _tokens(decoder), lambda: 2**31, remember))
     assert not calls

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import pytest
+import psutil
 import torch
 
-from pytest_injectivity.states import memory
 from pytest_injectivity.states.memory import Held, default_budget, free_memory
 
 CPU = torch.device("cpu")
@@ -42,38 +41,54 @@ def test_a_part_put_in_again_is_counted_once() -> None:
     assert (20, "new") == (held.size, held.get(1, "states"))
 
 
-@pytest.fixture
-def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for what the system says."""
-    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    return tmp_path
+def of_group(system: Path, name: str, **files: str) -> None:
+    """A control group with these files."""
+    folder = system / "sys/fs/cgroup" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        (folder / file.replace("_", ".", 1)).write_text(content + "\n")
 
 
-def test_files_that_are_cached_count_as_free(system: Path) -> None:
-    """The kernel's own estimate."""
-    (system / "meminfo").write_text("MemTotal: 900 kB\nMemFree: 5 kB\nMemAvailable:  700 kB\n")
-    assert 700 * 1024 == free_memory(CPU)
-    assert 350 * 1024 == default_budget(1)
-    assert 87.5 * 1024 == default_budget(4)
+def test_free_memory_is_the_systems(tmp_path: Path) -> None:
+    """Where no container limits it."""
+    free, total = free_memory(CPU, system=tmp_path), psutil.virtual_memory().total
+    assert 0 < free < total
 
 
-@pytest.mark.parametrize(("limit", "free"), [("max", 700 * 1024), ("300000", 250_000)])
-def test_a_container_has_less(system: Path, limit: str, free: int) -> None:
-    """What its limit leaves of it."""
-    (system / "meminfo").write_text("MemAvailable:  700 kB\n")
-    (system / "memory.max").write_text(limit + "\n")
-    (system / "memory.current").write_text("50000\n")
-    assert free == free_memory(CPU)
+def test_a_container_has_less(tmp_path: Path) -> None:
+    """What its limit leaves of it (cgroup 2)."""
+    of_group(tmp_path, "", memory_max="300000", memory_current="50000")
+    assert 250_000 == free_memory(CPU, system=tmp_path)
+    assert 125_000 == default_budget(1, system=tmp_path)
+    assert 31_250 == default_budget(4, system=tmp_path)
 
 
-def test_a_system_that_does_not_say(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is known, and 4 GiB are assumed for the budget."""
+def test_a_container_without_a_limit_has_what_the_system_has(tmp_path: Path) -> None:
+    """Its limit says max."""
+    of_group(tmp_path, "", memory_max="max", memory_current="50000")
+    assert free_memory(CPU, system=tmp_path) > 10**6
 
-    def unknown(_name: str) -> int:
-        raise ValueError
 
-    monkeypatch.setattr("os.sysconf", unknown)
-    assert not (system / "meminfo").exists()
-    assert free_memory(CPU) is None
-    assert 2 * 2**30 == default_budget(1)
+def test_a_full_container_has_nothing(tmp_path: Path) -> None:
+    """Not less than that."""
+    of_group(tmp_path, "", memory_max="300000", memory_current="300001")
+    assert 0 == free_memory(CPU, system=tmp_path)
+
+
+def test_the_tightest_group_decides(tmp_path: Path) -> None:
+    """The process's own or one above it."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/user/job\n")
+    of_group(tmp_path, "user/job", memory_max="max", memory_current="1")
+    of_group(tmp_path, "user", memory_max="90000", memory_current="10000")
+    of_group(tmp_path, "", memory_max="300000", memory_current="50000")
+    assert 80_000 == free_memory(CPU, system=tmp_path)
+
+
+def test_groups_of_the_first_version_count(tmp_path: Path) -> None:
+    """Where memory has a hierarchy of its own, and its files other names."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("5:cpu:/\n4:memory:/job\n")
+    of_group(tmp_path, "memory/job", memory_limit_in_bytes="70000", memory_usage_in_bytes="10000")
+    of_group(tmp_path, "cpu", memory_max="1", memory_current="0")
+    assert 60_000 == free_memory(CPU, system=tmp_path)
