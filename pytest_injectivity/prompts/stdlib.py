@@ -1,23 +1,25 @@
-"""Real text on every machine: the running Python's standard library.
+"""Extracts docstrings and functions from the running Python's standard library, as prompts.
 
-An audit wants prompts that people could have written, and a test suite wants them without a
-download. Every machine that runs pytest already holds some ten megabytes of English and code: the
-standard library's own sources. They are read as files and parsed with `ast`; nothing is imported,
-so reading them has no side effects.
+An audit needs prompts that people could have written, without a download. Every machine that runs
+pytest has some ten megabytes of English and code: the standard library's own sources. They are read as
+files and parsed with `ast`; nothing is imported, so reading them has no side effects.
 
-A text is either a docstring or a code window (a whole function or method). Tests, generated tables
-and what depends on the machine rather than on the version of Python (site-packages, build
-settings) are left out, so that two machines with the same Python have the same texts.
+A text is either a docstring or a code window (a whole function or method). Tests, generated tables and
+what depends on the machine and not on the version of Python (site-packages, build settings) are left
+out, so that two machines with the same Python have the same texts. A file that is there and cannot be
+read is an error: without it this machine's texts would silently be others than everybody else's.
 """
 
 import ast
 import functools
 import hashlib
+import os
 import sys
 import sysconfig
 import textwrap
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_injectivity.errors import PromptError
@@ -47,7 +49,7 @@ def stdlib_texts() -> tuple[str, ...]:
         file, of lines: the same on every run and machine with the same library.
 
     Raises:
-        PromptError: This Python has no standard library sources.
+        PromptError: this Python has no standard library sources, or one cannot be read or parsed.
     """
     texts = (text for path, source in stdlib_sources() for text in texts_of(source, path))
     return tuple(dict.fromkeys(texts))
@@ -58,10 +60,10 @@ def stdlib_sources() -> tuple[tuple[str, str], ...]:
 
     Returns:
         Pairs of a module's path (relative to the library, with forward slashes on every system) and
-        its source, sorted by path. Files that are not UTF-8 are left out.
+        its source, sorted by path.
 
     Raises:
-        PromptError: This Python has no standard library sources.
+        PromptError: this Python has no standard library sources, or one cannot be read or is not UTF-8.
     """
     root = Path(sysconfig.get_path("stdlib"))
     sources = tuple(_sources_in(root))
@@ -75,9 +77,14 @@ def stdlib_sources() -> tuple[tuple[str, str], ...]:
 
 
 def stdlib_state() -> str:
-    """A name for the library's files as they are on this machine: another wherever one was changed."""
+    """A hash of the names, sizes and times of the library's files on this machine.
+
+    Raises:
+        PromptError: a file or folder of the library cannot be read.
+    """
     root = Path(sysconfig.get_path("stdlib"))
-    seen = sorted((str(file), *_state(file)) for file in _files_in(root))
+    with _readable(root):
+        seen = sorted((str(file), *_state(file)) for file in _files_in(root))
     return hashlib.sha256(repr((sys.version, seen)).encode()).hexdigest()
 
 
@@ -85,18 +92,21 @@ def texts_of(source: str, path: str) -> Iterator[str]:
     """The docstrings and code windows of one module, in the order of its lines, not yet distinct.
 
     Args:
-        source: The module's text; one that this Python cannot parse has no texts.
-        path: Its name, for the parser's messages.
+        source: the module's text.
+        path: its name, for messages.
 
     Yields:
         Texts without the indentation that their place in the file gave them.
+
+    Raises:
+        PromptError: this Python cannot parse the module.
     """
     try:
-        with warnings.catch_warnings():  # the library's own escapes are not this person's business
+        with warnings.catch_warnings():  # the user cannot mend the library's own escapes
             warnings.simplefilter("ignore")
             tree = ast.parse(source, path)
-    except (SyntaxError, ValueError):
-        return
+    except (SyntaxError, ValueError) as error:
+        raise _refused(path, f"does not parse: {error}") from error
     lines = source.split("\n")
     for node in _documented(tree):
         for text in (_docstring(node), _window(node, lines)):
@@ -105,12 +115,30 @@ def texts_of(source: str, path: str) -> Iterator[str]:
 
 
 def _sources_in(root: Path) -> Iterator[tuple[str, str]]:
-    files = {file.relative_to(root).as_posix(): file for file in _files_in(root)}
-    for name in sorted(files):
-        try:
-            yield name, files[name].read_text(encoding="utf-8")
-        except (UnicodeDecodeError, OSError):
-            continue
+    with _readable(root):
+        files = {file.relative_to(root).as_posix(): file for file in _files_in(root)}
+        for name in sorted(files):
+            try:
+                source = files[name].read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise _refused(str(files[name]), "is not UTF-8") from error
+            yield name, source
+
+
+@contextmanager
+def _readable(root: Path) -> Iterator[None]:
+    """Turns the error of a file that cannot be read into one that says what to do instead."""
+    try:
+        yield
+    except OSError as error:
+        raise _refused(str(error.filename or root), f"cannot be read: {error.strerror}") from error
+
+
+def _refused(path: str, why: str) -> PromptError:
+    return PromptError(
+        f"builtin:stdlib reads the standard library's sources, and {path} {why}. Mend the file, or name"
+        " a prompt file with --injx-prompts instead."
+    )
 
 
 def _files_in(root: Path) -> Iterator[Path]:
@@ -118,9 +146,17 @@ def _files_in(root: Path) -> Iterator[Path]:
     for name in sys.stdlib_module_names - _SKIPPED_PACKAGES:
         if (module := root / f"{name}.py").is_file():
             yield module
-        for file in (root / name).rglob("*.py"):
-            if _TEST_FOLDERS.isdisjoint(file.relative_to(root).parts):
-                yield file
+        if (package := root / name).is_dir():
+            yield from _modules_of(package)
+
+
+def _modules_of(package: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise error  # `Path.rglob` would pass over a folder that may not be read
+
+    for folder, below, names in os.walk(package, onerror=refuse):
+        below[:] = [name for name in below if name not in _TEST_FOLDERS]
+        yield from (Path(folder) / name for name in names if name.endswith(".py"))
 
 
 def _state(file: Path) -> tuple[int, int]:

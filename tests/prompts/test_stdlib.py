@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -134,19 +135,45 @@ def test_sources_are_sorted_and_leave_out_what_is_not_the_library(library: Path)
     assert tuple((name, f"# {name}\n") for name in expected) == stdlib_sources()
 
 
-def test_a_file_that_is_not_utf8_is_left_out(library: Path) -> None:
-    """Latin-1 bytes do not become replacement characters in somebody's audit."""
+def test_a_file_that_is_not_utf8_is_refused(library: Path) -> None:
+    """By its name: without it this machine's prompts would be others than everybody else's."""
     write(library, "abc.py", function("kept"))
     write(library, "zipfile.py", '"""Caf\xe9 au lait, five words long."""\n'.encode("latin-1"))
-    assert [name for name, _ in stdlib_sources()] == ["abc.py"]
+    with pytest.raises(PromptError, match=r"zipfile\.py is not UTF-8\. Mend the file, or name"):
+        stdlib_sources()
 
 
-def test_a_file_that_does_not_parse_has_no_texts(library: Path) -> None:
-    """A broken file is passed over, and the next one is still read."""
-    write(library, "abc.py", "def broken(:\n")
-    write(library, "bisect.py", "nul = '\0'\n")
-    write(library, "zipfile.py", function("kept"))
-    assert (DOCSTRING, function("kept").rstrip("\n")) == texts_now()
+@pytest.mark.parametrize("broken", ["def broken(:\n", "nul = '\0'\n"])
+def test_a_file_that_does_not_parse_is_refused(library: Path, broken: str) -> None:
+    """By its name, with the parser's reason."""
+    write(library, "abc.py", function("kept"))
+    write(library, "bisect.py", broken)
+    with pytest.raises(PromptError, match=r"bisect\.py does not parse: "):
+        texts_now()
+
+
+@pytest.mark.parametrize("read", [stdlib_sources, stdlib.stdlib_state])
+def test_a_link_to_nowhere_is_refused(library: Path, read: Callable[[], object]) -> None:
+    """A package's file that is named and not there."""
+    write(library, "email/__init__.py", function("kept"))
+    (library / "email" / "charset.py").symlink_to(library / "nowhere")
+    with pytest.raises(PromptError, match=r"charset\.py cannot be read: No such file"):
+        read()
+
+
+@pytest.mark.parametrize("read", [stdlib_sources, stdlib.stdlib_state])
+def test_a_folder_that_may_not_be_read_is_refused(
+    library: Path, read: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its modules are not left out in silence. Tests may run as root, who may read all."""
+    write(library, "email/__init__.py", function("kept"))
+
+    def denied(path: object) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(PromptError, match="email cannot be read: Permission denied"):
+        read()
 
 
 def test_equal_texts_of_two_files_are_one_text(library: Path) -> None:
@@ -228,9 +255,14 @@ def test_a_docstring_of_four_words_is_none() -> None:
 
 
 @given(st.text())
-def test_any_source_is_read_without_an_error(source: str) -> None:
-    """Whatever a file holds, its texts keep the limits or there are none."""
-    assert all(30 <= len(text) <= 1500 for text in texts_of(source, "a.py"))
+def test_any_source_is_read_or_refused(source: str) -> None:
+    """Whatever a file holds, its texts keep the limits, or the error names the file."""
+    try:
+        texts = list(texts_of(source, "a.py"))
+    except PromptError as error:
+        assert "a.py does not parse" in str(error)  # noqa: PT017 - one of two ways
+    else:
+        assert [text for text in texts if not 30 <= len(text) <= 1500] == []
 
 
 def test_the_state_is_another_wherever_a_file_is(
