@@ -1,1 +1,1 @@
-"""Checkpoints become decoders that run to any layer."""
+"""Loads checkpoints as decoders, whose hidden states can be read at any layer."""

@@ -1,4 +1,4 @@
-"""What the injectivity theorem of [N] assumes, looked up in one model (SPEC section 3).
+"""Looks up in a model what the injectivity theorem of [N] assumes (SPEC section 3).
 
 [N] (arXiv 2510.15511) proves that a decoder with random real weights is injective on its prompts
 almost surely when its activation is real-analytic, its width at least 4 and the epsilon of its
@@ -47,16 +47,17 @@ class Assumptions:
     Attributes:
         activation: the feed-forward activation, by transformers' name; ``"unknown"`` where the
             configuration names none.
-        analytic: it is known to be real-analytic.
+        analytic: whether that activation is known to be real-analytic.
         width: of the residual stream.
         norm_eps: the least epsilon of its norms; ``None`` where none is found.
-        tied: the language-model head shares the embedding's weights.
+        tied: whether the language-model head shares the embedding's weights.
         duplicated_rows: pairs of tokens whose embedding rows are equal in every coordinate
             (``-0.0 == 0.0``).
-        plain: the family is in the table, whose blocks neither route nor branch, no layer is
-            quantized and no activation rounded.
-        quantized: the bits of quantized weights; 0 where none is.
-        activations: what activations are rounded to as it runs, in words; empty: nothing is.
+        plain: whether the family is in the table (blocks of those families neither route tokens nor
+            branch), no layer is quantized and no activation is rounded.
+        quantized: the bits of the quantized weights; 0 where no weight is quantized.
+        activations: the grid that activations are rounded to as the model runs, in words; empty where
+            they are not rounded.
     """
 
     activation: str
@@ -71,7 +72,7 @@ class Assumptions:
 
     @property
     def analytic_architecture(self) -> bool:
-        """Whether states are known to be real-analytic in the parameters: one draw speaks for all."""
+        """Whether states are known to be real-analytic in the parameters, so that one draw suffices."""
         return self.analytic and self.plain and bool(self.norm_eps)
 
     @property
@@ -82,7 +83,7 @@ class Assumptions:
 
     @property
     def line(self) -> str:
-        """One line for a report; what does not hold stands in capitals."""
+        """The assumptions in one line of a report; those that do not hold stand in capitals."""
         analytic = "analytic" if self.analytic else "NOT known to be analytic"
         width = f"width {self.width}" + ("" if self.width >= _LEAST_WIDTH else " BELOW 4")
         rows = f"{self.duplicated_rows} DUPLICATED PAIRS" if self.duplicated_rows else "none equal"

@@ -1,7 +1,8 @@
-"""The static scales of a model that rounds its activations, from a sample of prompts.
+"""Calibrates the static scales of rounded activations on a sample of prompts.
 
-The usual calibration after training: one pass in full precision over every position of the sample,
-each prompt alone, so that no padding is seen and neither order nor batches change a bit.
+This is the usual calibration after training: one pass in full precision over every position of the
+sample. Each prompt runs alone, so that no padding is seen and neither the order nor the batches change
+a bit.
 """
 
 from collections.abc import Sequence
@@ -23,17 +24,17 @@ CALIBRATION_PROMPTS = 64
 
 
 def calibration_prompts(grid: Grid, prompts: PromptSet) -> PromptSet:
-    """The prompts that static scales come from: drawn by hash, whatever the set's order."""
+    """Draws the prompts that static scales come from, by hash: the set's order does not matter."""
     return prompts.subset(min(grid.calibrated or CALIBRATION_PROMPTS, len(prompts)))
 
 
 def calibrate(decoder: Decoder, prompts: Sequence[Sequence[int]], grid: Grid) -> Rounding:
-    """How a model's activations are rounded, its scales calibrated where they are static.
+    """Makes the rounding of a model's activations, with calibrated scales where they are static.
 
     Args:
         decoder: the model in full precision.
         prompts: token ids of the sample; at least one prompt, none where each token has its own scale.
-        grid: to what.
+        grid: the grid that activations are rounded to.
 
     Raises:
         OptionError: a block's output is zero at every position of the sample.
@@ -64,24 +65,30 @@ def calibrate(decoder: Decoder, prompts: Sequence[Sequence[int]], grid: Grid) ->
 
 
 class _Seen:
-    """What a block has given so far."""
+    """Collects the outermost values of one block's outputs."""
 
     def __init__(self, extremes: Extremes) -> None:
         self._extremes = extremes
         self._finite = True
 
     def take(self, _block: object, _args: object, output: Any) -> None:
-        """Takes the block's outputs as they pass."""
+        """Adds the outputs of one pass; a forward hook of the block."""
         rows = residual_stream(output).flatten(0, 1)
         finite = rows.isfinite()
         self._finite = self._finite and bool(finite.all())
         self._extremes.add(rows.where(finite, 0))
 
     def scale(self, zero: str) -> Scale:
-        """Of the finite values; a block that has none but zeros fails by its states, not here.
+        """The scale of the finite values that were seen.
+
+        A block whose only finite values are zeros, beside others that are not finite, gets a NaN scale:
+        its states then fail as not finite, which is what is wrong with them.
 
         Args:
-            zero: what is wrong where every value was zero.
+            zero: the error's text where every value was zero.
+
+        Raises:
+            OptionError: every value was zero.
         """
         scale = self._extremes.scale()
         if bool(scale.step.any()):

@@ -5,7 +5,7 @@ which is the one-step map, and many prefixes by what is guessed of each.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,25 +20,63 @@ from pytest_injectivity.models.prefix import Prefix, empty_cache
 from pytest_injectivity.models.prefix_buffer import Continued, PrefixBuffer, seen
 from pytest_injectivity.quantization.activation_hooks import Rounding
 
-# What `candidates` may hold at once: keys and values of broadcast prefixes (bytes; on a CPU what
-# its caches still serve, measured fastest there), tokens of recomputed prefixes, rows.
-_CANDIDATE_BYTES = {"cpu": 2**26}
-_CANDIDATE_BYTES_ELSEWHERE = 2**30
-_CANDIDATE_TOKENS = 2**14
-_CANDIDATE_ROWS = 512
-# Candidates side by side: so many a row, in so many rows (measured, docs/log.md).
-_SIDE_BY_SIDE = 128
-_SIDE_ROWS = 8
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateLimits:
+    """How many candidates `Decoder.candidates` runs at once; it bounds the memory, not the result.
+
+    Attributes:
+        rows: candidates that have a row each.
+        tokens: of recomputed prefixes, in all rows.
+        cpu_bytes: of keys and values of broadcast prefixes on a CPU: what its caches still serve, which
+            was measured to be fastest there.
+        device_bytes: of keys and values of broadcast prefixes on other devices.
+        side_by_side: candidates in one row (measured, docs/log.md).
+        side_rows: rows of candidates side by side.
+    """
+
+    rows: int = 512
+    tokens: int = 2**14
+    cpu_bytes: int = 2**26
+    device_bytes: int = 2**30
+    side_by_side: int = 128
+    side_rows: int = 8
 
 
 class Decoder(Forward):
-    """A causal language model, where its layers are, and prefixes to continue.
+    """A causal language model whose hidden states can be read at any layer, and continued.
 
-    Args and attributes are those of `Forward`.
+    The arguments and the other attributes are those of `Forward`.
+
+    Attributes:
+        limits: what `candidates` holds at once.
+
+    Example:
+        >>> import torch
+        >>> from pytest_injectivity import load_decoder
+        >>> decoder = load_decoder("builtin:gpt2-stdlib", device="cpu")
+        >>> decoder.layers
+        (1, 2, 3, 4, 'norm')
+        >>> decoder.states(torch.tensor([[1, 2, 3]]), [2])[2].shape
+        torch.Size([1, 3, 128])
+        >>> after = decoder.prefix(torch.tensor([1, 2]), depth=2)
+        >>> decoder.candidates(after, torch.tensor([3, 4]), [2])[2].shape
+        torch.Size([2, 128])
     """
 
+    limits = CandidateLimits()
+
     def prefix(self, ids: Int[Tensor, " length"], depth: Layer) -> Prefix:
-        """Keeps what the blocks up to layer ``depth`` cache of these tokens (none is allowed)."""
+        """Runs tokens once and keeps what the blocks cache of them.
+
+        Args:
+            ids: the tokens; there may be none.
+            depth: the deepest layer that a continuation may be asked for.
+
+        Raises:
+            LayerError: the model does not reach the layer.
+            PromptError: an id is not below ``vocab_size``, or the tokens exceed the context.
+        """
         self._checked_layers([depth], None)
         recomputed = self.family.prefix == "recompute"
         none = torch.empty(0, dtype=torch.long, device=self.device)
@@ -46,7 +84,14 @@ class Decoder(Forward):
         return self.extend(Prefix(none, depth, cache), ids)
 
     def extend(self, prefix: Prefix, ids: Int[Tensor, " more"]) -> Prefix:
-        """A longer prefix of the same depth; the one given stays as it is."""
+        """Continues a prefix by more tokens; the one given stays as it is.
+
+        Returns:
+            A longer prefix of the same depth.
+
+        Raises:
+            PromptError: an id is not below ``vocab_size``, or the tokens exceed the context.
+        """
         if not len(ids):
             return prefix
         ids, cache = self._checked(ids[None]), prefix.broadcast(1)
@@ -85,7 +130,7 @@ class Decoder(Forward):
             PromptError: a token is not below ``vocab_size``, or the prefix fills the context.
         """
         if prefix is not None and len(prefix) and len(tokens) > 1 and self.masks and side_by_side:
-            step = _SIDE_BY_SIDE * _SIDE_ROWS
+            step = self.limits.side_by_side * self.limits.side_rows
             found = [self._side_by_side(prefix, some, layers) for some in torch.split(tokens, step)]
         else:
             found = [
@@ -97,14 +142,17 @@ class Decoder(Forward):
     def cached_candidates(
         self, prefix: Prefix, tokens: Int[Tensor, " candidates"]
     ) -> list[tuple[Tensor, Tensor]]:
-        """What each block up to the prefix's depth caches of many tokens, each put after the prefix.
+        """Computes what each block caches of many tokens, each put after the prefix.
 
-        Of every block keys and values, ``(candidates, heads, 1, width)``; nothing for families that
-        cache none. Runs in batches that bound the memory, a row for each candidate.
+        Runs in batches that bound the memory, a row for each candidate.
 
         Args:
             prefix: the tokens before; it may hold no token.
             tokens: the candidates.
+
+        Returns:
+            For each block up to the prefix's depth its keys and its values, each
+            ``(candidates, heads, 1, width)``; empty for families that cache none.
 
         Raises:
             PromptError: a token is not below ``vocab_size``, or the prefix fills the context.
@@ -131,12 +179,18 @@ class Decoder(Forward):
         ]
 
     def prefix_buffer(self, prompts: int, room: int, depth: Layer) -> PrefixBuffer:
-        """As many empty prefixes, each with room for so many tokens."""
+        """Makes a buffer of empty prefixes, one a prompt.
+
+        Args:
+            prompts: how many prefixes.
+            room: the most tokens that each can hold.
+            depth: the deepest layer that a continuation may be asked for.
+        """
         self._checked_layers([depth], None)
         return PrefixBuffer(depth, room, [()] * prompts)
 
     def alone(self, prefixes: PrefixBuffer, row: int, length: int) -> Prefix:
-        """The beginning of one of many prefixes by itself; good until more is kept of them."""
+        """The first tokens of one row of a buffer as a prefix; good until the buffer keeps more."""
         # Layer 0 caches nothing its position could be read off.
         if self.masks and prefixes.depth != 0:
             return prefixes.alone(row, length, self.parts.base.config, self.device)
@@ -213,9 +267,9 @@ class Decoder(Forward):
         )
 
     def rounded(self, rounding: Rounding) -> "Decoder":
-        """The same model with the output of every block rounded, in whatever way it is run.
+        """Makes a decoder of the same model that rounds the output of every block.
 
-        The two share their modules; this one stays as it is.
+        The two decoders share their modules; this one goes on computing without rounding.
         """
         return Decoder(
             self.source,
@@ -232,7 +286,7 @@ class Decoder(Forward):
     ) -> dict[Layer, Tensor]:
         self._checked_layers(layers, prefix)
         self._checked_length(len(prefix) + 1)
-        rows = -(-len(tokens) // _SIDE_BY_SIDE)
+        rows = -(-len(tokens) // self.limits.side_by_side)
         width = -(-len(tokens) // rows)
         ids = torch.cat([tokens, tokens[:1].expand(rows * width - len(tokens))])
         ids = self._checked(ids).view(rows, width)
@@ -253,7 +307,7 @@ class Decoder(Forward):
         return self.candidates(prefix, tokens, layers, side_by_side=False)
 
     def _run_again(self, prefixes: PrefixBuffer, rows: Sequence[int], ids: Tensor) -> Continued:
-        """Prefixes that nothing but their tokens is kept of: each row runs from its beginning."""
+        """Continues prefixes of which only the tokens are kept: each row runs from its beginning."""
         lengths, width = prefixes.lengths(rows).to(self.device), ids.shape[1]
         whole = ids[:, :1].repeat(1, int(lengths.max()) + width)
         for at, row in enumerate(rows):
@@ -269,9 +323,10 @@ class Decoder(Forward):
         )
 
     def _candidate_batch(self, prefix: Prefix | None) -> int:
+        limits = self.limits
         if prefix is None:
-            return _CANDIDATE_ROWS
+            return limits.rows
         tokens = 1 if prefix.cache is not None else len(prefix) + 1
-        held = _CANDIDATE_BYTES.get(self.device.type, _CANDIDATE_BYTES_ELSEWHERE)
-        rows = min(held // max(prefix.nbytes, 1), _CANDIDATE_TOKENS // tokens)
-        return max(1, min(rows, _CANDIDATE_ROWS))
+        held = limits.cpu_bytes if self.device.type == "cpu" else limits.device_bytes
+        rows = min(held // max(prefix.nbytes, 1), limits.tokens // tokens)
+        return max(1, min(rows, limits.rows))

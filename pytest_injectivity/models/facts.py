@@ -1,4 +1,4 @@
-"""What is known of a model without its weights, once it has been loaded."""
+"""Facts about a model that stay known after its weights are unloaded."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,17 @@ from pytest_injectivity.quantization.packed_modules import numbers
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Plain data about a decoder; see `Decoder` for what each is.
+    """Plain data about a decoder, which a store can keep.
 
     Attributes:
         family: its name in the table of families.
-        n_layers, hidden_size, vocab_size, context: as the decoder's.
+        n_layers: the number of blocks.
+        hidden_size: the width of the residual stream.
+        vocab_size: rows of the input embedding.
+        context: the longest prompt accepted, in tokens; None where there is no limit.
         dtype: of the states, such as ``float32``.
-        parameters: how many numbers its weights are.
-        quantized: what is quantized of it; None for full precision.
+        parameters: how many numbers its weights stand for.
+        quantized: what was proved of its quantized weights; None in full precision.
         activations: the grid every block's output is rounded to as it runs, as text; empty: none.
     """
 
@@ -32,7 +35,7 @@ class ModelFacts:
 
     @classmethod
     def of(cls, decoder: Decoder) -> "ModelFacts":
-        """The facts of a loaded model."""
+        """Reads the facts off a loaded model."""
         return cls(
             family=decoder.family.name,
             n_layers=decoder.n_layers,

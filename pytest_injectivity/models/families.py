@@ -64,27 +64,28 @@ def _like_llama(name: str) -> Family:
     return Family(name, "model", "embed_tokens", "layers", "norm", masks=True)
 
 
-TABLE: dict[str, Family] = {
-    family.name: family
-    for family in (
-        Family("gpt2", "transformer", "wte", "h", "ln_f", masks=True),
-        # Masks its local attention itself, by the places in the row.
-        Family("gpt_neo", "transformer", "wte", "h", "ln_f"),
-        Family("gpt_neox", "gpt_neox", "embed_in", "layers", "final_layer_norm", masks=True),
-        Family("opt", "model.decoder", "embed_tokens", "layers", "final_layer_norm", masks=True),
-        _like_llama("llama"),
-        _like_llama("mistral"),
-        _like_llama("qwen2"),
-        _like_llama("qwen3"),
-        _like_llama("gemma2"),
-        _like_llama("gemma3_text"),
-        _like_llama("phi3"),
-        Family("falcon", "transformer", "word_embeddings", "h", "ln_f", masks=True),
-        # The library's selective scan starts from a zero state whenever it reads more than one
-        # token, so a cached state cannot be continued by a sequence.
-        Family("mamba", "backbone", "embeddings", "layers", "norm_f", prefix="recompute"),
-    )
-}
+FAMILIES = (
+    Family("gpt2", "transformer", "wte", "h", "ln_f", masks=True),
+    # Masks its local attention itself, by the places in the row.
+    Family("gpt_neo", "transformer", "wte", "h", "ln_f"),
+    Family("gpt_neox", "gpt_neox", "embed_in", "layers", "final_layer_norm", masks=True),
+    Family("opt", "model.decoder", "embed_tokens", "layers", "final_layer_norm", masks=True),
+    _like_llama("llama"),
+    _like_llama("mistral"),
+    _like_llama("qwen2"),
+    _like_llama("qwen3"),
+    _like_llama("gemma2"),
+    _like_llama("gemma3_text"),
+    _like_llama("phi3"),
+    Family("falcon", "transformer", "word_embeddings", "h", "ln_f", masks=True),
+    # The library's selective scan starts from a zero state whenever it reads more than one
+    # token, so a cached state cannot be continued by a sequence.
+    Family("mamba", "backbone", "embeddings", "layers", "norm_f", prefix="recompute"),
+)
+"""A row a family of decoders; `tests/models/test_families.py` holds each against the library."""
+
+TABLE: dict[str, Family] = {family.name: family for family in FAMILIES}
+"""The rows by ``model_type``."""
 
 
 @dataclass(frozen=True)

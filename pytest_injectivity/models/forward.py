@@ -1,4 +1,4 @@
-"""One forward pass: token ids, or embeddings, to the hidden states of the layers asked for.
+"""Runs token ids, or embeddings, forward to the hidden states of the layers asked for, in one pass.
 
 The states are read by hooks on the blocks, inside which the one position kept of each row is
 copied: a batch of 64 rows of 512 tokens leaves 64 rows behind, not 64 x 512 x (L + 1). The deepest
@@ -36,11 +36,11 @@ from pytest_injectivity.quantization.info import QuantizationInfo
 
 
 class _DeepestReached(Exception):  # noqa: N818 - it stops a forward pass, it is no error
-    """Raised by the deepest hook; nothing below it is of interest."""
+    """Raised by the hook of the deepest layer asked for, to end the pass there."""
 
 
 class _Recorder:
-    """What is kept of one pass, which ends at the deepest layer asked for."""
+    """Keeps the states of the layers asked for, and ends the pass at the deepest of them."""
 
     def __init__(self, layers: Sequence[Layer], keep: Callable[[Tensor], Tensor]) -> None:
         self.kept: dict[Layer, Tensor] = {}
@@ -50,7 +50,7 @@ class _Recorder:
 
     @contextmanager
     def listening(self, blocks: torch.nn.ModuleList) -> Iterator[None]:
-        """Records blocks as they run."""
+        """Hooks the blocks, so that their states are recorded as they run."""
         with ExitStack() as hooks:
             for layer in self._layers - {"norm"}:
                 block = blocks[max(int(layer) - 1, 0)]
@@ -62,7 +62,7 @@ class _Recorder:
             yield
 
     def record(self, layer: Layer, states: Tensor) -> None:
-        """Keeps what is wanted of a layer."""
+        """Keeps the wanted part of a layer's states; ends the pass at the deepest layer."""
         self.kept[layer] = self._keep(states)
         if layer == self._deepest:
             raise _DeepestReached
@@ -75,7 +75,7 @@ class _Recorder:
 
 
 class Forward:
-    """A causal language model, and where its layers are.
+    """A causal language model whose hidden states can be read at any layer.
 
     Args:
         source: what the user named (a folder, a hub id, a builtin); shown in messages.
@@ -195,7 +195,7 @@ class Forward:
         return self._run(embeddings.to(self.device), layers, None, prefix)
 
     def next_token_logits(self, prefix_ids: Int[Tensor, " length"]) -> Float[Tensor, " vocab"]:
-        """The model's own ranking of the next token: the only place where logits are computed."""
+        """The model's own ranking of the next token; no other method here computes logits."""
         ids = self._checked(prefix_ids[None])
         self._checked_length(len(prefix_ids))
         with torch.no_grad(), self.running():
@@ -203,14 +203,14 @@ class Forward:
         return logits[0, -1]
 
     def embedding_matrix(self) -> Float[Tensor, "vocab hidden"]:
-        """Every token's row, as :meth:`states_from_embeddings` takes it."""
+        """The input embedding of every token, as :meth:`states_from_embeddings` takes it."""
         with torch.no_grad(), self.running():
             rows: Tensor = self.parts.embeddings(torch.arange(self.vocab_size, device=self.device))
         return rows
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """What every pass of the model runs in: true float64 and rounded blocks, where it has them."""
+        """Surrounds every pass: true float64 and rounded blocks, where the decoder has them."""
         rounded = self.rounding.hooks(self.parts.blocks) if self.rounding else nullcontext()
         with Float64Mode() if self._float64 else nullcontext(), rounded:
             yield
@@ -291,7 +291,7 @@ class Forward:
 def _keep(
     positions: Tensor | None, skipped: int, device: torch.device
 ) -> Callable[[Tensor], Tensor]:
-    """What is copied out of a layer's states: one position a row, or all but a repeated prefix."""
+    """Makes the function that copies states: one position a row, or all but a repeated prefix."""
     if positions is None:
         return lambda states: states[:, skipped:].clone()
     rows, columns = torch.arange(len(positions), device=device), positions.to(device) + skipped
@@ -304,7 +304,7 @@ def _weight(embeddings: Any) -> Tensor:
 
 
 def _quieten(config: Any) -> None:
-    """A checkpoint's own settings must not make the library collect or warn of more than asked."""
+    """Overrides settings that would make the library collect, or warn of, more than is asked."""
     config.output_hidden_states = config.output_attentions = False
     config.return_dict = True
     # Without it GPT-2 warns of padding that no mask hides; padding here is on the right, unseen.

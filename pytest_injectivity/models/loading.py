@@ -1,4 +1,4 @@
-"""A checkpoint on disk, on the hub or in this package becomes a :class:`Decoder`.
+"""Loads a checkpoint, from disk, the hub or this package, as a :class:`Decoder`.
 
 Ids that a tokenizer can give but the embedding does not have are not refused here: the library adds
 special tokens of its own to some tokenizers (``Qwen2Tokenizer``: one more than the embedding has

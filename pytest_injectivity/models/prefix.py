@@ -1,4 +1,4 @@
-"""A prefix whose keys and values are kept, so that what follows it costs only itself."""
+"""A cached prefix: its keys and values are kept, so that running on costs the new tokens only."""
 
 import copy
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Prefixes of many prompts side by side, each of its own length, cached and never computed again.
+"""Holds the cached prefixes of many prompts, each of its own length, so that none is computed twice.
 
 Keys and values lie in one buffer a block, a row a prompt and a column a position. A pass that
 continues some of the rows reads their columns, under a mask that hides from each row what is not
@@ -21,13 +21,13 @@ from pytest_injectivity.models.prefix import Prefix, empty_cache
 
 @dataclass(frozen=True, eq=False)
 class Continued:
-    """What a pass that continued some prefixes computed.
+    """The result of a pass that continued some prefixes of a buffer.
 
     Attributes:
         rows: the prefixes continued, by number.
         ids: what they were continued by, ``(rows, width)``.
         states: at one layer, ``(rows, width, hidden)``.
-        fresh: of each block the keys and values of ``ids``; empty where none are cached.
+        fresh: for each block the keys and values of ``ids``; empty where none are cached.
     """
 
     rows: tuple[int, ...]
@@ -38,13 +38,15 @@ class Continued:
 
 @dataclass(eq=False)
 class PrefixBuffer:
-    """Token ids of many prompts, and what the blocks up to a depth have cached of them.
+    """Token ids of many prompts, with the keys and values of the blocks up to a depth.
+
+    One :class:`~pytest_injectivity.models.prefix.Prefix` is never changed; a buffer grows and shrinks.
 
     Attributes:
         depth: the deepest layer that may be asked of a continuation.
         room: the longest prefix kept.
-        ids: of each prompt the tokens kept.
-        blocks: of each block keys and values, ``(prompts, heads, room, width)``; empty before the
+        ids: the tokens kept, prompt by prompt.
+        blocks: for each block its keys and values, ``(prompts, heads, room, width)``; empty before the
             first tokens are kept, and where nothing but the tokens is.
     """
 
@@ -75,7 +77,12 @@ class PrefixBuffer:
         return Prefix(torch.tensor(ids, dtype=torch.long, device=device), self.depth, cache)
 
     def keep(self, continued: Continued, counts: Sequence[int]) -> None:
-        """Adds to each row continued the first so many tokens it was continued by."""
+        """Adds to each row the first of the tokens that it was continued by.
+
+        Args:
+            continued: the result of the pass.
+            counts: for each of its rows, how many of the tokens are kept.
+        """
         if continued.fresh and not self.blocks:
             self.blocks = tuple(
                 (self._empty(keys), self._empty(values)) for keys, values in continued.fresh
@@ -98,7 +105,7 @@ class PrefixBuffer:
             self.ids[one] = (*self.ids[one], *ids[number][:count])
 
     def cut(self, row: int, length: int) -> None:
-        """Forgets all but the beginning of a row."""
+        """Cuts a row to its first ``length`` tokens."""
         self.ids[row] = self.ids[row][:length]
 
     def _empty(self, computed: Tensor) -> Tensor:
@@ -110,7 +117,7 @@ class PrefixBuffer:
 def seen(
     lengths: Int[Tensor, " rows"], width: int, *, side_by_side: bool, cached: bool = True
 ) -> Bool[Tensor, "rows 1 width columns"]:
-    """Which columns each new token sees: its row's own prefix, and of the new tokens itself.
+    """Makes the mask of what each new token attends to: its own prefix, itself, and tokens before it.
 
     Args:
         lengths: of each row's prefix; the columns of the widest come first.

@@ -1,10 +1,10 @@
-"""An architecture with other weights: every parameter tensor drawn afresh (SPEC section 3).
+"""Draws every parameter of a model afresh, keeping its architecture (SPEC section 3).
 
-The theorem behind the diagnosis of a collision speaks of almost all weights, so that any draw with a
-density will do; its scale is chosen for what float64 can see. Matrices keep the size of what they are
-given (half of it: attention scores stay small, so that every token a position may attend to has a
-weight far above the rounding), vectors are of the size of one: biases and norm gains too, which the
-library's own initialisation leaves at constants. Buffers, such as rotary tables, belong to the
+The theorem behind the diagnosis of a collision holds for almost all weights, so that any draw from a
+density will do. The scales are chosen so that float64 can tell states apart. A matrix's outputs are half
+as large as its inputs: attention scores stay small, and every token that a position may attend to gets a
+weight far above the rounding. Vectors have entries of the size of one, biases and norm gains too, which
+the library's own initialisation leaves at constants. Buffers, such as rotary tables, belong to the
 architecture and stay.
 """
 
@@ -27,7 +27,7 @@ def redraw(decoder: Decoder, generator: torch.Generator) -> None:
     """Overwrites every parameter of a decoder, tied ones once.
 
     Args:
-        decoder: one's own copy, such as `Decoder.as_float64` gives.
+        decoder: a copy that may be changed, such as `Decoder.as_float64` gives.
         generator: on the decoder's device; it advances, so that calling again draws anew.
 
     Raises:
@@ -45,7 +45,10 @@ def redraw(decoder: Decoder, generator: torch.Generator) -> None:
 
 
 def _scale(parameter: Tensor) -> float:
-    """Some layers keep their matrix transposed: the smaller side stands for what it reads."""
+    """The standard deviation of a parameter; the smaller side of a matrix counts as its inputs.
+
+    Some layers keep their matrix transposed, so that neither side is the inputs by position.
+    """
     if parameter.ndim < _MATRIX_DIMENSIONS:
         return 1.0
     return float(_MATRIX_GAIN / max(1, min(parameter.shape[-2:])) ** 0.5)

@@ -1,8 +1,8 @@
-"""The pass that goes on from given states, or from a given cache: what a receiver computes.
+"""Continues a forward pass from given states, or from a given cache, as a receiver of them does.
 
-The library runs its own pass, whose hidden states are replaced where the receiver's begin, so that
-positions, masks, soft caps and the head are the model's own; what lies before is computed and thrown
-away.
+The library runs its own pass, and its hidden states are replaced at the layer where the receiver's
+begin. Positions, masks, soft caps and the head are therefore the model's own. What the blocks before
+that layer compute is thrown away.
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,11 +42,11 @@ def logits_from_states(
 
     Args:
         decoder: the model.
-        ids: the tokens at the positions; they decide nothing past the layer.
+        ids: the tokens at the positions; they have no influence past the layer.
         layer: where the states are from.
-        states: of one prompt, in as many versions as are asked about.
-        positions: where in the prompt they stand, where the receiver has not all of them: those it
-            lacks are seen by none.
+        states: of one prompt, in any number of versions.
+        positions: the positions that the receiver has, where it has not all of them; no state attends to
+            a position that is missing.
 
     Raises:
         ModelError: positions are given and the model takes none.
@@ -78,8 +78,8 @@ def logits_from_cache(
         decoder: the model.
         ids: a prompt of at least two tokens; all but the last are in the cache.
         block: whose keys and values are replaced, 1 to L.
-        sides: in as many versions as are asked about, keys and values of all tokens but the last, a
-            row a position with heads side by side.
+        sides: in any number of versions, the keys and the values of all tokens but the last, a row a
+            position with heads side by side.
 
     Raises:
         ModelError: the model caches no keys and values.
@@ -101,7 +101,7 @@ def logits_from_cache(
 
 
 def _heads(rows: Float[Tensor, "positions side"], like: Tensor) -> Tensor:
-    """Rows as the library caches them: ``(1, heads, positions, dim)``."""
+    """Arranges rows as the library caches them: ``(1, heads, positions, dim)``."""
     heads, dim = like.shape[1], like.shape[3]
     return rows.to(like).view(len(rows), heads, dim).transpose(0, 1)[None]
 
@@ -123,7 +123,7 @@ def _at_the_end(states: Tensor, _base: object, _args: object, output: Any) -> An
 
 @contextmanager
 def _replaced(decoder: Decoder, layer: Layer, states: Tensor) -> Iterator[None]:
-    """The states of a layer are these, whatever the blocks before it compute."""
+    """Replaces the states of a layer by the given ones, whatever the blocks before it compute."""
     if layer == "norm":
         handle = decoder.parts.base.register_forward_hook(partial(_at_the_end, states))
     elif layer == 0:

@@ -1,4 +1,4 @@
-"""What the user names becomes a folder on this machine: a folder, a file, a builtin, or a hub id.
+"""Finds the folder of a checkpoint that the user names: a folder, a file, a builtin, or a hub id.
 
 A hub id may name a revision, ``org/name@revision``. The revision is resolved to a commit once, and the
 configuration and the weights are both fetched at that commit. Only safetensors, JSON and tokenizer

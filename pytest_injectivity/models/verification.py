@@ -14,8 +14,12 @@ _LENGTH = 5
 _TOLERANCE = 0.05
 
 
-def verify_view(decoder: Decoder) -> None:
+def verify_view(decoder: Decoder) -> float:
     """Checks that the blocks are causal and that the final norm of the last gives ``"norm"``.
+
+    Returns:
+        The largest relative difference between states that should be equal, which rounding explains.
+        States that are not finite are left out: an audit reports them.
 
     Raises:
         ModelError: an earlier state depends on the last token, or the module taken for the final
@@ -25,8 +29,10 @@ def verify_view(decoder: Decoder) -> None:
     row = torch.arange(_LENGTH) % decoder.vocab_size
     other = torch.cat([row[:-1], torch.tensor([last if int(row[-1]) != last else 0])])
     states = decoder.states(torch.stack([row, other]), [0, *decoder.layers])
+    seen = 0.0
     for layer, found in states.items():
-        if _relative(found[1, :-1], found[0, :-1]) > _TOLERANCE:
+        seen = max(seen, _relative(found[1, :-1], found[0, :-1]))
+        if seen > _TOLERANCE:
             raise ModelError(
                 f"{decoder.source} ({decoder.family.name}): a state at layer {layer} depends on"
                 " tokens that follow it; a causal decoder is needed"
@@ -34,12 +40,14 @@ def verify_view(decoder: Decoder) -> None:
     norm = decoder.parts.norm
     with torch.no_grad():
         normed = states[decoder.n_layers] if norm is None else norm(states[decoder.n_layers])
-    if _relative(normed, states["norm"]) > _TOLERANCE:
+    seen = max(seen, _relative(normed, states["norm"]))
+    if seen > _TOLERANCE:
         raise ModelError(
             f"{decoder.source} ({decoder.family.name}) is not in the table of families, and"
             f" {decoder.family.base}.{decoder.family.norm} does not turn its last block's output"
             " into its last hidden state"
         )
+    return seen
 
 
 def _relative(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -1,8 +1,9 @@
-"""Activations rounded as a model runs: the output of every block, so that the error propagates.
+"""Rounds the output of every block as a model runs, so that the error propagates to later blocks.
 
-The arithmetic is that of post-hoc quantization (`uniform`, SPEC section 2, "in the loop"). Scales of a
-layer or a channel are static, calibrated once (`calibration`); each token's own are computed as it
-passes. Either way what becomes of a token depends on that token alone, never on its batch.
+The arithmetic is that of post-hoc quantization (`arithmetic`, SPEC section 2, "in the loop"). Scales of
+a layer or a channel are static and calibrated once (`models.calibration`); a token's own scale is
+computed as the token passes. Either way the rounding of a token depends on that token alone, never on
+its batch.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,10 +26,10 @@ class Rounding:
     """How the outputs of a model's blocks are rounded.
 
     Attributes:
-        grid: to what.
+        grid: the grid.
         steps: distance between neighbouring codes, a row a block: one number, or one a channel; NaN
             where a block gave no finite state. None: each token has a scale of its own.
-        zeros: the codes that stand for zero, likewise.
+        zeros: the codes that stand for zero, shaped as ``steps``.
     """
 
     grid: Grid
@@ -37,22 +38,26 @@ class Rounding:
 
     @cached_property
     def _placed(self) -> dict[torch.device, list[Scale]]:
-        """The static scales where they were needed."""
+        """The static scales on each device that needed them."""
         return {}
 
     @contextmanager
     def hooks(self, blocks: Iterable[Any]) -> Iterator[None]:
-        """Rounds what the blocks return; hooks registered on them later see it rounded."""
+        """Rounds what the blocks return; hooks that are registered later see the rounded output."""
         with ExitStack() as stack:
             for at, block in enumerate(blocks):
                 stack.enter_context(block.register_forward_hook(partial(self._hook, at)))
             yield
 
     def rounded(self, block: int, states: Float[Tensor, "*batch hidden"]) -> Tensor:
-        """The output of a block, counted from 0, on its grid, in its own dtype.
+        """Rounds the output of a block to its grid, in the output's own dtype.
 
-        What is not finite stays as it is: rounding shall not hide it. The gradient passes as if
-        nothing were rounded.
+        Values that are not finite stay as they are, so that rounding does not hide them. The gradient
+        passes as if nothing were rounded.
+
+        Args:
+            block: its number, counted from 0.
+            states: its output.
         """
         rows = states.detach().reshape(-1, states.shape[-1])
         scale = self._scale(block, rows)
@@ -85,18 +90,18 @@ class Rounding:
 
 
 def residual_stream(output: Any) -> Tensor:
-    """What a block hands on: some return a tuple whose first entry it is."""
+    """The hidden states in a block's output; some blocks return a tuple that begins with them."""
     states: Tensor = output[0] if isinstance(output, tuple) else output
     return states
 
 
 def with_residual_stream(output: Any, states: Tensor) -> Any:
-    """The output of a block that hands on these states."""
+    """A block's output with its hidden states replaced by these."""
     return (states, *output[1:]) if isinstance(output, tuple) else states
 
 
 class _StraightThrough(torch.autograd.Function):
-    """The rounded states going forward, the gradient of the unrounded ones going back."""
+    """Gives the rounded states forward, and passes the gradient back as if nothing were rounded."""
 
     @staticmethod
     def forward(_context: Any, states: Tensor, rounded: Tensor) -> Tensor:  # noqa: ARG004 - autograd's

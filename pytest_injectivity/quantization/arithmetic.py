@@ -1,7 +1,7 @@
-"""Rows on a uniform grid: extremes make a scale, a scale makes codes and values (SPEC section 2).
+"""Rounds rows to a uniform grid: extremes give a scale, a scale gives codes and values (SPEC section 2).
 
-One arithmetic for both roundings: of captured states (`geometry.quantize`) and of activations as a
-model runs (`models.rounding`).
+Captured states (`geometry.rounded_rows`) and activations of a running model (`activation_hooks`) are
+both rounded by this arithmetic.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ from pytest_injectivity.quantization.grid import Grid
 
 @dataclass(frozen=True)
 class Scale:
-    """What the codes of a grid stand for: ``(code - zero) * step``.
+    """Translates between numbers and the codes of a grid: a code stands for ``(code - zero) * step``.
 
-    Step and zero point are one for all ``(1, 1)``, one a column ``(1, hidden)`` or one a row
+    Step and zero point are single numbers ``(1, 1)``, one a column ``(1, hidden)`` or one a row
     ``(rows, 1)``.
 
     Attributes:
@@ -34,7 +34,7 @@ class Scale:
 
     @property
     def digest(self) -> str:
-        """A name for the numbers it is made of."""
+        """A hash of the steps and zero points."""
         numbers = torch.cat([self.step.flatten(), self.zero.flatten()]).double().cpu().numpy()
         return hashlib.blake2b(numbers.tobytes(), digest_size=16).hexdigest()
 
@@ -44,16 +44,16 @@ class Scale:
         return (exact.round() + self.zero).clamp(*self.grid.ends)
 
     def values(self, codes: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
-        """What codes stand for."""
+        """The numbers that codes stand for."""
         return (codes - self.zero) * self.step
 
 
 class Extremes:
-    """The outermost values of rows that come in parts: what a scale is made of.
+    """Collects the outermost values of rows that arrive in parts, and makes a scale of them.
 
-    Of each group (the layer, a channel, a token) as many values are held as the percentile leaves out
-    at one end, and one more: the scale is exactly that of all rows at once, whatever the parts and
-    their order.
+    For each group (the layer, a channel, a token) it holds as many values as the percentile leaves out
+    at one end, and one more. The scale is therefore exactly that of all rows at once, whatever the parts
+    and their order.
 
     Args:
         grid: says what a group is, and the percentile.
@@ -63,11 +63,11 @@ class Extremes:
     def __init__(self, grid: Grid, values: int) -> None:
         self._grid = grid
         self._held = 1 + grid.left_out(values)
-        # Of an asymmetric grid the lower end too, with its sign turned.
+        # The upper end and, for an asymmetric grid, the lower one with its sign turned.
         self._ends: list[Tensor] = []
 
     def add(self, rows: Float[Tensor, "n hidden"]) -> None:
-        """Takes the rows of a part; at least one."""
+        """Adds the rows of a part; at least one row."""
         groups = {"layer": rows.reshape(1, -1), "channel": rows.T, "token": rows}[self._grid.per]
         new = [groups.abs()] if self._grid.symmetric else [groups, -groups]
         if self._ends:
@@ -84,7 +84,7 @@ class Extremes:
         _, most = self._grid.ends
         if not low:
             return Scale(self._grid, high / most, torch.zeros_like(high))
-        # Zero is on the grid, whatever the values: what is nothing stays nothing.
+        # Zero is on the grid, whatever the values: a zero stays a zero.
         above, below = high.clamp(min=0), low[0].clamp(min=0)
         step = above / most + below / most
         return Scale(self._grid, step, torch.where(step == 0, 0.0, below / step).round())
@@ -97,7 +97,7 @@ class Extremes:
 
 
 def scale_of(rows: Float[Tensor, "n hidden"], grid: Grid) -> Scale:
-    """The scale that rows give themselves; at least one row."""
+    """The scale that rows give for themselves; at least one row."""
     n, hidden = rows.shape
     extremes = Extremes(grid, {"layer": n * hidden, "channel": n, "token": hidden}[grid.per])
     extremes.add(rows)

@@ -1,4 +1,4 @@
-"""The uniform grids that activations are rounded to, and the text that names them (SPEC section 2).
+"""The uniform grids that activations are rounded to, and the grammar that names them (SPEC section 2).
 
 One grammar serves the flag, the ini value and every ``bits=`` argument::
 
@@ -9,7 +9,7 @@ One grammar serves the flag, the ini value and every ``bits=`` argument::
          | "calibrated=" prompts                          the scale comes from so many prompts
 
 The order of the words is free, and each is said once: ``8``, ``"4 asymmetric"``, ``"4 per-channel
-clip=99.9"``. Standard library only: pytest reads this file on every start.
+clip=99.9"``. Standard library only, so that options can be read without torch.
 """
 
 import re
@@ -47,12 +47,22 @@ class Grid:
         clip: percent of the values inside the grid, from 50 to 100; the others become its ends. Of a
             symmetric grid the percentile of ``|x|``; else half of the rest is left out at each end.
             None: all.
-        per: what has one scale: the layer, each token (a row), or each channel (a column).
-        calibrated: the scale comes from so many prompts, those of smallest hash; None: from the
-            rows that are rounded (as a model runs: from a sample of a size of its own).
+        per: what shares a scale: the layer, a token (a row), or a channel (a column).
+        calibrated: how many prompts the scale comes from, those of smallest hash. None: captured states
+            give their own scale, and a running model is calibrated on a sample of a fixed size.
 
     Raises:
         OptionError: a value is not accepted.
+
+    Example:
+        >>> from pytest_injectivity import Grid
+        >>> grid = Grid.parse("4 asymmetric per-token")
+        >>> grid.ends
+        (0, 15)
+        >>> grid.words
+        '4 bits asymmetric per-token'
+        >>> Grid(8, clip=99.9)
+        Grid.parse('8 clip=99.9')
     """
 
     bits: int
@@ -107,17 +117,17 @@ class Grid:
 
     @property
     def words(self) -> str:
-        """As reports name it: ``4 bits``, ``4 bits asymmetric per-token``."""
+        """The grid in the words of reports: ``4 bits``, ``4 bits asymmetric per-token``."""
         return f"{self.bits} bits{self._words}"
 
     @property
     def key(self) -> int | str:
-        """As plain data: the number where it says all, else the text."""
+        """The grid as plain data: the number of bits where all else is the default, or the text."""
         return self.bits if self.plain else str(self)
 
     @property
     def plain(self) -> bool:
-        """Whether the number of bits says all."""
+        """Whether all but the number of bits is the default."""
         return not self._words
 
     @property
@@ -127,12 +137,20 @@ class Grid:
         return (-most, most) if self.symmetric else (0, 2**self.bits - 1)
 
     def left_out(self, values: int) -> int:
-        """How many of so many values lie beyond one end of the grid, at most."""
+        """How many values lie beyond one end of the grid at most.
+
+        Args:
+            values: how many there are in all.
+        """
         share = 1 - Fraction(repr(self.clip or _PERCENT)) / 100
         return int(values * (share if self.symmetric else share / 2))
 
     def source(self, prompts: int) -> str:
-        """Where the scale of so many prompts' captured states comes from, in words."""
+        """Where the scale of captured states comes from, in words.
+
+        Args:
+            prompts: how many prompts' states there are.
+        """
         if self.per == "token":
             return "each token's own"
         if self.calibrated is None:
@@ -150,17 +168,17 @@ class Grid:
 
 
 GridLike: TypeAlias = int | str | Grid
-"""A grid as people write it."""
+"""What `Grid.parse` reads: a number of bits, a text, or a grid."""
 
 
 @dataclass(frozen=True)
 class Rounded:
-    """How activations are rounded as a model runs, as plain data.
+    """How activations are rounded as a model runs; plain data for reports and stores.
 
     Attributes:
         grid: as text.
-        prompts: whose activations the scales come from; 0: each token has its own.
-        prompt_hash: of these prompts.
+        prompts: how many prompts' activations the scales come from; 0: each token has its own.
+        prompt_hash: the hash of these prompts.
     """
 
     grid: str
@@ -179,12 +197,12 @@ class Rounded:
 
     @property
     def short(self) -> str:
-        """A few words for a line on something else."""
+        """The rounding in a few words, for a line that is about something else."""
         return f"activations rounded to {Grid.parse(self.grid).words}"
 
 
 def _whole(number: object) -> int:
-    """A whole number of any library; -1 for anything else, which no option accepts."""
+    """A whole number of any library as an int; -1, which no option accepts, for anything else."""
     try:
         return -1 if isinstance(number, bool) else index(number)  # type: ignore[arg-type] # tried
     except TypeError:

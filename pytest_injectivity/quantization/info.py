@@ -1,4 +1,4 @@
-"""What was found out about the weights of a quantized model: proved on what was loaded.
+"""What was proved about the quantized weights of a loaded model.
 
 Plain data, which travels to reports and stores: the standard library only.
 """
@@ -10,10 +10,10 @@ _ALL = 0.9995
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizationInfo:
-    """A model whose weights were rounded to a few bits.
+    """How the weights of a model are quantized.
 
     Attributes:
-        kind: how, such as ``bnb-nf4``, ``torchao-int8``, ``compressed-tensors W4A16``, ``gguf Q4_0``.
+        kind: in words: ``bnb-nf4``, ``torchao-int8``, ``compressed-tensors W4A16``, ``gguf Q4_0``.
         bits: of a quantized weight, on average; scales are not counted.
         share: of the numbers in the blocks' matrices, those that are quantized: above 0, to 1.
         layers: what was counted, such as ``16 Linear4bit``.
@@ -45,7 +45,7 @@ class QuantizationInfo:
 
     @property
     def caution(self) -> str:
-        """What a person must know before trusting a state; empty where there is nothing."""
+        """A warning that states depend on what else is in the batch; empty where they do not."""
         if not self.neighbours:
             return ""
         return (

@@ -1,4 +1,4 @@
-"""Quantized checkpoints on their way in: what the library is asked for, and what is proved after.
+"""Loads quantized checkpoints: what the library is asked for, and what is proved afterwards.
 
 The library reads all formats through one call; what differs stands in `formats`. After loading, layers
 are made safe to run and the quantization is proved on them: a checkpoint that says it is quantized and
@@ -49,7 +49,7 @@ class Request:
     def of(
         cls, source: str, published: Format | None, quantization: str | None, device: torch.device
     ) -> "Request":
-        """Refuses what cannot be had.
+        """Makes a request, or refuses one that cannot be met.
 
         Args:
             source: what the user named.
@@ -166,7 +166,7 @@ def _layers(blocks: nn.Module) -> Counter[str]:
 
 
 def _shown(module: Any) -> str:
-    """A layer by its class, and by its weight's where that is what is special."""
+    """The class of a layer, with the class of its weight where that is torchao's."""
     weight, name = getattr(module, "weight", None), type(module).__name__
     special = type(weight).__module__.startswith("torchao.")
     return f"{name} of {type(weight).__name__}" if special else name

@@ -23,7 +23,7 @@ def unpack(model: nn.Module) -> None:
     """Puts a plain linear layer in float64 in the place of every packed one.
 
     Args:
-        model: one's own copy.
+        model: a copy that may be changed.
     """
     for name, module, layer in list(packed_layers(model)):
         plain = nn.Linear(layer.inputs, layer.outputs, bias=False, device="meta")
@@ -34,7 +34,7 @@ def unpack(model: nn.Module) -> None:
 
 
 def numbers(model: nn.Module) -> int:
-    """How many numbers a model's parameters stand for: a packed byte may hold two, a scale none."""
+    """How many weights a model has: a packed byte may hold two, and scales are not counted."""
     layers = {name: layer for name, _, layer in packed_layers(model)}
     plain = sum(
         parameter.numel()
@@ -45,7 +45,12 @@ def numbers(model: nn.Module) -> int:
 
 
 def matrix_numbers(blocks: nn.Module, but: list[nn.Module] | None = None) -> int:
-    """The numbers in the matrices of modules, some modules left out."""
+    """How many numbers the matrices of modules hold.
+
+    Args:
+        blocks: the modules.
+        but: modules that are left out.
+    """
     left_out = {id(module) for module in but or ()}
     return sum(
         parameter.numel()
@@ -57,5 +62,5 @@ def matrix_numbers(blocks: nn.Module, but: list[nn.Module] | None = None) -> int
 
 
 def counted(forms: Counter[str]) -> str:
-    """``16 Linear4bit`` for each form."""
+    """The counts in words, such as ``16 Linear4bit, 2 Linear``."""
     return ", ".join(f"{count} {form}" for form, count in sorted(forms.items()))

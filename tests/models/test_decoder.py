@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from itertools import pairwise
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import LayerError, PromptError
-from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.decoder import CandidateLimits, Decoder
 from pytest_injectivity.models.families import TABLE
 from pytest_injectivity.testing import SLIDING_WINDOW, tiny_decoder
 
@@ -62,6 +61,7 @@ class TestAgainstTheLibrary:
         rows = _rows(1, LONG, 7, LONG - 1)
         last = torch.tensor([len(row) - 1 for row in rows])
         found = decoder.states(_right_padded(rows), decoder.layers, positions=last)
+        assert (1, 2, 3, "norm") == decoder.layers
         for i, row in enumerate(rows):
             expected = library_states(decoder, row)
             for layer in decoder.layers:
@@ -84,6 +84,7 @@ class TestPrefix:
         full = torch.cat([start.expand(3, -1), ends], dim=1)
         expected = decoder.states(full, layers)
         found = decoder.states(ends, layers, prefix=decoder.prefix(start, "norm"))
+        assert [0, 1, 2, 3, "norm"] == list(found)
         for layer in layers:
             assert relative(found[layer], expected[layer][:, cut:]) <= 1e-6
 
@@ -112,12 +113,10 @@ class TestPrefix:
         prefix = decoder.extend(decoder.prefix(start[:3], 0), start[3:])
         assert expected.equal(decoder.states(row[None], [0], prefix=prefix)[0])
 
-    def test_candidates_are_the_one_step_map(
-        self, family: str, relative: Relative, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_candidates_are_the_one_step_map(self, family: str, relative: Relative) -> None:
         """Candidate i is the last state of the prefix followed by token i, in any batching."""
-        monkeypatch.setattr("pytest_injectivity.models.decoder._CANDIDATE_ROWS", 5)
         decoder = tiny_decoder(family)
+        decoder.limits = CandidateLimits(rows=5)
         start, tokens = _rows(13, 12)
         full = torch.cat([start.expand(12, -1), tokens[:, None]], dim=1)
         last = torch.full((12,), 13)
@@ -137,6 +136,7 @@ class TestPrefix:
         start, row = _rows(10, 9)
         embeddings = decoder.embedding_matrix()[row][None]
         layers = [0, *decoder.layers]
+        assert [0, 1, 2, "norm"] == layers
         for prefix in (None, decoder.prefix(start, "norm")):
             expected = decoder.states(row[None], layers, prefix=prefix)
             found = decoder.states_from_embeddings(embeddings, layers, prefix=prefix)
@@ -187,8 +187,9 @@ def test_the_language_model_head_never_runs(monkeypatch: pytest.MonkeyPatch) -> 
     """No logits are computed for states, prefixes or candidates."""
     decoder, (row,) = tiny_decoder("qwen3"), _rows(5)
     monkeypatch.setattr(decoder.model.lm_head, "forward", pytest.fail)
-    decoder.states(row[None], decoder.layers)
-    decoder.candidates(decoder.prefix(row, "norm"), row, decoder.layers)
+    states = decoder.states(row[None], decoder.layers)
+    candidates = decoder.candidates(decoder.prefix(row, "norm"), row, decoder.layers)
+    assert list(decoder.layers) == list(states) == list(candidates)
 
 
 def test_no_hook_is_left_behind() -> None:
@@ -206,7 +207,9 @@ def test_no_hook_is_left_behind() -> None:
 def test_kept_rows_own_their_memory(positions: Tensor | None) -> None:
     """What is returned holds no more memory than its own elements, and no gradient."""
     decoder, rows = tiny_decoder("gpt2"), torch.stack(_rows(9, 9))
-    for states in decoder.states(rows, [0, 1, 2, "norm"], positions=positions).values():
+    found = decoder.states(rows, [0, 1, 2, "norm"], positions=positions)
+    assert 4 == len(found)
+    for states in found.values():
         assert states.numel() * states.element_size() == states.untyped_storage().nbytes()
         assert not states.requires_grad
 
@@ -219,6 +222,7 @@ def test_a_prefix_is_not_changed_by_what_follows_it() -> None:
     decoder.states(row.expand(7, -1), ["norm"], prefix=prefix)
     decoder.extend(prefix, row)
     decoder.candidates(prefix, row, [1])
+    assert 2 == len(before)
     for (keys, values), layer in zip(before, prefix.cache.layers, strict=True):
         assert keys.equal(layer.keys)
         assert values.equal(layer.values)
@@ -233,6 +237,7 @@ def test_a_state_depends_on_its_own_prefix_only(seed: int, length: int, same: in
     same = min(same, length)
     other[:same] = one[:same]
     states = decoder.states(torch.stack([one, other]), [0, *decoder.layers])
+    assert 4 == len(states)
     for found in states.values():
         torch.testing.assert_close(found[0, :same], found[1, :same], rtol=1e-5, atol=1e-6)
 
@@ -281,20 +286,24 @@ def test_an_id_outside_the_embedding_is_refused(bad: int) -> None:
         decoder.states(torch.tensor([[1, bad]]), [1])
 
 
-def test_a_row_beyond_the_context_is_refused() -> None:
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda decoder, row: decoder.states(row[None], [1]),
+        lambda decoder, row: decoder.states(
+            row[None, 10:], [1], prefix=decoder.prefix(row[:10], 1)
+        ),
+        lambda decoder, row: decoder.extend(decoder.prefix(row[:10], 1), row[10:]),
+        lambda decoder, row: decoder.prefix(row, 1),
+        lambda decoder, row: decoder.next_token_logits(row),
+    ],
+    ids=["states", "states after a prefix", "extend", "prefix", "logits"],
+)
+def test_a_row_beyond_the_context_is_refused(attempt: Callable[[Decoder, Tensor], object]) -> None:
     """A prefix counts towards the context."""
-    decoder = tiny_decoder(context=16)
     (row,) = _rows(17)
-    prefix = decoder.prefix(row[:10], 1)
-    for attempt in (
-        lambda: decoder.states(row[None], [1]),
-        lambda: decoder.states(row[None, 10:], [1], prefix=prefix),
-        lambda: decoder.extend(prefix, row[10:]),
-        lambda: decoder.prefix(row, 1),
-        lambda: decoder.next_token_logits(row),
-    ):
-        with pytest.raises(PromptError, match=r"17 tokens exceeds .* at most 16"):
-            attempt()
+    with pytest.raises(PromptError, match=r"17 tokens exceeds .* at most 16"):
+        attempt(tiny_decoder(context=16), row)
 
 
 @pytest.mark.parametrize("layer", [-1, 3])
@@ -322,7 +331,7 @@ def test_candidates_are_batched_within_their_bounds(monkeypatch: pytest.MonkeyPa
     prefix = decoder.prefix(torch.arange(10), 2)
     assert 2 * 2 * 10 * 16 * 4 == prefix.nbytes  # 2 layers of keys and values, 10 rows of 16 floats
     for budget in (1, 7 * prefix.nbytes, 1000 * prefix.nbytes):
-        monkeypatch.setattr("pytest_injectivity.models.decoder._CANDIDATE_BYTES", {"cpu": budget})
+        decoder.limits = CandidateLimits(cpu_bytes=budget)
         decoder.candidates(prefix, torch.arange(20), [1], side_by_side=False)
     assert [*[1] * 20, 7, 7, 6, 20] == sizes
 
@@ -333,16 +342,15 @@ def test_candidates_side_by_side_are_those_of_a_row_each(
     family: str,
     float64: bool,  # noqa: FBT001
     relative: Relative,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Any number of them, full rows and not, at every layer; in true float64 to its last places."""
-    monkeypatch.setattr("pytest_injectivity.models.decoder._SIDE_BY_SIDE", 4)
-    monkeypatch.setattr("pytest_injectivity.models.decoder._SIDE_ROWS", 2)
     decoder = tiny_decoder(family, layers=3)
     decoder = decoder.as_float64() if float64 else decoder
+    decoder.limits = CandidateLimits(side_by_side=4, side_rows=2)
     start, tokens = _rows(13, 21)
     layers: list[Layer] = [0, *decoder.layers]
     prefix = decoder.prefix(start, "norm")
+    assert [0, 1, 2, 3, "norm"] == layers
     for some in (tokens, tokens[:1], tokens[:3]):
         expected = decoder.candidates(prefix, some, layers, side_by_side=False)
         found = decoder.candidates(prefix, some, layers)
@@ -385,6 +393,7 @@ def test_prefixes_of_many_lengths_continue_as_whole_rows(
     prefixes = decoder.prefix_buffer(5, 20, depth)
     for steps in ((3, 2, 1, 1, 0), (13, 1, 0, 0, 9), (1, 1, 1, 0, 3)):
         active = [at for at in range(5) if cached[at] < len(rows[at])]
+        assert active
         ids = _right_padded([rows[at][cached[at] :] for at in active])
         found = decoder.continued(prefixes, active, torch.nn.functional.pad(ids, (0, 3), value=1))
         for row, at in enumerate(active):
@@ -427,11 +436,17 @@ def test_alternatives_of_many_prefixes_share_a_pass(relative: Relative) -> None:
         assert relative(found[row], expected) <= 1e-12
 
 
-def test_a_layer_deeper_than_the_prefix_is_refused() -> None:
+@pytest.mark.parametrize("deep", [2, "norm"])
+def test_a_layer_deeper_than_the_prefix_is_refused(deep: Layer) -> None:
     """A prefix kept up to layer 1 cannot be continued to layer 2 or the norm."""
     decoder, (row,) = tiny_decoder(), _rows(4)
-    prefix = decoder.prefix(row, 1)
-    for shallow, deep in pairwise([1, 2, "norm"]):
-        decoder.states(row[None], [shallow], prefix=decoder.prefix(row, shallow))
-        with pytest.raises(LayerError, match=f"layer {deep} lies deeper .* layer 1"):
-            decoder.states(row[None], [deep], prefix=prefix)
+    with pytest.raises(LayerError, match=f"layer {deep} lies deeper .* layer 1"):
+        decoder.states(row[None], [deep], prefix=decoder.prefix(row, 1))
+
+
+@pytest.mark.parametrize("depth", [1, 2, "norm"])
+def test_a_prefix_reaches_its_own_depth(depth: Layer) -> None:
+    """The deepest layer that a prefix was kept to may be asked of its continuation."""
+    decoder, (row,) = tiny_decoder(), _rows(4)
+    found = decoder.states(row[None], [depth], prefix=decoder.prefix(row, depth))
+    assert (1, 4, decoder.hidden_size) == found[depth].shape

@@ -11,7 +11,9 @@ from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models import families
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import (
+    FAMILIES,
     TABLE,
+    Family,
     context_length,
     find_family,
     find_parts,
@@ -55,10 +57,32 @@ def _unlisted(name: str) -> Decoder:
     return Decoder(name, model)
 
 
-def test_every_family_of_the_table_can_be_made_small() -> None:
-    """The testing module makes a decoder of each family, which is known."""
-    assert set(TABLE) == set(testing._SETTINGS)
-    assert all(tiny_decoder(name).family is TABLE[name] for name in TABLE)
+class TestContract:
+    """What every row of the table keeps, and the whole table together."""
+
+    def test_no_two_rows_share_a_name(self) -> None:
+        """A second row of a name would never be found."""
+        assert len(FAMILIES) == len(TABLE)
+        assert FAMILIES
+
+    def test_every_family_can_be_made_small(self) -> None:
+        """The testing module makes decoders of the families of the table, and of no others."""
+        assert set(TABLE) == set(testing._SETTINGS)
+
+    @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+    def test_a_row_is_found_by_its_model_type(self, family: Family) -> None:
+        """The name is that of transformers' configuration, and the row counts as known."""
+        decoder = tiny_decoder(family.name)
+        assert family.name == decoder.model.config.model_type
+        assert family is decoder.family
+        assert family.known
+
+    @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+    def test_a_row_is_a_causal_decoder(self, family: Family) -> None:
+        """No family of the table is refused, and its view of a small model is verified."""
+        decoder = tiny_decoder(family.name)
+        refuse_unless_decoder(decoder.model.config, "x")
+        assert verify_view(decoder) <= 1e-5
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -141,12 +165,6 @@ def test_a_bidirectional_decoder_is_refused() -> None:
     config = AutoConfig.for_model("gemma3_text", use_bidirectional_attention=True)
     with pytest.raises(ModelError, match=r"\(gemma3_text\) has bidirectional attention"):
         refuse_unless_decoder(config, "x")
-
-
-@pytest.mark.parametrize("name", TABLE)
-def test_a_decoder_is_not_refused(name: str) -> None:
-    """Every family of the table is accepted."""
-    refuse_unless_decoder(tiny_decoder(name).model.config, "x")
 
 
 def test_rotary_embeddings_rescaled_by_length_limit_the_context(relative: Relative) -> None:

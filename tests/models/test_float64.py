@@ -108,6 +108,7 @@ def test_states_equal_a_forward_pass_written_by_hand(family: str) -> None:
     ids = torch.randint(64, (40,), generator=torch.Generator().manual_seed(0))
     expected = BY_HAND[family](decoder, ids)
     found = decoder.as_float64().states(ids[None], list(expected))
+    assert {1, 2, 3, "norm"} <= found.keys()
     for layer, states in expected.items():
         assert torch.float64 == found[layer].dtype
         assert _difference(found[layer][0], states) <= TOLERANCE

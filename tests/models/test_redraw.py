@@ -24,6 +24,7 @@ def test_no_tensor_keeps_a_value_or_is_constant(family: str) -> None:
     """Biases and norm gains too: every entry of every parameter is another number."""
     decoder = tiny_decoder(family)
     before = {name: p.double() for name, p in decoder.model.named_parameters()}
+    assert before
     for name, parameter in _redrawn(decoder).model.named_parameters():
         assert not (parameter == before[name]).any(), name
         assert parameter.unique().numel() == parameter.numel(), name
@@ -35,6 +36,7 @@ def test_buffers_stay_and_the_decoder_too(family: str) -> None:
     decoder = tiny_decoder(family)
     parameters = {name: p.clone() for name, p in decoder.model.named_parameters()}
     buffers = dict(decoder.as_float64().model.named_buffers())
+    assert parameters
     for name, buffer in _redrawn(decoder).model.named_buffers():
         assert buffer.equal(buffers[name]), name
     for name, parameter in decoder.model.named_parameters():
@@ -53,6 +55,7 @@ def test_activations_neither_vanish_nor_explode(family: str) -> None:
     """At every layer of a deep stack, after 5 or 200 tokens, coordinates are near the size of one."""
     decoder = _redrawn(tiny_decoder(family, layers=12, context=256))
     ids = torch.randint(64, (1, 200), generator=torch.Generator().manual_seed(0))
+    assert 13 == len(decoder.layers)
     for states in decoder.states(ids, decoder.layers).values():
         size = states[0, [4, 199]].square().mean(dim=1).sqrt()
         assert bool(((size > 1e-2) & (size < 1e4)).all()), size

@@ -44,6 +44,7 @@ def test_versions_do_not_see_each_other() -> None:
     decoder = tiny_decoder("gpt2")
     states = torch.cat([_states(decoder, ids, 1) for ids in (IDS, OTHER)])
     found = logits_from_states(decoder, IDS, 1, states)
+    assert 2 == len(found)
     for one, ids in zip(found, (IDS, OTHER), strict=True):
         assert torch.allclose(logits(decoder, ids), one, atol=1e-5)
 

@@ -36,6 +36,7 @@ def test_states_equal_the_librarys(
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     last = torch.tensor([len(row) - 1 for row in rows])
     found = decoder.states(padded, [0, *decoder.layers], positions=last)
+    assert decoder.layers == tuple(layer for layer in found if layer)
     for i, row in enumerate(rows):
         for layer, expected in library_states(decoder, row).items():
             assert relative(found[layer][i], expected[-1]) <= TOLERANCE[dtype]

@@ -11,8 +11,8 @@ from pytest_injectivity.testing import tiny_decoder
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("family", TABLE)
 def test_a_decoder_seen_rightly_passes(family: str, dtype: torch.dtype) -> None:
-    """Every family of the table proves its own view, in bfloat16 too."""
-    verify_view(tiny_decoder(family, dtype=dtype))
+    """Every family of the table proves its own view to within the rounding of its dtype."""
+    assert verify_view(tiny_decoder(family, dtype=dtype)) <= 4 * torch.finfo(dtype).eps
 
 
 def test_a_decoder_that_sees_what_follows_is_refused() -> None:

@@ -116,6 +116,7 @@ class TestEveryPath:
         rows = _rows(3, 25, 11)
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=5)
         found = decoder.states(padded, decoder.layers)
+        assert (1, 2, "norm") == decoder.layers
         for at, row in enumerate(rows):
             alone = decoder.states(row[None], decoder.layers)
             for layer in decoder.layers:
@@ -131,6 +132,7 @@ class TestEveryPath:
         expected = decoder.states(torch.cat([whole, ends], dim=1), decoder.layers)
         prefix = decoder.extend(decoder.prefix(start, "norm"), more)
         found = decoder.states(ends, decoder.layers, prefix=prefix)
+        assert (1, 2, "norm") == decoder.layers
         for layer in decoder.layers:
             assert relative(found[layer], expected[layer][:, 15:]) <= 1e-12
 
@@ -166,6 +168,7 @@ class TestEveryPath:
         start, row = _rows(10, 9)
         rows, prefix = decoder.embedding_matrix()[row][None], decoder.prefix(start, "norm")
         expected = decoder.states(row[None], decoder.layers, prefix=prefix)
+        assert (1, 2, "norm") == decoder.layers
         for given_rows in (rows, rows.clone().requires_grad_()):
             found = decoder.states_from_embeddings(given_rows, decoder.layers, prefix=prefix)
             for layer in decoder.layers:
@@ -204,6 +207,7 @@ def test_many_bits_move_little_and_few_bits_much(
             ),
         )
     )
+    assert (1, 2, "norm") == decoder.layers
     for layer in decoder.layers:
         assert 0 < relative(fine[layer], plain[layer]) < 1e-3
         assert relative(coarse[layer], plain[layer]) > 0.1
@@ -223,7 +227,9 @@ FOUR_BITS = _rounded(tiny_decoder("gpt2"), "4")
 def test_every_state_is_on_its_blocks_grid(seed: int) -> None:
     """At most 15 values of 4 bits, whatever the prompt: all the others were clipped or rounded."""
     (row,), steps = _rows(20, seed=seed), FOUR_BITS.rounding.steps
-    for layer, states in FOUR_BITS.states(row[None], [1, 2]).items():
+    found = FOUR_BITS.states(row[None], [1, 2])
+    assert [1, 2] == list(found)
+    for layer, states in found.items():
         codes = states.double() / float(steps[int(layer) - 1, 0])
         assert float((codes - codes.round()).abs().max()) < 1e-5
         assert float(codes.abs().max()) < 7.0001
@@ -321,14 +327,14 @@ class TestCalibration:
         with pytest.raises(OptionError, match=r"output of block 1 is zero .* of 2 prompts: it has"):
             calibrate(decoder, [[1, 2], [3]], Grid.parse(grid))
 
-    def test_what_was_found_can_be_kept(self) -> None:
-        """As bytes in a store, and back."""
+    @pytest.mark.parametrize("grid", GRIDS)
+    def test_what_was_found_can_be_kept(self, grid: str) -> None:
+        """A rounding survives the bytes of a store."""
         decoder, (row,) = tiny_decoder("gpt2"), _rows(8)
-        for grid in GRIDS:
-            rounding = calibrate(decoder, _sample(), Grid.parse(grid))
-            before = decoder.rounded(rounding).states(row[None], [2])[2]
-            read: Rounding = from_bytes(to_bytes(rounding))
-            assert before.equal(decoder.rounded(read).states(row[None], [2])[2])
+        rounding = calibrate(decoder, _sample(), Grid.parse(grid))
+        before = decoder.rounded(rounding).states(row[None], [2])[2]
+        read: Rounding = from_bytes(to_bytes(rounding))
+        assert before.equal(decoder.rounded(read).states(row[None], [2])[2])
 
 
 def test_there_is_no_float64_copy() -> None:
