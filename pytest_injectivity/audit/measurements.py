@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pytest_injectivity.geometry.layer import LayerGeometry
     from pytest_injectivity.geometry.search.ratios import Ratios
-    from pytest_injectivity.inversion.continuations import ContinuationSearch
+    from pytest_injectivity.inversion.continuation_search import ContinuationSearch
     from pytest_injectivity.prompts.metrics import PairDistances
     from pytest_injectivity.states.diagnosis import Diagnosis, Pair
     from pytest_injectivity.states.external import ExternalStates
@@ -264,10 +264,8 @@ class Measurements(Subject):
         return tuple(self._measured)
 
     def _search(self, entry: "Entry") -> "ContinuationSearch":
-        from pytest_injectivity.inversion.continuations import (
-            ContinuationSearch,
-            continuation_tokens,
-        )
+        from pytest_injectivity.inversion.continuation_search import ContinuationSearch
+        from pytest_injectivity.inversion.continuations import continuation_tokens
 
         return ContinuationSearch(
             lambda: self.decoder,

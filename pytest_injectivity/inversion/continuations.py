@@ -1,95 +1,29 @@
-"""Every continuation of a prompt by one token, and how near two of them come ([N] figure 4).
+"""All continuations of a prompt by one token, and how near two of them come ([N] figure 4).
 
 For a prompt ``s`` the one-step map ``F(v; s)`` of every token ``v`` is a table of V states a layer. Two
 equal rows are two prompts that the model cannot tell apart, found among ``V (V - 1) / 2`` pairs instead
-of by chance. One pass over the vocabulary gives the tables of as many layers as fit in memory; of each
-its equal rows and its closest pair are kept, and the rest is computed again where it is asked for.
-
-The empty prompt's table is that of the first position, the same for every prompt there is. Before any
-position there are the rows of the input embedding, a table of their own,
-which is asked for by ``None`` in the prompt's place.
+of by chance. A table is as large as the embedding matrix, so that of each table only its equal rows, its
+closest pair and, for small vocabularies, each token's nearest rival are kept.
 
 Continuations are by the tokens that the tokenizer knows: rows of the embedding beyond them pad it to a
-round number, stand in no prompt, and are often all alike. A model without a tokenizer has all its rows.
+round number, stand in no prompt, and are often all equal. Without a tokenizer all rows count.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.layers import Layer, depth
-from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.closest_pair import closest_pair
-from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
+from pytest_injectivity.geometry.search.near_pairs import NearPairs
 from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
-from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.prompts.promptset import prompt_hash
 
-# Up to so many continuations the search of all their nearest rivals costs less than the pass.
-_RIVALS_AT_ONCE = 4096
-# Of what is free: the tables of a group of layers, each beside the batches it is put together from, and
-# the float64 temporaries of the search in one of them, in bytes an element.
-_SHARE_OF_FREE = 0.5
-_WORKING_BYTES = 32
 _ROWS_AT_ONCE = 2**14
-
-Before: TypeAlias = Sequence[int] | None
-"""The token ids that every token continues (an empty prompt: every token is put first); None for
-the rows of the input embedding, which are no states of a layer above 0."""
-
-RememberEach = Callable[[Mapping[Any, NumberKey], Callable[[tuple[Any, ...]], Any]], Any]
-"""``remember_each(keys, compute)`` returns a mapping with the same keys as ``keys``: the numbers kept
-under these, and of the others what ``compute(missing)`` returns, frozen dataclasses of arrays and plain
-data. A number's key holds every argument but the model."""
-
-
-@dataclass(frozen=True)
-class ContinuationsKey(NumberKey):
-    """What is found in the table of a prompt's continuations.
-
-    Attributes:
-        prompt: the hash of the prompt's ids; None: the rows of the input embedding.
-        layer: the layer.
-    """
-
-    together = ("layer",)
-
-    prompt: str | None
-    layer: Layer
-
-
-@dataclass(frozen=True)
-class NearContinuationsKey(NumberKey):
-    """The pairs of continuations within a distance.
-
-    Attributes:
-        table: the continuations.
-        eps: the distance, in the states' units.
-        limit: how many pairs are listed; all are counted.
-    """
-
-    table: ContinuationsKey
-    eps: float
-    limit: int
-
-
-@dataclass(frozen=True)
-class RivalsKey(NumberKey):
-    """The distance of each continuation from its nearest rival."""
-
-    table: ContinuationsKey
-
-
-def forgetful(keys: Mapping[Any, NumberKey], compute: Callable[[tuple[Any, ...]], Any]) -> Any:
-    """Computes everything: a `RememberEach` that keeps nothing."""
-    return compute(tuple(keys))
 
 
 def continuation_tokens(tokenizer: Any, vocab_size: int) -> Int64[Tensor, " tokens"]:
@@ -118,7 +52,7 @@ class Continuations:
             infinite where fewer than two are left.
         pair: the two tokens that attain it, smaller id first; None where there is none.
         rivals: the distance of each finite continuation, by ascending token id, from its nearest
-            rival; None where it was not computed (`ContinuationSearch.rivals` does).
+            rival; None where it was not computed (`continuation_search` does where it is asked for).
     """
 
     compared: int
@@ -147,142 +81,27 @@ class Continuations:
             return 0.0, (int(first[0]), int(first[1]))
         return self.closest, self.pair
 
-
-class ContinuationSearch:
-    """The continuations of prompts, each prompt and layer searched once and only when asked for.
-
-    Args:
-        decoder: gives the model; asked only where something is computed.
-        tokens: the token ids continued by, ascending (`continuation_tokens`).
-        free: says how many bytes are free where the model is.
-        remember: asked for everything that takes a pass over the vocabulary.
-
-    Attributes:
-        tokens: as given.
-    """
-
-    def __init__(
-        self,
-        decoder: Callable[[], Decoder],
+    @classmethod
+    def of(
+        cls,
         tokens: Int64[Tensor, " tokens"],
-        free: Callable[[], int],
-        remember: RememberEach = forgetful,
-    ) -> None:
-        self._decoder = decoder
-        self.tokens = tokens
-        self._free = free
-        self._remember = remember
-        self._found: dict[tuple[tuple[int, ...] | None, Layer], Continuations] = {}
-
-    def of(self, prompt: Before, layers: Sequence[Layer]) -> dict[Layer, Continuations]:
-        """The continuations of a prompt that does not fill the context, at each layer.
+        table: Float[Tensor, "tokens hidden"],
+        rivals_at_once: int,
+    ) -> "Continuations":
+        """Compares all continuations of one prompt.
 
         Args:
-            prompt: token ids; None for the embedding rows, which are the same at every layer.
-            layers: which.
-
-        Raises:
-            LayerError: the model has no such layer.
-            PromptError: the prompt fills the context, or an id is not the model's.
+            tokens: the token ids that continue the prompt, ascending.
+            table: the state of each continuation.
+            rivals_at_once: up to so many continuations all nearest rivals are searched for.
         """
-        ids = _ids(prompt)
-        missing = [layer for layer in layers if (ids, layer) not in self._found]
-        found: Mapping[Layer, Continuations] = self._remember(
-            {layer: _key(ids, layer) for layer in missing},
-            lambda unknown: {
-                layer: self._examined(table) for layer, table in self._tables(ids, unknown)
-            },
-        )
-        self._found |= {(ids, layer): one for layer, one in found.items()}
-        return {layer: self._found[ids, layer] for layer in layers}
-
-    def within(self, prompt: Before, layer: Layer, eps: float, limit: int) -> NearPairs:
-        """The pairs of continuations at most eps apart, as token ids, closest first.
-
-        Args:
-            prompt: token ids.
-            layer: the layer.
-            eps: absolute, in the states' units.
-            limit: how many pairs to list; all are counted.
-        """
-        found = self.of(prompt, [layer])[layer]
-        if found.closest > eps:
-            return _equal_pairs(found, limit)
-        key = NearContinuationsKey(_key(prompt, layer), float(eps), limit)
-        near: NearPairs = self._one(key, lambda: self._near(prompt, layer, eps, limit))
-        return near
-
-    def rivals(self, prompt: Before, layer: Layer) -> Float64[np.ndarray, " compared"]:
-        """Each finite continuation's distance from its nearest rival, by ascending token id.
-
-        A search of all nearest neighbours: past some thousand tokens it costs more than the pass.
-        """
-        found = self.of(prompt, [layer])[layer]
-        if found.rivals is not None:
-            return found.rivals
-        if found.pair is None:  # all are equal, or there is no other
-            return np.zeros(found.compared if found.equal else 0)
-        rivals: Float64[np.ndarray, " compared"] = self._one(
-            RivalsKey(_key(prompt, layer)),
-            lambda: nearest_neighbours(self._table(prompt, layer)[1]).distance,
-        )
-        return rivals
-
-    def _one(self, key: NumberKey, compute: Callable[[], Any]) -> Any:
-        return self._remember({None: key}, lambda _: {None: compute()})[None]
-
-    def _near(self, prompt: Before, layer: Layer, eps: float, limit: int) -> NearPairs:
-        tokens, rows = self._table(prompt, layer)
-        near = pairs_within(rows, eps, limit=limit)
-        return NearPairs(near.count, tokens[near.left], tokens[near.right], near.distance)
-
-    def _table(
-        self, prompt: Before, layer: Layer
-    ) -> tuple[Int64[np.ndarray, " compared"], Float[Tensor, "compared hidden"]]:
-        ((_, table),) = self._tables(_ids(prompt), [layer])
-        return self._finite(table)
-
-    def _tables(
-        self, ids: tuple[int, ...] | None, layers: Sequence[Layer]
-    ) -> Iterator[tuple[Layer, Float[Tensor, "tokens hidden"]]]:
-        """The table of each layer, shallow first; no more than a group of them is held at a time."""
-        decoder, ordered = self._decoder(), sorted(layers, key=depth)
-        if ids is None:
-            rows = decoder.embedding_matrix()
-            table = _where_distances_are(rows[self.tokens.to(rows.device)])
-            yield from ((layer, table) for layer in ordered)
-            return
-        together = self._layers_at_once(decoder)
-        for start in range(0, len(ordered), together):
-            group = ordered[start : start + together]
-            prefix = decoder.prefix(torch.tensor(ids, dtype=torch.long), group[-1])
-            # A row each: equal tokens have equal states, bit for bit.
-            tables = decoder.candidates(prefix, self.tokens, group, side_by_side=False)
-            for layer in group:
-                yield layer, _where_distances_are(tables.pop(layer))
-
-    def _layers_at_once(self, decoder: Decoder) -> int:
-        share = self._free() * _SHARE_OF_FREE
-        elements = len(self.tokens) * decoder.hidden_size
-        table = 2 * elements * decoder.dtype.itemsize
-        return max(1, int((share - _WORKING_BYTES * elements) // table))
-
-    def _finite(
-        self, table: Float[Tensor, "tokens hidden"]
-    ) -> tuple[Int64[np.ndarray, " compared"], Float[Tensor, "compared hidden"]]:
-        """The tokens whose state is finite, and their rows."""
-        finite = table.isfinite().all(dim=1)
-        rows = table if bool(finite.all()) else table[finite]
-        return self.tokens[finite.cpu()].numpy(), rows
-
-    def _examined(self, table: Float[Tensor, "tokens hidden"]) -> Continuations:
-        tokens, rows = self._finite(table)
+        known, rows = finite_continuations(tokens, table)
         equal = EqualRows.of(rows)
         distinct, apart = equal.representatives, rows
         if equal.classes:
             apart = rows[torch.from_numpy(distinct).to(rows.device)]
         closest, at = float("inf"), None
-        rivals = np.zeros(len(rows)) if 1 < len(rows) <= _RIVALS_AT_ONCE else None
+        rivals = np.zeros(len(rows)) if 1 < len(rows) <= rivals_at_once else None
         if len(distinct) > 1 and rivals is not None:
             nearest = nearest_neighbours(apart)
             rivals[distinct] = nearest.distance
@@ -293,39 +112,38 @@ class ContinuationSearch:
         elif len(distinct) > 1:
             found = closest_pair(apart)
             closest, at = found.distance, (found.left, found.right)
-        return Continuations(
+        return cls(
             compared=len(rows),
             mean_norm=_mean_norm(rows),
             not_finite=len(table) - len(rows),
-            equal=tuple(tokens[members] for members in equal.classes),
+            equal=tuple(known[members] for members in equal.classes),
             closest=closest,
-            pair=at and (int(tokens[distinct[at[0]]]), int(tokens[distinct[at[1]]])),
+            pair=at and (int(known[distinct[at[0]]]), int(known[distinct[at[1]]])),
             rivals=rivals,
         )
 
+    def equal_pairs(self, limit: int) -> NearPairs:
+        """The pairs of equal continuations as token ids, class by class.
 
-def _ids(prompt: Before) -> tuple[int, ...] | None:
-    return None if prompt is None else tuple(prompt)
+        Args:
+            limit: how many pairs to list; all are counted.
+        """
+        classes = sorted(self.equal, key=lambda members: int(members[0]))
+        every = (pair for members in classes for pair in combinations(members.tolist(), 2))
+        listed = np.array(list(islice(every, limit)), dtype=np.int64).reshape(-1, 2)
+        return NearPairs(self.collisions, listed[:, 0], listed[:, 1], np.zeros(len(listed)))
 
 
-def _key(prompt: Before, layer: Layer) -> ContinuationsKey:
-    return ContinuationsKey(None if prompt is None else prompt_hash(prompt), layer)
-
-
-def _where_distances_are(table: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
-    # Distances are float64, which mps does not have.
-    return table if table.device.type == "cuda" else table.cpu()
+def finite_continuations(
+    tokens: Int64[Tensor, " tokens"], table: Float[Tensor, "tokens hidden"]
+) -> tuple[Int64[np.ndarray, " compared"], Float[Tensor, "compared hidden"]]:
+    """The tokens whose state is finite, and their states."""
+    finite = table.isfinite().all(dim=1)
+    rows = table if bool(finite.all()) else table[finite]
+    return tokens[finite.cpu()].numpy(), rows
 
 
 def _mean_norm(rows: Float[Tensor, "compared hidden"]) -> float:
     blocks = torch.split(rows, _ROWS_AT_ONCE)
     norms = [torch.linalg.vector_norm(block.double(), dim=1) for block in blocks]
     return float(torch.cat(norms).mean())
-
-
-def _equal_pairs(found: Continuations, limit: int) -> NearPairs:
-    """The pairs of equal continuations, class by class."""
-    classes = sorted(found.equal, key=lambda members: int(members[0]))
-    every = (pair for members in classes for pair in combinations(members.tolist(), 2))
-    listed = np.array(list(islice(every, limit)), dtype=np.int64).reshape(-1, 2)
-    return NearPairs(found.collisions, listed[:, 0], listed[:, 1], np.zeros(len(listed)))

@@ -14,12 +14,8 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import PromptError
-from pytest_injectivity.inversion import continuations
-from pytest_injectivity.inversion.continuations import (
-    Continuations,
-    ContinuationSearch,
-    continuation_tokens,
-)
+from pytest_injectivity.inversion.continuation_search import ContinuationSearch
+from pytest_injectivity.inversion.continuations import Continuations, continuation_tokens
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import (
     additive_decoder,
@@ -33,17 +29,21 @@ IDS = (5, 1, 8, 8, 2)
 LAYERS: tuple[Layer, ...] = (0, 1, 2, "norm")
 
 
-def _search(decoder: Decoder, free: int = 2**30) -> ContinuationSearch:
-    return ContinuationSearch(lambda: decoder, _tokens(decoder), lambda: free)
+def _search(
+    decoder: Decoder, free: int = 2**30, rivals_at_once: int = 4096
+) -> ContinuationSearch:
+    tokens = _tokens(decoder)
+    return ContinuationSearch(lambda: decoder, tokens, lambda: free, rivals_at_once=rivals_at_once)
 
 
 def _tokens(decoder: Decoder) -> Tensor:
     return continuation_tokens(decoder.tokenizer, decoder.vocab_size)
 
 
-def _additive(tokens: Tensor) -> ContinuationSearch:
+def _additive(tokens: Tensor, rivals_at_once: int = 4096) -> ContinuationSearch:
     """Continuation v is row v of the table at each of the layers 0 to 2."""
-    return _search(additive_decoder(tokens, torch.zeros(8, tokens.shape[1], dtype=tokens.dtype)))
+    positions = torch.zeros(8, tokens.shape[1], dtype=tokens.dtype)
+    return _search(additive_decoder(tokens, positions), rivals_at_once=rivals_at_once)
 
 
 def _whole(decoder: Decoder, ids: Sequence[int], layer: Layer) -> Tensor:
@@ -164,12 +164,9 @@ def test_fewer_than_two_continuations_are_no_pair(finite: int) -> None:
 
 
 @pytest.mark.parametrize("at_once", [3, 4096])
-def test_continuations_that_are_all_equal_are_one_class(
-    monkeypatch: pytest.MonkeyPatch, at_once: int
-) -> None:
+def test_continuations_that_are_all_equal_are_one_class(at_once: int) -> None:
     """No two are apart: no closest pair but theirs, no rival but at distance 0."""
-    monkeypatch.setattr(continuations, "_RIVALS_AT_ONCE", at_once)
-    search = _additive(torch.ones(5, 8))
+    search = _additive(torch.ones(5, 8), at_once)
     found = search.of((1, 2), [1])[1]
     assert ((0.0, (0, 1)), math.inf, None, 10) == (
         found.minimum,
@@ -268,12 +265,11 @@ def test_a_prompt_and_layer_is_searched_once() -> None:
     assert 3 == len(search.passes)
 
 
-def test_large_vocabularies_have_rivals_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_vocabularies_have_rivals_on_request() -> None:
     """All nearest rivals cost more than the closest pair: they are not computed unasked."""
     rows = torch.randn(30, 8, generator=torch.Generator().manual_seed(2))
     at_once = _additive(rows).of(IDS, [1])[1]
-    monkeypatch.setattr(continuations, "_RIVALS_AT_ONCE", 29)
-    search = _additive(rows)
+    search = _additive(rows, 29)
     found = search.of(IDS, [1])[1]
     assert found.rivals is None
     assert (at_once.closest, at_once.pair) == (found.closest, found.pair)
@@ -309,8 +305,8 @@ def test_what_is_remembered_needs_no_model() -> None:
         near = search.within(IDS, 1, 2.0, 5)
         return [_plain(found), near.count, near.left.tolist(), search.rivals(IDS, 1).tolist()]
 
-    first = asked(ContinuationSearch(load, _tokens(decoder), lambda: 2**31, remember))
+    first = asked(ContinuationSearch(load, _tokens(decoder), lambda: None, remember))
     assert calls
     calls.clear()
-    assert first == asked(ContinuationSearch(load, _tokens(decoder), lambda: 2**31, remember))
+    assert first == asked(ContinuationSearch(load, _tokens(decoder), lambda: None, remember))
     assert not calls

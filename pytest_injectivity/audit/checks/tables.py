@@ -18,7 +18,8 @@ from pytest_injectivity.results.verdict import Reason, Status, judge
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements import Measurements
-    from pytest_injectivity.inversion.continuations import Continuations, ContinuationSearch
+    from pytest_injectivity.inversion.continuation_search import ContinuationSearch
+    from pytest_injectivity.inversion.continuations import Continuations
 
 _EVALUATED_AGAIN = 100
 _LISTED = 3
