@@ -1,6 +1,7 @@
-"""Distances between rows by direct subtraction in float64: the truth that every search ends with.
+"""Distances between rows by direct subtraction in float64, with which every search ends.
 
-Sums run in one fixed order, so that block size, thread count and device change no bit.
+The usual ``|a|^2 + |b|^2 - 2ab`` loses the digits that near pairs differ in. Sums run in one fixed
+order, so that block size, thread count and device change no bit of a distance.
 """
 
 import numpy as np
@@ -18,6 +19,8 @@ def pair_distances(
     rows: Float[Tensor, "n hidden"],
     left: Int64[Tensor, " pairs"],
     right: Int64[Tensor, " pairs"],
+    *,
+    block_elements: int = _BLOCK_ELEMENTS,
 ) -> Float64[Tensor, " pairs"]:
     """Euclidean distances of pairs of rows, by direct subtraction in float64.
 
@@ -25,9 +28,10 @@ def pair_distances(
         rows: states in the dtype the model computed them in.
         left: row index of each pair's one side.
         right: row index of its other side.
+        block_elements: of one temporary; it changes no bit of a distance.
     """
     out = torch.empty(len(left), dtype=torch.float64, device=rows.device)
-    step = max(1, _BLOCK_ELEMENTS // max(1, rows.shape[1]))
+    step = max(1, block_elements // max(1, rows.shape[1]))
     for start in range(0, len(left), step):
         part = slice(start, start + step)
         difference = rows[left[part]].double() - rows[right[part]].double()
@@ -44,9 +48,16 @@ def sum_in_fixed_order(terms: Float64[Tensor, "n d"]) -> Float64[Tensor, " n"]:
     return terms[:, 0]
 
 
-def row_norms(rows: Float[Tensor, "n hidden"]) -> Float64[Tensor, " n"]:
-    """Euclidean norms in float64."""
-    step = max(1, _BLOCK_ELEMENTS // max(1, rows.shape[1]))
+def row_norms(
+    rows: Float[Tensor, "n hidden"], *, block_elements: int = _BLOCK_ELEMENTS
+) -> Float64[Tensor, " n"]:
+    """Euclidean norms in float64.
+
+    Args:
+        rows: states in the dtype the model computed them in.
+        block_elements: of one temporary; it changes no bit of a norm.
+    """
+    step = max(1, block_elements // max(1, rows.shape[1]))
     parts = [sum_in_fixed_order(part.double().square()) for part in torch.split(rows, step)]
     return _root(torch.cat(parts))
 

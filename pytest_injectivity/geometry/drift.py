@@ -1,4 +1,4 @@
-"""How far a model's states lie from another model's of the same prompts."""
+"""Drift: how far the states of one model lie from those of another model for the same prompts."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,6 @@ from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.geometry.distances import row_norms
-
-_BLOCK_ELEMENTS = 2**22
 
 
 @dataclass(frozen=True)
@@ -27,15 +25,19 @@ class Drift:
 
 
 def drift_between(
-    states: Float[Tensor, "prompts hidden"], others: Float[Tensor, "prompts hidden"]
+    states: Float[Tensor, "prompts hidden"],
+    others: Float[Tensor, "prompts hidden"],
+    *,
+    block_elements: int = 2**22,
 ) -> Drift:
     """The drift of each row, in float64 whatever the two dtypes are.
 
     Args:
         states: row i is the state of prompt i.
         others: likewise, of the model they are held against.
+        block_elements: of one temporary.
     """
-    step = max(1, _BLOCK_ELEMENTS // max(1, states.shape[1]))
+    step = max(1, block_elements // max(1, states.shape[1]))
     parts = zip(torch.split(states, step), torch.split(others, step), strict=True)
     found = [_block(one.double(), other.double().to(one.device)) for one, other in parts]
     relative, cosine = (np.concatenate(column) for column in zip(*found, strict=True))

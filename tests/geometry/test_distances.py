@@ -1,4 +1,4 @@
-"""Distances by direct subtraction, and the bounds of the matrix products that scout for them."""
+"""Distances and norms by direct subtraction in float64."""
 
 import math
 
@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pytest_injectivity.geometry import distances
 from pytest_injectivity.geometry.distances import (
     pair_distances,
     row_norms,
@@ -19,11 +18,12 @@ from tests import reference
 from tests.adversaries import any_rows, draw_rows
 
 
-def all_pairs(rows: Tensor) -> Tensor:
+def all_pairs(rows: Tensor, **sizes: int) -> Tensor:
     """`pair_distances` of every ordered pair, as a table."""
     every = torch.arange(len(rows))
     left, right = torch.meshgrid(every, every, indexing="ij")
-    return pair_distances(rows, left.flatten(), right.flatten()).view(len(rows), len(rows))
+    found = pair_distances(rows, left.flatten(), right.flatten(), **sizes)
+    return found.view(len(rows), len(rows))
 
 
 @given(rows=any_rows())
@@ -54,13 +54,12 @@ def test_the_arguments_are_left_as_they_were() -> None:
 
 @pytest.mark.parametrize("block", [1, 7, 2**22])
 @pytest.mark.parametrize("width", [1, 2, 3, 13])
-def test_block_size_changes_no_bit(monkeypatch: pytest.MonkeyPatch, block: int, width: int) -> None:
+def test_block_size_changes_no_bit(block: int, width: int) -> None:
     """Neither of distances nor of norms."""
     rows = draw_rows("sink", 9, width)
     expected = all_pairs(rows), row_norms(rows)
-    monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", block)
-    assert torch.equal(expected[0], all_pairs(rows))
-    assert torch.equal(expected[1], row_norms(rows))
+    assert torch.equal(expected[0], all_pairs(rows, block_elements=block))
+    assert torch.equal(expected[1], row_norms(rows, block_elements=block))
 
 
 def test_no_pairs_have_no_distances() -> None:

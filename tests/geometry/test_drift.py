@@ -1,7 +1,6 @@
 import math
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,12 +23,11 @@ def test_drift_and_cosine_equal_numpys() -> None:
     np.testing.assert_allclose(found.cosine, expected, 1e-12)
 
 
-def test_many_blocks_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_blocks_are_one() -> None:
     """A block of one row changes nothing."""
     one, other = _rows(2), _rows(3)
     whole = drift_between(one, other)
-    monkeypatch.setattr("pytest_injectivity.geometry.drift._BLOCK_ELEMENTS", 1)
-    parts = drift_between(one, other)
+    parts = drift_between(one, other, block_elements=1)
     np.testing.assert_array_equal(whole.relative, parts.relative)
     np.testing.assert_array_equal(whole.cosine, parts.cosine)
 

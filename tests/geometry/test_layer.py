@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.geometry import distances
 from pytest_injectivity.geometry.layer import LADDER, LayerGeometry, partnered_ratios
 from pytest_injectivity.geometry.search.ratios import Ratios
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from tests import reference
-from tests.adversaries import DTYPES, KINDS, SEEDS, any_rows, draw_prompts, draw_rows
+from tests.adversaries import DTYPES, SEEDS, any_rows, draw_prompts, draw_rows
 
 QUANTILES = st.sampled_from([0.0, 0.01, 0.1, 0.25, 0.5, 1.0])
 
@@ -74,29 +73,6 @@ def test_the_ladder_is_that_of_the_paper() -> None:
     """1e-2 to 1e-6 ([VS] figure 5), and reported unless told otherwise."""
     assert (1e-2, 1e-3, 1e-4, 1e-5, 1e-6) == LADDER
     assert list(LADDER) == list(geometry(torch.ones(3, 2)).near_fractions())
-
-
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_block_size_changes_no_number(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """None of them, to the bit."""
-
-    def numbers() -> list[float]:
-        layer = geometry(rows, ids)
-        eps = float(np.median(layer.nearest.distance))
-        return [
-            layer.margin(0.1),
-            layer.colipschitz(0.1),
-            layer.upper_lipschitz(0.1),
-            layer.mean_norm,
-            layer.median_norm,
-            layer.near(eps).count,
-            layer.equal.pairs,
-        ]
-
-    rows, ids = draw_rows(kind, 15, 7), draw_prompts(15)
-    expected = numbers()
-    monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", 20)
-    assert expected == numbers()
 
 
 @given(rows=any_rows(), seed=SEEDS)

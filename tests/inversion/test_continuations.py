@@ -29,9 +29,7 @@ IDS = (5, 1, 8, 8, 2)
 LAYERS: tuple[Layer, ...] = (0, 1, 2, "norm")
 
 
-def _search(
-    decoder: Decoder, free: int = 2**30, rivals_at_once: int = 4096
-) -> ContinuationSearch:
+def _search(decoder: Decoder, free: int = 2**30, rivals_at_once: int = 4096) -> ContinuationSearch:
     tokens = _tokens(decoder)
     return ContinuationSearch(lambda: decoder, tokens, lambda: free, rivals_at_once=rivals_at_once)
 

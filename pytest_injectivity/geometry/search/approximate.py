@@ -1,9 +1,10 @@
-"""Nearest neighbours past the point where looking at all pairs ends: found by an index, and labelled.
+"""Approximate nearest neighbours for sets too large to look at all pairs, with their recall estimated.
 
-An inverted file (faiss, IndexIVFFlat) looks at the rows of a few cells around each row. What it
-returns is a row, so its distance, computed by float64 subtraction, is an upper bound of ``r_i``, and
-margins made of such distances are upper bounds too. How often it is the nearest itself is estimated
-on a sample whose exact neighbours are searched among all rows.
+An inverted file (faiss, IndexIVFFlat) searches a few cells of rows around each row. It may miss the
+nearest row, but the row it finds is another row of the set: its distance, computed by float64
+subtraction, is an upper bound of ``r_i``, and margins made of such distances are upper bounds too.
+The recall, how often the row found is the nearest one, is counted on a sample whose exact
+neighbours are searched among all rows.
 """
 
 import math
@@ -31,23 +32,37 @@ EXACT_ROWS = 500_000
 """Rows up to which all pairs are looked at; where the index becomes faster depends on the machine."""
 
 _CANDIDATES = 4
-_PROBED_CELLS = 32
 _TRAINED_PER_CELL = 40
 _QUERIES = 2**16
-_RECALL_SAMPLE = 1000
 
 
 def neighbours_of(
-    rows: Float[Tensor, "n hidden"], equal: EqualRows, *, remember: RememberPart = forgetful
+    rows: Float[Tensor, "n hidden"],
+    equal: EqualRows,
+    *,
+    remember: RememberPart = forgetful,
+    exact_rows: int | None = None,
 ) -> Neighbours:
-    """Exact neighbours of up to `EXACT_ROWS` rows, those of an index beyond."""
-    if len(rows) <= EXACT_ROWS:
+    """Exact neighbours of up to so many rows, those of an index beyond.
+
+    Args:
+        rows: finite rows.
+        equal: their classes of equal rows.
+        remember: keeps what parts of a long search have found.
+        exact_rows: how many; None: `EXACT_ROWS`.
+    """
+    if len(rows) <= (EXACT_ROWS if exact_rows is None else exact_rows):
         return nearest_neighbours(rows, equal, remember=remember)
     return approximate_neighbours(rows, equal)
 
 
 def approximate_neighbours(
-    rows: Float[Tensor, "n hidden"], equal: EqualRows | None = None, *, seed: int = 0
+    rows: Float[Tensor, "n hidden"],
+    equal: EqualRows | None = None,
+    *,
+    seed: int = 0,
+    probed_cells: int = 32,
+    recall_sample: int = 1000,
 ) -> Neighbours:
     """A near row of each row, its distance an upper bound of ``r_i``, with the recall estimated.
 
@@ -55,11 +70,13 @@ def approximate_neighbours(
         rows: finite rows; distinct ones among them are at least two.
         equal: the classes of equal rows, where the caller has them.
         seed: draws the index's cells and the sample that recall is estimated on.
+        probed_cells: cells of the index around each row that are searched.
+        recall_sample: rows whose exact neighbour is searched.
     """
     equal = equal or EqualRows.of(rows)
     kept = torch.from_numpy(equal.representatives).to(rows.device)
     distinct = rows if len(kept) == len(rows) else rows[kept]
-    candidates = _candidates(_centred(distinct), seed)
+    candidates = _candidates(_centred(distinct), seed, probed_cells)
     left = torch.arange(len(distinct)).repeat_interleave(candidates.shape[1])
     right = torch.from_numpy(candidates).flatten()
     # faiss fills up with -1 where the cells hold too few rows; a row is not its own neighbour.
@@ -72,11 +89,13 @@ def approximate_neighbours(
         distance[alone], index[alone] = search_some(distinct, alone, 1)
     found = NearestRows(distance.cpu().numpy(), index.cpu().numpy(), 0)
     nearest = with_equal_rows(found, equal, 1)
-    recall = _recall(distinct, distance, seed)
+    recall = _recall(distinct, distance, seed, recall_sample)
     return Neighbours(nearest.distance[:, 0], nearest.index[:, 0], 0, recall)
 
 
-def _candidates(rows: Float32[np.ndarray, "n hidden"], seed: int) -> Int64[np.ndarray, "n c"]:
+def _candidates(
+    rows: Float32[np.ndarray, "n hidden"], seed: int, probed_cells: int
+) -> Int64[np.ndarray, "n c"]:
     """The rows that the cells around each row hold nearest, the row itself among them."""
     import faiss
 
@@ -86,7 +105,7 @@ def _candidates(rows: Float32[np.ndarray, "n hidden"], seed: int) -> Int64[np.nd
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, cells)
     index.cp.seed = seed
     index.cp.max_points_per_centroid = _TRAINED_PER_CELL
-    index.nprobe = min(_PROBED_CELLS, cells)
+    index.nprobe = min(probed_cells, cells)
     index.train(rows)
     index.add(rows)
     found = [
@@ -106,10 +125,12 @@ def _centred(rows: Float[Tensor, "n hidden"]) -> Float32[np.ndarray, "n hidden"]
     return centred
 
 
-def _recall(rows: Float[Tensor, "n hidden"], distance: Tensor, seed: int) -> Recall:
+def _recall(
+    rows: Float[Tensor, "n hidden"], distance: Tensor, seed: int, sample_size: int
+) -> Recall:
     """How many of a sample of rows were given a nearest row."""
     generator = torch.Generator().manual_seed(seed)
-    size = min(_RECALL_SAMPLE, len(rows))
+    size = min(sample_size, len(rows))
     sample = torch.randperm(len(rows), generator=generator)[:size].to(rows.device)
     exact, _ = search_some(rows, sample, 1, torch.float32)
     return Recall(int((distance[sample, 0] <= exact[:, 0]).sum()), size)

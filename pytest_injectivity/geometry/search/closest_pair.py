@@ -2,9 +2,9 @@
 
 The separation margin's minimum needs one pair only. A pair is ruled out where its distance along a
 few directions (`projections`) is beyond the best distance found so far, which costs a fraction of
-the whole product; tiles that lie apart along the widest direction are not looked at. Where the rows
-spread evenly over all directions that rules out too little, and whole products do it. What is left
-is decided by float64 subtraction.
+the whole product; tiles that lie apart along the widest direction are skipped. Where the rows
+spread evenly over all directions that rules out too little, and products of whole rows are used.
+The pairs that are left are decided by float64 subtraction.
 """
 
 from dataclasses import dataclass, replace
@@ -16,19 +16,14 @@ from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.equal_rows import EqualRows
-from pytest_injectivity.geometry.search.hits import Hits
+from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
+from pytest_injectivity.geometry.search.possible_pairs import PossiblePairs
 from pytest_injectivity.geometry.search.products import Products
 from pytest_injectivity.geometry.search.projections import Projections
+from pytest_injectivity.geometry.search.tiles import Tile
 
-_AXES = 32
 _SEEDING_AXES = 2
-_FEW_ROWS = 8192
-"""Up to so many rows, directions cost more than the whole products that they would spare."""
-
 _SAMPLE = 1024
-_FEW = 1e-3
-"""A direct look costs as much as a thousand entries of a product."""
-
 _FIRST_LOOK = 64
 _MOST_LOOKED_AT = 2**16
 
@@ -50,12 +45,18 @@ class ClosestPair:
     looked_at: int
 
 
-def closest_pair(rows: Float[Tensor, "n hidden"], equal: EqualRows | None = None) -> ClosestPair:
+def closest_pair(
+    rows: Float[Tensor, "n hidden"],
+    equal: EqualRows | None = None,
+    *,
+    limits: SearchLimits = DEFAULT_LIMITS,
+) -> ClosestPair:
     """The smallest distance between two rows (the separation margin's minimum, SPEC section 2).
 
     Args:
         rows: finite rows, at least two.
         equal: the classes of equal rows, where the caller has them.
+        limits: sizes of what is held at once; they change no number.
 
     Raises:
         OptionError: there are fewer than two rows.
@@ -65,40 +66,44 @@ def closest_pair(rows: Float[Tensor, "n hidden"], equal: EqualRows | None = None
     equal = equal or EqualRows.of(rows)
     for left, right in equal.list_pairs(1):
         return ClosestPair(0.0, left, right, 0)
-    search = _Search(rows)
-    if len(rows) <= _FEW_ROWS or rows.shape[1] <= 2 * _AXES or not search.along_projections():
-        search.over(Products.of(rows))
+    search = _Search(rows, limits)
+    few = len(rows) <= limits.few_rows or rows.shape[1] <= 2 * limits.axes
+    if few or not search.along_projections():
+        search.over(Products.of(rows, limits=limits))
     return search.found
 
 
 class _Search:
     """The closest pair so far."""
 
-    def __init__(self, rows: Float[Tensor, "n hidden"]) -> None:
+    def __init__(self, rows: Float[Tensor, "n hidden"], limits: SearchLimits) -> None:
         self.rows = rows
+        self.limits = limits
         self.found = ClosestPair(torch.inf, len(rows), len(rows), 0)
 
     def over(self, products: Products) -> None:
         """Look at every pair that the rows' products do not rule out."""
         for own, others in products.tiles():
             reach = self.found.distance / products.scale
-            self._look_in_order(products, products.near(own, others, reach, closest=True), 0.0)
+            pairs = Tile(products, own, others).near(reach, closest=True)
+            self._look_in_order(products, pairs, 0.0)
 
     def along_projections(self) -> bool:
         """Look at every pair that a few directions do not rule out; not if these leave too many."""
-        projections = Projections.of(self.rows, _AXES)
+        projections = Projections.of(self.rows, self.limits.axes)
         self._first_look(projections)
         if not self._few_are_near(projections):
             return False
         along = projections.coordinates[:, 0]
         order = along.argsort()
-        products, slack = Products.of(projections.coordinates, order=order), projections.slack
+        products = Products.of(projections.coordinates, order=order, limits=self.limits)
+        slack = projections.slack
         for own, others in products.tiles():
             reach = self.found.distance + slack
             # Tiles apart along the first direction, by which the rows are sorted, need no product.
             if float(along[order[others.start]] - along[order[own.stop - 1]]) <= reach:
-                hits = products.near(own, others, reach / products.scale)
-                self._look_in_order(products, hits, slack)
+                pairs = Tile(products, own, others).near(reach / products.scale)
+                self._look_in_order(products, pairs, slack)
         return True
 
     def _first_look(self, projections: Projections) -> None:
@@ -115,12 +120,12 @@ class _Search:
         sample = projections.coordinates[:: max(1, len(self.rows) // _SAMPLE)]
         apart = torch.cdist(sample, sample)
         near = int((apart <= self.found.distance + projections.slack).sum()) - len(sample)
-        return near <= _FEW * len(sample) ** 2
+        return near <= self.limits.few_near * len(sample) ** 2
 
-    def _look_in_order(self, products: Products, hits: Hits, slack: float) -> None:
-        """Look at the most promising hits first, until none can be closer."""
-        lower, order = hits.lower.sort()
-        left, right = products.order[hits.left[order]], products.order[hits.right[order]]
+    def _look_in_order(self, products: Products, pairs: PossiblePairs, slack: float) -> None:
+        """Look at the pairs of least lower bound first, until no other can be closer."""
+        lower, order = pairs.lower.sort()
+        left, right = products.order[pairs.left[order]], products.order[pairs.right[order]]
         start, step = 0, _FIRST_LOOK
         while start < len(lower) and lower[start] * products.scale <= self.found.distance + slack:
             self._look(left[start : start + step], right[start : start + step])

@@ -1,14 +1,14 @@
 """Pairs of rows within eps: all of them counted, the closest of them listed, none missed.
 
-Three ways, and the cheapest that serves is taken:
+The search takes the cheapest of three ways:
 
 - small eps: sorting along a few directions leaves few candidates (`projections`);
-- larger eps: matrix products leave them (`products`);
-- an eps that makes a good part of all pairs near: products in float32 tell pairs that are surely
-  near, which are only counted, from those that are not; the open ones are looked at directly.
+- larger eps: matrix products leave few candidates (`products`);
+- an eps within which a good part of all pairs lies: products in float32 or float64 show which pairs are
+  surely within it, and these are only counted; the distances of those left open are computed.
 
-Equal rows are set apart first and counted by their classes' sizes. Where the caller has the rows'
-nearest neighbours, only rows whose own is within eps take part.
+Equal rows are set apart first and counted by the sizes of their classes. Where the caller has the rows'
+nearest neighbours, only rows whose nearest neighbour is within eps take part.
 """
 
 import math
@@ -23,20 +23,14 @@ from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.equal_rows import EqualRows
+from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
 from pytest_injectivity.geometry.search.neighbours import Neighbours
 from pytest_injectivity.geometry.search.products import Products
 from pytest_injectivity.geometry.search.projections import Projections
+from pytest_injectivity.geometry.search.tiles import Tile
 
 _AXES = 4
-_PER_LOOK = 16
-"""Entries of a product that cost as much as a candidate of the sorted projections."""
-
 _SAMPLE = 1024
-_MANY = 64
-"""Near pairs a row beyond which they are counted by float32 products."""
-
-_OPEN = 1e-3
-"""Share of pairs left open by float32 products beyond which float64 ones cost less."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +57,7 @@ def pairs_within(
     *,
     limit: int = 10_000,
     equal: EqualRows | None = None,
+    limits: SearchLimits = DEFAULT_LIMITS,
 ) -> NearPairs:
     """The pairs of rows at Euclidean distance at most eps (SPEC section 2, near collisions).
 
@@ -72,6 +67,7 @@ def pairs_within(
         nearest: the nearest neighbours of the same rows, where the caller has them.
         limit: how many pairs to list; all are counted.
         equal: the classes of equal rows, where the caller has them.
+        limits: sizes of what is held at once, and which way is taken; they change no number.
 
     Raises:
         OptionError: eps is negative, infinite or NaN.
@@ -85,7 +81,8 @@ def pairs_within(
         near = nearest.distance <= eps
         kept = kept[near[kept]]
     classes = _Classes(equal, kept)
-    among = _among_distinct(rows[torch.from_numpy(kept).to(rows.device)], eps, classes.sizes, limit)
+    taking_part = rows[torch.from_numpy(kept).to(rows.device)]
+    among = _among_distinct(taking_part, eps, classes.sizes, limit, limits)
     return classes.expanded(among, limit)
 
 
@@ -154,19 +151,23 @@ def _first_crossed(
 
 
 def _among_distinct(
-    rows: Float[Tensor, "n hidden"], eps: float, sizes: Int64[np.ndarray, " n"], limit: int
+    rows: Float[Tensor, "n hidden"],
+    eps: float,
+    sizes: Int64[np.ndarray, " n"],
+    limit: int,
+    limits: SearchLimits,
 ) -> _Found:
     weights = torch.from_numpy(sizes).to(rows.device)
     if len(rows) < 2:  # noqa: PLR2004 - a pair is two
         return _gathered(rows, eps, (), weights, 0)
-    sorted_pairs = Projections.of(rows, _AXES).pairs(eps)
-    if sorted_pairs.total * _PER_LOOK <= len(rows) ** 2:
+    sorted_pairs = Projections.of(rows, _AXES, limits).pairs(eps)
+    if sorted_pairs.total * limits.per_look <= len(rows) ** 2:
         return _gathered(rows, eps, sorted_pairs.within_all(), weights, limit)
     sample = _sampled_distances(rows)
-    if float((sample <= eps).double().mean()) * len(rows) <= _MANY:
-        return _gathered(rows, eps, _by_products(rows, eps), weights, limit)
-    listed = _closest(rows, eps, sample, limit)
-    return replace(listed, count=_count(rows, eps, weights))
+    if float((sample <= eps).double().mean()) * len(rows) <= limits.many_near:
+        return _gathered(rows, eps, _by_products(rows, eps, limits), weights, limit)
+    listed = _closest(rows, eps, sample, limit, limits)
+    return replace(listed, count=_count(rows, eps, weights, limits))
 
 
 def _gathered(
@@ -194,17 +195,21 @@ def _gathered(
 
 
 def _by_products(
-    rows: Float[Tensor, "n hidden"], eps: float
+    rows: Float[Tensor, "n hidden"], eps: float, limits: SearchLimits
 ) -> Iterator[tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]]:
     """The pairs that products cannot rule out."""
-    products = Products.of(rows)
+    products = Products.of(rows, limits=limits)
     for own, others in products.tiles():
-        hits = products.near(own, others, eps / products.scale)
-        yield products.order[hits.left], products.order[hits.right]
+        pairs = Tile(products, own, others).near(eps / products.scale)
+        yield products.order[pairs.left], products.order[pairs.right]
 
 
 def _closest(
-    rows: Float[Tensor, "n hidden"], eps: float, sample: Float64[Tensor, " pairs"], limit: int
+    rows: Float[Tensor, "n hidden"],
+    eps: float,
+    sample: Float64[Tensor, " pairs"],
+    limit: int,
+    limits: SearchLimits,
 ) -> _Found:
     """The closest pairs, by a smaller eps that holds enough of them."""
     one = torch.ones(len(rows), dtype=torch.int64, device=rows.device)
@@ -214,20 +219,26 @@ def _closest(
     smaller = float(sample.kthvalue(max(1, math.ceil(share * len(sample)))).values)
     while True:
         smaller = min(smaller, eps)
-        found = _gathered(rows, smaller, _by_products(rows, smaller), one, limit)
+        found = _gathered(rows, smaller, _by_products(rows, smaller, limits), one, limit)
         if len(found.left) >= limit or smaller == eps:
             return found
         smaller *= 1.25
 
 
-def _count(rows: Float[Tensor, "n hidden"], eps: float, weights: Int64[Tensor, " n"]) -> int:
+def _count(
+    rows: Float[Tensor, "n hidden"],
+    eps: float,
+    weights: Int64[Tensor, " n"],
+    limits: SearchLimits,
+) -> int:
     """How many pairs are within eps, each as often as its classes have pairs of rows."""
-    products = Products.of(rows, dtype=torch.float64 if _crowded(rows, eps) else torch.float32)
+    dtype = torch.float64 if _crowded(rows, eps, limits.open_pairs) else torch.float32
+    products = Products.of(rows, dtype=dtype, limits=limits)
     count = 0
     for own, others in products.tiles():
-        sure, hits = products.within(own, others, eps / products.scale, weights)
-        distance = pair_distances(rows, products.order[hits.left], products.order[hits.right])
-        open_ = hits.where(distance <= eps)
+        sure, pairs = Tile(products, own, others).within(eps / products.scale, weights)
+        distance = pair_distances(rows, products.order[pairs.left], products.order[pairs.right])
+        open_ = pairs.where(distance <= eps)
         count += sure + int((weights[open_.left] * weights[open_.right]).sum())
     return count
 
@@ -241,10 +252,10 @@ def _sampled_distances(rows: Float[Tensor, "n hidden"]) -> Float64[Tensor, " pai
     return upper[above[0], above[1]] * products.scale
 
 
-def _crowded(rows: Float[Tensor, "n hidden"], eps: float) -> bool:
+def _crowded(rows: Float[Tensor, "n hidden"], eps: float, share: float) -> bool:
     """Whether float32 products leave many pairs open, judged by a sample."""
     sample = rows[:: max(1, len(rows) // _SAMPLE)]
     products = Products.of(sample, dtype=torch.float32)
     lower, upper = products.bounds(torch.arange(len(sample), device=rows.device))
     reach = eps / products.scale
-    return float(((lower <= reach) & (upper > reach)).double().mean()) > _OPEN
+    return float(((lower <= reach) & (upper > reach)).double().mean()) > share

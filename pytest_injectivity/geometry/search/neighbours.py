@@ -1,12 +1,13 @@
 """Each row's nearest other rows, exactly, without a float64 pass over all pairs.
 
-Matrix products (`products`) say which pairs may be among the nearest of one of their rows, given how
-far that row's k-th nearest is at most; that bound falls as tiles are looked at. What is left, a dozen
-rows each, is decided by float64 subtraction, so that neither the tiles, nor the threads, nor the
-device change a bit of the result. A row that keeps too many candidates, because more rows than the
-products can tell apart crowd around it, is searched again by float64 products.
+Matrix products (`products`) show which pairs may be among the nearest of one of their rows, given
+an upper bound of the distance of that row's k-th nearest; the bound falls as tiles are searched.
+The dozen candidates of a row that are left are decided by float64 subtraction, so that neither the
+tiles, nor the threads, nor the device change a bit of the result. A row that keeps too many
+candidates, because more rows crowd around it than the products can tell apart, is searched again by
+float64 products.
 
-Equal rows are set apart first, so ties of any size cost nothing.
+Equal rows are set apart first, so that classes of any size cost nothing.
 """
 
 from dataclasses import dataclass
@@ -20,17 +21,16 @@ from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.equal_rows import EqualRows
-from pytest_injectivity.geometry.search.hits import Hits
+from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
+from pytest_injectivity.geometry.search.possible_pairs import PossiblePairs
 from pytest_injectivity.geometry.search.products import Products
 from pytest_injectivity.geometry.search.ranking import first_k, ranks
 from pytest_injectivity.geometry.search.resumable import RememberPart, forgetful, in_parts
+from pytest_injectivity.geometry.search.tiles import Tile
 
-_SAMPLE = 1024
+# Rows by which a first bound is found: an eighth of all, up to so many.
 _SAMPLED = 8
 _MOST_SAMPLED = 8192
-_MOST_CANDIDATES = 512
-_HELD = 2**23
-_AGAIN_ELEMENTS = 2**22
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ def nearest_neighbours(
     equal: EqualRows | None = None,
     *,
     remember: RememberPart = forgetful,
+    limits: SearchLimits = DEFAULT_LIMITS,
 ) -> Neighbours:
     """Nearest neighbours by Euclidean distance, equal to a float64 search over all pairs.
 
@@ -104,8 +105,9 @@ def nearest_neighbours(
         rows: at least two finite rows.
         equal: the classes of equal rows, where the caller has them.
         remember: keeps what parts of a long search have found.
+        limits: sizes of what is held at once; they change no number.
     """
-    nearest = k_nearest(rows, 1, equal, remember=remember)
+    nearest = k_nearest(rows, 1, equal, remember=remember, limits=limits)
     return Neighbours(nearest.distance[:, 0], nearest.index[:, 0], nearest.searched_again)
 
 
@@ -115,6 +117,7 @@ def k_nearest(
     equal: EqualRows | None = None,
     *,
     remember: RememberPart = forgetful,
+    limits: SearchLimits = DEFAULT_LIMITS,
 ) -> NearestRows:
     """The k nearest other rows by Euclidean distance, equal to a float64 search over all pairs.
 
@@ -123,6 +126,7 @@ def k_nearest(
         k: how many of each row, at least 1.
         equal: the classes of equal rows, where the caller has them.
         remember: keeps what parts of a long search have found; its names do not say ``k``.
+        limits: sizes of what is held at once; they change no number.
 
     Raises:
         OptionError: there are not more than ``k`` rows, or ``k`` is less than 1.
@@ -132,23 +136,25 @@ def k_nearest(
     equal = equal or EqualRows.of(rows)
     kept = torch.from_numpy(equal.representatives).to(rows.device)
     if len(kept) == len(rows):
-        return _among_distinct(rows, k, remember)
+        return _among_distinct(rows, k, remember, limits)
     others = min(k, len(kept) - 1)
     among = (
-        _among_distinct(rows[kept], others, remember)
+        _among_distinct(rows[kept], others, remember, limits)
         if others
         else NearestRows(np.zeros((1, 0)), np.zeros((1, 0), dtype=np.int64), 0)
     )
     return with_equal_rows(among, equal, k)
 
 
-def _among_distinct(rows: Float[Tensor, "n hidden"], k: int, remember: RememberPart) -> NearestRows:
-    search = _Search.of(rows, k)
+def _among_distinct(
+    rows: Float[Tensor, "n hidden"], k: int, remember: RememberPart, limits: SearchLimits
+) -> NearestRows:
+    search = _Search.of(rows, k, limits)
     in_parts(search.products.parts(), search.look_through, partial(search.take, rows), remember)
     left, right, again = search.candidates()
     nearest, index = _decide(rows, left, right, k)
     if len(again):
-        nearest[again], index[again] = search_some(rows, again, k)
+        nearest[again], index[again] = search_some(rows, again, k, limits=limits)
     return NearestRows(nearest.cpu().numpy(), index.cpu().numpy(), len(again))
 
 
@@ -160,6 +166,7 @@ class _Search:
 
     def __init__(self, products: Products, reach: Float64[Tensor, " n"], k: int) -> None:
         self.products = products
+        self.limits = products.limits
         self.reach = reach
         self.k = k
         self._nearest = torch.full_like(reach, torch.inf)[:, None].repeat(1, k)
@@ -167,13 +174,14 @@ class _Search:
         self._open = torch.zeros_like(reach, dtype=torch.bool)
 
     @classmethod
-    def of(cls, rows: Float[Tensor, "n hidden"], k: int) -> "_Search":
+    def of(cls, rows: Float[Tensor, "n hidden"], k: int, limits: SearchLimits) -> "_Search":
         """A first bound for each row from a sample of the others, spread evenly."""
-        products = Products.of(rows)
+        products = Products.of(rows, limits=limits)
         n = len(products)
-        step = max(1, n // max(_SAMPLE, min(n // _SAMPLED, _MOST_SAMPLED), 2 * k))
+        step = max(1, n // max(limits.sample, min(n // _SAMPLED, _MOST_SAMPLED), 2 * k))
         sample = torch.arange(0, n, step, device=rows.device)
-        blocks = (slice(start, min(start + _SAMPLE, n)) for start in range(0, n, _SAMPLE))
+        height = limits.sample
+        blocks = (slice(start, min(start + height, n)) for start in range(0, n, height))
         reach = torch.cat([products.nearest_of(own, sample, k) for own in blocks])
         # Columns are looked at by groups: those of a group should reach equally far.
         order = reach.argsort()
@@ -182,7 +190,7 @@ class _Search:
     def look_through(self, tiles: list[tuple[slice, slice]]) -> _Found:
         """Every pair of these tiles that may be among a row's nearest."""
         for own, others in tiles:
-            self.add(self.products.hits(own, others, self.reach))
+            self.add(Tile(self.products, own, others).in_reach(self.reach))
         self._prune()
         return _Found(
             self.products.order.cpu().numpy(),
@@ -198,7 +206,7 @@ class _Search:
         order = torch.from_numpy(found.order).to(device)
         # Rounding may put rows in another order on another number of threads.
         if not torch.equal(order, self.products.order):
-            self.products = Products.of(rows, order=order)
+            self.products = Products.of(rows, order=order, limits=self.limits)
         self.reach = torch.from_numpy(found.reach.copy()).to(device)
         self._nearest = torch.from_numpy(found.nearest.copy()).to(device)
         self._open = torch.from_numpy(found.crowded.copy()).to(device)
@@ -214,16 +222,18 @@ class _Search:
         order = self.products.order
         return order[left], order[right], order[self._open.nonzero()[:, 0]]
 
-    def add(self, hits: Hits) -> None:
+    def add(self, pairs: PossiblePairs) -> None:
         """Both sides of each pair, where the pair may be among the row's nearest."""
-        sides = ((hits.left, hits.right), (hits.right, hits.left))
+        sides = ((pairs.left, pairs.right), (pairs.right, pairs.left))
         rows = torch.cat([one for one, _ in sides])
         others = torch.cat([other for _, other in sides])
-        lower, upper = hits.lower.repeat(2), hits.upper.repeat(2)
+        lower, upper = pairs.lower.repeat(2), pairs.upper.repeat(2)
         wanted = lower <= self.reach[rows]
         self._tighten(rows[wanted], upper[wanted])
         self._held.append((rows[wanted], others[wanted], lower[wanted]))
-        if sum(len(rows) for rows, _, _ in self._held) > max(_HELD, 64 * len(self.reach)):
+        if sum(len(rows) for rows, _, _ in self._held) > max(
+            self.limits.held, 64 * len(self.reach)
+        ):
             self._prune()
             self._give_up_crowded()
 
@@ -253,7 +263,7 @@ class _Search:
         """Leave rows with too many candidates to the second search."""
         rows, others, lower = self._held[0]
         counts = torch.bincount(rows, minlength=len(self.reach))
-        crowded = counts > max(_MOST_CANDIDATES, 4 * self.k)
+        crowded = counts > max(self.limits.candidates, 4 * self.k)
         self._open |= crowded
         self.reach[crowded] = -torch.inf
         kept = ~crowded[rows]
@@ -278,6 +288,8 @@ def search_some(
     some: Int64[Tensor, " some"],
     k: int,
     dtype: torch.dtype = torch.float64,
+    *,
+    limits: SearchLimits = DEFAULT_LIMITS,
 ) -> tuple[Float64[Tensor, "some k"], Int64[Tensor, "some k"]]:
     """The k nearest rows of some rows: whatever products cannot rule out is looked at directly.
 
@@ -285,11 +297,12 @@ def search_some(
         rows: distinct finite rows, more than ``k``.
         some: indexes of those whose neighbours are searched.
         k: how many of each.
-        dtype: of the products; float64 tells apart what crowds around a row.
+        dtype: of the products; float64 ones tell apart rows that crowd around another.
+        limits: sizes of what is held at once.
     """
-    products = Products.of(rows, dtype=dtype)
+    products = Products.of(rows, dtype=dtype, limits=limits)
     found = []
-    for own in torch.split(some, max(1, _AGAIN_ELEMENTS // len(rows))):
+    for own in torch.split(some, max(1, limits.again_elements // len(rows))):
         lower, upper = products.bounds(own)
         itself = torch.arange(len(own), device=own.device), own
         lower[itself] = upper[itself] = torch.inf

@@ -1,9 +1,10 @@
-"""Rows seen along a few directions: a projection never lengthens a distance, so nothing is missed.
+"""Rows projected on a few directions, as a coarse filter of their distances.
 
-Two rows within eps of each other are within eps along every direction. Sorting along one therefore
-finds all pairs within a small eps without looking at all pairs, and the distance in the space that
-a few orthonormal directions span is a lower bound that costs a fraction of the whole one. The
-directions are those along which the rows spread most; any others would be right, and slower.
+A projection never lengthens a distance, so that no near pair is missed. Two rows within eps of each
+other are within eps along every direction. Sorting along one therefore finds all pairs within a
+small eps without looking at all pairs, and the distance in the space that a few orthonormal
+directions span is a lower bound that costs a fraction of the whole one. The directions are those
+along which the rows spread most; any others would be correct too, and slower.
 """
 
 from collections.abc import Iterator
@@ -13,11 +14,11 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float, Float64, Int64
+from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
 
 _SAMPLE = 1024
 _ROUNDS = 3
 _CHUNK_ELEMENTS = 2**22
-_PAIRS_TOGETHER = 2**21
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,17 @@ class Projections:
     Attributes:
         coordinates: in the rows' units, widest direction first.
         slack: a distance along any or all of the directions is off by no more than this.
+        limits: how many candidates are looked at together.
     """
 
     coordinates: Float64[Tensor, "n axes"]
     slack: float
+    limits: SearchLimits = DEFAULT_LIMITS
 
     @classmethod
-    def of(cls, rows: Float[Tensor, "n hidden"], axes: int) -> "Projections":
+    def of(
+        cls, rows: Float[Tensor, "n hidden"], axes: int, limits: SearchLimits = DEFAULT_LIMITS
+    ) -> "Projections":
         """Project finite rows on their principal directions, or nearly those."""
         width = rows.shape[1]
         directions = _principal_directions(rows, min(axes, width))
@@ -43,7 +48,7 @@ class Projections:
         unit = torch.finfo(torch.float64).eps * axes**0.5
         longest = width**0.5 * float(rows.abs().max())
         slack = (2.2 * width + 40) * unit * longest
-        return cls(coordinates, slack)
+        return cls(coordinates, slack, limits)
 
     def pairs(self, eps: float) -> "CandidatePairs":
         """The pairs that may be within eps, found along the direction that leaves the fewest."""
@@ -87,9 +92,10 @@ class CandidatePairs:
         """Those within the window in the space of all directions: lefts and rights, each pair once."""
         ends = self.counts.cumsum(0)
         coordinates = self.projections.coordinates[self.order]
-        for start in range(0, self.total, _PAIRS_TOGETHER):
+        together = self.projections.limits.pairs_together
+        for start in range(0, self.total, together):
             number = torch.arange(
-                start, min(start + _PAIRS_TOGETHER, self.total), device=self.order.device
+                start, min(start + together, self.total), device=self.order.device
             )
             left = torch.searchsorted(ends, number, right=True)
             right = left + 1 + number - (ends - self.counts)[left]

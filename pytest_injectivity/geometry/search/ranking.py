@@ -1,4 +1,8 @@
-"""Candidates of many rows in one list: which of them are each row's first."""
+"""Which of each row's candidates come first, for the candidates of many rows in one list.
+
+Rows have different numbers of candidates, so that a table of them would be mostly empty; sorted lists do
+without one.
+"""
 
 import torch
 from torch import Tensor

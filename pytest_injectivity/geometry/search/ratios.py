@@ -1,14 +1,14 @@
 """Each row's extreme ratio of hidden-state distance to prompt distance, without all edit distances.
 
 The co-Lipschitz constant needs ``a_i = min_j ||h_i - h_j|| / d_S(s_i, s_j)`` over ALL admissible j
-(SPEC section 2). Distances are cheap and edit distances are not, but ``d_S`` is at most
-``max(T_i, T_j)``: a pair whose distance over that is no better than the best ratio so far of both
-its rows needs no edit distance. Rows stand in the order of their lengths, longest first, so that a
-tile of products (`products`) knows the longer length of each pair by its row. Rows look at their
-most promising pairs first, so nearly all pairs fall.
+(SPEC section 2). Distances are cheap and edit distances are not, but ``d_S`` is at most ``max(T_i,
+T_j)``: a pair whose distance over that is no smaller than the best ratio so far of both its rows
+needs no edit distance. Rows stand in the order of their lengths, longest first, so that the row of
+a tile (`tiles`) gives the longer length of each of its pairs. The pairs of each row with the
+smallest bounds are looked at first, and rule out nearly all others.
 
-The upper constant is the same search with the signs turned: there ``d_S`` is at least the longer
-length less the tokens that the two prompts have in common, whatever their order.
+The upper constant is found by the same search with the signs turned: there ``d_S`` is at least the
+longer length less the tokens that the two prompts have in common, whatever their order.
 """
 
 from dataclasses import dataclass
@@ -21,22 +21,22 @@ from torch import Tensor
 
 from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
 from pytest_injectivity.geometry.distances import pair_distances
-from pytest_injectivity.geometry.search.hits import Hits
+from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
+from pytest_injectivity.geometry.search.possible_pairs import PossiblePairs
 from pytest_injectivity.geometry.search.precision import precision_of
 from pytest_injectivity.geometry.search.products import Products
 from pytest_injectivity.geometry.search.ranking import ranks
 from pytest_injectivity.geometry.search.resumable import RememberPart, forgetful, in_parts
+from pytest_injectivity.geometry.search.tiles import Tile
 from pytest_injectivity.prompts.metrics import PairDistances
 
-_FIRST_LOOK = 4
 _SEEDS = 1
-_SAMPLE = 256
 _BLOCK = 4096
 _BUCKETS = 1024
 _EXACT_IN_BFLOAT16 = 256
 
 Extreme = Literal["smallest", "largest"]
-Tile = tuple[slice, slice]
+Slices = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def extreme_ratios(
     extreme: Extreme,
     *,
     remember: RememberPart = forgetful,
+    limits: SearchLimits = DEFAULT_LIMITS,
 ) -> Ratios:
     """The smallest or largest ratio of each row over all admissible pairs, exactly.
 
@@ -83,10 +84,12 @@ def extreme_ratios(
         prompts: the prompt metric over the same prompts.
         extreme: ``smallest`` for co-Lipschitz values ``a_i``, ``largest`` for the upper constant.
         remember: keeps what parts of a long search have found.
+        limits: sizes of what is looked at at once; they change no number.
     """
     if len(rows) < 2:  # noqa: PLR2004 - a pair is two
         return Ratios(np.full(len(rows), np.nan), np.full(len(rows), -1, dtype=np.int64), 0)
-    search = _Smallest(rows, prompts) if extreme == "smallest" else _Largest(rows, prompts)
+    kind = _Smallest if extreme == "smallest" else _Largest
+    search = kind(rows, prompts, limits)
     search.run(remember)
     return search.ratios()
 
@@ -99,13 +102,16 @@ class _Search:
 
     sign: float
 
-    def __init__(self, rows: Float[Tensor, "n hidden"], prompts: PairDistances) -> None:
+    def __init__(
+        self, rows: Float[Tensor, "n hidden"], prompts: PairDistances, limits: SearchLimits
+    ) -> None:
         self.rows = rows
         self.prompts = prompts
+        self.limits = limits
         order = np.argsort(-prompts.lengths, kind="stable")
         self.order = torch.from_numpy(order).to(rows.device)
         self.lengths = prompts.lengths[order]
-        self.products = Products.of(rows, order=self.order)
+        self.products = Products.of(rows, order=self.order, limits=limits)
         self.best = torch.full((len(rows),), torch.inf, dtype=torch.float64, device=rows.device)
         self.partner = torch.full_like(self.order, -1)
         self.looked_at = 0
@@ -115,7 +121,7 @@ class _Search:
         parts = self.products.parts()
         in_parts(parts, partial(self._look_through, first=parts[0]), self._take, remember)
 
-    def _look_through(self, tiles: list[Tile], *, first: list[Tile]) -> _Found:
+    def _look_through(self, tiles: list[Slices], *, first: list[Slices]) -> _Found:
         if tiles is first:
             self.look(*self.first_pairs())
         for own, others in tiles:
@@ -135,7 +141,9 @@ class _Search:
         """Pairs of positions that give every row that has a partner a first ratio."""
         raise NotImplementedError
 
-    def promising(self, own: slice, others: slice) -> tuple[Hits, Float64[Tensor, " hits"]]:
+    def promising(
+        self, own: slice, others: slice
+    ) -> tuple[PossiblePairs, Float64[Tensor, " pairs"]]:
         """The pairs of a tile that may better a row, and what each one's ratio cannot go below."""
         raise NotImplementedError
 
@@ -147,11 +155,11 @@ class _Search:
         partner[self.order] = self.partner
         return Ratios(ratio.cpu().numpy(), partner.cpu().numpy(), self.looked_at)
 
-    def settle(self, hits: Hits, promise: Float64[Tensor, " hits"]) -> None:
+    def settle(self, pairs: PossiblePairs, promise: Float64[Tensor, " pairs"]) -> None:
         """Look at each row's most promising pairs first, until none can better a row."""
-        admissible = self._admissible(hits.left, hits.right)
-        left, right, promise = hits.left[admissible], hits.right[admissible], promise[admissible]
-        look = _FIRST_LOOK
+        admissible = self._admissible(pairs.left, pairs.right)
+        left, right, promise = pairs.left[admissible], pairs.right[admissible], promise[admissible]
+        look = self.limits.first_look
         while True:
             # "<=": of several equal ratios the first row's counts, whatever the tiles are.
             open_ = promise <= torch.maximum(self.best[left], self.best[right])
@@ -203,7 +211,7 @@ class _Search:
         self, order: Int64[Tensor, " n"]
     ) -> tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]:
         """Admissible pairs of positions that are neighbours in some order."""
-        offsets = range(1, min(_FIRST_LOOK, len(order) - 1) + 1)
+        offsets = range(1, min(self.limits.first_look, len(order) - 1) + 1)
         none = order[:0]
         left = torch.cat([none, *(order[:-offset] for offset in offsets)])
         right = torch.cat([none, *(order[offset:] for offset in offsets)])
@@ -216,8 +224,10 @@ class _Smallest(_Search):
 
     sign = 1.0
 
-    def __init__(self, rows: Float[Tensor, "n hidden"], prompts: PairDistances) -> None:
-        super().__init__(rows, prompts)
+    def __init__(
+        self, rows: Float[Tensor, "n hidden"], prompts: PairDistances, limits: SearchLimits
+    ) -> None:
+        super().__init__(rows, prompts, limits)
         most = prompts.metric.upper_bound(self.lengths, self.lengths)
         self.most = torch.from_numpy(most).to(rows.device)
 
@@ -227,16 +237,19 @@ class _Smallest(_Search):
         if self.prompts.metric.equal_lengths_only:
             return self._side_by_side(every)
         found = [
-            self._least_promise(block, every[:_SAMPLE]) for block in torch.split(every, _BLOCK)
+            self._least_promise(block, every[: self.limits.ratio_sample])
+            for block in torch.split(every, _BLOCK)
         ]
         return torch.cat([left for left, _ in found]), torch.cat([right for _, right in found])
 
-    def promising(self, own: slice, others: slice) -> tuple[Hits, Float64[Tensor, " hits"]]:
+    def promising(
+        self, own: slice, others: slice
+    ) -> tuple[PossiblePairs, Float64[Tensor, " pairs"]]:
         """Distance over the longer length, as the products know it."""
         # A row without an admissible partner looks for nothing.
         reach = torch.where(self.partner < 0, -torch.inf, self.best / self.products.scale)
-        hits = self.products.hits(own, others, reach, self.most[own])
-        return hits, hits.lower * self.products.scale / self.most[hits.left]
+        pairs = Tile(self.products, own, others).in_reach(reach, self.most[own])
+        return pairs, pairs.lower * self.products.scale / self.most[pairs.left]
 
     def _least_promise(
         self, block: Int64[Tensor, " block"], sample: Int64[Tensor, " sample"]
@@ -254,8 +267,10 @@ class _Largest(_Search):
 
     sign = -1.0
 
-    def __init__(self, rows: Float[Tensor, "n hidden"], prompts: PairDistances) -> None:
-        super().__init__(rows, prompts)
+    def __init__(
+        self, rows: Float[Tensor, "n hidden"], prompts: PairDistances, limits: SearchLimits
+    ) -> None:
+        super().__init__(rows, prompts, limits)
         bags = prompts.token_bags(_BUCKETS)[self.order.cpu().numpy()]
         exact = not bags.size or bags.max() <= _EXACT_IN_BFLOAT16
         self.bags = torch.from_numpy(bags.astype(np.float32)).to(
@@ -271,14 +286,16 @@ class _Largest(_Search):
         pairs = [self._side_by_side(one) for one in (alike, torch.arange(n, device=place.device))]
         return torch.cat([left for left, _ in pairs]), torch.cat([right for _, right in pairs])
 
-    def promising(self, own: slice, others: slice) -> tuple[Hits, Float64[Tensor, " hits"]]:
+    def promising(
+        self, own: slice, others: slice
+    ) -> tuple[PossiblePairs, Float64[Tensor, " pairs"]]:
         """Distance over the tokens that the two prompts do not have in common."""
         least = self._least(own, slice(others.start, min(others.stop, len(self.rows))))
         # Values are negative: the largest ratio so far, in the products' units.
         reach = torch.where(self.partner < 0, torch.inf, -self.best / self.products.scale)
-        hits = self.products.beyond(own, others, reach, least)
-        at = least[hits.left - own.start, hits.right - others.start].double()
-        return hits, -hits.upper * self.products.scale / at
+        pairs = Tile(self.products, own, others).beyond(reach, least)
+        at = least[pairs.left - own.start, pairs.right - others.start].double()
+        return pairs, -pairs.upper * self.products.scale / at
 
     def _least(self, own: slice, others: slice) -> Float[Tensor, "own others"]:
         """What the prompt metric is at least; the row's prompt is the longer one."""

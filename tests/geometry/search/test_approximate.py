@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.geometry.equal_rows import EqualRows
-from pytest_injectivity.geometry.search import approximate
 from pytest_injectivity.geometry.search.approximate import approximate_neighbours, neighbours_of
 from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
 from tests import reference
@@ -32,22 +31,19 @@ def test_distances_are_those_of_the_rows_named_and_never_too_small(kind: str) ->
     assert not (found.index == np.arange(len(rows))).any()
 
 
-def test_recall_is_the_share_of_nearest_rows_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recall_is_the_share_of_nearest_rows_found() -> None:
     """With the whole set as its sample, the estimate is the truth."""
     rows = clustered(4000)
-    monkeypatch.setattr(approximate, "_PROBED_CELLS", 1)
-    monkeypatch.setattr(approximate, "_RECALL_SAMPLE", 4000)
-    found = approximate_neighbours(rows)
+    found = approximate_neighbours(rows, probed_cells=1, recall_sample=4000)
     right = int((found.distance == nearest_neighbours(rows).distance).sum())
     assert found.recall is not None
     assert (right, 4000) == (found.recall.found, found.recall.sample)
     assert 1000 < right < 4000
 
 
-def test_more_probed_cells_find_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_probed_cells_find_more() -> None:
     """All cells probed are all rows looked at."""
-    monkeypatch.setattr(approximate, "_PROBED_CELLS", 10_000)
-    found = approximate_neighbours(clustered(2000))
+    found = approximate_neighbours(clustered(2000), probed_cells=10_000)
     assert found.recall is not None
     assert found.recall.found == found.recall.sample
 
@@ -62,10 +58,8 @@ def test_equal_rows_are_at_distance_zero() -> None:
 
 
 @pytest.mark.parametrize(("most", "exact"), [(300, True), (299, False)])
-def test_the_stated_number_of_rows_decides(
-    monkeypatch: pytest.MonkeyPatch, *, most: int, exact: bool
-) -> None:
+def test_the_stated_number_of_rows_decides(*, most: int, exact: bool) -> None:
     """Up to it neighbours are exact and have no recall; beyond it they have one."""
-    monkeypatch.setattr(approximate, "EXACT_ROWS", most)
     rows = clustered(300)
-    assert exact == (neighbours_of(rows, EqualRows.of(rows)).recall is None)
+    found = neighbours_of(rows, EqualRows.of(rows), exact_rows=most)
+    assert exact == (found.recall is None)

@@ -7,9 +7,8 @@ from hypothesis import given
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.geometry.search import closest_pair as closest
-from pytest_injectivity.geometry.search import products
 from pytest_injectivity.geometry.search.closest_pair import ClosestPair, closest_pair
+from pytest_injectivity.geometry.search.limits import SearchLimits
 from tests import reference
 from tests.adversaries import DTYPES, KINDS, SEEDS, any_rows, draw_rows, exact_rows
 
@@ -41,16 +40,12 @@ def test_of_equally_close_pairs_the_first_is_named(rows: Tensor) -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_projected_or_whole_products_find_the_same(
-    monkeypatch: pytest.MonkeyPatch, kind: str, dtype: torch.dtype, few: float
+    kind: str, dtype: torch.dtype, few: float
 ) -> None:
     """Many tiles of wide rows, pruned along few directions or not at all."""
-    monkeypatch.setattr(closest, "_AXES", 3)
-    monkeypatch.setattr(closest, "_FEW_ROWS", 0)
-    monkeypatch.setattr(closest, "_FEW", few)
-    monkeypatch.setattr(products, "_TILE_ROWS", 64)
-    monkeypatch.setattr(products, "_TILE_COLUMNS", 128)
+    limits = SearchLimits(axes=3, few_rows=0, few_near=few, tile_rows=64, tile_columns=128)
     rows = draw_rows(kind, 300, 20, dtype)
-    assert_closest(rows, closest_pair(rows))
+    assert_closest(rows, closest_pair(rows, limits=limits))
 
 
 @given(rows=any_rows(), seed=SEEDS)
@@ -60,11 +55,10 @@ def test_prompt_order_does_not_matter(rows: Tensor, seed: int) -> None:
     assert closest_pair(rows).distance == closest_pair(rows[order]).distance
 
 
-def test_few_pairs_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_pairs_are_looked_at() -> None:
     """Rows that spread along few directions leave a fraction of a per cent to look at."""
-    monkeypatch.setattr(closest, "_FEW_ROWS", 0)
     rows = draw_rows("gaussian", 2000, 6) @ draw_rows("gaussian", 6, 100, seed=1)
-    found = closest_pair(rows)
+    found = closest_pair(rows, limits=SearchLimits(few_rows=0))
     assert_closest(rows, found)
     assert found.looked_at < 0.005 * 2000 * 1999 / 2
 

@@ -1,5 +1,6 @@
 """Pairs within eps: all of them counted, the closest of them listed, none missed."""
 
+from dataclasses import replace
 from itertools import cycle
 
 import numpy as np
@@ -10,33 +11,29 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.geometry import distances
-from pytest_injectivity.geometry.search import near_pairs as pairs
-from pytest_injectivity.geometry.search import products, projections
+from pytest_injectivity.geometry.distances import pair_distances
+from pytest_injectivity.geometry.search.limits import SearchLimits
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
 from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
 from tests import reference
 from tests.adversaries import DTYPES, KINDS, any_rows, draw_rows, exact_rows
 
 WAYS = {
-    "projections": {"_PER_LOOK": 0},
-    "products": {"_PER_LOOK": 1e9, "_MANY": 1e9},
-    "counting": {"_PER_LOOK": 1e9, "_MANY": -1, "_OPEN": 2.0},
-    "counting in float64": {"_PER_LOOK": 1e9, "_MANY": -1, "_OPEN": -1.0},
+    "projections": SearchLimits(per_look=0.0),
+    "products": SearchLimits(per_look=1e9, many_near=1e9),
+    "counting": SearchLimits(per_look=1e9, many_near=-1.0, open_pairs=2.0),
+    "counting in float64": SearchLimits(per_look=1e9, many_near=-1.0, open_pairs=-1.0),
 }
 """What makes each way of searching the one that is taken."""
 
 
-_IN_TURN = cycle(WAYS)
+_IN_TURN = cycle(WAYS.values())
 
 
 def within(rows: Tensor, eps: float, limit: int = 10_000) -> NearPairs:
     """`pairs_within` of rows whose neighbours are known, the same along each way in turn."""
     found = pairs_within(rows, eps, nearest_neighbours(rows), limit=limit)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in WAYS[next(_IN_TURN)].items():
-            patch.setattr(pairs, name, value)
-        again = pairs_within(rows, eps, limit=limit)
+    again = pairs_within(rows, eps, limit=limit, limits=next(_IN_TURN))
     assert found.count == again.count
     assert listed(found) == listed(again)
     return found
@@ -92,20 +89,25 @@ def test_many_rows_of_a_kind(kind: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("limit", [0, 30])
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch, kind: str, limit: int) -> None:
+@pytest.mark.parametrize("way", sorted(WAYS))
+@pytest.mark.parametrize(("block", "tile"), [(35, (64, 64)), (120, (128, 64))])
+def test_tile_and_chunk_sizes_change_nothing(
+    kind: str, limit: int, way: str, block: int, tile: tuple[int, int]
+) -> None:
     """Neither the count nor the list, to the bit."""
     rows = draw_rows(kind, 70, 5)
     eps = float(np.median(reference.distances(rows)))
-    expected = within(rows, eps, limit)
-    for block, tile in ((35, (64, 64)), (120, (128, 64))):
-        monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", block)
-        monkeypatch.setattr(products, "_TILE_ROWS", tile[0])
-        monkeypatch.setattr(products, "_TILE_COLUMNS", tile[1])
-        monkeypatch.setattr(products, "_CHUNK_ELEMENTS", 20 * block)
-        monkeypatch.setattr(projections, "_PAIRS_TOGETHER", 5 * block)
-        found = within(rows, eps, limit)
-        assert expected.count == found.count
-        assert listed(expected) == listed(found)
+    expected = pairs_within(rows, eps, limit=limit)
+    limits = replace(
+        WAYS[way],
+        tile_rows=tile[0],
+        tile_columns=tile[1],
+        chunk_elements=20 * block,
+        pairs_together=5 * block,
+    )
+    found = pairs_within(rows, eps, limit=limit, limits=limits)
+    assert expected.count == found.count
+    assert listed(expected) == listed(found)
 
 
 def test_the_planted_near_collision_of_the_issue() -> None:
@@ -168,13 +170,15 @@ def test_only_counting_looks_at_few_pairs(monkeypatch: pytest.MonkeyPatch, eps: 
     """With limit=0, pairs that are surely near are counted and never subtracted."""
     rows = draw_rows("gaussian", 200, 3)
     nearest = nearest_neighbours(rows)
-    monkeypatch.setattr(pairs, "_MANY", 1)
     looked_at = []
-    subtract = distances.pair_distances
+    subtract = pair_distances
     monkeypatch.setattr(
         "pytest_injectivity.geometry.search.near_pairs.pair_distances",
         lambda rows, left, right: looked_at.append(len(left)) or subtract(rows, left, right),
     )
     expected = len(reference.near(rows, eps))
-    assert expected == pairs_within(rows, eps, nearest, limit=0).count
+    assert (
+        expected
+        == pairs_within(rows, eps, nearest, limit=0, limits=SearchLimits(many_near=1.0)).count
+    )
     assert sum(looked_at) < 5 < expected

@@ -1,5 +1,7 @@
 """Nearest neighbours: the distance of float64 subtraction, and the first row that attains it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.geometry import distances
 from pytest_injectivity.geometry.equal_rows import EqualRows
-from pytest_injectivity.geometry.search import neighbours, products
+from pytest_injectivity.geometry.search.limits import SearchLimits
 from pytest_injectivity.geometry.search.neighbours import Neighbours, k_nearest, nearest_neighbours
 from pytest_injectivity.geometry.search.resumable import SearchPart
 from tests import reference
@@ -60,20 +61,21 @@ def test_wide_rows_of_a_kind(kind: str) -> None:
 @pytest.mark.parametrize("block", [100, 500])
 @pytest.mark.parametrize(("tile", "candidates"), [((64, 64), 512), ((64, 192), 1), ((128, 64), 20)])
 def test_block_and_tile_sizes_and_candidates_change_nothing(
-    monkeypatch: pytest.MonkeyPatch, kind: str, block: int, tile: tuple[int, int], candidates: int
+    kind: str, block: int, tile: tuple[int, int], candidates: int
 ) -> None:
     """Neither distance nor index, to the bit."""
     rows = draw_rows(kind, 150, 5)
     expected = k_nearest(rows, 3)
-    monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", block)
-    monkeypatch.setattr(products, "_TILE_ROWS", tile[0])
-    monkeypatch.setattr(products, "_TILE_COLUMNS", tile[1])
-    monkeypatch.setattr(products, "_CHUNK_ELEMENTS", 20 * block)
-    monkeypatch.setattr(neighbours, "_SAMPLE", 7)
-    monkeypatch.setattr(neighbours, "_HELD", 200)
-    monkeypatch.setattr(neighbours, "_MOST_CANDIDATES", candidates)
-    monkeypatch.setattr(neighbours, "_AGAIN_ELEMENTS", 1000)
-    found = k_nearest(rows, 3)
+    limits = SearchLimits(
+        tile_rows=tile[0],
+        tile_columns=tile[1],
+        chunk_elements=20 * block,
+        sample=7,
+        held=200,
+        candidates=candidates,
+        again_elements=1000,
+    )
+    found = k_nearest(rows, 3, limits=limits)
     np.testing.assert_array_equal(expected.distance, found.distance)
     np.testing.assert_array_equal(expected.index, found.index)
 
@@ -238,20 +240,16 @@ def test_classes_given_are_those_used() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 3])
-def test_a_search_goes_on_from_the_parts_that_are_remembered(
-    k: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_goes_on_from_the_parts_that_are_remembered(k: int) -> None:
     """Ended after two parts and begun anew, it makes only the others and finds the same."""
     rows = draw_rows("gaussian", 400, 5)
-    monkeypatch.setattr(products, "_TILE_ROWS", 64)
-    whole = k_nearest(rows, k)
-    monkeypatch.setattr(products, "_PART_PAIRS", len(rows) ** 2 // 8)
+    whole = k_nearest(rows, k, limits=SearchLimits(tile_rows=64))
+    parts = SearchLimits(tile_rows=64, part_pairs=len(rows) ** 2 // 8)
     kept = Kept()
     with pytest.raises(KeyboardInterrupt):
-        k_nearest(rows, k, remember=kept.until(2))
+        k_nearest(rows, k, remember=kept.until(2), limits=parts)
     # What was found stands in the order it was found in, whatever order the rows would have now.
-    monkeypatch.setattr(neighbours, "_SAMPLE", 128)
-    found = k_nearest(rows, k, remember=kept)
+    found = k_nearest(rows, k, remember=kept, limits=replace(parts, sample=128))
     assert [SearchPart(part, 5) for part in range(1, 6)] == list(kept.made)
     np.testing.assert_array_equal(found.distance, whole.distance)
     np.testing.assert_array_equal(found.index, whole.index)

@@ -1,5 +1,7 @@
 """Extreme ratios of state distance to prompt distance, over all admissible pairs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pytest_injectivity.geometry import distances
-from pytest_injectivity.geometry.search import products, ratios
+from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
 from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
 from pytest_injectivity.geometry.search.ratios import Extreme, Ratios, extreme_ratios
 from pytest_injectivity.geometry.search.resumable import SearchPart
@@ -23,9 +24,16 @@ metrics = st.sampled_from(METRICS)
 extremes = st.sampled_from(EXTREMES)
 
 
-def search(rows: Tensor, ids: reference.Ids, metric: str, extreme: Extreme) -> Ratios:
+def search(
+    rows: Tensor,
+    ids: reference.Ids,
+    metric: str,
+    extreme: Extreme,
+    limits: SearchLimits = DEFAULT_LIMITS,
+) -> Ratios:
     """`extreme_ratios` by the name of the metric."""
-    return extreme_ratios(rows, PairDistances(PromptMetric.parse(metric), ids), extreme)
+    prompts = PairDistances(PromptMetric.parse(metric), ids)
+    return extreme_ratios(rows, prompts, extreme, limits=limits)
 
 
 @given(rows=any_rows(), metric=metrics, extreme=extremes, seed=SEEDS)
@@ -69,21 +77,19 @@ def test_many_rows_of_a_kind(kind: str, extreme: Extreme, metric: str) -> None:
 
 @pytest.mark.parametrize("extreme", EXTREMES)
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_block_size_and_first_look_change_nothing(
-    monkeypatch: pytest.MonkeyPatch, kind: str, extreme: Extreme
+@pytest.mark.parametrize("first_look", [1, 4])
+def test_tile_size_and_first_look_change_nothing(
+    kind: str, extreme: Extreme, first_look: int
 ) -> None:
     """Neither ratio nor partner, to the bit."""
     rows, ids = draw_rows(kind, 70, 5), draw_prompts(70)
     expected = search(rows, ids, "levenshtein", extreme)
-    for block, first_look in ((25, 4), (120, 1)):
-        monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", block)
-        monkeypatch.setattr(ratios, "_FIRST_LOOK", first_look)
-        monkeypatch.setattr(ratios, "_SAMPLE", 1 + first_look)
-        monkeypatch.setattr(products, "_TILE_ROWS", 32)
-        monkeypatch.setattr(products, "_TILE_COLUMNS", 32)
-        found = search(rows, ids, "levenshtein", extreme)
-        np.testing.assert_array_equal(expected.ratio, found.ratio)
-        np.testing.assert_array_equal(expected.partner, found.partner)
+    limits = SearchLimits(
+        tile_rows=32, tile_columns=32, first_look=first_look, ratio_sample=1 + first_look
+    )
+    found = search(rows, ids, "levenshtein", extreme, limits)
+    np.testing.assert_array_equal(expected.ratio, found.ratio)
+    np.testing.assert_array_equal(expected.partner, found.partner)
 
 
 @given(rows=any_rows(), metric=metrics, extreme=extremes, seed=SEEDS)
@@ -190,20 +196,17 @@ def test_fewer_than_two_rows_have_no_ratio(n: int, extreme: Extreme) -> None:
 
 
 @pytest.mark.parametrize("extreme", EXTREMES)
-def test_a_search_goes_on_from_the_parts_that_are_remembered(
-    extreme: Extreme, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_goes_on_from_the_parts_that_are_remembered(extreme: Extreme) -> None:
     """Ended after two parts and begun anew, it makes only the others and finds the same."""
-    monkeypatch.setattr(products, "_TILE_ROWS", 64)
-    monkeypatch.setattr(products, "_TILE_COLUMNS", 64)
     rows = draw_rows("gaussian", 400, 5)
     prompts = PairDistances(PromptMetric.parse("levenshtein"), draw_prompts(len(rows)))
-    whole = extreme_ratios(rows, prompts, extreme)
-    monkeypatch.setattr(products, "_PART_PAIRS", len(rows) ** 2 // 8)
+    tiles = SearchLimits(tile_rows=64, tile_columns=64)
+    parts = replace(tiles, part_pairs=len(rows) ** 2 // 8)
+    whole = extreme_ratios(rows, prompts, extreme, limits=tiles)
     kept = Kept()
     with pytest.raises(KeyboardInterrupt):
-        extreme_ratios(rows, prompts, extreme, remember=kept.until(2))
-    found = extreme_ratios(rows, prompts, extreme, remember=kept)
+        extreme_ratios(rows, prompts, extreme, remember=kept.until(2), limits=parts)
+    found = extreme_ratios(rows, prompts, extreme, remember=kept, limits=parts)
     assert [SearchPart(part, 5) for part in range(1, 6)] == list(kept.made)
     np.testing.assert_array_equal(found.ratio, whole.ratio)
     np.testing.assert_array_equal(found.partner, whole.partner)

@@ -1,4 +1,4 @@
-"""Pairs of rows that products could not rule out."""
+"""Pairs of rows whose distance the products cannot show to be out of reach."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from pytest_injectivity.core.shapes import Float64, Int64
 
 
 @dataclass(frozen=True)
-class Hits:
+class PossiblePairs:
     """Pairs that may be within reach, each once.
 
     Attributes:
@@ -18,14 +18,14 @@ class Hits:
         upper: what it is at most.
     """
 
-    left: Int64[Tensor, " hits"]
-    right: Int64[Tensor, " hits"]
-    lower: Float64[Tensor, " hits"]
-    upper: Float64[Tensor, " hits"]
+    left: Int64[Tensor, " pairs"]
+    right: Int64[Tensor, " pairs"]
+    lower: Float64[Tensor, " pairs"]
+    upper: Float64[Tensor, " pairs"]
 
     def __len__(self) -> int:
         return len(self.left)
 
-    def where(self, kept: Tensor) -> "Hits":
-        """Some of the hits."""
-        return Hits(self.left[kept], self.right[kept], self.lower[kept], self.upper[kept])
+    def where(self, kept: Tensor) -> "PossiblePairs":
+        """Some of the pairs."""
+        return PossiblePairs(self.left[kept], self.right[kept], self.lower[kept], self.upper[kept])

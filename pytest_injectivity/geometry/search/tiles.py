@@ -1,0 +1,225 @@
+"""One tile of the matrix of squared distances, and the searches for pairs in it.
+
+A tile holds what `Products.squared` gives for some rows and some columns. Its entries are compared
+with limits, in the tile's own dtype and rounded so that no pair in reach is missed; the entries of
+32 columns are compared by their smallest one first. What passes the limits is bounded in float64
+once more (`Products.bounded`).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float, Float64, Int64
+from pytest_injectivity.geometry.search.possible_pairs import PossiblePairs
+from pytest_injectivity.geometry.search.precision import precision_of
+from pytest_injectivity.geometry.search.products import Products, chunks
+from pytest_injectivity.geometry.search.tile_sides import GROUP, TileSide, rounded_up
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The pairs of some positions with some others.
+
+    Attributes:
+        products: of the rows.
+        own: positions of the tile's rows, as `Products.tiles` gives them.
+        others: of its columns.
+    """
+
+    products: Products
+    own: slice
+    others: slice
+
+    def in_reach(
+        self,
+        reach: Float64[Tensor, " n"],
+        stretch: Float64[Tensor, " own"] | None = None,
+    ) -> PossiblePairs:
+        """The pairs of a tile that may lie within the reach of one of their two rows.
+
+        Args:
+            reach: a distance for each position; ``-inf`` for one that looks for nothing.
+            stretch: what a pair's reach is multiplied by, for each of the positions ``own``; without
+                it, positions had better stand in the order of their reach.
+        """
+        tile = self.products.squared(self.own, self.others)
+        rows, columns = self._side(self.own, reach), self._side(self.others, reach).grouped()
+        if stretch is None:
+            stretch = torch.ones_like(reach[self.own])
+            row, group = self._groups_alike(tile, rows, columns)
+        else:
+            row, group = self._groups(tile, rows, columns, stretch.to(tile.dtype))
+        stretched = stretch.to(tile.dtype)
+        step = tile.shape[1] // GROUP
+        found = []
+        for part in chunks(len(row), GROUP, self.products.limits.chunk_elements):
+            i, g = row[part], group[part]
+            values = tile.view(-1, GROUP).index_select(0, i * step + g)
+            limit = self._limit(rows.at(i).across(), columns.at(g), stretched[i, None])
+            at, inside = (values <= limit).nonzero(as_tuple=True)
+            left, right = i[at], g[at] * GROUP + inside
+            pairs = self._bounded(left, right, values[at, inside])
+            within = torch.maximum(reach[pairs.left], reach[pairs.right]) * stretch[left]
+            # Below the diagonal a tile repeats what is above it.
+            found.append(pairs.where((pairs.left < pairs.right) & (pairs.lower <= within)))
+        return PossiblePairs(
+            *(torch.cat(parts) for parts in zip(*map(_fields, found), strict=True))
+        )
+
+    def near(self, reach: float, *, closest: bool = False) -> PossiblePairs:
+        """The pairs of a tile that may lie within one reach, the same for all.
+
+        Args:
+            reach: a distance.
+            closest: only pairs that may be the tile's closest.
+        """
+        tile = self.products.squared(self.own, self.others)
+        itself = torch.arange(
+            self.own.start, min(self.own.stop, self.others.stop), device=tile.device
+        )
+        itself = itself[itself >= self.others.start]
+        tile[itself - self.own.start, itself - self.others.start] = torch.inf
+        least = tile.amin(1)
+        everywhere = torch.full_like(self.products.drift, reach)
+        rows = self._side(self.own, everywhere)
+        columns = self._side(self.others, everywhere).farthest(dim=0)
+        if closest:
+            # The closest pair is no farther than the upper bound of any pair.
+            off = (rows.squares + columns.squares) * self.products.slack + self.products.floor
+            most = (least + rows.squares + off).clamp(min=0).sqrt() + rows.drift + columns.drift
+            rows = rows.reaching(min(reach, (1 + 1e-6) * float(most.min())))
+            columns = columns.reaching(-torch.inf)
+        limit = self._limit(rows, columns)
+        row = (least <= limit).nonzero()[:, 0]
+        at, right = (tile[row] <= limit[row, None]).nonzero(as_tuple=True)
+        left = row[at]
+        pairs = self._bounded(left, right, tile[left, right])
+        return pairs.where((pairs.left < pairs.right) & (pairs.lower <= reach))
+
+    def within(self, reach: float, weights: Int64[Tensor, " n"]) -> tuple[int, PossiblePairs]:
+        """The pairs of a tile that are surely within reach, counted, and those left open.
+
+        Args:
+            reach: a distance.
+            weights: of each position: a pair counts as often as the product of its two weights.
+        """
+        tile = self.products.squared(self.own, self.others)
+        groups = tile.view(len(tile), -1, GROUP)
+        everywhere = torch.full_like(self.products.drift, reach)
+        rows = self._side(self.own, everywhere).across()
+        columns = self._side(self.others, everywhere).grouped().farthest()
+        upper = self._limit(rows, columns)[:, :, None]
+        lower = self._limit(rows, columns, sign=-1.0)[:, :, None]
+        above = torch.ones_like(tile, dtype=torch.bool).triu(1 + self.own.start - self.others.start)
+        sure = (groups <= lower).view(tile.shape) & above
+        open_ = (groups <= upper).view(tile.shape) & above & ~sure
+        left, right = open_.nonzero(as_tuple=True)
+        pairs = self._bounded(left, right, tile[left, right])
+        # Padding is never near. Whole numbers below 2^53 add up exactly in float64.
+        real = sure[:, : len(self.products) - self.others.start].double()
+        by_row = real @ weights[self.others].double()
+        return int(by_row.long() @ weights[self.own]), pairs
+
+    def beyond(
+        self,
+        reach: Float64[Tensor, " n"],
+        least: Float[Tensor, "own rest"],
+    ) -> PossiblePairs:
+        """The pairs of a tile whose distance may be at least ``least`` times the reach of a row.
+
+        Args:
+            reach: a distance for each position; ``inf`` for one that looks for nothing.
+            least: what each pair's reach is multiplied by; padding left out.
+        """
+        tile = self.products.squared(self.own, self.others)[:, : least.shape[1]]
+        rest = slice(self.others.start, self.others.start + least.shape[1])
+        dtype = tile.dtype
+        within = torch.minimum(reach[self.own, None], reach[rest]).to(dtype) * least
+        within -= (self.products.drift[self.own, None] + self.products.drift[rest]).to(dtype)
+        own_squares = self.products.squares[self.own, None]
+        off = (
+            own_squares + self.products.squares[rest]
+        ) * self.products.slack + self.products.floor
+        limit = within.clamp_(min=0).square_().sub_(own_squares + off)
+        left, right = (tile >= limit).nonzero(as_tuple=True)
+        pairs = self._bounded(left, right, tile[left, right])
+        return pairs.where(pairs.left < pairs.right)
+
+    def _bounded(
+        self,
+        left: Int64[Tensor, " pairs"],
+        right: Int64[Tensor, " pairs"],
+        values: Float[Tensor, " pairs"],
+    ) -> PossiblePairs:
+        return self.products.bounded(left + self.own.start, right + self.others.start, values)
+
+    def _side(self, part: slice, reach: Float64[Tensor, " n"]) -> TileSide:
+        """What limits the pairs of some positions; padding looks for nothing and is near nothing."""
+        length = part.stop - part.start
+        dtype = self.products.squares.dtype
+        end = min(part.stop, len(self.products))
+        values = (reach[part], self.products.drift[part], self.products.squares[part.start : end])
+        sides = []
+        for value, padding in zip(values, (-torch.inf, 0.0, 0.0), strict=True):
+            side = torch.full((length,), padding, dtype=dtype, device=value.device)
+            side[: len(value)] = rounded_up(value, dtype)
+            sides.append(side)
+        return TileSide(*sides)
+
+    def _groups_alike(
+        self, tile: Float[Tensor, "own others"], rows: TileSide, columns: TileSide
+    ) -> tuple[Int64[Tensor, " some"], Int64[Tensor, " some"]]:
+        """As `_groups`, by one limit for each group; good where its columns reach equally far."""
+        limit = self._limit(rows.across(), columns.farthest())
+        row, group = (tile.view(len(tile), -1, GROUP).amin(2) <= limit).nonzero(as_tuple=True)
+        return row, group
+
+    def _groups(
+        self,
+        tile: Float[Tensor, "own others"],
+        rows: TileSide,
+        columns: TileSide,
+        stretch: Float[Tensor, " own"],
+    ) -> tuple[Int64[Tensor, " some"], Int64[Tensor, " some"]]:
+        """Rows and groups of columns whose smallest entry is in reach of the row or of a column."""
+        shape = (len(tile), -1, GROUP)
+        farthest = columns.farthest()
+        by_row = self._limit(rows.across(), farthest.reaching(-torch.inf), stretch[:, None])
+        near = tile.view(shape).amin(2) <= by_row
+        # A column's reach b over stretch t and drift d is (bt + d)^2 = b^2 t^2 + 2bt d + d^2: the
+        # first two terms are taken off each entry, so that no column stands for its group.
+        drift = rows.drift + farthest.drift.amax()
+        own = torch.stack([stretch.square(), 2 * stretch * drift], dim=1)
+        reach = columns.reach.flatten()
+        looking = reach >= 0
+        reaches = torch.stack(
+            [torch.where(looking, reach.square(), -torch.inf), torch.where(looking, reach, 0.0)]
+        )
+        with precision_of(tile.dtype):
+            left = torch.addmm(tile, own, reaches, alpha=-1)
+        by_column = self._limit(rows.reaching(0.0).across(), farthest.reaching(0.0))
+        near |= left.view(shape).amin(2) <= by_column
+        row, group = near.nonzero(as_tuple=True)
+        return row, group
+
+    def _limit(
+        self, rows: TileSide, columns: TileSide, stretch: Tensor | float = 1.0, sign: float = 1.0
+    ) -> Tensor:
+        """What a tile's entry is at most where its pair lies within reach.
+
+        With ``sign=-1``: an entry up to this means that its pair does.
+        """
+        within = torch.maximum(rows.reach, columns.reach) * stretch
+        within = within + sign * (rows.drift + columns.drift)
+        off = (rows.squares + columns.squares) * self.products.slack + self.products.floor
+        limit = within.square() - rows.squares + sign * off
+        # A reach beyond all numbers of the dtype is met by all rows, and by no padding.
+        limit = limit.clamp(max=torch.finfo(limit.dtype).max)
+        # A negative reach is never met, but its square would be.
+        return torch.where(within < 0, -torch.inf, limit)
+
+
+def _fields(pairs: PossiblePairs) -> tuple[Tensor, ...]:
+    return pairs.left, pairs.right, pairs.lower, pairs.upper

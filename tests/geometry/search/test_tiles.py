@@ -1,0 +1,116 @@
+"""Tiles: none of the pairs in reach is missed, whatever the reach and the size of the tiles."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pytest_injectivity.geometry.search.limits import SearchLimits
+from pytest_injectivity.geometry.search.products import Products
+from pytest_injectivity.geometry.search.tiles import Tile
+from tests import reference
+from tests.adversaries import SEEDS, any_rows, draw_rows
+
+DTYPES = (torch.bfloat16, torch.float32, torch.float64)
+
+
+@pytest.mark.parametrize("tile", [(32, 32), (32, 96), (64, 32), (1024, 8192)])
+def test_tiles_hold_every_pair_once(tile: tuple[int, int]) -> None:
+    """With all rows in reach, the pairs found are all pairs, at any size of the tiles."""
+    limits = SearchLimits(tile_rows=tile[0], tile_columns=tile[1])
+    products = Products.of(draw_rows("gaussian", 150, 7), limits=limits)
+    everywhere = torch.full((150,), 1e3, dtype=torch.float64)
+    found = [
+        pair
+        for own, others in products.tiles()
+        for pairs in [Tile(products, own, others).in_reach(everywhere)]
+        for pair in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+    ]
+    assert reference.pairs(150) == sorted(found)
+    near = [Tile(products, own, others).near(1e3) for own, others in products.tiles()]
+    assert reference.pairs(150) == sorted(
+        pair
+        for pairs in near
+        for pair in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_reach_beyond_all_numbers_meets_every_row_and_no_padding(dtype: torch.dtype) -> None:
+    """Rows of norm 1e-30 and an eps of 1, whose square no float32 holds in their units."""
+    products = Products.of(draw_rows("gaussian", 5, 3), dtype=dtype)
+    tile = Tile(products, *next(products.tiles()))
+    everywhere = torch.full((5,), 1e30, dtype=torch.float64)
+    weights = torch.ones(5, dtype=torch.int64)
+    for pairs in (
+        tile.near(1e30),
+        tile.in_reach(everywhere),
+        tile.in_reach(everywhere, torch.ones_like(everywhere)),
+    ):
+        found = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+        assert reference.pairs(5) == sorted(found)
+    sure, open_ = tile.within(1e30, weights)
+    assert len(reference.pairs(5)) == sure + len(open_)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@given(rows=any_rows(), seed=SEEDS)
+def test_no_pair_in_reach_is_missed(dtype: torch.dtype, rows: Tensor, seed: int) -> None:
+    """Whatever each row's reach and stretch, at distances that are just in reach."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(rows), generator=generator)
+    products = Products.of(rows, order=order, dtype=dtype)
+    exact = torch.from_numpy(reference.distances(rows)[order][:, order]) / products.scale
+    picked = torch.randint(0, len(rows), (len(rows),), generator=generator)
+    reach = exact[torch.arange(len(rows)), picked]
+    reach[torch.rand(len(rows), generator=generator) < 0.2] = -torch.inf
+    stretch = torch.rand(len(rows), generator=generator, dtype=torch.float64) + 0.5
+    wanted = exact <= torch.maximum(reach[:, None], reach) * stretch[:, None]
+    expected = set(map(tuple, wanted.triu(1).nonzero().tolist()))
+    pairs = Tile(products, *next(products.tiles())).in_reach(reach, stretch)
+    assert expected <= set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@given(rows=any_rows(), at=st.integers(0, 400))
+def test_no_near_pair_is_missed(dtype: torch.dtype, rows: Tensor, at: int) -> None:
+    """Within one reach for all, at distances that are just in reach."""
+    products = Products.of(rows, dtype=dtype)
+    exact = torch.from_numpy(reference.distances(rows)) / products.scale
+    reach = float(exact.flatten().sort().values[at % exact.numel()])
+    pairs = Tile(products, *next(products.tiles())).near(reach)
+    expected = set(map(tuple, (exact <= reach).triu(1).nonzero().tolist()))
+    assert expected <= set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@given(rows=any_rows(), at=st.integers(0, 400), seed=SEEDS)
+def test_pairs_surely_within_are_within(
+    dtype: torch.dtype, rows: Tensor, at: int, seed: int
+) -> None:
+    """Counted ones are, open ones may be, and no pair within is neither; by weight."""
+    products = Products.of(rows, dtype=dtype)
+    exact = reference.distances(rows)
+    weights = torch.randint(1, 5, (len(rows),), generator=torch.Generator().manual_seed(seed))
+    reach = np.sort(exact.ravel())[at % exact.size]
+    sure, open_ = Tile(products, *next(products.tiles())).within(reach / products.scale, weights)
+    pairs = [(i, j) for i, j in reference.pairs(len(rows)) if exact[i, j] <= reach]
+    looked_at = zip(open_.left.tolist(), open_.right.tolist(), strict=True)
+    decided = sure + sum(int(weights[i] * weights[j]) for i, j in looked_at if exact[i, j] <= reach)
+    assert sum(int(weights[i] * weights[j]) for i, j in pairs) == decided
+
+
+@given(rows=any_rows(), seed=SEEDS)
+def test_no_pair_beyond_its_reach_is_missed(rows: Tensor, seed: int) -> None:
+    """The search with the signs turned, under a lower bound of the prompts' distance."""
+    products = Products.of(rows)
+    exact = torch.from_numpy(reference.distances(rows)) / products.scale
+    generator = torch.Generator().manual_seed(seed)
+    least = torch.randint(1, 9, exact.shape, generator=generator).float()
+    reach = exact[torch.arange(len(rows)), torch.randperm(len(rows), generator=generator)] / 3
+    wanted = exact >= torch.minimum(reach[:, None], reach) * least
+    pairs = Tile(products, *next(products.tiles())).beyond(reach, least)
+    expected = set(map(tuple, wanted.triu(1).nonzero().tolist()))
+    assert expected <= set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
