@@ -1,1 +1,1 @@
-"""Attackers, one file each."""
+"""Attackers that read prompts from released rows, and the registry that lists them."""

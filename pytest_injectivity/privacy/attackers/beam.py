@@ -1,9 +1,9 @@
-"""Whole prompts by a beam: the model's own prior weighs what the noise leaves open, free-running.
+"""The beam attacker searches for the most likely whole prompt, with the model's own prior.
 
-Several prefixes are carried along, each with the log-likelihood of the released rows and the
-log-probability of its text, so that a wrong token that looked best for a moment can be left again.
-Candidates of a position are those the lens ranks first for the row and those the model expects
-after the prefix: a shortlist, so what the beam recovers is the least that can be.
+It keeps several prefixes, each with the log-likelihood of the released rows and the log-probability of
+its text, so that a wrong token that was best at one position can be dropped at a later one. The
+candidates of a position are a shortlist: the tokens that the lens ranks first for the row, and those
+that the model expects after the prefix. A wider shortlist could recover more.
 
 Source: Kale et al., "BeamClean: Language Aware Embedding Reconstruction", arXiv 2505.13758, there
 on noisy embeddings; here on any layer, by the one-step map, with the law of the noise known.
@@ -24,19 +24,19 @@ from pytest_injectivity.privacy.search.lens_cache import lens_of
 from pytest_injectivity.privacy.search.one_step_tables import OneStepTable
 
 WIDTH = 4
-"""Prefixes carried along."""
+"""Default number of prefixes kept."""
 
 SHORTLIST = 64
-"""Candidates a side: of the lens, and of the prior."""
+"""Default number of candidates from the lens, and from the prior."""
 
 
 class BeamAttacker:
-    """The likeliest text, as far as a beam finds it.
+    """Answers with the most likely text that a beam search finds.
 
     Args:
-        width: prefixes carried along.
-        shortlist: candidates of the lens and of the prior each; the whole vocabulary where it is no
-            larger.
+        width: number of prefixes kept.
+        shortlist: number of candidates from the lens and from the prior; the whole vocabulary is tried
+            where it is no larger.
     """
 
     name = "beam"
@@ -49,11 +49,11 @@ class BeamAttacker:
         self.shortlist = shortlist
 
     def fits(self, channel: Channel) -> bool:
-        """States at every position."""
+        """Whether states are shown in order at every position."""
         return channel.shows_rows_in_order and not channel.place.cached
 
     def begin(self, setting: AttackSetting) -> "_BeamAttack":
-        """Reads each prompt when its first position is looked at."""
+        """Begins an attack that reads a whole prompt at its first position."""
         return _BeamAttack(setting, self.width, self.shortlist)
 
 
@@ -74,7 +74,7 @@ class _BeamAttack(BaseAttack):
         self._read: dict[int, tuple[int, ...]] = {}
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
-        """What the prompt was read as."""
+        """The tokens at this position of the texts found."""
         for prompt in prompts:
             if prompt not in self._read:
                 self._read[prompt] = self._decode(prompt)
@@ -102,7 +102,7 @@ class _BeamAttack(BaseAttack):
     def _grown(
         self, held: _Hypothesis, row: Float[Tensor, " width"], listed: Int64[Tensor, " some"]
     ) -> list[tuple[float, _Hypothesis, int]]:
-        """The best continuations of one prefix: cost, prefix, token."""
+        """The best continuations of one prefix, as cost, prefix and token."""
         decoder, channel = self._setting.decoder, self._setting.channel
         surprise = OneStepTable(decoder, held.prefix, [channel.place]).surprise
         tokens = listed
@@ -122,7 +122,7 @@ class _BeamAttack(BaseAttack):
         ]
 
     def _listed(self, prompt: int) -> Int64[Tensor, "positions some"]:
-        """What the lens proposes for each position; everything, of a small vocabulary."""
+        """The candidates of each position: the lens's, or the whole of a small vocabulary."""
         setting, vocab = self._setting, self._setting.decoder.vocab_size
         released = setting.channel.released[prompt]
         if vocab <= self._shortlist:

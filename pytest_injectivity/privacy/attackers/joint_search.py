@@ -1,16 +1,15 @@
-"""Positions that were not released: all tokens up to the next released row are searched together.
+"""The joint search attacker reads positions that were not released, from the next released row.
 
-A row at every second position, or of the last token alone, still depends on every token before it.
-The tokens of a gap are found together: all combinations where they are few; else by turns, one
-token of the gap at a time over a shortlist or the whole vocabulary while the others stay, from
-several beginnings. Shortlists of tokens without a row come from the model's own next-token
-probabilities. What the search ends at may be a local minimum: what it recovers is the least that
-can be.
+A row at every second position, or of the last token alone, still depends on every token before it. The
+tokens of a gap are searched together. Few combinations are all tried. Of many, coordinate descent varies
+one token of the gap at a time, over a shortlist or the whole vocabulary, from several starting points;
+shortlists come from the model's own next-token probabilities. The descent may end in a local minimum, so
+that a longer search could recover more.
 
 Source: the one-step map inverts one unknown token (Nikolaou et al., arXiv 2510.15511); embeddings
 of whole texts are inverted by generating and comparing again (Morris et al., "Text Embeddings
 Reveal (Almost) As Much As Text", arXiv 2310.06816). Coordinate descent with exact comparison is
-ours.
+this package's.
 """
 
 from collections.abc import Sequence
@@ -27,28 +26,37 @@ from pytest_injectivity.privacy.search.mahalanobis import MahalanobisMetric
 from pytest_injectivity.privacy.search.one_step_tables import OneStepTable
 
 LONGEST_GAP = 3
-"""Tokens that one released row is asked for."""
+"""The most tokens that are searched together."""
 
-# Combinations that are simply all tried.
-_EXHAUSTIVE = 2**15
-# Beginnings kept, and how many of them are varied over shortlists of how long (None: everything),
-# one pair after the other until a sequence is within reach of the row.
+EXHAUSTIVE = 2**15
+"""Default of the most combinations that are all tried."""
+
+# Sequences kept.
 _KEPT = 16
+# How many sequences are varied, and over a shortlist of which length (None: the vocabulary), one pair
+# after the other until a sequence is within reach of the row.
 _ROUNDS: tuple[tuple[int, int | None], ...] = ((4, 256), (2, None), (8, None))
-# Sequences in one pass.
+# Sequences of one pass.
 _TOGETHER = 256
 
 
 class JointSearchAttacker:
-    """Joint search of the tokens between released rows, of at most three."""
+    """Searches the tokens between released rows together.
+
+    Args:
+        exhaustive: the most combinations that are all tried.
+    """
 
     name = "joint search"
     source = "this package, on the one-step map of arXiv 2510.15511"
     teacher_forced = True
     free_running = True
 
+    def __init__(self, exhaustive: int = EXHAUSTIVE) -> None:
+        self.exhaustive = exhaustive
+
     def fits(self, channel: Channel) -> bool:
-        """States in their places, but not of every position."""
+        """Whether states are shown in order at some positions, with short gaps between them."""
         place = channel.place
         if (
             place.everywhere
@@ -60,59 +68,64 @@ class JointSearchAttacker:
         return max(channel.lengths if place.last else (place.every,)) <= LONGEST_GAP
 
     def begin(self, setting: AttackSetting) -> "_JointSearchAttack":
-        """Searches each gap when its first position is looked at."""
-        return _JointSearchAttack(setting)
+        """Begins an attack that searches a gap at its first position."""
+        return _JointSearchAttack(setting, self.exhaustive)
 
 
 class _JointSearchAttack(BaseAttack):
     compares = False
 
-    def __init__(self, setting: AttackSetting) -> None:
+    def __init__(self, setting: AttackSetting, exhaustive: int) -> None:
         self._setting = setting
-        self._found: dict[int, list[int]] = {}
-        self._sure: dict[int, list[bool]] = {}
+        self._exhaustive = exhaustive
+        # By prompt and position, the token and whether its row is within reach.
+        self._found: dict[tuple[int, int], tuple[int, bool]] = {}
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
-        """The token, as its whole gap was found."""
+        """The token at this position of the gap found."""
         at = view.position
         for prompt in prompts:
-            found = self._found.setdefault(prompt, [])
-            if len(found) == at:
+            if (prompt, at) not in self._found:
                 tokens, sure = self._searched(view.table.prefix, prompt)
-                found += tokens
-                self._sure.setdefault(prompt, []).extend([sure] * len(tokens))
-        return Guess(
-            torch.tensor([self._found[one][at] for one in prompts]),
-            torch.tensor([self._sure[one][at] for one in prompts]),
-        )
+                for further, token in enumerate(tokens):
+                    self._found[prompt, at + further] = token, sure
+        answers, verified = zip(*(self._found[one, at] for one in prompts), strict=True)
+        return Guess(torch.tensor(answers), torch.tensor(verified))
 
     def _searched(self, prefix: Prefix, prompt: int) -> tuple[list[int], bool]:
         channel, begun = self._setting.channel, len(prefix)
         positions = channel.positions(prompt)
         row = next(at for at, position in enumerate(positions) if position >= begun)
         size = positions[row] - begun + 1
-        search = GapSearch(self._setting, prefix, channel.released[prompt][row], size)
-        return search.found()
+        target = channel.released[prompt][row]
+        return GapSearch(self._setting, prefix, target, size, self._exhaustive).found()
 
 
 class GapSearch:
-    """Finds the tokens after a prefix by the released row of the last of them.
+    """Finds the tokens of one gap from the released row of the last of them.
 
     Args:
         setting: the attacker's model, and what it knows.
-        prefix: the tokens before.
+        prefix: the tokens before the gap.
         target: the released row.
-        size: how many tokens.
+        size: number of tokens of the gap.
+        exhaustive: the most combinations that are all tried.
     """
 
     def __init__(
-        self, setting: AttackSetting, prefix: Prefix, target: Float[Tensor, " width"], size: int
+        self,
+        setting: AttackSetting,
+        prefix: Prefix,
+        target: Float[Tensor, " width"],
+        size: int,
+        exhaustive: int,
     ) -> None:
         self._decoder: Decoder = setting.decoder
         self._channel = setting.channel
         self._prefix = prefix
         self._target = target
         self._size = size
+        self._exhaustive = exhaustive
         self._position = len(prefix) + size - 1
         self._metric: MahalanobisMetric = setting.channel.metric(self._position)
         empty = torch.empty(0, size, dtype=torch.long)
@@ -120,9 +133,9 @@ class GapSearch:
         self._costs: Float64[Tensor, " kept"] = torch.empty(0, dtype=torch.float64)
 
     def found(self) -> tuple[list[int], bool]:
-        """The tokens, and whether their row is within reach of the released one."""
+        """The tokens found, and whether their row is within reach of the released one."""
         vocab = self._decoder.vocab_size
-        if vocab**self._size <= _EXHAUSTIVE:
+        if vocab**self._size <= self._exhaustive:
             every = torch.cartesian_prod(*[torch.arange(vocab)] * self._size)
             self._keep(every.reshape(-1, self._size))
         else:
@@ -133,7 +146,7 @@ class GapSearch:
         return self._kept[0].tolist(), self._within_reach()
 
     def _settle(self, width: int, listed: int | None) -> bool:
-        """Varies one token after the other until nothing improves."""
+        """Varies one token after the other until nothing improves; whether the row was reached."""
         while True:
             before = float(self._costs[0])
             for at in reversed(range(self._size)):
@@ -145,7 +158,7 @@ class GapSearch:
                 return False
 
     def _beginning(self) -> Int64[Tensor, " size"]:
-        """The text the model expects, token by token; before any token, whatever comes first."""
+        """The text that the model expects, token by token; token 0 where nothing comes before."""
         ids: list[int] = []
         for _ in range(self._size):
             ids.append(int(self._surprise(ids).argmin()))
@@ -154,7 +167,7 @@ class GapSearch:
     def _varied(
         self, held: Int64[Tensor, " size"], at: int, listed: int | None
     ) -> Int64[Tensor, "tried size"]:
-        """A sequence with one token replaced: by any, or by those expected there."""
+        """A sequence with one token replaced by every token, or by those expected at its place."""
         before = held[:at].tolist()
         if listed is None or at + 1 == self._size or not len(self._prefix) + at:
             tokens = torch.arange(self._decoder.vocab_size)
@@ -170,7 +183,7 @@ class GapSearch:
         return OneStepTable(self._decoder, longer, [self._channel.place]).surprise
 
     def _keep(self, tried: Int64[Tensor, "tried size"]) -> None:
-        """The best of what was kept and what is tried, no sequence twice."""
+        """Keeps the best of the sequences kept and tried, none of them twice."""
         parts = torch.split(tried, _TOGETHER)
         costs = torch.cat([self._costs, *(self._cost(some) for some in parts)])
         every = torch.cat([self._kept, tried])

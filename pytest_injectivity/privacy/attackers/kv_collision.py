@@ -1,10 +1,10 @@
-"""The collision attack on a shared KV cache: keys, values, or both, token by token.
+"""The collision attacker reads a shared KV cache (keys, values or both) token by token.
 
 Source: Luo et al., "Shadow in the Cache: Unveiling and Mitigating Privacy Risks of KV-cache in LLM
 Inference" (arXiv 2508.09442, NDSS 2026): each candidate token is run after the tokens found so far,
-and the one whose key and value come nearest is taken. Ours looks at the whole vocabulary instead of
-stopping at an outlier, and puts each side's distances in units of their median: keys are several
-times as long as values and would drown them.
+and the one whose key and value come nearest is taken. This version compares the whole vocabulary instead
+of stopping at an outlier, and divides the distances of each side by their median: keys are several times
+as long as values and would decide alone.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
 
 class KvCollisionAttacker(PositionwiseAttacker):
-    """The candidate whose keys and values are nearest, each in its own unit."""
+    """Answers with the candidate whose keys and values are nearest, each in a unit of its own."""
 
     name = "collision"
     source = "Shadow in the Cache: Luo et al., arXiv 2508.09442"
     free_running = True
 
     def fits(self, channel: Channel) -> bool:
-        """What a block caches, at every position."""
+        """Whether keys or values are shown in order at every position."""
         return channel.shows_rows_in_order and channel.place.cached
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
-        """The nearest by the sum of its sides' relative distances."""
+        """The candidate with the smallest sum of relative distances."""
         sides = list(view.channel.sides)
         targets = torch.split(view.channel.at(prompts, view.position), sides, dim=1)
         images = torch.split(view.images, sides, dim=1)

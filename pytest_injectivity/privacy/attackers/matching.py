@@ -1,12 +1,12 @@
-"""Shuffled positions: released rows are matched with positions by what tokens could have made them.
+"""The matching attacker reads shuffled rows by the tokens that could have made them.
 
-A state tells where it stands: the one-step map of position t, along the prefix before it, passes
-through the row of t and, for all but chance, through no other.
+A state depends on its position: among the candidates of position t after its prefix is one near the row
+of position t and, apart from chance, none near another row.
 
 Source: Thomas et al., "Hidden No More: Attacking and Defending Private Third-Party LLM Inference"
 (arXiv 2505.18332, ICML 2025): vocabulary matching against permuted hidden states, one position
-after the other, in linear time. Ours takes the noise's own metric, and along the true prefix one
-assignment of all rows at once in the place of the first match.
+after the other, in linear time. This version uses the metric of the noise and, teacher-forced, assigns
+all rows at once instead of taking the first match.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
 
 class MatchingAttacker:
-    """Every row against every token's image, and each row taken once."""
+    """Compares every row with every candidate's image, and takes each row once."""
 
     name = "matching"
     source = "Hidden No More: Thomas et al., arXiv 2505.18332"
@@ -28,13 +28,13 @@ class MatchingAttacker:
     free_running = True
 
     def fits(self, channel: Channel) -> bool:
-        """All positions, in an order nobody was told."""
+        """Whether all positions are released in an unknown order."""
         return (
             channel.place.everywhere and not channel.release.ordered and not channel.hides_rotation
         )
 
     def begin(self, setting: AttackSetting) -> "_MatchingAttack":
-        """Remembers which rows are taken."""
+        """Begins an attack that remembers which rows are taken."""
         return _MatchingAttack(setting)
 
 
@@ -47,7 +47,7 @@ class _MatchingAttack(BaseAttack):
         self._tokens: dict[int, list[np.ndarray]] = {}
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
-        """The nearest pair of a token and a row not taken yet."""
+        """The token of the nearest pair of a candidate and a row not taken yet."""
         rows = torch.cat([self._released[one] for one in prompts])
         found = view.weighed.nearest(rows)
         sizes = [len(self._released[one]) for one in prompts]
@@ -69,9 +69,9 @@ class _MatchingAttack(BaseAttack):
         return Guess.unverified(torch.tensor(answers))
 
     def settle(self, prompt: int, tokens: list[int]) -> list[int]:
-        """The assignment of rows to positions whose distances are least in sum.
+        """The tokens by the assignment of rows to positions with the smallest sum of distances.
 
-        Where the attack went on from its own answers they stay: what follows was computed after them.
+        Free-running answers stay as they are: later positions were computed after them.
         """
         if not self._teacher_forced:
             return tokens

@@ -1,15 +1,13 @@
-"""Rows turned by a secret rotation: matched by what a rotation leaves as it is.
+"""The Procrustes attacker reads rows that were multiplied by a secret orthogonal matrix.
 
-A rotation changes no norm and no inner product, and a permutation of the coordinates is one. So the
-first token is known by the norm of its row, and every pair of a row and its image then fixes the
-rotation in one more direction: what it is there is the solution of the orthogonal Procrustes
-problem (Schönemann, 1966). In the directions that are known rows are compared with images
-coordinate by coordinate, and in all others together by their length. One key for all prompts is
-learned from all of them.
+Such a matrix changes no norm and no inner product. The first token is found by the norm of its row.
+Every pair of a row and its image then determines the matrix in one more direction, by the orthogonal
+Procrustes problem (Schönemann, 1966). In the known directions rows are compared with images by their
+coordinates, and in all other directions together by their length. All prompts share one matrix, which is
+learned from all of them. A permutation of the coordinates is an orthogonal matrix too.
 
-Source: that released Gram matrices give inputs away whatever the mixing matrix is, is named as the
-attack to defend against in "Good-Enough LLM Obfuscation (GELO)", arXiv 2603.05035; the sequential
-use here is ours.
+Source: "Good-Enough LLM Obfuscation (GELO)", arXiv 2603.05035, names the attack to defend against:
+released Gram matrices reveal inputs whatever the mixing matrix is. The sequential use is this package's.
 """
 
 from collections.abc import Sequence
@@ -23,14 +21,14 @@ from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack,
 from pytest_injectivity.privacy.search.candidates import Candidates
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
-# Of the largest singular value: what rounding in float64 leaves.
+# Singular values below this share of the largest are rounding of float64.
 _NOTHING = 1e-12
-# After the last position.
+# Stands for a position after the last.
 _END = 2**31
 
 
 class ProcrustesAttacker:
-    """Norms first, then more and more of the rotation."""
+    """Compares norms first, then coordinates in the directions where the rotation is known."""
 
     name = "procrustes"
     source = "Gram matrices: GELO, arXiv 2603.05035; Procrustes: Schönemann 1966"
@@ -38,27 +36,32 @@ class ProcrustesAttacker:
     free_running = True
 
     def fits(self, channel: Channel) -> bool:
-        """All positions in their places, turned."""
+        """Whether all positions are released in order, rotated by a secret matrix."""
         return channel.place.everywhere and channel.release.ordered and channel.hides_rotation
 
     def begin(self, setting: AttackSetting) -> "_ProcrustesAttack":
-        """Learns the rotation as it goes."""
+        """Begins an attack that learns the rotation from its answers."""
         return _ProcrustesAttack(setting)
 
 
 @dataclass(frozen=True, eq=False)
 class KnownRotation:
-    """The directions in which the rotation is known, before it and after it."""
+    """The directions in which the rotation is known.
+
+    Attributes:
+        before: the directions of images, orthonormal columns.
+        after: the same directions after the rotation.
+    """
 
     before: Float64[Tensor, "width known"]
     after: Float64[Tensor, "width known"]
 
     def of_images(self, images: Float[Tensor, "rows width"]) -> Float64[Tensor, "rows seen"]:
-        """An image's coordinates in the known directions, and the length of the rest."""
+        """The coordinates of images in the known directions, and the length of the rest."""
         return _seen(images.double(), self.before)
 
     def of_rows(self, rows: Float[Tensor, "rows width"]) -> Float64[Tensor, "rows seen"]:
-        """The same of released rows: of a row and its own image they are equal."""
+        """The coordinates of released rows; those of a row equal those of its own image."""
         return _seen(rows.double(), self.after)
 
 
@@ -75,10 +78,10 @@ class _ProcrustesAttack(BaseAttack):
         self._framed_at = 0
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
-        """The token whose image is nearest in what is known of the rotation."""
+        """The token whose image is nearest in the known directions."""
         self._refresh(view.position)
         for prompt in prompts:
-            # One table serves all prompts here; others are not kept.
+            # The images of the first position, which all prompts share, are kept for `settle`.
             if prompt not in self._firsts:
                 self._first = view.position
                 self._firsts[prompt] = view.images
@@ -86,7 +89,7 @@ class _ProcrustesAttack(BaseAttack):
         return Guess.unverified(self._nearest(view.images, targets))
 
     def settle(self, prompt: int, tokens: list[int]) -> list[int]:
-        """The first token once more: only its norm was known when it was looked at."""
+        """Answers the first position again: only norms could be compared when it was asked for."""
         self._refresh(_END)
         first = self._channel.at([prompt], self._first)
         return [int(self._nearest(self._firsts[prompt], first)[0]), *tokens[1:]]
@@ -98,18 +101,18 @@ class _ProcrustesAttack(BaseAttack):
         return Candidates(frame.of_images(images)).nearest(frame.of_rows(rows)).tokens[:, 0]
 
     def _refresh(self, position: int) -> None:
-        """Looks at the pairs again, once a position."""
+        """Computes the known directions again, once a position."""
         if self._framed_at != position:
             self._frame, self._framed_at = self._found(position), position
 
     def follow(self, view: ChannelView, prompts: Sequence[int], tokens: Sequence[int]) -> None:
-        """Pairs: the image of each token, and the row that was released."""
+        """Adds the pairs of each token's image and the released row."""
         images = view.images[list(tokens)].double()
         self._products += images.T @ self._channel.at(prompts, view.position).double()
         self._pairs += len(prompts)
 
     def _found(self, position: int) -> KnownRotation:
-        """Directions in which the pairs say more than noise and rounding do."""
+        """The directions in which the pairs exceed noise and rounding."""
         before, sizes, after = torch.linalg.svd(self._products)
         longest = float(sizes[0]) ** 0.5
         width = len(sizes)

@@ -1,4 +1,4 @@
-"""All attackers, weakest first."""
+"""THE table of attackers, weakest first: a new attacker is its file, its test and a row here."""
 
 from pytest_injectivity.privacy.attackers.base import Attacker
 from pytest_injectivity.privacy.attackers.beam import BeamAttacker
@@ -23,5 +23,5 @@ ATTACKERS: tuple[Attacker, ...] = (
     JointSearchAttacker(),
     BeamAttacker(),
 )
-"""Each runs on the releases and places it is made for; a release that none is made for is attacked by
-nobody, which says nothing of it."""
+"""Each attacker is run on the releases and places it is made for. A release that no attacker is made for
+is not attacked, and nothing follows about it."""

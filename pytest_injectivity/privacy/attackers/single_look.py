@@ -1,6 +1,7 @@
-"""One look: which token a released state is like, without running any candidate.
+"""Attackers by a single look: they compare a state with fixed vectors and run no candidate.
 
-The weakest attackers, and the cheapest: a model's embedding rows, or its lens, against a state.
+They are the weakest attackers and the cheapest: one compares states with embedding rows, one with the
+signatures of a lens.
 
 Sources: the nearest embedding row is a baseline of Qu et al., "Prompt Inversion Attack against
 Collaborative Inference of Large Language Models", arXiv 2503.09022; the lens is this package's
@@ -20,7 +21,7 @@ from pytest_injectivity.privacy.search.lens_cache import lens_of
 
 
 class EmbeddingAttacker:
-    """The embedding row whose direction is nearest to the state's."""
+    """Answers with the token whose embedding row has the largest cosine with the state."""
 
     name = "embedding"
     source = "a baseline of Qu et al., arXiv 2503.09022"
@@ -28,11 +29,11 @@ class EmbeddingAttacker:
     free_running = False
 
     def fits(self, channel: Channel) -> bool:
-        """States at every position."""
+        """Whether states are shown in order at every position."""
         return channel.shows_rows_in_order and not channel.place.cached
 
     def begin(self, setting: AttackSetting) -> "LookedUp":
-        """All states at once."""
+        """Answers all positions at once."""
         embeddings = setting.decoder.embedding_matrix().nan_to_num()
         rows = normalize(setting.channel.release.image(embeddings).float(), dim=1)
         released = torch.cat(setting.channel.released).to(rows)
@@ -40,7 +41,7 @@ class EmbeddingAttacker:
 
 
 class LensAttacker:
-    """The token that a calibrated forward model of the layer's states ranks first."""
+    """Answers with the token that a lens of the layer ranks first."""
 
     name = "lens"
     source = "this package: one look of a linear forward model"
@@ -48,11 +49,11 @@ class LensAttacker:
     free_running = False
 
     def fits(self, channel: Channel) -> bool:
-        """States at every position."""
+        """Whether states are shown in order at every position."""
         return channel.shows_rows_in_order and not channel.place.cached
 
     def begin(self, setting: AttackSetting) -> "LookedUp":
-        """All states at once; the lens is the same for every release."""
+        """Answers all positions at once, with one lens for all releases."""
         channel = setting.channel
         lens = lens_of(setting.decoder, channel.place.layer, channel.lengths, setting.seed)
         released = torch.cat(channel.released)
@@ -62,7 +63,12 @@ class LensAttacker:
 
 
 class LookedUp(BaseAttack):
-    """Answers found beforehand: of every position of every prompt, in order."""
+    """An attack whose answers are known from the beginning.
+
+    Args:
+        channel: the channel attacked.
+        tokens: the answers for all positions of all prompts, in order.
+    """
 
     compares = False
 
@@ -70,5 +76,5 @@ class LookedUp(BaseAttack):
         self._tokens = torch.split(tokens, list(channel.lengths))
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
-        """What was found there."""
+        """The answers at this position."""
         return Guess.unverified(torch.stack([self._tokens[one][view.position] for one in prompts]))

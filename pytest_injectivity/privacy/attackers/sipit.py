@@ -1,8 +1,8 @@
-"""SipIt on released rows: the ball, and the nearest of the whole vocabulary.
+"""SipIt on released rows: the published verifier by a ball, and the nearest candidate of all.
 
 Source: Nikolaou et al., "Language Models are Injective and Hence Invertible", arXiv 2510.15511, alg. 1:
-with the tokens before it known, a state is compared with the state of each candidate token in their
-place. The same on keys and values is the collision attack of Luo et al. (see `collision`).
+the tokens before a position are known, and its state is compared with the state of each candidate token
+after them. The same comparison of keys and values is the attack of Luo et al. (see `kv_collision`).
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ _SOURCE = "SipIt: Nikolaou et al., arXiv 2510.15511"
 
 
 class BallAttacker(PositionwiseAttacker):
-    """Takes the one candidate within reach of the noise; none, or several, is no answer.
+    """Answers with the only candidate within reach of the row, and vouches for it.
 
-    The published verifier with the radius of an attacker who knows the law of the noise
-    (`Channel.reach`), and with its uniqueness: what it answers it vouches for.
+    Without a candidate within reach, or with several, it has no answer. The radius is that of an
+    attacker who knows the law of the noise (`Channel.reach`).
     """
 
     name = "ball"
     source = _SOURCE
 
     def fits(self, channel: Channel) -> bool:
-        """Every position in its place."""
+        """Whether rows are shown in order at every position."""
         return channel.shows_rows_in_order
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
@@ -38,7 +38,7 @@ class BallAttacker(PositionwiseAttacker):
 
 
 class ArgminAttacker(PositionwiseAttacker):
-    """Takes the nearest candidate, whatever its distance.
+    """Answers with the nearest candidate, whatever its distance.
 
     It is run teacher-forced only. Free-running, `MahalanobisAttacker` is run instead: it gives the same
     answers where the noise is isotropic, and better ones elsewhere.
@@ -48,9 +48,9 @@ class ArgminAttacker(PositionwiseAttacker):
     source = _SOURCE
 
     def fits(self, channel: Channel) -> bool:
-        """Every position in its place."""
+        """Whether rows are shown in order at every position."""
         return channel.shows_rows_in_order
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
-        """The nearest."""
+        """The nearest candidate."""
         return Guess.unverified(view.nearest(prompts).tokens[:, 0])

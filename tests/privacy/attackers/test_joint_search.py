@@ -3,7 +3,6 @@ from itertools import product
 import pytest
 import torch
 
-from pytest_injectivity.privacy.attackers import joint_search as gaps
 from pytest_injectivity.privacy.attackers.joint_search import JointSearchAttacker
 from pytest_injectivity.privacy.releases.protocol import draws
 from pytest_injectivity.testing import tiny_decoder
@@ -47,17 +46,26 @@ def test_few_combinations_are_all_tried(release: str) -> None:
 
 
 @pytest.mark.parametrize(("place", "length"), [("2 last", 2), ("2 every=2", 4)])
-def test_many_combinations_are_searched_by_turns(
-    place: str, length: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without trying all of them nearly every prompt is found."""
-    monkeypatch.setattr(gaps, "_EXHAUSTIVE", 0)
+def test_many_combinations_are_searched_by_coordinate_descent(place: str, length: int) -> None:
+    """Without trying all of them most tokens are found, and those vouched for are right."""
     decoder, prompts = tiny_decoder("llama", vocab=40), drawn_prompts(4, length, vocab=40)
-    found = attacks(decoder, place, ["identity"], prompts, free_running=0)[
+    descent = JointSearchAttacker(exhaustive=0)
+    found = attacks(decoder, place, ["identity"], prompts, attackers=(descent,), free_running=0)[
         "identity", "joint search", True
     ]
     assert found.token_rate > 0.7
-    assert (found.right[found.verified]).all()
+    assert found.verified.any()
+    assert found.right[found.verified].all()
+
+
+@pytest.mark.parametrize("place", ["1 last", "1 every=2"])
+def test_known_tokens_are_no_part_of_a_gap(place: str) -> None:
+    """A special token before every prompt is neither searched nor counted."""
+    prompts = [(0, *ids) for ids in drawn_prompts(2, 2, vocab=12)]
+    decoder = tiny_decoder("gpt2", vocab=12)
+    found = attacks(decoder, place, ["identity"], prompts, known=(0,))
+    assert [1.0, 1.0] == [one.prompt_rate for one in found.values()]
+    assert [[False, True, True]] * 2 == next(iter(found.values())).judged.tolist()
 
 
 def test_rows_too_far_apart_are_not_attacked() -> None:

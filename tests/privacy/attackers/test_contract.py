@@ -1,0 +1,168 @@
+"""What holds for every attacker: an attacker that is added is tested here by its row in the registry."""
+
+import inspect
+from importlib import import_module
+from pkgutil import iter_modules
+
+import pytest
+
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.privacy import attackers
+from pytest_injectivity.privacy.attackers.base import Attack, Attacker, AttackSetting
+from pytest_injectivity.privacy.attackers.registry import ATTACKERS
+from pytest_injectivity.privacy.evaluation.attack import run_attacks
+from pytest_injectivity.privacy.evaluation.results import AttackResult
+from pytest_injectivity.privacy.search.channel import Channel
+from pytest_injectivity.testing import tiny_decoder
+from tests.attacks import by_name, case, drawn_prompts
+
+VOCAB = 12
+PROMPTS = drawn_prompts(3, 3, vocab=VOCAB)
+CHANNELS = [
+    ("1", "identity"),
+    ("1", "gaussian(sigma=0.5)"),
+    ("1", "permute"),
+    ("1", "rotate(seed=1)"),
+    ("1", "rotate|permute"),
+    ("1 kv", "identity"),
+    ("1 last", "identity"),
+    ("1 last", "permute|rotate"),
+]
+BY_NAME = {one.name: one for one in ATTACKERS}
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Decoder:
+    """A model of few tokens: every attacker is run on it many times."""
+    return tiny_decoder("llama", vocab=VOCAB)
+
+
+def _channel(decoder: Decoder, place: str, release: str) -> Channel:
+    found = case(decoder, place, [release], PROMPTS)
+    one = found.releases[release]
+    return Channel(
+        name=release,
+        release=one,
+        place=found.observed.place,
+        nu=(1e-4,),
+        released=found.observed.released(one, 0),
+        lengths=tuple(map(len, PROMPTS)),
+        sides=found.observed.sides,
+    )
+
+
+def _fitting(attacker: Attacker, decoder: Decoder) -> list[tuple[str, str]]:
+    return [one for one in CHANNELS if attacker.fits(_channel(decoder, *one))]
+
+
+def _run(
+    attacker: Attacker, decoder: Decoder, channel: tuple[str, str], sender: Decoder | None = None
+) -> dict[tuple[str, str, bool], AttackResult]:
+    place, release = channel
+    sent = case(sender or decoder, place, [release], PROMPTS)
+    return by_name(
+        run_attacks(decoder, [sent], seed=0, attackers=(attacker,), free_running=2, keep_ids=True)
+    )
+
+
+def test_every_attacker_of_the_folder_has_a_row() -> None:
+    """A class that has a name and a source is an attacker; none is left out of the audit."""
+    modules = [
+        import_module(f"{attackers.__name__}.{one.name}")
+        for one in iter_modules(attackers.__path__)
+    ]
+    classes = {
+        one
+        for module in modules
+        for _, one in inspect.getmembers(module, inspect.isclass)
+        if one.__module__ == module.__name__ and isinstance(one.__dict__.get("source"), str)
+    }
+    assert len(classes) > 5
+    assert classes == {type(one) for one in ATTACKERS}
+
+
+def test_names_are_unique() -> None:
+    """Reports tell attackers apart by name."""
+    assert len(ATTACKERS) == len(BY_NAME)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_an_attacker_says_what_it_is(name: str) -> None:
+    """It has a name of one line, a source, and at least one way in which it is run."""
+    attacker = BY_NAME[name]
+    assert isinstance(attacker, Attacker)
+    assert name.isprintable()
+    assert attacker.source.isprintable()
+    assert attacker.source.strip()
+    assert attacker.teacher_forced or attacker.free_running
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_an_attacker_is_made_for_some_releases_and_not_for_all(name: str, decoder: Decoder) -> None:
+    """Nobody attacks a release that hides rotation and order together."""
+    fitting = _fitting(BY_NAME[name], decoder)
+    assert fitting
+    assert not {("1", "rotate|permute"), ("1 last", "permute|rotate")} & set(fitting)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_it_begins_an_attack_of_its_own_each_time(name: str, decoder: Decoder) -> None:
+    """An attack follows the protocol, and two attacks of one attacker share no answers."""
+    attacker = BY_NAME[name]
+    channel = _channel(decoder, *_fitting(attacker, decoder)[0])
+    found = attacker.begin(AttackSetting(decoder, channel, teacher_forced=True, seed=0))
+    assert isinstance(found, Attack)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_results_have_the_shape_of_the_prompts(name: str, decoder: Decoder) -> None:
+    """One answer a token that is a token or none, in each way that the attacker is run."""
+    attacker = BY_NAME[name]
+    channel = _fitting(attacker, decoder)[0]
+    found = _run(attacker, decoder, channel)
+    ways = [
+        way for way in (True, False) if (attacker.teacher_forced, attacker.free_running)[not way]
+    ]
+    assert [(channel[1], name, way) for way in ways] == list(found)
+    for (_, _, teacher_forced), one in found.items():
+        read = 3 if teacher_forced else 2
+        assert (3, 3) == one.right.shape == one.judged.shape == one.verified.shape
+        assert [3] * read == [len(ids) for ids in one.ids]
+        assert [[True] * 3] * read + [[False] * 3] * (3 - read) == one.judged.tolist()
+        assert all(-1 <= token < decoder.vocab_size for ids in one.ids for token in ids)
+        assert attacker.source == one.source
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_an_attack_is_deterministic(name: str, decoder: Decoder) -> None:
+    """Run twice on every kind of release it is made for, it gives the same answers."""
+    attacker = BY_NAME[name]
+    fitting = _fitting(attacker, decoder)
+    assert fitting
+    for channel in fitting:
+        first, second = (_run(attacker, decoder, channel) for _ in range(2))
+        assert {key: one.ids for key, one in first.items()} == {
+            key: one.ids for key, one in second.items()
+        }
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_nothing_is_vouched_for_without_an_answer(name: str, decoder: Decoder) -> None:
+    """Nor any answer about another model's states, in which no true token can be within reach."""
+    attacker = BY_NAME[name]
+    channel = _fitting(attacker, decoder)[0]
+    own, other = (
+        _run(attacker, decoder, channel, sender)
+        for sender in (decoder, tiny_decoder("llama", vocab=VOCAB, seed=1))
+    )
+    assert own
+    assert all((one.right | ~one.verified).all() for one in own.values())
+    assert {0.0} == {one.verified_rate for one in other.values()}
+
+
+def test_a_release_that_nobody_is_made_for_has_no_attacks(decoder: Decoder) -> None:
+    """That is no result of 0 %: a rate of nothing compared must not look like privacy."""
+    sent = case(decoder, "1", ["rotate|permute"], PROMPTS)
+    (found,) = run_attacks(decoder, [sent], seed=0)
+    assert () == found.attacks
+    assert found.robustness is None
