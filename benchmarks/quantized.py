@@ -98,10 +98,10 @@ def row(kind: str, audit: Audit) -> tuple[str, ...]:
     own, parents = audit.sipit_rates(middle, prompts=20, tokens=10)
     layers = [audit.layer_summary(layer) for layer in audit.layers]
     against = [audit.comparison(layer) for layer in audit.layers]
-    found = audit.run_summary().quantized or {"share": 0.0}
+    found = audit.run_summary().quantized
     return (
         kind,
-        f"{100 * found['share']:.0f} %",
+        f"{100 * (0.0 if found is None else found.share):.0f} %",
         str(sum(layer.collisions for layer in layers)),
         str(sum(one.new_collisions for one in against)),
         between([one.margin for one in against]),

@@ -52,7 +52,10 @@ def report(*layers: dict[str, Any], **run: Any) -> dict[str, Any]:
         "complete": True,
         "run": RUN | run,
         "layers": list(layers or map(layer, ("layer01", "layer02", "norm"))),
+        "releases": [],
+        "comparisons": [],
         "verdicts": [],
         "said": [],
         "wrong_use": [],
+        "outcome": None,
     }

@@ -84,7 +84,7 @@ def by_bits(injx, folder, pytestconfig):
 def one_step(injx, folder, pytestconfig):
     """[N]: the one-step margin by layer, over 1,000 continuations of each of 10 prompts."""
     found = one_step_margins(injx, prompts=10, continuations=1000)
-    write_figure(folder / "one_step.json", "one step", points=[one.to_dict() for one in found])
+    write_figure(folder / "one_step.json", "one step", points=found)
     shown = [f"{one.layer:>17}{_number(one.minimum)}{_number(one.median)}" for one in found]
     title = f"one-step margin over {found[0].continuations} continuations: minimum, median"
     pytestconfig.stash[TABLES] += ["", title, *shown]

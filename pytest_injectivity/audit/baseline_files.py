@@ -126,7 +126,7 @@ class Baselines(Gates):
     @cached_property
     def stamp(self) -> Stamp:
         """What a baseline of this audit says of itself."""
-        stamp = Stamp.of(self.run_summary().to_dict())
+        stamp = Stamp.of(self.run_summary())
         return replace(stamp, model=model_name(self.config.model), prompts=_no_path(stamp.prompts))
 
     def update_baseline(self) -> tuple[str, ...]:
@@ -150,8 +150,8 @@ class Baselines(Gates):
         new = Recorded(self.stamp, {one: rounded(self.to_record[one]) for one in labels})
         try:
             text = baseline_text(new)
-        except ValueError as error:
-            raise OptionError(f"{path} is not written: a number is not finite") from error
+        except OptionError as error:
+            raise OptionError(f"{path} is not written: {error}") from None
         news = _news(path, new)
         write_whole(path, text)
         return news

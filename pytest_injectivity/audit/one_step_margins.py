@@ -7,8 +7,7 @@ minimum over all of it is what `Assertions.check_no_continuation_collisions` loo
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -48,10 +47,6 @@ class OneStepMargin:
     minimum: float | None
     median: float | None
     noise: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
 
 
 def one_step_margins(

@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -371,8 +371,8 @@ class Subject:
             prompt_metric=self.config.prompt_metric,
             seed=self.config.seed,
             versions={name: version(name) for name in _VERSIONED} | self._quantizing,
-            quantized=None if facts.quantized is None else asdict(facts.quantized),
-            activations=None if self.rounded is None else asdict(self.rounded),
+            quantized=facts.quantized,
+            activations=self.rounded,
             numbers=self._journal.origin,
         )
 

@@ -206,8 +206,9 @@ class AuditConfig:
         (),
         values.reports,
         "TYPE:PATH",
-        "write a report: json:PATH, markdown:PATH (added to the file of GITHUB_STEP_SUMMARY, where it is"
-        " that one) or annotations:PATH (GitHub's workflow commands); may be given again",
+        "write a report, of one of these types: "
+        + ", ".join(f"{kind} ({what})" for kind, what in values.REPORT_KINDS.items())
+        + "; may be given again",
         repeatable=True,
     )
     baseline: str | None = _option(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ReportTarget(NamedTuple):
-    """A report to write: ``json:PATH``, ``markdown:PATH`` or ``annotations:PATH``."""
+    """A report to write: ``KIND:PATH``, of one of `REPORT_KINDS`."""
 
     kind: str
     path: str
@@ -24,7 +24,13 @@ class ReportTarget(NamedTuple):
         return f"{self.kind}:{self.path}"
 
 
-REPORT_KINDS = ("json", "markdown", "annotations")
+REPORT_KINDS = {
+    "json": "everything, for programs",
+    "markdown": "added to the file of GITHUB_STEP_SUMMARY, where it is that",
+    "annotations": "GitHub's, at the lines of tests that failed",
+    "terminal": "what the terminal shows",
+}
+"""The kinds of reports, each with what it is: the module of that name in the room reports writes it."""
 
 
 def text(value: object) -> str:

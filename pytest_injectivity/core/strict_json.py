@@ -1,11 +1,41 @@
-"""JSON from outside, read strictly: within a size, no twins, no NaN, the type of every value checked.
+"""The codec between dataclasses and JSON, for everything that travels between processes or is stored.
 
-Messages quote what is in a file on one line, with control characters escaped. Standard library only.
+`plain` makes JSON data of a dataclass and `build` makes the dataclass again, by cattrs. What comes
+from outside is read strictly: files within a size, no key twice, no unknown key, no NaN, and every
+value of the type that its field declares; where cattrs would convert (``"5"`` to 5), this refuses. An
+error is one line that names the field (``layers[0].n``), quotes the value and says what is accepted.
+
+A float that is not finite is written as a text (``"nan"``), because JSON has none. A dataclass may
+declare three things: a mapping field with ``metadata={"flat": True}`` has its entries among the
+object's own keys, a field with ``metadata={"json": False}`` is left out, and ``derived``, a class
+variable, names properties that are written and not read.
 """
 
 import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+
+from cattrs import Converter
+from cattrs.cols import (
+    homogenous_tuple_structure_factory,
+    is_mapping,
+    is_sequence,
+    list_structure_factory,
+    mapping_structure_factory,
+)
+from cattrs.errors import (
+    AttributeValidationNote,
+    BaseValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationNote,
+)
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
@@ -13,8 +43,54 @@ from pytest_injectivity.errors import OptionError
 LARGEST = 16 * 2**20
 """Bytes of a file that is read; the report of 100 layers at 8 numbers of bits has under one MiB."""
 
+T = TypeVar("T")
+
 _HIGHEST = 1e308
 _SHORT = 60
+_NOT_FINITE = ("nan", "inf", "-inf")
+_ACCEPTED: dict[type, str] = {
+    bool: "neither true nor false",
+    int: "no whole number",
+    float: "no number",
+    str: "no text",
+    NoneType: "not null",
+}
+
+
+def plain(value: object) -> Any:
+    """JSON data of a dataclass, or of lists and mappings of them."""
+    return _converter().unstructure(value)
+
+
+def build(kind: type[T], value: object, name: str = "it") -> T:
+    """The dataclass that JSON data describes.
+
+    Args:
+        kind: of what is built.
+        value: JSON data.
+        name: what an error calls it.
+
+    Raises:
+        OptionError: a key is unknown, missing or has a value of another type.
+    """
+    try:
+        return _converter().structure(value, kind)
+    except (BaseValidationError, OptionError) as error:
+        raise OptionError(_first_line(error, name)) from None
+
+
+def dumps(value: object) -> str:
+    """A dataclass as a JSON text."""
+    return json.dumps(plain(value), allow_nan=False)
+
+
+def loads(kind: type[T], text: str, name: str = "it") -> T:
+    """The dataclass that `dumps` made a text of.
+
+    Raises:
+        OptionError: it is no JSON, or of something else.
+    """
+    return build(kind, _parsed(text), name)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -32,11 +108,10 @@ def read_object(path: Path) -> dict[str, Any]:
         raise OptionError(f"it cannot be read ({error.strerror or type(error).__name__})") from None
     if len(content) > LARGEST:
         raise OptionError(f"it has more than {LARGEST:,} bytes")
-    try:
-        plain = json.loads(content, parse_constant=_refuse, object_pairs_hook=_without_twins)
-    except (ValueError, RecursionError) as error:
-        raise OptionError(f"it is damaged, cut short or no JSON ({one_line(str(error))})") from None
-    return mapping("it", plain)
+    found = _parsed(content)
+    if not isinstance(found, dict):
+        raise OptionError(f"it is {said(found)}, which is no JSON object")
+    return found
 
 
 def said(value: object) -> str:
@@ -48,51 +123,11 @@ def said(value: object) -> str:
     return one_line(repr(value), _SHORT)
 
 
-def mapping(name: str, value: object) -> dict[str, Any]:
-    """The value, an object."""
-    if isinstance(value, dict):
-        return value
-    raise OptionError(f"{name} is {said(value)}, which is no JSON object")
-
-
-def text(name: str, value: object) -> str:
-    """The value, a text, on one line."""
-    if isinstance(value, str):
-        return one_line(value)
-    raise OptionError(f"{name} is {said(value)}, which is no text")
-
-
-def text_or_none(name: str, value: object) -> str | None:
-    """The value, a text on one line, or nothing."""
-    return None if value is None else text(name, value)
-
-
-def texts(name: str, value: object) -> dict[str, str]:
-    """The value, an object of texts; nothing is an empty one."""
-    given = mapping(name, {} if value is None else value)
-    return {one_line(key): text(name, one) for key, one in given.items()}
-
-
-def truth(name: str, value: object) -> bool:
-    """The value, true or false."""
-    if isinstance(value, bool):
-        return value
-    raise OptionError(f"{name} is {said(value)}, which is neither true nor false")
-
-
-def whole(name: str, value: object) -> int:
-    """The value, a whole number of at least 0."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _HIGHEST:
-        return value
-    raise OptionError(f"{name} is {said(value)}, which is no whole number of at least 0")
-
-
-def number(name: str, value: object) -> float:
-    """The value, a finite number of at least 0; integers stay integers."""
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    if known and 0 <= value <= _HIGHEST:  # type: ignore[operator] # known to be a number
-        return value  # type: ignore[return-value] # likewise
-    raise OptionError(f"{name} is {said(value)}, which is no finite number of at least 0")
+def _parsed(text: str | bytes) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_without_twins)
+    except (ValueError, RecursionError) as error:
+        raise OptionError(f"it is damaged, cut short or no JSON ({one_line(str(error))})") from None
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -101,9 +136,194 @@ def _refuse(constant: str) -> NoReturn:
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of these; one that names a thing twice, as after a merge, says nothing of it."""
-    plain: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in pairs:
-        if name in plain:
+        if name in found:
             raise ValueError(f"{name!r} is there twice")
-        plain[name] = value
-    return plain
+        found[name] = value
+    return found
+
+
+@cache
+def _converter() -> Converter:
+    converter = Converter(
+        detailed_validation=True,
+        forbid_extra_keys=True,
+        unstruct_collection_overrides={tuple: list},
+    )
+    converter.register_unstructure_hook(StrEnum, str)
+    for scalar in (bool, int, str):
+        converter.register_structure_hook(scalar, _exactly)
+    converter.register_structure_hook(float, _number)
+    converter.register_unstructure_hook(float, _unstructured_float)
+    checked = ((is_mapping, mapping_structure_factory, dict), (is_sequence, _sequence, list))
+    for predicate, factory, accepted in checked:
+        converter.register_structure_hook_factory(predicate, _only_of(factory, accepted))
+    converter.register_structure_hook_factory(_is_union, _union_factory)
+    converter.register_structure_hook_func(_is_literal, _one_of)
+    converter.register_structure_hook(StrEnum, _one_of)
+    converter.register_structure_hook_factory(is_dataclass, _structure_factory)
+    converter.register_unstructure_hook_factory(is_dataclass, _unstructure_factory)
+    return converter
+
+
+def _exactly(value: object, kind: type) -> Any:
+    """A value of just this type: a bool is no int, and a text no number."""
+    too_large = isinstance(value, int) and abs(value) > _HIGHEST
+    if type(value) is kind and not too_large:
+        return value
+    raise OptionError(f" is {said(value)}, which is {_ACCEPTED[kind]}")
+
+
+def _number(value: object, _: type) -> float:
+    """A number; integers stay integers, and what is not finite is a text."""
+    if isinstance(value, str) and value in _NOT_FINITE:
+        return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _HIGHEST:
+        return value
+    raise OptionError(f" is {said(value)}, which is {_ACCEPTED[float]}")
+
+
+def _unstructured_float(value: float) -> float | str:
+    return value if isinstance(value, int) or math.isfinite(value) else str(value)
+
+
+def _sequence(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    """Of ``tuple[T, ...]`` and ``list[T]``."""
+    if get_origin(kind) is tuple:
+        return homogenous_tuple_structure_factory(kind, converter)
+    return list_structure_factory(kind, converter)
+
+
+def _only_of(factory: Callable[..., Any], accepted: type) -> Callable[..., Any]:
+    """The factory's hook, which converts any iterable, for lists or objects of JSON alone."""
+    wanted = "no list" if accepted is list else "no JSON object"
+
+    def made(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+        hook = factory(kind, converter)
+
+        def structure(value: object, _: Any) -> Any:
+            if not isinstance(value, accepted):
+                raise OptionError(f" is {said(value)}, which is {wanted}")
+            return hook(value, kind)
+
+        return structure
+
+    return made
+
+
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal
+
+
+def _one_of(value: object, kind: Any) -> Any:
+    """One of the values of an enumeration or a ``Literal``."""
+    members = get_args(kind) or tuple(kind)
+    for member in members:
+        if type(value) is str and value == member:
+            return member
+    raise OptionError(f" is {said(value)}, which is none of {', '.join(map(str, members))}")
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, UnionType)
+
+
+def _union_factory(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    """The member whose JSON type the value has; the first that is not null says why none fits."""
+    members = get_args(kind)
+
+    def structure(value: object, _: Any) -> Any:
+        if value is None and NoneType in members:
+            return None
+        others = [one for one in members if one is not NoneType]
+        fitting = [one for one in others if _has_json_type(value, one)]
+        return converter.structure(value, (fitting or others)[0])
+
+    return structure
+
+
+def _has_json_type(value: object, kind: Any) -> bool:
+    if kind is float:
+        return (type(value) in (int, float)) or value in _NOT_FINITE
+    if kind in _ACCEPTED:
+        return type(value) is kind
+    if is_dataclass(kind) or is_mapping(kind):
+        return isinstance(value, dict)
+    return isinstance(value, list)
+
+
+def _flat_field(kind: Any) -> str | None:
+    return next((one.name for one in fields(kind) if one.metadata.get("flat")), None)
+
+
+def _left_out(kind: Any) -> dict[str, Any]:
+    hidden = [one.name for one in fields(kind) if not one.metadata.get("json", True)]
+    return {name: override(omit=True) for name in hidden}
+
+
+def _structure_factory(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    hook = make_dict_structure_fn(
+        kind,
+        converter,
+        _cattrs_forbid_extra_keys=True,
+        _cattrs_detailed_validation=True,
+        **_left_out(kind),
+    )
+    flat, derived = _flat_field(kind), getattr(kind, "derived", ())
+    own = {one.name for one in fields(kind)} - {flat}
+
+    def structure(value: object, _: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise OptionError(f" is {said(value)}, which is no JSON object")
+        read = {name: one for name, one in value.items() if name not in derived}
+        if flat is not None:
+            read[flat] = {name: read.pop(name) for name in [*read] if name not in own}
+        try:
+            return hook(read, kind)
+        except BaseValidationError as error:
+            for inner in error.exceptions:  # the entries are the object's own
+                notes = getattr(inner, "__notes__", [])
+                notes[:] = [one for one in notes if getattr(one, "name", "") != (flat or None)]
+            raise
+
+    return structure
+
+
+def _unstructure_factory(kind: Any, converter: Converter) -> Callable[[Any], Any]:
+    hook = make_dict_unstructure_fn(kind, converter, **_left_out(kind))
+    flat, derived = _flat_field(kind), getattr(kind, "derived", ())
+
+    def unstructure(value: Any) -> Any:
+        written = hook(value)
+        if flat is not None:
+            written |= written.pop(flat)
+        return written | {name: converter.unstructure(getattr(value, name)) for name in derived}
+
+    return unstructure
+
+
+def _first_line(error: BaseException, path: str) -> str:
+    """What is wrong first, behind the path of the field: ``layers[0].n is 'x', which is no number``."""
+    if isinstance(error, BaseValidationError):
+        inner = error.exceptions[0]
+        return _first_line(inner, _path(path, inner))
+    if isinstance(error, ForbiddenExtraKeysError):
+        unknown = ", ".join(sorted(said(name) for name in error.extra_fields))
+        return one_line(f"{path} has the key {unknown}, which is not known", _SHORT * 5)
+    if isinstance(error, KeyError):
+        return one_line(f"{path} is missing", _SHORT * 5)
+    text = str(error)
+    joined = f"{path}{text}" if text.startswith(" ") else f"{path}: {text}"
+    return one_line(joined, _SHORT * 5)
+
+
+def _path(path: str, error: BaseException) -> str:
+    for note in reversed(getattr(error, "__notes__", [])):
+        if isinstance(note, AttributeValidationNote):
+            return f"{path}.{note.name}"
+        if isinstance(note, IterableValidationNote):
+            return (
+                f"{path}[{note.index}]" if isinstance(note.index, int) else f"{path}.{note.index}"
+            )
+    return path

@@ -1,19 +1,17 @@
-"""Gathers which tests failed, where, and by which verdicts.
+"""Gathers which tests failed and where.
 
 Imported on every start of pytest: the standard library, pytest and nothing that takes time.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from pytest_injectivity.results.outcome import FailedTest
-
-_GREEN = "PASS"
+    from pytest_injectivity.results.verdict import Verdict
 
 
 class Failures:
@@ -25,38 +23,32 @@ class Failures:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._places: dict[str, tuple[str, int | None]] = {}
+        self._places: dict[str, tuple[int, str, int | None]] = {}
         self._wrong_use: dict[str, str] = {}
-        self._verdicts: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
 
-    def take(self, report: pytest.TestReport) -> None:
-        """Remember where a test failed."""
+    def take(self, report: pytest.TestReport, at: int) -> None:
+        """Remember where a test failed; ``at`` is its place among those collected."""
         if report.failed:
-            self._places.setdefault(report.nodeid, self._place(report))
+            self._places.setdefault(report.nodeid, (at, *self._place(report)))
 
     def misused(self, nodeid: str, message: str) -> None:
         """Remember that what a test asked for cannot be done."""
         self._wrong_use.setdefault(nodeid, message)
 
-    def judged(self, nodeid: str, verdict: Mapping[str, Any]) -> None:
-        """Remember a verdict that a test was given."""
-        if verdict["status"] != _GREEN:
-            self._verdicts[nodeid].append(verdict)
+    def tests(
+        self, red_verdicts: "Callable[[str], tuple[Verdict, ...]]"
+    ) -> "tuple[FailedTest, ...]":
+        """The tests that failed, in the order they were collected in.
 
-    @property
-    def tests(self) -> "tuple[FailedTest, ...]":
-        """The tests that failed, in the order they did."""
+        Args:
+            red_verdicts: the verdicts of a test, by its name, that are not PASS.
+        """
         from pytest_injectivity.results.outcome import FailedTest
 
+        ordered = sorted(self._places.items(), key=lambda item: item[1][0])
         return tuple(
-            FailedTest(
-                nodeid,
-                path,
-                line,
-                tuple(self._verdicts.get(nodeid, ())),
-                self._wrong_use.get(nodeid, ""),
-            )
-            for nodeid, (path, line) in self._places.items()
+            FailedTest(nodeid, path, line, red_verdicts(nodeid), self._wrong_use.get(nodeid, ""))
+            for nodeid, (_, path, line) in ordered
         )
 
     def _place(self, report: pytest.TestReport) -> tuple[str, int | None]:

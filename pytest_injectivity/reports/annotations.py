@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.text import one_line
 
 if TYPE_CHECKING:
     from pytest_injectivity.results.outcome import FailedTest, Outcome
+    from pytest_injectivity.results.run_results import RunResults
 
 MOST = 10
 """Errors that GitHub shows of one step; it drops the others without a word."""
@@ -22,6 +24,21 @@ MOST = 10
 _LONGEST = 1000
 _NAME = 120
 _TITLE = "pytest-injectivity"
+
+
+def write_report(path: Path, results: "RunResults") -> None:
+    """Write the annotations of a run, a command a line.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    lines = [] if results.outcome is None else annotations(results.outcome, workspace())
+    write_whole(path, "".join(f"{line}\n" for line in lines))
+
+
+def workspace() -> Path:
+    """The folder that holds the files GitHub knows: the checked-out repository, else this one."""
+    return Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
 
 
 def in_workflow(environment: Mapping[str, str] = os.environ) -> bool:
@@ -78,9 +95,8 @@ def _of_the_run(outcome: "Outcome", workspace: Path) -> Iterator[str]:
 def _of_tests(outcome: "Outcome", workspace: Path) -> Iterator[str]:
     for test in outcome.failed:
         for verdict in test.verdicts:
-            layers = [str(one["where"]) for one in verdict["reasons"] if one["status"] != "PASS"]
-            title = " ".join([str(verdict["check"]), *layers[:1]])
-            said = (str(verdict["first_line"]), f"reproduce: {verdict['reproduce']}")
+            title = " ".join([verdict.check, *(one.where for one in verdict.failing[:1])])
+            said = (verdict.first_line, f"reproduce: {verdict.reproduce}")
             message = "\n".join(one_line(line, _LONGEST) for line in said)
             yield command(message, **_place(test, workspace), title=one_line(title, _NAME))
 

@@ -9,10 +9,10 @@ become character references where they could be markup: a reference never is.
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -20,11 +20,10 @@ from rich.text import Text
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.reports.terminal import layer_parts, run_grid
-from pytest_injectivity.results.summary import RunSummary
-from pytest_injectivity.results.verdict import Reason, Status
+from pytest_injectivity.results.outcome import Outcome
+from pytest_injectivity.results.verdict import Verdict
 
 if TYPE_CHECKING:
-    from pytest_injectivity.results.outcome import Outcome
     from pytest_injectivity.results.run_results import RunResults
 
 LIMIT = 1024 * 1024
@@ -63,50 +62,47 @@ class Block:
         return _size(self.before) + _size(self.after) + (_CUT_SIZE if self.rows else 0)
 
 
-def write_markdown(
-    path: str, findings: "RunResults", outcome: "Outcome", *, step_summary: str | None = None
-) -> None:
-    """Write the report: appended to the step's summary, else whole or not at all.
+def write_report(path: Path, results: "RunResults") -> None:
+    """Write the report: appended to the file of ``GITHUB_STEP_SUMMARY``, else whole or not at all.
 
     Args:
-        path: of the file.
-        findings: what the tests found.
-        outcome: how the run ended.
-        step_summary: the file of the step's summary, to which others may have written before.
+        path: of the file; to a step's summary others may have written before.
+        results: what the tests found.
 
     Raises:
         OSError: the file cannot be written, or the step's summary is full.
     """
-    target = Path(path)
-    if not step_summary or os.path.realpath(target) != os.path.realpath(step_summary):
-        write_whole(target, markdown(findings, outcome))
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not summary or os.path.realpath(path) != os.path.realpath(summary):
+        write_whole(path, markdown(results))
         return
-    written = target.read_bytes() if target.exists() else b""
+    written = path.read_bytes() if path.exists() else b""
     apart = "" if not written else "\n" if written.endswith(b"\n") else "\n\n"
-    text = markdown(findings, outcome, limit=LIMIT - len(written) - len(apart))
+    text = markdown(results, limit=LIMIT - len(written) - len(apart))
     if not text:
-        raise OSError(errno.EFBIG, f"the step's summary is full: it may have {LIMIT} bytes", path)
-    with target.open("a", encoding="utf-8") as file:
+        why = f"the step's summary is full: it may have {LIMIT} bytes"
+        raise OSError(errno.EFBIG, why, str(path))
+    with path.open("a", encoding="utf-8") as file:
         file.write(apart + text)
 
 
-def markdown(findings: "RunResults", outcome: "Outcome", *, limit: int = LIMIT) -> str:
+def markdown(results: "RunResults", *, limit: int = LIMIT) -> str:
     """The report as Markdown (GitHub's, with tables) of at most ``limit`` bytes.
 
     Rows are cut from the end of each table and the report says how many; where not even the headline
     fits the text is empty.
     """
-    red = [verdict for verdict in findings.verdicts if verdict["status"] != Status.PASS]
-    blocks = [_headline(findings, outcome, len(red))]
+    red = [verdict for verdict in results.verdicts if not verdict.passed]
+    blocks = [_headline(results, len(red))]
     if red:
         blocks.append(_failures(red))
-    if findings.run is not None:
-        grid = run_grid(RunSummary(**findings.run))
+    if results.run is not None:
+        grid = run_grid(results.run)
         blocks.append(_table("Audited", ("", ""), _cells(grid)))
-    blocks += _layers(findings)
-    blocks.append(_commands(red, outcome))
-    if findings.said:
-        said = tuple(f"- {_prose(line)}" for line in findings.said)
+    blocks += _layers(results)
+    blocks.append(_commands(red, results.outcome))
+    if results.said:
+        said = tuple(f"- {_prose(line)}" for line in results.said)
         blocks.append(Block("\n### Notes\n\n", said))
     return fitted(blocks, limit)
 
@@ -146,9 +142,10 @@ def _first(rows: Sequence[str], room: int) -> Iterator[str]:
         yield f"{row}\n"
 
 
-def _headline(findings: "RunResults", outcome: "Outcome", red: int) -> Block:
+def _headline(results: "RunResults", red: int) -> Block:
+    outcome = results.outcome or Outcome(0)
     mark = "❌" if outcome.red else "✅"
-    judged = len(findings.verdicts)
+    judged = len(results.verdicts)
     counted = (
         f"{red} of {judged} verdicts are not PASS" if red else f"{judged} of {judged} verdicts PASS"
     )
@@ -162,30 +159,23 @@ def _headline(findings: "RunResults", outcome: "Outcome", red: int) -> Block:
     return Block("\n".join(lines).rstrip("\n") + "\n")
 
 
-def _failures(verdicts: Sequence[Mapping[str, Any]]) -> Block:
+def _failures(verdicts: Sequence[Verdict]) -> Block:
     """A row for each layer that is not PASS, in the order of the verdicts."""
     header = ("check", "layer", "result", "would have passed")
     rows = []
     for verdict in verdicts:
-        check = str(verdict["check"])
-        reasons = [_reason(one) for one in verdict["reasons"]]
-        red = [one for one in reasons if one.status is not Status.PASS]
-        rows += [(check, one.where, f"{one.status}: {one.summary}", one.would_pass) for one in red]
-        if not reasons:
-            rows.append((check, "", str(verdict["first_line"]), ""))
+        rows += [
+            (verdict.check, one.where, f"{one.status}: {one.summary}", one.would_pass)
+            for one in verdict.failing
+        ]
+        if not verdict.reasons:
+            rows.append((verdict.check, "", verdict.first_line, ""))
     return _table("Not passed", header, [tuple(map(_cell, row)) for row in rows])
 
 
-def _reason(plain: Mapping[str, Any]) -> Reason:
-    """A layer's reason from its plain data, but for its interval."""
-    numbers = {name: float(plain[name]) for name in ("value", "bound")}  # "nan" is a text in JSON
-    read = {"status": Status(plain["status"]), "interval": None, **numbers}
-    return Reason(**{**plain, **read})
-
-
-def _layers(findings: "RunResults") -> Iterator[Block]:
+def _layers(results: "RunResults") -> Iterator[Block]:
     """What the terminal says of the layers, as Markdown; a long table is folded away."""
-    for part in layer_parts(findings):
+    for part in layer_parts(results):
         if isinstance(part, Text):
             yield Block(f"\n{_prose(part.plain)}\n")
             continue
@@ -195,11 +185,12 @@ def _layers(findings: "RunResults") -> Iterator[Block]:
         yield _table(title, header, _cells(part), right=right, fold=part.row_count > _LONG)
 
 
-def _commands(red: Sequence[Mapping[str, Any]], outcome: "Outcome") -> Block:
+def _commands(red: Sequence[Verdict], outcome: Outcome | None) -> Block:
     """The commands that repeat what is red, or the run."""
-    commands = list(dict.fromkeys(str(verdict["reproduce"]) for verdict in red))[:_COMMANDS]
+    commands = list(dict.fromkeys(verdict.reproduce for verdict in red))[:_COMMANDS]
+    again = "pytest" if outcome is None else outcome.command
     # Each begins with "pytest" and is one line: none can end the block.
-    shown = [one_line(command, _COMMAND) for command in commands or [outcome.command]]
+    shown = [one_line(command, _COMMAND) for command in commands or [again]]
     return Block("\n### Reproduce\n\n```\n", tuple(shown), "```\n")
 
 

@@ -1,7 +1,6 @@
 """The table of releases: who read what from each, and what use is left."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -17,13 +16,12 @@ _LEGEND = (
 )
 
 
-def release_parts(found: Iterable[Mapping[str, Any]]) -> list[Table | Text]:
+def release_parts(releases: Sequence[ReleaseSummary]) -> list[Table | Text]:
     """The table, and what its words mean.
 
     Args:
-        found: `ReleaseSummary` as plain data; at least one.
+        releases: at least one.
     """
-    releases = [ReleaseSummary.from_dict(one) for one in found]
     names = dict.fromkeys(attack.attacker for one in releases for attack in one.attacks)
     level = 100 * releases[0].confidence
     legend = _LEGEND.format(level=level, attackers=", ".join(names))

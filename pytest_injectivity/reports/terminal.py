@@ -1,63 +1,75 @@
 """The table a person sees at the end of a run: one row a layer, the worst of each number marked."""
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.numbers import show
-from pytest_injectivity.quantization.grid import Grid, Rounded
-from pytest_injectivity.quantization.info import QuantizationInfo
+from pytest_injectivity.quantization.grid import Grid
 from pytest_injectivity.reports.annotations import harmless, in_workflow
 from pytest_injectivity.reports.reference_table import LEGEND as REFERENCE_LEGEND
 from pytest_injectivity.reports.reference_table import reference_table
 from pytest_injectivity.reports.release_table import release_parts
 from pytest_injectivity.results.metrics import Metric, legend, tabled
-from pytest_injectivity.results.summary import Comparison, LayerSummary, RunSummary
+from pytest_injectivity.results.summary import LayerKey, LayerSummary, RunSummary
+from pytest_injectivity.results.verdict import Verdict
 
 if TYPE_CHECKING:
     from pytest_injectivity.results.run_results import RunResults
 
 
 _WIDEST = 1000
+_WIDTH = 100
 
 
-def write_summary(findings: "RunResults", terminal: pytest.TerminalReporter) -> None:
+def write_report(path: Path, results: "RunResults") -> None:
+    """Write what the terminal shows as a text file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_whole(path, "\n".join([*summary_lines(results, _WIDTH, color=False), ""]))
+
+
+def write_summary(results: "RunResults", terminal: pytest.TerminalReporter) -> None:
     """Write the run's description, its layers and its verdicts to pytest's terminal.
 
     Args:
-        findings: what the tests found.
+        results: what the tests found.
         terminal: pytest's reporter; its width and colour are kept to.
     """
-    for line in summary_lines(findings, terminal._tw.fullwidth, color=terminal._tw.hasmarkup):  # noqa: SLF001 - pytest names no public way to its width
+    for line in summary_lines(results, terminal._tw.fullwidth, color=terminal._tw.hasmarkup):  # noqa: SLF001 - pytest names no public way to its width
         terminal.write_line(line)
 
 
-def summary_lines(findings: "RunResults", width: int, *, color: bool) -> list[str]:
+def summary_lines(results: "RunResults", width: int, *, color: bool) -> list[str]:
     """The summary as lines of at most ``width`` columns; a table is as wide as its numbers are.
 
     Half a number is another number, so a table that does not fit is left to the terminal to wrap.
     """
-    layers = layer_parts(findings)
-    said = [Text(line) for line in (*verdict_lines(findings.verdicts), *findings.said)]
+    layers = layer_parts(results)
+    said = [Text(line) for line in (*verdict_lines(results.verdicts), *results.said)]
     parts: list[tuple[RenderableType, int]] = []
-    if findings.run is not None:
-        parts.append((run_grid(RunSummary(**findings.run)), width))
+    if results.run is not None:
+        parts.append((run_grid(results.run), width))
     parts += [(part, _WIDEST if isinstance(part, Table) else width) for part in layers]
     parts += [(line, width) for line in said]
     lines = [line for part, columns in parts for line in _printed(part, columns, color=color)]
     return [harmless(line) for line in lines] if in_workflow() else lines
 
 
-def layer_parts(findings: "RunResults") -> list[Table | Text]:
+def layer_parts(results: "RunResults") -> list[Table | Text]:
     """What there is to say of the layers: tables, and the texts that explain them.
 
     The terminal prints them; the Markdown report writes the same ones in its own way.
     """
-    layers = [LayerSummary.from_dict(layer) for layer in findings.layers.values()]
+    layers = results.layers
     plain = [layer for layer in layers if layer.bits is None]
     parts: list[Table | Text] = []
     if plain:
@@ -69,11 +81,10 @@ def layer_parts(findings: "RunResults") -> list[Table | Text]:
     if len(layers) > len(plain):
         parts.append(bits_table(layers))
         parts += [Text(line, style="dim") for line in scale_lines(layers)]
-    comparisons = [Comparison(**one) for one in findings.comparisons.values()]
-    if comparisons:
-        parts += [reference_table(comparisons), REFERENCE_LEGEND]
-    if findings.releases:
-        parts += release_parts(findings.releases.values())
+    if results.comparisons:
+        parts += [reference_table(results.comparisons), REFERENCE_LEGEND]
+    if results.releases:
+        parts += release_parts(results.releases)
     return parts
 
 
@@ -99,9 +110,9 @@ def run_grid(run: RunSummary) -> Table:
         ),
     )
     if run.quantized is not None:
-        grid.add_row("quantized", Text(QuantizationInfo(**run.quantized).line))
+        grid.add_row("quantized", Text(run.quantized.line))
     if run.activations is not None:
-        grid.add_row("activations", Text(Rounded(**run.activations).line))
+        grid.add_row("activations", Text(run.activations.line))
     if run.reference is not None:
         grid.add_row("against", Text(run.reference))
     grid.add_row(
@@ -179,7 +190,8 @@ def bits_table(layers: Iterable[LayerSummary]) -> Table:
         table.add_column(bits.words, justify="right")
     for name in names:
         cells = [
-            _kept(summaries.get((name, bits.key)), summaries.get((name, None))) for bits in rounded
+            _kept(summaries.get(LayerKey(name, bits.key)), summaries.get(LayerKey(name, None)))
+            for bits in rounded
         ]
         table.add_row(name, *cells)
     return table
@@ -203,11 +215,10 @@ def grids(layers: Iterable[LayerSummary]) -> list[Grid]:
     return sorted(found, key=lambda grid: (-grid.bits, str(grid)))
 
 
-def verdict_lines(verdicts: Iterable[Mapping[str, Any]]) -> list[str]:
+def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
     """The first line of each verdict that is not PASS, and how many are."""
-    verdicts = list(verdicts)
-    passed = sum(verdict["status"] == "PASS" for verdict in verdicts)
-    lines = [str(verdict["first_line"]) for verdict in verdicts if verdict["status"] != "PASS"]
+    passed = sum(verdict.passed for verdict in verdicts)
+    lines = [verdict.first_line for verdict in verdicts if not verdict.passed]
     return [*lines, f"{passed} of {len(verdicts)} verdicts PASS"] if verdicts else []
 
 

@@ -3,14 +3,17 @@
 Standard library only.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pytest_injectivity.results.verdict import Verdict
 
 _BROKEN_OFF = {
     2: "the run was interrupted, or its tests could not be collected",
     3: "pytest ended with an internal error",
 }
+# A report has verdicts and wrong use already, and no path of this machine.
+_NOT_IN_JSON = {"json": False}
 _WITHOUT_A_FAILURE = {4: "pytest was used wrongly", 5: "no test was collected"}
 
 
@@ -22,16 +25,16 @@ class FailedTest:
         nodeid: its name.
         path: of its file.
         line: in that file, from 1: where it failed, or where the test begins; None: not known.
-        verdicts: those of its verdicts that are not PASS, as plain data (`Verdict.to_dict`); empty
-            where it failed for a reason of its own.
+        verdicts: those of its verdicts that are not PASS; empty where it failed for a reason of its
+            own.
         wrong_use: the message, where what it asked for cannot be done.
     """
 
     nodeid: str
-    path: str
-    line: int | None
-    verdicts: tuple[Mapping[str, Any], ...] = ()
-    wrong_use: str = ""
+    path: str = field(default="", metadata=_NOT_IN_JSON)
+    line: int | None = None
+    verdicts: tuple[Verdict, ...] = field(default=(), metadata=_NOT_IN_JSON)
+    wrong_use: str = field(default="", metadata=_NOT_IN_JSON)
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,11 @@ class Outcome:
         command: a command line that repeats the run.
     """
 
+    derived: ClassVar = ("colour", "why")
+
     exit_status: int
     incomplete: tuple[str, ...] = ()
-    wrong_use: tuple[str, ...] = ()
+    wrong_use: tuple[str, ...] = field(default=(), metadata=_NOT_IN_JSON)
     failed: tuple[FailedTest, ...] = ()
     command: str = "pytest"
 
@@ -76,18 +81,6 @@ class Outcome:
         said += [", ".join(counted)] if counted else []
         said += [_BROKEN_OFF[self.exit_status]] if self.exit_status in _BROKEN_OFF else []
         return tuple(said) or (_WITHOUT_A_FAILURE.get(self.exit_status, "a test failed"),)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; verdicts and wrong use are left out, which a report has already."""
-        failed = [{"nodeid": one.nodeid, "line": one.line} for one in self.failed]
-        return {
-            "colour": self.colour,
-            "exit_status": self.exit_status,
-            "why": list(self.why),
-            "incomplete": list(self.incomplete),
-            "failed": failed,
-            "command": self.command,
-        }
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -1,14 +1,14 @@
-"""Plain data about what is shared: who could read it and what use is left (SPEC section 5).
+"""What is found out about what is shared: who could read it and what use is left (SPEC section 5).
 
 What reports show and what travels from a worker to its controller: rates, counts and names; no prompt,
 no token id, nothing that needs torch to read.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, NamedTuple
 
 from pytest_injectivity.core.interval import Interval
 
@@ -78,17 +78,6 @@ class AttackSummary:
         """The attacker and how it was run."""
         return f"{self.attacker}, {'teacher-forced' if self.teacher_forced else 'free-running'}"
 
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "AttackSummary":
-        """What `asdict` made of one, by way of JSON."""
-        rates_by = {
-            by: {name: Rate(**rate) for name, rate in plain[by].items()}
-            for by in ("by_position", "by_kind")
-        }
-        by_span = {kind: (pair[0], pair[1]) for kind, pair in plain["by_span"].items()}
-        rates = {name: Rate(**plain[name]) for name in ("tokens", "whole")}
-        return cls(**{**plain, **rates, **rates_by, "by_span": by_span})
-
 
 @dataclass(frozen=True)
 class ReleaseSummary:
@@ -138,16 +127,19 @@ class ReleaseSummary:
         """Release and place, as the grammar writes them."""
         return f"{self.release}@{self.place}"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
+    @property
+    def key(self) -> "ReleaseKey":
+        """What a run has one summary of."""
+        return ReleaseKey(self.release, self.place, self.prompts, self.tokens)
 
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "ReleaseSummary":
-        """What `to_dict` made of one, by way of JSON."""
-        attacks = tuple(AttackSummary.from_dict(one) for one in plain["attacks"])
-        rates = {name: _rate(plain[name]) for name in ("agreement", "guessed")}
-        return cls(**{**plain, **rates, "attacks": attacks})
+
+class ReleaseKey(NamedTuple):
+    """A release at a place, on so many prompts of so many tokens."""
+
+    release: str
+    place: str
+    prompts: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -185,6 +177,8 @@ class PrivacyCurve:
         points: in the order asked for.
     """
 
+    derived: ClassVar = ("both", "line")
+
     release: str
     subject: str
     max_token_rate: float
@@ -208,10 +202,6 @@ class PrivacyCurve:
             return f"{self.release}: no strength of {len(self.points)} has both, {wanted}"
         return f"{self.release}: {', '.join(self.both)} have both, {wanted}"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, the findings beside the points."""
-        return asdict(self) | {"both": list(self.both), "line": self.line}
-
 
 def write_curves(path: Path, curves: Sequence[PrivacyCurve]) -> None:
     """Writes curves as JSON, whole or not at all.
@@ -224,11 +214,7 @@ def write_curves(path: Path, curves: Sequence[PrivacyCurve]) -> None:
         OSError: the file cannot be written.
     """
     from pytest_injectivity.core.files import write_whole
+    from pytest_injectivity.core.strict_json import plain
 
-    plain = {"schema": SCHEMA, "tool": "pytest-injectivity"}
-    data = plain | {"curves": [curve.to_dict() for curve in curves]}
+    data = {"schema": SCHEMA, "tool": "pytest-injectivity", "curves": plain(list(curves))}
     write_whole(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
-
-
-def _rate(plain: Mapping[str, Any] | None) -> Rate | None:
-    return None if plain is None else Rate(**plain)

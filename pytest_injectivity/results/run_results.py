@@ -1,50 +1,117 @@
-"""What the tests of a run found, gathered from the properties of their reports."""
+"""What the tests of a run found, put together from what the reports of the tests say.
 
-import json
-from dataclasses import dataclass, field
-from typing import Any
+A test's findings travel as JSON texts, properties of its report, so that a run without workers and one
+with four take the same path. `gather` makes one `RunResults` of them. Its order is that of the
+collected tests and of the layers' depth, whichever worker was first: the same run gives the same
+results.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+from pytest_injectivity.core.strict_json import loads
+from pytest_injectivity.quantization.grid import Grid
+from pytest_injectivity.results.changes import by_depth
+from pytest_injectivity.results.outcome import Outcome
+from pytest_injectivity.results.releases import ReleaseKey, ReleaseSummary
+from pytest_injectivity.results.summary import Comparison, LayerKey, LayerSummary, RunSummary
+from pytest_injectivity.results.told import Told
+from pytest_injectivity.results.verdict import Verdict
+
+_Summary = TypeVar("_Summary", RunSummary, Comparison)
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class RunResults:
-    """What the tests of a run found, as plain data (see `summary` and `verdict`).
+    """What the tests of a run found, and how it ended.
 
     Attributes:
-        run: what was audited; None while nothing was.
-        layers: the measured layers, by id and bits.
-        releases: what was measured of releases, by release, place, prompts and tokens.
-        verdicts: in the order they arrived.
+        complete: False where a worker was lost.
+        run: what was audited; None where nothing was.
+        layers: the measured layers, shallow first; of one layer the unrounded states first.
+        releases: what was measured of releases, in the order of the tests that asked for it.
+        comparisons: the layers held against the parent's, shallow first.
+        verdicts: in the order of the tests.
         said: sentences a person should see.
         wrong_use: messages about what could not be done.
+        outcome: how the run ended; None: it has not.
     """
 
-    run: dict[str, Any] | None = None
-    layers: dict[tuple[str, int | str | None], dict[str, Any]] = field(default_factory=dict)
-    releases: dict[tuple[str, str, int, int], dict[str, Any]] = field(default_factory=dict)
-    comparisons: dict[str, dict[str, Any]] = field(default_factory=dict)
-    verdicts: list[dict[str, Any]] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    wrong_use: list[str] = field(default_factory=list)
+    complete: bool = True
+    run: RunSummary | None = None
+    layers: tuple[LayerSummary, ...] = ()
+    releases: tuple[ReleaseSummary, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    said: tuple[str, ...] = ()
+    wrong_use: tuple[str, ...] = ()
+    outcome: Outcome | None = None
 
     @property
     def compared(self) -> bool:
         """Whether anything was measured or judged."""
         return bool(self.verdicts or self.layers or self.releases or self.comparisons)
 
-    def take(self, name: str, text: str) -> None:
-        """Add what a report's property says."""
-        if name == "run":
-            self.run = json.loads(text)
-        elif name == "layer":
-            layer = json.loads(text)
-            self.layers[layer["layer"], layer["bits"]] = layer
-        elif name == "comparison":
-            one = json.loads(text)
-            self.comparisons[one["layer"]] = one
-        elif name == "release":
-            one = json.loads(text)
-            self.releases[one["release"], one["place"], one["prompts"], one["tokens"]] = one
-        elif name == "verdict":
-            self.verdicts.append(json.loads(text))
-        elif name == "said" and text not in self.said:
-            self.said.append(text)
+
+def gather(told: Iterable[Told]) -> RunResults:
+    """The results of a run from everything that its tests said.
+
+    A layer or release that two workers measured is there once. A comparison has what any of them knows.
+
+    Raises:
+        OptionError: a text does not hold what its kind says.
+    """
+    ordered = sorted(told, key=lambda one: one.at)
+    run: RunSummary | None = None
+    layers: dict[LayerKey, LayerSummary] = {}
+    comparisons: dict[str, Comparison] = {}
+    releases: dict[ReleaseKey, ReleaseSummary] = {}
+    for text in _of(ordered, "run"):
+        run = _merged(run, loads(RunSummary, text, "run"))
+    for text in _of(ordered, "layer"):
+        layer = loads(LayerSummary, text, "layer")
+        layers[layer.key] = layer
+    for text in _of(ordered, "comparison"):
+        one = loads(Comparison, text, "comparison")
+        comparisons[one.layer] = _merged(comparisons.get(one.layer), one)
+    for text in _of(ordered, "release"):
+        release = loads(ReleaseSummary, text, "release")
+        releases.setdefault(release.key, release)
+    return RunResults(
+        run=run,
+        layers=tuple(sorted(layers.values(), key=_finest_first)),
+        releases=tuple(releases.values()),
+        comparisons=tuple(sorted(comparisons.values(), key=lambda one: by_depth(one.layer))),
+        verdicts=tuple(loads(Verdict, text, "verdict") for text in _of(ordered, "verdict")),
+        said=tuple(dict.fromkeys(_of(ordered, "said"))),
+    )
+
+
+def _of(told: Sequence[Told], kind: str) -> list[str]:
+    return [one.text for one in told if one.kind == kind]
+
+
+def _merged(known: _Summary | None, new: _Summary) -> _Summary:
+    """The newer of two summaries, with what only the older one knows."""
+    if known is None:
+        return new
+    missing = {
+        one.name: older
+        for one in fields(new)
+        if getattr(new, one.name) is None and (older := getattr(known, one.name)) is not None
+    }
+    if isinstance(known, RunSummary) and isinstance(new, RunSummary):
+        missing["numbers"] = _origin(known.numbers, new.numbers)
+    return replace(new, **missing)
+
+
+def _origin(first: str, second: str) -> str:
+    """Where the numbers of two processes come from."""
+    return first if first == second else "computed, in part from the store"
+
+
+def _finest_first(layer: LayerSummary) -> tuple[tuple[bool, int, str], int, str]:
+    bits = 0 if layer.bits is None else -Grid.parse(layer.bits).bits
+    unrounded_first = -100 if layer.bits is None else bits
+    return by_depth(layer.layer), unrounded_first, str(layer.bits)

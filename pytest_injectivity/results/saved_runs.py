@@ -2,33 +2,35 @@
 
 Either may come from anybody and may have been edited by hand or by a merge, so every value is checked
 before anything is made of it. Neither holds a prompt or a token id, nor a baseline a path.
-
-Standard library only: comparing saved runs loads no torch.
 """
 
 import json
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from pytest_injectivity.core import strict_json as strict
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.reports import json as jsonfile
 from pytest_injectivity.results.changes import Numbers, recorded_names
-from pytest_injectivity.results.metrics import flat, metric_of, recorded
-from pytest_injectivity.results.summary import LayerSummary
+from pytest_injectivity.results.metrics import flat, metric_of
+from pytest_injectivity.results.run_results import RunResults
+from pytest_injectivity.results.summary import LayerSummary, RunSummary
 
+TOOL = "pytest-injectivity"
+"""Who wrote a file, as it says itself."""
+REPORT_SCHEMA = 1
+"""Of JSON reports: raised when a field changes its meaning or goes; new fields do not raise it."""
 SCHEMA = 1
-"""Of baselines: raised when a field changes its meaning or goes."""
+"""Of baselines, likewise."""
 RESOLUTION = 1e-5
 """A baseline keeps six significant digits: a smaller share of a number is no difference."""
 SAME = ("n", "prompt_hash", "prompt_metric", "special_tokens", "seed")
 """What must be equal for numbers to be compared at all (SPEC section 2, "Intervals")."""
 
-_TOOL = "pytest-injectivity"
 _BASELINE = "baseline"
 _DIGITS = 6
 _LABEL = re.compile(r"(layer\d{2,6}|norm)( rounded to [ -~]{1,60})?", re.ASCII)
@@ -71,14 +73,24 @@ class Stamp:
     activations: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> "Stamp":
-        """The stamp in the plain data of a `RunSummary` or a baseline; other fields are left out.
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, int) and value < 0:
+                raise OptionError(f"{one.name} is {value}, which is no number of at least 0")
+            # It may come from a file, and goes into messages.
+            if isinstance(value, str):
+                object.__setattr__(self, one.name, one_line(value))
+        versions = {one_line(name): one_line(version) for name, version in self.versions.items()}
+        object.__setattr__(self, "versions", versions)
 
-        Raises:
-            OptionError: a field is missing or of another type.
-        """
-        return cls(**{name: read(name, plain.get(name)) for name, read in _FIELDS.items()})
+    @classmethod
+    def of(cls, run: RunSummary) -> "Stamp":
+        """The stamp of a run: how it was rounded by name alone, and nothing of a machine's paths."""
+        own = {one.name: getattr(run, one.name) for one in fields(cls)}
+        kind = None if run.quantized is None else run.quantized.kind
+        grid = None if run.activations is None else run.activations.grid
+        return cls(**{**own, "quantized": kind, "activations": grid})
 
     def differences(self, other: "Stamp", names: Sequence[str]) -> list[tuple[str, str, str]]:
         """Of the fields named those that differ: name, value here, value there, short texts."""
@@ -136,14 +148,16 @@ def read_baseline(path: Path) -> Recorded | None:
 
 
 def baseline_text(recorded: Recorded) -> str:
-    """The file of a baseline: sorted, one number a line."""
-    plain = {
-        "schema": SCHEMA,
-        "tool": _TOOL,
-        "kind": _BASELINE,
-        "audited": asdict(recorded.stamp),
-        "layers": {label: dict(numbers) for label, numbers in recorded.layers.items()},
-    }
+    """The file of a baseline: sorted, one number a line.
+
+    Raises:
+        OptionError: a number is not finite, or of no metric.
+    """
+    for label, numbers in recorded.layers.items():
+        _checked(label, numbers)
+    plain = {"schema": SCHEMA, "tool": TOOL, "kind": _BASELINE} | strict.plain(
+        _Baseline(recorded.stamp, recorded.layers)
+    )
     return json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
@@ -168,46 +182,42 @@ def rounded(numbers: Numbers) -> dict[str, float]:
     }
 
 
-def _recorded(plain: Mapping[str, Any]) -> Recorded:
-    if plain.get("tool") != _TOOL:
-        raise OptionError(f"it was not written by {_TOOL}")
-    return _baseline(plain) if plain.get("kind") == _BASELINE else _report(plain)
+@dataclass(frozen=True)
+class _Baseline:
+    """A baseline's file, apart from what says that it is one."""
+
+    audited: Stamp
+    layers: Mapping[str, Numbers]
 
 
-def _report(plain: Mapping[str, Any]) -> Recorded:
-    _check_schema(plain, jsonfile.SCHEMA)
-    if plain.get("complete") is not True:
+def _recorded(found: dict[str, Any]) -> Recorded:
+    if found.pop("tool", None) != TOOL:
+        raise OptionError(f"it was not written by {TOOL}")
+    is_baseline = found.get("kind") == _BASELINE
+    _check_schema(found.pop("schema", None), SCHEMA if is_baseline else REPORT_SCHEMA)
+    if not is_baseline:
+        return _of_report(strict.build(RunResults, found))
+    del found["kind"]
+    baseline = strict.build(_Baseline, found)
+    layers = {_label(one): _checked(one, numbers) for one, numbers in baseline.layers.items()}
+    return Recorded(baseline.audited, layers, baseline=True)
+
+
+def _of_report(results: RunResults) -> Recorded:
+    if not results.complete:
         raise OptionError("the run lost a worker and is not complete")
-    if plain.get("run") is None:
+    if results.run is None:
         raise OptionError("the run measured nothing")
     layers: dict[str, Numbers] = {}
-    rows = plain.get("layers")
-    if not isinstance(rows, list):
-        raise OptionError(f"layers is {strict.said(rows)}, which is no list")
-    for row in rows:
-        layer = strict.mapping("an entry of layers", row)
-        name, bits = strict.text("layer", layer.get("layer")), layer.get("bits")
-        if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int | str)):
-            raise OptionError(f"bits of {name} is {strict.said(bits)}, which is no grid")
-        label = _label(label_of(name, bits if isinstance(bits, str | None) else strict.said(bits)))
+    for layer in results.layers:
+        label = _label(label_of(*layer.key))
         if label in layers:
             raise OptionError(f"{label} is there twice")
-        layers[label] = _of_layer(label, _flat, layer)
-    return Recorded(Stamp.of(strict.mapping("run", plain["run"])), layers)
+        layers[label] = _checked(label, numbers_of(layer))
+    return Recorded(Stamp.of(results.run), layers)
 
 
-def _baseline(plain: Mapping[str, Any]) -> Recorded:
-    _check_schema(plain, SCHEMA)
-    layers = {
-        _label(label): _of_layer(label, dict, strict.mapping(one_line(label), numbers))
-        for label, numbers in strict.mapping("layers", plain.get("layers")).items()
-    }
-    stamp = Stamp.of(strict.mapping("audited", plain.get("audited")))
-    return Recorded(stamp, layers, baseline=True)
-
-
-def _check_schema(plain: Mapping[str, Any], accepted: int) -> None:
-    schema = plain.get("schema")
+def _check_schema(schema: object, accepted: int) -> None:
     if isinstance(schema, bool) or schema != accepted:
         raise OptionError(
             f"it has schema {strict.said(schema)}, and this version reads schema {accepted}"
@@ -220,45 +230,19 @@ def _label(label: str) -> str:
     raise OptionError(f"{strict.said(label)} is no layer, such as layer04 or norm")
 
 
-def _of_layer(
-    label: str, flat: Callable[[Mapping[str, Any]], dict[str, Any]], layer: Mapping[str, Any]
-) -> dict[str, float]:
-    try:
-        return _numbers(flat(layer))
-    except OptionError as error:
-        raise OptionError(f"{label}: {error}") from None
-
-
-def _flat(layer: Mapping[str, Any]) -> dict[str, Any]:
-    plain = {one.name: layer.get(one.name) for one in recorded() if not one.rungs}
-    for one in recorded():
-        if one.rungs and (given := layer.get(one.name)) is not None:
-            rungs = strict.mapping(one.name, given)
-            plain |= {f"{one.name} {rung}": share for rung, share in rungs.items()}
-    return plain
-
-
-def _numbers(flat: Mapping[str, Any]) -> dict[str, float]:
-    for name in flat:
+def _checked(label: str, numbers: Numbers) -> Numbers:
+    """The numbers of a layer, each of a metric that is recorded, finite and at least 0."""
+    for name, value in numbers.items():
         metric, gap, rung = name.partition(" ")
         if metric not in recorded_names() or (gap and not _RUNG.fullmatch(rung)):
-            raise OptionError(
-                f"{strict.said(name)} is no number of a layer: {', '.join(recorded_names())} are"
-            )
+            known = ", ".join(recorded_names())
+            raise OptionError(f"{label}: {strict.said(name)} is no number of a layer: {known} are")
         metric_of(name)
-    return {name: strict.number(name, value) for name, value in flat.items() if value is not None}
-
-
-def _kind(name: str, value: object) -> str | None:
-    """How weights are rounded: a report says more of it than a baseline, which has the kind alone."""
-    return strict.text_or_none(name, value.get("kind") if isinstance(value, dict) else value)
-
-
-def _grid(name: str, value: object) -> str | None:
-    """How activations are rounded, likewise."""
-    return (
-        strict.text_or_none(name, value.get("grid") if isinstance(value, dict) else value) or None
-    )
+        if not 0 <= value < math.inf:
+            raise OptionError(
+                f"{label}: {name} is {strict.said(value)}, which is no finite number of at least 0"
+            )
+    return numbers
 
 
 def _shortened(value: object) -> str:
@@ -266,24 +250,3 @@ def _shortened(value: object) -> str:
     shown = "none" if value is None else str(value)
     hexadecimal = re.fullmatch(r"[0-9a-f]{40,}", shown)
     return shown[:12] if hexadecimal else shown
-
-
-_FIELDS: Mapping[str, Callable[[str, object], Any]] = {
-    "model": strict.text,
-    "dtype": strict.text,
-    "device": strict.text,
-    "family": strict.text,
-    "n_layers": strict.whole,
-    "hidden": strict.whole,
-    "vocab": strict.whole,
-    "prompts": strict.text,
-    "n": strict.whole,
-    "prompt_hash": strict.text,
-    "special_tokens": strict.truth,
-    "prompt_metric": strict.text,
-    "seed": strict.whole,
-    "revision": strict.text_or_none,
-    "quantized": _kind,
-    "activations": _grid,
-    "versions": strict.texts,
-}

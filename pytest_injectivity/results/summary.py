@@ -1,16 +1,24 @@
-"""Plain data about a run: what reports show and what travels from a worker to its controller.
+"""What is said of a run, its layers and the parent's: what reports show and what travels from a worker.
 
 Only numbers, names and keyed hashes: no prompt, no token id, nothing that needs torch to read.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.quantization.grid import Rounded
+from pytest_injectivity.quantization.info import QuantizationInfo
 from pytest_injectivity.results.metrics import Measured
+
+
+class LayerKey(NamedTuple):
+    """A layer as it was computed (``bits`` None), or as it was rounded."""
+
+    layer: str
+    bits: int | str | None
 
 
 @dataclass(frozen=True)
@@ -32,9 +40,8 @@ class RunSummary:
         seed: of everything random.
         versions: of the packages that computed the numbers.
         numbers: where they come from: ``computed``, ``from the store``, or both.
-        quantized: a `QuantizationInfo` of what was loaded, as plain data; None for full precision.
-        activations: a `Rounded` of how activations are rounded as it runs, as plain data; None where
-            they are not.
+        quantized: how the weights of what was loaded are rounded; None for full precision.
+        activations: how activations are rounded as it runs; None where they are not.
         reference: the parent that it was held against, its dtype and device; None where it was not.
     """
 
@@ -58,19 +65,15 @@ class RunSummary:
     seed: int
     versions: dict[str, str]
     numbers: str = "computed"
-    quantized: dict[str, Any] | None = None
-    activations: dict[str, Any] | None = None
+    quantized: QuantizationInfo | None = None
+    activations: Rounded | None = None
     reference: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
 
     @property
     def subject(self) -> str:
         """One line: model, precision, prompts, N and the set's hash."""
-        kind = "" if self.quantized is None else f"{self.quantized['kind']}, "
-        rounded = "" if self.activations is None else f", {Rounded(**self.activations).short}"
+        kind = "" if self.quantized is None else f"{self.quantized.kind}, "
+        rounded = "" if self.activations is None else f", {self.activations.short}"
         return (
             f"{self.model} ({kind}{self.dtype}, {self.device}{rounded}), {self.n} prompts of"
             f" {self.prompts} [{self.prompt_hash[:12]}]"
@@ -121,16 +124,6 @@ class Trend:
     colipschitz_q: Fall | None = None
     reason: str = ""
 
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "Trend":
-        """What `asdict` made of one, by way of JSON."""
-        falls = {
-            name: Fall(tuple(fall["values"]), fall["per_doubling"])
-            for name, fall in plain.items()
-            if isinstance(fall, Mapping)
-        }
-        return cls(n=tuple(plain["n"]), reason=plain["reason"], **falls)
-
 
 @dataclass(frozen=True)
 class LayerSummary(Measured):
@@ -151,26 +144,10 @@ class LayerSummary(Measured):
     trend: Trend | None = None
     scale: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: the numbers stand among the other fields."""
-        plain = asdict(self)
-        numbers: dict[str, Any] = plain.pop("numbers")
-        return plain | numbers
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "LayerSummary":
-        """What `to_dict` made of one, by way of JSON."""
-        own = {one.name for one in fields(cls)}
-        given = {name: value for name, value in plain.items() if name in own}
-        trend = given.get("trend")
-        given["trend"] = None if trend is None else Trend.from_dict(trend)
-        numbers = {name: value for name, value in plain.items() if name not in own}
-        return cls(**given, numbers=numbers)
-
     @property
-    def key(self) -> tuple[str, int | str | None]:
+    def key(self) -> LayerKey:
         """What a run has one summary of."""
-        return self.layer, self.bits
+        return LayerKey(self.layer, self.bits)
 
 
 @dataclass(frozen=True)
@@ -208,11 +185,6 @@ class CrossReading:
     argmin_tokens: Estimate
     ball_prompts: Estimate
     ball_tokens: Estimate
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "CrossReading":
-        """What `asdict` made of one, by way of JSON."""
-        return cls(**{name: _estimate(value) for name, value in plain.items()})
 
 
 @dataclass(frozen=True)
@@ -257,21 +229,7 @@ class Comparison:
     reference_sipit: Estimate | None = None
     cross: CrossReading | None = None
 
-    def __post_init__(self) -> None:
-        for name, given in tuple(vars(self).items()):
-            if isinstance(given, Mapping):  # it came as JSON
-                read = CrossReading.from_dict(given) if name == "cross" else _estimate(given)
-                object.__setattr__(self, name, read)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
-
 
 def finite(value: float) -> float | None:
     """The value, or None where it is a NaN or an infinity, which JSON has not."""
     return value if math.isfinite(value) else None
-
-
-def _estimate(value: Any) -> Any:
-    return Estimate(**value) if isinstance(value, Mapping) else value

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.layers import layer_id
@@ -45,12 +44,6 @@ class SweepPoint(Measured):
     prompt_metric: str
     layer: str
     bits: int | str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: the numbers stand among the other fields."""
-        plain = asdict(self)
-        numbers: dict[str, Any] = plain.pop("numbers")
-        return plain | numbers
 
 
 def table_layers(n_layers: int) -> tuple[int, int, int]:
@@ -93,17 +86,13 @@ def write_figure(path: Path, name: str, **data: object) -> None:
     Args:
         path: of the file; its folder is made.
         name: of the figure.
-        data: further fields; points become plain data.
+        data: further fields: dataclasses such as points, lists, numbers and texts.
 
     Raises:
         OSError: the file cannot be written.
-        ValueError: a number is not finite, which JSON does not have.
+        TypeError: something in ``data`` has no JSON form.
     """
+    from pytest_injectivity.core.strict_json import plain
+
     figure = {"schema": SCHEMA, "tool": "pytest-injectivity", "figure": name} | data
-    write_whole(path, json.dumps(figure, indent=1, allow_nan=False, default=_plain) + "\n")
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, SweepPoint):
-        return value.to_dict()
-    raise TypeError(f"{type(value).__name__} is no figure data: give points, numbers and texts")
+    write_whole(path, json.dumps(plain(figure), indent=1, allow_nan=False) + "\n")

@@ -9,11 +9,10 @@ The first line of the text is the verdict in at most 80 columns, because pytest'
 CI pages cut there; the evidence follows.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.numbers import show_apart
@@ -103,6 +102,8 @@ class Verdict:
         notes: lines that hold for all reasons.
     """
 
+    derived: ClassVar = ("status", "first_line")
+
     check: str
     reasons: tuple[Reason, ...]
     subject: str
@@ -158,11 +159,6 @@ class Verdict:
         lines += [f"  {note}" for note in self.notes]
         return "\n".join([*lines, f"  reproduce: {one_line(self.reproduce, _COMMAND)}"])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: numbers that are not finite become strings, so that it stays JSON."""
-        plain: dict[str, Any] = _plain({**asdict(self), "status": str(self.status)})
-        return plain | {"first_line": self.first_line}
-
     def require(self) -> "Verdict":
         """This verdict when it is PASS.
 
@@ -206,13 +202,3 @@ def _block(reason: Reason) -> list[str]:
     if reason.would_pass:
         lines.append(f"    would have passed: {reason.would_pass}")
     return lines
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return str(value) if isinstance(value, StrEnum) else value

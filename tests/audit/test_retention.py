@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pytest_injectivity import Audit, AuditConfig, OptionError, stats
+from pytest_injectivity.core.strict_json import dumps, loads, plain
 from pytest_injectivity.models import loading
 from pytest_injectivity.models.checkpoint import Checkpoint
 from pytest_injectivity.models.decoder import Decoder
@@ -229,17 +230,17 @@ def test_what_the_store_has_is_not_loaded_for(
 ) -> None:
     """A second audit loads neither and says the same; a new child loads itself alone."""
     audit = audit_against(tmp_path, _rounded(), tiny_decoder(), IDS, hash_key="k")
-    first = [check().to_dict() for check in _checks(audit)]
+    first = [plain(check()) for check in _checks(audit)]
     told = audit.news().comparisons
     counter = Counter(monkeypatch)
     again = Audit(audit.config)
-    assert first == [check().to_dict() for check in _checks(again)]
+    assert first == [plain(check()) for check in _checks(again)]
     assert told == again.news().comparisons
     assert [] == counter.loaded
     save_checkpoint(_rounded(4), tmp_path / "model")
     other = Audit(audit.config)
     # What the parent reads of it is read with the parent.
-    assert first[:-1] != [check().to_dict() for check in _checks(other)[:-1]]
+    assert first[:-1] != [plain(check()) for check in _checks(other)[:-1]]
     assert {"model"} == set(counter.loaded)
 
 
@@ -274,7 +275,7 @@ def test_a_comparison_is_what_the_numbers_are(shared: Audit) -> None:
     assert shared.noise(1).value == found.noise
     assert shared.reference.noise(1).value == found.reference_noise
     assert (None, None, None) == (found.sipit, found.reference_sipit, found.cross)
-    assert found == Comparison(**json.loads(json.dumps(found.to_dict(), allow_nan=False)))
+    assert found == loads(Comparison, dumps(found))
 
 
 def test_the_spread_is_that_of_halves_searched_by_brute_force(shared: Audit) -> None:
@@ -350,7 +351,7 @@ def test_rates_are_measured_where_they_are_asked_for(tmp_path: Path) -> None:
     assert 0 < read.drift < 0.1
     found = audit.comparison(1)
     assert (own, parents, read) == (found.sipit, found.reference_sipit, found.cross)
-    assert found == Comparison(**json.loads(json.dumps(found.to_dict(), allow_nan=False)))
+    assert found == loads(Comparison, dumps(found))
     (told,) = audit.news().comparisons
     assert found == told
     assert () == audit.news().comparisons

@@ -1,8 +1,6 @@
 """How a layer's numbers fall as prompts are added, against brute force over the subsets."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_injectivity import Audit
 from pytest_injectivity.audit.trend import measure_trend
+from pytest_injectivity.core.strict_json import dumps, loads
 from pytest_injectivity.geometry.layer import LayerGeometry
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from pytest_injectivity.prompts.promptset import PromptSet
@@ -148,8 +147,8 @@ def test_a_trend_survives_json() -> None:
     prompts = _prompts(60)
     for trend in (_trend(prompts, _rows(prompts)), Trend((), reason="too few")):
         layer = LayerSummary("layer01", None, 60, trend=trend)
-        assert layer == LayerSummary.from_dict(json.loads(json.dumps(layer.to_dict())))
-        assert trend == Trend.from_dict(json.loads(json.dumps(asdict(trend))))
+        assert layer == loads(LayerSummary, dumps(layer))
+        assert trend == loads(Trend, dumps(trend))
 
 
 @pytest.fixture

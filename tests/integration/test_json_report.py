@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from pytest_injectivity.reports.json import SCHEMA
+from pytest_injectivity.results.saved_runs import REPORT_SCHEMA as SCHEMA
 from tests.integration.conftest import Run
 from tests.integration.support import output, said
 

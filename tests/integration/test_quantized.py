@@ -33,7 +33,7 @@ def test_each_kind_is_audited(kind: str, tmp_path: Path) -> None:
         audit.assert_sipit_recovers(1, tokens=4, prompts=5)
     run = first.run_summary()
     assert run.quantized is not None
-    assert 1.0 == run.quantized["share"]
+    assert 1.0 == run.quantized.share
     assert "quantized to" in run.assumptions
     assert "from the store" == second.run_summary().numbers
     assert "decoder" not in second.__dict__
@@ -91,7 +91,7 @@ def test_a_files_key_is_its_own(tmp_path: Path) -> None:
     write("gguf-Q8_0", tmp_path / "full", tmp_path / "others").replace(path)
     changed = Audit(AuditConfig(**given))
     assert first != changed.layer_summary("norm")
-    assert changed.run_summary().quantized["kind"] == "gguf Q8_0"  # type: ignore[index]
+    assert changed.run_summary().quantized.kind == "gguf Q8_0"  # type: ignore[union-attr]
 
 
 def test_rounded_activations_leave_float64_out_and_say_so(tmp_path: Path) -> None:

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"faiss", "numpy", "pyarrow", "rapidfuzz", "rich", "safetensors", "scipy", "tokenizers"}
+HEAVY = {
+    "attr",
+    "cattrs",
+    "faiss",
+    "numpy",
+    "pyarrow",
+    "rapidfuzz",
+    "rich",
+    "safetensors",
+    "scipy",
+    "tokenizers",
+}
 HEAVY |= {"jaxtyping", "torch", "transformers"}
 OWN = {
     "config",
@@ -17,10 +28,14 @@ OWN = {
     "core.text",
     "errors",
     "plugin",
+    "plugin.baseline",
+    "plugin.ending",
     "plugin.failures",
+    "plugin.gathering",
     "plugin.session",
+    "plugin.told",
     "results",
-    "results.run_results",
+    "results.told",
 }
 SPY = """
 import atexit, json, sys

@@ -14,6 +14,7 @@ from pytest_injectivity.reports.annotations import (
     in_workflow,
 )
 from pytest_injectivity.results.outcome import FailedTest, Outcome
+from pytest_injectivity.results.verdict import Reason, Status, Verdict
 from tests.reports.runner import Command, heard
 
 # Texts in which commands, their separators and their escapes are not rare.
@@ -24,22 +25,19 @@ _PARTS = [
 telling = st.lists(st.one_of(st.sampled_from(_PARTS), st.characters()), max_size=12).map("".join)
 
 
-def _verdict(check: str, layer: str, first_line: str = "FAIL", reproduce: str = "pytest") -> dict:
-    reasons = [{"where": "layer01", "status": "PASS"}, {"where": layer, "status": "FAIL"}]
-    return {
-        "check": check,
-        "status": "FAIL",
-        "first_line": first_line,
-        "reproduce": reproduce,
-        "reasons": reasons,
-    }
+def _verdict(check: str, layer: str, words: str = "few", reproduce: str = "pytest") -> Verdict:
+    reasons = (
+        Reason("layer01", Status.PASS, "margin", 2.0, 1.0, ">="),
+        Reason(layer, Status.FAIL, "margin", 0.5, 1.0, ">=", words),
+    )
+    return Verdict(check, reasons, "a model", reproduce)
 
 
 def _red(*failed: FailedTest, **given: object) -> Outcome:
     return Outcome(exit_status=1, failed=failed, **given)
 
 
-def _failed(path: Path, *verdicts: dict, line: int | None = 7) -> FailedTest:
+def _failed(path: Path, *verdicts: Verdict, line: int | None = 7) -> FailedTest:
     return FailedTest("test_gate.py::test_gate", str(path), line, verdicts)
 
 
@@ -85,7 +83,7 @@ def test_a_quoted_name_holds_no_command_of_the_old_kind(text: str) -> None:
 
 def test_a_red_verdict_is_annotated_where_it_failed(tmp_path: Path) -> None:
     """File and line of the workspace; the first bad layer in the title; the verdict, how to repeat."""
-    verdict = _verdict("margin_above", "layer02", "FAIL margin_above layer02: 1", "pytest t.py")
+    verdict = _verdict("margin_above", "layer02", "1", "pytest t.py")
     (line,) = annotations(_red(_failed(tmp_path / "tests" / "t.py", verdict)), tmp_path)
     assert (
         "::error file=tests/t.py,line=7,title=margin_above layer02"

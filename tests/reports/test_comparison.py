@@ -62,7 +62,7 @@ def test_other_models_are_compared_and_shown(tmp_path: Path) -> None:
         report(
             model="checkpoints/mine-4bit",
             dtype="bfloat16",
-            quantized={"kind": "bnb-nf4"},
+            quantized={"kind": "bnb-nf4", "bits": 4.0, "share": 1.0, "layers": "4 Linear4bit"},
             device="cuda:0",
             hidden=32,
             versions={"torch": "2.10"},

@@ -1,40 +1,37 @@
 import json
+import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from pytest_injectivity.core.files import write_whole
-from pytest_injectivity.reports.json import SCHEMA, write_json
+from pytest_injectivity.reports.json import write_report
+from pytest_injectivity.results.metrics import METRICS
 from pytest_injectivity.results.run_results import RunResults
-
-
-def _findings() -> RunResults:
-    findings = RunResults(said=["a sentence"], wrong_use=["a message"])
-    findings.take("run", json.dumps({"model": "m"}))
-    for layer in ("layer01", "norm", "layer01"):
-        findings.take("layer", json.dumps({"layer": layer, "bits": None, "n": 3}))
-    findings.take("layer", json.dumps({"layer": "layer01", "bits": 4, "n": 3}))
-    findings.take("verdict", json.dumps({"check": "margin_above"}))
-    return findings
+from pytest_injectivity.results.saved_runs import REPORT_SCHEMA
+from pytest_injectivity.results.summary import LayerSummary
+from tests.results.test_summary import RUN
 
 
 def test_the_report_has_everything_that_was_found(tmp_path: Path) -> None:
-    """Under a schema version; a layer that two workers measured is there once, a bit width apart."""
-    write_json(str(tmp_path / "r.json"), _findings(), complete=True)
+    """Under a schema version."""
+    layer = LayerSummary("layer01", 4, 3, numbers={"margin": 0.5, "near_fractions": {"0.01": 0.25}})
+    results = RunResults(run=RUN, layers=(layer,), said=("a sentence",), wrong_use=("a message",))
+    write_report(tmp_path / "r.json", results)
     report = json.loads((tmp_path / "r.json").read_text())
+    numbers = {metric.name: None for metric in METRICS}
+    numbers |= {"margin": 0.5, "near_fractions": {"0.01": 0.25}}
+    given = {"layer": "layer01", "bits": 4, "n": 3, "trend": None, "scale": None}
     assert {
-        "schema": SCHEMA,
+        "schema": REPORT_SCHEMA,
         "tool": "pytest-injectivity",
         "complete": True,
-        "run": {"model": "m"},
-        "layers": [
-            {"layer": "layer01", "bits": None, "n": 3},
-            {"layer": "norm", "bits": None, "n": 3},
-            {"layer": "layer01", "bits": 4, "n": 3},
-        ],
+        "run": asdict(RUN),
+        "layers": [given | numbers],
         "comparisons": [],
         "releases": [],
-        "verdicts": [{"check": "margin_above"}],
+        "verdicts": [],
         "said": ["a sentence"],
         "wrong_use": ["a message"],
         "outcome": None,
@@ -43,14 +40,14 @@ def test_the_report_has_everything_that_was_found(tmp_path: Path) -> None:
 
 def test_an_incomplete_run_says_so(tmp_path: Path) -> None:
     """A worker was lost."""
-    write_json(str(tmp_path / "r.json"), RunResults(), complete=False)
+    write_report(tmp_path / "r.json", RunResults(complete=False))
     report = json.loads((tmp_path / "r.json").read_text())
     assert (False, None, []) == (report["complete"], report["run"], report["layers"])
 
 
 def test_folders_are_made(tmp_path: Path) -> None:
     """As many as the path has."""
-    write_json(str(tmp_path / "a" / "b" / "r.json"), RunResults(), complete=True)
+    write_report(tmp_path / "a" / "b" / "r.json", RunResults())
     assert (tmp_path / "a" / "b" / "r.json").is_file()
 
 
@@ -59,7 +56,7 @@ def test_a_relative_path_is_of_the_current_folder(
 ) -> None:
     """A name alone is enough."""
     monkeypatch.chdir(tmp_path)
-    write_json("r.json", RunResults(), complete=True)
+    write_report(Path("r.json"), RunResults())
     assert (tmp_path / "r.json").is_file()
 
 
@@ -76,7 +73,7 @@ def test_what_cannot_be_written_is_an_oserror_and_leaves_nothing(
         path = tmp_path / "r.json" / "x"
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(OSError):  # noqa: PT011 - which one is the system's affair
-        write_json(str(path), RunResults(), complete=True)
+        write_report(path, RunResults())
     assert before == sorted(tmp_path.rglob("*"))
 
 
@@ -97,8 +94,9 @@ def test_a_failed_write_leaves_the_older_file(
     assert "old" == path.read_text()
 
 
-def test_what_is_no_json_is_not_written(tmp_path: Path) -> None:
-    """A NaN that slipped through is an error here, not in whoever reads the file."""
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(str(tmp_path / "r.json"), RunResults(run={"x": float("nan")}), complete=True)
-    assert [] == list(tmp_path.iterdir())
+def test_a_number_that_is_not_finite_is_a_text(tmp_path: Path) -> None:
+    """JSON has none."""
+    layer = LayerSummary("norm", None, 3, numbers={"margin": math.nan})
+    write_report(tmp_path / "r.json", RunResults(layers=(layer,)))
+    (written,) = json.loads((tmp_path / "r.json").read_text())["layers"]
+    assert "nan" == written["margin"]

@@ -1,6 +1,6 @@
-import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from markdown_it.token import Token
 
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.reports import markdown as report
-from pytest_injectivity.reports.markdown import LIMIT, markdown, write_markdown
+from pytest_injectivity.reports.markdown import LIMIT
 from pytest_injectivity.results.outcome import FailedTest, Outcome
 from pytest_injectivity.results.run_results import RunResults
 from pytest_injectivity.results.summary import LayerSummary, RunSummary
@@ -59,7 +59,7 @@ telling = st.lists(
 ).map("".join)
 
 
-def _run(text: str = "m") -> dict[str, Any]:
+def _run(text: str = "m") -> RunSummary:
     return RunSummary(
         model=text,
         revision=text,
@@ -80,32 +80,39 @@ def _run(text: str = "m") -> dict[str, Any]:
         prompt_metric="levenshtein",
         seed=0,
         versions={},
-    ).to_dict()
+    )
 
 
-def _layer(name: str, **given: Any) -> dict[str, Any]:
+def _layer(name: str, **given: Any) -> LayerSummary:
     numbers = {"mean_norm": 2.0, "collisions": 0, "margin": 0.5, "margin_q": 1.0, "noise": 1e-5}
     numbers |= {"normalized_margin_q": 0.5}
-    return LayerSummary(name, None, 12, numbers={**numbers, **given}).to_dict()
+    return LayerSummary(name, None, 12, numbers={**numbers, **given})
 
 
-def _verdict(*statuses: Status, text: str = "", reproduce: str = "pytest t.py") -> dict[str, Any]:
+def _verdict(*statuses: Status, text: str = "", reproduce: str = "pytest t.py") -> Verdict:
     reasons = tuple(
         Reason(f"layer{i:02d}", status, "margin", 0.25, 0.5, ">=", text, would_pass=text or "0.25")
         for i, status in enumerate(statuses, 1)
     )
-    return Verdict("margin_above", reasons, "subject", reproduce).to_dict()
+    return Verdict("margin_above", reasons, "subject", reproduce)
 
 
-def _findings(*verdicts: dict[str, Any], text: str = "m", layers: int = 2) -> RunResults:
-    findings = RunResults(verdicts=list(verdicts), said=[text])
-    findings.take("run", json.dumps(_run(text)))
-    for i in range(1, layers + 1):
-        findings.take("layer", json.dumps(_layer(f"layer{i:02d}")))
-    return findings
+def _findings(*verdicts: Verdict, text: str = "m", layers: int = 2) -> RunResults:
+    measured = tuple(_layer(f"layer{i:02d}") for i in range(1, layers + 1))
+    return RunResults(run=_run(text), layers=measured, verdicts=verdicts, said=(text,))
 
 
-def _red(*verdicts: dict[str, Any], **given: Any) -> Outcome:
+def markdown(found: RunResults, outcome: Outcome, **given: int) -> str:
+    """The report of a run that ended so."""
+    return report.markdown(replace(found, outcome=outcome), **given)
+
+
+def write(path: Path, found: RunResults, outcome: Outcome) -> None:
+    """Writes it."""
+    report.write_report(path, replace(found, outcome=outcome))
+
+
+def _red(*verdicts: Verdict, **given: Any) -> Outcome:
     failed = tuple(FailedTest(f"t.py::t{i}", "t.py", 1, (one,)) for i, one in enumerate(verdicts))
     return Outcome(exit_status=1, failed=failed, **given)
 
@@ -168,7 +175,7 @@ def test_no_text_changes_what_the_report_is_made_of(text: str) -> None:
     def of(text: str) -> str:
         verdicts = (
             _verdict(Status.FAIL, Status.PASS, text=text, reproduce=f"pytest {text}"),
-            Verdict("margin_above", (), "subject", "pytest b").to_dict(),
+            Verdict("margin_above", (), "subject", "pytest b"),
         )
         outcome = _red(*verdicts, incomplete=(text,), wrong_use=(text,))
         return markdown(_findings(*verdicts, text=text), outcome)
@@ -178,9 +185,9 @@ def test_no_text_changes_what_the_report_is_made_of(text: str) -> None:
 
 def test_the_only_html_is_the_reports_own() -> None:
     """Bold for what the terminal marks, a fold for a long table."""
-    found = [_layer("layer01", collisions=7)]
     findings = _findings(layers=40)
-    findings.take("layer", json.dumps(found[0]))
+    colliding = _layer("layer01", collisions=7)
+    findings = replace(findings, layers=(colliding, *findings.layers[1:]))
     html = {content for kind, content in _shape(markdown(findings, GREEN)) if "html" in kind}
     assert html
     assert {"<details><summary>Layers (40 rows)</summary>\n", "</details>\n", *HTML} >= html
@@ -243,14 +250,14 @@ def test_each_failing_layer_has_a_row() -> None:
 def test_a_value_that_is_no_number_is_shown() -> None:
     """It is a text in plain data, and fails."""
     reason = Reason("norm", Status.FAIL, "margin", float("nan"), 0.5, ">=")
-    verdict = Verdict("margin_above", (reason,), "subject", "pytest").to_dict()
+    verdict = Verdict("margin_above", (reason,), "subject", "pytest")
     (_, row, *_) = _rows(markdown(_findings(verdict), _red(verdict)))
     assert ["margin_above", "norm", "FAIL: margin nan, wants >= 0.5", ""] == row
 
 
 def test_a_check_that_compared_no_layer_has_a_row() -> None:
     """It has no reasons and is red."""
-    verdict = Verdict("margin_above", (), "subject", "pytest").to_dict()
+    verdict = Verdict("margin_above", (), "subject", "pytest")
     rows = _rows(markdown(_findings(verdict), _red(verdict)))
     assert "FAIL margin_above: no layer was compared" == rows[1][2]
 
@@ -266,8 +273,8 @@ def test_what_was_audited_is_said() -> None:
 
 def test_the_tables_are_those_of_the_terminal() -> None:
     """The same columns and numbers, the worst layer marked, each layer once."""
-    findings = _findings(layers=1)
-    findings.take("layer", json.dumps(_layer("norm", margin_q=0.5, normalized_margin_q=0.25)))
+    worst = _layer("norm", margin_q=0.5, normalized_margin_q=0.25)
+    findings = replace(_findings(), layers=(_layer("layer01"), worst))
     table = [row for row in _rows(markdown(findings, GREEN)) if len(row) > 4]
     assert ["layer", "norm", "coll.", "noise", "margin", "m 1%", "m/norm"] == table[0][:7]
     assert ["layer01", "2", "0", "1e-05", "0.5", "1", "0.5"] == table[1][:7]
@@ -329,11 +336,12 @@ def test_what_is_whole_says_nothing_of_cuts() -> None:
     assert WHOLE == markdown(LARGE, LARGE_OUTCOME, limit=len(WHOLE.encode()) + 1000)
 
 
-def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_the_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Folders are made; an older report goes; nothing temporary stays."""
     path = tmp_path / "a" / "s.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "other"))
     for _ in range(2):
-        write_markdown(str(path), _findings(), GREEN, step_summary=str(tmp_path / "other"))
+        write(path, _findings(), GREEN)
     assert markdown(_findings(), GREEN) == path.read_text(encoding="utf-8")
     assert [path] == list(path.parent.iterdir())
 
@@ -341,39 +349,49 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "apart"), [("", ""), ("# theirs", "\n\n"), ("# theirs\n", "\n")]
 )
-def test_the_steps_summary_is_added_to(tmp_path: Path, before: str, apart: str) -> None:
+def test_the_steps_summary_is_added_to(
+    tmp_path: Path, before: str, apart: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What others wrote there stays, a blank line apart; by whatever name the file is reached."""
     path = tmp_path / "summary"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
     path.write_text(before)
     (tmp_path / "link").symlink_to(path)
-    write_markdown(str(tmp_path / "link"), _findings(), GREEN, step_summary=str(path))
+    write(tmp_path / "link", _findings(), GREEN)
     expected = before + apart + markdown(_findings(), GREEN)
     assert expected == path.read_text(encoding="utf-8")
     assert (tmp_path / "link").is_symlink()
 
 
-def test_the_steps_summary_may_be_missing(tmp_path: Path) -> None:
+def test_the_steps_summary_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A runner makes the file when somebody writes to it."""
     path = tmp_path / "summary"
-    write_markdown(str(path), _findings(), GREEN, step_summary=str(path))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    write(path, _findings(), GREEN)
     assert markdown(_findings(), GREEN) == path.read_text(encoding="utf-8")
 
 
-def test_the_steps_summary_stays_below_githubs_limit(tmp_path: Path) -> None:
+def test_the_steps_summary_stays_below_githubs_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """GitHub shows nothing of a longer one: rows are cut, counting what stands there."""
     path = tmp_path / "summary"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
     path.write_text("x" * (LIMIT - 3000) + "\n")
-    write_markdown(str(path), LARGE, LARGE_OUTCOME, step_summary=str(path))
+    write(path, LARGE, LARGE_OUTCOME)
     assert path.stat().st_size <= LIMIT
     added = path.read_text(encoding="utf-8")[LIMIT - 3000 :]
     assert "Injectivity audit red" in added
     assert "more rows, cut" in added
 
 
-def test_a_full_summary_is_an_error_and_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_full_summary_is_an_error_and_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One byte more, and GitHub would drop what others wrote."""
     path = tmp_path / "summary"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
     path.write_text("x" * (LIMIT - 10))
     with pytest.raises(OSError, match="summary is full: it may have 1048576 bytes"):
-        write_markdown(str(path), _findings(), GREEN, step_summary=str(path))
+        write(path, _findings(), GREEN)
     assert LIMIT - 10 == path.stat().st_size

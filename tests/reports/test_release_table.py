@@ -8,11 +8,7 @@ from tests.results.test_summary import RUN
 
 
 def _lines(*releases: ReleaseSummary) -> list[str]:
-    findings = RunResults(run=RUN.to_dict())
-    for one in releases:
-        key = one.release, one.place, one.prompts, one.tokens
-        findings.releases[key] = one.to_dict()
-    return summary_lines(findings, 200, color=False)
+    return summary_lines(RunResults(run=RUN, releases=releases), 200, color=False)
 
 
 def test_a_release_has_a_row() -> None:

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from pytest_injectivity.reports.terminal import summary_lines, trend_lines, verdict_lines
+from pytest_injectivity.results.changes import by_depth
 from pytest_injectivity.results.run_results import RunResults
 from pytest_injectivity.results.summary import Fall, LayerSummary, Trend
+from pytest_injectivity.results.verdict import Reason, Status, Verdict
 from tests.results.test_summary import RUN
 
 LAYER = LayerSummary(
@@ -33,9 +35,8 @@ LAYER = LayerSummary(
 
 
 def _findings(*layers: LayerSummary, **found: object) -> RunResults:
-    findings = RunResults(run=RUN.to_dict(), **found)  # type: ignore[arg-type]
-    findings.layers = {str(layer.key): layer.to_dict() for layer in layers}
-    return findings
+    ordered = tuple(sorted(layers, key=lambda layer: by_depth(layer.layer)))
+    return RunResults(run=RUN, layers=ordered, **found)  # type: ignore[arg-type] # of its fields
 
 
 def _rows(*layers: LayerSummary) -> dict[str, list[str]]:
@@ -60,8 +61,8 @@ def test_the_run_is_described() -> None:
 
 def test_a_hubs_revision_is_shown() -> None:
     """A hub id alone does not say what was audited."""
-    findings = _findings()
-    findings.run = replace(RUN, revision="abc123", special_tokens=True).to_dict()
+    run = replace(RUN, revision="abc123", special_tokens=True)
+    findings = replace(_findings(), run=run)
     text = "\n".join(summary_lines(findings, 120, color=False))
     assert "some/model at abc123" in text
     assert "with special tokens" in text
@@ -162,21 +163,24 @@ def test_without_a_trend_nothing_is_said(trend: Trend | None) -> None:
 
 def test_sentences_and_verdicts_follow_the_table() -> None:
     """Red verdicts by their first lines, the number of green ones, then what else was said."""
-    verdicts = [
-        {"status": "PASS", "first_line": "PASS a"},
-        {"status": "FAIL", "first_line": "FAIL b"},
-        {"status": "INSUFFICIENT", "first_line": "INSUFFICIENT c"},
+    reasons = [
+        Reason("norm", status, "margin", 1.0, 2.0, ">=", "few words")
+        for status in (Status.PASS, Status.FAIL, Status.INSUFFICIENT)
     ]
-    assert ["FAIL b", "INSUFFICIENT c", "1 of 3 verdicts PASS"] == verdict_lines(verdicts)
+    verdicts = tuple(
+        Verdict(name, (one,), "", "") for name, one in zip("abc", reasons, strict=True)
+    )
+    red = ["FAIL b norm: few words", "INSUFFICIENT c norm: few words", "1 of 3 verdicts PASS"]
+    assert red == verdict_lines(verdicts)
     assert [] == verdict_lines([])
-    findings = _findings(LAYER, verdicts=verdicts, said=["something else"])
+    findings = _findings(LAYER, verdicts=verdicts, said=("something else",))
     lines = summary_lines(findings, 80, color=False)
-    assert ["FAIL b", "INSUFFICIENT c", "1 of 3 verdicts PASS", "something else"] == lines[-4:]
+    assert [*red, "something else"] == lines[-4:]
 
 
 def test_sentences_alone_are_shown() -> None:
     """A report that could not be written is said even where nothing was measured."""
-    assert ["not written"] == summary_lines(RunResults(said=["not written"]), 80, color=False)
+    assert ["not written"] == summary_lines(RunResults(said=("not written",)), 80, color=False)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +188,8 @@ def test_sentences_alone_are_shown() -> None:
 )
 def test_names_are_no_markup(name: str) -> None:
     """Rich reads brackets as markup in plain strings; a model's name is a name."""
-    findings = _findings(LAYER, said=[name])
-    findings.run = replace(RUN, model=name, prompts=name, assumptions=name).to_dict()
+    run = replace(RUN, model=name, prompts=name, assumptions=name)
+    findings = replace(_findings(LAYER, said=(name,)), run=run)
     text = "".join("".join(summary_lines(findings, 80, color=False)).split())
     assert text.count("".join(name.split())) >= 1
 

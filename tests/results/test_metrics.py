@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from pytest_injectivity.audit.checks.baseline import judge_recorded
+from pytest_injectivity.core.strict_json import build
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.reports.comparison import compare, comparison_text
-from pytest_injectivity.reports.json import write_json
+from pytest_injectivity.reports.json import write_report
 from pytest_injectivity.reports.markdown import markdown
 from pytest_injectivity.reports.terminal import summary_lines
 from pytest_injectivity.results import metrics
@@ -35,7 +36,7 @@ from pytest_injectivity.results.saved_runs import (
     numbers_of,
     read_recorded,
 )
-from pytest_injectivity.results.summary import LayerSummary
+from pytest_injectivity.results.summary import LayerSummary, RunSummary
 from tests.recordings import RUN
 
 
@@ -156,16 +157,13 @@ def findings(monkeypatch: pytest.MonkeyPatch) -> RunResults:
     """What a run found that measured a metric more."""
     monkeypatch.setattr(metrics, "METRICS", (*METRICS, EXTRA))
     layer = LayerSummary("layer01", None, 2, numbers=measure(TWO_ROWS))
-    found = RunResults()
-    found.take("run", json.dumps(RUN))
-    found.take("layer", json.dumps(layer.to_dict()))
-    return found
+    return RunResults(run=build(RunSummary, RUN), layers=(layer,), outcome=Outcome(0))
 
 
 def test_a_new_metric_is_in_the_tables(findings: RunResults) -> None:
     """The terminal's and Markdown's, with its meaning in the legend: a row of `METRICS` is enough."""
     printed = "\n".join(summary_lines(findings, 200, color=False))
-    written = markdown(findings, Outcome(0))
+    written = markdown(findings)
     for text in (printed, written):
         assert "ent." in text
         assert "7.25" in text
@@ -174,7 +172,7 @@ def test_a_new_metric_is_in_the_tables(findings: RunResults) -> None:
 
 def test_a_new_metric_is_in_the_json_report(findings: RunResults, tmp_path: Path) -> None:
     """And `compare` reads it from there."""
-    write_json(str(tmp_path / "r.json"), findings, complete=True)
+    write_report(tmp_path / "r.json", findings)
     (layer,) = json.loads((tmp_path / "r.json").read_text())["layers"]
     assert 7.25 == layer["entropy"]
     run = read_recorded(tmp_path / "r.json")
@@ -188,7 +186,9 @@ def test_a_new_metric_is_held_against_a_baseline(findings: RunResults, tmp_path:
     """By its own tolerance and in its own direction."""
     layer = LayerSummary("layer01", None, 2, numbers=measure(TWO_ROWS))
     path = tmp_path / "b.json"
-    path.write_text(baseline_text(Recorded(Stamp.of(RUN), {"layer01": numbers_of(layer)})))
+    path.write_text(
+        baseline_text(Recorded(Stamp.of(build(RunSummary, RUN)), {"layer01": numbers_of(layer)}))
+    )
     was = read_recorded(path).layers["layer01"]
     assert 7.25 == was["entropy"]
     lower = numbers_of(layer.with_numbers(entropy=6.0))

@@ -1,8 +1,10 @@
 import pytest
 
+from pytest_injectivity.core.strict_json import plain
 from pytest_injectivity.results.outcome import FailedTest, Outcome
+from pytest_injectivity.results.verdict import Verdict
 
-RED = {"status": "FAIL", "check": "margin_above"}
+RED = Verdict("margin_above", (), "a model", "pytest")
 
 
 def _test(**given: object) -> FailedTest:
@@ -51,4 +53,4 @@ def test_plain_data_says_all_but_the_verdicts() -> None:
         "incomplete": ["a: b"],
         "failed": [{"nodeid": "a", "line": 1}],
         "command": "pytest x",
-    } == outcome.to_dict()
+    } == plain(outcome)

@@ -2,7 +2,7 @@ import json
 import os
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_injectivity.core.strict_json import LARGEST
+from pytest_injectivity.core.strict_json import LARGEST, build, dumps, loads
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.saved_runs import (
@@ -21,9 +21,10 @@ from pytest_injectivity.results.saved_runs import (
     read_recorded,
     rounded,
 )
+from pytest_injectivity.results.summary import RunSummary
 from tests.recordings import RUN, layer, report
 
-STAMP = Stamp.of(RUN)
+STAMP = Stamp.of(build(RunSummary, RUN))
 BASELINE = Recorded(STAMP, {"layer01": {"collisions": 0, "margin": 0.1234567, "noise": 1e-05}})
 
 
@@ -64,16 +65,28 @@ def test_what_was_not_measured_is_left_out(read: Read) -> None:
     assert not [name for name in numbers if name.startswith("near")]
 
 
-def test_fields_of_a_newer_version_are_left_out(read: Read) -> None:
-    """They do not raise the schema."""
-    plain = report(layer("norm", entropy=[1]), cluster={"a": 1})
-    assert set(read(report(layer("norm"))).layers["norm"]) == set(read(plain).layers["norm"])
+@pytest.mark.parametrize(
+    ("plain", "message"),
+    [
+        (report(cluster={"a": 1}), "it.run has the key 'cluster', which is not known"),
+        (report(layer("norm", entropy=1.0)), "it.layers[0]: 'entropy' is no metric"),
+        (report() | {"news": []}, "it has the key 'news', which is not known"),
+    ],
+)
+def test_fields_that_are_not_known_are_refused(
+    read: Read, plain: dict[str, Any], message: str
+) -> None:
+    """A misspelt name is not taken for a number that was not measured."""
+    with pytest.raises(OptionError) as refused:
+        read(plain)
+    assert message in str(refused.value)
 
 
 def test_how_a_model_is_rounded_is_one_word(read: Read) -> None:
     """A report says more of it than a baseline keeps."""
     quantized = {"kind": "bnb-nf4", "bits": 4.0, "share": 1.0, "layers": "14 Linear4bit"}
-    stamp = read(report(quantized=quantized, activations={"grid": "4 per-token"})).stamp
+    rounded_to = {"grid": "4 per-token"}
+    stamp = read(report(quantized=quantized, activations=rounded_to)).stamp
     assert ("bnb-nf4", "4 per-token") == (stamp.quantized, stamp.activations)
     assert (None, None) == (STAMP.quantized, STAMP.activations)
 
@@ -138,42 +151,69 @@ def _broken(change: Callable[[dict[str, Any]], object], *, baseline: bool = Fals
         (_broken(lambda plain: plain.update(schema=True)), "it has schema True"),
         (_broken(lambda plain: plain.update(complete=False)), "the run lost a worker"),
         (_broken(lambda plain: plain.update(run=None)), "the run measured nothing"),
-        (_broken(lambda plain: plain.update(layers={})), "layers is an object, which is no list"),
-        (_broken(lambda plain: plain["layers"].append(1)), "an entry of layers is 1"),
+        (
+            _broken(lambda plain: plain.update(layers={})),
+            "it.layers is an object, which is no list",
+        ),
+        (
+            _broken(lambda plain: plain["layers"].append(1)),
+            "it.layers[3] is 1, which is no JSON object",
+        ),
         (_broken(lambda plain: plain["layers"][0].update(layer="layer1")), "'layer1' is no layer"),
-        (_broken(lambda plain: plain["layers"][0].update(layer=["norm"])), "layer is a list"),
+        (
+            _broken(lambda plain: plain["layers"][0].update(layer=["norm"])),
+            "it.layers[0].layer is a list, which is no text",
+        ),
         (_broken(lambda plain: plain["layers"][0].update(layer="norm")), "norm is there twice"),
-        (_broken(lambda plain: plain["layers"][0].update(bits=4.5)), "bits of layer01 is 4.5"),
+        (_broken(lambda plain: plain["layers"][0].update(bits=4.5)), "it.layers[0].bits is 4.5"),
         (_broken(lambda plain: plain["layers"][0].update(bits="4\x1b[31m")), "is no layer"),
         (
             _broken(lambda plain: plain["layers"][0].update(margin=-1)),
             "layer01: margin is -1, which is no",
         ),
-        (_broken(lambda plain: plain["layers"][0].update(margin="1")), "layer01: margin is '1'"),
-        (_broken(lambda plain: plain["layers"][0].update(margin=True)), "layer01: margin is True"),
+        (
+            _broken(lambda plain: plain["layers"][0].update(margin="1")),
+            "it.layers[0].margin is '1', which is no number",
+        ),
+        (
+            _broken(lambda plain: plain["layers"][0].update(margin=True)),
+            "it.layers[0].margin is True",
+        ),
         (_broken(lambda plain: plain["layers"][0].update(collisions=10**400)), "beyond all floats"),
         (
             _broken(lambda plain: plain["layers"][0].update(near_fractions=[])),
-            "near_fractions is a list",
+            "it.layers[0].near_fractions is a list",
         ),
         (
             _broken(lambda plain: plain["layers"][0].update(near_fractions={"\x1b[2J": 1})),
             r"'near_fractions \x1b[2J' is no number of a layer",
         ),
-        (_broken(lambda plain: plain["run"].pop("n")), "n is None, which is no whole number"),
+        (_broken(lambda plain: plain["run"].pop("n")), "it.run.n is missing"),
         (_broken(lambda plain: plain["run"].update(n=-1)), "n is -1"),
-        (_broken(lambda plain: plain["run"].update(dtype=32)), "dtype is 32, which is no text"),
-        (_broken(lambda plain: plain["run"].update(special_tokens=1)), "special_tokens is 1"),
-        (_broken(lambda plain: plain["run"].update(versions=["a"])), "versions is a list"),
-        (_broken(lambda plain: plain["run"].update(quantized={"kind": 4})), "quantized is 4"),
+        (
+            _broken(lambda plain: plain["run"].update(dtype=32)),
+            "it.run.dtype is 32, which is no text",
+        ),
+        (
+            _broken(lambda plain: plain["run"].update(special_tokens=1)),
+            "it.run.special_tokens is 1, which is neither true nor false",
+        ),
+        (_broken(lambda plain: plain["run"].update(versions=["a"])), "it.run.versions is a list"),
+        (
+            _broken(lambda plain: plain["run"].update(quantized={"kind": 4})),
+            "it.run.quantized.kind is 4",
+        ),
         (_broken(lambda plain: plain.update(schema="1"), baseline=True), "it has schema '1'"),
-        (_broken(lambda plain: plain.update(layers=[]), baseline=True), "layers is a list"),
-        (_broken(lambda plain: plain.pop("audited"), baseline=True), "audited is None"),
+        (_broken(lambda plain: plain.update(layers=[]), baseline=True), "it.layers is a list"),
+        (_broken(lambda plain: plain.pop("audited"), baseline=True), "it.audited is missing"),
         (
             _broken(lambda plain: plain["layers"]["layer01"].update(margn=1), baseline=True),
             "layer01: 'margn' is no number of a layer",
         ),
-        (_broken(lambda plain: plain["layers"].update(layer02=3), baseline=True), "layer02 is 3"),
+        (
+            _broken(lambda plain: plain["layers"].update(layer02=3), baseline=True),
+            "it.layers.layer02 is 3",
+        ),
         (
             _broken(lambda plain: plain["layers"].update({"../x": {}}), baseline=True),
             "'../x' is no layer",
@@ -288,4 +328,4 @@ def test_differences_are_named_with_both_values() -> None:
 
 def test_a_stamp_is_plain_data() -> None:
     """What a baseline keeps of it is the stamp again."""
-    assert STAMP == Stamp.of(json.loads(json.dumps(asdict(STAMP))))
+    assert STAMP == loads(Stamp, dumps(STAMP))

@@ -1,5 +1,4 @@
-import json
-
+from pytest_injectivity.core.strict_json import dumps, loads
 from pytest_injectivity.results.summary import LayerSummary, RunSummary
 
 RUN = RunSummary(
@@ -28,8 +27,8 @@ LAYER = LayerSummary("layer01", None, 12, numbers={"mean_norm": 4.0, "margin_q":
 
 def test_a_summary_survives_json() -> None:
     """What travels from a worker is what was sent."""
-    assert RUN == RunSummary(**json.loads(json.dumps(RUN.to_dict())))
-    assert LAYER == LayerSummary.from_dict(json.loads(json.dumps(LAYER.to_dict())))
+    assert RUN == loads(RunSummary, dumps(RUN))
+    assert LAYER == loads(LayerSummary, dumps(LAYER))
 
 
 def test_the_subject_says_what_a_number_belongs_to() -> None:

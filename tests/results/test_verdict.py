@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.numbers import show, show_apart
+from pytest_injectivity.core.strict_json import dumps, loads
 from pytest_injectivity.errors import GateFailure
 from pytest_injectivity.results.verdict import Reason, Relation, Status, Verdict, judge
 
@@ -287,7 +288,7 @@ def test_an_interval_says_its_confidence(confidence: float, said: str) -> None:
 @given(verdict=verdicts)
 def test_a_verdict_is_json(verdict: Verdict) -> None:
     """Numbers that are not finite become strings, the others stay as they are."""
-    data = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
+    data = json.loads(dumps(verdict))
     assert (verdict.check, str(verdict.status)) == (data["check"], data["status"])
     assert verdict.first_line == data["first_line"]
     assert len(verdict.reasons) == len(data["reasons"])
@@ -304,7 +305,7 @@ def test_a_verdict_is_json(verdict: Verdict) -> None:
 def test_numpys_floats_are_json_too() -> None:
     """Measured numbers come from arrays."""
     measured = reason(np.float64(1.5), np.float64(math.nan))
-    plain = json.loads(json.dumps(verdict(measured).to_dict(), allow_nan=False))
+    plain = json.loads(dumps(verdict(measured)))
     assert (1.5, "nan") == (plain["reasons"][0]["value"], plain["reasons"][0]["bound"])
 
 
@@ -316,3 +317,11 @@ def test_a_pass_is_returned_and_a_failure_raised_with_its_text() -> None:
         bad.require()
     assert bad.text == str(caught.value)
     assert isinstance(caught.value, AssertionError)
+
+
+@given(verdict=verdicts)
+def test_a_verdict_survives_json(verdict: Verdict) -> None:
+    """What travels from a worker is what was sent, to the last bit."""
+    sent = dumps(verdict)
+    assert sent == dumps(loads(Verdict, sent))
+    assert verdict.text == loads(Verdict, sent).text

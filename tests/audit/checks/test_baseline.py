@@ -7,6 +7,7 @@ from pytest_injectivity.audit.checks.baseline import (
     judge_recording,
     unrecorded_file,
 )
+from pytest_injectivity.core.strict_json import plain
 from pytest_injectivity.results.changes import read_tolerances
 from pytest_injectivity.results.saved_runs import numbers_of
 from pytest_injectivity.results.summary import LayerSummary
@@ -87,4 +88,4 @@ def test_a_verdict_of_no_baseline_names_every_layer() -> None:
 def test_reasons_are_plain_data() -> None:
     """JSON has no NaN."""
     reason, _ = judge_recorded(LAYER, WAS, {}, DEFAULTS)
-    assert "nan" == Verdict("c", (reason,), "", "").to_dict()["reasons"][0]["value"]
+    assert "nan" == plain(Verdict("c", (reason,), "", ""))["reasons"][0]["value"]

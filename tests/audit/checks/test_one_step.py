@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pytest_injectivity import Audit, Reason
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.strict_json import plain
 from pytest_injectivity.testing import (
     byte_tokenizer,
     plant_equal_embeddings,
@@ -188,12 +189,12 @@ def test_thresholds_may_differ_by_layer(additive: Additive, random_rows: Rows) -
 def test_figures_are_in_the_json(additive: Additive, random_rows: Rows) -> None:
     """The one-step margin beside the noise, as numbers."""
     audit = additive(random_rows(12), IDS)
-    (plain,) = audit.check_one_step_distinct(1).to_dict()["reasons"]
+    (told,) = plain(audit.check_one_step_distinct(1))["reasons"]
     assert {
         "first_position_margin": reference.near(random_rows(12), 1e9)[0][0],
         "first_position_closest_distinct": reference.near(random_rows(12), 1e9)[0][0],
         "first_position_noise": audit.noise(1).at(0),
-    } == plain["figures"]
+    } == told["figures"]
 
 
 def test_tokens_are_named_by_keyed_hashes(tmp_path: Path) -> None:

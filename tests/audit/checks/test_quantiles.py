@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity import Audit, OptionError
+from pytest_injectivity.core.strict_json import plain
 from pytest_injectivity.geometry.search import approximate
 from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.stats import quantile_interval, quantile_p_values
@@ -226,7 +227,7 @@ def test_colliding_prompts_have_margin_and_constant_zero(additive: Additive) -> 
     verdict = found.check_bilipschitz_within(1, 1e308)
     assert np.inf == _value(verdict)
     assert not verdict.passed
-    assert "inf" == verdict.to_dict()["reasons"][0]["value"]
+    assert "inf" == plain(verdict)["reasons"][0]["value"]
     assert "no distortion: it is not finite" == verdict.reasons[0].would_pass
 
 

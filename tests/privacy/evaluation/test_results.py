@@ -1,8 +1,7 @@
-import json
-
 import numpy as np
 import pytest
 
+from pytest_injectivity.core.strict_json import dumps, loads
 from pytest_injectivity.privacy.evaluation.results import AttackResult, ReleaseResult
 from pytest_injectivity.privacy.evaluation.robustness import QUANTILES, Robustness
 from pytest_injectivity.privacy.evaluation.spans import SpanRate
@@ -135,6 +134,5 @@ def test_a_summary_survives_json(utility: Utility | None) -> None:
     levels = np.array(QUANTILES)
     result = _result(utility=utility, robustness=Robustness(levels, levels, levels, 0.5, 10))
     summary = result.summary(0.95)
-    plain = json.loads(json.dumps(summary.to_dict(), allow_nan=False))
-    assert summary == ReleaseSummary.from_dict(plain)
+    assert summary == loads(ReleaseSummary, dumps(summary))
     assert "round(bits=4)@4 kv" == summary.name

@@ -1,0 +1,101 @@
+"""Gathers what the tests of a run found, in the one process that reports.
+
+What arrives is kept as text: nothing is read before the end of the run, and a run without an audit
+imports nothing for it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_injectivity.plugin.failures import Failures
+from pytest_injectivity.plugin.told import PREFIX, VERDICT, WRONG_USE
+from pytest_injectivity.results.told import Told
+
+if TYPE_CHECKING:
+    from pytest_injectivity.results.outcome import FailedTest
+    from pytest_injectivity.results.run_results import RunResults
+
+AT = "injx_at"
+"""The name under which a report carries the place of its test among those collected."""
+
+_LAST = 10**9
+
+
+class Gathering:
+    """What the reports of tests said, in the order of the collected tests.
+
+    Args:
+        root: the folder that the names of tests are counted from.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.said: list[str] = []
+        self._told: list[Told] = []
+        # Of a test that ran several times the verdicts of the last attempt count.
+        self._verdicts: dict[str, list[Told]] = {}
+        self._wrong_use: list[tuple[int, str]] = []
+        self._failures = Failures(root)
+
+    @property
+    def compared(self) -> bool:
+        """Whether anything was measured or judged."""
+        measured = any(one.kind not in ("run", "said") for one in self._told)
+        return measured or any(self._verdicts.values())
+
+    @property
+    def anything(self) -> bool:
+        """Whether there is something that a person should see."""
+        return self.compared or bool(self.said) or any(one.kind == "said" for one in self._told)
+
+    @property
+    def wrong_use(self) -> tuple[str, ...]:
+        """Messages about what could not be done, each once, in the order of the tests."""
+        return tuple(dict.fromkeys(message for _, message in sorted(self._wrong_use)))
+
+    def misused(self, message: str, at: int = -1) -> None:
+        """Something that was asked for cannot be done."""
+        self._wrong_use.append((at, message))
+
+    def take(self, report: pytest.TestReport) -> None:
+        """Gather what the report of a phase of a test says."""
+        at = int(report.__dict__.get(AT, _LAST))
+        for name, text in report.user_properties:
+            if name == WRONG_USE:
+                self.misused(str(text), at)
+                self._failures.misused(report.nodeid, str(text))
+        if report.when == "teardown":  # it carries the properties of the phases before
+            found = [
+                Told(at, str(name).removeprefix(PREFIX), str(text))
+                for name, text in report.user_properties
+                if str(name).startswith(PREFIX)
+            ]
+            verdict = VERDICT.removeprefix(PREFIX)
+            self._told += [one for one in found if one.kind not in (verdict, "wrong_use")]
+            self._verdicts[report.nodeid] = [one for one in found if one.kind == verdict]
+        self._failures.take(report, at)
+
+    def failed_tests(self) -> "tuple[FailedTest, ...]":
+        """The tests that failed so far, each with its verdicts that are not PASS."""
+        from pytest_injectivity.core.strict_json import loads
+        from pytest_injectivity.results.verdict import Verdict
+
+        def red(nodeid: str) -> "Iterator[Verdict]":
+            for one in self._verdicts.get(nodeid, ()):
+                if not (verdict := loads(Verdict, one.text, "verdict")).passed:
+                    yield verdict
+
+        return self._failures.tests(lambda nodeid: tuple(red(nodeid)))
+
+    def results(self) -> "RunResults":
+        """Everything that was gathered."""
+        from dataclasses import replace
+
+        from pytest_injectivity.results.run_results import gather
+
+        verdicts = [one for told in self._verdicts.values() for one in told]
+        found = gather([*self._told, *verdicts])
+        said = tuple(dict.fromkeys([*found.said, *self.said]))
+        return replace(found, said=said, wrong_use=self.wrong_use)

@@ -1,0 +1,76 @@
+"""What a test found, as properties of the test that its report carries to the process that reports.
+
+The properties named ``injx.…`` hold JSON texts, never pickles. Beside them each verdict has a readable
+property for each layer or release, for people and CI pages that read JUnit.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.audit import News
+
+PREFIX = "injx."
+VERDICT = "injx.verdict"
+WRONG_USE = "injx.wrong_use"
+
+Property = tuple[str, object]
+
+_OF_VERDICTS = pytest.StashKey[dict[str, list[Property]]]()
+
+
+def properties_of(news: "News") -> Iterator[tuple[str, str]]:
+    """What an audit has found since it was last asked, apart from verdicts."""
+    from pytest_injectivity.core.strict_json import dumps
+
+    if news.run is not None:
+        yield f"{PREFIX}run", dumps(news.run)
+    for kind, found in (
+        ("layer", news.layers),
+        ("comparison", news.comparisons),
+        ("release", news.releases),
+    ):
+        for one in found:
+            yield f"{PREFIX}{kind}", dumps(one)
+
+
+def verdict_properties(news: "News") -> Iterator[tuple[str, str]]:
+    """The verdicts of an audit since it was last asked, and one readable number of each reason."""
+    from pytest_injectivity.core.strict_json import dumps
+
+    for verdict in news.verdicts:
+        yield VERDICT, dumps(verdict)
+        for reason in verdict.reasons:
+            yield f"{verdict.check}.{reason.where}", f"{reason.value!r} {reason.status}"
+
+
+def forget_earlier_attempt(item: pytest.Item) -> None:
+    """Remove the verdicts of an earlier attempt at this test, as pytest-rerunfailures makes them.
+
+    Verdicts reached while fixtures were set up stay until the new attempt's setup reaches some of its
+    own: a fixture of a wider scope than the test is not set up again.
+    """
+    of_phases = item.stash.get(_OF_VERDICTS, {})
+    for phase in ("call", "teardown"):
+        _remove(item, of_phases.pop(phase, []))
+
+
+def tell(item: pytest.Item, phase: str, verdicts: list[Property], others: list[Property]) -> None:
+    """Add what was found in a phase of a test to the test's properties."""
+    of_phases = item.stash.setdefault(_OF_VERDICTS, {})
+    if verdicts:
+        _remove(item, of_phases.get(phase, []))
+        of_phases[phase] = verdicts
+    item.user_properties += [*others, *verdicts]
+
+
+def sentence(text: str) -> tuple[str, str]:
+    """The property of a sentence that a person should see."""
+    return f"{PREFIX}said", text
+
+
+def _remove(item: pytest.Item, gone: list[Property]) -> None:
+    kept = {id(one) for one in gone}
+    item.user_properties[:] = [one for one in item.user_properties if id(one) not in kept]

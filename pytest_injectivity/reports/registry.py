@@ -1,0 +1,38 @@
+"""Finds the report of each kind: the module of its name in this room, loaded when it is asked for.
+
+A report kind is a row of `REPORT_KINDS` and a module ``pytest_injectivity.reports.<kind>`` with a
+function ``write_report(path, results)``, which writes the file whole or not at all and raises `OSError`
+where it cannot.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from pytest_injectivity.config.parsers import REPORT_KINDS, ReportTarget
+from pytest_injectivity.results.run_results import RunResults
+
+Writer = Callable[[Path, RunResults], None]
+
+
+def writer(kind: str) -> Writer:
+    """The function that writes reports of a kind, one of `REPORT_KINDS`."""
+    module = import_module(f"pytest_injectivity.reports.{kind}")
+    write: Writer = module.write_report
+    return write
+
+
+def write_report(target: ReportTarget, results: RunResults) -> None:
+    """Write one report.
+
+    Args:
+        target: its kind and its file.
+        results: what the tests found, and how the run ended.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    writer(target.kind)(Path(target.path), results)
+
+
+__all__ = ["REPORT_KINDS", "Writer", "write_report", "writer"]
