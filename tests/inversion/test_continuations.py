@@ -303,8 +303,8 @@ def test_what_is_remembered_needs_no_model() -> None:
         near = search.within(IDS, 1, 2.0, 5)
         return [_plain(found), near.count, near.left.tolist(), search.rivals(IDS, 1).tolist()]
 
-    first = asked(ContinuationSearch(load, _tokens(decoder), lambda: None, remember))
+    first = asked(ContinuationSearch(load, _tokens(decoder), lambda: 2**30, remember))
     assert calls
     calls.clear()
-    assert first == asked(ContinuationSearch(load, _tokens(decoder), lambda: None, remember))
+    assert first == asked(ContinuationSearch(load, _tokens(decoder), lambda: 2**30, remember))
     assert not calls
