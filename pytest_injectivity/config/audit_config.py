@@ -13,7 +13,6 @@ Standard library only: pytest reads this file on every start.
 """
 
 import os
-import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -289,7 +288,7 @@ class AuditConfig:
             return _key_of(Path(self.hash_key_file))
         given = os.environ.get(KEY_VARIABLE)
         if given is None:
-            return secrets.token_bytes(16)
+            return os.urandom(16)
         if not given.strip():
             raise OptionError(f"{KEY_VARIABLE} is empty: set it to a text, or unset it")
         return given.strip().encode()

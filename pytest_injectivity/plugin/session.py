@@ -5,7 +5,6 @@ pickles), so one worker, four workers and no workers are the same path.
 """
 
 import os
-import secrets
 import shlex
 from collections.abc import Generator
 from dataclasses import replace
@@ -56,7 +55,7 @@ class Run:
         worker: dict[str, Any] = getattr(config, "workerinput", {})
         self._is_worker = bool(worker)
         self.key = bytes.fromhex(worker["injx_key"]) if worker else audited.key()
-        self.name: str = worker["injx_run"] if worker else secrets.token_hex(8)
+        self.name: str = worker["injx_run"] if worker else os.urandom(8).hex()
 
     @cached_property
     def audit(self) -> "Audit":
