@@ -1,6 +1,5 @@
 """Quantized checkpoints as they are published: loaded, proved, and refused where they lie."""
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from pytest_injectivity.config.audit_config import AuditConfig, options
-from pytest_injectivity.errors import ModelError, OptionError
+from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.assumptions import assumptions
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.facts import ModelFacts
@@ -23,9 +21,8 @@ from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.redraw import redraw
 from pytest_injectivity.quantization.packed_modules import numbers, packed_layers
-from pytest_injectivity.quantization.while_loading import WHILE_LOADING
-from pytest_injectivity.testing import save_checkpoint, tiny_decoder
-from tests.quantized import KINDS, as_gguf, by_bitsandbytes, configure, needs, saved_parent, write
+from pytest_injectivity.testing import save_checkpoint
+from tests.quantized import KINDS, by_bitsandbytes, needs
 
 Relative = Callable[[Tensor, Tensor], float]
 IDS = torch.arange(32).view(2, 16) * 7 % 256
@@ -51,25 +48,6 @@ PROVED = {
     "awq": ("awq W4A16", 4, False, False),
 }
 EXACT = [kind for kind, (*_, rounded) in PROVED.items() if not rounded]
-
-
-@pytest.fixture(scope="session")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_parent(tmp_path_factory.mktemp("full") / "llama")
-
-
-@pytest.fixture(scope="session")
-def published(full: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The checkpoint of a kind, written once."""
-    written: dict[str, Path] = {}
-
-    def get(kind: str) -> Path:
-        needs(kind)
-        if kind not in written:
-            written[kind] = write(kind, full, tmp_path_factory.mktemp(kind) / "checkpoint")
-        return written[kind]
-
-    return get
 
 
 def _library(path: Path) -> Any:
@@ -224,180 +202,6 @@ def test_what_was_left_out_is_not_in_the_share(full: Path, tmp_path: Path) -> No
     assert "10 Linear4bit" == decoder.quantized.layers
     assert 10 == len(list(packed_layers(blocks)))
     assert " % of the blocks' weights" in decoder.quantized.line
-
-
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
-@pytest.mark.parametrize("name", WHILE_LOADING)
-def test_quantized_while_loading(name: str, family: str, tmp_path: Path) -> None:
-    """Every matrix of the blocks, transposed ones of GPT-2 too, comes out in the bits asked for."""
-    needs(name)
-    folder = save_checkpoint(tiny_decoder(family, hidden=64), tmp_path / "full")
-    decoder = load_decoder(str(folder), device="cpu", quantization=name)
-    found = decoder.quantized
-    assert found is not None
-    assert (4 if name.endswith("4") else 8, 1.0) == (found.bits, found.share)
-    assert found.kind.startswith(name)
-    assert decoder.states(torch.arange(16)[None], ["norm"])["norm"].isfinite().all()
-
-
-@pytest.mark.parametrize("name", ["torchao-int8", "torchao-int4", "torchao-float8"])
-def test_gpt2_quantized_while_loading_is_near_its_parent(
-    name: str, tmp_path: Path, relative: Relative
-) -> None:
-    """A transposed matrix that was not turned would be nowhere near."""
-    needs(name)
-    ids = torch.arange(16)[None]
-    folder = save_checkpoint(tiny_decoder("gpt2", hidden=64), tmp_path / "full")
-    expected = load_decoder(str(folder), device="cpu").states(ids, ["norm"])["norm"]
-    decoder = load_decoder(str(folder), device="cpu", quantization=name)
-    assert 1e-4 < relative(decoder.states(ids, ["norm"])["norm"], expected) < 0.5
-
-
-def test_the_library_quantizes_the_same(full: Path, published: Callable[[str], Path]) -> None:
-    """Quantized while loading, and quantized by the library, saved and loaded, are one model."""
-    loaded = load_decoder(str(published("torchao-int8")), device="cpu").states(IDS, ["norm"])
-    made = load_decoder(str(full), device="cpu", quantization="torchao-int8").states(IDS, ["norm"])
-    assert made["norm"].equal(loaded["norm"])
-
-
-@pytest.mark.parametrize("name", WHILE_LOADING)
-def test_the_option_accepts_what_the_loader_does(name: str) -> None:
-    """Every name that the loader takes is a value of the option."""
-    assert name == AuditConfig(quantization=name).quantization
-
-
-def test_the_option_lists_what_the_loader_does() -> None:
-    """The error of a wrong value names every accepted one."""
-    option = next(one for one in options() if one.name == "quantization")
-    with pytest.raises(OptionError, match=f"give one of {', '.join(WHILE_LOADING)}"):
-        option.metadata["parse"]("nf4")
-
-
-@pytest.mark.parametrize("name", WHILE_LOADING)
-def test_the_options_help_names_what_the_loader_does(name: str) -> None:
-    """The help text stands in the option itself, so that ``pytest --help`` imports no list."""
-    option = next(one for one in options() if one.name == "quantization")
-    assert name in option.metadata["help"]
-
-
-def test_a_quantized_checkpoint_is_not_quantized_again(published: Callable[[str], Path]) -> None:
-    """Rounding what is rounded measures neither."""
-    with pytest.raises(OptionError, match="is quantized already, with torchao"):
-        load_decoder(str(published("torchao-int8")), quantization="bnb-nf4")
-
-
-def test_an_unknown_quantization_is_refused(full: Path) -> None:
-    """The names are listed."""
-    with pytest.raises(OptionError, match="'int3' is not accepted: give one of bnb-nf4"):
-        load_decoder(str(full), quantization="int3")
-
-
-_CLAIMS = {
-    "bnb": {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
-    "bnb-flags": {"load_in_4bit": True},
-    "bnb-int8": {"quant_method": "bitsandbytes", "load_in_8bit": True},
-    "fp8": {"quant_method": "fp8", "weight_block_size": [32, 32]},
-    "torchao": {
-        "quant_method": "torchao",
-        "quant_type": {"default": {"_type": "Int8WeightOnlyConfig", "_data": {}, "_version": 2}},
-    },
-}
-
-
-@pytest.mark.parametrize("kind", _CLAIMS)
-def test_plain_weights_that_claim_to_be_quantized_are_refused(
-    kind: str, full: Path, tmp_path: Path
-) -> None:
-    """The configuration's word is not taken for it."""
-    needs(kind)
-    folder = save_checkpoint(load_decoder(str(full), device="cpu"), tmp_path / "liar")
-    configure(folder, quantization_config=_CLAIMS[kind])
-    with pytest.raises(ModelError, match=r"says that it is quantized|cannot be loaded"):
-        load_decoder(str(folder), device="cpu")
-
-
-def test_a_claim_of_four_bits_over_plain_weights_names_the_layers(
-    full: Path, tmp_path: Path
-) -> None:
-    """What stands in the place of quantized layers is said."""
-    needs("bnb")
-    folder = save_checkpoint(load_decoder(str(full), device="cpu"), tmp_path / "liar")
-    configure(folder, quantization_config=_CLAIMS["bnb"])
-    with pytest.raises(ModelError, match=r"no matrix of its blocks is: they are plain weights"):
-        load_decoder(str(folder), device="cpu")
-
-
-def test_a_codebook_wider_than_its_claim_is_counted(published: Callable[[str], Path]) -> None:
-    """Codes decide the bits: 4-bit layers that hold a code of 8 bits are not 4-bit layers."""
-    decoder = load_decoder(str(published("torchao-int4")), device="cpu")
-    (_, module, layer) = next(packed_layers(decoder.model))
-    weight: Any = module.weight
-    assert 4 == layer.bits
-    weight.qdata[0, 0] = 100
-    assert 8 == next(packed_layers(decoder.model))[2].bits
-
-
-def test_quantized_weights_in_secret_are_refused(
-    published: Callable[[str], Path], tmp_path: Path
-) -> None:
-    """Without its scales an fp8 matrix would be loaded as something else."""
-    folder = tmp_path / "secret"
-    folder.mkdir()
-    for path in published("fp8").iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    config = json.loads((folder / "config.json").read_text())
-    del config["quantization_config"]
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=r"holds quantized weights .* does not say how"):
-        load_decoder(str(folder))
-
-
-def test_float8_without_scales_is_refused(published: Callable[[str], Path], tmp_path: Path) -> None:
-    """The library would take the codes for the weights."""
-    folder = tmp_path / "unscaled"
-    folder.mkdir()
-    for path in published("fp8").iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    tensors = load_file(folder / "model.safetensors")
-    kept = {name: tensor for name, tensor in tensors.items() if "mlp.up_proj.weight_" not in name}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(
-        ModelError, match=r"up_proj\.weight is stored in F8_E4M3 without the scales"
-    ):
-        load_decoder(str(folder), device="cpu")
-
-
-def test_a_full_precision_gguf_is_its_parent(full: Path, tmp_path: Path) -> None:
-    """Nothing is quantized, nothing is said to be, and every bit is the same."""
-    needs("gguf")
-    path = as_gguf("F32")(full, tmp_path / "file")
-    decoder = load_decoder(str(path), device="cpu")
-    expected = load_decoder(str(full), device="cpu").states(IDS, decoder.layers)
-    assert decoder.quantized is None
-    for layer, states in decoder.states(IDS, decoder.layers).items():
-        assert expected[layer].equal(states)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda data: b"GGML" + data[4:], "cannot be read"),
-        (lambda data: data[: len(data) // 2], "cannot be read"),
-        (lambda _data: b"", "cannot be read"),
-    ],
-    ids=["magic", "truncated", "empty"],
-)
-def test_a_damaged_gguf_is_refused(
-    damage: Callable[[bytes], bytes],
-    message: str,
-    published: Callable[[str], Path],
-    tmp_path: Path,
-) -> None:
-    """Whatever the reader raises becomes one paragraph."""
-    path = tmp_path / "model.gguf"
-    path.write_bytes(damage(published("gguf-Q8_0").read_bytes()))
-    with pytest.raises(ModelError, match=message):
-        load_decoder(str(path), device="cpu")
 
 
 @pytest.fixture

@@ -116,12 +116,6 @@ class TestContract:
         """The list that options read without torch is that of the table."""
         assert set(WHILE_LOADING) == {name for row in FORMATS for name in row.while_loading}
 
-    @pytest.mark.parametrize("row", FORMATS, ids=_named)
-    def test_the_docs_name_every_format(self, row: Format) -> None:
-        """The page on quantized checkpoints has a line for it."""
-        text = (ROOT / "docs" / "quantized-checkpoints.md").read_text().lower()
-        assert row.name.replace("_", " ") in text.replace("_", " ")
-
 
 @pytest.mark.parametrize("config", [{}, {"quantization_config": None}, {"quantization_config": {}}])
 def test_a_silent_configuration_is_of_no_format(config: dict[str, Any]) -> None:
