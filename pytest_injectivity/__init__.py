@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.quantization.grid import Grid
     from pytest_injectivity.results.sweeps import SweepPoint
     from pytest_injectivity.results.verdict import Reason, Status, Verdict
+    from pytest_injectivity.states.external import save_states
 
 # pytest imports this package on every start: what is not an error waits until it is used.
 _LAZY = {
@@ -52,6 +53,7 @@ _LAZY = {
     "load_decoder": "models.loading",
     "load_prompts": "prompts.loading",
     "resolve_layers": "core.layers",
+    "save_states": "states.external",
     "sweep_bits": "audit.sweeps",
     "sweep_lengths": "audit.sweeps",
 }
@@ -83,6 +85,7 @@ __all__ = [
     "load_decoder",
     "load_prompts",
     "resolve_layers",
+    "save_states",
     "sweep_bits",
     "sweep_lengths",
 ]

@@ -1,12 +1,12 @@
-"""A source becomes a prompt set: read, tokenised, framed, cut, sifted (SPEC section 1).
+"""Loads a prompt set: reads a source, tokenises it, adds special tokens, cuts it and removes copies.
 
-Windows: with ``length=T`` every text is cut into consecutive windows of exactly ``T`` tokens. The
+See SPEC section 1. Windows: with ``length=T`` every text is cut into consecutive windows of exactly ``T`` tokens. The
 special tokens the tokenizer puts around a text stand around every window and count as part of it,
 so a window begins with BOS exactly if a whole prompt would. What is left over at the end of a text
 makes no window; its tokens are counted.
 
-Empty prompts are those with no token of their own: a blank line is no prompt, although a tokenizer
-may make BOS of it.
+A prompt is empty when it has no token beside the special ones: a blank line is no prompt, although a
+tokenizer may turn it into BOS.
 """
 
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def load_prompts(
     context: int | None = None,
     vocab_size: int | None = None,
 ) -> PromptSet:
-    """The distinct prompts of a file, a folder or a built-in set.
+    """Loads the distinct prompts of a file, a folder or a built-in set.
 
     Args:
         source: a path (see `files`) or ``builtin:...`` (see `builtin`).
@@ -58,7 +58,7 @@ def load_prompts(
         special_tokens: "auto" adds what the tokenizer adds by itself (to rows of ids: nothing),
             "yes" puts BOS first where it is not, "no" adds none.
         max_prompts: take a sample of at most so many, which does not depend on their order (see
-            `sieve`). Of ``builtin:random`` so many are drawn; a challenge set is made until it has
+            `sampling`). Of ``builtin:random`` so many are drawn; a challenge set is made until it has
             so many.
         seed: of the sample and of what built-in sets draw.
         context: the longest prompt the model accepts, in tokens; None for no limit.
@@ -69,6 +69,14 @@ def load_prompts(
             fewer than 2 distinct prompts.
         OptionError: an argument has a value that is not accepted.
         MissingExtra: reading the file needs a library that is not installed.
+
+    >>> import json, tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "prompts.jsonl"
+    >>> rows = [{"ids": [1, 2, 3]}, {"ids": [1, 2, 4]}, {"ids": [1, 2, 3]}]
+    >>> _ = path.write_text(chr(10).join(map(json.dumps, rows)))
+    >>> prompts = load_prompts(path, tokenizer=None)
+    >>> len(prompts), prompts.dropped_duplicates
+    (2, 1)
     """
     settings = Settings(
         field=field,

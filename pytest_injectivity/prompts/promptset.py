@@ -1,8 +1,8 @@
-"""A prompt set: distinct sequences of token ids, and an account of what was dropped.
+"""Prompt sets: distinct sequences of token ids, with counts of what was dropped.
 
-Two prompts are distinct when their ids differ, whatever their texts (SPEC section 1). The hash of
-a set does not depend on the order of its prompts, nor on the machine: numbers measured on two sets
-may be compared only where the hashes agree.
+Two prompts are distinct when their ids differ, whatever their texts (SPEC section 1). The hash of a set
+depends neither on the order of its prompts nor on the machine. Numbers that were measured on two sets may
+be compared only where the hashes agree.
 """
 
 import hashlib
@@ -61,6 +61,10 @@ class PromptSet:
 
     Raises:
         PromptError: a prompt is empty or given twice, or a parallel field has another length.
+
+    >>> prompts = PromptSet("two", ((1, 2), (3,)), None, special_tokens=False)
+    >>> len(prompts), prompts.longest, prompts.lengths.tolist()
+    (2, 2, [2, 1])
     """
 
     name: str

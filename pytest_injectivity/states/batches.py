@@ -1,14 +1,14 @@
-"""Which prompts share a forward pass, and in what shape.
+"""Plans which prompts share a forward pass, and in what shape.
 
-Exact equal lengths leave tiny batches (193 lengths among 948 prompts), one padded batch wastes most
-of its tokens; narrow length buckets do neither. Padding is on the right, where with causal attention
-no real token sees it.
+Batches of exactly equal lengths are tiny (193 lengths among 948 prompts), and one padded batch wastes
+most of its tokens; buckets of similar lengths avoid both. Padding is on the right, where with causal
+attention no real token sees it.
 
-Shapes are canonical: padded lengths are multiples of 8 and a batch holds a multiple of 16 tokens,
-which a dummy row at its end fills up. A row's bits then depend neither on its neighbours nor on how
-many there are (docs/log.md, 2026-11-22); an odd shape leaves tail rows in the matrix products whose
-last bits differ. Where a context is no multiple of 8, the prompts that only its last tokens hold
-run alone, each in the same shape always.
+Shapes are canonical: padded lengths are multiples of 8, and a batch holds a multiple of 16 tokens, for
+which dummy rows are added at its end. A row's bits then depend neither on its neighbours nor on how many
+there are (docs/log.md, 2026-11-22); in other shapes the matrix products have tail rows whose last bits
+differ. Where the context is no multiple of 8, prompts that are longer than its last multiple of 8 run
+alone, always in the same shape.
 """
 
 from collections.abc import Sequence

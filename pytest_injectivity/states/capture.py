@@ -1,12 +1,12 @@
-"""The last-token states of a prompt set, all layers asked for in one pass (SPEC section 1).
+"""Computes the last-token states of a prompt set, all layers in one pass (SPEC section 1).
 
-Memory is bounded by the batch: the decoder keeps one row of each prompt and layer, and a sink takes
-them as soon as their batch is done. Prompts that share a long beginning share its computation: the
-beginning runs once and the rests continue its cached keys and values.
+Memory is bounded by the batch: the decoder keeps one row for each prompt and layer, and a sink takes the
+rows as soon as their batch is done. Prompts that share a long beginning share its computation: the
+beginning runs once, and the rests continue its cached keys and values.
 
-Groups and batches follow from the whole set, whatever of it was captured before: a batch that is done
-is left out, any other is run as it would have been, so that a capture that was interrupted and
-resumed gives the bits of one that was not.
+The whole set decides which prompts share a batch, whatever part of it was captured before. Batches that
+are complete are skipped and all others run unchanged, so that a capture that was interrupted and resumed
+gives the same bits as one that was not.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,16 +23,16 @@ from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.states.batches import Batch, plan_batches
-from pytest_injectivity.states.shared_prefixes import Group, group_by_prefix
+from pytest_injectivity.states.shared_prefixes import LEAST_SAVING, Group, group_by_prefix
 
 BATCH_TOKENS = 4096
-"""Tokens of one forward pass unless told otherwise: large enough to fill two cores' products."""
+"""Default number of tokens of one forward pass: enough to keep two cores busy."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of prompts done and the number in all."""
 
 Announce = Callable[[str], None]
-"""Called with one sentence a person should see."""
+"""Called with one sentence for the user."""
 
 
 @runtime_checkable
@@ -42,11 +42,11 @@ class Sink(Protocol):
     def take(
         self, prompts: Sequence[int], states: Mapping[Layer, Float[Tensor, "prompts hidden"]]
     ) -> None:
-        """The rows of some prompts (indexes), on the CPU, at one or more layers."""
+        """Takes the rows of some prompts (indexes), on the CPU, at one or more layers."""
 
 
 class InMemory:
-    """A sink that keeps everything.
+    """A sink that keeps all rows in memory.
 
     Args:
         prompts: how many there will be.
@@ -59,7 +59,7 @@ class InMemory:
     def take(
         self, prompts: Sequence[int], states: Mapping[Layer, Float[Tensor, "prompts hidden"]]
     ) -> None:
-        """Put the rows in their places."""
+        """Puts the rows in their places."""
         index = torch.tensor(prompts)
         for layer, rows in states.items():
             if layer not in self.rows:
@@ -94,12 +94,13 @@ def capture(
     *,
     batch_tokens: int = BATCH_TOKENS,
     share_prefixes: bool = True,
+    least_saving: int = LEAST_SAVING,
     progress: Progress | None = None,
     announce: Announce | None = None,
     sink: Sink | None = None,
     done: Mapping[Layer, Bool[np.ndarray, " prompts"]] | None = None,
 ) -> CapturedStates:
-    """Run every prompt once and keep its last-token row at each layer.
+    """Runs every prompt once and keeps its last-token state at each layer.
 
     A batch that does not fit in memory is halved, and so are the ones after it.
 
@@ -109,10 +110,11 @@ def capture(
         layers: which layers.
         batch_tokens: tokens of one forward pass, padding included.
         share_prefixes: compute a beginning that several prompts have in common once.
+        least_saving: tokens that sharing a beginning must save.
         progress: told how many prompts are done.
         announce: told when memory ran out and the batch was halved.
         sink: takes the rows; by default they are kept in memory and returned.
-        done: which prompts' rows are there already, by layer; none are of layers it does not name.
+        done: by layer, which prompts' rows were captured before; none of layers that it does not name.
     """
     memory = InMemory(len(prompts))
     none = np.zeros(len(prompts), dtype=bool)
@@ -125,7 +127,11 @@ def capture(
         announce=announce,
         sink=sink or memory,
     )
-    groups = group_by_prefix(prompts) if share_prefixes else (Group.all_of(prompts),)
+    groups = (
+        group_by_prefix(prompts, least_saving=least_saving)
+        if share_prefixes
+        else (Group.all_of(prompts),)
+    )
     finished = 0
     for group in groups:
         for more in run.group(group):
@@ -136,7 +142,7 @@ def capture(
 
 
 class _Capture:
-    """What has been done so far, and the batch size that memory has allowed."""
+    """The state of a running capture: what was counted, and the batch size that memory has allowed."""
 
     def __init__(
         self,
@@ -158,7 +164,7 @@ class _Capture:
         self.shared_tokens = 0
 
     def group(self, group: Group) -> Iterator[int]:
-        """Capture the prompts of a group, yielding how many each batch finished."""
+        """Captures the prompts of a group; yields how many each batch finished."""
         prefix = None
         layers = self._missing(group.rows)
         if not layers:

@@ -1,4 +1,4 @@
-"""States captured elsewhere: a safetensors file that says what it is of (``--injx-states FILE``).
+"""Reads and writes states captured elsewhere: a safetensors file with metadata.
 
 Tensors, in one of three layouts:
 
@@ -40,6 +40,8 @@ from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.models.facts import ModelFacts
 from pytest_injectivity.states.external_header import (
+    FILE_LIMITS,
+    FileLimits,
     Header,
     check_shapes,
     layer_of,
@@ -50,7 +52,7 @@ from pytest_injectivity.states.external_header import (
 
 @dataclass(frozen=True, eq=False)
 class ExternalStates:
-    """The states of prompts at every position, at one layer of a model.
+    """The states of prompts at every position, at one layer of a model, as read from a file.
 
     Attributes:
         source: where they are from; shown in messages.
@@ -70,12 +72,12 @@ class ExternalStates:
 
     @property
     def dtype(self) -> str:
-        """Of the states, such as ``bfloat16``."""
+        """The dtype of the states, such as ``bfloat16``."""
         return str(self.states[0].dtype).removeprefix("torch.")
 
     @property
     def finite(self) -> tuple[bool, ...]:
-        """Of each prompt, whether all its states are."""
+        """For each prompt, whether all its states are finite."""
         return tuple(bool(one.isfinite().all()) for one in self.states)
 
 
@@ -87,18 +89,28 @@ def save_states(
     ids: Sequence[Sequence[int]] | None = None,
     observation_error: float | Sequence[float] | None = None,
 ) -> None:
-    """Writes states for ``--injx-states``, whole or not at all; only its owner may read the file.
+    """Writes hidden states to a file that an audit can read (``--injx-states``).
+
+    The file is written whole or not at all, and only its owner may read it: states give prompts back.
 
     Args:
         path: of the file; one that is there is replaced.
-        states: ``(positions, hidden)`` of each prompt, or of the only one; of one floating dtype.
-        layer: 0 to L, or ``"norm"``.
+        states: for each prompt ``(positions, hidden)``, or the tensor of the only prompt. All have one
+            dtype: float16, bfloat16, float32 or float64.
+        layer: where they were captured: 0 (embeddings) to L, or ``"norm"``.
         ids: the token ids of each prompt, to judge a recovery by.
-        observation_error: see this module.
+        observation_error: how far a state may lie from what the model would give, as Euclidean distance
+            in the states' units: one number, or one for each position, the last for all after.
 
     Raises:
         OptionError: something would not be accepted by `read_states`.
         OSError: the file cannot be written.
+
+    >>> import tempfile, torch
+    >>> path = Path(tempfile.mkdtemp()) / "states.safetensors"
+    >>> save_states(path, torch.randn(3, 8), layer=4, ids=[[5, 1, 2]], observation_error=1e-3)
+    >>> path.stat().st_size > 0
+    True
     """
     prompts = [states] if isinstance(states, Tensor) else list(states)
     tensors = {f"states.{at}": one.detach().cpu().clone() for at, one in enumerate(prompts)}
@@ -123,22 +135,27 @@ def save_states(
         temporary.unlink(missing_ok=True)
 
 
-def read_states(path: str | Path, facts: ModelFacts) -> ExternalStates:
+def read_states(
+    path: str | Path, facts: ModelFacts, *, limits: FileLimits = FILE_LIMITS
+) -> ExternalStates:
     """Reads a file of states for a model.
 
     Args:
         path: of the file.
         facts: of the model they are to be inverted with.
+        limits: how large the file may be.
 
     Raises:
         OptionError: it is no such file, or does not fit the model; names the file, the thing and
             what is accepted.
     """
-    return _read(Path(path), str(path), facts)
+    return _read(Path(path), str(path), facts, limits)
 
 
-def _read(path: Path, source: str, facts: ModelFacts | None) -> ExternalStates:
-    header = open_header(path, source)
+def _read(
+    path: Path, source: str, facts: ModelFacts | None, limits: FileLimits = FILE_LIMITS
+) -> ExternalStates:
+    header = open_header(path, source, limits)
     layer, error = layer_of(header, facts), observation_error_of(header)
     names = header.numbered("states") or ["states"]
     if names[0] not in header.tensors:

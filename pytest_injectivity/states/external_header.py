@@ -1,4 +1,4 @@
-"""What the header of a file of states says, checked before any state is read (see `external`)."""
+"""Reads and checks the header of a file of states, before any state is read (see `external`)."""
 
 import json
 import math
@@ -14,9 +14,21 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.facts import ModelFacts
 from pytest_injectivity.quantization.stored_tensors import StoredTensor, read_safetensors
 
-MOST_PROMPTS = 10_000
-LARGEST_FILE = 2**33
-"""Bytes; what is read is held in memory."""
+
+@dataclass(frozen=True)
+class FileLimits:
+    """How large a file of states may be; what is read is held in memory.
+
+    Attributes:
+        prompts: how many.
+        size: bytes of the file.
+    """
+
+    prompts: int = 10_000
+    size: int = 2**33
+
+
+FILE_LIMITS = FileLimits()
 
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 2**21  # 10,000 prompts' names, shapes and offsets, twice
@@ -28,20 +40,22 @@ _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's header says, checked as it is asked for.
+    """The header of a file of states; its methods check what they return.
 
     Attributes:
         source: names the file in errors.
         tensors: by name, as the header has them.
         metadata: texts by name.
+        limits: how large the file may be.
     """
 
     source: str
     tensors: dict[str, StoredTensor]
     metadata: dict[str, str]
+    limits: FileLimits = FILE_LIMITS
 
     def refuse(self, what: str) -> OptionError:
-        """The error of something that is not accepted."""
+        """The error to raise for something that is not accepted."""
         return OptionError(f"{one_line(self.source)}: {what}")
 
     def shape(self, name: str, dtypes: tuple[str, ...], rank: int) -> tuple[int, ...]:
@@ -72,12 +86,13 @@ class Header:
         return names
 
 
-def open_header(path: Path, source: str) -> Header:
-    """The header of a file, as far as it can be checked without the model.
+def open_header(path: Path, source: str, limits: FileLimits = FILE_LIMITS) -> Header:
+    """Reads the header of a file and checks what can be checked without the model.
 
     Args:
         path: of the file.
         source: names it in errors.
+        limits: how large it may be.
 
     Raises:
         OptionError: it cannot be read, is no safetensors file, or its metadata are not known.
@@ -92,14 +107,14 @@ def open_header(path: Path, source: str) -> Header:
         if start.startswith(_PICKLES):
             raise empty.refuse(
                 "it would be unpickled, which runs code: a safetensors file is accepted"
-                " (pytest_injectivity.states.external.save_states writes one)"
+                " (pytest_injectivity.save_states writes one)"
             )
-        if size > LARGEST_FILE:
-            raise empty.refuse(f"{size:,} bytes of states: at most {LARGEST_FILE:,} are accepted")
+        if size > limits.size:
+            raise empty.refuse(f"{size:,} bytes of states: at most {limits.size:,} are accepted")
         if _LONGEST_HEADER < (length := int.from_bytes(start, "little")) < size:
             raise empty.refuse(
                 f"a header of {length:,} bytes: at most {_LONGEST_HEADER:,} are accepted, which"
-                f" {MOST_PROMPTS:,} prompts do not need"
+                f" {limits.prompts:,} prompts do not need"
             )
         read = read_safetensors(path)
     except OSError as error:
@@ -110,11 +125,11 @@ def open_header(path: Path, source: str) -> Header:
         raise empty.refuse(
             f"metadata {one_line(unknown[0])!r} are not known: layer and observation_error are accepted"
         )
-    return Header(source, read.tensors, read.metadata)
+    return Header(source, read.tensors, read.metadata, limits)
 
 
 def layer_of(header: Header, facts: ModelFacts | None) -> Layer:
-    """Where the states were captured.
+    """The layer that the states were captured at.
 
     Raises:
         OptionError: the metadata do not say, or the model has no such layer.
@@ -132,7 +147,7 @@ def layer_of(header: Header, facts: ModelFacts | None) -> Layer:
 
 
 def observation_error_of(header: Header) -> tuple[float, ...] | None:
-    """At positions 0, 1, …, the last for all after; None where the metadata do not say.
+    """The observation error at positions 0, 1, …, the last for all after; None where none is stated.
 
     Raises:
         OptionError: it is no number, nor a list of numbers, finite and at least 0.
@@ -171,8 +186,8 @@ def check_shapes(
     """
     rank = 3 if padded else 2
     prompts = header.shape("states", _STATES, 3)[0] if padded else len(names)
-    if prompts > MOST_PROMPTS:
-        raise header.refuse(f"{prompts} prompts: at most {MOST_PROMPTS} are accepted")
+    if prompts > header.limits.prompts:
+        raise header.refuse(f"{prompts} prompts: at most {header.limits.prompts} are accepted")
     widths, dtypes = set(), set()
     for name in names:
         *_, positions, hidden = header.shape(name, _STATES, rank)

@@ -1,4 +1,4 @@
-"""Prompts evaluated again side by side, to tell a collision from rounding (SPEC section 2)."""
+"""Evaluates pairs of prompts again in one shape, to tell a collision from rounding (SPEC section 2)."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.states.batches import padded_length, plan_batches
+from pytest_injectivity.states.batches import Batch, padded_length, plan_batches
 
-_TOGETHER = 4096
+_BATCH_TOKENS = 4096
 
 
 def equal_when_evaluated_together(
@@ -16,6 +16,8 @@ def equal_when_evaluated_together(
     prompts: Sequence[Sequence[int]],
     pairs: Sequence[tuple[int, int]],
     layer: Layer,
+    *,
+    batch_tokens: int = _BATCH_TOKENS,
 ) -> list[bool]:
     """Whether the last-token states of each pair are equal when computed in one shape.
 
@@ -27,6 +29,7 @@ def equal_when_evaluated_together(
         prompts: token ids.
         pairs: indexes into ``prompts``.
         layer: the layer compared.
+        batch_tokens: tokens of one forward pass.
     """
     widths: dict[int, list[int]] = {}
     for at, pair in enumerate(pairs):
@@ -34,7 +37,11 @@ def equal_when_evaluated_together(
         widths.setdefault(min(width, decoder.context or width), []).append(at)
     equal = [False] * len(pairs)
     for width, members in widths.items():
-        rows = _states(decoder, prompts, {p for at in members for p in pairs[at]}, width, layer)
+        wanted = sorted({prompt for at in members for prompt in pairs[at]})
+        batches = plan_batches(
+            [width] * len(wanted), batch_tokens=batch_tokens, context=decoder.context
+        )
+        rows = _states(decoder, prompts, wanted, batches, layer)
         for at in members:
             left, right = (rows[prompt] for prompt in pairs[at])
             equal[at] = bool((left == right).all())
@@ -42,16 +49,18 @@ def equal_when_evaluated_together(
 
 
 def _states(
-    decoder: Decoder, prompts: Sequence[Sequence[int]], wanted: set[int], width: int, layer: Layer
+    decoder: Decoder,
+    prompts: Sequence[Sequence[int]],
+    wanted: Sequence[int],
+    batches: Sequence[Batch],
+    layer: Layer,
 ) -> dict[int, Tensor]:
-    ordered = sorted(wanted)
-    chosen = [prompts[prompt] for prompt in ordered]
+    """The last-token state of each prompt wanted, by its index."""
+    chosen = [prompts[prompt] for prompt in wanted]
     found: dict[int, Tensor] = {}
-    for batch in plan_batches(
-        [width] * len(chosen), batch_tokens=_TOGETHER, context=decoder.context
-    ):
+    for batch in batches:
         states = decoder.states(batch.ids(chosen), [layer], positions=batch.last_positions(chosen))[
             layer
         ]
-        found |= {ordered[row]: states[at] for at, row in enumerate(batch.rows)}
+        found |= {wanted[row]: states[at] for at, row in enumerate(batch.rows)}
     return found

@@ -1,10 +1,11 @@
-"""The noise floor of a layer: distances below it are not knowledge (SPEC section 2).
+"""Measures the noise floor of a layer: how far its states are reproducible (SPEC section 2).
 
-The same prompt evaluated alone, in a batch and through a cached prefix gives states that differ in
-their last places; and all of them differ from what the same weights give in true float64. The floor
-is the largest such distance over a sample of prompts, and at least the rounding of one state. It is
-measured at every position of the sample but the first, which is kept apart: attention sinks make
-states there huge, and their rounding with them.
+The same prompt evaluated alone, in a batch and through a cached prefix gives states that differ in their
+last places, and all of them differ from what the same weights give in float64. The floor is the largest
+such distance over a sample of prompts, and at least a bound of the rounding of one state. It is an
+estimate from a sample: other prompts may differ by more, so a distance above the floor is not proved to
+be real, and a distance below it says nothing. Position 0 has a floor of its own, because attention sinks
+make states there huge, and their rounding with them.
 """
 
 import math
@@ -21,18 +22,18 @@ from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.batches import plan_batches
 
-# Prompts held at once, all positions and layers of them: memory is bounded by this.
+# Prompts evaluated at once, at all positions and layers: this bounds the memory.
 _TOGETHER = 4
 
 
 @dataclass(frozen=True)
 class Floor:
-    """What one state may be off by, in the states' own units.
+    """How far two evaluations of one state were apart, in the states' own units.
 
     Attributes:
         reproduction: the largest distance between evaluations alone, in a batch and with a cached
             prefix. It can be exactly 0, and then says nothing about another machine.
-        error: the largest distance to true float64; NaN where it could not be measured.
+        error: the largest distance to the states in float64; NaN where it could not be measured.
         rounding: ``4 u sqrt(d) max|h|``, u the unit round-off of the states' dtype.
     """
 
@@ -47,7 +48,7 @@ class Floor:
         return float(np.max([self.reproduction, self.rounding, *measured]))
 
     def joined(self, other: "Floor") -> "Floor":
-        """The larger of each part; NaN where either is."""
+        """The larger value of each part; NaN where either is NaN."""
         return Floor(*np.maximum(astuple(self), astuple(other)).tolist())
 
 
@@ -81,11 +82,11 @@ def measure_noise(
     prompts: Sequence[Sequence[int]],
     layers: Sequence[Layer],
 ) -> dict[Layer, NoiseFloor]:
-    """The noise floor at each layer.
+    """Measures the noise floor at each layer.
 
     Args:
         decoder: the model audited.
-        exact: the same weights in true float64; None where they do not fit.
+        exact: the same weights in float64; None where they do not fit in memory.
         prompts: the sample: token ids, at least one prompt.
         layers: which layers.
     """
@@ -163,7 +164,7 @@ def _evaluate(
 def _in_batches(
     decoder: Decoder, prompts: Sequence[Sequence[int]], layers: tuple[Layer, ...]
 ) -> dict[int, Mapping[Layer, Float[Tensor, "length hidden"]]]:
-    """Every prompt beside others and padded, as far as they fit one pass of the longest."""
+    """The states of every prompt, padded in a batch with others."""
     longest = max(len(prompt) for prompt in prompts)
     found: dict[int, Mapping[Layer, Tensor]] = {}
     for batch in plan_batches(
@@ -182,7 +183,7 @@ def _continued(
     layers: tuple[Layer, ...],
     alone: Mapping[Layer, Tensor],
 ) -> Mapping[Layer, Tensor]:
-    """The first half cached, the rest continued; one token has nothing to continue."""
+    """The states with the first half of the prompt cached; those of one token as they are."""
     half = ids.shape[1] // 2
     if not half:
         return alone

@@ -1,10 +1,9 @@
-"""Prompts that begin alike: which of them should share the computation of their beginning.
+"""Chooses which prompts share the computation of a common beginning.
 
-Sorted by their ids, prompts with a common beginning stand together, and every maximal run of them
-with its longest common prefix is a node of a tree. Sharing at a node saves the prefix for all but
-one of its prompts; the best set of nodes, none inside another, follows from the leaves upwards.
-Prefixes are cut to multiples of 16 tokens, so that what is left of the context is one, too, and
-batches keep their canonical shapes (`batches`).
+Sorted by their ids, prompts with a common beginning are neighbours, and every maximal run of them with
+its longest common prefix is a node of a tree. Sharing at a node saves the prefix for all but one of its
+prompts; the best set of nodes, none inside another, follows from the leaves upwards. Prefixes are cut to
+multiples of `GRAIN` tokens, so that batches keep their canonical shapes (`batches`).
 """
 
 from collections.abc import Sequence
@@ -12,13 +11,13 @@ from dataclasses import dataclass
 
 from pytest_injectivity.states.batches import GRAIN
 
-# A shared prefix costs one more forward pass and batches of its own; below this it does not pay.
-_LEAST_SAVING = 2048
+LEAST_SAVING = 2048
+"""Tokens that a shared prefix must save: it costs one more forward pass and batches of its own."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Prompts computed together.
+    """Prompts that are computed together.
 
     Attributes:
         rows: indexes of the prompts.
@@ -47,15 +46,19 @@ class _Run:
         return self.prefix * (self.stop - self.start - 1)
 
 
-def group_by_prefix(prompts: Sequence[Sequence[int]]) -> tuple[Group, ...]:
+def group_by_prefix(
+    prompts: Sequence[Sequence[int]], *, least_saving: int = LEAST_SAVING, grain: int = GRAIN
+) -> tuple[Group, ...]:
     """Groups that cover every prompt once; those that share nothing worthwhile are the last group.
 
     Args:
         prompts: distinct token id sequences, at least one id each.
+        least_saving: tokens that sharing must save.
+        grain: the lengths of shared prefixes are multiples of this.
     """
     order = sorted(range(len(prompts)), key=lambda row: tuple(prompts[row]))
     groups, alone = [], set(order)
-    for run in _best_runs([prompts[row] for row in order]):
+    for run in _best_runs([prompts[row] for row in order], least_saving, grain):
         rows = tuple(order[run.start : run.stop])
         groups.append(Group(rows, tuple(prompts[rows[0]][: run.prefix])))
         alone -= set(rows)
@@ -64,17 +67,18 @@ def group_by_prefix(prompts: Sequence[Sequence[int]]) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def _best_runs(ordered: Sequence[Sequence[int]]) -> list[_Run]:
+def _best_runs(ordered: Sequence[Sequence[int]], least_saving: int, grain: int) -> list[_Run]:
     """The runs to share at, by one sweep over the common prefixes of neighbours."""
     # The stack holds open runs: where each began, its prefix, and what was chosen inside it.
     stack: list[tuple[int, int, list[_Run]]] = [(0, 0, [])]
     for stop in range(1, len(ordered) + 1):
-        common = _usable_prefix(ordered[stop - 1], ordered[stop]) if stop < len(ordered) else 0
+        last = stop == len(ordered)
+        common = 0 if last else _usable_prefix(ordered[stop - 1], ordered[stop], grain)
         start: int = stop - 1
         inside: list[_Run] = []
         while stack[-1][1] > common:
             start, prefix, inside = stack.pop()
-            inside = _choose(_Run(start, stop, prefix), inside)
+            inside = _choose(_Run(start, stop, prefix), inside, least_saving)
             if stack[-1][1] >= common:
                 stack[-1][2].extend(inside)
                 inside = []
@@ -83,14 +87,14 @@ def _best_runs(ordered: Sequence[Sequence[int]]) -> list[_Run]:
     return stack[0][2]
 
 
-def _choose(run: _Run, inside: list[_Run]) -> list[_Run]:
-    """Share at a finished run, or at the runs within it, whichever saves more."""
-    pays = run.saving >= _LEAST_SAVING
+def _choose(run: _Run, inside: list[_Run], least_saving: int) -> list[_Run]:
+    """A finished run, or the runs within it, whichever saves more."""
+    pays = run.saving >= least_saving
     return [run] if pays and run.saving >= sum(part.saving for part in inside) else inside
 
 
-def _usable_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+def _usable_prefix(left: Sequence[int], right: Sequence[int], grain: int) -> int:
     """The common prefix of neighbours, short of either's last token, which must be run itself."""
     most = min(len(left), len(right)) - 1
     common = next((at for at in range(most) if left[at] != right[at]), most)
-    return common // GRAIN * GRAIN
+    return common // grain * grain

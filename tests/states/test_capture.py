@@ -1,6 +1,7 @@
 """Capture: each prompt's last-token rows, whatever it is computed beside, and when memory ends."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.states import shared_prefixes as sharing
 from pytest_injectivity.states.capture import BATCH_TOKENS, CapturedStates, capture
 from pytest_injectivity.testing import plant_equal_embeddings, plant_nan, tiny_decoder
 
@@ -45,10 +45,8 @@ def some_prompts(n: int = 30, longest: int = 60, vocab: int = 64, seed: int = 0)
     ]
 
 
-@pytest.fixture
-def sharing_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few prompts behind a short prefix are worth a pass of their own."""
-    monkeypatch.setattr(sharing, "_LEAST_SAVING", 32)
+capture_sharing = partial(capture, least_saving=32)
+"""A few prompts behind a short prefix are worth a pass of their own."""
 
 
 def alone(decoder: Decoder, prompt: Sequence[int], layers: Sequence[Layer]) -> dict[Layer, Tensor]:
@@ -91,29 +89,28 @@ class Memory:
         return run_within
 
 
-@pytest.mark.usefixtures("sharing_pays")
 @pytest.mark.parametrize("share_prefixes", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_are_those_of_each_prompt_alone(family: str, *, share_prefixes: bool) -> None:
     """At every layer, with beginnings shared and not, in several passes."""
     decoder, prompts = tiny_decoder(family), some_prompts(12)
     layers = LAYERS[1:] if family == "mamba" else LAYERS
-    found = capture(decoder, prompts, layers, batch_tokens=200, share_prefixes=share_prefixes)
+    found = capture_sharing(
+        decoder, prompts, layers, batch_tokens=200, share_prefixes=share_prefixes
+    )
     assert set(layers) == set(found.rows)
     assert (found.shared_tokens > 0) == share_prefixes
     assert_captured(decoder, prompts, found, tolerance=1e-5)
 
 
-@pytest.mark.usefixtures("sharing_pays")
 @pytest.mark.parametrize("batch_tokens", [1, BATCH_TOKENS])
 def test_any_budget_gives_the_same_rows(batch_tokens: int) -> None:
     """Room for one prompt a pass, and for all."""
     decoder, prompts = tiny_decoder("llama"), some_prompts()
-    found = capture(decoder, prompts, LAYERS, batch_tokens=batch_tokens)
+    found = capture_sharing(decoder, prompts, LAYERS, batch_tokens=batch_tokens)
     assert_captured(decoder, prompts, found, tolerance=1e-5)
 
 
-@pytest.mark.usefixtures("sharing_pays")
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),
     [(torch.float64, 1e-13), (torch.bfloat16, 3e-2), (torch.float16, 3e-3)],
@@ -122,7 +119,7 @@ def test_any_budget_gives_the_same_rows(batch_tokens: int) -> None:
 def test_rows_are_in_the_dtype_computed(dtype: torch.dtype, tolerance: float) -> None:
     """On the CPU, ``(prompts, hidden)``, neither widened nor narrowed."""
     decoder, prompts = tiny_decoder("llama", dtype=dtype), some_prompts(12)
-    found = capture(decoder, prompts, LAYERS)
+    found = capture_sharing(decoder, prompts, LAYERS)
     for rows in found.rows.values():
         assert (dtype, "cpu", (12, 16)) == (rows.dtype, rows.device.type, tuple(rows.shape))
     assert_captured(decoder, prompts, found, tolerance)
@@ -154,12 +151,12 @@ def test_the_batch_budget_changes_no_bit() -> None:
         assert all(torch.equal(expected[layer], found[layer]) for layer in LAYERS)
 
 
-@pytest.mark.usefixtures("one_thread", "sharing_pays")
+@pytest.mark.usefixtures("one_thread")
 def test_prompt_order_changes_no_bit() -> None:
     """Not even where beginnings are shared: groups follow from the set."""
     decoder, prompts = tiny_decoder("llama"), some_prompts()
-    expected = capture(decoder, prompts, LAYERS).rows
-    found = capture(decoder, prompts[::-1], LAYERS).rows
+    expected = capture_sharing(decoder, prompts, LAYERS).rows
+    found = capture_sharing(decoder, prompts[::-1], LAYERS).rows
     assert all(torch.equal(expected[layer], found[layer].flip(0)) for layer in LAYERS)
 
 
@@ -181,26 +178,26 @@ def test_a_planted_collision_is_captured_as_equal_bits() -> None:
             assert torch.equal(found.rows[layer][0], found.rows[layer][2])
 
 
-@pytest.mark.usefixtures("sharing_pays")
 def test_tokens_are_counted() -> None:
     """Those that went through the model, padding and dummies included, and those spared."""
     decoder = tiny_decoder("gpt2")
     beginning = list(range(32))
     prompts = [[*beginning, at, 1] for at in range(40, 49)]
-    found = capture(decoder, prompts, [1])
+    found = capture_sharing(decoder, prompts, [1])
     # 32 once; then nine rests of two tokens, padded to 8, and a dummy row.
     assert 32 + 10 * 8 == found.token_forwards
     assert 32 * 8 == found.shared_tokens
-    plain = capture(decoder, prompts, [1], share_prefixes=False)
+    plain = capture_sharing(decoder, prompts, [1], share_prefixes=False)
     assert (10 * 40, 0) == (plain.token_forwards, plain.shared_tokens)
 
 
-@pytest.mark.usefixtures("sharing_pays")
 def test_progress_counts_prompts() -> None:
     """Upwards, dummies left out, ending at all of them."""
     told: list[tuple[int, int]] = []
     decoder, prompts = tiny_decoder("gpt2"), some_prompts()
-    capture(decoder, prompts, [1], batch_tokens=200, progress=lambda *counts: told.append(counts))
+    capture_sharing(
+        decoder, prompts, [1], batch_tokens=200, progress=lambda *counts: told.append(counts)
+    )
     done = [count for count, _ in told]
     assert {30} == {total for _, total in told}
     assert sorted(set(done)) == done
@@ -209,7 +206,6 @@ def test_progress_counts_prompts() -> None:
 
 
 @pytest.mark.parametrize("error", [CUDA_SAYS, MPS_SAYS, linux_says()], ids=["cuda", "mps", "cpu"])
-@pytest.mark.usefixtures("sharing_pays")
 @pytest.mark.parametrize("share_prefixes", [True, False])
 def test_out_of_memory_halves_the_batch_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, error: Exception, *, share_prefixes: bool
@@ -220,7 +216,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     told: list[int] = []
     memory = Memory(monkeypatch, decoder, error)
     memory.limit = 150
-    found = capture(
+    found = capture_sharing(
         decoder,
         prompts,
         LAYERS,
@@ -253,16 +249,14 @@ def test_a_single_prompt_that_does_not_fit_is_an_error(
     assert caught.value.__cause__ is error
 
 
-@pytest.mark.usefixtures("sharing_pays")
 def test_a_shared_beginning_that_does_not_fit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a single row already: there is nothing to halve."""
     decoder = tiny_decoder("gpt2")
     Memory(monkeypatch, decoder, CUDA_SAYS).limit = 30
     with pytest.raises(ModelError, match="does not hold a single prompt of 32 tokens"):
-        capture(decoder, [[*range(32), at] for at in range(40, 60)], [1])
+        capture_sharing(decoder, [[*range(32), at] for at in range(40, 60)], [1])
 
 
-@pytest.mark.usefixtures("sharing_pays")
 @pytest.mark.parametrize("beginning", [[], list(range(32))])
 def test_any_other_error_is_raised_as_it_is(
     monkeypatch: pytest.MonkeyPatch, beginning: list[int]
@@ -272,20 +266,19 @@ def test_any_other_error_is_raised_as_it_is(
     memory = Memory(monkeypatch, decoder, bug)
     memory.limit = 0
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
-        capture(decoder, [[*beginning, at] for at in range(40, 60)], [1])
+        capture_sharing(decoder, [[*beginning, at] for at in range(40, 60)], [1])
     assert caught.value is bug
     assert 1 == len(memory.refused)
 
 
 def test_what_memory_allowed_holds_for_later_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """The budget is learnt once, not once a group."""
-    monkeypatch.setattr(sharing, "_LEAST_SAVING", 32)
     decoder = tiny_decoder("gpt2")
     beginnings = [[at] * 16 for at in range(4)]
     prompts = [[*start, at, 1] for start in beginnings for at in range(10, 50)]
     memory = Memory(monkeypatch, decoder, CUDA_SAYS)
     memory.limit = 500
-    capture(decoder, prompts, [1])
+    capture_sharing(decoder, prompts, [1])
     assert len(memory.refused) == len(set(memory.refused)) <= 3
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from pytest_injectivity import OptionError
 from pytest_injectivity.models.facts import ModelFacts
-from pytest_injectivity.states import external_header
 from pytest_injectivity.states.external import ExternalStates, read_states, save_states
+from pytest_injectivity.states.external_header import FileLimits
 
 FACTS = ModelFacts("gpt2", 2, 8, 64, 16, "float32", 1000)
 IDS = [[1, 2, 3], [4], [5, 6]]
@@ -309,17 +309,23 @@ def test_a_huge_header_is_refused_before_it_is_read(path: Path) -> None:
     _refused(path, "a header of 3,000,104 bytes: at most 2,097,152 are accepted")
 
 
-def test_sizes_are_limited(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In prompts, counted in the header, and in bytes."""
-    monkeypatch.setattr(external_header, "MOST_PROMPTS", 2)
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_number_of_prompts_is_limited(path: Path, *, padded: bool) -> None:
+    """It is counted in the header, in either layout."""
+    save_states(path, _states(), 1)
+    if padded:
+        tensors = {"states": torch.ones(3, 1, 8), "lengths": torch.ones(3).long()}
+        save_file(tensors, path, {"layer": "1"})
     with pytest.raises(OptionError, match="3 prompts: at most 2 are accepted"):
-        save_states(path, _states(), 1)
-    save_file(
-        {"states": torch.ones(3, 1, 8), "lengths": torch.ones(3).long()}, path, {"layer": "1"}
-    )
-    _refused(path, "3 prompts: at most 2 are accepted")
-    monkeypatch.setattr(external_header, "LARGEST_FILE", 100)
-    _refused(path, "bytes of states: at most 100 are accepted")
+        read_states(path, FACTS, limits=FileLimits(prompts=2))
+    assert 3 == len(read_states(path, FACTS, limits=FileLimits(prompts=3)).states)
+
+
+def test_the_size_of_a_file_is_limited(path: Path) -> None:
+    """What is read is held in memory."""
+    save_states(path, _states(), 1)
+    with pytest.raises(OptionError, match="bytes of states: at most 100 are accepted"):
+        read_states(path, FACTS, limits=FileLimits(size=100))
 
 
 def test_what_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:

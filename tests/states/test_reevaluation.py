@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from pytest_injectivity.core.layers import Layer
-from pytest_injectivity.states import reevaluation as again
 from pytest_injectivity.states.reevaluation import equal_when_evaluated_together
 from pytest_injectivity.testing import plant_equal_embeddings, tiny_decoder
 
@@ -19,14 +18,13 @@ PROMPTS = [[5, 3, 9], [5, 7, 9], [*range(40), 3, 1], [*range(40), 7, 1], [8] * 6
 @pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3"])
 @pytest.mark.parametrize("together", [16, 4096])
 def test_planted_pairs_are_equal_and_no_others(
-    monkeypatch: pytest.MonkeyPatch, family: str, context: int, layer: Layer, together: int
+    family: str, context: int, layer: Layer, together: int
 ) -> None:
     """At every layer, also where a pass holds one of the pair, and at the end of an odd context."""
-    monkeypatch.setattr(again, "_TOGETHER", together)
     prompts = [*PROMPTS, [7, *[8] * 60], [3, *[8] * 60]]
     decoder = plant_equal_embeddings(tiny_decoder(family, context=context), kept=3, copied=7)
     pairs = [(0, 1), (2, 3), (5, 6), (0, 4), (1, 2), (4, 5)]
-    equal = equal_when_evaluated_together(decoder, prompts, pairs, layer)
+    equal = equal_when_evaluated_together(decoder, prompts, pairs, layer, batch_tokens=together)
     # The last pair shares its last token and position: layer 0 sees nothing else.
     assert [True, True, True, False, False, layer == 0] == equal
 

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_injectivity.states import shared_prefixes as sharing
 from pytest_injectivity.states.batches import GRAIN
 from pytest_injectivity.states.shared_prefixes import Group, group_by_prefix
 
@@ -23,11 +21,8 @@ constants = st.tuples(st.integers(1, 3), st.integers(1, 9))
 
 
 def grouped(prompts: list[Prompt], grain: int, least: int) -> tuple[Group, ...]:
-    """The groups under constants small enough for tiny sets."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sharing, "GRAIN", grain)
-        patch.setattr(sharing, "_LEAST_SAVING", least)
-        return group_by_prefix(prompts)
+    """The groups with a grain and a least saving small enough for tiny sets."""
+    return group_by_prefix(prompts, least_saving=least, grain=grain)
 
 
 def saved(groups: tuple[Group, ...]) -> int:

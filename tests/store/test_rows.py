@@ -15,7 +15,6 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.states import shared_prefixes as sharing
 from pytest_injectivity.states.capture import capture
 from pytest_injectivity.store.journal import Journal
 from pytest_injectivity.store.rows import Rows
@@ -26,10 +25,8 @@ LAYERS: tuple[Layer, ...] = (1, 2, "norm")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beginnings shared by few prompts: the work of a large set in little."""
-    monkeypatch.setattr(sharing, "_LEAST_SAVING", 32)
+LEAST_SAVING = 32
+"""Beginnings shared by few prompts are computed once: the work of a large set in little."""
 
 
 def prompts(n: int = 40) -> list[list[int]]:
@@ -72,13 +69,23 @@ def fill(
     done = {layer: rows.done(layer) for layer in layers}
     with pytest.MonkeyPatch.context() as patch, rows.sink() as sink:
         patch.setattr(decoder, "states", counted)
-        capture(decoder, prompts(), layers, batch_tokens=200, sink=sink, done=done)
+        capture(
+            decoder,
+            prompts(),
+            layers,
+            batch_tokens=200,
+            least_saving=LEAST_SAVING,
+            sink=sink,
+            done=done,
+        )
     return rows
 
 
 def expected(decoder: Decoder, layers: Sequence[Layer] = LAYERS) -> dict[Layer, Tensor]:
     """The rows of one capture in memory."""
-    return dict(capture(decoder, prompts(), layers, batch_tokens=200).rows)
+    return dict(
+        capture(decoder, prompts(), layers, batch_tokens=200, least_saving=LEAST_SAVING).rows
+    )
 
 
 def bits(rows: Tensor) -> bytes:
@@ -188,11 +195,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.store import test_rows as here
-from pytest_injectivity.states import shared_prefixes as sharing
 from pytest_injectivity.store import rows
 from pytest_injectivity.testing import tiny_decoder
 
-sharing._LEAST_SAVING = 32
 decoder = tiny_decoder("llama")
 
 def die(point, times, folder):
