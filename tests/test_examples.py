@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import pytest_injectivity
-from pytest_injectivity import plugin
+from pytest_injectivity import Audit, AuditConfig, plugin
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -44,15 +43,28 @@ BLOCKS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audit]:
+    """The ``audit`` of the docstrings: the shipped model on 64 of its prompts."""
+    folder = tmp_path_factory.mktemp("examples")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield Audit(AuditConfig(max_prompts=64, device="cpu", cache_dir=str(folder / "store")))
+
+
 @pytest.mark.parametrize(("path", "docstring"), DOCSTRINGS)
-def test_the_example_of_a_docstring_prints_what_it_says(path: Path, docstring: str) -> None:
-    """It runs with the names of its own module, as doctest runs it."""
+def test_the_example_of_a_docstring_prints_what_it_says(
+    path: Path, docstring: str, request: pytest.FixtureRequest
+) -> None:
+    """It runs with the names of its own module, and with ``audit`` where it names one."""
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     names = dict(vars(import_module(name)))
     test = doctest.DocTestParser().get_doctest(docstring, names, name, str(path), 0)
-    assert test.examples
+    if any(re.search(r"\baudit\b", one.source) for one in test.examples):
+        test.globs["audit"] = request.getfixturevalue("audit")
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     said: list[str] = []
+    assert test.examples
     assert 0 == runner.run(test, out=said.append).failed, "".join(said)
 
 
@@ -100,6 +112,6 @@ def test_a_page_calls_checks_that_exist(block: str) -> None:
     ]
     for call in calls:
         assert isinstance(call.func, ast.Attribute)
-        method = getattr(pytest_injectivity.Audit, call.func.attr)
+        method = getattr(Audit, call.func.attr)
         given = {word.arg: None for word in call.keywords if word.arg}
         inspect.signature(method).bind(None, *call.args, **given)
