@@ -1,4 +1,4 @@
-"""What is shared, measured: prompts are run, released, attacked, and read by their receiver."""
+"""Measures releases: runs prompts, applies releases, attacks them, and runs their receiver's pass."""
 
 import time
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ _PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    """A release where it is measured."""
+    """A release bound to the rows it is measured on."""
 
     name: str
     observed: Observed
@@ -106,7 +106,7 @@ def _bound(one: ReleaseSpec | CustomRelease, observed: Observed, seed: int) -> _
 
 
 def _utilities(measured: "Measurements", shared: Sequence[_Shared]) -> list[Utility | None]:
-    """The utility of each, the releases of one place in the same passes."""
+    """The utility of each release; the releases of one place share their passes."""
     decoder, seed = measured.decoder, measured.config.seed
     found: list[Utility | None] = [None] * len(shared)
     for observed in {id(one.observed): one.observed for one in shared}.values():
@@ -152,7 +152,7 @@ def _attacks(
 
 
 def _attackers_model(measured: "Measurements", named: str | None) -> Decoder:
-    """What the attackers compute with.
+    """The model that attackers compute with.
 
     Raises:
         OptionError: it has another width or vocabulary than the sender's.
@@ -181,7 +181,7 @@ def _attackers_model(measured: "Measurements", named: str | None) -> Decoder:
 
 
 def _everywhere(decoder: Decoder, observed: Observed) -> Observed:
-    """What is seen at the place if every position is."""
+    """The rows of every position at the layer of a place."""
     if observed.place.everywhere:
         return observed
     place = replace(observed.place, every=1, last=False)
@@ -191,7 +191,7 @@ def _everywhere(decoder: Decoder, observed: Observed) -> Observed:
 def _texts(
     measured: "Measurements", truths: Sequence[tuple[int, ...]]
 ) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
-    """The text of each prompt and where its tokens stand in it; none without a tokenizer."""
+    """The text of each prompt and the characters of its tokens; empty without a tokenizer."""
     tokenizer = measured.tokenizer
     return [] if tokenizer is None else [offsets_of(tokenizer, ids) for ids in truths]
 

@@ -1,18 +1,18 @@
-"""On how many prompts and tokens releases are measured."""
+"""The number of prompts and tokens that releases are measured on."""
 
 from typing import NamedTuple, TypedDict
 
 
 class SizeOptions(TypedDict, total=False):
-    """On how much releases are measured.
+    """Keyword arguments that say how much releases are measured on, and with which attacker's model.
 
     Attributes:
-        prompts: how many, drawn by hash from those with enough tokens; 50 by default.
-        tokens: their length; longer prompts are cut to it. None, the default: 20, or 3 where the last
-            state alone is observed, which attackers read up to so many tokens.
-        free_running: prompts that attackers also read behind their own answers, which takes longest: 20
-            by default; 0 leaves out the attackers that know no other way.
-        attacker: what the attackers compute with: a checkpoint, or a dtype the audited one is loaded
+        prompts: number of prompts, drawn by hash from those with enough tokens; 50 by default.
+        tokens: length of the prompts; longer ones are cut. None, the default: 20, or 3 where the last
+            state alone is observed, because attackers search no longer gap.
+        free_running: number of prompts that are also read free-running, which takes longest; 20 by
+            default. 0 leaves out the attackers that are run free-running only.
+        attacker: the model that attackers compute with: a checkpoint, or a dtype to load the audited one
             in (``bfloat16``); None, the default: the sender's own weights.
     """
 
@@ -23,7 +23,7 @@ class SizeOptions(TypedDict, total=False):
 
 
 class Size(NamedTuple):
-    """The same, decided."""
+    """The size of a measurement, with every default filled in."""
 
     prompts: int
     tokens: int

@@ -1,1 +1,1 @@
-"""Attackers run against releases: schedule, rates, utility, robustness."""
+"""Runs attackers against releases and measures what they read, and what use a release leaves."""

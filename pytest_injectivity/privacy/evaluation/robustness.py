@@ -1,10 +1,10 @@
-"""What the auditor alone can measure, knowing the truth: how much more noise an answer would stand.
+"""How much further noise released rows stand before the nearest candidate is a wrong one.
 
-Random noise says how often an attacker errs; the worst case says how far a released row would have
-to be moved, by whoever chose the direction, before the nearest candidate is another one; and the
-certified tolerance, half the distance from the true image to its nearest rival, is what no
-perturbation of that size can do, whatever was released (SPEC section 4: argmin is exact if the
-error is below ``delta / 2``).
+The auditor knows the true tokens and can measure two tolerances. The worst case is the smallest move of
+a released row, in the worst direction, that makes another candidate the nearest. The certified
+tolerance is half the distance from the true image to its nearest rival: no perturbation below it
+changes the nearest candidate, whatever was released (SPEC section 4: argmin is exact if the error is
+below ``delta / 2``).
 """
 
 from collections.abc import Sequence
@@ -20,24 +20,24 @@ from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 from pytest_injectivity.stats import lower_quantile
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-"""Of positions, from the one that stands least."""
+"""The levels of the quantiles over positions."""
 
 POSITIONS = 256
-"""Positions looked at where there are more: it costs as much as all attackers together."""
+"""The most positions that are measured: measuring costs as much as all attackers together."""
 
 
 @dataclass(frozen=True, eq=False)
 class Robustness:
-    """How far the released rows are from being read as something else, over a sample of positions.
+    """Quantiles of the tolerances of released rows, over a sample of positions.
 
     Attributes:
         levels: `QUANTILES`.
         worst_case: quantiles of the smallest perturbation of a released row that makes another
-            candidate nearer than the truth (below zero: one is already, by so much).
+            candidate nearer than the true one; negative where one is nearer already.
         certified: quantiles of half the distance from the true image to its nearest rival.
-        share_certified: positions whose released row lies so near its image that the nearest
-            candidate is the truth by the triangle inequality alone, two evaluations' error included.
-        positions: how many.
+        share_certified: share of positions whose released row is so near its image that the nearest
+            candidate is the true one by the triangle inequality, the error of two evaluations included.
+        positions: number of positions measured.
     """
 
     levels: Float64[np.ndarray, " levels"]
@@ -48,12 +48,12 @@ class Robustness:
 
 
 class RobustnessProbe(BaseAttack):
-    """Looks where attackers look, with the truth in hand.
+    """Measures tolerances in the schedule of attacks, as an attack that answers the truth.
 
     Args:
-        prompts: the truth.
-        known: tokens that every prompt begins with.
-        seed: draws the positions, the same for every release.
+        prompts: the true tokens.
+        known: number of tokens that every prompt begins with and that are not measured.
+        seed: seed of the sample of positions, which is the same for every release.
     """
 
     def __init__(self, prompts: Sequence[Sequence[int]], known: int, seed: int) -> None:
@@ -71,11 +71,11 @@ class RobustnessProbe(BaseAttack):
 
     @staticmethod
     def fits(channel: Channel) -> bool:
-        """Rows that can be held against candidates position by position."""
+        """Whether rows can be compared with candidates position by position."""
         return channel.shows_rows_in_order
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
-        """Measures at the positions drawn, and answers the truth."""
+        """Measures the positions of the sample, and answers the truth."""
         at = view.position
         drawn = [one for one in prompts if (one, at) in self._looked_at]
         if drawn:
@@ -95,7 +95,7 @@ class RobustnessProbe(BaseAttack):
         self._certified.append(certified.cpu())
 
     def robustness(self) -> Robustness:
-        """All positions together."""
+        """The quantiles over the positions measured."""
         radii, tolerances = (torch.cat(one).numpy() for one in (self._radii, self._tolerances))
         certified = torch.cat(self._certified)
         return Robustness(

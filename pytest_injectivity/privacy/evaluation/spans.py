@@ -1,14 +1,12 @@
-"""Which named spans of a text were read exactly: numbers, addresses, names.
+"""Counts the named spans of a text that were read exactly: numbers, addresses, names.
 
-A token rate says little to the owner of a text: half of the tokens may hold every name in it, or
-none. So spans are found in the truth, and one counts as read when every token that holds a part of
-it was.
+Half of the tokens of a text may hold every name in it or none, so a token rate alone says little to the
+owner of the text. A span counts as read when every token that holds a part of it was read.
 
-How they are found is said plainly: by the regular expressions below, not by a trained recogniser.
-Numbers, e-mail addresses and web addresses are found nearly always; "names" are words that begin
-with a capital letter inside a sentence, or several of them in a row: headings and German nouns are
-among them, and names in small letters are not. Whoever needs other kinds gives patterns of their
-own.
+Spans are found by the regular expressions below, and not by a trained recogniser. Numbers, e-mail
+addresses and web addresses are found nearly always. "Names" are words that begin with a capital letter
+inside a sentence, or several such words in a row: headings and German nouns are among them, and names in
+small letters are not. Further patterns can be given.
 """
 
 import re
@@ -31,16 +29,17 @@ PATTERNS: Mapping[str, str] = {
         r"|(?<=[a-z,;]\s)[A-Z][\w'’-]+"  # noqa: RUF001
     ),
 }
-"""Kinds of spans, tried in this order: a stretch of text belongs to the first that finds it."""
+"""Kinds of spans, tried in this order; a part of a text belongs to the first kind that finds it."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a text.
+    """A named part of a text.
 
     Attributes:
-        kind: what it is.
-        start, end: characters, the end not included.
+        kind: the name of its kind.
+        start: index of its first character.
+        end: index after its last character.
     """
 
     kind: str
@@ -50,12 +49,12 @@ class Span:
 
 @dataclass(frozen=True)
 class SpanRate:
-    """Spans of one kind.
+    """How many spans of one kind were read.
 
     Attributes:
-        kind: which.
-        read: how many were read exactly.
-        found: how many there are.
+        kind: the kind.
+        read: number of spans read exactly.
+        found: number of spans in the prompts.
     """
 
     kind: str
@@ -64,16 +63,16 @@ class SpanRate:
 
     @property
     def value(self) -> float:
-        """The share."""
+        """The share of spans read exactly."""
         return self.read / self.found
 
 
 def find_spans(text: str, given: Mapping[str, str] | None = None) -> tuple[Span, ...]:
-    """The named spans of a text, in its order; none overlaps another.
+    """The named spans of a text, in order and without overlaps.
 
     Args:
-        text: the truth.
-        given: further kinds, by name: regular expressions, tried before the built-in ones.
+        text: the true text.
+        given: regular expressions of further kinds, by name, tried before the built-in ones.
 
     Raises:
         OptionError: a pattern is not a regular expression.
@@ -90,13 +89,16 @@ def find_spans(text: str, given: Mapping[str, str] | None = None) -> tuple[Span,
 
 
 def offsets_of(tokenizer: Any, ids: Sequence[int]) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The text of token ids, and which characters of it each token holds.
+    """The text of token ids, and the characters that each token holds a part of.
 
-    A token that ends within a character holds it, as does the one that completes it.
+    A token that ends within a character holds a part of it, and so does the token that completes it.
 
     Args:
-        tokenizer: the model's.
-        ids: the prompt.
+        tokenizer: the model's tokenizer.
+        ids: the token ids of the prompt.
+
+    Returns:
+        The text, and for each token the index of its first character and the index after its last.
     """
     lengths = [0]
     for count in range(1, len(ids) + 1):
@@ -115,13 +117,13 @@ def span_rates(
     judged: Bool[np.ndarray, "prompts tokens"],
     given: Mapping[str, str] | None = None,
 ) -> tuple[SpanRate, ...]:
-    """The spans of each kind that were read exactly, by kind.
+    """Counts the spans of each kind that were read exactly, by kind.
 
     Args:
-        prompts: the text of each and the characters of each of its tokens (`offsets_of`).
+        prompts: the text of each prompt, and the characters of each of its tokens (`offsets_of`).
         right: which tokens were read, as `AttackResult.right`.
-        judged: which were asked for: a span no token of which was, is not counted; tokens that are given
-            count as read.
+        judged: which tokens an attacker was asked for. Known tokens count as read, and a span of known
+            tokens alone is not counted.
         given: see `find_spans`.
     """
     counts: dict[str, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Kinds of tokens: what of a prompt was read, in words that give nothing of it away."""
+"""Kinds of tokens, so that reports can say what was read without showing any text."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -6,35 +6,35 @@ from typing import Any
 
 
 class TokenKind(IntEnum):
-    """What a token's text is made of."""
+    """What the text of a token is made of."""
 
     SPECIAL = 0
-    """The tokenizer's own: no text."""
+    """A special token of the tokenizer, without text."""
     SPACE = 1
-    """Nothing but white space."""
+    """White space only."""
     NUMBER = 2
-    """With a digit in it."""
+    """Text with a digit."""
     NAME = 3
-    """A word, or the piece of one, with a capital letter."""
+    """Text with a capital letter and no digit."""
     WORD = 4
-    """Any other letters."""
+    """Text with letters, all of them small."""
     PUNCTUATION = 5
-    """Neither letters nor digits."""
+    """Text without letters and digits."""
     UNKNOWN = 6
-    """Bytes that are no text by themselves, or there is no tokenizer."""
+    """Bytes that are no text by themselves, or any token where there is no tokenizer."""
 
     @property
     def words(self) -> str:
-        """As reports name it."""
+        """The name in reports."""
         return self.name.lower()
 
 
 def kinds_of(tokenizer: Any, ids: Sequence[int]) -> tuple[TokenKind, ...]:
-    """The kind of each token, by the text it stands for by itself.
+    """The kind of each token, by the text that it decodes to by itself.
 
     Args:
-        tokenizer: the model's; None: every kind is unknown.
-        ids: tokens.
+        tokenizer: the model's tokenizer; None: every kind is unknown.
+        ids: the token ids.
     """
     if tokenizer is None:
         return (TokenKind.UNKNOWN,) * len(ids)

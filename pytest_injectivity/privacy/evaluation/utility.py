@@ -1,8 +1,9 @@
-"""What is left of a release's use: the pass that goes on from what the receiver has (SPEC section 5).
+"""The utility of a release: how well a pass that goes on from it predicts next tokens (SPEC section 5).
 
-At each position the next-token distribution of that pass is held against the unreleased one: whether
-both prefer the same token, and the divergence ``KL(unreleased || released)`` in nats. Of keys and
-values it is the token after the prompt, read by a last token behind the cache that was transferred.
+At each position the next-token distribution of the receiver's pass is compared with the unreleased one:
+do both prefer the same token, and what is the divergence ``KL(unreleased || released)`` in nats? Of
+keys and values the token after the prompt alone is compared: its last token is run after the cache
+transferred.
 """
 
 import math
@@ -19,21 +20,22 @@ from pytest_injectivity.models.resume import logits, logits_from_cache, logits_f
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
 from pytest_injectivity.privacy.releases.protocol import Release, draws
 
-# Logits held at once, as float64: 256 MB.
-_ELEMENTS = 2**25
+LOGITS = 2**25
+"""Default bound of the number of logits held at once: 256 MB in float64."""
 
 
 @dataclass(frozen=True)
 class Utility:
-    """How a release's receiver predicts the next token, of each prompt.
+    """Next-token predictions of a release's receiver; one number a prompt in each field.
 
     Attributes:
-        judged: positions at which the two passes are compared.
-        agreed: at how many both prefer the same token.
-        divergence: the sum of ``KL(unreleased || released)`` over them, in nats; NaN where a logit is.
-        guessed: at how many positions with a next token in the prompt the unreleased pass prefers
-            that very token: what an attacker guesses who sees the model and the prompt so far alone.
-        guesses: how many such positions there are.
+        judged: number of positions at which the two passes are compared.
+        agreed: number of positions at which both passes prefer the same token.
+        divergence: sum of ``KL(unreleased || released)`` over the positions, in nats; NaN where a logit
+            is NaN.
+        guessed: number of positions at which the unreleased pass prefers the prompt's own next token:
+            an attacker can guess as much from the tokens before, without any released row.
+        guesses: number of positions that have a next token in the prompt.
     """
 
     judged: tuple[int, ...]
@@ -44,17 +46,17 @@ class Utility:
 
     @property
     def agreement(self) -> float:
-        """The share of positions at which both prefer the same token."""
+        """The share of positions at which both passes prefer the same token."""
         return sum(self.agreed) / sum(self.judged)
 
     @property
     def mean_divergence(self) -> float:
-        """``KL`` at a position on average, in nats; NaN where a logit is."""
+        """The mean ``KL(unreleased || released)`` of a position, in nats; NaN where a logit is NaN."""
         return math.fsum(self.divergence) / sum(self.judged)
 
 
 def why_no_utility(decoder: Decoder, place: Place, prompts: Sequence[Sequence[int]]) -> str:
-    """Why nothing goes on from what is observed at a place; empty where the pass does."""
+    """Why no pass can go on from what is observed at a place; empty where one can."""
     if place.cached and not (place.everywhere and decoder.family.prefix == "keys-values"):
         return "the receiver has a part of the cache, behind which nothing can be read"
     if place.cached and min(map(len, prompts)) < 2:  # noqa: PLR2004 - a token behind a cache
@@ -70,22 +72,28 @@ def measure_utility(
     releases: Sequence[Release],
     seed: int,
     progress: Callable[[int], None] | None = None,
+    *,
+    most_logits: int = LOGITS,
 ) -> tuple[Utility, ...]:
     """The utility of each release over the prompts observed.
 
     Args:
-        decoder: the receiver's model, the sender's too.
-        observed: the rows and their prompts; see `why_no_utility` for which a pass goes on from.
-        releases: of these rows.
-        seed: of the draws: what is judged is what `Observed.released` gives.
+        decoder: the model of the sender and the receiver.
+        observed: the rows and their prompts, at a place that a pass can go on from (`why_no_utility`).
+        releases: releases of these rows.
+        seed: seed of the secret draws, as in `Observed.released`.
         progress: called with the number of prompts done.
+        most_logits: bound of the number of logits held at once.
     """
     found: list[list[tuple[int, int, float, int, int]]] = [[] for _ in releases]
-    compare = _compare_cached if observed.place.cached else _compare_states
+    cached = observed.place.cached
     for prompt in range(len(observed.prompts)):
-        for kept, numbers in zip(
-            found, compare(decoder, observed, prompt, releases, seed), strict=True
-        ):
+        compared = (
+            _compare_cached(decoder, observed, prompt, releases, seed)
+            if cached
+            else _compare_states(decoder, observed, prompt, releases, seed, most_logits=most_logits)
+        )
+        for kept, numbers in zip(found, compared, strict=True):
             kept.append(numbers)
         if progress is not None:
             progress(prompt + 1)
@@ -93,14 +101,20 @@ def measure_utility(
 
 
 def _compare_states(
-    decoder: Decoder, observed: Observed, prompt: int, releases: Sequence[Release], seed: int
+    decoder: Decoder,
+    observed: Observed,
+    prompt: int,
+    releases: Sequence[Release],
+    seed: int,
+    *,
+    most_logits: int,
 ) -> list[tuple[int, int, float, int, int]]:
     ids, rows = observed.prompts[prompt], observed.rows[prompt]
     tokens, at = torch.tensor(ids), list(observed.positions(prompt))
     whole = logits(decoder, tokens)
     unreleased = whole[at]
     received = [_received(one, rows, ids, seed) for one in releases]
-    step = max(1, _ELEMENTS // unreleased.numel())
+    step = max(1, most_logits // unreleased.numel())
     judged: list[tuple[int, float]] = []
     for start in range(0, len(received), step):
         versions = torch.stack(received[start : start + step])
@@ -142,12 +156,12 @@ def _received(
 def _compared(
     unreleased: Float[Tensor, "positions vocab"], released: Float[Tensor, "positions vocab"]
 ) -> tuple[int, float]:
-    """At how many positions both prefer one token, and the divergence summed."""
+    """The number of positions at which both prefer the same token, and the sum of divergences."""
     same = unreleased.argmax(dim=1) == released.argmax(dim=1)
-    # What is no number prefers nothing.
+    # A pass with NaN prefers no token.
     agreed = int((same & released.isfinite().any(dim=1) & ~released.isnan().any(dim=1)).sum())
     one, other = (side.cpu().double().log_softmax(dim=1) for side in (unreleased, released))
-    # A token that neither can say (a logit of minus infinity) adds nothing.
+    # A token of probability 0 (a logit of minus infinity) adds nothing to the divergence.
     apart = torch.where(one.isneginf(), 0.0, one.exp() * (one - other))
     return agreed, float(apart.sum())
 

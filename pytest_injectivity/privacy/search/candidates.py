@@ -1,10 +1,10 @@
-"""The images of all tokens at one position, and exact answers about who is near.
+"""Exact search among the images of all tokens at one position.
 
-Products are fast and subtraction is right: a product in float32 (``|c|^2 - 2 y c`` on centred rows)
-says which candidates may be among the nearest, none left out whatever the rounding was, and those
-few are looked at by subtraction in float64. Nothing is decided by a product. The rounding of an
-inner product of ``n`` terms is at most ``n u |y| |c|`` to first order, whatever the order of
-summation (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1).
+A matrix product in float32 (``|c|^2 - 2 y c`` on centred rows) is fast but rounds. It only selects the
+candidates that may be among the nearest, with a bound of its rounding that leaves none out. The
+distances of those few are then computed by subtraction in float64, and every answer comes from these.
+The rounding of an inner product of ``n`` terms is at most ``n u |y| |c|`` to first order, whatever the
+order of summation (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1).
 """
 
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from pytest_injectivity.geometry.search.precision import precision_of
 from pytest_injectivity.privacy.search.mahalanobis import EUCLIDEAN, MahalanobisMetric
 
 _UNIT = 2.0**-24
-# Rounding besides the product's: of centred rows, of squared lengths, of sums.
+# Further roundings, in the unit of the product's: of centred rows, squared lengths and sums.
 _FURTHER = 16
-# Elements of one block of float64 differences: 32 MB.
+# Elements of one block of float64 differences, 32 MB.
 _BLOCK_ELEMENTS = 2**22
 
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
-    """The nearest candidates of each released row, nearest first; among equals the smallest id.
+    """The nearest candidates of each released row, nearest first; equal ones by token id.
 
     Attributes:
-        tokens: which.
-        values: squared distances in the metric, and the penalty on top where there is one.
+        tokens: ids of the candidates.
+        values: their squared distances in the metric, plus the penalty where there is one.
     """
 
     tokens: Int64[Tensor, "targets count"]
@@ -37,12 +37,11 @@ class Nearest:
 
 
 class Candidates:
-    """Candidates' images, ready to be searched many times.
+    """The images of all tokens, prepared for many searches.
 
     Args:
-        rows: the image of each token, in any floating dtype; rows that are not finite are never
-            found.
-        metric: what "near" means.
+        rows: the image of each token, in any floating dtype; rows that are not finite are never found.
+        metric: measures distances.
     """
 
     def __init__(
@@ -56,8 +55,8 @@ class Candidates:
             self.finite = rows.isfinite().all(dim=1)
             rows = rows.masked_fill(~self.finite[:, None], 0.0)
             self._centre = _wide(rows.mean(dim=0))
-        self._scout, self._off = self._scouted(rows)
-        lengths = self._scout.square().sum(dim=1)
+        self._coarse, self._off = self._whitened_float32(rows)
+        lengths = self._coarse.square().sum(dim=1)
         self._longest = float(lengths.max()) ** 0.5
         self._lengths = (
             lengths if self.finite is None else lengths.masked_fill(~self.finite, torch.inf)
@@ -65,32 +64,32 @@ class Candidates:
         self._own: dict[tuple[int, ...], Scan] = {}
 
     def __len__(self) -> int:
-        """How many are finite."""
+        """The number of candidates whose images are finite."""
         return len(self.rows) if self.finite is None else int(self.finite.sum())
 
     def scan(self, targets: Float[Tensor, "targets width"]) -> "Scan":
-        """Finite released rows held against all candidates at once."""
-        scouts = self.metric.whitened(_wide(targets).double() - self._centre.double()).float()
+        """Compares finite released rows with all candidates by one product."""
+        coarse = self.metric.whitened(_wide(targets).double() - self._centre.double()).float()
         with precision_of(torch.float32):
-            keys = torch.addmm(self._lengths, scouts, self._scout.T, alpha=-2.0)
-        reach = scouts.square().sum(dim=1).sqrt() + self._longest
-        terms = self._scout.shape[1] + _FURTHER
+            keys = torch.addmm(self._lengths, coarse, self._coarse.T, alpha=-2.0)
+        reach = coarse.square().sum(dim=1).sqrt() + self._longest
+        terms = self._coarse.shape[1] + _FURTHER
         slack = terms * _UNIT * reach.square() + (2 * reach + self._off) * self._off
         return Scan(self, targets, keys, 1.01 * slack)
 
     def own(self, tokens: Int64[Tensor, " targets"]) -> "Scan":
-        """These candidates held against all: kept, because many releases have the same images."""
+        """Compares some candidates with all; kept, because many releases have the same images."""
         key = tuple(tokens.tolist())
         if key not in self._own:
             self._own[key] = self.scan(self.rows[tokens])
         return self._own[key]
 
     def nearest(self, targets: Float[Tensor, "targets width"], count: int = 1) -> Nearest:
-        """The nearest few of each row (see `Scan.nearest`)."""
+        """The nearest candidates of each row (see `Scan.nearest`)."""
         return self.scan(targets).nearest(count)
 
     def margins(self, tokens: Int64[Tensor, " targets"]) -> Float64[Tensor, " targets"]:
-        """``delta``: how far each of these candidates lies from its nearest rival."""
+        """The distance ``delta`` from each of some candidates to its nearest rival."""
         found = self.own(tokens).nearest(2)
         if found.tokens.shape[1] == 1:
             return found.values.new_full((len(tokens),), torch.inf)
@@ -103,7 +102,7 @@ class Candidates:
         of: Int64[Tensor, " pairs"],
         tokens: Int64[Tensor, " pairs"],
     ) -> Float64[Tensor, " pairs"]:
-        """Squared distances of pairs of a row and a candidate: by subtraction, in the metric."""
+        """Squared distances of pairs of a row and a candidate, by subtraction in the metric."""
         parts = [
             self.metric.whitened(targets[at].double() - self.rows[token].double())
             .square()
@@ -115,7 +114,7 @@ class Candidates:
     def away(
         self, targets: Float[Tensor, "targets width"], tokens: Int64[Tensor, " targets"]
     ) -> Float64[Tensor, " targets"]:
-        """How far each row lies from one candidate."""
+        """The distance from each row to one candidate."""
         return self.squared(
             targets, torch.arange(len(targets), device=tokens.device), tokens
         ).sqrt()
@@ -123,32 +122,32 @@ class Candidates:
     def blocks(
         self, of: Int64[Tensor, " pairs"], tokens: Int64[Tensor, " pairs"]
     ) -> list[tuple[Tensor, Tensor]]:
-        """Pairs in pieces that bound the memory."""
+        """The pairs in blocks of bounded memory."""
         step = max(1, _BLOCK_ELEMENTS // self.rows.shape[1])
         if len(of) <= step:
             return [(of, tokens)]
         return list(zip(torch.split(of, step), torch.split(tokens, step), strict=True))
 
-    def _scouted(
+    def _whitened_float32(
         self, rows: Float[Tensor, "rows width"]
     ) -> tuple[Float32[Tensor, "rows width"], float]:
-        """Centred rows in the metric, in float32, and how far whitening may have put each off."""
+        """Centred rows whitened in float32, and a bound of the error of whitening."""
         centred = (_wide(rows) - self._centre).float()
         if self.metric.is_euclidean:
             return centred, 0.0
         with precision_of(torch.float32):
-            return self.metric.scouted(centred)
+            return self.metric.whitened_float32(centred)
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """Released rows held against all candidates by one product.
+    """Released rows compared with all candidates by one product.
 
     Attributes:
-        candidates: what they are held against.
-        targets: the rows, finite.
-        keys: squared distances less the target's squared length, as the product says.
-        slack: how far those may be off.
+        candidates: the candidates.
+        targets: the released rows, finite.
+        keys: squared distances less the squared length of the target, rounded by the product.
+        slack: a bound of the error of the keys.
     """
 
     candidates: Candidates
@@ -157,11 +156,11 @@ class Scan:
     slack: Float32[Tensor, " targets"]
 
     def nearest(self, count: int = 1, penalties: Float[Tensor, " vocab"] | None = None) -> Nearest:
-        """The nearest few candidates of each row.
+        """The nearest candidates of each row.
 
         Args:
-            count: how many, as far as there are so many finite candidates.
-            penalties: finite; added to each candidate's squared distance.
+            count: how many; fewer where fewer candidates are finite.
+            penalties: finite numbers added to the candidates' squared distances.
         """
         count = min(count, len(self.candidates))
         keys, slack = self.keys, self.slack
@@ -175,7 +174,7 @@ class Scan:
             values = values + penalties.double()[tokens]
         if len(values) == len(keys) * count == len(keys):
             return Nearest(tokens[:, None], values[:, None])
-        # By row, then value, then id: stable sorts keep what the last one left.
+        # Stable sorts order the pairs by row, then by value, then by token id.
         order = values.argsort(stable=True)
         order = order[of[order].argsort(stable=True)]
         first = torch.searchsorted(of[order], torch.arange(len(keys), device=of.device))
@@ -183,15 +182,15 @@ class Scan:
         return Nearest(tokens[chosen], values[chosen])
 
     def radii(self, truths: Int64[Tensor, " targets"]) -> Float64[Tensor, " targets"]:
-        """How far each row may be moved before another candidate is nearer than the truth.
+        """The smallest move of each row that makes another candidate nearer than the true one.
 
         The nearest candidate of ``y`` changes from ``u`` to ``v`` where ``y`` crosses their bisector,
-        ``(|y - v|^2 - |y - u|^2) / (2 |v - u|)`` away: the least over all rivals ``v`` is exact. Below
-        zero: so far is the row on the wrong side already. A rival with the truth's own image cannot
-        be told from it: 0. For Euclidean candidates.
+        which is ``(|y - v|^2 - |y - u|^2) / (2 |v - u|)`` away. The radius is the least over all rivals
+        ``v``. It is negative where a rival is nearer already, and 0 where a rival has the same image
+        as the true token. For Euclidean candidates only.
 
         Args:
-            truths: the token of each row, whose image is finite.
+            truths: the true token of each row; its image is finite.
         """
         own, there = self.candidates.own(truths), truths[:, None]
         over = self.keys - self.keys.gather(1, there)
@@ -202,14 +201,14 @@ class Scan:
         low, high = over - over_slack, over + over_slack
         least = torch.where(low >= 0, low / far, low / near)
         most = torch.where(high >= 0, high / near, high / far)
-        # 0 / 0 and inf - inf are looked at; the truth, and what is not finite, is no rival.
+        # 0 / 0 and inf - inf are computed exactly; the true token and what is not finite are no rivals.
         least = torch.where(least.isnan(), -torch.inf, least).scatter(1, there, torch.inf)
         most = torch.where(most.isnan(), torch.inf, most).scatter(1, there, torch.inf)
         if self.candidates.finite is not None:
             least = least.masked_fill(~self.candidates.finite, torch.inf)
             most = most.masked_fill(~self.candidates.finite, torch.inf)
         bound = most.amin(dim=1)
-        # The last divisions were rounded too.
+        # The divisions above were rounded too.
         bound = bound + 8 * _UNIT * bound.abs()
         looked_at = (least <= bound[:, None]) & least.isfinite().logical_or(least < 0)
         of, tokens = looked_at.nonzero().unbind(1)
@@ -234,5 +233,5 @@ class Scan:
 
 
 def _wide(rows: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
-    """In float32 at least: a difference of half-precision rows is no half-precision number."""
+    """Rows in float32 or float64: differences of half-precision rows do not fit half precision."""
     return rows if rows.dtype == torch.float64 else rows.float()

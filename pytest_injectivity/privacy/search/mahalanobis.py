@@ -1,10 +1,10 @@
-"""Mahalanobis' distance under the noise of a release, without the inverse of any large matrix.
+"""The Mahalanobis distance under the noise of a release, without the inverse of a large matrix.
 
-Additive noise of covariance ``S`` makes ``exp(-(y - f) S^-1 (y - f)^T / 2)`` of a released row
-``y`` as likely as the candidate's image ``f`` says (Mahalanobis, "On the generalized distance in
-statistics", 1936). Noise in a few directions is the case that matters: Euclidean matching is lost
-where those directions are loud, and the others still tell all. With ``S = D + A^T A``, ``D``
-diagonal and ``A`` of few rows, the singular values of ``A D^(-1/2)`` give ``S^(-1/2)`` in the
+Under additive Gaussian noise of covariance ``S`` the likelihood of a candidate's image ``f`` given a
+released row ``y`` is ``exp(-(y - f) S^-1 (y - f)^T / 2)`` up to a constant (Mahalanobis, "On the
+generalized distance in statistics", 1936). This matters where noise is loud in a few directions:
+Euclidean distances are lost in those, while the others still identify the token. For ``S = D + A^T A``,
+``D`` diagonal and ``A`` of few rows, the singular values of ``A D^(-1/2)`` give ``S^(-1/2)`` in the
 product form of Woodbury's identity: scale each coordinate, then shrink along a few directions.
 """
 
@@ -16,21 +16,21 @@ from torch import Tensor
 from pytest_injectivity.core.shapes import Float, Float32, Float64
 from pytest_injectivity.privacy.releases.noise import Noise
 
-# Of the loudest direction: past it squares leave the range of float32.
+# The quietest direction, as a share of the loudest: below it squares leave the range of float32.
 _QUIETEST = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class MahalanobisMetric:
-    """How far a released row lies from an image.
+    """Measures the distance from a released row to an image.
+
+    A squared distance over twice `variance` is minus the log-likelihood, up to a constant.
 
     Attributes:
-        variance: of one coordinate where that is all there is to know, and distances are Euclidean;
-            else 1, and distances are Mahalanobis'. A squared distance over twice the variance is minus
-            the logarithm of the likelihood, up to a constant.
-        scale: what each coordinate is multiplied by; None: distances are Euclidean.
+        variance: variance of one coordinate, for Euclidean distances; 1 for Mahalanobis distances.
+        scale: factor of each coordinate; None: distances are Euclidean.
         directions: orthonormal rows along which scaled rows are shrunk.
-        shrunk: by how much, 1 for all of it.
+        shrunk: the share by which rows are shrunk along each direction.
     """
 
     variance: float
@@ -43,9 +43,9 @@ class MahalanobisMetric:
         """The metric of ``noise.covariance(nu)``.
 
         Args:
-            noise: as an attacker knows it.
-            nu: how far two evaluations of one candidate may lie apart; a direction in which it and
-                the noise are both zero counts as far quieter than the loudest, not as silent.
+            noise: the law of the noise.
+            nu: how far two evaluations of one candidate may lie apart. Directions in which ``nu`` and
+                the noise are both 0 get a variance far below the loudest one's, and not 0.
         """
         loudest = float(torch.cat([noise.sigma, noise.factor.flatten()]).abs().max())
         least = max(_QUIETEST * loudest, torch.finfo(torch.float32).tiny) ** 2
@@ -62,7 +62,7 @@ class MahalanobisMetric:
         return self.scale is None
 
     def whitened(self, rows: Float[Tensor, "rows width"]) -> Float64[Tensor, "rows width"]:
-        """Rows, or differences of rows, whose Euclidean lengths are the metric's; in float64."""
+        """Rows or differences of rows whose Euclidean lengths are the metric's, in float64."""
         exact = rows.double()
         if self.scale is None or self.directions is None or self.shrunk is None:
             return exact
@@ -70,13 +70,13 @@ class MahalanobisMetric:
         along = (scaled @ self.directions.T.to(exact)) * self.shrunk.to(exact)
         return scaled - along @ self.directions.to(exact)
 
-    def scouted(
+    def whitened_float32(
         self, rows: Float32[Tensor, "rows width"]
     ) -> tuple[Float32[Tensor, "rows width"], float]:
-        """As `whitened`, in float32, and a bound of how far each row may be off.
+        """Does as `whitened` in float32; also gives a bound of the error of each row.
 
-        A product with orthonormal directions rounds by at most its terms, times the root of how many
-        directions there are, in units of the row's length.
+        The rounding of a product with orthonormal directions is at most the number of its terms times
+        the root of the number of directions, in units of the row's length.
         """
         if self.scale is None or self.directions is None or self.shrunk is None:
             return rows, 0.0
@@ -90,4 +90,4 @@ class MahalanobisMetric:
 
 
 EUCLIDEAN = MahalanobisMetric(1.0)
-"""Distances as they are."""
+"""Euclidean distances."""

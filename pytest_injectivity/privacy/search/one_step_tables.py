@@ -1,10 +1,8 @@
-"""One-step maps along prefixes: what every token would look like at the next position.
+"""One-step maps: the row that every token of the vocabulary would have at the position after a prefix.
 
-``F(v; prefix)`` of the whole vocabulary costs a pass of as many tokens, and everything after it is
-cheap: so each is computed once, for all layers that are looked at, and shared by all releases, all
-strengths and all attackers. One position of one prefix is held at a time. Along the true prefix
-what is measured is "teacher-forced": an attacker is told the tokens before the one it looks for,
-and its mistakes do not propagate. That is how well it does if it has made none.
+``F(v; prefix)`` of the whole vocabulary costs a forward pass of as many tokens, and comparing rows with
+it is cheap. So each table is computed once for all layers, and shared by all releases, strengths and
+attackers. The table of one prefix is held at a time.
 """
 
 from collections.abc import Sequence
@@ -23,16 +21,16 @@ from pytest_injectivity.privacy.releases.observed import Observed, flatten_cache
 from pytest_injectivity.privacy.search.candidates import Candidates
 
 FLOOR_PROMPTS = 8
-"""Prompts that a floor is measured on where no number is given."""
+"""Default number of prompts that a floor is measured on."""
 
 
 class OneStepTable:
-    """The one-step maps of one prefix at several places, each computed when it is first asked for.
+    """The one-step maps of one prefix at several places, computed when they are first asked for.
 
     Args:
         decoder: the attacker's model.
-        prefix: the tokens before the position, cached as deep as the deepest place.
-        places: all that will be asked for: the states of every layer come from one pass.
+        prefix: the tokens before the position, cached down to the deepest place.
+        places: all places that will be asked for; the states of all layers come from one pass.
     """
 
     def __init__(self, decoder: Decoder, prefix: Prefix, places: Sequence[Place]) -> None:
@@ -45,11 +43,11 @@ class OneStepTable:
 
     @property
     def position(self) -> int:
-        """Where the tokens stand."""
+        """The position after the prefix."""
         return len(self.prefix)
 
     def rows(self, place: Place) -> Float[Tensor, "vocab width"]:
-        """``F(v; prefix)`` of every token, in the model's dtype."""
+        """``F(v; prefix)`` of every token ``v`` at a place, in the model's dtype."""
         tokens = torch.arange(self.decoder.vocab_size)
         if not place.cached:
             if not self._states:
@@ -60,14 +58,14 @@ class OneStepTable:
         return torch.cat(flatten_cache(*self._cached[int(place.layer) - 1], place), dim=2)[:, 0]
 
     def plain(self, place: Place) -> Candidates:
-        """The rows as they are, by Euclidean distance: what additive noise leaves of a release."""
+        """The rows themselves, searched by Euclidean distance; the images of every additive noise."""
         if place not in self._plain:
             self._plain[place] = Candidates(self.rows(place))
         return self._plain[place]
 
     @cached_property
     def surprise(self) -> Float32[Tensor, " vocab"]:
-        """Minus the logarithm of each token's probability: the model's own; even, before any token."""
+        """Minus the logarithm of each token's probability after the prefix; 0 after an empty prefix."""
         vocab = self.decoder.vocab_size
         if not len(self.prefix):
             return torch.zeros(vocab, device=self.decoder.device)
@@ -80,26 +78,26 @@ class OneStepTable:
 
 
 def deepest(places: Sequence[Place]) -> Layer:
-    """The layer that prefixes must be cached up to."""
+    """The deepest layer of some places, down to which prefixes must be cached."""
     return max((place.layer for place in places), key=depth)
 
 
 def measure_floor(
     decoder: Decoder, observed: Observed, *, prompts: int = FLOOR_PROMPTS
 ) -> tuple[float, float]:
-    """How far observed rows lie from what one-step maps give for their true tokens: ``nu``.
+    """The largest distance ``nu`` from observed rows to the one-step maps of their true tokens.
 
-    The largest distance over some prompts, and no less than the rounding of one row, ``4 u sqrt(d)
-    max|h|`` (SPEC section 2). Where rows and candidates are of different weights it is what divides
-    them, which no attacker knows.
+    It is no less than the rounding of one row, ``4 u sqrt(d) max|h|`` (SPEC section 2). Where the
+    sender's weights differ from the attacker's, ``nu`` is the difference that they make, which an
+    attacker could not measure.
 
     Args:
-        decoder: computes the candidates.
-        observed: rows before any release; at all positions.
-        prompts: how many of them are looked at.
+        decoder: the attacker's model, which computes the one-step maps.
+        observed: rows before any release; give all positions.
+        prompts: number of prompts that are measured.
 
     Returns:
-        At position 0, and at all later ones.
+        ``nu`` at position 0, and at all later positions.
     """
     largest = [0.0, 0.0]
     for ids, rows in zip(observed.prompts[:prompts], observed.rows, strict=False):
