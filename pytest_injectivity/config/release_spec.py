@@ -83,6 +83,12 @@ class ReleaseSpec:
 def parse(text: object) -> ReleaseSpec:
     """Reads the text of a release.
 
+    >>> spec = parse("round(4) | permute @ -1 kv")
+    >>> str(spec)
+    'round(bits=4)|permute@-1 kv'
+    >>> spec.steps[0].value("bits", int)
+    4
+
     Args:
         text: such as ``round(bits=4)@8``.
 

@@ -32,10 +32,14 @@ _ROWS = 512
 class CustomRelease:
     """A release given by functions; each gets rows and, where it takes two arguments, the draw.
 
-    ::
+    >>> rounded = CustomRelease("rounded", "4 last", apply=lambda rows: rows.round())
+    >>> print(rounded, rounded.at.layer)
+    rounded@4 last 4
 
-        CustomRelease("mine", "4", apply=lambda rows: rows.round(), undo=None)
-        CustomRelease("mine", "4", apply=lambda rows, draw: rows + torch.from_numpy(draw.normal(...)))
+    >>> def noisy(rows, draw):
+    ...     return rows + torch.from_numpy(draw.normal(size=rows.shape)).to(rows)
+    >>> print(CustomRelease("noisy", "8 kv", apply=noisy))
+    noisy@8 kv
 
     Attributes:
         name: the name in reports.

@@ -1,6 +1,7 @@
 """What holds for every attacker: an attacker that is added is tested here by its row in the registry."""
 
 import inspect
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -37,6 +38,7 @@ def decoder() -> Decoder:
     return tiny_decoder("llama", vocab=VOCAB)
 
 
+@cache
 def _channel(decoder: Decoder, place: str, release: str) -> Channel:
     found = case(decoder, place, [release], PROMPTS)
     one = found.releases[release]
