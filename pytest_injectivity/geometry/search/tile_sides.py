@@ -23,8 +23,9 @@ class TileSide:
     """What limits the pairs of some positions.
 
     Attributes:
-        reach: the distance that the position looks for partners within; ``-inf`` where it looks for
-        none. drift: how far rounding moved its row. squares: the squared norm of its rounded row.
+        reach: the distance within which partners are looked for; ``-inf`` where none are.
+        drift: how far rounding moved each row.
+        squares: the squared norm of each rounded row.
     """
 
     reach: Tensor

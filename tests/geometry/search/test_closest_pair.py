@@ -67,3 +67,17 @@ def test_one_row_has_no_closest_pair() -> None:
     """The message says how many rows there are."""
     with pytest.raises(OptionError, match="1 rows have no closest pair: at least 2"):
         closest_pair(torch.zeros(1, 3))
+
+
+def test_the_closest_pair_may_stand_on_either_side_of_a_tiles_edge() -> None:
+    """Far apart along the direction that rows are sorted by, and nearer than the best found so far."""
+    at = torch.arange(128.0, dtype=torch.float64)
+    rows = torch.zeros(128, 6, dtype=torch.float64)
+    rows[:, 0] = 0.9 * at + 0.2 * (at >= 64)
+    rows[:, 1] = 0.3 * (at - 64.3).abs()
+    # Neighbours along both directions are 5 apart along a third one, but for the rows 63 and 64.
+    rows[:, 2] = 5.0 * (at + (at >= 64)).remainder(2)
+    limits = SearchLimits(axes=2, few_rows=0, few_near=1.0, tile_rows=64, tile_columns=64)
+    found = closest_pair(rows, limits=limits)
+    assert (63, 64) == (found.left, found.right)
+    assert_closest(rows, found)

@@ -182,3 +182,14 @@ def test_only_counting_looks_at_few_pairs(monkeypatch: pytest.MonkeyPatch, eps: 
         == pairs_within(rows, eps, nearest, limit=0, limits=SearchLimits(many_near=1.0)).count
     )
     assert sum(looked_at) < 5 < expected
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+def test_more_rows_than_a_sample_are_counted(way: str) -> None:
+    """Integer rows, whose distances are exact: against all pairs at once."""
+    rows = torch.randint(0, 30, (2100, 3), generator=torch.Generator().manual_seed(0)).double()
+    apart = (rows[:, None] - rows).square_().sum(dim=2)
+    expected = (int((apart <= 9).sum()) - len(rows)) // 2
+    found = pairs_within(rows, 3.0, limit=10, limits=WAYS[way])
+    assert expected == found.count
+    assert 10 == len(found.left)

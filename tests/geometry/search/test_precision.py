@@ -55,3 +55,18 @@ def test_a_machine_that_does_not_tell_its_units_gets_float32(
     """Older torch has no such question; emulated bfloat16 would be slower than float32."""
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert torch.float32 == fastest_dtype(CPU)
+
+
+@pytest.mark.parametrize(("unit", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_processor_with_a_matrix_unit_gets_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, *, unit: bool, dtype: torch.dtype
+) -> None:
+    """As torch tells its capabilities."""
+    told = {"amx_bf16": unit}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    assert dtype == fastest_dtype(CPU)
+
+
+def test_a_gpu_gets_bfloat16() -> None:
+    """Every GPU that torch supports multiplies it."""
+    assert torch.bfloat16 == fastest_dtype(torch.device("cuda"))

@@ -1,11 +1,14 @@
 """Products: bounds that hold for every pair, and tiles that miss none."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from torch import Tensor
 
-from pytest_injectivity.geometry.search.products import Products
+from pytest_injectivity.geometry.search.limits import SearchLimits
+from pytest_injectivity.geometry.search.products import Products, centre, chunks
 from tests import reference
 from tests.adversaries import KINDS, any_rows, draw_rows
 
@@ -54,3 +57,98 @@ def test_bfloat16_bounds_are_within_two_per_cent_of_the_norm() -> None:
     products = Products.of(rows, dtype=torch.bfloat16)
     lower, upper = products.bounds(torch.arange(50))
     assert 0.02 * float(rows.norm(dim=1).max()) > float((upper - lower).max() * products.scale)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_kth_nearest_of_a_sample_is_bounded_from_above(dtype: torch.dtype, k: int) -> None:
+    """For rows inside the sample and outside it, and by no more than the products' error."""
+    rows = draw_rows("gaussian", 40, 6)
+    products, sample = Products.of(rows, dtype=dtype), torch.arange(0, 40, 3)
+    found = products.nearest_of(slice(5, 25), sample, k) * products.scale
+    apart = torch.from_numpy(reference.distances(rows))
+    apart.fill_diagonal_(torch.inf)
+    exact = apart[5:25][:, sample].sort(dim=1).values[:, k - 1]
+    assert (20,) == tuple(found.shape)
+    assert (found >= exact).all()
+    assert (found <= exact + 0.1).all()
+
+
+def test_reordered_rows_keep_their_bounds() -> None:
+    """Rows, squares, drift and the caller's numbers move together; padding stays behind."""
+    rows, order = draw_rows("norm 1e3", 40, 6), torch.arange(39, -1, -1)
+    products = Products.of(rows, dtype=torch.bfloat16)
+    turned = products.reordered(order)
+    every = torch.arange(40)
+    assert order.tolist() == turned.order.tolist()
+    assert torch.equal(products.drift[order], turned.drift)
+    assert torch.equal(products.squares[:40][order], turned.squares[:40])
+    assert turned.squares[40:].isinf().all()
+    for before, after in zip(products.bounds(order, order), turned.bounds(every), strict=True):
+        assert torch.equal(before, after)
+
+
+def test_an_order_given_is_the_order_they_stand_in() -> None:
+    """As if the rows themselves had been given in that order."""
+    rows, order = draw_rows("gaussian", 33, 5), torch.randperm(33)
+    ordered, plain = Products.of(rows, order=order), Products.of(rows[order])
+    assert order.tolist() == ordered.order.tolist()
+    torch.testing.assert_close(ordered.rounded, plain.rounded)
+    torch.testing.assert_close(ordered.squares, plain.squares)
+
+
+def test_drift_is_how_far_rounding_moved_each_row() -> None:
+    """Up to the rounding of float64, by which the centring may have moved it too."""
+    rows = draw_rows("gaussian", 30, 8, torch.float64)
+    products = Products.of(rows, dtype=torch.bfloat16)
+    exact = (rows - rows.mean(dim=0)) / products.scale
+    moved = (exact - products.rounded[:30].double()).norm(dim=1)
+    assert (products.drift >= moved * (1 - 1e-9)).all()
+    torch.testing.assert_close(products.drift, moved, rtol=1e-6, atol=1e-12)
+
+
+def test_parts_hold_every_tile_once_in_order() -> None:
+    """As many parts as their size asks for, at most one a tile."""
+    rows = draw_rows("gaussian", 320, 2)
+    limits = SearchLimits(tile_rows=32, tile_columns=64, part_pairs=5_000)
+    products = Products.of(rows, limits=limits)
+    parts = products.parts()
+    assert list(products.tiles()) == [tile for part in parts for tile in part]
+    assert 1 + 320 * 320 // 2 // 5_000 == len(parts)
+    assert all(parts)
+    fewer = Products.of(rows, limits=replace(limits, part_pairs=1)).parts()
+    assert [1] * len(list(products.tiles())) == [len(part) for part in fewer]
+
+
+@pytest.mark.parametrize("elements", [1, 12, 10**6])
+def test_the_centre_is_the_mean_whatever_the_chunks(elements: int) -> None:
+    """And the scale a power of two at least as large as any centred coordinate."""
+    rows = draw_rows("offset 1e3", 50, 6, torch.float64)
+    mean, scale = centre(rows, elements)
+    torch.testing.assert_close(mean, rows.mean(dim=0), rtol=1e-14, atol=0)
+    largest = float((rows - mean).abs().max())
+    assert largest <= scale <= 2 * largest
+    assert scale.is_integer()
+
+
+def test_rows_all_equal_have_scale_one() -> None:
+    """There is nothing to divide by."""
+    mean, scale = centre(torch.full((4, 3), 7.0))
+    assert ([7.0] * 3, 1.0) == (mean.tolist(), scale)
+
+
+@pytest.mark.parametrize(
+    ("n", "width", "elements", "expected"),
+    [
+        (5, 3, 6, [(0, 2), (2, 4), (4, 5)]),
+        (4, 3, 100, [(0, 4)]),
+        (3, 9, 1, [(0, 1), (1, 2), (2, 3)]),
+        (2, 0, 5, [(0, 2)]),
+        (0, 3, 6, [(0, 0)]),
+    ],
+)
+def test_chunks_hold_every_row_once(
+    n: int, width: int, elements: int, expected: list[tuple[int, int]]
+) -> None:
+    """As many rows as fit, at least one; an empty chunk where there is no row."""
+    assert expected == [(part.start, part.stop) for part in chunks(n, width, elements)]
