@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import one_line
 from pytest_injectivity.quantization.grid import Grid
 from pytest_injectivity.reports.annotations import harmless, in_workflow
 from pytest_injectivity.reports.reference_table import LEGEND as REFERENCE_LEGEND
@@ -218,7 +219,7 @@ def grids(layers: Iterable[LayerSummary]) -> list[Grid]:
 def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
     """The first line of each verdict that is not PASS, and how many are."""
     passed = sum(verdict.passed for verdict in verdicts)
-    lines = [verdict.first_line for verdict in verdicts if not verdict.passed]
+    lines = [one_line(verdict.first_line) for verdict in verdicts if not verdict.passed]
     return [*lines, f"{passed} of {len(verdicts)} verdicts PASS"] if verdicts else []
 
 

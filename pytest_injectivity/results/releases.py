@@ -101,6 +101,7 @@ class ReleaseSummary:
             another token the nearest (below zero: one is already), half the distance from a token to
             its nearest rival, and the share of positions where that alone decides; None where rows
             are not compared position by position.
+        seconds: computing time, with an equal share of what releases measured together had in common.
     """
 
     release: str
@@ -116,6 +117,7 @@ class ReleaseSummary:
     no_utility: str = ""
     guessed: Rate | None = None
     robustness: dict[str, float | None] | None = None
+    seconds: float = 0.0
 
     @property
     def strongest(self) -> AttackSummary:

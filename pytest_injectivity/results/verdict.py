@@ -52,6 +52,8 @@ class Reason:
         would_pass: the tolerance that would have passed.
         figures: further numbers by name, for machines: they go to JSON, not into the text.
         unit: what ``where`` names: ``layer`` or ``release``.
+        seconds: what the measurement took when it was computed, where that is known; of two runs of
+            the same it is the only thing that differs.
     """
 
     where: str
@@ -66,6 +68,7 @@ class Reason:
     would_pass: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
     unit: Unit = "layer"
+    seconds: float | None = None
 
     @property
     def summary(self) -> str:

@@ -12,12 +12,18 @@ from tests.integration.support import Done, cases, properties, run_pytest
 pytest.importorskip("xdist", reason="pytest-xdist is not installed")
 
 
-def _run(folder: Path, suite: str, *flags: str) -> Done:
+def _run(folder: Path, suite: str, *flags: str, workers: int = 2) -> Done:
     reports = ("--junitxml=junit.xml", "--injx-report=json:report.json")
     # tests/conftest.py sets both.
-    return run_pytest(
-        folder, suite, "-n", "2", *reports, *flags, OMP_NUM_THREADS=None, OMP_WAIT_POLICY=None
-    )
+    alone = {"OMP_NUM_THREADS": None, "OMP_WAIT_POLICY": None}
+    return run_pytest(folder, suite, "-n", str(workers), *reports, *flags, **alone)
+
+
+def _untimed(plain: object) -> object:
+    """JSON without what tells how long something took."""
+    if isinstance(plain, dict):
+        return {name: _untimed(one) for name, one in plain.items() if name != "seconds"}
+    return [_untimed(one) for one in plain] if isinstance(plain, list) else plain
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +34,11 @@ def run(
     texts: list[str],
 ) -> Callable[..., Done]:
     """Runs a suite with two workers on the tiny model."""
+    model, prompts = checkpoint("generic"), prompt_file(texts)
 
-    def run(suite: str, *flags: str) -> Done:
-        model, prompts = checkpoint("generic"), prompt_file(texts)
-        folder = tmp_path_factory.mktemp("xdist")
-        return _run(folder, suite, f"--injx-model={model}", f"--injx-prompts={prompts}", *flags)
+    def run(suite: str, *flags: str, workers: int = 2) -> Done:
+        asked = f"--injx-model={model}", f"--injx-prompts={prompts}", *flags
+        return _run(tmp_path_factory.mktemp("xdist"), suite, *asked, workers=workers)
 
     return run
 
@@ -76,6 +82,30 @@ def test_the_json_report_is_complete(gates: Done) -> None:
     assert 3 == sum(verdict["status"] == "PASS" for verdict in report["verdicts"])
     assert 2 == sum(verdict["status"] == "FAIL" for verdict in report["verdicts"])
     assert 12 == report["run"]["n"]
+
+
+def test_workers_do_not_change_the_report(run: Callable[..., Done], tmp_path: Path) -> None:
+    """The same run without workers and with two gives equal JSON, apart from times and set-up."""
+    (tmp_path / "key").write_text("a key")
+    suite = (
+        "import pytest\n\n"
+        "@pytest.mark.parametrize('bound', [1e-12, 1e8, 1e9])\n"
+        "def test_margin(injx, injx_layer, bound):\n"
+        "    injx.assert_margin_above(injx_layer, bound)\n\n"
+        "def test_sipit(injx):\n    injx.assert_sipit_recovers(1, prompts=2, tokens=4)\n\n"
+        "def test_wrong(injx):\n    injx.assert_margin_above(1, -1.0)\n"
+    )
+    flags = (f"--injx-hash-key-file={tmp_path / 'key'}", "--injx-no-cache")
+    reports = [
+        json.loads((run(suite, *flags, workers=workers).folder / "report.json").read_text())
+        for workers in (0, 2)
+    ]
+    for report in reports:
+        # What a process does about its threads depends on how many there are.
+        assert report.pop("said") is not None
+    assert 10 == len(reports[0]["verdicts"])
+    assert reports[0]["verdicts"][-1]["reasons"][0]["seconds"] > 0
+    assert _untimed(reports[0]) == _untimed(reports[1])
 
 
 def test_junit_has_the_values(gates: Done) -> None:

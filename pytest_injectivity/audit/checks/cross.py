@@ -125,6 +125,7 @@ def judge_unread(against: "Against", layer: Layer, max_rate: float, attack: Atta
         interval=interval,
         would_pass=f"max_rate of at least {value!r}",
         figures={"rate": rate, "drift": found.drift} if math.isfinite(found.drift) else {},
+        seconds=found.seconds,
     )
 
 
@@ -149,8 +150,7 @@ def _lines(found: "CrossInversion", confidence: float) -> list[str]:
         )
     lines.append(
         f"states attacked lie {show(found.drift)} of the parent's norm from the parent's (median);"
-        f" eps {show(found.eps[-1])} (position 0: {show(found.eps[0])}), from other prompts;"
-        f" {found.seconds:.1f} s"
+        f" eps {show(found.eps[-1])} (position 0: {show(found.eps[0])}), from other prompts"
     )
     return [*lines, "two attacks read so much: that others read no more is not shown"]
 

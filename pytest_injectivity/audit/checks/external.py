@@ -120,6 +120,7 @@ def _judged(
             *_how(external, read, found),
             _about(external),
         ),
+        seconds=found.seconds,
         interval=clopper_pearson(recovered, total, asked.confidence or _CONFIDENCE),
         would_pass=f"a rate of at most {recovered / total!r}",
         figures={
@@ -295,9 +296,7 @@ def _how(external: "ExternalStates", read: Read, found: Recovered) -> list[str]:
         if external.ids is None
         else f"{sum(p.right for p in found.prompts)} of {positions} tokens right, "
     )
-    lines.append(
-        f"{right}{found.candidates_per_token:.1f} candidates a token, {found.seconds:.1f} s"
-    )
+    lines.append(f"{right}{found.candidates_per_token:.1f} candidates a token")
     if found.certified:
         ambiguous = clopper_pearson(found.ambiguous, found.certified, _CONFIDENCE)
         lines.append(

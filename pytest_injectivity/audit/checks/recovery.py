@@ -98,6 +98,7 @@ def judge_recovery(
         interval=clopper_pearson(recovered, len(exact), attempt.confidence or _CONFIDENCE),
         would_pass=f"a rate of at most {rate!r}",
         figures=_figures(measured, layer, attempt, found),
+        seconds=found.seconds,
     )
     if attempt.confidence is None:
         return reason, (1.0, 1.0)
@@ -186,7 +187,6 @@ def _figures(
         "certified": found.certified,
         "ambiguous": found.ambiguous,
         "eps": measured.noise(layer).at(1),
-        "seconds": found.seconds,
     }
     if found.searched:
         figures["first_guess_right"] = found.first_guesses / found.searched
@@ -198,7 +198,7 @@ def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recove
     right = sum(one.right for one in found.prompts)
     how = (
         f"{right} of {len(found.prompts) * attempt.tokens} tokens right, policy {attempt.policy},"
-        f" {found.candidates_per_token:.1f} candidates a token, {found.seconds:.1f} s"
+        f" {found.candidates_per_token:.1f} candidates a token"
     )
     tokens = clustered_rate(
         np.array([one.right for one in found.prompts]),

@@ -46,10 +46,11 @@ def judge_hidden(
         bound=max_token_rate,
         relation="<=",
         headline=_headline(summary, status, worst, max_token_rate),
-        evidence=(*_attack_lines(summary), *_use_lines(summary), *_how_lines(summary, exposure)),
+        evidence=(*_attack_lines(summary), *_use_lines(summary), *_how_lines(summary)),
         interval=strongest.tokens.interval(summary.confidence),
         would_pass=f"max_token_rate of at least {worst!r}",
         figures=_figures(summary),
+        seconds=summary.seconds,
     )
 
 
@@ -94,6 +95,7 @@ def judge_use(exposure: "ReleaseResult", min_agreement: float, confidence: float
         interval=agreement.interval(summary.confidence),
         would_pass=f"min_agreement of at most {agreement.value!r}",
         figures=_figures(summary),
+        seconds=summary.seconds,
     )
 
 
@@ -182,11 +184,11 @@ def _use_lines(summary: ReleaseSummary) -> list[str]:
     return lines
 
 
-def _how_lines(summary: ReleaseSummary, exposure: "ReleaseResult") -> list[str]:
+def _how_lines(summary: ReleaseSummary) -> list[str]:
     noise = f", noise {show(summary.noise, 3)} a coordinate" if summary.noise else ""
     size = (
         f"{summary.prompts} prompts of {summary.tokens} tokens, clustered by prompt; a typical"
-        f" coordinate is {show(summary.typical, 3)}{noise}; {exposure.seconds:.1f} s"
+        f" coordinate is {show(summary.typical, 3)}{noise}"
     )
     return [*_robust_lines(summary), size]
 

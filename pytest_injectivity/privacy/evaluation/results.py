@@ -164,6 +164,7 @@ class ReleaseResult:
             else None,
             divergence=_finite(utility.mean_divergence) if utility else None,
             no_utility=self.no_utility,
+            seconds=self.seconds,
             robustness=None if self.robustness is None else _named_quantiles(self.robustness),
             guessed=_clustered_rate(utility.guessed, utility.guesses, confidence)
             if utility
