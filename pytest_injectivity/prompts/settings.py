@@ -1,4 +1,4 @@
-"""The settings of loading a prompt set, checked before the source is read."""
+"""What a prompt set is asked to be, whatever its source."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
