@@ -1,15 +1,16 @@
-"""How far states from elsewhere may lie from the model's, and whether they are its states at all.
+"""How far external states may lie from the model's own, and whether they are its states at all.
 
-Their error is not this machine's noise floor (SPEC section 4): they may come from other kernels, another
-precision, a lossy channel. Where it is not given it is estimated where nothing is yet unknown but one
-token: the states of the first token are looked up in the table of all tokens, past the special tokens
-that the tokenizer puts first. A nearest candidate so near that no other could be the truth is taken for
-it, and its residual, relative to the state's norm, for the error of all that follow, doubled because a
-first token has no context that could be off. Rounding to the states' dtype is the least it can be.
+The error of external states is not this machine's resolution (SPEC section 4): they may come from
+other kernels, another precision or a lossy channel. Where the error is not given, it is estimated
+at the first token, the only position where nothing else is unknown: its states are looked up in the
+table of all tokens, after the special tokens that the tokenizer puts first. A nearest candidate so
+near that no other could be the token is taken for it, and its residual, relative to the state's
+norm, for the error at all later positions, doubled because a first token has no context that could
+be off. The error is never taken to be less than rounding to the states' dtype.
 
-Where no first token has such a candidate, the states are not of this model at this layer, or their error
-is too large to read them by. Past `MOST_RELATIVE` of a state's norm nothing is taken for an error: any
-state at all has a nearest candidate.
+Where no first token has such a candidate, the states are not of this model at this layer, or their
+error is too large to invert them. A residual above `MOST_RELATIVE` of a state's norm is never taken
+for an error, since any state has some nearest candidate.
 """
 
 from collections.abc import Sequence
@@ -103,6 +104,7 @@ def observe_first(
     nu: tuple[float, float],
     given: tuple[float, ...] | None = None,
     special: tuple[int, ...] = (),
+    looked_at: int = LOOKED_AT,
 ) -> Observation:
     """Looks up the first tokens of prompts by their states.
 
@@ -113,8 +115,9 @@ def observe_first(
         nu: the noise floor at position 0 and at later ones.
         given: the observation error at positions 0, 1, …, the last for all after.
         special: tokens that the tokenizer puts before every text.
+        looked_at: prompts whose first tokens are looked up, at most.
     """
-    passed = _look_up(decoder, states, layer, special)
+    passed = _look_up(decoder, states, layer, special, looked_at)
     looks, at = passed[-1], len(passed) - 1
     floor, relative = nu[min(at, 1)], None
     if given is None:
@@ -146,9 +149,10 @@ def _look_up(
     states: Sequence[Float[Tensor, "_length hidden"]],
     layer: Layer,
     special: tuple[int, ...],
+    looked_at: int,
 ) -> list[list[_Look]]:
     """The first tokens of some prompts, position by position, up to the first that is not special."""
-    chosen, shortest = states[:LOOKED_AT], min(map(len, states))
+    chosen, shortest = states[:looked_at], min(map(len, states))
     passed: list[list[_Look]] = []
     for position in range(len(special) + 1):
         table = OneStep.of(decoder, layer, special[:position]).table()

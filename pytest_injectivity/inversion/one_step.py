@@ -1,12 +1,12 @@
 """The one-step map and the distances it is judged by (SPEC section 4).
 
-``F(v; prefix)`` is the state, at one layer, of token ``v`` put after a prefix. Inverting a state is
-finding the ``v`` whose ``F(v; prefix)`` it is, so how well that can be done is a matter of
-distances: from the state to each candidate, from a candidate to its nearest rival (``delta``, the
-local margin), and between the two closest of the whole vocabulary (``Delta``, the one-step margin).
+``F(v; prefix)`` is the state, at one layer, of token ``v`` put after a prefix. To invert a state is
+to find the ``v`` whose ``F(v; prefix)`` it is. How well that can be done depends on distances: from
+the state to each candidate, and from a candidate to its nearest rival (``delta``, the local
+margin).
 
-Every distance is a direct subtraction in float64 from states in the model's own dtype: the usual
-``|a|^2 + |b|^2 - 2ab`` would drown the differences that decide here.
+Every distance is computed by subtraction in float64 from states in the model's own dtype. The usual
+``|a|^2 + |b|^2 - 2ab`` loses the digits in which near candidates differ.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,6 @@ from pytest_injectivity.models.prefix import Prefix
 
 # Not the usual |a|^2 + |b|^2 - 2ab.
 _SUBTRACTED = "donot_use_mm_for_euclid_dist"
-# Elements of one float64 temporary: 32 MB, whatever the vocabulary and the width are.
-_BLOCK_ELEMENTS = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +70,20 @@ def distances(
 
 
 def distances_from_each(
-    states: Float[Tensor, "candidates hidden"], targets: Float[Tensor, "targets hidden"]
+    states: Float[Tensor, "candidates hidden"],
+    targets: Float[Tensor, "targets hidden"],
+    *,
+    block_elements: int = 2**22,
 ) -> Float64[Tensor, "targets candidates"]:
-    """As `distances`, from several states."""
-    step = max(1, _BLOCK_ELEMENTS // max(1, states.shape[1]))
+    """Euclidean distances of candidates from several states, as `distances` gives them from one.
+
+    Args:
+        states: of the candidates, in the dtype the model computed them in.
+        targets: finite states, in any floating dtype, on the same device.
+        block_elements: of one float64 temporary, 32 MB by default whatever the vocabulary and the width
+            are.
+    """
+    step = max(1, block_elements // max(1, states.shape[1]))
     # Apple's GPUs have no float64.
     home = torch.device("cpu") if states.device.type == "mps" else states.device
     exact = targets.to(home).double()

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pytest_injectivity.inversion import observation
 from pytest_injectivity.inversion.observation import MOST_RELATIVE, Match, observe_first
 from pytest_injectivity.inversion.sipit import observe, recover_all
 from pytest_injectivity.models.decoder import Decoder
@@ -147,12 +146,11 @@ def test_prompts_that_do_not_all_go_on_are_looked_up_at_once(
     assert (Match.YES, 0, 2) == (found.match, found.position, found.verified)
 
 
-def test_so_many_prompts_are_looked_up(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_many_prompts_are_looked_up(decoder: Decoder) -> None:
     """Each costs as much as a pass over the table."""
-    monkeypatch.setattr(observation, "LOOKED_AT", 2)
     states = _states(decoder)
     states[2:] = [torch.randn_like(one) for one in states[2:]]
-    found = observe_first(decoder, states, 2, nu=NU)
+    found = observe_first(decoder, states, 2, nu=NU, looked_at=2)
     assert (2, 2) == (found.looked_at, found.verified)
 
 

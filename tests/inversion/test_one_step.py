@@ -11,6 +11,7 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.inversion.one_step import (
     OneStep,
     distances,
+    distances_from_each,
     local_margin,
 )
 from pytest_injectivity.testing import tiny_decoder
@@ -73,12 +74,12 @@ def test_a_candidate_that_is_not_finite_is_infinitely_far() -> None:
     assert [math.inf, math.inf, 1.0] == distances(states, torch.zeros(2)).tolist()
 
 
-def test_distances_are_those_of_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block of two rows gives what one block of all gives."""
+@pytest.mark.parametrize("block_elements", [1, 6, 2**22])
+def test_distances_are_those_of_the_blocks(block_elements: int) -> None:
+    """A block of one or two rows gives what one block of all gives."""
     states = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
-    expected = distances(states, states[4])
-    monkeypatch.setattr("pytest_injectivity.inversion.one_step._BLOCK_ELEMENTS", 6)
-    assert torch.equal(expected, distances(states, states[4]))
+    found = distances_from_each(states, states[3:5], block_elements=block_elements)
+    assert torch.equal(torch.stack([distances(states, states[at]) for at in (3, 4)]), found)
 
 
 def test_the_local_margin_is_the_nearest_rivals() -> None:

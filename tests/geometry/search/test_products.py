@@ -74,6 +74,24 @@ def test_the_kth_nearest_of_a_sample_is_bounded_from_above(dtype: torch.dtype, k
     assert (found <= exact + 0.1).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@given(rows=any_rows())
+def test_entries_of_a_tile_bound_their_pairs(dtype: torch.dtype, rows: Tensor) -> None:
+    """From below and from above, for every pair of the tile, as `bounds` has them to rounding."""
+    products = Products.of(rows, dtype=dtype)
+    own, others = next(products.tiles())
+    left, right = torch.tensor(reference.pairs(len(rows))).T
+    found = products.bounded(left, right, products.squared(own, others)[left, right])
+    exact = torch.from_numpy(reference.distances(rows))[left, right]
+    assert [left.tolist(), right.tolist()] == [found.left.tolist(), found.right.tolist()]
+    assert (found.lower * products.scale <= exact).all()
+    assert (found.upper * products.scale >= exact).all()
+    lower, upper = (bound[left, right] for bound in products.bounds(torch.arange(len(rows))))
+    error = float(products.squares[: len(rows)].max()) ** 0.5 * (2 * products.slack) ** 0.5
+    assert (found.upper - upper).abs().max() <= 2 * error + 1e-12
+    assert (found.lower - lower).abs().max() <= 2 * error + 1e-12
+
+
 def test_reordered_rows_keep_their_bounds() -> None:
     """Rows, squares, drift and the caller's numbers move together; padding stays behind."""
     rows, order = draw_rows("norm 1e3", 40, 6), torch.arange(39, -1, -1)
