@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,9 @@ def test_no_two_prompts_of_a_tiny_decoder_collide(family: str) -> None:
     decoder = tiny_decoder(family)
     prompts = torch.cat([torch.arange(64)[:, None], torch.full((64, 4), 3)], dim=1)
     last = torch.full((64,), 4)
-    for states in decoder.states(prompts, decoder.layers, positions=last).values():
+    every = decoder.states(prompts, decoder.layers, positions=last)
+    assert (1, 2, "norm") == tuple(every)
+    for states in every.values():
         distances = torch.pdist(states.double())
         assert distances.min() > 1e-5 * states.norm(dim=1).mean()
 
@@ -51,8 +54,9 @@ def test_the_seed_decides_the_weights() -> None:
 @pytest.mark.parametrize("family", TABLE)
 def test_no_parameter_of_a_tiny_decoder_is_constant(family: str) -> None:
     """Every tensor is drawn: one that is all ones or zeros would hide a mistake."""
-    for name, parameter in tiny_decoder(family).model.named_parameters():
-        assert parameter.unique().numel() > 1, name
+    parameters = dict(tiny_decoder(family).model.named_parameters())
+    assert parameters
+    assert [] == [name for name, one in parameters.items() if one.unique().numel() < 2]
 
 
 def test_the_shape_is_as_asked() -> None:
@@ -116,6 +120,7 @@ def test_a_planted_nan_begins_at_its_layer(family: str, layer: int) -> None:
     """Shallower states are finite; from the layer on every state is NaN."""
     decoder = plant_nan(tiny_decoder(family, layers=3), layer)
     states = decoder.states(IDS, [0, *decoder.layers])
+    assert [0, 1, 2, 3, "norm"] == list(states)
     for at, found in states.items():
         shallow = at != "norm" and at < layer
         assert found.isfinite().all() if shallow else found.isnan().all()
@@ -155,21 +160,24 @@ def test_a_saved_checkpoint_brings_its_tokenizer(
     assert ("", "") == capfd.readouterr()
 
 
+def _is_linear(module: Any) -> bool:
+    weight = getattr(module, "weight", None)
+    return weight is not None and weight.ndim == 2
+
+
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 @pytest.mark.parametrize("group", [8, 64])
 def test_rounded_weights_lie_on_a_grid_of_their_group(family: str, group: int) -> None:
     """Inputs of an output share a scale: GPT-2 holds its matrices transposed."""
     whole, rounded = tiny_decoder(family), round_weights(tiny_decoder(family), 3, group=group)
     transposed = family == "gpt2"
-    for own, theirs in zip(
-        rounded.parts.blocks[0].modules(), whole.parts.blocks[0].modules(), strict=True
-    ):
-        weight = getattr(own, "weight", None)
-        if weight is None or weight.ndim < 2:
-            continue
-        one, other = (
-            (part.weight.T if transposed else part.weight).double() for part in (own, theirs)
-        )
+    matrices = [
+        [part.weight.double() for part in decoder.parts.blocks[0].modules() if _is_linear(part)]
+        for decoder in (rounded, whole)
+    ]
+    assert len(matrices[0]) >= 4
+    for own, theirs in zip(*matrices, strict=True):
+        one, other = (weight.T if transposed else weight for weight in (own, theirs))
         size = one.shape[1] if one.shape[1] % group else group
         for values, before in zip(one.split(size, 1), other.split(size, 1), strict=True):
             scale = before.abs().amax(1, keepdim=True) / 3
@@ -196,6 +204,7 @@ def test_a_doubled_block_has_twice_its_matrices() -> None:
     """Those of one block, and nothing else."""
     whole, doubled = tiny_decoder("llama"), double_block(tiny_decoder("llama"), 2)
     before = dict(whole.model.named_parameters())
+    assert any(name.startswith("model.layers.1.") for name in before)
     for name, parameter in doubled.model.named_parameters():
         twice = name.startswith("model.layers.1.") and parameter.ndim == 2
         assert torch.equal(parameter, before[name] * (2 if twice else 1))
@@ -204,12 +213,10 @@ def test_a_doubled_block_has_twice_its_matrices() -> None:
 @pytest.mark.parametrize("layer", [0, 3, -1])
 def test_only_blocks_can_be_rounded_or_doubled(layer: int) -> None:
     """Layer 0 is no block."""
-    for change in (
-        lambda: round_weights(tiny_decoder(), 4, blocks=[layer]),
-        lambda: double_block(tiny_decoder(), layer),
-    ):
-        with pytest.raises(OptionError, match="no block writes"):
-            change()
+    with pytest.raises(OptionError, match="no block writes"):
+        round_weights(tiny_decoder(), 4, blocks=[layer])
+    with pytest.raises(OptionError, match="no block writes"):
+        double_block(tiny_decoder(), layer)
 
 
 def test_one_bit_is_refused() -> None:

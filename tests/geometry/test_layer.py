@@ -91,19 +91,19 @@ def test_prompt_order_changes_no_number(rows: Tensor, seed: int) -> None:
     assert plain.mean_norm == shuffled.mean_norm
 
 
+@pytest.mark.parametrize("normalized", [False, True])
 @given(seed=SEEDS, d=st.integers(1, 12))
-def test_rotation_changes_rounding_only(seed: int, d: int) -> None:
+def test_rotation_changes_rounding_only(*, normalized: bool, seed: int, d: int) -> None:
     """Distance-based numbers are those of the space, not of its coordinates (SPEC section 3)."""
     rows, ids = draw_rows("gaussian", 25, d, torch.float64, seed), draw_prompts(25, seed)
     rotation, _ = torch.linalg.qr(draw_rows("gaussian", d, d, torch.float64, seed + 1))
     plain, rotated = geometry(rows, ids), geometry(rows @ rotation, ids)
-    for normalized in (False, True):
-        assert plain.margin(0.1, normalized=normalized) == pytest.approx(
-            rotated.margin(0.1, normalized=normalized), rel=1e-11
-        )
-        assert plain.colipschitz(0.1, normalized=normalized) == pytest.approx(
-            rotated.colipschitz(0.1, normalized=normalized), rel=1e-11
-        )
+    assert plain.margin(0.1, normalized=normalized) == pytest.approx(
+        rotated.margin(0.1, normalized=normalized), rel=1e-11
+    )
+    assert plain.colipschitz(0.1, normalized=normalized) == pytest.approx(
+        rotated.colipschitz(0.1, normalized=normalized), rel=1e-11
+    )
 
 
 @given(rows=any_rows(), power=st.integers(-8, 8), seed=SEEDS)
@@ -200,12 +200,12 @@ def test_as_many_states_as_prompts_are_needed() -> None:
 
 
 @pytest.mark.parametrize("q", [-0.1, 1.1, float("nan")])
-def test_a_quantile_outside_0_to_1_is_refused(q: float) -> None:
+@pytest.mark.parametrize("number", ["margin", "colipschitz", "upper_lipschitz"])
+def test_a_quantile_outside_0_to_1_is_refused(number: str, q: float) -> None:
     """The message names the value."""
     layer = geometry(draw_rows("gaussian", 5, 2))
-    for number in (layer.margin, layer.colipschitz, layer.upper_lipschitz):
-        with pytest.raises(OptionError, match=f"q={q!r} is not a fraction"):
-            number(q)
+    with pytest.raises(OptionError, match=f"q={q!r} is not a fraction"):
+        getattr(layer, number)(q)
 
 
 def test_hamming_without_two_comparable_prompts_is_an_error() -> None:

@@ -54,7 +54,9 @@ def _whole(decoder: Decoder, ids: Sequence[int], layer: Layer) -> Tensor:
 def test_all_pairs_are_those_of_whole_prompts(family: str) -> None:
     """Through the cached prefix, at each layer: the closest pair and each token's nearest rival."""
     decoder = tiny_decoder(family)
-    for layer, found in _search(decoder).of(IDS, LAYERS).items():
+    every = _search(decoder).of(IDS, LAYERS)
+    assert LAYERS == tuple(every)
+    for layer, found in every.items():
         states = _whole(decoder, IDS, layer)
         nearest = reference.nearest(states)[0]
         assert nearest.min() == pytest.approx(found.minimum[0], rel=1e-4)
@@ -105,7 +107,9 @@ def test_pairs_within_eps_are_those_of_brute_force(eps: float, limit: int) -> No
 def test_equal_embedding_rows_are_equal_continuations() -> None:
     """At every layer of a real block: one class of two, and the closest pair is another."""
     decoder = plant_equal_embeddings(tiny_decoder("qwen3"), kept=3, copied=40)
-    for found in _search(decoder).of(IDS, LAYERS).values():
+    every = _search(decoder).of(IDS, LAYERS)
+    assert LAYERS == tuple(every)
+    for found in every.values():
         assert [[3, 40]] == [members.tolist() for members in found.equal]
         assert (0.0, (3, 40)) == found.minimum
         assert found.closest > 0
@@ -219,9 +223,11 @@ def test_equal_tokens_have_equal_states(family: str) -> None:
     copies = (7, 130, 511, 512, 599)
     for copied in copies:
         plant_equal_embeddings(decoder, kept=3, copied=copied)
-    for before in ((), IDS, None):
-        for found in _search(decoder).of(before, LAYERS).values():
-            assert [[3, *copies]] == [members.tolist() for members in found.equal]
+    found = [
+        one for before in ((), IDS, None) for one in _search(decoder).of(before, LAYERS).values()
+    ]
+    classes = [[members.tolist() for members in one.equal] for one in found]
+    assert [[[3, *copies]]] * 12 == classes
 
 
 def _plain(found: dict[Layer, Continuations]) -> list[tuple[object, ...]]:

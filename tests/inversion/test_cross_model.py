@@ -38,9 +38,8 @@ def test_a_child_that_hardly_drifts_is_read_whole() -> None:
     states, own = ([observe(one, ids, [2])[2] for ids in IDS] for one in (child, parent))
     eps = drift_by_position(states, own, (1e-5, 1e-5))
     nearest, within = cross_invert(parent, states, IDS, 2, eps=eps, nu=(1e-5, 1e-5))
-    for read in (nearest, within):
-        assert 3 == read.whole
-        np.testing.assert_array_equal([4, 4, 4], read.right)
+    assert (3, 3) == (nearest.whole, within.whole)
+    np.testing.assert_array_equal([[4, 4, 4]] * 2, [nearest.right, within.right])
 
 
 def test_the_nearest_candidate_equals_brute_force() -> None:
@@ -79,6 +78,5 @@ def test_known_tokens_are_not_counted(known: tuple[int, ...]) -> None:
     nearest, within = cross_invert(
         decoder, states, truths, 1, eps=(1e-4,), nu=(1e-5, 1e-5), known=known
     )
-    for read in (nearest, within):
-        assert 2 == read.whole
-        np.testing.assert_array_equal([3 - len(known)] * 2, read.right)
+    assert (2, 2) == (nearest.whole, within.whole)
+    np.testing.assert_array_equal([[3 - len(known)] * 2] * 2, [nearest.right, within.right])

@@ -30,16 +30,16 @@ def of_rows(signatures: Tensor, rows: Tensor, whitener: Tensor | None = None) ->
     )
 
 
-def test_where_the_map_is_a_shift_every_token_is_named() -> None:
+@pytest.mark.parametrize("position", [1, 5, 11])
+def test_where_the_map_is_a_shift_every_token_is_named(position: int) -> None:
     """All tokens, after positions calibrated; a mean for each position."""
     decoder = shifting()
     lens = calibrate(decoder, 1, tokens=4000, length=12)
-    for position in (1, 5, 11):
-        states = decoder.states(
-            torch.cat([torch.zeros(50, position), torch.arange(50.0)[:, None]], 1).long(), [1]
-        )
-        queries = lens.uncorrected(states[1][:, position], torch.full((50,), position))
-        assert list(range(50)) == lens.rank(queries, 1)[:, 0].tolist()
+    states = decoder.states(
+        torch.cat([torch.zeros(50, position), torch.arange(50.0)[:, None]], 1).long(), [1]
+    )
+    queries = lens.uncorrected(states[1][:, position], torch.full((50,), position))
+    assert list(range(50)) == lens.rank(queries, 1)[:, 0].tolist()
 
 
 def test_beyond_the_positions_calibrated_one_known_state_tells_the_context() -> None:

@@ -1,5 +1,7 @@
 import math
 
+import pytest
+
 from pytest_injectivity.inversion.recovery import Inversion, Outcome, Recovery, Status
 
 CERTIFIED = Outcome(1, Status.CERTIFIED, token=5, residual=0.1, eps=0.2, margin=3.0, tried=0)
@@ -23,13 +25,13 @@ def test_a_recovery_is_exact_when_it_is_verified_and_true() -> None:
     assert () == found.failures
 
 
-def test_the_right_token_unverified_is_not_exact() -> None:
+@pytest.mark.parametrize("failed", [AMBIGUOUS, NEAREST, NOT_FINITE])
+def test_the_right_token_unverified_is_not_exact(failed: Outcome) -> None:
     """Neither one of two that verify, nor a nearest one, nor none."""
-    for failed in (AMBIGUOUS, NEAREST, NOT_FINITE):
-        found = recovery(CERTIFIED, failed)
-        assert not found.verified
-        assert not found.exact([7, 5, 6])
-        assert (failed,) == found.failures
+    found = recovery(CERTIFIED, failed)
+    assert not found.verified
+    assert not found.exact([7, 5, 6])
+    assert (failed,) == found.failures
 
 
 def test_the_first_error_is_the_first_token_that_differs() -> None:

@@ -110,6 +110,7 @@ def test_candidates_side_by_side_stay_within_the_noise_floor(
     few = sample(name, 4, 12)
     layers = three_layers(few.decoder)
     floor = measure_noise(few.decoder, None, few.prompts, list(layers))
+    assert 4 == len(few.prompts)
     for ids in few.prompts:
         prefix = few.decoder.prefix(torch.tensor(ids[:-1]), layers[-1])
         tokens = torch.arange(few.decoder.vocab_size)[-300:]
