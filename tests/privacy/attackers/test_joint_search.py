@@ -13,7 +13,7 @@ from tests.attacks import attacks, case, drawn_prompts
 def test_the_last_row_gives_a_short_prompt_away(place: str, length: int) -> None:
     """All combinations of a small vocabulary."""
     decoder, prompts = tiny_decoder("llama", vocab=12), drawn_prompts(2, length, vocab=12)
-    found = attacks(decoder, place, ["identity"], prompts)
+    found = attacks(decoder, place, ["identity"], prompts, attackers=(JointSearchAttacker(),))
     assert {("identity", "joint search", True), ("identity", "joint search", False)} == set(found)
     assert [1.0, 1.0] == [one.prompt_rate for one in found.values()]
     assert [1.0, 1.0] == [one.verified_rate for one in found.values()]
@@ -23,7 +23,7 @@ def test_every_second_row_gives_the_tokens_between_away() -> None:
     """Prompts of even and odd length: the first gap is as long as is left."""
     decoder = tiny_decoder("gpt2", vocab=24)
     prompts = [*drawn_prompts(1, 2, vocab=24), *drawn_prompts(1, 3, vocab=24)]
-    found = attacks(decoder, "2 every=2", ["identity"], prompts)
+    found = attacks(decoder, "2 every=2", ["identity"], prompts, attackers=(JointSearchAttacker(),))
     assert [1.0, 1.0] == [one.prompt_rate for one in found.values()]
 
 
@@ -63,13 +63,15 @@ def test_known_tokens_are_no_part_of_a_gap(place: str) -> None:
     """A special token before every prompt is neither searched nor counted."""
     prompts = [(0, *ids) for ids in drawn_prompts(2, 2, vocab=12)]
     decoder = tiny_decoder("gpt2", vocab=12)
-    found = attacks(decoder, place, ["identity"], prompts, known=(0,))
+    found = attacks(
+        decoder, place, ["identity"], prompts, known=(0,), attackers=(JointSearchAttacker(),)
+    )
     assert [1.0, 1.0] == [one.prompt_rate for one in found.values()]
     assert [[False, True, True]] * 2 == next(iter(found.values())).judged.tolist()
 
 
 def test_rows_too_far_apart_are_not_attacked() -> None:
-    """No entry, which says nothing of them."""
+    """Gaps of more than three tokens and caches have no attack."""
     decoder = tiny_decoder("gpt2")
     for place, length in (("1 every=4", 8), ("1 last", 4), ("1 kv last", 2)):
         assert not attacks(

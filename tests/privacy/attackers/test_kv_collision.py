@@ -8,7 +8,7 @@ from tests.attacks import attacks, drawn_prompts
 
 @pytest.mark.parametrize("what", ["keys", "values"])
 def test_one_side_alone_is_read_as_argmin_reads_it(what: str) -> None:
-    """A unit changes no order."""
+    """Dividing all distances by one unit changes no order."""
     release = "gaussian(sigma=0.2)"
     found = attacks(
         tiny_decoder("llama"),
@@ -24,7 +24,7 @@ def test_one_side_alone_is_read_as_argmin_reads_it(what: str) -> None:
 
 
 def test_values_speak_where_keys_are_drowned() -> None:
-    """Sides in units of their own: noise on long keys leaves short values to be read."""
+    """Each side has a unit of its own, so that noise on long keys does not hide short values."""
     release = "gaussian(sigma=1 rel)"
     found = attacks(
         tiny_decoder("llama", std=0.5),

@@ -26,7 +26,7 @@ def _own_text(decoder: Decoder, count: int, length: int) -> tuple[tuple[int, ...
 
 @pytest.mark.parametrize("place", ["2", "1 kv"])
 def test_noise_in_few_directions_fools_distances_and_not_the_likelihood(place: str) -> None:
-    """Euclidean matching is lost in the loud directions; the silent ones tell every token."""
+    """Euclidean distances fail in the loud directions; the quiet directions identify every token."""
     release = "lowrank(rank=4, sigma=5)"
     attackers = (BallAttacker(), ArgminAttacker(), MahalanobisAttacker())
     found = attacks(
@@ -45,7 +45,7 @@ def test_noise_in_few_directions_fools_distances_and_not_the_likelihood(place: s
 
 @pytest.mark.parametrize("release", ["gaussian(sigma=0.3)", "gaussian(sigma=0.3)|round(bits=6)"])
 def test_noise_alike_in_all_directions_is_judged_by_distance(release: str) -> None:
-    """There is nothing else to know."""
+    """Mahalanobis and Euclidean distances then rank candidates alike."""
     found = attacks(
         tiny_decoder("gpt2"),
         "1",
@@ -60,7 +60,7 @@ def test_noise_alike_in_all_directions_is_judged_by_distance(release: str) -> No
 
 @pytest.mark.parametrize("release", ["gaussian(sigma=1)", "lowrank(rank=15, sigma=2)"])
 def test_the_posterior_is_likelihood_times_probability(release: str) -> None:
-    """Brute force: the density of the noise at every candidate, and the model's next-token law."""
+    """Brute force over the vocabulary: noise density times next-token probability."""
     decoder, prompts = tiny_decoder("gpt2", std=0.8), drawn_prompts(3, 2)
     sent = case(decoder, "1", [release], prompts)
     found = attacks(decoder, "1", [release], prompts, attackers=(PriorAttacker(),), keep_ids=True)[
@@ -80,7 +80,7 @@ def test_the_posterior_is_likelihood_times_probability(release: str) -> None:
 
 
 def test_the_prior_reads_more_of_the_models_own_text() -> None:
-    """Where noise leaves several tokens open, what the model expects decides."""
+    """Where noise leaves several tokens possible, the model's expectation decides."""
     decoder, release = tiny_decoder("gpt2", std=0.8), "gaussian(sigma=10)"
     prompts = _own_text(decoder, 10, 3)
     found = attacks(
@@ -91,12 +91,14 @@ def test_the_prior_reads_more_of_the_models_own_text() -> None:
         attackers=(MahalanobisAttacker(), PriorAttacker()),
         free_running=0,
     )
-    blind, told = (found[release, name, True].token_rate for name in ("mahalanobis", "prior"))
-    assert blind < told
+    without, with_prior = (
+        found[release, name, True].token_rate for name in ("mahalanobis", "prior")
+    )
+    assert without < with_prior
 
 
 def test_tokens_of_one_image_are_teacher_forced_apart_by_the_prior() -> None:
-    """Two embedding rows that are equal: whichever of the two is likelier is named."""
+    """Of two tokens with equal embedding rows the more probable one is the answer."""
     decoder = plant_equal_embeddings(tiny_decoder("llama", std=0.8), kept=3, copied=7)
     prompts = [(first, token) for first in (1, 2) for token in (3, 7)]
     found = attacks(

@@ -16,14 +16,17 @@ from tests.attacks import attacks, case, drawn_prompts
     [("1", "permute"), ("norm", "permute|round(bits=10)"), ("2 kv", "permute")],
 )
 def test_shuffled_rows_are_put_in_order(place: str, release: str) -> None:
-    """Each position's map passes through its own row and no other, told the truth or not."""
-    found = attacks(tiny_decoder("llama"), place, [release], drawn_prompts(2, 4))
-    assert {"matching"} == {key[1] for key in found}
+    """The one-step map of a position has a candidate near its own row and near no other."""
+    attackers = (MatchingAttacker(),)
+    found = attacks(
+        tiny_decoder("llama"), place, [release], drawn_prompts(2, 4), attackers=attackers
+    )
+    assert {("matching", True), ("matching", False)} == {key[1:] for key in found}
     assert [1.0, 1.0] == [one.prompt_rate for one in found.values()]
 
 
-def test_along_the_truth_rows_are_assigned_all_at_once() -> None:
-    """The least sum of distances over all orders, by brute force."""
+def test_teacher_forced_rows_are_assigned_all_at_once() -> None:
+    """The assignment has the smallest sum of distances over all orders, by brute force."""
     decoder, release, prompts = (
         tiny_decoder("gpt2"),
         "permute|gaussian(sigma=0.8)",
@@ -49,7 +52,7 @@ def test_along_the_truth_rows_are_assigned_all_at_once() -> None:
 
 
 def test_shuffling_and_noise_hide_more_than_noise() -> None:
-    """And the report says how much: nobody who expects rows in order attacks them."""
+    """Matching shuffled rows reads fewer tokens than the best attacker of ordered rows."""
     prompts = drawn_prompts(6, 5)
     releases = ["gaussian(sigma=1)", "permute|gaussian(sigma=1)"]
     attackers = (MahalanobisAttacker(), MatchingAttacker())

@@ -20,7 +20,7 @@ def test_the_lens_reads_more_than_embeddings_do() -> None:
 
 
 def test_a_cache_is_not_looked_at() -> None:
-    """Neither has anything to compare keys and values with."""
+    """Embedding rows and lenses are vectors of states, not of keys and values."""
     found = attacks(
         tiny_decoder("gpt2"), "1 kv", ["identity"], drawn_prompts(2, 3), attackers=_LOOKS
     )

@@ -19,10 +19,11 @@ _BOTH = (BallAttacker(), ArgminAttacker())
     [("gpt2", "1"), ("gpt2", "2"), ("llama", "norm"), ("mistral", "2"), ("mamba", "2")],
 )
 def test_states_as_they_are_give_every_prompt_away(family: str, place: str) -> None:
-    """At every layer, whatever the attacker, told the truth or not; the ball vouches for all."""
+    """At every layer, teacher-forced and free-running; the ball vouches for every answer."""
     found = attacks(tiny_decoder(family), place, ["identity"], PROMPTS, free_running=1)
-    strong = {key: one for key, one in found.items() if key[1] not in {"embedding", "lens"}}
-    assert {"ball", "argmin", "mahalanobis", "prior", "beam"} == {key[1] for key in strong}
+    exact = {"ball", "argmin", "mahalanobis", "prior", "beam"}
+    strong = {key: one for key, one in found.items() if key[1] in exact}
+    assert exact == {key[1] for key in strong}
     assert [1.0] * len(strong) == [one.token_rate for one in strong.values()]
     assert found["identity", "ball", True].verified_rate == 1.0
 
@@ -31,14 +32,16 @@ def test_states_as_they_are_give_every_prompt_away(family: str, place: str) -> N
     ("family", "place"), [("gpt2", "2 keys"), ("llama", "1 values"), ("mistral", "2 kv")]
 )
 def test_a_cache_as_it_is_gives_every_prompt_away(family: str, place: str) -> None:
-    """Its keys alone, its values alone, and both."""
+    """Keys alone, values alone, and both."""
     found = attacks(tiny_decoder(family), place, ["identity"], PROMPTS, free_running=1)
-    assert {"ball", "argmin", "collision", "mahalanobis", "prior"} == {key[1] for key in found}
-    assert [1.0] * len(found) == [one.prompt_rate for one in found.values()]
+    exact = {"ball", "argmin", "collision", "mahalanobis", "prior"}
+    strong = {key: one for key, one in found.items() if key[1] in exact}
+    assert exact == {key[1] for key in strong}
+    assert [1.0] * len(strong) == [one.prompt_rate for one in strong.values()]
 
 
 def test_argmin_takes_the_nearest_of_the_whole_vocabulary() -> None:
-    """By subtraction in float64, under noise that drowns the states."""
+    """Compared with distances by subtraction in float64, under noise larger than the states."""
     decoder = tiny_decoder("gpt2")
     found = attacks(decoder, "1", ["gaussian(sigma=1)"], PROMPTS, attackers=_BOTH, keep_ids=True)
     read = found["gaussian(sigma=1)", "argmin", True]
@@ -56,7 +59,7 @@ def test_argmin_takes_the_nearest_of_the_whole_vocabulary() -> None:
 
 @pytest.mark.parametrize("release", ["gaussian(sigma=0.3)", "round(bits=3)"])
 def test_what_the_ball_reads_argmin_reads(release: str) -> None:
-    """One candidate within reach is the nearest: no noise makes the ball the stronger one."""
+    """The only candidate within reach is the nearest one, so the ball never reads more."""
     found = attacks(tiny_decoder("llama"), "2", [release], drawn_prompts(5, 3), attackers=_BOTH)
     ball, argmin = found[release, "ball", True], found[release, "argmin", True]
     assert not (ball.right & ~argmin.right).any()
@@ -64,7 +67,7 @@ def test_what_the_ball_reads_argmin_reads(release: str) -> None:
 
 
 def test_noise_that_defeats_the_ball_and_not_argmin() -> None:
-    """What a ball cannot verify is not private."""
+    """The ball verifies few tokens where the nearest candidate is right for most of them."""
     decoder, release = tiny_decoder("llama"), "gaussian(sigma=0.25)"
     found = attacks(decoder, "1", [release], drawn_prompts(10, 3), attackers=_BOTH)
     assert found[release, "ball", True].token_rate < 0.5
@@ -72,7 +75,7 @@ def test_noise_that_defeats_the_ball_and_not_argmin() -> None:
 
 
 def test_a_ball_that_holds_several_tokens_names_none() -> None:
-    """Two tokens of one embedding row cannot be told apart, and nobody vouches for either."""
+    """Two tokens with equal embedding rows have equal images, so the ball has no answer."""
     decoder = plant_equal_embeddings(tiny_decoder("llama"), kept=3, copied=7)
     found = attacks(
         decoder, "1", ["identity"], [(3, 9), (7, 9), (1, 2)], attackers=_BOTH, keep_ids=True
@@ -92,8 +95,8 @@ def test_tokens_with_equal_images_stand_no_noise() -> None:
     assert 0.0 == found.robustness.certified[0] == found.robustness.worst_case[0]
 
 
-def test_nothing_of_another_models_states_is_vouched_for() -> None:
-    """Any state has a nearest candidate; none is within reach of the noise."""
+def test_no_answer_about_another_models_states_is_verified() -> None:
+    """Every state has a nearest candidate, but none within reach."""
     sent = case(tiny_decoder("llama", seed=1), "1", ["identity", "round(bits=8)"], PROMPTS)
     found = by_name(run_attacks(tiny_decoder("llama"), [sent], seed=0, free_running=0)).values()
     assert found
