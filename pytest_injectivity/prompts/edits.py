@@ -1,4 +1,4 @@
-"""Prompts one edit apart: whether a set has such a pair, and how to make one."""
+"""Finds and makes prompts that are one edit apart."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -48,7 +48,7 @@ def _any_one_apart(prompts: Sequence[Sequence[int]], *, same_length: bool) -> bo
 
 
 def _keys(prompt: Sequence[int]) -> UInt64[np.ndarray, " keys"]:
-    """Numbers that two prompts share if they are one edit apart (and hardly ever otherwise)."""
+    """Hashes of which two prompts share one if they are one edit apart, and hardly ever otherwise."""
     length = len(prompt)
     codes = np.array(prompt, np.uint64) * np.uint64(2) + np.uint64(1)
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(codes * _powers(length))])

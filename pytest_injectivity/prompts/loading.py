@@ -1,9 +1,9 @@
 """Loads a prompt set: reads a source, tokenises it, adds special tokens, cuts it and removes copies.
 
-See SPEC section 1. Windows: with ``length=T`` every text is cut into consecutive windows of exactly ``T`` tokens. The
-special tokens the tokenizer puts around a text stand around every window and count as part of it,
-so a window begins with BOS exactly if a whole prompt would. What is left over at the end of a text
-makes no window; its tokens are counted.
+With ``length=T`` every text is cut into consecutive windows of exactly ``T`` tokens (SPEC section
+1). The special tokens that the tokenizer puts around a text are put around every window and count
+as part of it, so a window begins with BOS exactly if a whole prompt would. Tokens left over at the
+end of a text are in no window; they are counted.
 
 A prompt is empty when it has no token beside the special ones: a blank line is no prompt, although a
 tokenizer may turn it into BOS.

@@ -1,16 +1,16 @@
-"""Distances between prompts: the ``d_S`` of SPEC section 2.
+"""Computes distances between prompts: the ``d_S`` of SPEC section 2.
 
-One grammar serves flags and arguments::
+Flags and arguments name a metric by one grammar::
 
     metric = ("levenshtein" | "hamming") ["/length"]
 
-Both count edits between token ids, Hamming between prompts of equal length only; ``/length``
-divides by the longer length. Divided so, Levenshtein is no metric in the strict sense: of
-``ab``, ``aba``, ``ba`` the outer two are 1 apart and each is 1/3 from the middle one. Nothing here
+Both count edits between token ids, Hamming between prompts of equal length only; ``/length`` divides
+the count by the longer length. Levenshtein divided by the length is no metric in the strict sense: of
+``ab``, ``aba``, ``ba`` the outer two are 1 apart, and each is 1/3 from the middle one. Nothing here
 relies on the triangle inequality.
 
-Token ids become the characters of strings, one a prompt, because rapidfuzz compares strings
-in C++ (1.7 s for a million pairs of 8 to 128 tokens, on one core).
+Each prompt is encoded as a string with one character for each token id, because rapidfuzz compares
+strings in C++ (1.7 s for a million pairs of 8 to 128 tokens, on one core).
 """
 
 import copy
@@ -45,10 +45,10 @@ class PromptMetric(Enum):
 
     @classmethod
     def parse(cls, text: str) -> "PromptMetric":
-        """The metric a text of the grammar names.
+        """Parses the text that names a metric.
 
         Raises:
-            OptionError: the text names none.
+            OptionError: the text names no metric.
         """
         try:
             return cls(text.strip().lower())
@@ -57,11 +57,6 @@ class PromptMetric(Enum):
             raise OptionError(
                 f"prompt metric {text!r} is not known: give one of {accepted}"
             ) from None
-
-    @property
-    def integer(self) -> bool:
-        """Whether every value is an integer, so that distinct prompts are at least 1 apart."""
-        return not self.per_length
 
     @property
     def per_length(self) -> bool:
@@ -89,7 +84,7 @@ class PromptMetric(Enum):
 
 
 class PairDistances:
-    """The metric of many pairs of one prompt set, whose ids are encoded once.
+    """Distances of many pairs of one prompt set, whose ids are encoded once.
 
     Args:
         metric: what is measured.
@@ -123,10 +118,11 @@ class PairDistances:
         return distances
 
     def token_bags(self, buckets: int) -> UInt16[np.ndarray, "prompts buckets"]:
-        """How many tokens of each prompt fall into each bucket, the n-th of a kind for itself.
+        """Counts the tokens of each prompt by hash bucket.
 
-        The product of two prompts' bags is at least the number of tokens they have in common, order
-        apart; the longer length less that is at most their Levenshtein and Hamming distance.
+        The n-th occurrence of a token is hashed together with n, as a token of its own. The inner
+        product of two prompts' counts is at least the number of tokens they have in common, in any
+        order; the longer length minus that is at most their Levenshtein and Hamming distance.
         """
         prompt = np.repeat(np.arange(len(self.lengths)), self.lengths)
         code = np.frombuffer("".join(self._strings).encode("utf-32-le", "surrogatepass"), "<u4")
@@ -136,7 +132,7 @@ class PairDistances:
         new[1:] = (prompt[1:] != prompt[:-1]) | (code[1:] != code[:-1])
         starts = np.flatnonzero(new)
         nth = np.arange(len(code)) - np.repeat(starts, np.diff([*starts, len(code)]))
-        # Odd multipliers scatter; wrapping around is meant.
+        # Multiplication by odd numbers scatters the bits; that it wraps around is intended.
         mixed = code * np.uint64(0x9E3779B97F4A7C15) + nth.astype(np.uint64) * np.uint64(
             0xC2B2AE3D27D4EB4F
         )
@@ -149,21 +145,11 @@ class PairDistances:
         return np.array(sorted(range(len(self._strings)), key=self._strings.__getitem__), np.int64)
 
     def take(self, kept: Int[np.ndarray, " kept"]) -> "PairDistances":
-        """The metric of some of the prompts, in the order given."""
+        """The distances among some of the prompts, in the order given."""
         taken = copy.copy(self)
         taken.lengths = self.lengths[kept]
         taken._strings = self._strings[kept]  # noqa: SLF001 - of its own class
         return taken
-
-
-def pair_distances(
-    metric: PromptMetric,
-    ids: Sequence[Sequence[int]],
-    left: Int[np.ndarray, " pairs"],
-    right: Int[np.ndarray, " pairs"],
-) -> Float64[np.ndarray, " pairs"]:
-    """`PairDistances` of a set that is asked once."""
-    return PairDistances(metric, ids)(left, right)
 
 
 def _as_strings(ids: Sequence[Sequence[int]], lengths: Int[np.ndarray, " prompts"]) -> np.ndarray:

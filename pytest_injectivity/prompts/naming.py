@@ -1,4 +1,4 @@
-"""How reports name prompts and tokens: by keyed hashes, and by what they say only when asked for."""
+"""Names prompts and tokens in reports: by keyed hashes, and by their text only on request."""
 
 import hmac
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def prompt_name(prompts: "PromptSet", prompt: int, key: bytes, *, shown: bool) -> str:
-    """A prompt: index, keyed hash, length.
+    """Names a prompt by its index, keyed hash and length.
 
     Args:
         prompts: its set.
@@ -27,7 +27,7 @@ def prompt_name(prompts: "PromptSet", prompt: int, key: bytes, *, shown: bool) -
 
 
 def token_name(token: int, key: bytes, *, shown: bool = False, tokenizer: Any = None) -> str:
-    """A token: its keyed hash.
+    """Names a token by its keyed hash.
 
     Args:
         token: its id.

@@ -1,8 +1,8 @@
 """Prompt sets: distinct sequences of token ids, with counts of what was dropped.
 
 Two prompts are distinct when their ids differ, whatever their texts (SPEC section 1). The hash of a set
-depends neither on the order of its prompts nor on the machine. Numbers that were measured on two sets may
-be compared only where the hashes agree.
+depends neither on the order of its prompts nor on the machine. Numbers that were measured on two sets
+may be compared only where the hashes agree.
 """
 
 import hashlib

@@ -1,11 +1,11 @@
-"""The sieve between a source and a prompt set: what is kept, what is dropped, and why.
+"""Chooses the prompts of a source that go into a prompt set, and counts the others by reason.
 
-Prompts pass one by one, so that a file larger than memory can be sampled: of the prompts seen only
-their 32-byte hashes stay, and of the prompts kept no more than ``max_prompts``.
+Prompts are taken one by one, so that a file larger than memory can be sampled: of all prompts only
+their 32-byte hashes are kept, and of the sample no more than ``max_prompts``.
 
-The sample consists of the prompts whose hashes, salted with the seed, are smallest. It is the same
-whatever the order of the file, another one for another seed, and a smaller sample is part of a
-larger one.
+The sample consists of the prompts whose hashes, salted with the seed, are smallest. It does not
+depend on the order of the file, another seed gives another sample, and a smaller sample is part of
+a larger one.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _Kept = tuple[int, int, tuple[int, ...], str | None]
 
 @dataclass
 class Sieve:
-    """Takes framed prompts one by one and counts what it does not keep."""
+    """Takes prompts with their special tokens one by one, and counts those that it does not keep."""
 
     settings: Settings
     rows: int = 0
@@ -37,7 +37,7 @@ class Sieve:
     _ints: dict[int, int] = field(default_factory=dict)
 
     def offer(self, ids: tuple[int, ...], text: str | None, place: str) -> None:
-        """Keeps a prompt, or counts why not.
+        """Keeps a prompt, or counts the reason why it is dropped.
 
         Raises:
             PromptError: an id is outside the model's embedding.
@@ -63,7 +63,7 @@ class Sieve:
             self.left_out += 1
 
     def prompt_set(self, name: str, *, special_tokens: bool) -> PromptSet:
-        """What was kept, in the order of the source.
+        """The prompts that were kept, in the order of the source.
 
         Raises:
             PromptError: prompts exceed the context and are to be refused, or fewer than 2 are left.
@@ -111,7 +111,7 @@ def salted(seed: int, digest: str) -> bytes:
 
 
 def check_ids(ids: tuple[int, ...], vocab_size: int | None, place: str) -> None:
-    """Makes sure that every id has a row in the model's embedding.
+    """Checks that every id has a row in the model's embedding.
 
     Raises:
         PromptError: one has none; the message names it.

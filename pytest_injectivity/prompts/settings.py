@@ -1,4 +1,4 @@
-"""What a prompt set is asked to be, whatever its source."""
+"""The settings of loading a prompt set, checked before the source is read."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias

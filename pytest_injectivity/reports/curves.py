@@ -1,129 +1,136 @@
-"""The privacy-utility curves as an SVG picture: no plotting library, nothing fetched, all text escaped.
+"""The privacy-utility curves as an SVG picture, drawn by matplotlib (the extra ``plots``).
 
-A panel a place. To the right more tokens are read by the strongest attacker, upwards more use is left:
-a release worth having stands top left, in the shaded corner where both bounds hold. A horizontal line
-through a point is the interval of what was read.
+One panel shows one place where states are released. The horizontal axis is the share of tokens that the
+strongest attacker reads, with its interval as a bar through each point; the vertical axis is the share
+of next tokens on which the receiver still agrees. A release worth having lies in the shaded corner top
+left, where at most the allowed rate is read and at least the wanted agreement is left.
+
+The same curves give the same bytes: the style is fixed, ids come from a fixed salt, no date is written,
+and texts stay texts, so that no font of this machine is in the file.
 """
 
+import io
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.text import one_line
+from pytest_injectivity.errors import MissingExtra
 from pytest_injectivity.results.releases import CurvePoint, PrivacyCurve
 
-# Pixels.
-_SIDE = 240
-_LEFT, _TOP, _GAP, _BELOW = 56, 30, 26, 46
-_LINE = 17
-_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
-# Told apart by people who confuse red and green (Okabe and Ito), and by their marks.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_PANEL = 3.4  # inches
+# Told apart by people who confuse red and green (Okabe and Ito).
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-_STYLE = "font-family:sans-serif;font-size:11px"
+_STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "pytest-injectivity",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.usetex": False,
+    "text.parse_math": False,  # a "$" in a name is a "$"
+}
 
 
 def write_picture(path: Path, curves: Sequence[PrivacyCurve]) -> None:
-    """Writes the picture, whole or not at all.
+    """Write the picture, whole or not at all.
 
     Args:
         path: of the file; its folder is made.
         curves: at least one; points without a utility are left out.
 
     Raises:
+        MissingExtra: matplotlib is not installed.
         OSError: the file cannot be written.
     """
     write_whole(path, picture(curves))
 
 
 def picture(curves: Sequence[PrivacyCurve]) -> str:
-    """The picture as text."""
+    """The picture as SVG text.
+
+    The curve of the ``j``-th release in the ``i``-th panel is the group ``curve-i-j``, its intervals
+    ``intervals-i-j``; the corner of a panel is ``corner-i``, its frame ``frame-i``.
+
+    Args:
+        curves: at least one; points without a utility are left out.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise MissingExtra(
+            "pictures of curves need matplotlib: install pytest-injectivity[plots]"
+        ) from None
+    written = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        _figure(curves).savefig(written, format="svg", metadata={"Date": None, "Creator": None})
+    return written.getvalue()
+
+
+def _figure(curves: Sequence[PrivacyCurve]) -> "Figure":
+    from matplotlib.figure import Figure
+
     places = list(dict.fromkeys(_place(curve) for curve in curves))
     releases = list(dict.fromkeys(_release(curve) for curve in curves))
-    width = _LEFT + len(places) * (_SIDE + _GAP)
-    height = _TOP + _SIDE + _BELOW + _LINE * (len(releases) + 1)
-    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} style="{_STYLE}">',
-        f"<title>{_text('what is read and what is left of what is shared')}</title>",
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-    ]
-    for at, place in enumerate(places):
+    height = _PANEL + 0.8 + 0.2 * len(releases)
+    figure = Figure(figsize=(_PANEL * len(places) + 0.6, height), layout="constrained")
+    panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
+    for at, (place, axes) in enumerate(zip(places, panels, strict=True)):
         here = [curve for curve in curves if _place(curve) == place]
-        left = _LEFT + at * (_SIDE + _GAP)
-        parts += _panel(place, here[0], left, labelled=at == 0)
+        _draw_panel(axes, place, here[0], at)
         for curve in here:
-            parts += _curve(curve, left, _COLOURS[releases.index(_release(curve)) % len(_COLOURS)])
-    under = _TOP + _SIDE + _BELOW
-    for at, release in enumerate(releases):
-        colour, y = _COLOURS[at % len(_COLOURS)], under + _LINE * at
-        parts.append(f'<circle cx="{_LEFT + 5}" cy="{y - 4}" r="4" fill="{colour}"/>')
-        parts.append(f'<text x="{_LEFT + 16}" y="{y}">{_text(release)}</text>')
-    subject = _text(curves[0].subject)
-    y = under + _LINE * len(releases)
-    return "\n".join([*parts, f'<text x="{_LEFT}" y="{y}">{subject}</text>', "</svg>", ""])
+            _draw_curve(axes, curve, at, releases.index(_release(curve)))
+    panels[0].set_ylabel("% next-token agreement")
+    handles = [panels[0].plot([], [], "o-", color=_colour(at))[0] for at in range(len(releases))]
+    names = [_text(release) for release in releases]
+    figure.legend(handles, names, loc="outside lower left", frameon=False)
+    figure.suptitle(_text(curves[0].subject), fontsize=9)
+    return figure
 
 
-def _panel(place: str, curve: PrivacyCurve, left: int, *, labelled: bool) -> list[str]:
-    """Axes, and the corner where both bounds hold."""
-    corner = _x(left, curve.max_token_rate) - left, _y(curve.min_agreement) - _TOP
-    parts = [
-        f'<rect x="{left}" y="{_TOP}" width="{corner[0]:.1f}" height="{corner[1]:.1f}" fill="#e8f2e8"/>',
-        f'<rect x="{left}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}" fill="none" stroke="#888"/>',
-        f'<text x="{left}" y="{_TOP - 10}">layer {_text(place)}</text>',
-    ]
-    for tick in _TICKS:
-        x, y = _x(left, tick), _y(tick)
-        parts.append(_words(x, _TOP + _SIDE + 14, f"{100 * tick:g}", anchor="middle"))
-        if labelled:
-            parts.append(_words(left - 6, y + 4, f"{100 * tick:g}", anchor="end"))
-    middle = left + _SIDE / 2
-    parts.append(_words(middle, _TOP + _SIDE + 28, "% of tokens read", anchor="middle"))
-    if labelled:
-        y = _TOP + _SIDE / 2
-        turned = f'transform="rotate(-90 14 {y:.1f})" text-anchor="middle"'
-        parts.append(f'<text x="14" y="{y:.1f}" {turned}>% next-token agreement</text>')
-    return parts
+def _draw_panel(axes: "Axes", place: str, curve: PrivacyCurve, at: int) -> None:
+    """Axes in percent, and the corner where both bounds hold."""
+    axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="% of tokens read", title=f"layer {_text(place)}")
+    axes.set_aspect("equal")
+    axes.patch.set_gid(f"frame-{at}")
+    right, below = 100 * curve.max_token_rate, 100 * curve.min_agreement
+    corners = [0, right, right, 0], [below, below, 100, 100]
+    (corner,) = axes.fill(*corners, color="#e8f2e8", zorder=0)
+    corner.set_gid(f"corner-{at}")
 
 
-def _curve(curve: PrivacyCurve, left: int, colour: str) -> list[str]:
-    drawn = [(one, *_at(one, left)) for one in curve.points if one.release.agreement]
-    line = " ".join(f"{x:.1f},{y:.1f}" for _, x, y in drawn)
-    parts = [f'<polyline points="{line}" fill="none" stroke="{colour}"/>']
+def _draw_curve(axes: "Axes", curve: PrivacyCurve, at: int, release: int) -> None:
+    drawn = [(one, *_at(one)) for one in curve.points if one.release.agreement]
+    colour, name = _colour(release), f"{at}-{release}"
+    right, up = [x for _, x, _ in drawn], [y for _, _, y in drawn]
+    (line,) = axes.plot(right, up, "o-", color=colour, markersize=4, linewidth=1, clip_on=False)
+    line.set_gid(f"curve-{name}")
+    read = [one.release.strongest.tokens for one, _, _ in drawn]
+    lows, highs = [100 * one.low for one in read], [100 * one.high for one in read]
+    axes.hlines(up, lows, highs, color=colour, alpha=0.4).set_gid(f"intervals-{name}")
     for one, x, y in drawn:
-        read = one.release.strongest.tokens
-        ends = f'x1="{_x(left, read.low):.1f}" x2="{_x(left, read.high):.1f}"'
-        parts += [
-            f'<line {ends} y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" stroke-opacity="0.4"/>',
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}">',
-            f"<title>{_text(one.release.name)}</title></circle>",
-            _words(x + 5, y - 5, one.strength),
-        ]
-    return parts
+        axes.annotate(_text(one.strength), (x, y), (4, 4), textcoords="offset points")
 
 
-def _at(point: CurvePoint, left: int) -> tuple[float, float]:
+def _at(point: CurvePoint) -> tuple[float, float]:
     agreement = point.release.agreement
-    return (
-        _x(left, point.release.strongest.tokens.value),
-        _y(0.0 if agreement is None else agreement.value),
-    )
+    left = 0.0 if agreement is None else agreement.value
+    return 100 * point.release.strongest.tokens.value, 100 * left
 
 
-def _x(left: int, share: float) -> float:
-    return left + _SIDE * share
-
-
-def _y(share: float) -> float:
-    return _TOP + _SIDE * (1.0 - share)
-
-
-def _words(x: float, y: float, text: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_text(text)}</text>'
+def _colour(at: int) -> str:
+    return _COLOURS[at % len(_COLOURS)]
 
 
 def _text(text: str) -> str:
-    return escape(one_line(text))
+    return one_line(text)
 
 
 def _place(curve: PrivacyCurve) -> str:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer, depth
-from pytest_injectivity.core.shapes import Bool, Float, Int64
+from pytest_injectivity.core.shapes import Bool, Float
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
@@ -81,10 +81,6 @@ class CapturedStates:
     rows: Mapping[Layer, Float[Tensor, "prompts hidden"]]
     token_forwards: int
     shared_tokens: int
-
-    def not_finite(self, layer: Layer) -> Int64[np.ndarray, " some"]:
-        """The prompts whose row has a NaN or an infinity at a layer."""
-        return np.flatnonzero(~self.rows[layer].isfinite().all(dim=1).numpy())
 
 
 def capture(

@@ -85,7 +85,7 @@ def test_a_config_that_is_no_object_is_refused(folder: Path) -> None:
 def test_a_config_that_cannot_be_loaded_is_refused(
     folder: Path, values: dict[str, Any], message: str
 ) -> None:
-    """Each is named with the value at fault."""
+    """The message names the value that cannot be loaded."""
     _configure(folder, **values)
     with pytest.raises(ModelError, match=message):
         resolve(str(folder))

@@ -155,7 +155,7 @@ def test_an_encoder_decoder_is_refused_by_name(name: str) -> None:
 
 
 def test_what_is_no_language_model_is_refused() -> None:
-    """A vision model has its own words."""
+    """The message names the model type of a vision model."""
     with pytest.raises(ModelError, match=r"not a causal language model \(vit\)"):
         refuse_unless_decoder(AutoConfig.for_model("vit"), "x")
 

@@ -10,9 +10,11 @@ from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
 from pytest_injectivity.errors import ModelError, OptionError
+from pytest_injectivity.models import weight_files
 from pytest_injectivity.models.checkpoint import resolve
 from pytest_injectivity.models.families import TABLE
 from pytest_injectivity.models.loading import load, load_decoder
+from pytest_injectivity.quantization.stored_tensors import StoredFile
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
 from tests.quantized import needs
 
@@ -214,8 +216,16 @@ def test_the_config_alone_needs_no_weights(folder: Path) -> None:
     assert 3 == resolve(str(folder)).n_layers
 
 
-def test_a_checkpoint_is_read_once(tmp_path: Path) -> None:
-    """What was resolved loads after its configuration and its tokenizer's companion are gone."""
+def test_a_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolved checkpoint loads again without its config.json, and each header is read once."""
+    read: list[Path] = []
+    read_header = weight_files.read_safetensors
+
+    def counted(path: Path) -> StoredFile:
+        read.append(path)
+        return read_header(path)
+
+    monkeypatch.setattr(weight_files, "read_safetensors", counted)
     folder = save_checkpoint(tiny_decoder("llama", vocab=256), tmp_path, byte_tokenizer())
     checkpoint = resolve(str(folder))
     before = checkpoint.config.to_dict()
@@ -225,6 +235,7 @@ def test_a_checkpoint_is_read_once(tmp_path: Path) -> None:
     assert first.states(IDS, ["norm"])["norm"].equal(second.states(IDS, ["norm"])["norm"])
     assert [104, 105] == second.tokenizer.encode("hi")
     assert before == checkpoint.config.to_dict()
+    assert [folder / "model.safetensors"] == read
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def _levels() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_warnings_of_an_import_are_not_shown(name: str) -> None:
-    """Errors are still shown."""
+    """Warnings of the two loggers are off, and their errors are shown."""
     logging.getLogger(name).setLevel(logging.NOTSET)
     hush()
     assert not logging.getLogger(name).isEnabledFor(logging.WARNING)

@@ -31,7 +31,7 @@ def test_a_pass_goes_on_from_its_own_states_as_it_was(family: str, layer: Layer)
 
 
 def test_logits_are_the_librarys() -> None:
-    """At every position."""
+    """The logits equal the library's at every position."""
     decoder = tiny_decoder("llama")
     with torch.no_grad():
         expected = decoder.model(IDS[None]).logits[0]
@@ -40,7 +40,7 @@ def test_logits_are_the_librarys() -> None:
 
 
 def test_versions_do_not_see_each_other() -> None:
-    """Several at once are each as if alone."""
+    """Several versions of the states give what each gives alone."""
     decoder = tiny_decoder("gpt2")
     states = torch.cat([_states(decoder, ids, 1) for ids in (IDS, OTHER)])
     found = logits_from_states(decoder, IDS, 1, states)
@@ -71,7 +71,7 @@ def test_some_positions_see_those_that_are_there(family: str, at: list[int]) -> 
 
 
 def test_a_model_that_counts_by_itself_cannot_skip() -> None:
-    """It is said, not guessed."""
+    """A model that counts its positions itself is refused where some are missing."""
     decoder = tiny_decoder("mamba")
     states = _states(decoder, IDS, 1)
     with pytest.raises(ModelError, match="cannot go on from some of the positions"):
@@ -91,7 +91,7 @@ def test_a_cache_put_back_changes_nothing(family: str, block: int) -> None:
 
 
 def test_a_cache_of_other_tokens_changes_what_follows() -> None:
-    """One block's alone: the others keep their own."""
+    """Keys and values of one block are replaced; those of other blocks stay."""
     decoder = tiny_decoder("llama")
     own, other = (_cached(decoder, ids[:-1], 2) for ids in (IDS, OTHER))
     found = logits_from_cache(decoder, IDS, 2, [own, other])
@@ -101,14 +101,14 @@ def test_a_cache_of_other_tokens_changes_what_follows() -> None:
 
 
 def test_a_model_without_a_cache_is_refused() -> None:
-    """As everywhere."""
+    """A family that caches no keys and values is refused by name."""
     empty = torch.zeros(5, 8)
     with pytest.raises(ModelError, match="caches no keys and values"):
         logits_from_cache(tiny_decoder("mamba"), IDS, 1, [(empty, empty)])
 
 
 def test_hooks_are_gone_afterwards() -> None:
-    """Even where the pass failed."""
+    """No hook stays on the model, even after a pass that failed."""
     decoder = tiny_decoder("gpt2")
     expected = logits(decoder, IDS)
     with pytest.raises(RuntimeError):

@@ -16,7 +16,7 @@ from pytest_injectivity.prompts.challenge import (
     token_variants,
 )
 from pytest_injectivity.prompts.loading import load_prompts
-from pytest_injectivity.prompts.metrics import PromptMetric, pair_distances
+from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from pytest_injectivity.prompts.promptset import PromptSet
 from pytest_injectivity.prompts.settings import Settings
 
@@ -123,7 +123,7 @@ def test_token_edits_are_one_edit_from_their_base(
     variants, bases = _variants(prompts)
     edits = np.isin(np.array(prompts.kinds)[variants], TOKEN_EDITS)
 
-    distances = pair_distances(PromptMetric.HAMMING, prompts.ids, variants[edits], bases[edits])
+    distances = PairDistances(PromptMetric.HAMMING, prompts.ids)(variants[edits], bases[edits])
 
     assert {1.0} == set(distances.tolist())
     assert edits.sum() >= 6 * len(BASES) - 2  # a few may coincide

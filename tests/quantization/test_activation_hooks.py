@@ -164,7 +164,7 @@ class TestEveryPath:
     def test_embeddings_give_the_states_of_their_tokens(
         self, decoder: Decoder, relative: Relative
     ) -> None:
-        """With a gradient or without."""
+        """Input embeddings are rounded like their tokens, with a gradient or without."""
         start, row = _rows(10, 9)
         rows, prefix = decoder.embedding_matrix()[row][None], decoder.prefix(start, "norm")
         expected = decoder.states(row[None], decoder.layers, prefix=prefix)
@@ -214,7 +214,7 @@ def test_many_bits_move_little_and_few_bits_much(
 
 
 def test_layer_0_is_no_blocks_output() -> None:
-    """The embeddings stay as they are."""
+    """The embeddings, layer 0, are not rounded."""
     decoder, (row,) = tiny_decoder("gpt2"), _rows(8)
     found = _rounded(decoder, "2").states(row[None], [0])[0]
     assert decoder.states(row[None], [0])[0].equal(found)
@@ -304,7 +304,7 @@ class TestCalibration:
         np.testing.assert_array_equal(one.zeros, other.zeros)
 
     def test_one_number_a_block_or_one_a_channel(self) -> None:
-        """And none where each token has its own."""
+        """Static scales have one number a block or one a channel; scales of tokens are not static."""
         decoder, sample = tiny_decoder("gpt2", layers=3), _sample()
         shapes = {
             grid: getattr(calibrate(decoder, sample, Grid.parse(grid)).steps, "shape", None)
@@ -322,7 +322,7 @@ class TestCalibration:
 
     @pytest.mark.parametrize("grid", ["8", "8 asymmetric", "8 per-channel"])
     def test_a_block_that_gives_nothing_but_zeros_is_refused(self, grid: str) -> None:
-        """By its number."""
+        """The message names the block by its number."""
         decoder = additive_decoder(torch.zeros(8, 8), torch.zeros(16, 8))
         with pytest.raises(OptionError, match=r"output of block 1 is zero .* of 2 prompts: it has"):
             calibrate(decoder, [[1, 2], [3]], Grid.parse(grid))

@@ -59,7 +59,7 @@ def test_a_nan_makes_no_number(per: str, symmetric: bool) -> None:  # noqa: FBT0
 
 
 def test_other_numbers_have_another_name() -> None:
-    """And the same numbers the same one."""
+    """Scales of other numbers have another digest, equal scales the same one."""
     rows = torch.tensor([[1.0, -3.0], [2.0, 0.5]])
     same = scale_of(rows, Grid(4)).digest, scale_of(rows.flip(0), Grid(4)).digest
     assert same[0] == same[1] != scale_of(2 * rows, Grid(4)).digest

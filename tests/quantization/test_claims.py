@@ -33,7 +33,7 @@ _CLAIMS = {
 def test_plain_weights_that_claim_to_be_quantized_are_refused(
     kind: str, full: Path, tmp_path: Path
 ) -> None:
-    """The configuration's word is not taken for it."""
+    """A configuration that names a quantization does not make plain weights quantized."""
     needs(kind)
     folder = save_checkpoint(load_decoder(str(full), device="cpu"), tmp_path / "liar")
     configure(folder, quantization_config=_CLAIMS[kind])

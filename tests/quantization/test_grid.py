@@ -67,7 +67,7 @@ def test_the_order_of_the_words_is_free(grid: Grid, random: Any) -> None:
     ],
 )
 def test_texts_and_what_they_mean(given_as: int | str, grid: Grid, text: str) -> None:
-    """One canonical text each, defaults left out."""
+    """Each grid has one canonical text, with its defaults left out."""
     assert grid == Grid.parse(given_as)
     assert text == str(grid)
     assert text.replace(str(grid.bits), f"{grid.bits} bits", 1) == grid.words
@@ -86,7 +86,7 @@ def test_texts_and_what_they_mean(given_as: int | str, grid: Grid, text: str) ->
     ],
 )
 def test_what_is_no_grid_is_refused(text: Any) -> None:
-    """With the value and the whole grammar."""
+    """The message has the value and the whole grammar."""
     with pytest.raises(OptionError, match=r"give a whole number of bits from 2 to 32, alone or in"):
         Grid.parse(text)
 
@@ -103,7 +103,7 @@ def test_what_is_no_grid_is_refused(text: Any) -> None:
     ],
 )
 def test_values_that_are_not_accepted_are_named(values: dict[str, Any], named: str) -> None:
-    """As arguments too, not in texts alone."""
+    """A value is refused as an argument just as it is in a text."""
     with pytest.raises(OptionError, match=f"^{re.escape(named)}: give"):
         Grid(**values)
 
@@ -131,14 +131,14 @@ def test_no_more_values_are_left_out_than_the_percentile_allows(
 
 
 def test_a_thousandth_of_a_thousand_is_one() -> None:
-    """Whatever binary fractions make of 99.9."""
+    """The share that is left out is exact, whatever binary fractions make of 99.9."""
     assert 1 == Grid(8, clip=99.9).left_out(1000)
     assert 0 == Grid(8, clip=99.9).left_out(999)
     assert 0 == Grid(8).left_out(10**9)
 
 
 def test_where_a_scale_comes_from_is_said() -> None:
-    """No more prompts than there are."""
+    """The text names no more prompts than there are."""
     assert "the set itself" == Grid(4).source(100) == Grid(4, per="channel").source(100)
     assert "each token's own" == Grid(4, per="token").source(100)
     assert "the 16 prompts of smallest hash" == Grid(4, calibrated=16).source(100)
@@ -154,7 +154,7 @@ def test_a_number_of_bits_is_plain_data_as_a_number() -> None:
 
 
 def test_what_is_said_of_a_model_that_rounds() -> None:
-    """From plain data."""
+    """The lines of reports are made from plain data."""
     static = Rounded(**asdict(Rounded("8 per-channel", 64, "ab" * 32)))
     assert (
         "every block's output rounded to 8 bits per-channel as it runs, scales of 64 prompts"

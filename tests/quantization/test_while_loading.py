@@ -73,12 +73,12 @@ def test_the_options_help_names_what_the_loader_does(name: str) -> None:
 
 
 def test_a_quantized_checkpoint_is_not_quantized_again(published: Callable[[str], Path]) -> None:
-    """Rounding what is rounded measures neither."""
+    """A second rounding on top of a first is refused."""
     with pytest.raises(OptionError, match="is quantized already, with torchao"):
         load_decoder(str(published("torchao-int8")), quantization="bnb-nf4")
 
 
 def test_an_unknown_quantization_is_refused(full: Path) -> None:
-    """The names are listed."""
+    """The message lists the names that are accepted."""
     with pytest.raises(OptionError, match="'int3' is not accepted: give one of bnb-nf4"):
         load_decoder(str(full), quantization="int3")
