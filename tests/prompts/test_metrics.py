@@ -204,10 +204,6 @@ def test_admissible_broadcasts(metric: PromptMetric) -> None:
     assert metric.admissible(4, np.int64(4))
 
 
-def test_integer_metrics_count() -> None:
-    """The metrics that count edits are integer; those divided by a length are not."""
-
-
 @given(metrics, prompts, st.data())
 def test_take_is_the_metric_of_a_part(
     metric: PromptMetric, ids: list[Ids], data: st.DataObject

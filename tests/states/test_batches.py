@@ -29,9 +29,11 @@ def plans(draw: st.DrawFn) -> tuple[list[int], int, int | None, int]:
 
 
 def plan(case: tuple[list[int], int, int | None, int]) -> tuple[Batch, ...]:
-    """`plan_batches` of a case."""
+    """`plan_batches` of a case; at least one batch."""
     chosen, batch_tokens, context, prefix = case
-    return plan_batches(chosen, batch_tokens=batch_tokens, context=context, prefix=prefix)
+    batches = plan_batches(chosen, batch_tokens=batch_tokens, context=context, prefix=prefix)
+    assert batches
+    return batches
 
 
 @given(case=plans())
@@ -45,9 +47,9 @@ def test_every_prompt_is_in_one_batch(case: tuple[list[int], int, int | None, in
 def test_no_batch_exceeds_the_context(case: tuple[list[int], int, int | None, int]) -> None:
     """Padding included; every prompt fits its batch."""
     chosen, _, context, prefix = case
-    for batch in plan(case):
-        assert max(chosen[row] for row in batch.rows) <= batch.width
-        assert context is None or prefix + batch.width <= context
+    batches = plan(case)
+    assert [] == [b for b in batches if max(chosen[row] for row in b.rows) > b.width]
+    assert context is None or prefix + max(batch.width for batch in batches) <= context
 
 
 @given(case=plans())
@@ -56,20 +58,22 @@ def test_shapes_are_canonical_where_the_context_allows(
 ) -> None:
     """A multiple of 16 tokens; a prompt that fills an odd context runs alone, always so."""
     chosen, _, context, prefix = case
-    for batch in plan(case):
-        if batch.height * batch.width % 16:
-            assert batch.width == (context or 0) - prefix
-            assert (1, 1) == (len(batch.rows), batch.height)
-            assert batch.width // 8 * 8 < chosen[batch.rows[0]]
+    odd = [batch for batch in plan(case) if batch.height * batch.width % 16]
+    assert {(context or 0) - prefix} >= {batch.width for batch in odd}
+    assert {(1, 1)} >= {(len(batch.rows), batch.height) for batch in odd}
+    assert [] == [batch for batch in odd if batch.width // 8 * 8 >= chosen[batch.rows[0]]]
 
 
 @given(case=plans())
 def test_a_batch_holds_the_tokens_it_may(case: tuple[list[int], int, int | None, int]) -> None:
     """Dummy rows included, but for the few that make the least shape canonical."""
     _, batch_tokens, _, prefix = case
-    for batch in plan(case):
+
+    def most(batch: Batch) -> int:
         least = 16 // gcd(16, batch.width) if batch.width % 8 == 0 else 1
-        assert batch.height <= max(least, batch_tokens // (prefix + batch.width))
+        return max(least, batch_tokens // (prefix + batch.width))
+
+    assert [] == [batch for batch in plan(case) if batch.height > most(batch)]
 
 
 @given(case=plans())
@@ -77,13 +81,10 @@ def test_a_prompt_has_the_same_width_in_any_company(
     case: tuple[list[int], int, int | None, int],
 ) -> None:
     """So that its bits depend on itself: planned alone, it is padded to the same length."""
-    chosen, batch_tokens, context, prefix = case
-    if context is None:
-        return
+    chosen, *limits = case
     widths = {row: batch.width for batch in plan(case) for row in batch.rows}
-    for row, length in enumerate(chosen):
-        (alone,) = plan_batches([length], batch_tokens=batch_tokens, context=context, prefix=prefix)
-        assert alone.width == widths[row]
+    alone = {row: plan(([length], *limits))[0].width for row, length in enumerate(chosen)}
+    assert alone == widths
 
 
 @given(case=plans())

@@ -145,15 +145,13 @@ def test_any_prompts_are_captured(prompts: list[list[int]], batch_tokens: int) -
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_the_batch_budget_changes_no_bit() -> None:
+@pytest.mark.parametrize("batch_tokens", [1, 200, 1000])
+def test_the_batch_budget_changes_no_bit(batch_tokens: int) -> None:
     """Canonical shapes: without sharing, a row's bits are its own."""
     decoder, prompts = tiny_decoder("llama"), some_prompts()
     expected = capture(decoder, prompts, LAYERS, share_prefixes=False).rows
-    for batch_tokens in (1, 200, 1000):
-        found = capture(
-            decoder, prompts, LAYERS, batch_tokens=batch_tokens, share_prefixes=False
-        ).rows
-        assert all(torch.equal(expected[layer], found[layer]) for layer in LAYERS)
+    found = capture(decoder, prompts, LAYERS, batch_tokens=batch_tokens, share_prefixes=False).rows
+    assert all(torch.equal(expected[layer], found[layer]) for layer in LAYERS)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -173,14 +171,13 @@ def test_only_the_layers_asked_for_are_captured() -> None:
     assert_captured(decoder, prompts, found, tolerance=1e-5)
 
 
-def test_a_planted_collision_is_captured_as_equal_bits() -> None:
+@pytest.mark.parametrize("batch_tokens", [64, BATCH_TOKENS])
+def test_a_planted_collision_is_captured_as_equal_bits(batch_tokens: int) -> None:
     """Prompts that differ only in tokens with one embedding row, in one batch and in two."""
     decoder = plant_equal_embeddings(tiny_decoder("llama"), kept=3, copied=7)
     prompts = [[5, 3, 9], [1, 2], [5, 7, 9], *some_prompts(20)]
-    for batch_tokens in (64, BATCH_TOKENS):
-        found = capture(decoder, prompts, LAYERS, batch_tokens=batch_tokens)
-        for layer in LAYERS:
-            assert torch.equal(found.rows[layer][0], found.rows[layer][2])
+    found = capture(decoder, prompts, LAYERS, batch_tokens=batch_tokens)
+    assert all(torch.equal(found.rows[layer][0], found.rows[layer][2]) for layer in LAYERS)
 
 
 def test_tokens_are_counted() -> None:

@@ -352,6 +352,7 @@ def test_names_cannot_steer_a_terminal(tmp_path: Path) -> None:
     made: list[Callable[[], object]] = [lambda: read_states(path, FACTS)]
     save_file({"states": torch.ones(1, 8)}, tmp_path / "b", {"layer": "\x1b\n"})
     made.append(lambda: read_states(tmp_path / "b", FACTS))
+    assert made
     for read in made:
         with pytest.raises(OptionError) as caught:
             read()

@@ -58,7 +58,9 @@ def shifted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Decoder]:
 
 def test_every_two_ways_are_compared(shifted: Callable[[], Decoder]) -> None:
     """3e-3 one way and 4e-3 across it are 5e-3 apart; position 0 keeps its 0.5 to itself."""
-    for floor in measure_noise(shifted(), None, PROMPTS, LAYERS).values():
+    found = measure_noise(shifted(), None, PROMPTS, LAYERS)
+    assert set(LAYERS) == set(found)
+    for floor in found.values():
         assert 5e-3 == pytest.approx(floor.later.reproduction, rel=1e-9)
         assert 0.5 == pytest.approx(floor.first.reproduction, rel=1e-9)
         assert 5e-3 == pytest.approx(floor.value, rel=1e-9)
@@ -69,19 +71,21 @@ def test_every_two_ways_are_compared(shifted: Callable[[], Decoder]) -> None:
 def test_every_way_is_compared_with_float64(shifted: Callable[[], Decoder]) -> None:
     """The largest distance to the reference is the shift of the farther way."""
     exact = tiny_decoder("gpt2", dtype=torch.float64)
-    for floor in measure_noise(shifted(), exact, PROMPTS, LAYERS).values():
+    found = measure_noise(shifted(), exact, PROMPTS, LAYERS)
+    assert set(LAYERS) == set(found)
+    for floor in found.values():
         assert 4e-3 == pytest.approx(floor.later.error, rel=1e-9)
         assert 0.5 == pytest.approx(floor.first.error, rel=1e-9)
 
 
-def test_one_shifted_prompt_of_many_is_found(shifted: Callable[[], Decoder]) -> None:
+@pytest.mark.parametrize("at", [0, 4, 9])
+def test_one_shifted_prompt_of_many_is_found(shifted: Callable[[], Decoder], at: int) -> None:
     """Prompts are measured a few at a time: the floor is the largest over all of them."""
-    ones = [[at] for at in range(9)]
-    for at in (0, 4, 9):
-        sample = [*ones[:at], [3, 5], *ones[at:]]
-        floor = measure_noise(shifted(), None, sample, [1])[1]
-        assert 5e-3 == pytest.approx(floor.later.reproduction, rel=1e-9)
-        assert 10 == floor.prompts
+    ones = [[one] for one in range(9)]
+    sample = [*ones[:at], [3, 5], *ones[at:]]
+    floor = measure_noise(shifted(), None, sample, [1])[1]
+    assert 5e-3 == pytest.approx(floor.later.reproduction, rel=1e-9)
+    assert 10 == floor.prompts
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gemma3_text", "mamba"])
@@ -124,6 +128,7 @@ def test_the_floor_bounds_what_other_batches_do(family: str) -> None:
     """Rows in shapes that were not sampled lie within the floor of each other."""
     decoder = tiny_decoder(family)
     floor = measure_noise(decoder, decoder.as_float64(), PROMPTS, LAYERS)
+    assert set(LAYERS) == set(floor)
     for height in (3, 7):
         ids = torch.tensor([PROMPTS[3]] * height)
         for layer, states in decoder.states(ids, LAYERS).items():
@@ -135,6 +140,7 @@ def test_the_floor_bounds_what_other_batches_do(family: str) -> None:
 def test_without_a_float64_copy_the_error_is_nan_and_the_floor_is_not() -> None:
     """What could not be measured is said, and the rest still counts."""
     found = measure_noise(tiny_decoder("gpt2"), None, PROMPTS, LAYERS)
+    assert set(LAYERS) == set(found)
     for floor in found.values():
         for part in (floor.first, floor.later):
             assert math.isnan(part.error)

@@ -68,7 +68,9 @@ def test_every_prompt_continues_what_its_group_shares(
     prompts: list[Prompt], constants: tuple[int, int]
 ) -> None:
     """It begins with it and is longer, by the token whose state is wanted."""
-    for group in grouped(prompts, *constants):
+    groups = grouped(prompts, *constants)
+    assert groups
+    for group in groups:
         assert 0 == len(group.shared) % constants[0]
         for row in group.rows:
             assert group.shared == prompts[row][: len(group.shared)]

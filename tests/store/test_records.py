@@ -27,6 +27,7 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path, *, lasting: bool) -> None:
     path = tmp_path / "one"
     write_record(path, "a subject", b"some content", lasting=lasting)
     written = path.read_bytes()
+    assert b"some content" in written
     for at in range(len(written)):
         for bit in range(8):
             damaged = bytearray(written)
