@@ -2,13 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.reports.annotations import harmless, in_workflow
+from pytest_injectivity.reports.drawing import WIDEST, draw, printed, table_lines
+from pytest_injectivity.reports.table import (
+    MISSING,
+    WORST,
+    Cell,
+    Column,
+    Table,
+    Tone,
+    facts,
+)
 from pytest_injectivity.results.changes import (
     Change,
     Fate,
@@ -21,7 +29,6 @@ from pytest_injectivity.results.saved_runs import SAME, Recorded, Stamp
 
 _SHOWN = ("model", "revision", "quantized", "activations", "dtype", "device", "prompts", "n")
 _ARCHITECTURE = ("family", "n_layers", "hidden", "vocab")
-_WIDEST = 1000
 _LEGEND = (
     "change in %, counts as was>is; {meanings}; ◄ worse beyond the tolerance, + better beyond it, –"
     " not in both"
@@ -76,28 +83,26 @@ def comparison_text(
         for every in layers.values()
         for change in every
     )
-    parts: list[tuple[RenderableType, int]] = [
-        (_stamps(was.stamp, now.stamp), width),
-        (_table(layers), _WIDEST),
-        (Text(_legend(layers), style="dim"), width),
-        *((Text(line, style="bold red"), _WIDEST) for line in bad),
-    ]
     verdict = (
         f"{len(bad)} worse beyond the tolerance" if bad else "nothing is worse beyond the tolerance"
     )
-    parts.append((Text(f"{numbers} numbers of {len(layers)} layers compared: {verdict}"), _WIDEST))
-    lines = [line for part, columns in parts for line in _printed(part, columns, color=color)]
+    counted = f"{numbers} numbers of {len(layers)} layers compared: {verdict}"
+    lines = printed(draw(_stamps(was.stamp, now.stamp)), width, color=color)
+    lines += table_lines(_table(layers), width, color=color)
+    for line in bad:
+        lines += printed(Text(line, style="bold red"), WIDEST, color=color)
+    lines += printed(Text(counted), WIDEST, color=color)
     return "\n".join(map(harmless, lines) if in_workflow() else lines)
 
 
 def _stamps(was: Stamp, now: Stamp) -> Table:
-    grid = Table.grid(padding=(0, 2))
+    rows = []
     names = [*_SHOWN, *(name for name in _ARCHITECTURE if getattr(was, name) != getattr(now, name))]
     for name in names:
         one, other = getattr(was, name), getattr(now, name)
         if one is not None or other is not None:
-            shown = _value(one) if one == other else f"{_value(one)} -> {_value(other)}"
-            grid.add_row(name, Text(shown))
+            same = one == other
+            rows.append((name, _value(one) if same else f"{_value(one)} -> {_value(other)}"))
     packages = sorted({*was.versions, *now.versions})
     moved = [
         f"{package} {was.versions.get(package, 'none')} -> {now.versions.get(package, 'none')}"
@@ -105,8 +110,8 @@ def _stamps(was: Stamp, now: Stamp) -> Table:
         if was.versions.get(package) != now.versions.get(package)
     ]
     if moved:
-        grid.add_row("versions", Text(", ".join(moved)))
-    return grid
+        rows.append(("versions", ", ".join(moved)))
+    return facts(rows)
 
 
 def _value(value: object) -> str:
@@ -115,14 +120,12 @@ def _value(value: object) -> str:
 
 def _table(layers: Layers) -> Table:
     names = _columns(layers)
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    table.add_column("layer")
-    for name in names:
-        table.add_column(title_of(name), justify="right")
+    rows = []
     for label, every in layers.items():
         by_name = {change.name: change for change in every}
-        table.add_row(Text(label), *(_cell(by_name.get(name)) for name in names))
-    return table
+        rows.append((Cell(label), *(_cell(by_name.get(name)) for name in names)))
+    columns = (Column("layer", number=False), *(Column(title_of(name)) for name in names))
+    return Table(columns, tuple(rows), notes=(_legend(layers),), marks=True)
 
 
 def _legend(layers: Layers) -> str:
@@ -141,11 +144,11 @@ def _columns(layers: Layers) -> list[str]:
     return sorted(found, key=by_metric)
 
 
-def _cell(change: Change | None) -> Text:
-    if change is None or change.was is None or change.now is None:
-        return (
-            Text("– ") if change is None or change.fate is not Fate.WORSE else _marked("–", change)
-        )
+def _cell(change: Change | None) -> Cell:
+    if change is None:
+        return Cell(MISSING)
+    if change.was is None or change.now is None:
+        return _marked(MISSING, change) if change.fate is Fate.WORSE else Cell(MISSING)
     if metric_of(change.name).counted or change.share is None:
         same = change.was == change.now
         shown = show(change.now) if same else f"{show(change.was)}>{show(change.now)}"
@@ -154,10 +157,9 @@ def _cell(change: Change | None) -> Text:
     return _marked(shown, change)
 
 
-def _marked(shown: str, change: Change) -> Text:
-    marks = {Fate.WORSE: ("◄", "bold red"), Fate.BETTER: ("+", "green")}
-    mark, style = marks.get(change.fate, (" ", ""))
-    return Text(f"{shown}{mark}", style=style)
+def _marked(shown: str, change: Change) -> Cell:
+    marks: dict[Fate, tuple[str, Tone]] = {Fate.WORSE: (WORST, "bad"), Fate.BETTER: ("+", "good")}
+    return Cell(shown, *marks.get(change.fate, ("", "")))
 
 
 def _line(label: str, change: Change) -> str:
@@ -169,10 +171,3 @@ def _line(label: str, change: Change) -> str:
 def _listed(recorded: Recorded) -> str:
     labels = sorted(recorded.layers, key=by_depth)
     return f"{labels[0]} to {labels[-1]}" if labels else "none"
-
-
-def _printed(part: RenderableType, width: int, *, color: bool) -> list[str]:
-    console = Console(width=width, force_terminal=color, color_system="standard" if color else None)
-    with console.capture() as captured:
-        console.print(part)
-    return captured.get().rstrip("\n").split("\n")

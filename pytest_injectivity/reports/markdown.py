@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.text import one_line
-from pytest_injectivity.reports.terminal import layer_parts, run_grid
+from pytest_injectivity.reports.layer_table import run_table, tables
+from pytest_injectivity.reports.table import Cell, Column, Table
 from pytest_injectivity.results.outcome import Outcome
 from pytest_injectivity.results.verdict import Verdict
 
@@ -97,9 +95,8 @@ def markdown(results: "RunResults", *, limit: int = LIMIT) -> str:
     if red:
         blocks.append(_failures(red))
     if results.run is not None:
-        grid = run_grid(results.run)
-        blocks.append(_table("Audited", ("", ""), _cells(grid)))
-    blocks += _layers(results)
+        blocks.append(_table("Audited", run_table(results.run)))
+    blocks += _tables(results)
     blocks.append(_commands(red, results.outcome))
     if results.said:
         said = tuple(f"- {_prose(line)}" for line in results.said)
@@ -170,19 +167,16 @@ def _failures(verdicts: Sequence[Verdict]) -> Block:
         ]
         if not verdict.reasons:
             rows.append((verdict.check, "", verdict.first_line, ""))
-    return _table("Not passed", header, [tuple(map(_cell, row)) for row in rows])
+    columns = tuple(Column(title, number=False) for title in header)
+    return _table("Not passed", Table(columns, tuple(tuple(map(Cell, row)) for row in rows)))
 
 
-def _layers(results: "RunResults") -> Iterator[Block]:
-    """What the terminal says of the layers, as Markdown; a long table is folded away."""
-    for part in layer_parts(results):
-        if isinstance(part, Text):
-            yield Block(f"\n{_prose(part.plain)}\n")
-            continue
-        header = tuple(_plain(column.header) for column in part.columns)
-        right = tuple(column.justify == "right" for column in part.columns)
-        title = _plain(part.title or "layers")
-        yield _table(title, header, _cells(part), right=right, fold=part.row_count > _LONG)
+def _tables(results: "RunResults") -> Iterator[Block]:
+    """The tables of the terminal, each with its notes; a long one is folded away."""
+    for table in tables(results):
+        yield _table(table.title or "layers", table, fold=len(table.rows) > _LONG)
+        for note in table.notes:
+            yield Block(f"\n{_prose(note)}\n")
 
 
 def _commands(red: Sequence[Verdict], outcome: Outcome | None) -> Block:
@@ -194,47 +188,28 @@ def _commands(red: Sequence[Verdict], outcome: Outcome | None) -> Block:
     return Block("\n### Reproduce\n\n```\n", tuple(shown), "```\n")
 
 
-def _table(
-    title: str,
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    right: Sequence[bool] = (),
-    fold: bool = False,
-) -> Block:
-    """A table under its title; ``rows`` are escaped already.
+def _table(title: str, table: Table, *, fold: bool = False) -> Block:
+    """A table under a title; what is bad or good is bold.
 
     Args:
         title: of the table.
-        header: of its columns.
-        rows: cells by row.
-        right: which columns are numbers.
+        table: what is drawn.
         fold: whether the rows are shown on a click only.
     """
     title = escaped(title[:1].upper() + title[1:])
     if fold:
-        before = f"\n<details><summary>{title} ({len(rows)} rows)</summary>\n\n"
+        before = f"\n<details><summary>{title} ({len(table.rows)} rows)</summary>\n\n"
     else:
         before = f"\n### {title}\n\n"
-    aligned = ["--:" if number else "---" for number in right] or ["---"] * len(header)
-    before += f"{_line(map(_cell, header))}\n{_line(aligned)}\n"
-    return Block(before, tuple(_line(row) for row in rows), "\n</details>\n" if fold else "")
+    aligned = ["--:" if column.number else "---" for column in table.columns]
+    before += f"{_line(_cell(column.title) for column in table.columns)}\n{_line(aligned)}\n"
+    rows = tuple(_line(map(_drawn, row)) for row in table.rows)
+    return Block(before, rows, "\n</details>\n" if fold else "")
 
 
-def _cells(table: Table) -> list[tuple[str, ...]]:
-    """The cells of a terminal's table, row by row; what is bold there is bold here."""
-    columns = [list(column.cells) for column in table.columns]
-    return [tuple(_styled(cell) for cell in row) for row in zip(*columns, strict=True)]
-
-
-def _styled(cell: object) -> str:
-    shown = _cell(_plain(cell))
-    bold = isinstance(cell, Text) and "bold" in str(cell.style)
-    return f"<b>{shown}</b>" if bold else shown
-
-
-def _plain(cell: object) -> str:
-    return (cell if isinstance(cell, Text) else Text.from_markup(str(cell))).plain.strip()
+def _drawn(cell: Cell) -> str:
+    shown = _cell(f"{cell.text}{cell.mark}".strip())
+    return f"<b>{shown}</b>" if cell.tone else shown
 
 
 def _prose(text: str) -> str:

@@ -13,6 +13,7 @@ from markdown_it.token import Token
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.reports import markdown as report
 from pytest_injectivity.reports.markdown import LIMIT
+from pytest_injectivity.reports.table import Cell, Column, Table
 from pytest_injectivity.results.outcome import FailedTest, Outcome
 from pytest_injectivity.results.run_results import RunResults
 from pytest_injectivity.results.summary import LayerSummary, RunSummary
@@ -151,8 +152,9 @@ def _rows(text: str) -> list[list[str]]:
 @example("&#124;")
 def test_a_cell_shows_what_it_was_given_and_nothing_else(text: str) -> None:
     """No text ends its cell, begins another, or becomes markup: it is one text, to the character."""
-    table = report._table("t", ("a", "b"), [(report._cell(text), "next")])
-    tokens = PARSER.parse(table.before + table.rows[0])
+    columns = (Column("a", number=False), Column("b"))
+    block = report._table("t", Table(columns, ((Cell(text), Cell("next")),)))
+    tokens = PARSER.parse(block.before + block.rows[0])
     cells = [token for token in _flat(tokens) if token.type == "inline"][-2:]
     kinds = {child.type for child in cells[0].children or []}
     assert 5 == sum(token.type == "inline" for token in _flat(tokens))

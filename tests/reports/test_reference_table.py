@@ -1,6 +1,5 @@
-from rich.console import Console
-
 from pytest_injectivity.core.interval import Interval
+from pytest_injectivity.reports.drawing import draw, printed
 from pytest_injectivity.reports.reference_table import reference_table
 from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate
 
@@ -9,10 +8,8 @@ KEPT = Estimate(0.9, 0.8, 1.1)
 
 def _text(*comparisons: Comparison) -> str:
     """The table, one blank between cells."""
-    console = Console(width=300)
-    with console.capture() as captured:
-        console.print(reference_table(comparisons))
-    return "\n".join(" ".join(line.split()) for line in captured.get().splitlines())
+    lines = printed(draw(reference_table(comparisons)), 300, color=False)
+    return "\n".join(" ".join(line.split()) for line in lines)
 
 
 def test_a_row_a_layer_shallow_first() -> None:

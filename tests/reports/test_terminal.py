@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from pytest_injectivity.reports.terminal import summary_lines, trend_lines, verdict_lines
+from pytest_injectivity.reports.layer_table import trend_lines
+from pytest_injectivity.reports.terminal import summary_lines, verdict_lines
 from pytest_injectivity.results.changes import by_depth
 from pytest_injectivity.results.run_results import RunResults
 from pytest_injectivity.results.summary import Fall, LayerSummary, Trend
