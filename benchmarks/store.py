@@ -33,7 +33,7 @@ for layer in audit.layers:
     audit.check_colipschitz_above(layer, 1e-12)
 # The high-water mark is in KB on Linux.
 print(len(audit.prompts), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-    "decoder" in vars(audit))
+    audit.target.loaded)
 """
 
 

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pytest_injectivity import Audit, AuditConfig
+from pytest_injectivity.audit.noise_floors import NoiseFloors
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import save_checkpoint
 
@@ -43,3 +46,8 @@ def audit_against(
     """
     save_checkpoint(parent, folder / "parent")
     return audit_of(folder, decoder, ids, **{"reference": str(folder / "parent"), **config})
+
+
+def few_noise_prompts(monkeypatch: pytest.MonkeyPatch, sample: int) -> None:
+    """Noise floors over fewer prompts: of tiny models they say as much, and take less time."""
+    monkeypatch.setitem(NoiseFloors.__init__.__kwdefaults__, "sample", sample)

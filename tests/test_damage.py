@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.damage import Trial, trials, written
+from tests.audits import few_noise_prompts
 
 
 def _check(found: list[tuple[str, str, Trial]]) -> None:
@@ -31,7 +32,7 @@ def _lines(folder: Path) -> Path:
 @pytest.mark.slow
 def test_each_damage_is_seen_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On 4 bits, at the default thresholds: the block, or the embedding, is the first bad layer."""
-    monkeypatch.setattr("pytest_injectivity.audit.measurements._NOISE_SAMPLE", 3)
+    few_noise_prompts(monkeypatch, 3)
     found = list(trials([0], tmp_path, _lines(tmp_path), 60, bases=(4,)))
     assert {"scales doubled", "2-bit block", "rows merged", "healthy"} == {one[0] for one in found}
     _check(found)

@@ -8,14 +8,14 @@ import pytest
 from pytest_injectivity import Audit, AuditConfig, OptionError
 from pytest_injectivity.prompts.rows import Row
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
-from tests.audits import audit_of
+from tests.audits import audit_of, few_noise_prompts
 
 IDS = [[at, 5 * at % 64, 7, at * at % 64] for at in range(40)]
 
 
 @pytest.fixture(autouse=True)
 def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_injectivity.audit.measurements._NOISE_SAMPLE", 3)
+    few_noise_prompts(monkeypatch, 3)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_prompts_store_and_names_are_shared(audit: Audit) -> None:
     """What one has measured the other reads, a run without cache too."""
     coarse = audit.in_precision(dtype="bfloat16")
     assert coarse.prompts is audit.prompts
-    assert coarse._kept.store.folder == audit._kept.store.folder
+    assert coarse.target.kept.store.folder == audit.target.kept.store.folder
     assert audit.name_of(3) == coarse.name_of(3)
 
 
@@ -62,7 +62,7 @@ def test_its_verdicts_are_told_with_the_audits(audit: Audit) -> None:
 
 def test_it_is_repeated_by_the_audits_own_command(audit: Audit) -> None:
     """The test makes it again; no flag does."""
-    audit.where = "test_gate.py::test_drift[bfloat16]"
+    audit.target.where = "test_gate.py::test_drift[bfloat16]"
     verdict = audit.in_precision(dtype="bfloat16").check_state_drift_below(1, 1e-9)
     assert verdict.reproduce == audit.reproduce()
     assert "--injx-dtype" not in verdict.reproduce

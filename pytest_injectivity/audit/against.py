@@ -112,7 +112,7 @@ class Against:
             cross: what the parent reads, where it was measured.
         """
         lost, parents_lost = self.not_finite(layer)
-        n = len(self.child.prompts)
+        n = len(self.child.target.prompts)
         noise, parents_noise = (finite(one.noise(layer).value) for one in (self.child, self.parent))
         if lost or parents_lost:
             return Comparison(
@@ -157,15 +157,17 @@ class Against:
 
     def remember(self, key: NumberKey, compute: Callable[[], T]) -> T:
         """Returns a number of this model, this parent and these prompts, kept in the store."""
-        return self.child.remember(AgainstKey(key, self.parent.identity), compute)
+        return self.child.target.remember(AgainstKey(key, self.parent.target.identity), compute)
 
     def _kept(
         self, what: str, layer: Layer, q: float, values: list[float], *, normalized: bool
     ) -> PairedRatio:
         """The ratio over all prompts, with its spread over halves of as many as that is done for."""
-        seed = self.child.config.seed
+        seed = self.child.target.config.seed
         found = self.remember(
-            QuantileKeptKey(what, layer, self.child.config.prompt_metric, q, normalized, seed),
+            QuantileKeptKey(
+                what, layer, self.child.target.config.prompt_metric, q, normalized, seed
+            ),
             lambda: self._in_halves(what, layer, q, seed, normalized=normalized),
         )
         value = values[0] / values[1] if values[1] else values[0] * math.inf
@@ -196,7 +198,7 @@ class Against:
 
     def _sample(self, most: int) -> Int64[np.ndarray, " rows"]:
         """The prompts of smallest hash, in the set's order."""
-        hashes = self.child.prompts.hashes
+        hashes = self.child.target.prompts.hashes
         by_hash = sorted(range(len(hashes)), key=hashes.__getitem__)
         return np.sort(np.array(by_hash[:most], dtype=np.int64))
 

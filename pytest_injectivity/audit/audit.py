@@ -9,53 +9,80 @@
 Nothing is loaded until it is needed, and nothing is computed twice.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Unpack
 
-from pytest_injectivity.audit.assertions import Assertions
-from pytest_injectivity.audit.baseline_files import Baselines
-from pytest_injectivity.audit.retention import Retention
-from pytest_injectivity.audit.sharing import Sharing
+from pytest_injectivity.audit.against import Against
+from pytest_injectivity.audit.baseline_files import Baseline
+from pytest_injectivity.audit.bound_checks import BoundChecks
+from pytest_injectivity.audit.comparisons import Comparisons
+from pytest_injectivity.audit.measurements import Measurements
+from pytest_injectivity.audit.news import News, Newsroom
+from pytest_injectivity.audit.privacy_sweep import sweep
+from pytest_injectivity.audit.process import Process
+from pytest_injectivity.audit.release_size import SizeOptions
+from pytest_injectivity.audit.releases import Releases, ReleasesLike
+from pytest_injectivity.audit.run_summary import run_summary
+from pytest_injectivity.audit.target import Target
+from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.layers import Layer
-from pytest_injectivity.results.releases import ReleaseSummary
-from pytest_injectivity.results.summary import Comparison, LayerSummary, RunSummary
-from pytest_injectivity.results.verdict import Verdict
+from pytest_injectivity.core.progress import Watcher
+from pytest_injectivity.quantization.grid import GridLike
+from pytest_injectivity.results.releases import PrivacyCurve
+from pytest_injectivity.results.summary import (
+    Comparison,
+    CrossReading,
+    Estimate,
+    LayerSummary,
+    RunSummary,
+    Trend,
+)
+from pytest_injectivity.results.verdict import Reason, Verdict
 
-# Of the intervals in the table of releases.
-_CONFIDENCE = 0.95
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pytest_injectivity.geometry.layer import LayerGeometry
+    from pytest_injectivity.models.decoder import Decoder
+    from pytest_injectivity.models.facts import ModelFacts
+    from pytest_injectivity.privacy.evaluation.results import ReleaseResult
+    from pytest_injectivity.prompts.promptset import PromptSet
+    from pytest_injectivity.states.resolution import NoiseFloor
 
 
-class News(NamedTuple):
-    """What an audit has found since it was last asked.
+class Audit(BoundChecks):
+    """A model on a prompt set, what is measured of them, and the checks that decide.
+
+    Args:
+        config: what to audit and how.
+        process: how this process takes part; see `Process`.
 
     Attributes:
-        run: what is audited; None while no prompt has been run.
-        verdicts: new verdicts.
-        layers: the layers measured, if there are new ones among them.
-        releases: what was measured of releases, likewise.
-        comparisons: layers held against the parent's, if there is something new of them.
+        target: the model and the prompt set: loading, unloading, names, the store.
+        measurements: what is measured of them.
+        comparisons: the model held against its reference (``--injx-reference``).
+        releases: what is released of the states, attacked and used.
+        baseline: the numbers recorded in a file (``--injx-baseline``).
+        verdicts: those reached so far, in order.
+
+    Example:
+        >>> audit.check_no_collisions(-1).passed
+        True
     """
 
-    run: RunSummary | None
-    verdicts: tuple[Verdict, ...]
-    layers: tuple[LayerSummary, ...]
-    releases: tuple[ReleaseSummary, ...] = ()
-    comparisons: tuple[Comparison, ...] = ()
-
-
-class Audit(Assertions, Retention, Baselines, Sharing):
-    """A model, a prompt set, what is measured of them, and the checks that decide.
-
-    Args and attributes are those of `Measurements`; the checks are those of `Assertions`.
-    """
-
-    _told_verdicts = 0
-    _told_layers: frozenset[tuple[Layer, int | str | None]] = frozenset()
-    _told_releases = 0
-    _main: "Audit | None" = None
+    def __init__(self, config: AuditConfig | None = None, **process: Unpack[Process]) -> None:
+        self.target = Target(config, **process)
+        self.measurements = Measurements(self.target)
+        self.comparisons = Comparisons(self.measurements)
+        self.releases = Releases(self.measurements)
+        self.baseline = Baseline(self.measurements, self.run_summary)
+        self.verdicts: list[Verdict] = []
+        self._newsroom = Newsroom(self, self.verdicts)
+        self._main: Audit | None = None
 
     def in_precision(self, *, dtype: str = "auto", quantization: str | None = None) -> "Audit":
-        """The same checkpoint in another precision, held against the parent: itself where none is named.
+        """The same checkpoint in another precision, held against the reference: itself if none is named.
 
         Prompts, store and prompt names are shared, and its verdicts are told with this audit's.
 
@@ -65,6 +92,10 @@ class Audit(Assertions, Retention, Baselines, Sharing):
 
         Raises:
             OptionError: a value is not accepted.
+
+        Example:
+            >>> audit.in_precision(dtype="bfloat16").facts.dtype
+            'bfloat16'
         """
         config = replace(
             self.config,
@@ -72,29 +103,203 @@ class Audit(Assertions, Retention, Baselines, Sharing):
             quantization=quantization,
             reference=self.config.reference or self.config.model,
         )
-        process = self.process
+        process = self.target.process
         if config.no_cache:
-            process["scratch"] = self._kept.store.folder
+            process["scratch"] = self.target.kept.store.folder
         other = Audit(config, **process)
-        other.prompts = self.prompts
-        other.__dict__["verdicts"] = self.verdicts
+        other.target.use_prompts(self.prompts)
+        other.verdicts = self.verdicts
         other._main = self
         return other
 
-    def reproduce(self) -> str:
-        """The command that repeats this audit; what was made of another is made again by its test."""
-        return super().reproduce() if self._main is None else self._main.reproduce()
+    def verdict(self, check: str, reasons: Sequence[Reason], notes: Sequence[str] = ()) -> Verdict:
+        """Reach a verdict of this audit and keep it.
+
+        Args:
+            check: the check's name.
+            reasons: one a layer or release.
+            notes: lines that hold for all of them.
+        """
+        reached = Verdict(
+            check=check,
+            reasons=tuple(reasons),
+            subject=self.run_summary().subject,
+            reproduce=self.reproduce(),
+            notes=tuple(notes),
+        )
+        self.verdicts.append(reached)
+        return reached
 
     def news(self) -> News:
         """What was found since the last call: a test's report carries it to the controller."""
-        comparisons = self.new_comparisons()
-        verdicts = tuple(self.verdicts[self._told_verdicts :])
-        new = [measured for measured in self.measured if measured not in self._told_layers]
-        releases = [one.summary(_CONFIDENCE) for one in self.exposed[self._told_releases :]]
-        if not (verdicts or new or releases or comparisons):
-            return News(None, (), ())
-        layers = tuple(self.layer_summary(layer, bits) for layer, bits in new)
-        self._told_verdicts = len(self.verdicts)
-        self._told_releases = len(self.exposed)
-        self._told_layers = frozenset(self.measured)
-        return News(self.run_summary(), verdicts, layers, tuple(releases), comparisons)
+        return self._newsroom.news()
+
+    def run_summary(self) -> RunSummary:
+        """What was audited, and against what, as plain data."""
+        return run_summary(self.target, reference=self.comparisons.name)
+
+    def reproduce(self) -> str:
+        """The command that repeats this audit; what was made of another is made again by its test."""
+        return self.target.reproduce() if self._main is None else self._main.reproduce()
+
+    @property
+    def config(self) -> AuditConfig:
+        """What is audited and how."""
+        return self.target.config
+
+    @property
+    def watcher(self) -> Watcher:
+        """What is told of the audit's progress."""
+        return self.target.watcher
+
+    @property
+    def decoder(self) -> "Decoder":
+        """The model, its activations rounded as it runs where the config says so.
+
+        Raises:
+            ModelError: it cannot be audited.
+            OptionError: its activations have no scale.
+        """
+        return self.target.decoder
+
+    @property
+    def prompts(self) -> "PromptSet":
+        """The prompt set, tokenised for the model.
+
+        Raises:
+            PromptError: it cannot be audited.
+        """
+        return self.target.prompts
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer; None where it has none."""
+        return self.target.tokenizer
+
+    @property
+    def facts(self) -> "ModelFacts":
+        """What is known of the model without running it."""
+        return self.target.facts
+
+    @property
+    def n_layers(self) -> int:
+        """The model's number of blocks; no weights are loaded for it."""
+        return self.target.n_layers
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers the config names, shallow first."""
+        return self.target.layers
+
+    def name_of(self, prompt: int) -> str:
+        """How reports name a prompt: index, keyed hash, length; its text only when asked for."""
+        return self.target.name_of(prompt)
+
+    def name_of_token(self, token: int) -> str:
+        """How reports name a token: by a keyed hash; its id and text only when asked for."""
+        return self.target.name_of_token(token)
+
+    def states(self, layer: Layer) -> "Tensor":
+        """The last-token states ``H_l``: ``(prompts, hidden)``, on the CPU, in the model's dtype."""
+        return self.measurements.states(layer)
+
+    def geometry(self, layer: int | str, *, bits: GridLike | None = None) -> "LayerGeometry":
+        """The geometry of a layer, after post-hoc activation quantization where bits are given.
+
+        Args:
+            layer: one layer.
+            bits: a number of bits, or what `Grid` reads, such as ``"4 asymmetric per-token"``.
+
+        Raises:
+            LayerError: the model has no such layer, or the text names several.
+            OptionError: the bits are not accepted.
+
+        Example:
+            >>> audit.geometry(-1).margin(q=0.0) > 0
+            True
+        """
+        return self.measurements.geometry(layer, bits=bits)
+
+    def noise(self, layer: Layer) -> "NoiseFloor":
+        """The noise floor of a layer over a sample of the prompts."""
+        return self.measurements.noise(layer)
+
+    def layer_summary(self, layer: int | str, bits: GridLike | None = None) -> LayerSummary:
+        """The numbers of a layer as plain data, after activation quantization where bits are given."""
+        return self.measurements.layer_summary(layer, bits)
+
+    def trend(self, layer: int | str) -> Trend:
+        """How margin and co-Lipschitz constant fell from N/4 to N/2 to N prompts (SPEC section 2)."""
+        return self.measurements.trend(layer)
+
+    @property
+    def reference(self) -> Measurements:
+        """What is measured of the reference; see `Comparisons.reference`."""
+        return self.comparisons.reference
+
+    @property
+    def against(self) -> Against:
+        """What is measured of the model against its reference."""
+        return self.comparisons.against
+
+    @property
+    def compared(self) -> tuple[Layer, ...]:
+        """The layers that were held against the reference's."""
+        return self.comparisons.compared
+
+    def comparison(self, layer: int | str) -> Comparison:
+        """One layer against the reference's as plain data; see `Comparisons.of`."""
+        return self.comparisons.of(layer)
+
+    def sipit_rates(
+        self, layer: int | str, *, prompts: int = 20, tokens: int = 20
+    ) -> tuple[Estimate, Estimate]:
+        """The rates of prompts that SipIt recovers of both models; see `Comparisons.sipit_rates`."""
+        return self.comparisons.sipit_rates(layer, prompts=prompts, tokens=tokens)
+
+    def cross_inversion(
+        self, layer: int | str, *, prompts: int = 20, tokens: int = 20
+    ) -> CrossReading:
+        """What somebody with the reference reads; see `Comparisons.cross_inversion`."""
+        return self.comparisons.cross_inversion(layer, prompts=prompts, tokens=tokens)
+
+    def exposures(
+        self, releases: ReleasesLike, **size: Unpack[SizeOptions]
+    ) -> tuple["ReleaseResult", ...]:
+        """What every attacker reads of releases, and what use is left; see `Releases.exposures`."""
+        return self.releases.exposures(releases, **size)
+
+    def sweep(
+        self,
+        release: str,
+        strengths: Iterable[float | str],
+        *,
+        max_token_rate: float,
+        min_agreement: float,
+        confidence: float = 0.95,
+        **size: Unpack[SizeOptions],
+    ) -> PrivacyCurve:
+        """A release at several strengths: where, if anywhere, do privacy and use both hold?
+
+        Args:
+            release: a text with ``?`` where the strength stands: ``"gaussian(sigma=? rel)@4"``.
+            strengths: numbers or texts.
+            max_token_rate: as for ``check_not_recoverable``, judged on upper bounds.
+            min_agreement: as for ``check_utility_kept``, judged on the point value.
+            confidence: of the bounds.
+            size: on how much they are measured; see `SizeOptions`.
+
+        Raises:
+            OptionError: a number, the text or a strength is not accepted.
+            LayerError: the model has no such layer.
+            ModelError: the model caches no keys and values.
+        """
+        return sweep(
+            self,
+            release,
+            strengths,
+            max_token_rate=max_token_rate,
+            min_agreement=min_agreement,
+            confidence=confidence,
+            **size,
+        )

@@ -1,53 +1,39 @@
-"""Numbers kept in git: what a layer had when somebody looked, held against what it has now.
+"""Numbers kept in git: what a layer had when somebody looked, to be held against what it has now.
 
-`check_matches_baseline` compares; with ``--injx-update-baseline`` it measures the same and compares
-nothing, and at the end of a run that is green otherwise `Baselines.update_baseline` writes what it
+The check ``matches_baseline`` compares. With ``--injx-update-baseline`` it measures the same and
+compares nothing, and at the end of a run that is green otherwise `Baseline.update` writes what it
 measured. Nothing is written in any other case: a missing baseline fails.
 """
 
 import hashlib
 import os
 import re
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from pytest_injectivity.audit.checks.baseline import (
-    judge_recorded,
-    judge_recording,
-    unrecorded_file,
-)
-from pytest_injectivity.audit.gates import Gates, asserting
+from pytest_injectivity.audit.measurements import Measurements
 from pytest_injectivity.core.files import write_whole
-from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
-from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.quantization.grid import GridLike
 from pytest_injectivity.results.changes import (
-    Allowed,
     Change,
     Fate,
     Numbers,
     Shares,
     by_depth,
     changes,
-    read_tolerances,
     recorded_names,
 )
 from pytest_injectivity.results.saved_runs import (
-    RESOLUTION,
     SAME,
     Recorded,
     Stamp,
     baseline_text,
-    label_of,
-    numbers_of,
     read_baseline,
     rounded,
 )
-from pytest_injectivity.results.verdict import Verdict
+from pytest_injectivity.results.summary import RunSummary
 
 _SAME = (*SAME, "dtype", "quantized", "activations", "family", "n_layers", "hidden", "vocab")
 _NOTED = ("device", "revision", "versions")
@@ -56,80 +42,45 @@ _LONGEST = 60
 _HASH = 8
 
 
-class Baselines(Gates):
-    """The check that holds layers against a baseline, and what writes one."""
+class Baseline:
+    """The baseline of an audit: the numbers recorded in a file, and those measured to be recorded.
 
-    def check_matches_baseline(
-        self,
-        layer: LayerSpec | None = None,
-        *,
-        tolerance: PerLayer[Allowed] | None = None,
-        bits: GridLike | None = None,
-    ) -> Verdict:
-        """No number of a layer is worse than the baseline in ``--injx-baseline`` by its tolerance.
+    Args:
+        measurements: of what is audited.
+        run_summary: gives what is audited as plain data.
 
-        A layer that the baseline does not have fails, and so does a missing baseline. Numbers that
-        are better by more than the tolerance pass and are announced: the baseline is stale.
+    Attributes:
+        to_record: what ``matches_baseline`` has measured for `update`, by the layer's label.
+    """
 
-        Args:
-            layer: the layers judged.
-            tolerance: a share of the recorded number for all metrics that are no counts, or shares
-                by the name of a metric; one for all layers or by layer. None: those of
-                ``results.metrics.METRICS``.
-            bits: round the captured states to so many bits first, or to a `Grid` as text.
-
-        Raises:
-            LayerError: the model has no such layer.
-            OptionError: no baseline is named, it is damaged or of another N, prompt set, metric,
-                seed, dtype or model, or a tolerance or bits are not accepted.
-        """
-        tolerances = self._by_layer("tolerance", _tolerances(tolerance), layer)
-        path = self.baseline_path
-        if self.config.update_baseline:
-            read_baseline(
-                path
-            )  # what is there and is none is not written over: told before the work
-            summaries = [self.layer_summary(one, bits) for one in tolerances]
-            measured = {label_of(*one.key): numbers_of(one) for one in summaries}
-            self.to_record.update(measured)
-            reasons = [
-                judge_recording(one, numbers)
-                for one, numbers in zip(summaries, measured.values(), strict=True)
-            ]
-            return self._verdict("matches_baseline", reasons)
-        if self._baseline is None:
-            missing = unrecorded_file([layer_id(one) for one in tolerances])
-            return self._verdict("matches_baseline", missing, notes=self._how_to_record(path))
-        return self._judged_by(self._baseline, tolerances, bits)
-
-    assert_matches_baseline = asserting(check_matches_baseline)
+    def __init__(self, measurements: Measurements, run_summary: Callable[[], RunSummary]) -> None:
+        self._target = measurements.target
+        self._run_summary = run_summary
+        self.to_record: dict[str, Numbers] = {}
 
     @cached_property
-    def to_record(self) -> dict[str, Numbers]:
-        """What `check_matches_baseline` has measured for `update_baseline`, by the layer's label."""
-        return {}
-
-    @cached_property
-    def baseline_path(self) -> Path:
+    def path(self) -> Path:
         """The file of this audit's baseline: in the folder that the config names, or that file.
 
         Raises:
             OptionError: the config names none.
         """
-        if self.config.baseline is None:
+        if self._target.config.baseline is None:
             raise OptionError(
                 "no baseline is named: give --injx-baseline=DIR, or AuditConfig(baseline=DIR)"
             )
-        named = Path(self.config.baseline).expanduser()
+        named = Path(self._target.config.baseline).expanduser()
         return named if named.suffix == _SUFFIX else named / file_name(self.stamp)
 
     @cached_property
     def stamp(self) -> Stamp:
         """What a baseline of this audit says of itself."""
-        stamp = Stamp.of(self.run_summary())
-        return replace(stamp, model=model_name(self.config.model), prompts=_no_path(stamp.prompts))
+        stamp = Stamp.of(self._run_summary())
+        return replace(
+            stamp, model=model_name(self._target.config.model), prompts=_no_path(stamp.prompts)
+        )
 
-    def update_baseline(self) -> tuple[str, ...]:
+    def update(self) -> tuple[str, ...]:
         """Write what was measured, and nothing else, as the baseline; the file is replaced whole.
 
         Returns:
@@ -145,7 +96,7 @@ class Baselines(Gates):
                 "no baseline is written: no test asked for assert_matches_baseline with"
                 " --injx-update-baseline"
             )
-        path = self.baseline_path
+        path = self.path
         labels = sorted(self.to_record, key=by_depth)
         new = Recorded(self.stamp, {one: rounded(self.to_record[one]) for one in labels})
         try:
@@ -157,9 +108,9 @@ class Baselines(Gates):
         return news
 
     @cached_property
-    def _baseline(self) -> Recorded | None:
+    def recorded(self) -> Recorded | None:
         """What is recorded of what is audited; None where nothing is."""
-        path = self.baseline_path
+        path = self.path
         recorded = read_baseline(path)
         if recorded is None:
             return None
@@ -174,39 +125,6 @@ class Baselines(Gates):
                 " or file, or record again with --injx-update-baseline"
             )
         return recorded
-
-    def _judged_by(
-        self,
-        recorded: Recorded,
-        tolerances: Mapping[Layer, Shares],
-        bits: GridLike | None,
-    ) -> Verdict:
-        reasons, stale = [], []
-        for one, allowed in tolerances.items():
-            layer = self.layer_summary(one, bits)
-            label = label_of(*layer.key)
-            reason, better = judge_recorded(
-                layer, recorded.layers.get(label), numbers_of(layer), allowed
-            )
-            reasons.append(reason)
-            stale += [f"{label} {change.words}" for change in better]
-        notes = [f"recorded with {line}" for line in _environment(recorded.stamp, self.stamp)]
-        if stale:
-            notes.append(
-                f"stale baseline {self.baseline_path}: better than recorded: {'; '.join(stale)};"
-                " record it with --injx-update-baseline"
-            )
-            self.watcher.announce(notes[-1])
-        return self._verdict("matches_baseline", reasons, notes=notes)
-
-    def _how_to_record(self, path: Path) -> tuple[str, ...]:
-        """Of the whole file of tests: one test alone would record one layer alone."""
-        named = [one.partition("::")[0] for one in shlex.split(self.where)]
-        file = f"{shlex.join(named)} " if named else ""
-        return (
-            f"there is no {path}, and nothing was written",
-            f"to make it: pytest {file}{self.config.command_line()} --injx-update-baseline",
-        )
 
 
 def model_name(source: str) -> str:
@@ -238,20 +156,7 @@ def _no_path(prompts: str) -> str:
     return re.sub(r"\([^()]*[/\\]", "(", prompts)
 
 
-def _tolerances(given: PerLayer[Allowed] | None) -> PerLayer[Shares]:
-    """Complete tolerances, one for all layers or by layer as they were given."""
-    names = recorded_names()
-    if not isinstance(given, Mapping) or all(name in names for name in given):
-        return read_tolerances(given, resolution=RESOLUTION)  # type: ignore[arg-type] # metrics' names
-    if any(name in names for name in given):
-        raise OptionError(
-            f"tolerance={dict(given)!r} names layers beside metrics: give shares by metric, or by"
-            ' layer such as {":3": 0.05, "norm": {"margin_q": 0.1}}'
-        )
-    return {spec: read_tolerances(one, resolution=RESOLUTION) for spec, one in given.items()}
-
-
-def _environment(recorded: Stamp, here: Stamp) -> list[str]:
+def environment(recorded: Stamp, here: Stamp) -> list[str]:
     """What may move a last place, where it is not as it was."""
     flat = [(name, getattr(recorded, name), getattr(here, name)) for name in _NOTED[:-1]]
     packages = sorted({*recorded.versions, *here.versions})
@@ -276,7 +181,7 @@ def _news(path: Path, new: Recorded) -> tuple[str, ...]:
         for label in sorted({*old.layers, *new.layers}, key=by_depth)
         if (line := _layer_news(label, old.layers.get(label), new.layers.get(label)))
     ]
-    lines += [f"it was recorded with {line}" for line in _environment(old.stamp, new.stamp)]
+    lines += [f"it was recorded with {line}" for line in environment(old.stamp, new.stamp)]
     return (f"{wrote}{others}{'' if lines else '; nothing changed'}", *lines)
 
 

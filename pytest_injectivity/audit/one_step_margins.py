@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_injectivity.audit.judging.base import Audited
 from pytest_injectivity.audit.measurements import Measurements
 from pytest_injectivity.core.layers import Layer, depth, layer_id
 from pytest_injectivity.core.shapes import Float, Int64
@@ -50,40 +51,46 @@ class OneStepMargin:
 
 
 def one_step_margins(
-    measured: Measurements, *, prompts: int = 10, continuations: int = 1000
+    audit: Audited, *, prompts: int = 10, continuations: int = 1000
 ) -> tuple[OneStepMargin, ...]:
     """The one-step margins at the layers of the config, shallow first.
 
     Args:
-        measured: a model and a prompt set.
+        audit: of a model on a prompt set.
         prompts: how many prompts to continue; at most those of the set that leave room for a token.
         continuations: how many tokens continue each; at most those the tokenizer knows.
 
     Raises:
         OptionError: fewer than one prompt, or fewer than two continuations, are asked for.
         PromptError: every prompt fills the context.
+
+    Example:
+        >>> (margin,) = one_step_margins(audit, prompts=2, continuations=50)
+        >>> margin.layer, margin.minimum > 0
+        ('layer04', True)
     """
+    measured = audit.measurements
     if prompts < 1 or continuations < _FEWEST:
         raise OptionError(
             f"prompts={prompts} and continuations={continuations}: give at least 1 and at least 2"
         )
-    decoder, layers = measured.decoder, measured.layers
+    decoder, layers = measured.target.decoder, measured.target.layers
     chosen = _with_room(measured, prompts)
-    tokens = _drawn(measured.continuations.tokens, continuations, measured.config.seed)
+    tokens = _drawn(measured.continuations.tokens, continuations, measured.target.config.seed)
     margins: dict[Layer, list[float]] = {layer: [] for layer in layers}
-    with measured.watcher.progress("continuations", len(chosen)) as advance:
+    with measured.target.watcher.progress("continuations", len(chosen)) as advance:
         for done, ids in enumerate(chosen, 1):
             for layer, margin in _margins(decoder, ids, tokens, layers).items():
                 margins[layer].append(margin)
             advance(done)
     return tuple(
         OneStepMargin(
-            model=measured.config.model,
+            model=measured.target.config.model,
             layer=layer_id(layer),
             prompts=len(chosen),
-            prompt_hash=measured.prompts.hash,
+            prompt_hash=measured.target.prompts.hash,
             continuations=len(tokens),
-            seed=measured.config.seed,
+            seed=measured.target.config.seed,
             minimum=_finite(float(np.min(margins[layer]))),
             median=_finite(float(np.median(margins[layer]))),
             noise=_finite(measured.noise(layer).value),
@@ -93,14 +100,14 @@ def one_step_margins(
 
 
 def _with_room(measured: Measurements, prompts: int) -> list[tuple[int, ...]]:
-    context, ids = measured.decoder.context, measured.prompts.ids
+    context, ids = measured.target.decoder.context, measured.target.prompts.ids
     room = [at for at in range(len(ids)) if context is None or len(ids[at]) < context]
     if not room:
         raise PromptError(
-            f"{measured.prompts.name}: every prompt fills the context of {context} tokens: shorter"
-            " ones are needed to be continued"
+            f"{measured.target.prompts.name}: every prompt fills the context of {context} tokens:"
+            " shorter ones are needed to be continued"
         )
-    ranked = sorted(room, key=measured.prompts.hashes.__getitem__)
+    ranked = sorted(room, key=measured.target.prompts.hashes.__getitem__)
     return [ids[at] for at in ranked[:prompts]]
 
 

@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 
 from pytest_injectivity.audit.measurements import Measurements
+from pytest_injectivity.audit.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.errors import OptionError
 
@@ -28,16 +29,17 @@ def parent_of(child: Measurements, source: str) -> Measurements:
         for option in fields(AuditConfig)
         if option.name in _ITS_OWN
     }
-    parent = Measurements(replace(child.config, **own | {"model": source}), **child.process)
-    _check_shape(child, parent)
-    parent.stand_beside(child)
-    _check_model(child, parent)
-    _check_ids(child, parent)
-    parent.prompts = child.prompts
-    return parent
+    target = child.target
+    parent = Target(replace(target.config, **own | {"model": source}), **target.process)
+    _check_shape(target, parent)
+    parent.stand_beside(target)
+    _check_model(target, parent)
+    _check_ids(target, parent)
+    parent.use_prompts(target.prompts)
+    return Measurements(parent)
 
 
-def _check_shape(child: Measurements, parent: Measurements) -> None:
+def _check_shape(child: Target, parent: Target) -> None:
     """Refuses a parent of another shape; reads configurations, no weights."""
     shapes = [_shape(one) for one in (child, parent)]
     if other := [name for name in shapes[0] if shapes[0][name] != shapes[1][name]]:
@@ -48,7 +50,7 @@ def _check_shape(child: Measurements, parent: Measurements) -> None:
         )
 
 
-def _shape(audited: Measurements) -> dict[str, int]:
+def _shape(audited: Target) -> dict[str, int]:
     config = audited.checkpoint.config.get_text_config()
     return {
         "layers": int(config.num_hidden_layers),
@@ -57,7 +59,7 @@ def _shape(audited: Measurements) -> dict[str, int]:
     }
 
 
-def _check_model(child: Measurements, parent: Measurements) -> None:
+def _check_model(child: Target, parent: Target) -> None:
     """Refuses the very same model: whatever it is, it keeps all of itself."""
     if child.is_same_model(parent):
         raise OptionError(
@@ -67,7 +69,7 @@ def _check_model(child: Measurements, parent: Measurements) -> None:
         )
 
 
-def _check_ids(child: Measurements, parent: Measurements) -> None:
+def _check_ids(child: Target, parent: Target) -> None:
     """Refuses a parent whose tokenizer makes other ids of the same texts."""
     prompts = child.prompts
     if prompts.texts is None or parent.tokenizer is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_injectivity.audit.checks.recovery import known_tokens
+from pytest_injectivity.audit.recovery import known_tokens
 from pytest_injectivity.audit.release_size import Size
 from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.config.release_spec import ReleaseSpec
@@ -38,7 +38,7 @@ _PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    """A release bound to the rows it is measured on."""
+    """A release where it is measured."""
 
     name: str
     observed: Observed
@@ -63,8 +63,9 @@ def expose(
         ModelError: the model caches no keys and values.
     """
     started = time.perf_counter()
-    decoder, truths = measured.decoder, measured.prompts.sample(size.prompts, size.tokens).ids
-    kinds = np.array([kinds_of(measured.tokenizer, ids) for ids in truths], dtype=np.int8)
+    target = measured.target
+    decoder, truths = target.decoder, target.prompts.sample(size.prompts, size.tokens).ids
+    kinds = np.array([kinds_of(measured.target.tokenizer, ids) for ids in truths], dtype=np.int8)
     observed: dict[Place, Observed] = {}
     shared = []
     for one in releases:
@@ -72,7 +73,7 @@ def expose(
         if place not in observed:
             known = known_tokens(measured, truths)
             observed[place] = observe_place(decoder, place, truths, known)
-        shared.append(_bound(one, observed[place], measured.config.seed))
+        shared.append(_bound(one, observed[place], measured.target.config.seed))
     utilities = _utilities(measured, shared)
     attacks = _attacks(measured, shared, size)
     texts = _texts(measured, truths)
@@ -107,14 +108,14 @@ def _bound(one: ReleaseSpec | CustomRelease, observed: Observed, seed: int) -> _
 
 def _utilities(measured: "Measurements", shared: Sequence[_Shared]) -> list[Utility | None]:
     """The utility of each release; the releases of one place share their passes."""
-    decoder, seed = measured.decoder, measured.config.seed
+    decoder, seed = measured.target.decoder, measured.target.config.seed
     found: list[Utility | None] = [None] * len(shared)
     for observed in {id(one.observed): one.observed for one in shared}.values():
         here = [at for at, one in enumerate(shared) if one.observed is observed]
         if why_no_utility(decoder, observed.place, observed.prompts):
             continue
         label = f"utility at {observed.place.name}"
-        with measured.watcher.progress(label, len(observed.prompts)) as advance:
+        with measured.target.watcher.progress(label, len(observed.prompts)) as advance:
             releases = [shared[at].release for at in here]
             kept = measure_utility(decoder, observed, releases, seed, advance)
         for at, utility in zip(here, kept, strict=True):
@@ -126,7 +127,7 @@ def _attacks(
     measured: "Measurements", shared: Sequence[_Shared], size: Size
 ) -> list[AttackedRelease]:
     """What every attacker reads of each release; all attacks share their passes."""
-    decoder, seed = _attackers_model(measured, size.attacker), measured.config.seed
+    decoder, seed = _attackers_model(measured, size.attacker), measured.target.config.seed
     cases = []
     for observed in {id(one.observed): one.observed for one in shared}.values():
         releases = {
@@ -134,11 +135,13 @@ def _attacks(
         }
         cases.append(
             AttackCase(
-                observed, releases, measure_floor(decoder, _everywhere(measured.decoder, observed))
+                observed,
+                releases,
+                measure_floor(decoder, _everywhere(measured.target.decoder, observed)),
             )
         )
     known, prompts = shared[0].observed.known, len(shared[0].observed.prompts)
-    with measured.watcher.progress("attacks", prompts) as advance:
+    with measured.target.watcher.progress("attacks", prompts) as advance:
         attacked = run_attacks(
             decoder,
             cases,
@@ -152,13 +155,13 @@ def _attacks(
 
 
 def _attackers_model(measured: "Measurements", named: str | None) -> Decoder:
-    """The model that attackers compute with.
+    """What the attackers compute with.
 
     Raises:
         OptionError: it has another width or vocabulary than the sender's.
         ModelError: it cannot be loaded.
     """
-    own, config = measured.decoder, measured.config
+    own, config = measured.target.decoder, measured.target.config
     if named is None:
         return own
     from pytest_injectivity.models.checkpoint import resolve
@@ -166,7 +169,7 @@ def _attackers_model(measured: "Measurements", named: str | None) -> Decoder:
 
     precision = named in _PRECISIONS
     other = load(
-        measured.checkpoint if precision else resolve(named),
+        measured.target.checkpoint if precision else resolve(named),
         dtype=named if precision else config.dtype,
         device=config.device,
     )
@@ -181,7 +184,7 @@ def _attackers_model(measured: "Measurements", named: str | None) -> Decoder:
 
 
 def _everywhere(decoder: Decoder, observed: Observed) -> Observed:
-    """The rows of every position at the layer of a place."""
+    """What is seen at the place if every position is."""
     if observed.place.everywhere:
         return observed
     place = replace(observed.place, every=1, last=False)
@@ -192,7 +195,7 @@ def _texts(
     measured: "Measurements", truths: Sequence[tuple[int, ...]]
 ) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
     """The text of each prompt and the characters of its tokens; empty without a tokenizer."""
-    tokenizer = measured.tokenizer
+    tokenizer = measured.target.tokenizer
     return [] if tokenizer is None else [offsets_of(tokenizer, ids) for ids in truths]
 
 

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_injectivity.audit.measurements import Measurements
+from pytest_injectivity.audit.run_summary import run_summary
+from pytest_injectivity.audit.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.progress import Advance, Silent, Watcher
 from pytest_injectivity.errors import OptionError
@@ -64,7 +66,7 @@ def sweep_lengths(
     configs = [replace(config, length=length) for length in _given("length", lengths)]
     watcher = watcher or Silent()
     sweep = _Sweep(configs, [f"length {length}" for length in lengths], watcher)
-    return sweep.points(_same_number([audit.prompts for audit in sweep], watcher))
+    return sweep.points(_same_number([audit.target.prompts for audit in sweep], watcher))
 
 
 def sweep_bits(
@@ -89,12 +91,12 @@ def sweep_bits(
         ModelError: the model cannot be audited.
     """
     grids = _given("grid", [Grid.parse(one) for one in bits])
-    audit = Measurements(config, watcher=watcher)
-    run = audit.run_summary()
+    audit = Measurements(Target(config, watcher=watcher))
+    run = run_summary(audit.target)
     return tuple(
         _point(audit, run, audit.layer_summary(layer, grid))
         for grid in (None, *grids)
-        for layer in audit.layers
+        for layer in audit.target.layers
     )
 
 
@@ -133,7 +135,7 @@ def compare_models(
     labels = [Path(config.model).name or config.model for config in configs]
     alone = len(configs) == 1
     every = _Sweep([one if alone else _all_prompts(one) for one in configs], labels, watcher)
-    sets = _same_texts([audit.prompts for audit in every], configs[0].sample, watcher)
+    sets = _same_texts([audit.target.prompts for audit in every], configs[0].sample, watcher)
     del every
     return _Sweep(configs, labels, watcher).points(sets)
 
@@ -172,12 +174,12 @@ class _Sweep:
     def __iter__(self) -> Iterator[Measurements]:
         following = [*self._configs[1:], self._configs[0]]
         for config, watcher, next_one in zip(self._configs, self._watchers, following, strict=True):
-            audit = Measurements(config, watcher=watcher)
+            audit = Measurements(Target(config, watcher=watcher))
             if self._loaded is not None:
-                audit.adopt(self._loaded)
+                audit.target.adopt(self._loaded)
             yield audit
             # Taken from the audit, which others may still hold while the next model is loaded.
-            decoder = audit.hand_over()
+            decoder = audit.target.hand_over()
             self._loaded = decoder if _model(next_one) == _model(config) else None
             if decoder is not self._loaded:
                 del decoder
@@ -187,9 +189,11 @@ class _Sweep:
         """Every layer of each config, on the prompt set of its place."""
         points: list[SweepPoint] = []
         for audit, prompts in zip(self, sets, strict=True):
-            audit.prompts = prompts
-            run = audit.run_summary()
-            points += [_point(audit, run, audit.layer_summary(layer)) for layer in audit.layers]
+            audit.target.use_prompts(prompts)
+            run = run_summary(audit.target)
+            points += [
+                _point(audit, run, audit.layer_summary(layer)) for layer in audit.target.layers
+            ]
         return tuple(points)
 
 
@@ -207,7 +211,7 @@ def _point(audit: Measurements, run: RunSummary, layer: LayerSummary) -> SweepPo
         prompts=run.prompts,
         prompt_hash=run.prompt_hash,
         n=run.n,
-        length=audit.config.length,
+        length=audit.target.config.length,
         longest=run.longest,
         prompt_metric=run.prompt_metric,
         layer=layer.layer,

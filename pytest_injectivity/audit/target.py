@@ -1,12 +1,10 @@
-"""What is audited: a model and a prompt set, what is known of them, and where it is kept."""
+"""A model on a prompt set: loading and unloading, what is known of them, where numbers are kept."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from pytest_injectivity.audit.keys import (
     ActivationScalesKey,
@@ -14,17 +12,17 @@ from pytest_injectivity.audit.keys import (
     ModelFactsKey,
     StdlibPromptsKey,
 )
+from pytest_injectivity.audit.loaded_model import LoadedModel
+from pytest_injectivity.audit.process import Process
 from pytest_injectivity.config.audit_config import AuditConfig
-from pytest_injectivity.core.layers import Layer, LayerSpec, resolve_layers
+from pytest_injectivity.core.layers import Layer, LayerSpec, depth, resolve_layers
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.progress import Silent, Watcher
-from pytest_injectivity.core.text import one_line
 from pytest_injectivity.core.threads import settle_threads
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.quiet import hush
 from pytest_injectivity.prompts.naming import prompt_name, token_name
 from pytest_injectivity.quantization.grid import Rounded
-from pytest_injectivity.results.summary import RunSummary
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.target_store import Kept
@@ -40,30 +38,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_VERSIONED = ("pytest-injectivity", "torch", "transformers", "numpy")
 
-
-class Process(TypedDict, total=False):
-    """How a process takes part in an audit.
-
-    Attributes:
-        watcher: told what happens; nobody by default.
-        workers: processes that compute side by side on this machine; 1 by default.
-        key: keys the hashes that name prompts; the config's, or a new random one, by default.
-        run: a name that processes of one run share; a new random one by default.
-        scratch: with ``no_cache``, the folder that processes of one run share; by default a new
-            one that is removed with the audit.
-    """
-
-    watcher: Watcher | None
-    workers: int
-    key: bytes | None
-    run: str | None
-    scratch: Path | None
-
-
-class Subject:
-    """A model and a prompt set.
+class Target:
+    """A model on a prompt set: what is known of them, and where their numbers are kept.
 
     Args:
         config: what to audit and how.
@@ -72,31 +49,37 @@ class Subject:
     Attributes:
         config, watcher: as given.
         where: the test that is running, as pytest names it; empty in a script.
-        beside: the other audit of a comparison, whose model shares the memory with this one's.
+        beside: the other target of a comparison, whose model shares the memory with this one's.
+        workers: processes that compute side by side on this machine.
     """
 
     def __init__(self, config: AuditConfig | None = None, **process: Unpack[Process]) -> None:
         self.config = config or AuditConfig()
         self.watcher: Watcher = process.get("watcher") or Silent()
-        self._workers = process.get("workers", 1)
+        self.workers = process.get("workers", 1)
         self._key = process.get("key") or self.config.key()
         self._run = process.get("run")
         self._scratch = process.get("scratch")
         self.where = ""
-        self.beside: Subject | None = None
+        self.beside: Target | None = None
+        rounds = self.config.activation_bits is not None
+        self._model = LoadedModel(self._load, self._rounding if rounds else None)
+        self._prompts: PromptSet | None = None
+        self._journal: Journal | None = None
+        self._expected: set[Layer] = set()
 
     @property
     def process(self) -> Process:
         """How this audit takes part, for another one in the same process."""
         return Process(
             watcher=self.watcher,
-            workers=self._workers,
+            workers=self.workers,
             key=self._key,
             run=self._run,
             scratch=self._scratch,
         )
 
-    @cached_property
+    @property
     def decoder(self) -> "Decoder":
         """The model, its activations rounded as it runs where the config says so.
 
@@ -104,9 +87,7 @@ class Subject:
             ModelError: it cannot be audited.
             OptionError: its activations have no scale.
         """
-        if self.config.activation_bits is None:
-            return self._load()
-        return self.unrounded.rounded(self._rounding)
+        return self._model.decoder
 
     @property
     def unrounded(self) -> "Decoder":
@@ -115,11 +96,7 @@ class Subject:
         Raises:
             ModelError: it cannot be audited.
         """
-        return self.decoder if self.config.activation_bits is None else self._unrounded
-
-    @cached_property
-    def _unrounded(self) -> "Decoder":
-        return self._load()
+        return self._model.unrounded
 
     def _load(self) -> "Decoder":
         self._settle_threads()
@@ -151,45 +128,42 @@ class Subject:
     @property
     def loaded(self) -> bool:
         """Whether the model is in memory."""
-        return bool({"decoder", "_unrounded"} & self.__dict__.keys())
+        return self._model.loaded
 
     def adopt(self, decoder: "Decoder") -> None:
-        """Use a model that another audit of it has loaded and handed over."""
-        name = "decoder" if self.config.activation_bits is None else "_unrounded"
-        self.__dict__[name] = decoder
+        """Use a model that another target of the same checkpoint has loaded and handed over."""
+        self._model.adopt(decoder)
 
     def hand_over(self) -> "Decoder | None":
-        """The model as it was loaded, if it is; what asks for it next here loads it again."""
-        decoder = self.__dict__.pop("decoder", None)
-        unrounded: Decoder | None = self.__dict__.pop("_unrounded", decoder)
-        return unrounded
+        """Give the model away as it was loaded, if it is; the next use here loads it again."""
+        return self._model.hand_over()
 
-    def release(self) -> None:
-        """Let the model go; what asks for it next loads it again."""
+    def unload(self) -> None:
+        """Let the model go; the next use loads it again."""
         if self.hand_over() is not None:
             import torch
 
             gc.collect()
-            if self._kept.device.type == "cuda":
+            if self.kept.device.type == "cuda":
                 torch.cuda.empty_cache()
 
     def make_room(self, needed: int) -> None:
-        """Let the model of the audit beside this one go, where so many bytes are not surely free."""
+        """Unload the model of the target beside this one, where so many bytes are not surely free."""
         if self.beside is None or not self.beside.loaded:
             return
         from pytest_injectivity.states.memory import free_memory
 
-        if free_memory(self._kept.device) <= needed:
-            self.beside.release()
+        if free_memory(self.kept.device) <= needed:
+            self.beside.unload()
 
-    def stand_beside(self, other: "Subject") -> None:
-        """Be compared with another audit: one store, one journal, and prompts that are tokenised once.
+    def stand_beside(self, other: "Target") -> None:
+        """Be compared with another target: one store, one journal, and prompts that are tokenised once.
 
         Both models are in memory together only where they fit.
         """
-        self._journal = other._journal  # noqa: SLF001 - of its own class, as below
+        self._journal = other.journal
         if self.config.no_cache:
-            self._scratch = other._kept.store.folder  # noqa: SLF001
+            self._scratch = other.kept.store.folder
         self.beside, other.beside = other, self
 
     @cached_property
@@ -215,20 +189,29 @@ class Subject:
         """
         from pytest_injectivity.models.facts import ModelFacts
 
-        facts = self._kept.model.remember(ModelFactsKey(), lambda: ModelFacts.of(self.unrounded))
+        facts = self.kept.model.remember(ModelFactsKey(), lambda: ModelFacts.of(self.unrounded))
         if self.config.activation_bits is not None:
             facts = replace(facts, activations=str(self.config.activation_bits))
         if facts.quantized is not None and facts.quantized.caution:
             self.watcher.announce(f"injectivity: {facts.quantized.caution}")
         return facts
 
-    @cached_property
+    @property
     def prompts(self) -> "PromptSet":
         """The prompt set, tokenised for the model.
 
         Raises:
             PromptError: it cannot be audited.
         """
+        if self._prompts is None:
+            self._prompts = self._load_prompts()
+        return self._prompts
+
+    def use_prompts(self, prompts: "PromptSet") -> None:
+        """Audit these prompts, tokenised for the model already, instead of those the config names."""
+        self._prompts = prompts
+
+    def _load_prompts(self) -> "PromptSet":
         if self.config.prompts != "builtin:stdlib":
             return self._read_prompts()
         from pytest_injectivity.prompts.stdlib import stdlib_state
@@ -244,7 +227,7 @@ class Subject:
             sample=config.sample,
             seed=config.seed,
         )
-        return self._kept.model.remember(key, self._read_prompts)
+        return self.kept.model.remember(key, self._read_prompts)
 
     def _read_prompts(self) -> "PromptSet":
         facts = self.facts
@@ -277,12 +260,20 @@ class Subject:
         """The layers the config names, shallow first."""
         return resolve_layers(self.config.layers, self.n_layers)
 
+    def expect(self, layers: Iterable[Layer]) -> None:
+        """Remember that these layers are about to be measured, so that one pass serves all of them."""
+        self._expected.update(layers)
+
+    def together(self, layer: Layer) -> set[Layer]:
+        """The layers measured in one pass with this one: those of the config and those expected."""
+        return {layer, *self.layers, *self._expected}
+
     @cached_property
     def assumptions(self) -> "Assumptions":
         """What SPEC section 3 assumes of the architecture, looked up in this model."""
         from pytest_injectivity.models.assumptions import assumptions
 
-        found = self._kept.model.remember(AssumptionsKey(), lambda: assumptions(self.unrounded))
+        found = self.kept.model.remember(AssumptionsKey(), lambda: assumptions(self.unrounded))
         if (grid := self.config.activation_bits) is None:
             return found
         return replace(found, plain=False, activations=grid.words)
@@ -298,7 +289,6 @@ class Subject:
         sample = calibration_prompts(grid, self.prompts)
         return Rounded(str(grid), len(sample), sample.hash)
 
-    @property
     def _rounding(self) -> "Rounding":
         from pytest_injectivity.models.calibration import calibrate, calibration_prompts
         from pytest_injectivity.quantization.activation_hooks import Rounding
@@ -308,7 +298,7 @@ class Subject:
         if grid.per == "token":
             return Rounding(grid)
         sample = calibration_prompts(grid, self.prompts)
-        return self._kept.model.remember(
+        return self.kept.model.remember(
             ActivationScalesKey(str(grid), sample.hash),
             lambda: calibrate(self.unrounded, sample.ids, grid),
         )
@@ -321,7 +311,7 @@ class Subject:
             compute: computes it: frozen dataclasses of arrays and plain data. It runs in one process at
                 a time, and in none where another run's number is there.
         """
-        return self._entry.remember(key, compute)
+        return self.entry.remember(key, compute)
 
     def one_layer(self, layer: int | str) -> Layer:
         """The single layer a spec names."""
@@ -344,77 +334,48 @@ class Subject:
             return token_name(token, self._key)
         return token_name(token, self._key, shown=True, tokenizer=self.tokenizer)
 
-    def run_summary(self) -> RunSummary:
-        """What was audited, as plain data."""
-        facts, prompts = self.facts, self.prompts
-        return RunSummary(
-            model=one_line(self.config.model),
-            revision=self.checkpoint.revision,
-            family=facts.family,
-            n_layers=facts.n_layers,
-            hidden=facts.hidden_size,
-            vocab=facts.vocab_size,
-            dtype=facts.dtype,
-            device=str(self._kept.device),
-            assumptions=self.assumptions.line,
-            prompts=one_line(prompts.name),
-            n=len(prompts),
-            prompt_hash=prompts.hash,
-            shortest=int(prompts.lengths.min()),
-            longest=prompts.longest,
-            special_tokens=prompts.special_tokens,
-            dropped={
-                "duplicates": prompts.dropped_duplicates,
-                "overlong": prompts.dropped_overlong,
-                "empty": prompts.dropped_empty,
-            },
-            prompt_metric=self.config.prompt_metric,
-            seed=self.config.seed,
-            versions={name: version(name) for name in _VERSIONED} | self._quantizing,
-            quantized=facts.quantized,
-            activations=self.rounded,
-            numbers=self._journal.origin,
-        )
-
-    @property
-    def _quantizing(self) -> dict[str, str]:
-        """The versions of what loads and runs quantized weights, where there are any."""
-        from pytest_injectivity.quantization.formats.registry import installed
-
-        return {} if self.facts.quantized is None else installed()
-
     def reproduce(self) -> str:
         """The command that repeats this audit; a test run adds the test's name."""
         return " ".join(filter(None, ("pytest", self.where, self.config.command_line())))
 
     def _settle_threads(self) -> None:
         hush()
-        if said := settle_threads(self._workers):
+        if said := settle_threads(self.workers):
             self.watcher.announce(said)
 
     @property
     def identity(self) -> str:
         """A name for the model as it is loaded and the prompts: equal where all numbers are."""
-        return self._entry.folder.name
+        return self.entry.folder.name
 
-    def is_same_model(self, other: "Subject") -> bool:
+    def is_same_model(self, other: "Target") -> bool:
         """Whether the other model is this one, loaded the same way."""
-        alike = self._kept.loaded == other._kept.loaded  # noqa: SLF001 - of its own class
+        alike = self.kept.loaded == other.kept.loaded
         return alike and (self.facts.dtype, self.rounded) == (other.facts.dtype, other.rounded)
 
-    @cached_property
-    def _journal(self) -> "Journal":
-        from pytest_injectivity.store.journal import Journal
+    @property
+    def journal(self) -> "Journal":
+        """Where this process's numbers come from: computed here, or read from the store."""
+        if self._journal is None:
+            from pytest_injectivity.store.journal import Journal
 
-        return Journal(self._run) if self._run else Journal()
+            self._journal = Journal(self._run) if self._run else Journal()
+        return self._journal
 
     @cached_property
-    def _kept(self) -> "Kept":
+    def kept(self) -> "Kept":
+        """The store of this target, and the keys of what is measured."""
         self._settle_threads()
         from pytest_injectivity.audit.target_store import Kept
 
-        return Kept(self.config, self.checkpoint, self.watcher, self._journal, self._scratch)
+        return Kept(self.config, self.checkpoint, self.watcher, self.journal, self._scratch)
 
     @cached_property
-    def _entry(self) -> "Entry":
-        return self._kept.of_prompts(self.prompts, self.rounded)
+    def entry(self) -> "Entry":
+        """What depends on the model and the prompts, in the store."""
+        return self.kept.of_prompts(self.prompts, self.rounded)
+
+
+def by_depth(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """Layers, shallow first."""
+    return tuple(sorted(layers, key=depth))

@@ -9,10 +9,12 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from pytest_injectivity.audit import checks
 from pytest_injectivity.config.audit_config import (
     config_from,
     flag,
@@ -183,127 +185,26 @@ def injx_release(request: pytest.FixtureRequest) -> str:
     return release
 
 
-@pytest.fixture(scope="session")
-def assert_no_collisions(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_no_collisions(layer, eps)``: see `Assertions.check_no_collisions`."""
-    return injx.assert_no_collisions
+def check_names() -> tuple[str, ...]:
+    """The names of the checks, ``no_collisions`` and so on: those of the files in ``audit/checks``.
 
-
-@pytest.fixture(scope="session")
-def assert_no_continuation_collisions(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_no_continuation_collisions(layer, eps)``: every token after the closest prompts.
-
-    See `Assertions.check_no_continuation_collisions`.
+    The files are not imported: what judges a model takes time to import.
     """
-    return injx.assert_no_continuation_collisions
+    files = (file for folder in checks.__path__ for file in Path(folder).glob("[!_]*.py"))
+    return tuple(sorted(file.stem for file in files))
 
 
-@pytest.fixture(scope="session")
-def assert_one_step_distinct(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_one_step_distinct(layer, eps)``: all tokens, as embedding rows and put first.
+def _assertion(check: str) -> Any:
+    """The fixture ``assert_...`` of a check: the method of the session's `Audit`."""
 
-    See `Assertions.check_one_step_distinct`.
-    """
-    return injx.assert_one_step_distinct
+    def method(injx: "Audit") -> "Callable[..., Verdict]":
+        asserted: Callable[..., Verdict] = getattr(injx, f"assert_{check}")
+        return asserted
 
-
-@pytest.fixture(scope="session")
-def assert_margin_above(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_margin_above(layer, margin)``: see `Assertions.check_margin_above`."""
-    return injx.assert_margin_above
+    method.__doc__ = (
+        f"``Audit.assert_{check}`` of ``injx``: raises unless ``check_{check}`` is PASS."
+    )
+    return pytest.fixture(scope="session", name=f"assert_{check}")(method)
 
 
-@pytest.fixture(scope="session")
-def assert_colipschitz_above(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_colipschitz_above(layer, alpha)``: see `Assertions.check_colipschitz_above`."""
-    return injx.assert_colipschitz_above
-
-
-@pytest.fixture(scope="session")
-def assert_bilipschitz_within(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_bilipschitz_within(layer, distortion)``: see `Assertions.check_bilipschitz_within`."""
-    return injx.assert_bilipschitz_within
-
-
-@pytest.fixture(scope="session")
-def assert_sipit_recovers(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_sipit_recovers(layer)``: see `Assertions.check_sipit_recovers`."""
-    return injx.assert_sipit_recovers
-
-
-@pytest.fixture(scope="session")
-def assert_states_recoverable(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_states_recoverable()``: the states of ``--injx-states`` can be read with the model.
-
-    See `Assertions.check_states_recoverable`.
-    """
-    return injx.assert_states_recoverable
-
-
-@pytest.fixture(scope="session")
-def assert_matches_baseline(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_matches_baseline(layer)``: nothing is worse than ``--injx-baseline`` has it.
-
-    See `Baselines.check_matches_baseline`.
-    """
-    return injx.assert_matches_baseline
-
-
-@pytest.fixture(scope="session")
-def assert_not_recoverable(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_not_recoverable(release, max_token_rate)``: no attacker reads more of what is shared.
-
-    See `Sharing.check_not_recoverable`.
-    """
-    return injx.assert_not_recoverable
-
-
-@pytest.fixture(scope="session")
-def assert_utility_kept(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_utility_kept(release, min_agreement)``: what is shared is still of use.
-
-    See `Sharing.check_utility_kept`.
-    """
-    return injx.assert_utility_kept
-
-
-@pytest.fixture(scope="session")
-def assert_state_drift_below(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_state_drift_below(layer, relative)``: the states lie near the parent's.
-
-    See `Retention.check_state_drift_below`; this one and those below need ``--injx-reference``.
-    """
-    return injx.assert_state_drift_below
-
-
-@pytest.fixture(scope="session")
-def assert_no_new_collisions(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_no_new_collisions(layer, eps)``: none that the parent has not.
-
-    See `Retention.check_no_new_collisions`.
-    """
-    return injx.assert_no_new_collisions
-
-
-@pytest.fixture(scope="session")
-def assert_margin_retained(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_margin_retained(layer, fraction)``: see `Retention.check_margin_retained`."""
-    return injx.assert_margin_retained
-
-
-@pytest.fixture(scope="session")
-def assert_colipschitz_retained(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_colipschitz_retained(layer, fraction)``.
-
-    See `Retention.check_colipschitz_retained`.
-    """
-    return injx.assert_colipschitz_retained
-
-
-@pytest.fixture(scope="session")
-def assert_not_read_by_reference(injx: "Audit") -> "Callable[..., Verdict]":
-    """``assert_not_read_by_reference(layer, max_rate)``: what somebody with the parent reads.
-
-    See `Retention.check_not_read_by_reference`.
-    """
-    return injx.assert_not_read_by_reference
+globals().update({f"assert_{check}": _assertion(check) for check in check_names()})

@@ -32,10 +32,10 @@ def update_baseline(
     """
     if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         return [_NOT_GREEN.format(status=int(session.exitstatus))], None
-    if audit is None or not audit.to_record:
+    if audit is None or not audit.baseline.to_record:
         return [], NOTHING_TO_RECORD
     try:
-        return list(audit.update_baseline()), None
+        return list(audit.baseline.update()), None
     except (OSError, WrongUse) as error:
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
         why = one_line(str(error), _LONGEST)

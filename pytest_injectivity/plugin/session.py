@@ -73,7 +73,7 @@ class Run:
             run=self.name,
             scratch=self.scratch,
         )
-        audit.where = self._where
+        audit.target.where = self._where
         return audit
 
     @cached_property
@@ -271,7 +271,7 @@ class Run:
         """Verdicts name the test that reproduces them; what the phase found goes with its report."""
         self._where = shlex.quote(ending.from_here(self.config, item.nodeid, self.config.rootpath))
         if "audit" in self.__dict__:
-            self.audit.where = self._where
+            self.audit.target.where = self._where
         try:
             return (yield)
         finally:

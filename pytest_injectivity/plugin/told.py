@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.audit import News
+    from pytest_injectivity.audit.news import News
 
 PREFIX = "injx."
 VERDICT = "injx.verdict"

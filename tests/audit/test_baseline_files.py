@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_injectivity import Audit, AuditConfig, GateFailure, OptionError, Status, Verdict
-from pytest_injectivity.audit.baseline_files import Baselines, file_name, model_name
+from pytest_injectivity.audit.baseline_files import Baseline, file_name, model_name
 from pytest_injectivity.results.saved_runs import Stamp, read_recorded
 from pytest_injectivity.testing import plant_nan, save_checkpoint, tiny_decoder
+from tests.audits import few_noise_prompts
 from tests.recordings import RUN, report
 
 IDS = [[at, at + 1, 9] for at in range(8)]
@@ -25,7 +26,7 @@ Make = Callable[..., Audit]
 @pytest.fixture(autouse=True)
 def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """The noise floor of three prompts says as much about tiny models as that of sixteen."""
-    monkeypatch.setattr("pytest_injectivity.audit.measurements._NOISE_SAMPLE", 3)
+    few_noise_prompts(monkeypatch, 3)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +62,8 @@ def record(make: Make) -> Callable[..., Path]:
     def record(layer: Any = None, bits: Any = None, **config: Any) -> Path:
         audit = make(update_baseline=True, **config)
         audit.assert_matches_baseline(layer, bits=bits)
-        audit.update_baseline()
-        return audit.baseline_path
+        audit.baseline.update()
+        return audit.baseline.path
 
     return record
 
@@ -113,7 +114,7 @@ def test_a_missing_baseline_fails_and_writes_nothing(make: Make, tmp_path: Path)
     assert "--injx-update-baseline" in verdict.text
     assert f"--injx-baseline={tmp_path / 'baselines'}" in verdict.text
     assert [] == list(tmp_path.iterdir())
-    assert () == audit.measured
+    assert () == audit.measurements.measured
 
 
 def _scale(path: Path, name: str, factor: float, layer: str = "layer02") -> float:
@@ -379,12 +380,12 @@ def test_tolerances_that_are_not_accepted(make: Make, tolerance: Any, message: s
     for audit in (make(), make(update_baseline=True)):
         with pytest.raises(ValueError, match=message):
             audit.check_matches_baseline(tolerance=tolerance)
-        assert () == audit.measured
+        assert () == audit.measurements.measured
 
 
 def test_the_assertion_raises_what_the_check_returns(make: Make, record: Record) -> None:
     """As every gate's."""
-    assert "assert_matches_baseline" == Baselines.assert_matches_baseline.__name__
+    assert "assert_matches_baseline" == Baseline.assert_matches_baseline.__name__
     audit = make()
     with pytest.raises(GateFailure) as raised:
         audit.assert_matches_baseline()
@@ -399,7 +400,7 @@ def test_a_first_baseline_is_said_in_one_line(make: Make, tmp_path: Path) -> Non
     verdict = audit.assert_matches_baseline()
     assert not (tmp_path / "baselines").exists()
     assert "numbers to be recorded" in verdict.reasons[0].headline
-    (line,) = audit.update_baseline()
+    (line,) = audit.baseline.update()
     path = tmp_path / "baselines" / "model--prompts.jsonl.json"
     assert path.is_file()
     count = sum(len(numbers) for numbers in read_recorded(path).layers.values())
@@ -412,14 +413,14 @@ def test_an_update_says_what_changed(make: Make, record: Record) -> None:
     clean = path.read_text()
     audit = make(update_baseline=True)
     audit.check_matches_baseline()
-    (line,) = audit.update_baseline()
+    (line,) = audit.baseline.update()
     assert line.endswith("; nothing changed")
     assert clean == path.read_text()
     _scale(path, "margin_q", 0.5)
     _edit(path, lambda plain: plain["layers"].pop("norm"))
     _edit(path, lambda plain: plain["layers"].update(layer07={"margin": 1.0}))
     _edit(path, lambda plain: plain["audited"].update(n=900))
-    wrote, *lines = audit.update_baseline()
+    wrote, *lines = audit.baseline.update()
     assert wrote.endswith("; n was 900, is 8")
     assert ["layer02", "layer07", "norm"] == [line.partition(":")[0] for line in lines]
     assert lines[0].startswith("layer02: margin_q ")
@@ -447,11 +448,11 @@ def test_a_file_that_is_no_baseline_is_not_written_over(
         audit = make(baseline=str(path), update_baseline=update)
         with pytest.raises(OptionError, match=message):
             audit.check_matches_baseline()
-        assert () == audit.measured
+        assert () == audit.measurements.measured
     audit = make(baseline=str(path), update_baseline=True)
-    audit.to_record["norm"] = {"margin": 1.0}
+    audit.baseline.to_record["norm"] = {"margin": 1.0}
     with pytest.raises(OptionError, match=message):
-        audit.update_baseline()
+        audit.baseline.update()
     assert content == path.read_text()
 
 
@@ -460,7 +461,7 @@ def test_nothing_measured_is_nothing_written(make: Make, tmp_path: Path) -> None
     audit = make(update_baseline=True)
     audit.check_no_collisions()
     with pytest.raises(OptionError, match="no test asked for assert_matches_baseline"):
-        audit.update_baseline()
+        audit.baseline.update()
     assert [] == list(tmp_path.iterdir())
 
 
@@ -478,7 +479,7 @@ def test_what_is_written_is_whole_or_the_old_one(
 
     monkeypatch.setattr(Path, "replace", dies)
     with pytest.raises(KeyboardInterrupt):
-        audit.update_baseline()
+        audit.baseline.update()
     assert clean == path.read_text()
     assert [path] == list(path.parent.iterdir())
 
@@ -540,4 +541,4 @@ def test_a_prompt_sets_name_has_no_path(make: Make, things: Path) -> None:
     audit = make()
     summary = replace(audit.run_summary(), prompts=f"builtin:challenge({things}/prompts.jsonl)")
     audit.run_summary = lambda: summary  # type: ignore[method-assign]
-    assert "builtin:challenge(prompts.jsonl)" == audit.stamp.prompts
+    assert "builtin:challenge(prompts.jsonl)" == audit.baseline.stamp.prompts

@@ -51,7 +51,7 @@ def test_nothing_is_loaded_before_it_is_asked_for() -> None:
     for question in ("decoder", "prompts", "n_layers", "layers", "assumptions"):
         with pytest.raises(ModelError, match="no such folder"):
             getattr(audit, question)
-    assert () == audit.measured
+    assert () == audit.measurements.measured
 
 
 def test_missing_prompts_are_found_when_they_are_read(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_geometry_is_computed_once(shared: Audit) -> None:
     assert shared.geometry(2) is shared.geometry(-1) is shared.geometry("2")
     assert shared.geometry(2, bits=4) is shared.geometry(-1, bits=4)
     assert shared.geometry(2, bits=4) is not shared.geometry(2)
-    assert {(2, None), (2, 4)} <= set(shared.measured)
+    assert {(2, None), (2, 4)} <= set(shared.measurements.measured)
 
 
 @pytest.mark.parametrize("layer", ["all", "1:", "0,1"])
@@ -115,7 +115,7 @@ def test_bits_that_are_none_are_refused(shared: Audit, bits: int) -> None:
     """And leave nothing behind."""
     with pytest.raises(OptionError, match="give a whole number of bits from 2 to 32"):
         shared.geometry(1, bits=bits)
-    assert not [one for one in shared.measured if one[1] == bits]
+    assert not [one for one in shared.measurements.measured if one[1] == bits]
 
 
 def test_the_noise_floor_is_that_of_a_sample(shared: Audit) -> None:
@@ -133,7 +133,7 @@ def test_without_room_for_float64_it_is_said(
     """The floor leaves the error out, which is then NaN, and somebody is told."""
     witness = Witness()
     audit = audit_of(tmp_path, tiny_decoder(), IDS, watcher=witness)
-    monkeypatch.setattr("pytest_injectivity.audit.measurements._free_memory", lambda _: 1000)
+    monkeypatch.setattr("pytest_injectivity.audit.float64_copies.free_bytes", lambda _: 1000)
     floor = audit.noise(1)
     assert np.isnan(floor.later.error)
     assert floor.value > 0
@@ -145,7 +145,7 @@ def test_without_room_for_float64_it_is_said(
 def test_a_minimal_edit_is_looked_for_in_the_set(shared: Audit, tmp_path: Path) -> None:
     """[50] and [51, 52] are two edits apart; [50] and [51] one."""
     assert not audit_of(tmp_path, tiny_decoder(), [[50], [51, 52], [1, 2, 3]]).has_minimal_edit
-    assert shared.has_minimal_edit == any(
+    assert shared.measurements.has_minimal_edit == any(
         reference.levenshtein(IDS[i], IDS[j]) == 1 for i, j in reference.pairs(len(IDS))
     )
 

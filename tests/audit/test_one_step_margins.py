@@ -12,7 +12,7 @@ from pytest_injectivity import Audit, OptionError, PromptError
 from pytest_injectivity.audit.one_step_margins import one_step_margins
 from pytest_injectivity.testing import plant_equal_embeddings, plant_nan, tiny_decoder
 from tests import reference
-from tests.audits import audit_of
+from tests.audits import audit_of, few_noise_prompts
 
 IDS = [[at, 3 * at % 7, at] for at in range(1, 12)]
 Made = Callable[..., Audit]
@@ -21,7 +21,7 @@ Made = Callable[..., Audit]
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     """The audit of a decoder on these prompts, the noise floor on two of them."""
-    monkeypatch.setattr("pytest_injectivity.audit.measurements._NOISE_SAMPLE", 2)
+    few_noise_prompts(monkeypatch, 2)
 
     def audit(decoder: Any = None, ids: Any = IDS, **config: Any) -> Audit:
         return audit_of(tmp_path, decoder or tiny_decoder("gpt2"), ids, **config)

@@ -35,6 +35,7 @@ from pytest_injectivity.results.sweeps import (
 )
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
 from tests import reference
+from tests.audits import few_noise_prompts
 
 # Of 4, 8 and 16 bytes and more: 7 windows of 4, 3 of 8, 2 of 16, all distinct.
 TEXTS = ["abcdefghijklmnopqr", "one two", "thrée", "0123456789ABCDEFG", "thre"]
@@ -67,7 +68,7 @@ def _ascii() -> Any:
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """The config of a tiny model by its seed, on texts of one's own."""
-    monkeypatch.setattr("pytest_injectivity.audit.measurements._NOISE_SAMPLE", 2)
+    few_noise_prompts(monkeypatch, 2)
 
     def made(
         seed: int = 0, texts: Sequence[Any] = TEXTS, tokenizer: Any = None, **given: Any

@@ -28,6 +28,7 @@ from pytest_injectivity.testing import (
     tiny_decoder,
 )
 from tests.audit.test_measurements import Witness
+from tests.audits import few_noise_prompts
 
 TEXTS = [f"{word} {number}{word[::-1]}" for word in ("quagmire", "fen") for number in range(8)]
 LAYERS = (1, 2, "norm")
@@ -35,7 +36,7 @@ LAYERS = (1, 2, "norm")
 
 @pytest.fixture(autouse=True)
 def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_injectivity.audit.measurements._NOISE_SAMPLE", 3)
+    few_noise_prompts(monkeypatch, 3)
 
 
 def _files(folder: Path) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def _seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose store has seen every check once."""
     folder = tmp_path_factory.mktemp("seen")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pytest_injectivity.audit.measurements._NOISE_SAMPLE", 3)
+        few_noise_prompts(patch, 3)
         audit = Audit(AuditConfig(**_files(folder)))
         everything(audit)
     assert "computed" == audit.run_summary().numbers
@@ -130,7 +131,7 @@ def test_a_second_run_loads_no_weights(
     found = everything(audit, **thresholds)
     assert "from the store" == audit.run_summary().numbers.removeprefix("computed, in part ")
     monkeypatch.undo()
-    monkeypatch.setattr("pytest_injectivity.audit.measurements._NOISE_SAMPLE", 3)
+    few_noise_prompts(monkeypatch, 3)
     assert same(cold_text(warm, **thresholds), found)
 
 
@@ -180,9 +181,9 @@ def test_another_layer_captures_what_is_missing(files: dict[str, Any]) -> None:
     one = first.states(1)
     later = Audit(AuditConfig(**files, layers="1,2"))
     assert one.equal(later.states(1))
-    assert "decoder" not in vars(later)
+    assert not later.target.loaded
     later.states(2)
-    recorded = [set(shard.sums) for shard in later._rows.shards().values()]
+    recorded = [set(shard.sums) for shard in later.measurements.layers.rows.shards().values()]
     assert [{"layer01"}, {"layer02"}] == sorted(recorded, key=sorted)
 
 
@@ -256,7 +257,7 @@ def test_a_store_that_cannot_be_is_wrong_use(files: dict[str, Any]) -> None:
     audit = Audit(AuditConfig(**{**files, "cache_dir": files["prompts"]}))
     with pytest.raises(OptionError, match=r"--injx-cache-dir: .*p\.jsonl is a file: give a folder"):
         audit.states(1)
-    assert "decoder" not in vars(audit)
+    assert not audit.target.loaded
 
 
 def test_beyond_the_budget_rows_are_mapped_and_layers_let_go(files: dict[str, Any]) -> None:
@@ -317,15 +318,15 @@ def test_a_killed_run_is_resumed(
     done = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)  # noqa: S603 - python itself
     assert -signal.SIGKILL == done.returncode
     audit = Audit(AuditConfig(**files, batch_tokens=64))
-    before = set(audit._rows.shards())
+    before = set(audit.measurements.layers.rows.shards())
     assert 2 == len(before)
     witness = Witness()
-    audit.watcher = witness
+    audit.target.watcher = witness
     fresh = Audit(AuditConfig(**{**files, "cache_dir": str(tmp_path / "new")}, batch_tokens=64))
     for layer in LAYERS:
         assert fresh.states(layer).equal(audit.states(layer))
     assert len(TEXTS) == witness.works[0][2][-1]
-    writers = {shard.writer for shard in audit._rows.shards().values()}
+    writers = {shard.writer for shard in audit.measurements.layers.rows.shards().values()}
     assert 2 == len(writers)
-    assert before < set(audit._rows.shards())
+    assert before < set(audit.measurements.layers.rows.shards())
     assert "computed, in part from the store" == audit.run_summary().numbers

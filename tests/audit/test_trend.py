@@ -195,4 +195,4 @@ def test_a_second_audit_searches_nothing(
     monkeypatch.setattr(LayerGeometry, "take", None)
     again = Audit(first.config)
     assert expected == again.trend("norm")
-    assert "decoder" not in again.__dict__
+    assert not again.target.loaded

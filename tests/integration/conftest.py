@@ -24,6 +24,7 @@ from pytest_injectivity.testing import (
     save_checkpoint,
     tiny_decoder,
 )
+from tests.audits import few_noise_prompts
 
 # Nobody would print these words by chance.
 SECRETS = ("heliotrope", "quagmire")
@@ -83,7 +84,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
     # The noise floor of three prompts says as much about tiny models as that of sixteen.
-    monkeypatch.setattr("pytest_injectivity.audit.measurements._NOISE_SAMPLE", 3)
+    few_noise_prompts(monkeypatch, 3)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.states.capture import capture
 from pytest_injectivity.testing import plant_equal_embeddings, tiny_decoder
 from tests.audit.test_measurements import Witness
-from tests.audits import audit_of
+from tests.audits import audit_of, few_noise_prompts
 from tests.integration.conftest import Run
 from tests.integration.support import output, reproduce_lines, said
 
@@ -44,7 +44,7 @@ def _audit(folder: Path, grid: Any, ids: Any = None, **config: Any) -> Audit:
 
 @pytest.fixture(autouse=True)
 def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_injectivity.audit.measurements._NOISE_SAMPLE", 3)
+    few_noise_prompts(monkeypatch, 3)
 
 
 class TestARun:
@@ -168,7 +168,10 @@ class TestStates:
         assert {"grid": grid, "prompts": size, "prompt_hash": sample.hash} == (
             audit.run_summary().activations
         )
-        found, expected = audit.decoder.rounding, calibrate(audit.unrounded, sample.ids, Grid(8))
+        found, expected = (
+            audit.decoder.rounding,
+            calibrate(audit.target.unrounded, sample.ids, Grid(8)),
+        )
         assert expected.steps.tolist() == found.steps.tolist()
 
     def test_the_order_of_the_prompts_does_not_matter(self, tmp_path: Path) -> None:
@@ -195,9 +198,9 @@ class TestStates:
         """Which need the prompts, which need both."""
         audit = _audit(tmp_path, 8)
         assert "8" == audit.facts.activations
-        assert "decoder" not in vars(audit)
+        assert not audit.target.loaded
         assert audit.tokenizer is None
-        assert "rounded to 8 bits" in audit.no_float64()
+        assert "rounded to 8 bits" in audit.measurements.no_float64()
 
 
 class TestTheStore:
@@ -216,7 +219,7 @@ class TestTheStore:
             assert summaries[grid] == again.layer_summary(2)
             assert rows[grid].equal(again.states(2))
             assert "from the store" == again.run_summary().numbers
-            assert not again.loaded
+            assert not again.target.loaded
 
     def test_scales_are_kept_as_well(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A layer more needs the weights, and no calibration."""
@@ -231,7 +234,7 @@ class TestTheStore:
             found = set()
             for seed in (1, 2):
                 audit = _audit(tmp_path, grid, _prompts(seed=seed))
-                found.add(audit._kept.of_model(audit.rounded).folder.name)
+                found.add(audit.target.kept.of_model(audit.target.rounded).folder.name)
             return found
 
         plain, static, dynamic = folders(None), folders("8"), folders("8 per-token")
@@ -325,7 +328,7 @@ class TestCapturedStates:
             audit.layer_summary(1, "4").bits,
             audit.layer_summary(1, "4").scale,
         )
-        assert ((1, 4),) == tuple(one for one in audit.measured if one[1] is not None)
+        assert ((1, 4),) == tuple(one for one in audit.measurements.measured if one[1] is not None)
 
     @pytest.mark.parametrize("grid", ["3 asymmetric", "3 per-token", "3 per-channel clip=90"])
     def test_numbers_are_those_of_the_grid(self, tmp_path: Path, grid: str) -> None:
@@ -384,7 +387,7 @@ class TestCapturedStates:
         ):
             with pytest.raises(OptionError, match="give a whole number of bits from 2 to 32"):
                 check(1, bits=bits)
-        assert () == audit.measured
+        assert () == audit.measurements.measured
 
     def test_states_of_a_model_that_rounds_may_be_rounded_again(self, tmp_path: Path) -> None:
         """To its own grid, nothing moves where the scale is the layer's own largest."""

@@ -36,7 +36,7 @@ def test_each_kind_is_audited(kind: str, tmp_path: Path) -> None:
     assert 1.0 == run.quantized.share
     assert "quantized to" in run.assumptions
     assert "from the store" == second.run_summary().numbers
-    assert "decoder" not in second.__dict__
+    assert not second.target.loaded
     for layer in first.layers:
         assert first.layer_summary(layer) == second.layer_summary(layer)
 
@@ -87,7 +87,7 @@ def test_a_files_key_is_its_own(tmp_path: Path) -> None:
     path.with_name("other.gguf").write_bytes(b"GGUF")
     again = Audit(AuditConfig(**given))
     assert first == again.layer_summary("norm")
-    assert "decoder" not in again.__dict__
+    assert not again.target.loaded
     write("gguf-Q8_0", tmp_path / "full", tmp_path / "others").replace(path)
     changed = Audit(AuditConfig(**given))
     assert first != changed.layer_summary("norm")

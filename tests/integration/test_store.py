@@ -140,7 +140,7 @@ def test_without_a_cache_nothing_is_left_however_a_run_ends(
 ) -> None:
     """Failed, interrupted, exited."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    suite = f"def test_one(injx):\n    print('FOLDER', injx._kept.store.folder)\n    {ends}\n"
+    suite = f"def test_one(injx):\n    print('FOLDER', injx.target.kept.store.folder)\n    {ends}\n"
     try:
         result = audited(suite, "--injx-no-cache", "-s")
         assert f"FOLDER {tmp_path}/pytest-injectivity-" in output(result)
@@ -177,8 +177,8 @@ from pathlib import Path
 
 def test_one(injx):
     injx.assert_margin_above(1, margin=1e-12)
-    shards = injx._rows.shards().values()
-    seen = [str(injx._kept.store.folder), [[s.writer, s.prompts] for s in shards]]
+    shards = injx.measurements.layers.rows.shards().values()
+    seen = [str(injx.target.kept.store.folder), [[s.writer, s.prompts] for s in shards]]
     Path("seen.json").write_text(json.dumps(seen))
 
 def test_other(injx):

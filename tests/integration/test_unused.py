@@ -21,6 +21,8 @@ HEAVY = {
 }
 HEAVY |= {"jaxtyping", "torch", "transformers"}
 OWN = {
+    "audit",
+    "audit.checks",
     "config",
     "config.audit_config",
     "config.parsers",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_injectivity.audit.checks.baseline import judge_recorded
+from pytest_injectivity.audit.checks.matches_baseline import judge_recorded
 from pytest_injectivity.core.strict_json import build
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.reports.comparison import compare, comparison_text

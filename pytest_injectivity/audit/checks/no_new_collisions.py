@@ -1,0 +1,106 @@
+"""No two prompts collide at a layer that the parent tells apart."""
+
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.audit.judging.arguments import tolerances
+from pytest_injectivity.audit.judging.base import (
+    Audited,
+    against_reference,
+    by_layer,
+    compared,
+    with_embedding,
+)
+from pytest_injectivity.audit.judging.collisions import floor_lines
+from pytest_injectivity.audit.judging.retained import lost_rows
+from pytest_injectivity.audit.judging.tables import left_out_lines, undecided
+from pytest_injectivity.audit.new_pairs import NewCollisions, embedding_table, find_new_collisions
+from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.tolerances import PerLayer, Tolerance
+from pytest_injectivity.results.verdict import Reason, Verdict, judge
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.against import Against
+
+_QUANTITY = "new collisions"
+
+
+def check_no_new_collisions(
+    audit: "Audited", layer: LayerSpec | None = None, eps: PerLayer[float | str] = 0.0
+) -> Verdict:
+    """No two prompts collide that the parent tells apart.
+
+    What is a collision, unresolved or near is that of `Assertions.check_no_collisions`, in each
+    model at its own noise floor. At layer 0 all rows of the input embedding are compared.
+
+    Args:
+        audit: the audit whose model is judged.
+        layer: the layers judged; None: layer 0 and those of the config.
+        eps: absolute, or ``"1e-5 rel"`` of each model's mean norm; below the noise floor it is
+            decided at the noise floor (SPEC section 2).
+
+    Raises:
+        LayerError: the model has no such layer.
+        OptionError: eps is not accepted, no reference is named, or it is no parent.
+
+    Example:
+        >>> coarse = audit.in_precision(dtype="bfloat16")
+        >>> coarse.check_no_new_collisions(-1).passed
+        True
+    """
+    asked = by_layer(audit, "eps", tolerances(eps), with_embedding(audit, layer, eps))
+    against = compared(audit, asked)
+    reasons = [judge_new_collisions(against, one, asked[one]) for one in asked]
+    return against_reference(audit, "no_new_collisions", asked, reasons)
+
+
+def judge_new_collisions(against: "Against", layer: Layer, tolerance: Tolerance) -> Reason:
+    """The reason a layer contributes to ``no_new_collisions``."""
+    if layer == 0:
+        for one, words in ((against.child, ""), (against.parent, " of the parent")):
+            if lost := embedding_table(one).not_finite:
+                headline = f"embedding rows not finite: {lost}{words}"
+                return undecided(layer, _QUANTITY, headline, ())
+    elif reason := lost_rows(against, layer, _QUANTITY, 0.0):
+        return reason
+    found = find_new_collisions(against, layer, tolerance)
+    return Reason(
+        where=layer_id(layer),
+        status=judge(found.count, "<=", 0),
+        quantity=_QUANTITY,
+        value=found.count,
+        bound=0,
+        relation="<=",
+        headline=found.headline,
+        evidence=tuple(_lines(against, layer, found)),
+        would_pass=_would_pass(found),
+        figures={"both": found.old, **found.kinds},
+    )
+
+
+def _lines(against: "Against", layer: Layer, found: NewCollisions) -> list[str]:
+    name = against.child.target.name_of_token if layer == 0 else against.child.target.name_of
+    lines = [
+        f"{one.kind}, distance {show(one.distance)}, in the parent {show(one.parents)}:"
+        f" {name(one.pair[0])} and {name(one.pair[1])}"
+        for one in found.pairs
+    ]
+    both = f"{found.old} more collide in the parent too" if found.old else ""
+    n = len(against.child.target.prompts)
+    compared = (
+        f"{len(against.child.one_step.tokens)} rows of the input embedding compared"
+        if layer == 0
+        else f"N = {n}; in the parent a pair collides within {show(found.parents_threshold)}"
+    )
+    lines += filter(None, (both, compared))
+    if layer == 0:
+        return lines + left_out_lines(against.child, against.child.one_step)
+    return lines + floor_lines(against.child, layer, found.eps)
+
+
+def _would_pass(found: NewCollisions) -> str:
+    if not found.pairs:
+        return ""
+    if found.kinds["collision"] or found.kinds["unresolved"]:
+        return "no eps: pairs are equal or cannot be told apart at this precision"
+    return f"eps below {min(one.distance for one in found.pairs)!r}"

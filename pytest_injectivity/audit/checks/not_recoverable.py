@@ -1,0 +1,177 @@
+"""No attacker reads more than a share of the tokens from what is released (SPEC section 5)."""
+
+import math
+from typing import TYPE_CHECKING, Unpack
+
+from pytest_injectivity.audit.judging.arguments import REQUIRED, optional_confidence, share_at_most
+from pytest_injectivity.audit.judging.base import Audited
+from pytest_injectivity.audit.judging.releases import hidden_status, release_figures, use_lines
+from pytest_injectivity.audit.release_size import SizeOptions
+from pytest_injectivity.audit.releases import ReleasesLike
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.results.releases import AttackSummary, ReleaseSummary
+from pytest_injectivity.results.verdict import Reason, Status, Verdict
+
+if TYPE_CHECKING:
+    from pytest_injectivity.privacy.evaluation.results import ReleaseResult
+
+_GROUPS = 4
+_NOTES = (
+    "judged on every attacker; what these do not read another one may: not broken, not private",
+)
+
+_CONFIDENCE = 0.95
+
+
+def check_not_recoverable(
+    audit: "Audited",
+    release: ReleasesLike,
+    max_token_rate: float = REQUIRED,
+    *,
+    confidence: float | None = 0.95,
+    **size: Unpack[SizeOptions],
+) -> Verdict:
+    """No attacker reads more than a share of the tokens from what is released.
+
+    Judged on every attacker: the upper end of each one's interval is at most the rate. A verifier
+    that accepts nothing has read nothing, and proves nothing: the attackers that always answer
+    count as much.
+
+    Args:
+        audit: the audit whose model is judged.
+        release: one or more, as texts (``"round(bits=4)@4"``, ``"identity@-1 kv"``) or releases of
+            one's own.
+        max_token_rate: the largest share of tokens that may be read. A language model guesses
+            some without any state; the verdict says how many.
+        confidence: of the intervals, clustered by prompt; None: point values are judged.
+        prompts, tokens: see `exposures`.
+
+    Raises:
+        OptionError: a number or a release is not accepted, or too few prompts are long enough.
+        LayerError: the model has no such layer.
+        ModelError: the model caches no keys and values.
+
+    Example:
+        >>> audit.check_not_recoverable("identity@4", 0.5, prompts=4, tokens=5, free_running=0).status
+        <Status.FAIL: 'FAIL'>
+    """
+    most = share_at_most("max_token_rate", max_token_rate)
+    confidence = optional_confidence(confidence)
+    found = audit.releases.with_the_configs(release, size)
+    reasons = [judge_hidden(one, most, confidence) for one in found]
+    return audit.verdict("not_recoverable", reasons, _NOTES)
+
+
+def judge_hidden(
+    exposure: "ReleaseResult", max_token_rate: float, confidence: float | None
+) -> Reason:
+    """The reason one release contributes to ``not_recoverable``.
+
+    Args:
+        exposure: what was read of it.
+        max_token_rate: the largest share of tokens that may be read.
+        confidence: each attacker's two-sided interval is at this level; PASS is its upper end under
+            the rate, FAIL its lower end above it for one attacker, else INSUFFICIENT. All must hold,
+            so that no correction for their number is needed. None: point values are judged.
+    """
+    summary = exposure.summary(confidence or _CONFIDENCE)
+    if not summary.attacks:
+        return _not_attacked(summary, max_token_rate)
+    strongest = summary.strongest
+    status = hidden_status(summary, max_token_rate, confidence)
+    worst = max(one.tokens.high if confidence else one.tokens.value for one in summary.attacks)
+    return Reason(
+        where=summary.name,
+        unit="release",
+        status=status,
+        quantity=f"tokens read by {strongest.name}",
+        value=strongest.tokens.value,
+        bound=max_token_rate,
+        relation="<=",
+        headline=_headline(summary, status, worst, max_token_rate),
+        evidence=(*_attack_lines(summary), *use_lines(summary), *_how_lines(summary)),
+        interval=strongest.tokens.interval(summary.confidence),
+        would_pass=f"max_token_rate of at least {worst!r}",
+        figures=release_figures(summary),
+        seconds=summary.seconds,
+    )
+
+
+def _not_attacked(summary: ReleaseSummary, allowed: float) -> Reason:
+    """Nothing was compared, which is no pass."""
+    return Reason(
+        where=summary.name,
+        unit="release",
+        status=Status.FAIL,
+        quantity="tokens read",
+        value=math.nan,
+        bound=allowed,
+        relation="<=",
+        headline="no attacker here is made for it: nothing was compared",
+        evidence=tuple(use_lines(summary)),
+    )
+
+
+def _headline(summary: ReleaseSummary, status: Status, worst: float, allowed: float) -> str:
+    """Words for what numbers alone would misstate; empty where they say all."""
+    if status is Status.PASS:
+        return f"not broken by these {len(summary.attacks)} attackers"
+    if status is Status.INSUFFICIENT:
+        return f"proves <= {show(worst)} read, wants <= {show(allowed)}"
+    return ""
+
+
+def _attack_lines(summary: ReleaseSummary) -> list[str]:
+    ranked = sorted(summary.attacks, key=lambda one: -one.tokens.value)
+    strongest = summary.strongest
+    return [
+        *(_attack_line(one) for one in ranked),
+        f"by position, read by {strongest.name}: {_by_position(strongest)}",
+        f"by kind of token: {_by_kind(strongest)}",
+    ]
+
+
+def _attack_line(attack: AttackSummary) -> str:
+    spans = ", ".join(f"{kind} {read} of {of}" for kind, (read, of) in attack.by_span.items())
+    return (
+        f"{attack.name} ({attack.source}): tokens {attack.tokens}; prompts"
+        f" {attack.whole}; vouched for {_percent(attack.verified)}"
+        f"{f'; whole spans: {spans}' if spans else ''}"
+    )
+
+
+def _by_position(attack: AttackSummary) -> str:
+    """Shares of a few groups of positions as long as each other."""
+    positions = sorted(attack.by_position, key=int)
+    size = -(-len(positions) // _GROUPS) if positions else 1
+    groups = [positions[start : start + size] for start in range(0, len(positions), size)]
+    shown = []
+    for group in groups:
+        rates = [attack.by_position[one] for one in group]
+        share = sum(rate.right for rate in rates) / sum(rate.of for rate in rates)
+        name = group[0] if len(group) == 1 else f"{group[0]} to {group[-1]}"
+        shown.append(f"{name}: {_percent(share)}")
+    return ", ".join(shown)
+
+
+def _by_kind(attack: AttackSummary) -> str:
+    return "; ".join(f"{kind} {rate}" for kind, rate in attack.by_kind.items())
+
+
+def _how_lines(summary: ReleaseSummary) -> list[str]:
+    noise = f", noise {show(summary.noise, 3)} a coordinate" if summary.noise else ""
+    size = (
+        f"{summary.prompts} prompts of {summary.tokens} tokens, clustered by prompt; a typical"
+        f" coordinate is {show(summary.typical, 3)}{noise}"
+    )
+    return [*_robust_lines(summary), size]
+
+
+def _robust_lines(summary: ReleaseSummary) -> list[str]:
+    known = {name: value for name, value in (summary.robustness or {}).items() if value is not None}
+    shown = ", ".join(f"{name} {show(value, 3)}" for name, value in known.items())
+    return [f"perturbation that changes the nearest token: {shown}"] if shown else []
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"

@@ -1,0 +1,175 @@
+"""Whether the one-step map tells all tokens apart where no prompt is needed (SPEC section 4).
+
+Exhaustive: at layer 0 the rows of the input embedding, at every other layer the state of each token put
+first, and after the special tokens that the tokenizer puts first. Every prompt begins in one of these
+ways, so two tokens that are equal there are equal at the beginning of every prompt.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from pytest_injectivity.audit.judging.arguments import tolerances
+from pytest_injectivity.audit.judging.base import Audited, by_layer
+from pytest_injectivity.audit.judging.tables import (
+    Counted,
+    Place,
+    count_collisions,
+    left_out_lines,
+    pair_line,
+    pair_lines,
+    table_reason,
+    undecided,
+)
+from pytest_injectivity.core.layers import Layer, LayerSpec
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.tolerances import PerLayer, Tolerance
+from pytest_injectivity.results.verdict import Reason, Verdict
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.inversion.continuations import Continuations
+    from pytest_injectivity.prompts.settings import SpecialTokens
+
+_QUANTITY = "colliding pairs of tokens"
+# Where a table is of, as figures and lines say it.
+_EMBEDDING = ("embedding", "as embedding rows")
+_FIRST = ("first_position", "put first")
+_AFTER = ("after_special", "after the tokenizer's special tokens")
+
+
+def check_one_step_distinct(
+    audit: "Audited", layer: LayerSpec | None = None, eps: PerLayer[float | str] = 0.0
+) -> Verdict:
+    """No two tokens collide where no prompt is needed: exhaustive over the vocabulary.
+
+    At layer 0 the rows of the input embedding; at every other layer the states of all tokens put
+    first, and after the special tokens that the tokenizer puts before a text. What is a
+    collision, unresolved or near is that of `check_no_collisions`.
+
+    Args:
+        audit: the audit whose model is judged.
+        layer: the layers judged; None: layer 0 and those of the config.
+        eps: absolute, or ``"1e-5 rel"`` of the mean norm of the states compared; below the noise
+            floor of their position it is decided at the noise floor (SPEC section 2).
+
+    Raises:
+        LayerError: the model has no such layer.
+        OptionError: eps is not accepted.
+
+    Example:
+        >>> audit.check_one_step_distinct(0).passed
+        True
+    """
+    if layer is None and not isinstance(eps, Mapping):
+        layer = f"0,{audit.measurements.target.config.layers}"
+    return audit.verdict(
+        "one_step_distinct",
+        judge_one_step(audit.measurements, by_layer(audit, "eps", tolerances(eps), layer)),
+    )
+
+
+def judge_one_step(measured: "Measurements", tolerances: Mapping[Layer, Tolerance]) -> list[Reason]:
+    """The reasons the layers contribute to ``one_step_distinct``, in the order given."""
+    tables = _tables(measured, list(tolerances))
+    return [
+        _judged(measured, layer, tolerance, tables[layer])
+        for layer, tolerance in tolerances.items()
+    ]
+
+
+_Tables = dict[str, tuple[Place, "Continuations"]]
+
+
+def _tables(measured: "Measurements", layers: Sequence[Layer]) -> dict[Layer, _Tables]:
+    """By layer and kind."""
+    tables: dict[Layer, _Tables] = {layer: {} for layer in layers}
+    deeper = [layer for layer in layers if layer != 0]
+    kinds: list[tuple[str, str, tuple[int, ...] | None, list[Layer]]] = []
+    if 0 in layers:
+        kinds += [(*_EMBEDDING, None, [0])]
+    if deeper:
+        kinds += [(*_FIRST, (), deeper)]
+    if deeper and (special := _special_tokens(measured)):
+        kinds += [(*_AFTER, special, deeper)]
+    with measured.target.watcher.progress("one-step tables", len(kinds)) as advance:
+        for done, (kind, words, ids, own) in enumerate(kinds, 1):
+            for layer, table in measured.one_step.of(ids, own).items():
+                # Rows of a matrix are not evaluated: there is no noise between them.
+                noise = 0.0 if ids is None else measured.noise(layer).at(len(ids))
+                place = Place(measured.one_step, ids, words, noise, table.mean_norm)
+                tables[layer][kind] = place, table
+            advance(done)
+    return tables
+
+
+def _special_tokens(measured: "Measurements") -> tuple[int, ...]:
+    """Those that the tokenizer puts before every text; none where they leave no room."""
+    from pytest_injectivity.prompts.framing import text_frame
+
+    if measured.target.tokenizer is None:
+        return ()
+    setting = cast("SpecialTokens", measured.target.config.special_tokens)
+    special, context = (
+        text_frame(measured.target.tokenizer, setting).prefix,
+        measured.target.facts.context,
+    )
+    return special if context is None or len(special) < context else ()
+
+
+def _judged(
+    measured: "Measurements", layer: Layer, tolerance: Tolerance, tables: _Tables
+) -> Reason:
+    left_out = left_out_lines(measured, measured.one_step)
+    for place, table in tables.values():
+        if table.not_finite:
+            total = table.not_finite + table.compared
+            headline = f"{table.not_finite} of {total} tokens {place.words} are not finite"
+            return undecided(layer, _QUANTITY, headline, left_out)
+        if not math.isfinite(place.noise):
+            return undecided(layer, _QUANTITY, "the noise floor is not finite", left_out)
+    if not any(table.pairs for _, table in tables.values()):
+        return undecided(layer, _QUANTITY, "nothing was compared", left_out)
+    counted = {
+        kind: count_collisions(measured, layer, tolerance, place, table)
+        for kind, (place, table) in tables.items()
+    }
+    counts = any(one.found.total for one in counted.values())
+    lines = pair_lines(measured, list(counted.values())) if counts else []
+    for one in counted.values():
+        lines += _lines(measured, one)
+    figures = {
+        name: value
+        for kind, one in counted.items()
+        for name, value in (
+            (f"{kind}_margin", one.table.minimum[0]),
+            (f"{kind}_closest_distinct", one.table.closest),
+            (f"{kind}_noise", one.place.noise),
+        )
+    }
+    return table_reason(
+        layer, _QUANTITY, list(counted.values()), [*lines, *left_out], figures=figures
+    )
+
+
+def _lines(measured: "Measurements", one: Counted) -> list[str]:
+    """What was compared in one place, and the one-step margin beside the noise floor."""
+    table, place = one.table, one.place
+    compared = (
+        f"{place.words}: one-step margin {show(table.minimum[0])}, noise floor {show(place.noise)},"
+        f" {table.pairs} pairs of {table.compared} tokens"
+    )
+    lines = [compared]
+    if table.equal:
+        lines.append(
+            f"{place.words}: tokens equal to another: {sum(map(len, table.equal))}; classes of"
+            f" them: {len(table.equal)}, the largest of {max(map(len, table.equal))}"
+        )
+    if apart := one.closest_distinct:
+        lines.append(pair_line(measured, apart))
+    if one.found.eps < place.noise:
+        lines.append(
+            f"{place.words}: eps {show(one.found.eps)} is below the noise floor: decided at"
+            f" {show(place.noise)}"
+        )
+    return lines

@@ -1,0 +1,108 @@
+"""How far a model's states drifted from its parent's at one layer."""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_injectivity.audit.judging.arguments import REQUIRED, at_most, fraction
+from pytest_injectivity.audit.judging.base import (
+    Audited,
+    against_reference,
+    by_layer,
+    compared,
+    with_embedding,
+)
+from pytest_injectivity.audit.judging.retained import lost_rows
+from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.tolerances import PerLayer
+from pytest_injectivity.results.verdict import Reason, Verdict, judge
+from pytest_injectivity.stats import upper_quantile
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.against import Against
+
+_QUANTITY = "drift"
+
+
+def check_state_drift_below(
+    audit: "Audited",
+    layer: LayerSpec | None = None,
+    relative: PerLayer[float] = REQUIRED,
+    *,
+    q: float = 0.01,
+) -> Verdict:
+    """The model's states lie near its parent's: ``||h - h'|| / ||h'||``, h' the parent's.
+
+    Args:
+        audit: the audit whose model is judged.
+        layer: the layers judged; None: layer 0 and those of the config.
+        relative: the largest drift accepted.
+        q: the share of prompts, those that drift most, that is left out; 0 judges the largest.
+
+    Raises:
+        LayerError: the model has no such layer.
+        OptionError: a number is not accepted, no reference is named, or it is no parent.
+
+    Example:
+        >>> coarse = audit.in_precision(dtype="bfloat16")
+        >>> coarse.check_state_drift_below(-1, 0.5).passed
+        True
+    """
+    q = fraction("q", q)
+    bounds = by_layer(
+        audit, "relative", at_most("relative", relative), with_embedding(audit, layer, relative)
+    )
+    against = compared(audit, bounds)
+    reasons = [judge_drift(against, one, bounds[one], q) for one in bounds]
+    return against_reference(audit, "state_drift_below", bounds, reasons)
+
+
+def judge_drift(against: "Against", layer: Layer, bound: float, q: float) -> Reason:
+    """The reason a layer contributes to ``state_drift_below``.
+
+    Args:
+        against: the model and its parent.
+        layer: the layer.
+        bound: the largest ``||h - h'|| / ||h'||`` accepted.
+        q: the share of prompts, those that drift most, that is left out.
+    """
+    quantity = f"{_QUANTITY} ({'max' if q == 0 else f'{100 * (1 - q):g} %'})"
+    if reason := lost_rows(against, layer, quantity, bound):
+        return reason
+    drift = against.drift(layer)
+    value = upper_quantile(drift.relative, q)
+    worst = int(np.argmax(drift.relative))
+    median, largest = float(np.median(drift.relative)), float(drift.relative[worst])
+    mean, least = float(drift.cosine.mean()), float(drift.cosine.min())
+    return Reason(
+        where=layer_id(layer),
+        status=judge(value, "<=", bound),
+        quantity=quantity,
+        value=value,
+        bound=bound,
+        relation="<=",
+        evidence=(
+            (
+                f"of the parent's norm: median {show(median)}, max {show(largest)};"
+                f" cosine: mean {show(mean)}, min {show(least)}; N = {len(drift.relative)}"
+            ),
+            f"most drifted, {show(largest)}: {against.child.target.name_of(worst)}",
+        ),
+        would_pass=(
+            f"relative of at least {value!r}"
+            if math.isfinite(value)
+            else "no bound: a state of the parent is 0 where the model's is not"
+        ),
+        figures={
+            name: one
+            for name, one in (
+                ("median", median),
+                ("max", largest),
+                ("cosine_mean", mean),
+                ("cosine_min", least),
+            )
+            if math.isfinite(one)
+        },
+    )

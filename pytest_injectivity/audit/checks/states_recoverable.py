@@ -1,0 +1,350 @@
+"""Whether states captured elsewhere can be read with this model (SPEC section 4)."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from pytest_injectivity.audit.judging.arguments import count, optional_confidence, share_at_least
+from pytest_injectivity.audit.judging.base import Audited
+from pytest_injectivity.audit.judging.common import settled
+from pytest_injectivity.audit.recovered import Recovered
+from pytest_injectivity.core.layers import layer_id
+from pytest_injectivity.core.number_keys import NumberKey
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import one_line
+from pytest_injectivity.results.verdict import Reason, Status, Verdict, judge
+from pytest_injectivity.stats import clopper_pearson, rate_p_values
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.inversion.observation import Observation
+    from pytest_injectivity.inversion.recovery import Inversion
+    from pytest_injectivity.prompts.settings import SpecialTokens
+    from pytest_injectivity.states.external import ExternalStates
+
+_QUANTITY = "rate of prompts read"
+_CONFIDENCE = 0.95
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class ExternalReadingKey(NumberKey):
+    """What is read of states captured elsewhere.
+
+    Attributes:
+        states: the SHA-256 of their file.
+        policy: orders the candidates; None: SipIt's own choice.
+        certify: positions that are certified by a pass over the whole vocabulary.
+        seed: of the policy.
+        special: the tokens that the tokenizer puts before every text.
+        noise: the noise floor at position 0 and at all after it.
+    """
+
+    states: str
+    policy: str | None
+    certify: int
+    seed: int
+    special: tuple[int, ...]
+    noise: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How states are to be read.
+
+    Attributes:
+        min_rate: the least share of prompts read.
+        confidence: of the gate where it was given.
+        policy: orders the candidates; None: SipIt's own choice.
+        certify: positions that are certified by a pass over the whole vocabulary.
+    """
+
+    min_rate: float
+    confidence: float | None
+    policy: str | None
+    certify: int
+
+
+@dataclass(frozen=True)
+class Read:
+    """What came of it: counts and positions, no token id.
+
+    Attributes:
+        observation: what the first tokens said.
+        recovered: the prompts; None where the states are not the model's.
+    """
+
+    observation: "Observation"
+    recovered: Recovered | None
+
+
+def check_states_recoverable(
+    audit: "Audited",
+    *,
+    min_rate: float = 1.0,
+    confidence: float | None = None,
+    policy: str | None = None,
+    certify: int = 100,
+) -> Verdict:
+    """The states in ``--injx-states`` can be read with this model, at the layer the file names.
+
+    A prompt counts when every position is verified and, where the file has its ids, every token
+    is right. The tolerance is the file's observation error, or an estimate of it from the first
+    tokens, and never the local noise floor alone (SPEC section 4). States of another model or
+    layer fail as such.
+
+    Args:
+        audit: the audit whose model is judged.
+        min_rate: the least share of prompts read.
+        confidence: judge what the sample proves; not with ``min_rate=1.0``, which nothing proves.
+        policy: orders the candidates only; None: as SipIt does.
+        certify: positions that are certified by a pass over the whole vocabulary.
+
+    Raises:
+        OptionError: no file is named, it is not accepted or does not fit the model, or a number
+            or the policy is not accepted.
+
+    Example:
+        >>> audit.check_states_recoverable()
+        Traceback (most recent call last):
+        pytest_injectivity.errors.OptionError: no states captured elsewhere are named: ...
+    """
+    asked = Reading(
+        min_rate=share_at_least("min_rate", min_rate),
+        confidence=optional_confidence(confidence),
+        policy=policy,
+        certify=count("certify", certify, least=0),
+    )
+    judged = [judge_external_states(audit.measurements, asked)]
+    return audit.verdict("states_recoverable", settled(judged, confidence))
+
+
+def judge_external_states(
+    measured: "Measurements", asked: Reading
+) -> tuple[Reason, tuple[float, float]]:
+    """The reason of ``states_recoverable``, and its p-values.
+
+    Raises:
+        OptionError: no file of states is named, or it does not fit the model.
+    """
+    external = measured.external_states
+    if lost := external.finite.count(False):
+        at = [_name(external, prompt) for prompt, fine in enumerate(external.finite) if not fine]
+        headline = f"{lost} of {len(external.states)} prompts have states that are not finite"
+        evidence = [f"a NaN or an infinity in {', '.join(at[:_LISTED])}", _about(external)]
+        return _failed(external, asked, headline, evidence)
+    if not math.isfinite(sum(_floor(measured))):
+        return _failed(external, asked, "the noise floor is not finite", [_about(external)])
+    read, inversion = _read(measured, asked)
+    if read.recovered is None:
+        headline, line = _mismatch(external, read.observation)
+        return _failed(external, asked, headline, [line, _about(external)])
+    return _judged(measured, asked, read, inversion)
+
+
+def _judged(
+    measured: "Measurements", asked: Reading, read: Read, inversion: "Inversion | None"
+) -> tuple[Reason, tuple[float, float]]:
+    external, found = measured.external_states, cast("Recovered", read.recovered)
+    total = len(found.prompts)
+    recovered = sum(one.exact for one in found.prompts)
+    what = "recovered" if external.ids is not None else "verified"
+    observed = read.observation
+    reason = Reason(
+        where=layer_id(external.layer),
+        status=judge(recovered / total, ">=", asked.min_rate),
+        quantity=_QUANTITY,
+        value=recovered / total,
+        bound=asked.min_rate,
+        relation=">=",
+        headline=f"{recovered} of {total} prompts {what} (wants {asked.min_rate:.6g})",
+        evidence=(
+            *_failures(external, found),
+            *(_shown(measured, inversion) if inversion else ()),
+            *_how(external, read, found),
+            _about(external),
+        ),
+        seconds=found.seconds,
+        interval=clopper_pearson(recovered, total, asked.confidence or _CONFIDENCE),
+        would_pass=f"a rate of at most {recovered / total!r}",
+        figures={
+            "observation_error": observed.error[-1],
+            "noise": observed.eps[-1] - observed.error[-1],
+            "first_residual": observed.residual,
+            "candidates_per_token": found.candidates_per_token,
+        },
+    )
+    if asked.confidence is None:
+        return reason, (1.0, 1.0)
+    return reason, rate_p_values(recovered, total, asked.min_rate)
+
+
+def _failed(
+    external: "ExternalStates", asked: Reading, headline: str, evidence: list[str]
+) -> tuple[Reason, tuple[float, float]]:
+    reason = Reason(
+        where=layer_id(external.layer),
+        status=Status.FAIL,
+        quantity=_QUANTITY,
+        value=math.nan,
+        bound=asked.min_rate,
+        relation=">=",
+        headline=headline,
+        evidence=tuple(evidence),
+    )
+    return reason, (1.0, 0.0)
+
+
+def _floor(measured: "Measurements") -> tuple[float, float]:
+    floor = measured.noise(measured.external_states.layer)
+    return floor.at(0), floor.at(1)
+
+
+def _read(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion | None"]:
+    """What came of it and, only where prompts may be shown, the inversion with its tokens."""
+    if measured.target.config.show_prompts:
+        return _invert(measured, asked)
+    key = ExternalReadingKey(
+        states=measured.external_states.digest,
+        policy=asked.policy,
+        certify=asked.certify,
+        seed=measured.target.config.seed,
+        special=_special(measured),
+        noise=_floor(measured),
+    )
+    return measured.target.remember(key, lambda: _invert(measured, asked)[0]), None
+
+
+def _invert(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion | None"]:
+    from pytest_injectivity.inversion.observation import Match, observe_first
+    from pytest_injectivity.inversion.sipit import Settings, recover_all
+
+    external, decoder, nu = measured.external_states, measured.target.decoder, _floor(measured)
+    observed = observe_first(
+        decoder,
+        external.states,
+        external.layer,
+        nu=nu,
+        given=external.observation_error,
+        special=_special(measured),
+    )
+    if observed.match is not Match.YES:
+        return Read(observed, None), None
+    settings = Settings(nu=nu, seed=measured.target.config.seed)
+    if asked.policy is not None:
+        settings["policy"] = asked.policy
+    with measured.target.watcher.progress("states from elsewhere", len(external.states)) as advance:
+        inversion = recover_all(
+            decoder,
+            [one.to(decoder.device) for one in external.states],
+            external.layer,
+            eps=observed.eps,
+            certify=asked.certify,
+            progress=advance,
+            **settings,
+        )
+    # Without ids a prompt counts where every position verifies.
+    truths = external.ids or [cast("tuple[int, ...]", one.ids) for one in inversion.recoveries]
+    return Read(observed, Recovered.of(inversion, truths)), inversion
+
+
+def _special(measured: "Measurements") -> tuple[int, ...]:
+    """The tokens that the tokenizer puts before every text."""
+    from pytest_injectivity.prompts.framing import text_frame
+
+    if measured.target.tokenizer is None:
+        return ()
+    return text_frame(
+        measured.target.tokenizer, cast("SpecialTokens", measured.target.config.special_tokens)
+    ).prefix
+
+
+def _mismatch(external: "ExternalStates", observed: "Observation") -> tuple[str, str]:
+    """Why nothing was inverted, in a few words and in plain ones."""
+    from pytest_injectivity.inversion.observation import Match
+
+    given, first = external.observation_error, "the first token"
+    if observed.position:
+        first += " after the special tokens"
+    numbers = (
+        f"residual {show(observed.residual)} against a floor of {show(observed.floor)}, states of norm"
+        f" {show(observed.norm)}"
+    )
+    if observed.match is Match.NO:
+        return "not of this model at this layer", (
+            f"these states are not of this model at this layer: nothing verifies at {first}; {numbers}"
+        )
+    if given is None:
+        return "the observation error cannot be estimated", (
+            f"several tokens are about as near to the state of {first} as the nearest: {numbers}; state"
+            " the observation_error in the file"
+        )
+    return "nothing verifies within the error given", (
+        f"nothing verifies at {first} within the observation error given,"
+        f" {show(observed.error[observed.position])}: {numbers}; the error is larger, or the states are"
+        " of another model or layer"
+    )
+
+
+def _about(external: "ExternalStates") -> str:
+    ids = "with ids" if external.ids is not None else "no ids to judge by: verified positions count"
+    return (
+        f"{one_line(external.source)}: {len(external.states)} prompts,"
+        f" {sum(map(len, external.states))} positions, {external.dtype}, {ids}"
+    )
+
+
+def _name(external: "ExternalStates", prompt: int) -> str:
+    return f"prompt {prompt} of the file ({len(external.states[prompt])} tokens)"
+
+
+def _failures(external: "ExternalStates", found: Recovered) -> list[str]:
+    lines = []
+    for prompt, one in enumerate(found.prompts):
+        if not one.exact:
+            residual = "" if one.residual is None else f", residual {show(one.residual)}"
+            lines.append(f"{_name(external, prompt)}: position {one.position}: {one.why}{residual}")
+    more = [f"… and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    return lines[:_LISTED] + more
+
+
+def _shown(measured: "Measurements", inversion: "Inversion") -> list[str]:
+    """What was read, where prompts may be shown."""
+    tokenizer, lines = measured.target.tokenizer, []
+    for prompt, recovery in enumerate(inversion.recoveries[:_LISTED]):
+        ids = [token for token in recovery.ids if token is not None]
+        text = str(ids) if tokenizer is None else repr(tokenizer.decode(ids))
+        lines.append(f"{_name(measured.external_states, prompt)} reads {one_line(text)}")
+    return lines
+
+
+def _how(external: "ExternalStates", read: Read, found: Recovered) -> list[str]:
+    observed, positions = read.observation, sum(map(len, external.states))
+    noise = observed.eps[-1] - observed.error[-1]
+    if observed.relative is None:
+        error = f"observation error {show(observed.error[-1])}, given"
+    else:
+        error = (
+            f"observation error {show(observed.error[-1])}, estimated from {observed.verified} of"
+            f" {observed.looked_at} first tokens that verify: {show(observed.relative)} of a state's"
+            " norm, twice that after them"
+        )
+    lines = [f"{error}; noise floor {show(noise)} on top"]
+    if 2 * observed.verified < observed.looked_at:
+        lines.append(
+            f"only {observed.verified} of {observed.looked_at} first tokens verify: are these states of"
+            " this model at this layer?"
+        )
+    right = (
+        ""
+        if external.ids is None
+        else f"{sum(p.right for p in found.prompts)} of {positions} tokens right, "
+    )
+    lines.append(f"{right}{found.candidates_per_token:.1f} candidates a token")
+    if found.certified:
+        ambiguous = clopper_pearson(found.ambiguous, found.certified, _CONFIDENCE)
+        lines.append(
+            f"{found.certified} positions passed over the whole vocabulary: {found.ambiguous}"
+            f" ambiguous, rate {ambiguous}"
+        )
+    return lines

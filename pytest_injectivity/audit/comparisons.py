@@ -1,0 +1,154 @@
+"""The model beside its reference: what was compared, layer by layer, and what is told of it.
+
+The reference (``--injx-reference``) is the checkpoint that the model was made from, audited on the same
+prompts and kept in the same store.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+
+from pytest_injectivity.audit.against import Against
+from pytest_injectivity.audit.cross_inversion import cross_inversion, cross_reading
+from pytest_injectivity.audit.measurements import Measurements
+from pytest_injectivity.audit.new_pairs import find_new_collisions
+from pytest_injectivity.audit.parents import parent_of
+from pytest_injectivity.audit.recovery import Attempt, recovery_rate
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.text import one_line
+from pytest_injectivity.core.tolerances import Tolerance
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate
+
+
+class Comparisons:
+    """A model held against its reference.
+
+    Args:
+        measurements: of the model.
+    """
+
+    def __init__(self, measurements: Measurements) -> None:
+        self.measurements = measurements
+        self._compared: dict[Layer, None] = {}
+        self._untold: dict[Layer, None] = {}
+        self._sipit: dict[Layer, tuple[Estimate, Estimate]] = {}
+        self._cross: dict[Layer, CrossReading] = {}
+        self._reference: Measurements | None = None
+
+    @property
+    def reference(self) -> Measurements:
+        """What is measured of the reference on the same prompts.
+
+        Raises:
+            OptionError: no reference is named, or it is no parent of the model: another shape, other
+                token ids for the same prompts, or the very same model.
+            ModelError: it cannot be audited.
+        """
+        if self._reference is None:
+            named = self.measurements.target.config.reference
+            if named is None:
+                raise OptionError(
+                    "no reference is named: give --injx-reference=MODEL, or"
+                    " AuditConfig(reference=...), the full-precision checkpoint that this model was"
+                    " made from"
+                )
+            self._reference = parent_of(self.measurements, named)
+        return self._reference
+
+    @property
+    def name(self) -> str | None:
+        """How reports name the reference; None while nothing was held against it."""
+        if self._reference is None:
+            return None
+        target = self._reference.target
+        device = self.measurements.target.kept.device
+        return f"{one_line(target.config.model)} ({target.facts.dtype}, {device})"
+
+    @cached_property
+    def against(self) -> Against:
+        """What is measured of the model against its parent."""
+        return Against(self.measurements, self.reference)
+
+    @property
+    def compared(self) -> tuple[Layer, ...]:
+        """The layers that were held against the parent's."""
+        return tuple(self._compared)
+
+    def news(self) -> tuple[Comparison, ...]:
+        """The layers compared since the last call, and those of which more is known since."""
+        untold = tuple(self._untold)
+        found = tuple(self.of(layer) for layer in untold)
+        self._untold.clear()
+        return found
+
+    def of(self, layer: int | str) -> Comparison:
+        """One layer against the parent's as plain data, with the rates that were asked for before.
+
+        Raises:
+            LayerError: the model has no such layer, or the text names several.
+            OptionError: no reference is named, or it is no parent of the model.
+        """
+        one = self.measurements.target.one_layer(layer)
+        lost = any(self.against.not_finite(one))
+        self.note([one])
+        found = None if lost else find_new_collisions(self.against, one, Tolerance(0.0)).count
+        return self.against.summary(
+            one, new_collisions=found, sipit=self._sipit.get(one), cross=self._cross.get(one)
+        )
+
+    def sipit_rates(
+        self, layer: int | str, *, prompts: int = 20, tokens: int = 20
+    ) -> tuple[Estimate, Estimate]:
+        """The rates of prompts that SipIt recovers from the model's states, and from its parent's.
+
+        Args:
+            layer: the layer.
+            prompts: how many prompts, as in `Assertions.check_sipit_recovers`.
+            tokens: their length.
+
+        Raises:
+            LayerError: the model has no such layer, or the text names several.
+            OptionError: no reference is named or it is no parent, or too few prompts are long enough.
+        """
+        one = self.measurements.target.one_layer(layer)
+        attempt = Attempt(0.0, None, prompts, tokens, "lens", 0)
+        own, parents = (
+            recovery_rate(measured, one, attempt)
+            for measured in (self.measurements, self.reference)
+        )
+        self.note([one], more=True)
+        self._sipit[one] = own, parents
+        return own, parents
+
+    def cross_inversion(
+        self, layer: int | str, *, prompts: int = 20, tokens: int = 20
+    ) -> CrossReading:
+        """What somebody who has the parent reads of the model's states (SPEC section 4).
+
+        Args:
+            layer: the layer.
+            prompts: how many prompts are attacked, drawn by hash from those with enough tokens; the
+                drift that the ball allows for is measured on others.
+            tokens: their length; longer prompts are cut to it.
+
+        Raises:
+            LayerError: the model has no such layer, or the text names several.
+            OptionError: no reference is named or it is no parent, or too few prompts are long enough.
+        """
+        one = self.measurements.target.one_layer(layer)
+        found = cross_reading(cross_inversion(self.against, one, prompts, tokens))
+        self.note([one], more=True)
+        self._cross[one] = found
+        return found
+
+    def note(self, layers: Iterable[Layer], *, more: bool = False) -> None:
+        """Remember that layers were compared, so that `news` tells of them.
+
+        Args:
+            layers: the layers.
+            more: tell of them again, because more of them is known.
+        """
+        self._untold.update(
+            dict.fromkeys(one for one in layers if more or one not in self._compared)
+        )
+        self._compared.update(dict.fromkeys(layers))

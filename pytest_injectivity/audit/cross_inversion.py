@@ -1,0 +1,154 @@
+"""What somebody who has the parent reads of a model's states at one layer (SPEC section 4).
+
+Two attacks are tried, and a pass says that these two read little: it is no proof that nobody can.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_injectivity.audit.recovery import known_tokens
+from pytest_injectivity.core.interval import Interval
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.number_keys import NumberKey
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.results.summary import CrossReading, Estimate, finite
+from pytest_injectivity.stats import clopper_pearson, clustered_rate
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.against import Against
+    from pytest_injectivity.inversion.cross_model import CrossInversion, Read
+
+_CONFIDENCE = 0.95
+# Prompts that the attacker measures the drift on.
+_MEASURED_ON = 32
+
+_Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CrossInversionKey(NumberKey):
+    """What the parent reads of a model's states.
+
+    Attributes:
+        layer: the layer.
+        prompts: how many prompts are attacked.
+        tokens: their length.
+        seed: of the attack.
+    """
+
+    layer: Layer
+    prompts: int
+    tokens: int
+    seed: int
+
+
+def cross_inversion(
+    against: "Against", layer: Layer, prompts: int, tokens: int
+) -> "CrossInversion":
+    """Inverts the model's states with its parent, and keeps what came of it.
+
+    The prompts attacked are those that SipIt is tried on; the drift is measured on others.
+
+    Raises:
+        OptionError: too few prompts are long enough, or the drift is not finite.
+    """
+    return against.remember(
+        CrossInversionKey(layer, prompts, tokens, against.child.target.config.seed),
+        lambda: _invert(against, layer, prompts, tokens),
+    )
+
+
+def cross_reading(found: "CrossInversion") -> CrossReading:
+    """A cross inversion as plain data: rates with their intervals."""
+    rates = {
+        f"{name}_{of}": Estimate.of(value, interval)
+        for name, read in (("argmin", found.argmin), ("ball", found.ball))
+        for of, (value, interval) in (
+            ("prompts", _of_prompts(read, _CONFIDENCE)),
+            ("tokens", of_tokens(read, found.searched, _CONFIDENCE)),
+        )
+    }
+    return CrossReading(
+        prompts=len(found.argmin.right),
+        tokens=len(found.eps),
+        drift=finite(found.drift),
+        **rates,
+    )
+
+
+def _of_prompts(read: "Read", confidence: float) -> tuple[float, Interval]:
+    prompts = len(read.right)
+    return read.whole / prompts, clopper_pearson(read.whole, prompts, confidence)
+
+
+def of_tokens(read: "Read", searched: int, confidence: float) -> tuple[float, Interval]:
+    """The share of searched tokens that were read, with its interval, tokens clustered by prompt."""
+    each = np.full(len(read.right), searched, dtype=np.int64)
+    rate = int(read.right.sum()) / int(each.sum())
+    return rate, clustered_rate(read.right, each, confidence)
+
+
+def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "CrossInversion":
+    from pytest_injectivity.inversion.cross_model import (
+        CrossInversion,
+        cross_invert,
+        drift_by_position,
+        median_drift,
+    )
+    from pytest_injectivity.inversion.sipit import observe
+
+    started = time.perf_counter()
+    attacked, sample = _chosen(against, prompts, tokens)
+    floor = against.parent.noise(layer)
+    nu = floor.at(0), floor.at(1)
+    # One model after the other, in case that they do not fit beside each other.
+    own, theirs = (
+        [observe(one.target.decoder, ids, [layer])[layer].cpu() for ids in (*attacked, *sample)]
+        for one in (against.child, against.parent)
+    )
+    eps = drift_by_position(own[prompts:], theirs[prompts:], nu)
+    if not all(map(math.isfinite, eps)):
+        raise OptionError(
+            f"{layer_id(layer)}: the drift of {len(sample)} prompts is not finite: states with a NaN"
+            " or an infinity cannot be read"
+        )
+    known = known_tokens(against.child, attacked)
+    label = f"cross inversion {layer_id(layer)}"
+    with against.child.target.watcher.progress(label, 2 * prompts) as advance:
+        argmin, ball = cross_invert(
+            against.parent.target.decoder,
+            own[:prompts],
+            attacked,
+            layer,
+            eps=eps,
+            nu=nu,
+            known=known,
+            seed=against.child.target.config.seed,
+            progress=advance,
+        )
+    return CrossInversion(
+        searched=tokens - len(known),
+        argmin=argmin,
+        ball=ball,
+        eps=eps,
+        drift=median_drift(own[:prompts], theirs[:prompts]),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _chosen(against: "Against", prompts: int, tokens: int) -> tuple[Sequence[_Ids], Sequence[_Ids]]:
+    """The prompts that are attacked, and others that the drift is measured on, all of one length."""
+    every = against.child.target.prompts
+    sample = every.sample(max(prompts, 1) + _MEASURED_ON, tokens, at_least=0)
+    if prompts < 1 or len(sample) <= prompts:
+        raise OptionError(
+            f"cross inversion: {prompts} prompts of {tokens} tokens were asked for, and one more at"
+            f" least to measure the drift on; {sample.available} of {len(every)} prompts have {tokens}"
+            " and differ in them: give fewer prompts= or another tokens=, both at least 1"
+        )
+    return sample.ids[:prompts], sample.ids[prompts:]

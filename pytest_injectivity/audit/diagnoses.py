@@ -1,0 +1,70 @@
+"""The diagnoses of colliding pairs, each made once, for all layers in the same passes."""
+
+import gc
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.audit.float64_copies import Float64Copies
+from pytest_injectivity.audit.keys import DiagnosisKey
+from pytest_injectivity.audit.target import Target, by_depth
+from pytest_injectivity.core.layers import Layer
+
+if TYPE_CHECKING:
+    from pytest_injectivity.states.diagnosis import Diagnosis, Pair
+
+
+class Diagnoses:
+    """Tells whether the architecture or the checkpoint makes prompts collide.
+
+    Args:
+        target: the model and the prompt set.
+        float64: says whether there is a float64 copy of the model, which a diagnosis needs.
+    """
+
+    def __init__(self, target: Target, float64: Float64Copies) -> None:
+        self.target = target
+        self._float64 = float64
+        self._known: dict[tuple[Layer, Pair], Diagnosis] = {}
+
+    def of(
+        self, pairs: Mapping[Layer, "Sequence[Pair]"]
+    ) -> Mapping[tuple[Layer, "Pair"], "Diagnosis"]:
+        """Diagnose pairs: does the architecture make them collide, or the checkpoint (SPEC section 3)?
+
+        Args:
+            pairs: by layer, pairs of prompts.
+
+        Returns:
+            A diagnosis of each; of none where the model has no float64 copy, announced.
+        """
+        asked = {(layer, pair) for layer, some in pairs.items() for pair in some}
+        new = {pair for _, pair in asked - self._known.keys()}
+        # The same pairs at the other layers are asked for next, and cost no pass.
+        layers, seed = by_depth({*pairs, *self.target.layers}), self.target.config.seed
+        keys = {
+            (layer, pair): DiagnosisKey(layer, pair, seed)
+            for pair in sorted(new)
+            for layer in layers
+        }
+        if self.target.entry.known(keys.values()) or self._float64.available(
+            "collisions are not diagnosed"
+        ):
+            self._known |= self.target.entry.remember_each(keys, self._diagnose)
+        return self._known
+
+    def _diagnose(
+        self, missing: "Sequence[tuple[Layer, Pair]]"
+    ) -> "Mapping[tuple[Layer, Pair], Diagnosis]":
+        from pytest_injectivity.states.diagnosis import DRAWS, diagnose
+
+        with self.target.watcher.progress("fresh draws of the weights", 1 + DRAWS) as advance:
+            found = diagnose(
+                self.target.decoder,
+                self.target.prompts.ids,
+                sorted({pair for _, pair in missing}),
+                by_depth({layer for layer, _ in missing}),
+                seed=self.target.config.seed,
+                progress=advance,
+            )
+        gc.collect()
+        return found

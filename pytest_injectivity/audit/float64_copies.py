@@ -1,0 +1,59 @@
+"""Whether a float64 copy of the model can be had, and why not where it cannot."""
+
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.audit.target import Target
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Float64Copies:
+    """Says whether a float64 copy of a target's model can be had.
+
+    Args:
+        target: the model and the prompt set.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    def why_none(self) -> str:
+        """Why no float64 copy of the model can be had; empty where one can."""
+        if rounds := self._rounds_activations():
+            return (
+                f"a float64 copy of {self.target.config.model} would be another function, as {rounds}"
+                " as it runs"
+            )
+        needed = 8 * self.target.facts.parameters
+        self.target.make_room(needed)
+        free = free_bytes(self.target.kept.device)
+        if needed < free:
+            return ""
+        return (
+            f"a float64 copy of {self.target.config.model} needs {needed / 2**30:.1f} GiB and"
+            f" {free / 2**30:.1f} are free"
+        )
+
+    def available(self, otherwise: str) -> bool:
+        """Whether there is a float64 copy of the model; announced where there is none."""
+        if not (reason := self.why_none()):
+            return True
+        self.target.watcher.announce(f"injectivity: {reason}: {otherwise}")
+        return False
+
+    def _rounds_activations(self) -> str:
+        """What rounds activations as the model runs; empty where nothing does."""
+        if self.target.config.activation_bits is not None:
+            return f"its activations are rounded to {self.target.config.activation_bits.words}"
+        quantized = self.target.facts.quantized
+        if quantized is not None and quantized.rounds_activations:
+            return f"{quantized.kind} rounds activations"
+        return ""
+
+
+def free_bytes(device: "torch.device") -> int:
+    """Free bytes where the model is."""
+    from pytest_injectivity.states.memory import free_memory
+
+    return free_memory(device)

@@ -1,0 +1,108 @@
+"""What a check is given: the audit that it judges, and how it asks for layers and reaches a verdict."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+
+from pytest_injectivity.audit.judging.common import worst_note
+from pytest_injectivity.core.layers import Layer, LayerSpec
+from pytest_injectivity.core.tolerances import PerLayer
+from pytest_injectivity.core.tolerances import by_layer as spread
+from pytest_injectivity.results.verdict import Reason, Verdict
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.against import Against
+    from pytest_injectivity.audit.baseline_files import Baseline
+    from pytest_injectivity.audit.comparisons import Comparisons
+    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.releases import Releases
+    from pytest_injectivity.results.summary import RunSummary
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class Audited(Protocol):
+    """The parts of an `Audit` that its checks use."""
+
+    @property
+    def measurements(self) -> "Measurements":
+        """What is measured of the model on the prompt set."""
+
+    @property
+    def comparisons(self) -> "Comparisons":
+        """What is measured of the model against its reference."""
+
+    @property
+    def releases(self) -> "Releases":
+        """What is measured of releases."""
+
+    @property
+    def baseline(self) -> "Baseline":
+        """The numbers recorded in a file."""
+
+    def run_summary(self) -> "RunSummary":
+        """What is audited, as plain data."""
+
+    def verdict(self, check: str, reasons: Sequence[Reason], notes: Sequence[str] = ()) -> Verdict:
+        """Reach a verdict and keep it."""
+
+
+def by_layer(
+    audit: Audited, name: str, given: PerLayer[T], layer: LayerSpec | None
+) -> dict[Layer, T]:
+    """The value of each layer that a check judges, shallow first; all of them are measured together.
+
+    Args:
+        audit: the audit.
+        name: the argument's name, for errors.
+        given: one value, or values by layer.
+        layer: the layers asked for; None: those that the values name, else those of the config.
+
+    Raises:
+        LayerError: the model has no such layer.
+        OptionError: a layer asked for has no value, or has two.
+    """
+    target = audit.measurements.target
+    found = spread(name, given, layer, target.n_layers, target.config.layers)
+    target.expect(found)
+    return found
+
+
+def compared(audit: Audited, layers: Iterable[Layer]) -> "Against":
+    """The model and its reference, both measured at these layers in the same passes.
+
+    Raises:
+        OptionError: no reference is named, or it is no parent of the model.
+        ModelError: the reference cannot be audited.
+    """
+    against = audit.comparisons.against
+    against.parent.target.expect(layers)
+    return against
+
+
+def with_embedding(audit: Audited, layer: LayerSpec | None, given: object) -> LayerSpec | None:
+    """Layer 0 and those of the config, where neither a layer nor values by layer are given."""
+    if layer is None and not isinstance(given, Mapping):
+        return f"0,{audit.measurements.target.config.layers}"
+    return layer
+
+
+def against_reference(
+    audit: Audited,
+    check: str,
+    layers: Iterable[Layer],
+    reasons: Sequence[Reason],
+    badness: Callable[[Reason], float] = lambda reason: reason.value,
+) -> Verdict:
+    """The verdict on layers that were held against the reference's, which is named in it.
+
+    Args:
+        audit: the audit.
+        check: the check's name.
+        layers: the layers compared.
+        reasons: one a layer.
+        badness: how bad a reason is; the worst layer is named. NaN is worst of all.
+    """
+    audit.comparisons.note(layers)
+    named = f"against {audit.run_summary().reference}"
+    return audit.verdict(check, reasons, [*worst_note(reasons, badness), named])

@@ -1,0 +1,120 @@
+"""What every check needs: rows that are not finite, the worst pair's names, joint confidence."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.results.verdict import Reason, Status
+from pytest_injectivity.stats import check_confidence, holm
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.geometry.layer import LayerGeometry
+
+_NAMED = 5
+
+
+def not_finite(
+    measured: "Measurements", layer: Layer, quantity: str, bound: float
+) -> Reason | None:
+    """The reason a layer fails whose states are not all finite; None where they are.
+
+    Asked first, of the rows as the model computed them: only finite rows can be rounded.
+    """
+    if measured.is_finite(layer):
+        return None
+    lost = measured.lost_prompts(layer)
+    measured.geometry(layer)  # so that the table shows the layer
+    names = [measured.target.name_of(prompt) for prompt in lost[:_NAMED]]
+    more = [f"… and {len(lost) - _NAMED} more"] if len(lost) > _NAMED else []
+    where = ", ".join(names) or "a prompt of the noise floor's sample, before its last token"
+    return Reason(
+        where=layer_id(layer),
+        status=Status.FAIL,
+        quantity=quantity,
+        value=math.nan,
+        bound=bound,
+        relation=">=",
+        headline=(
+            f"{len(lost)} of {len(measured.states(layer))} rows are not finite"
+            if lost
+            else "the noise floor is not finite"
+        ),
+        evidence=(f"a NaN or an infinity in the states of {where}", *more),
+    )
+
+
+def pair_line(
+    measured: "Measurements", geometry: "LayerGeometry", left: int, right: int, what: str
+) -> str:
+    """A line that names the prompts of two rows of a layer."""
+    names = [measured.target.name_of(int(geometry.prompt_of[row])) for row in (left, right)]
+    return f"{what}: {names[0]} and {names[1]}"
+
+
+def noise_line(measured: "Measurements", layer: Layer) -> str:
+    """A line on the layer's noise floor and where it comes from."""
+    floor = measured.noise(layer)
+    later = floor.later
+    return (
+        f"noise floor {show(floor.value)} over {floor.prompts} prompts: reproduction"
+        f" {show(later.reproduction)}, float64 error {show(later.error)}, rounding"
+        f" {show(later.rounding)}"
+    )
+
+
+def with_confidence(
+    reasons: Sequence[Reason], p_values: Sequence[tuple[float, float]], confidence: float
+) -> tuple[Reason, ...]:
+    """Reasons whose status is what the sample proves, Holm-corrected over the layers.
+
+    Args:
+        reasons: one a layer, judged by their point values.
+        p_values: of each: that the value is on the passing side, that it is on the failing side.
+        confidence: family-wise.
+    """
+    check_confidence(confidence)
+    good = holm([p for p, _ in p_values], 1.0 - confidence)
+    bad = holm([p for _, p in p_values], 1.0 - confidence)
+    judged = []
+    for reason, passes, fails in zip(reasons, good, bad, strict=True):
+        status = Status.PASS if passes else Status.FAIL if fails else Status.INSUFFICIENT
+        note = f"the sample does not decide at {100 * confidence:g}%: more prompts would"
+        extra = (note,) if status is Status.INSUFFICIENT else ()
+        judged.append(replace(reason, status=status, evidence=(*reason.evidence, *extra)))
+    return tuple(judged)
+
+
+def worst_note(reasons: Sequence[Reason], badness: Callable[[Reason], float]) -> list[str]:
+    """A line that names the first bad layer and the worst; none where no layer is bad.
+
+    Args:
+        reasons: one a layer, shallow first.
+        badness: how bad one is; NaN is worst of all.
+    """
+    bad = [reason for reason in reasons if reason.status is not Status.PASS]
+    if not bad:
+        return []
+
+    def key(reason: Reason) -> float:
+        value = badness(reason)
+        return math.inf if math.isnan(value) else value
+
+    worst = max(bad, key=key)
+    said = worst.headline or f"{worst.quantity} {show(worst.value)}"
+    return [f"first bad layer: {bad[0].where}; worst: {worst.where} ({said})"]
+
+
+Judged = tuple[Reason, tuple[float, float]]
+"""A layer's reason, and its p-values: that the value passes, that it fails."""
+
+
+def settled(judged: Sequence[Judged], confidence: float | None) -> list[Reason]:
+    """The reasons as they are judged by point values, or by what the sample proves."""
+    reasons = [reason for reason, _ in judged]
+    if confidence is None:
+        return reasons
+    return list(with_confidence(reasons, [p_values for _, p_values in judged], confidence))

@@ -1,0 +1,169 @@
+"""Margins and co-Lipschitz constants of one layer, held against a bound (SPEC section 2)."""
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_injectivity.audit.judging.arguments import fraction, optional_confidence
+from pytest_injectivity.audit.judging.common import noise_line
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.shapes import Float64, Int64
+from pytest_injectivity.quantization.grid import Grid, GridLike
+from pytest_injectivity.results.verdict import Reason, Status, judge
+from pytest_injectivity.stats import (
+    clopper_pearson,
+    lower_quantile,
+    quantile_interval,
+    quantile_p_values,
+)
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.geometry.layer import LayerGeometry
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """Which quantile of which quantity is judged.
+
+    Attributes:
+        q: the lower quantile; 0 is the minimum.
+        normalized: in units of the layer's mean norm.
+        confidence: of the interval, and of the gate where it was given.
+        grid: of post-hoc activation quantization, None for the states as they are.
+    """
+
+    q: float
+    normalized: bool
+    confidence: float | None
+    grid: Grid | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The values of a layer's rows, and what to say of them."""
+
+    quantity: str
+    values: Float64[np.ndarray, " rows"]
+    partner: Int64[np.ndarray, " rows"]
+    evidence: tuple[str, ...]
+
+
+def judge_quantile(
+    sample: Sample, geometry: "LayerGeometry", bound: float, asked: Quantile
+) -> tuple[Reason, tuple[float, float]]:
+    """The reason of a layer by a quantile of its rows' values, and its p-values."""
+    # A layer that is zero everywhere has no normalised values: NaN fails.
+    scale = (geometry.mean_norm or math.nan) if asked.normalized else 1.0
+    values = sample.values / scale
+    value = lower_quantile(values, asked.q)
+    reason = Reason(
+        where=layer_id(geometry.layer),
+        status=judge(value, ">=", bound),
+        quantity=sample.quantity,
+        value=value,
+        bound=bound,
+        relation=">=",
+        evidence=sample.evidence,
+        interval=quantile_interval(
+            values, asked.q, asked.confidence or _CONFIDENCE, sample.partner
+        ),
+        would_pass=_would_pass(sample, values, value, asked),
+    )
+    if asked.confidence is None:
+        return reason, (1.0, 1.0)
+    return reason, quantile_p_values(values, asked.q, bound, sample.partner)
+
+
+def judge_quantile_by_index(
+    sample: Sample, geometry: "LayerGeometry", bound: float, asked: Quantile
+) -> tuple[Reason, tuple[float, float]]:
+    """Distances that an index found are upper bounds: they can fail a gate, not pass it.
+
+    What can is the same sample with as many of its largest distances put down to the smallest as
+    the recall leaves in doubt.
+    """
+    closest, recall = geometry.closest, geometry.nearest.recall
+    assert recall is not None  # noqa: S101 - it is why this was called
+    high = sample.values.copy()
+    high[[closest.left, closest.right]] = closest.distance
+    missed = 1.0 - clopper_pearson(recall.found, recall.sample, _CONFIDENCE).low
+    low = high.copy()
+    low[np.argsort(high)[len(high) - math.ceil(missed * len(high)) :]] = closest.distance
+    line = (
+        f"nearest rows by an index that finds the nearest of {recall.found} of {recall.sample}"
+        " rows: their distances are upper bounds, the closest pair is exact"
+    )
+    upper, (_, fails) = judge_quantile(
+        replace(sample, values=high, evidence=(*sample.evidence, line)), geometry, bound, asked
+    )
+    lower, (passes, _) = judge_quantile(replace(sample, values=low), geometry, bound, asked)
+    status = upper.status
+    if status is Status.PASS and lower.status is not Status.PASS:
+        status = Status.INSUFFICIENT
+    return replace(upper, status=status, would_pass=lower.would_pass), (passes, fails)
+
+
+def _would_pass(
+    sample: Sample, values: Float64[np.ndarray, " rows"], value: float, asked: Quantile
+) -> str:
+    """The largest bound that passes, unrounded: a bound that is said to pass does."""
+    if math.isnan(value):
+        return "no bound: the value is not a number"
+    if asked.confidence is None:
+        return f"a bound of at most {value!r}"
+    ordered = np.sort(values)
+    level = 1.0 - asked.confidence
+    proved = bisect_right(
+        ordered,
+        level,
+        key=lambda bound: quantile_p_values(values, asked.q, float(bound), sample.partner)[0],
+    )
+    if not proved:
+        return f"no bound: {len(values)} prompts prove none at {100 * asked.confidence:g}%"
+    return f"a bound of at most {float(ordered[proved - 1])!r} for this layer alone"
+
+
+def named(quantity: str, asked: Quantile) -> str:
+    """Name a quantity, with its quantile and how it was normalised and rounded."""
+    said = "min" if asked.q == 0 else f"q={asked.q:g}"
+    said += ", normalised" if asked.normalized else ""
+    return f"{quantity} ({said}{f', {asked.grid.words}' if asked.grid is not None else ''})"
+
+
+def scale_lines(
+    measured: "Measurements", layer: Layer, geometry: "LayerGeometry", asked: Quantile
+) -> list[str]:
+    """Lines on how many prompts there are, how long their states are, and how they were rounded."""
+    norms = f"mean norm {show(geometry.mean_norm)}, median norm {show(geometry.median_norm)}"
+    lines = [f"N = {len(geometry)}, {norms}"]
+    if asked.grid is not None and not asked.grid.plain:
+        lines.append(f"scale of the grid: {asked.grid.source(len(geometry))}")
+    if asked.grid is None:
+        lines.append(noise_line(measured, layer))
+    return lines
+
+
+def quantile(
+    q: float,
+    normalized: bool,  # noqa: FBT001 - named at every public call
+    confidence: float | None,
+    bits: GridLike | None,
+) -> Quantile:
+    """Which quantile is asked for.
+
+    Raises:
+        OptionError: a number is not accepted.
+    """
+    return Quantile(
+        fraction("q", q),
+        normalized,
+        optional_confidence(confidence),
+        None if bits is None else Grid.parse(bits),
+    )

@@ -1,0 +1,145 @@
+"""How much of a layer's margin, or of its co-Lipschitz constant, a model kept of its parent's.
+
+Two-sided: a broken block can raise raw margins several times, so that growing past the upper limit
+fails like falling below the lower one.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_injectivity.audit.against import FEWEST
+from pytest_injectivity.audit.judging.common import not_finite
+from pytest_injectivity.audit.judging.quantiles import Quantile
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.results.verdict import Reason, Relation, Status
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.against import Against
+    from pytest_injectivity.geometry.layer import LayerGeometry
+    from pytest_injectivity.stats import PairedRatio
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What share of the parent's number is accepted.
+
+    Attributes:
+        low: at least; above 0, at most 1.
+        high: at most; at least 1, infinite for no limit.
+    """
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, fraction: float, at_most: float | None) -> "Limits":
+        """The limits a check was given; the upper one is ``1 / fraction`` where it is not.
+
+        Raises:
+            OptionError: ``fraction`` is not above 0 and at most 1, or ``at_most`` is below 1.
+        """
+        if not 0.0 < fraction <= 1.0:
+            raise OptionError(
+                f"fraction={fraction!r} is not a share to be kept: give a number above 0, at most 1"
+            )
+        high = 1.0 / fraction if at_most is None else at_most
+        if not high >= 1.0 or isinstance(at_most, bool):
+            raise OptionError(
+                f"at_most={at_most!r} is not an upper limit of what is kept: give a number of at"
+                " least 1, or math.inf for none"
+            )
+        return cls(fraction, float(high))
+
+
+def lost_rows(against: "Against", layer: Layer, quantity: str, bound: float) -> Reason | None:
+    """The reason a layer fails whose rows are not all finite, in the model or in its parent."""
+    lost = not_finite(against.child, layer, quantity, bound)
+    if lost is not None:
+        return lost
+    parents = not_finite(against.parent, layer, quantity, bound)
+    if parents is None:
+        return None
+    return Reason(
+        where=parents.where,
+        status=Status.FAIL,
+        quantity=quantity,
+        value=math.nan,
+        bound=bound,
+        relation=parents.relation,
+        headline=f"of the parent {parents.headline}",
+        evidence=parents.evidence,
+    )
+
+
+def off_one(reason: Reason) -> float:
+    """How far a ratio lies from 1, whichever way."""
+    return abs(math.log(reason.value)) if reason.value > 0 else math.inf
+
+
+class KeptNumber(NamedTuple):
+    """What is kept, and where it is."""
+
+    words: str
+    kept: "Callable[[Against, Layer, Quantile], PairedRatio]"
+    of: "Callable[[LayerGeometry, Quantile], float]"
+
+
+def judge_kept(
+    against: "Against", layer: Layer, limits: Limits, asked: Quantile, number: KeptNumber
+) -> tuple[Reason, tuple[float, float]]:
+    """The reason of a layer by how much of a number it kept, and its p-values."""
+    said = "min" if asked.q == 0 else f"q={asked.q:g}"
+    quantity = f"{number.words} ({said}{', normalised' if asked.normalized else ''})"
+    if reason := lost_rows(against, layer, quantity, limits.low):
+        return reason, (1.0, 0.0)
+    n = len(against.child.target.prompts)
+    if n < FEWEST:
+        raise OptionError(f"{n} prompts: at least {FEWEST} are needed to compare two models")
+    kept = number.kept(against, layer, asked)
+    own, parents = (
+        number.of(measured.geometry(layer), asked) for measured in (against.child, against.parent)
+    )
+    interval = kept.interval(asked.confidence or _CONFIDENCE)
+    bound, relation = _nearer(kept.value, limits)
+    reason = Reason(
+        where=layer_id(layer),
+        status=Status.PASS if limits.low <= kept.value <= limits.high else Status.FAIL,
+        quantity=quantity,
+        value=kept.value,
+        bound=bound,
+        relation=relation,
+        evidence=(
+            (
+                f"{show(own)}, the parent's {show(parents)}; N = {n}; accepted from"
+                f" {show(limits.low)} to {show(limits.high)} times the parent's"
+            ),
+        ),
+        interval=interval,
+        would_pass=_would_pass(kept.value),
+        figures={"model": own, "reference": parents, "at_least": limits.low}
+        | ({} if math.isinf(limits.high) else {"at_most": limits.high}),
+    )
+    if asked.confidence is None:
+        return reason, (1.0, 1.0)
+    return reason, kept.p_values(limits.low, limits.high)
+
+
+def _nearer(value: float, limits: Limits) -> tuple[float, Relation]:
+    """The limit that decides: the one the value violates, or is nearer to."""
+    if value > 0 and value * value > limits.low * limits.high:
+        return limits.high, "<="
+    return limits.low, ">="
+
+
+def _would_pass(value: float) -> str:
+    if not 0.0 < value < math.inf:
+        return "no limits: a margin or constant of 0 has no share of another"
+    if value < 1.0:
+        return f"fraction of at most {value!r}"
+    return f"at_most of at least {value!r}"

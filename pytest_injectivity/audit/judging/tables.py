@@ -1,0 +1,227 @@
+"""Collisions among tokens that are put in one place: tables of the one-step map, all pairs compared.
+
+Judged as the collisions of prompts are: equal, not to be told apart, or nearer than eps. At layer 0 too
+a collision is the checkpoint's: the states compared end in different tokens.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_injectivity.audit.judging.collisions import Found, would_pass
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.number_keys import NumberKey
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.tolerances import Tolerance
+from pytest_injectivity.results.verdict import Reason, Status, judge
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.inversion.continuation_search import ContinuationSearch
+    from pytest_injectivity.inversion.continuations import Continuations
+
+_EVALUATED_AGAIN = 100
+_LISTED = 3
+
+
+@dataclass(frozen=True)
+class ContinuationsEqualTogetherKey(NumberKey):
+    """Whether pairs of continuations of a prompt are equal when they are computed in one shape.
+
+    Attributes:
+        layer: the layer.
+        prompt: the token ids that are continued.
+        pairs: the tokens they are continued by.
+    """
+
+    layer: Layer
+    prompt: tuple[int, ...]
+    pairs: tuple[tuple[int, int], ...]
+
+
+class Place(NamedTuple):
+    """Where every token is put.
+
+    Attributes:
+        search: what has the table.
+        ids: the tokens before it; None for the rows of the input embedding.
+        words: what a line says of it, such as ``put first``.
+        noise: the noise floor there; 0 for rows of a matrix, which are not evaluated.
+        scale: the mean norm that a relative eps is of.
+    """
+
+    search: "ContinuationSearch"
+    ids: tuple[int, ...] | None
+    words: str
+    noise: float
+    scale: float
+
+
+class Pair(NamedTuple):
+    """Two tokens in one place."""
+
+    distance: float
+    left: int
+    right: int
+    kind: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What counts against a layer in one place.
+
+    Attributes:
+        place: the place.
+        table: its states, every pair compared.
+        found: how many pairs of each kind.
+        pairs: the closest of them.
+    """
+
+    place: Place
+    table: "Continuations"
+    found: Found
+    pairs: tuple[Pair, ...]
+
+    @property
+    def closest(self) -> Pair | None:
+        """The closest pair, whether it counts or not; None where there is no pair."""
+        distance, pair = self.table.minimum
+        return pair and Pair(distance, *pair, "closest pair", self.place.words)
+
+    @property
+    def closest_distinct(self) -> Pair | None:
+        """The closest pair of those that are not equal."""
+        table = self.table
+        kind = "closest pair that is not equal" if table.equal else "closest pair"
+        return table.pair and Pair(table.closest, *table.pair, kind, self.place.words)
+
+
+def count_collisions(
+    measured: "Measurements",
+    layer: Layer,
+    tolerance: Tolerance,
+    place: Place,
+    table: "Continuations",
+) -> Counted:
+    """Counts the pairs of tokens that collide in one place."""
+    eps = tolerance.absolute(place.scale)
+    threshold = max(eps, place.noise)
+    doubtful = place.search.within(place.ids, layer, 2 * place.noise, _EVALUATED_AGAIN)
+    near = place.search.within(place.ids, layer, threshold, _LISTED)
+    tokens = list(zip(doubtful.left.tolist(), doubtful.right.tolist(), strict=True))
+    if place.ids is None:
+        equal = (doubtful.distance == 0).tolist()
+    else:
+        equal = _evaluated_equal(measured, layer, place.ids, tokens)
+    # Beyond the pairs evaluated again, the rows themselves say which are equal.
+    collisions = sum(equal) + table.collisions - int((doubtful.distance == 0).sum())
+    found = Found(
+        collisions=collisions,
+        unresolved=doubtful.count - collisions,
+        near=max(0, near.count - doubtful.count),
+        eps=eps,
+        threshold=threshold,
+        pairs=(),
+        closest=table.minimum[0],
+    )
+    kinds = [*("collision" if same else "unresolved" for same in equal), *["near"] * _LISTED]
+    listed = near if near.count > doubtful.count else doubtful
+    pairs = zip(listed.distance, listed.left, listed.right, kinds, strict=False)
+    return Counted(
+        place,
+        table,
+        found,
+        tuple(
+            Pair(float(distance), int(left), int(right), kind, place.words)
+            for distance, left, right, kind in list(pairs)[:_LISTED]
+        ),
+    )
+
+
+def table_reason(
+    layer: Layer,
+    quantity: str,
+    counted: Sequence[Counted],
+    lines: Iterable[str],
+    figures: dict[str, float] | None = None,
+) -> Reason:
+    """The reason of a layer: all that counts in any place."""
+    found = _together([one.found for one in counted])
+    return Reason(
+        where=layer_id(layer),
+        status=judge(found.total, "<=", 0),
+        quantity=quantity,
+        value=found.total,
+        bound=0,
+        relation="<=",
+        headline=found.headline(),
+        evidence=tuple(lines),
+        would_pass=would_pass(found),
+        figures=figures or {},
+    )
+
+
+def undecided(layer: Layer, quantity: str, headline: str, lines: Iterable[str]) -> Reason:
+    """The reason of a layer where not all is finite, or nothing was compared."""
+    return Reason(
+        where=layer_id(layer),
+        status=Status.FAIL,
+        quantity=quantity,
+        value=math.nan,
+        bound=0,
+        relation="<=",
+        headline=headline,
+        evidence=tuple(lines),
+    )
+
+
+def pair_lines(measured: "Measurements", counted: Sequence[Counted]) -> list[str]:
+    """The closest of the pairs that count; the closest pair of all where none does."""
+    listed = sorted(pair for one in counted for pair in one.pairs)[:_LISTED]
+    if not listed:
+        listed = sorted(one.closest for one in counted if one.closest)[:1]
+    return [pair_line(measured, one) for one in listed]
+
+
+def pair_line(measured: "Measurements", pair: Pair) -> str:
+    """A line that names the tokens of a pair."""
+    tokens = " and ".join(measured.target.name_of_token(token) for token in (pair.left, pair.right))
+    return f"{pair.kind}, distance {show(pair.distance)}: {tokens} {pair.words}"
+
+
+def left_out_lines(measured: "Measurements", search: "ContinuationSearch") -> list[str]:
+    """How many rows of the embedding no token has."""
+    left_out = measured.target.facts.vocab_size - len(search.tokens)
+    if not left_out:
+        return []
+    return [f"{left_out} rows of the embedding left out: no token of the tokenizer's"]
+
+
+def _together(found: Sequence[Found]) -> Found:
+    """What was found in all places; eps is that of the first place where pairs are near."""
+    first = next((one for one in found if one.near), found[0])
+    return first._replace(
+        collisions=sum(one.collisions for one in found),
+        unresolved=sum(one.unresolved for one in found),
+        near=sum(one.near for one in found),
+        closest=min(one.closest for one in found),
+    )
+
+
+def _evaluated_equal(
+    measured: "Measurements", layer: Layer, ids: tuple[int, ...], pairs: list[tuple[int, int]]
+) -> list[bool]:
+    from pytest_injectivity.states.reevaluation import equal_when_evaluated_together
+
+    if not pairs:
+        return []
+    tokens = sorted({token for pair in pairs for token in pair})
+    place = {token: at for at, token in enumerate(tokens)}
+    continued = [(*ids, token) for token in tokens]
+    indexes = [(place[left], place[right]) for left, right in pairs]
+    return measured.target.remember(
+        ContinuationsEqualTogetherKey(layer, ids, tuple(pairs)),
+        lambda: equal_when_evaluated_together(measured.target.decoder, continued, indexes, layer),
+    )

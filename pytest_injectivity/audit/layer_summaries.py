@@ -1,0 +1,59 @@
+"""The numbers of one layer as plain data, and how they fall as prompts are added."""
+
+import math
+
+from pytest_injectivity.audit.keys import TrendKey
+from pytest_injectivity.audit.layer_states import LayerStates
+from pytest_injectivity.audit.noise_floors import NoiseFloors
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.quantization.grid import Grid, GridLike
+from pytest_injectivity.results.metrics import MeasuredLayer, measure
+from pytest_injectivity.results.summary import LayerSummary, Trend
+
+
+class LayerSummaries:
+    """What reports say of a layer.
+
+    Args:
+        states: the layers' states and geometries.
+        noise: their noise floors.
+    """
+
+    def __init__(self, states: LayerStates, noise: NoiseFloors) -> None:
+        self.target = states.target
+        self._states = states
+        self._noise = noise
+        self._trends: dict[Layer, Trend] = {}
+
+    def of(self, layer: int | str, bits: GridLike | None = None) -> LayerSummary:
+        """The geometry of a layer as plain data, after activation quantization where bits are given."""
+        one = self.target.one_layer(layer)
+        grid = None if bits is None else Grid.parse(bits)
+        geometry = self._states.geometry(one, bits=grid)
+        # Only finite rows are rounded: the lost ones are those of the layer as it was computed.
+        lost = int((~self._states.geometry(one).finite).sum())
+        paired = len(geometry) >= 2  # noqa: PLR2004 - a pair is two
+        noise = self._noise.of(one).value if grid is None else math.nan
+        measured = MeasuredLayer(
+            geometry if paired else None, lost, noise if math.isfinite(noise) else None
+        )
+        return LayerSummary(
+            layer=layer_id(one),
+            bits=None if grid is None else grid.key,
+            n=len(geometry),
+            numbers=measure(measured),
+            trend=self.trend(one) if paired and grid is None else None,
+            scale=grid.source(len(geometry)) if paired and grid is not None else None,
+        )
+
+    def trend(self, layer: int | str) -> Trend:
+        """How margin and co-Lipschitz constant fell from N/4 to N/2 to N prompts (SPEC section 2)."""
+        one = self.target.one_layer(layer)
+        if one not in self._trends:
+            from pytest_injectivity.audit.trend import measure_trend
+
+            self._trends[one] = self.target.remember(
+                TrendKey(one, self.target.config.prompt_metric),
+                lambda: measure_trend(self._states.geometry(one), self.target.prompts.hashes),
+            )
+        return self._trends[one]

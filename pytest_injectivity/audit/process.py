@@ -1,0 +1,25 @@
+"""How a process takes part in an audit."""
+
+from pathlib import Path
+from typing import TypedDict
+
+from pytest_injectivity.core.progress import Watcher
+
+
+class Process(TypedDict, total=False):
+    """How a process takes part in an audit.
+
+    Attributes:
+        watcher: told what happens; nobody by default.
+        workers: processes that compute side by side on this machine; 1 by default.
+        key: keys the hashes that name prompts; the config's, or a new random one, by default.
+        run: a name that processes of one run share; a new random one by default.
+        scratch: with ``no_cache``, the folder that processes of one run share; by default a new
+            one that is removed with the audit.
+    """
+
+    watcher: Watcher | None
+    workers: int
+    key: bytes | None
+    run: str | None
+    scratch: Path | None

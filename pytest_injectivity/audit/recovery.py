@@ -1,0 +1,122 @@
+"""What SipIt recovers of prompts from the states of one layer (SPEC section 4), measured once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.audit.recovered import Recovered
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.number_keys import NumberKey
+from pytest_injectivity.results.summary import Estimate
+from pytest_injectivity.stats import clopper_pearson
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.measurements import Measurements
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class RecoveryKey(NumberKey):
+    """What SipIt recovers of prompts.
+
+    Attributes:
+        layer: the layer.
+        prompts: how many prompts.
+        tokens: their length.
+        policy: orders the candidates.
+        certify: positions that are certified by a pass over the whole vocabulary.
+        seed: of the policy.
+        eps: the radius of the verifier at position 0 and at all after it.
+    """
+
+    layer: Layer
+    prompts: int
+    tokens: int
+    policy: str
+    certify: int
+    seed: int
+    eps: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What is to be recovered, and how.
+
+    Attributes:
+        min_rate: the least share of prompts recovered exactly and verified.
+        confidence: of the gate where it was given.
+        prompts: how many prompts.
+        tokens: their length; longer prompts are cut to it.
+        policy: orders the candidates.
+        certify: positions a layer that are certified by a pass over the whole vocabulary.
+    """
+
+    min_rate: float
+    confidence: float | None
+    prompts: int
+    tokens: int
+    policy: str
+    certify: int
+
+
+def recovered(measured: "Measurements", layer: Layer, attempt: Attempt) -> Recovered:
+    """The prompts that SipIt recovers: those of the sample that `attempt` names, in its order.
+
+    Raises:
+        OptionError: too few prompts are long enough.
+    """
+    truths = measured.target.prompts.sample(attempt.prompts, attempt.tokens).ids
+    noise = measured.noise(layer)
+    key = RecoveryKey(
+        layer=layer,
+        prompts=attempt.prompts,
+        tokens=attempt.tokens,
+        policy=attempt.policy,
+        certify=attempt.certify,
+        seed=measured.target.config.seed,
+        eps=(noise.at(0), noise.at(1)),
+    )
+    return measured.target.remember(key, lambda: _invert(measured, layer, attempt, truths))
+
+
+def _invert(
+    measured: "Measurements", layer: Layer, attempt: Attempt, truths: Sequence[tuple[int, ...]]
+) -> Recovered:
+    from pytest_injectivity.inversion.sipit import observe, recover_all
+
+    decoder, noise = measured.target.decoder, measured.noise(layer)
+    label = f"SipIt {layer_id(layer)}"
+    with measured.target.watcher.progress(label, len(truths)) as advance:
+        states = [observe(decoder, truth, [layer])[layer] for truth in truths]
+        inversion = recover_all(
+            decoder,
+            states,
+            layer,
+            # The sink at position 0 has a floor of its own, the last number serves the rest.
+            eps=(noise.at(0), noise.at(1)),
+            policy=attempt.policy,
+            seed=measured.target.config.seed,
+            known=known_tokens(measured, truths),
+            certify=attempt.certify,
+            progress=advance,
+        )
+    return Recovered.of(inversion, truths)
+
+
+def known_tokens(measured: "Measurements", truths: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The special token that every prompt begins with: the attacker knows it."""
+    bos = getattr(measured.target.tokenizer, "bos_token_id", None)
+    given = measured.target.prompts.special_tokens and all(truth[0] == bos for truth in truths)
+    return truths[0][:1] if given and len(truths[0]) > 1 else ()
+
+
+def recovery_rate(measured: "Measurements", layer: Layer, attempt: Attempt) -> Estimate:
+    """The share of prompts recovered, with its interval; states that are not finite have none."""
+    if not measured.is_finite(layer):
+        return Estimate(None, None, None)
+    found = recovered(measured, layer, attempt)
+    exact = sum(one.exact for one in found.prompts)
+    total = len(found.prompts)
+    interval = clopper_pearson(exact, total, attempt.confidence or _CONFIDENCE)
+    return Estimate.of(exact / total, interval)

@@ -1,0 +1,152 @@
+"""What attackers read of releases, and what use is left of them: measured once a release and size."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias, Union, Unpack
+
+from pytest_injectivity.audit.keys import ReleaseResultKey
+from pytest_injectivity.audit.measurements import Measurements
+from pytest_injectivity.audit.release_size import Size, SizeOptions
+from pytest_injectivity.config.release_place import Place
+from pytest_injectivity.config.release_spec import ReleaseSpec, parse
+from pytest_injectivity.errors import OptionError
+
+if TYPE_CHECKING:
+    from pytest_injectivity.privacy.evaluation.results import ReleaseResult
+    from pytest_injectivity.privacy.releases.custom import CustomRelease
+
+ReleaseLike: TypeAlias = Union[str, ReleaseSpec, "CustomRelease"]
+"""A text of the grammar, or a custom release."""
+
+ReleasesLike: TypeAlias = ReleaseLike | Sequence[ReleaseLike]
+
+_PROMPTS, _TOKENS, _FREE_RUNNING = 50, 20, 20
+_SHORT = 3
+
+
+class Releases:
+    """Measures releases of a model's states.
+
+    Releases that are asked for in one call, at one number of prompts and tokens, share their passes.
+
+    Args:
+        measurements: of the model whose states are released.
+    """
+
+    def __init__(self, measurements: Measurements) -> None:
+        self.measurements = measurements
+        self._exposed: dict[tuple[object, Size], ReleaseResult] = {}
+
+    def exposures(
+        self, releases: ReleasesLike, **size: Unpack[SizeOptions]
+    ) -> tuple["ReleaseResult", ...]:
+        """What every attacker reads of releases, and what use is left of each.
+
+        Args:
+            releases: one or more, at any places.
+            size: on how much they are measured; see `SizeOptions`.
+
+        Returns:
+            One a release, in the order given.
+
+        Raises:
+            OptionError: a release is not accepted, or too few prompts are long enough.
+            LayerError: the model has no such layer.
+            ModelError: the model caches no keys and values.
+        """
+        asked = [self._parsed(one) for one in _each(releases)]
+        if not asked:
+            raise OptionError("no release is named: give at least one, such as identity@4")
+        sizes = [_size(_place(one), size) for one in asked]
+        for own in dict.fromkeys(sizes):
+            self._measure(
+                [one for one, wanted in zip(asked, sizes, strict=True) if wanted == own], own
+            )
+        return tuple(self._exposed[_key(one), own] for one, own in zip(asked, sizes, strict=True))
+
+    def with_the_configs(
+        self, releases: ReleasesLike, size: SizeOptions
+    ) -> tuple["ReleaseResult", ...]:
+        """The results of some releases; where they are among the config's, all of these share passes.
+
+        Tests that use ``injx_release`` ask for one release of the config after the other.
+        """
+        asked = [self._parsed(one) for one in _each(releases)]
+        config = [self._parsed(text) for text in self.measurements.target.config.release]
+        if {_key(one) for one in asked} <= {_key(one) for one in config}:
+            sizes = {_size(_place(one), size) for one in asked}
+            asked += [
+                one for one in config if one not in asked and _size(_place(one), size) in sizes
+            ]
+        return self.exposures(asked, **size)[: len(_each(releases))]
+
+    @property
+    def exposed(self) -> tuple["ReleaseResult", ...]:
+        """What was measured of releases so far."""
+        return tuple(self._exposed.values())
+
+    def _parsed(self, release: ReleaseLike) -> "ReleaseSpec | CustomRelease":
+        """A text as a recipe whose layer counts from the first, so that it has one name."""
+        from pytest_injectivity.privacy.releases.custom import CustomRelease
+
+        if isinstance(release, CustomRelease):
+            return release
+        recipe = release if isinstance(release, ReleaseSpec) else parse(release)
+        return replace(recipe, place=recipe.place.resolved(self.measurements.target.n_layers))
+
+    def _measure(self, asked: Sequence["ReleaseSpec | CustomRelease"], size: Size) -> None:
+        """Measures what is new, texts by way of the store."""
+        new = {_key(one): one for one in asked if (_key(one), size) not in self._exposed}
+        # What a function does, and what another checkpoint holds, is in no key: nothing is kept of it.
+        kept = size.attacker is None
+        texts = {key: one for key, one in new.items() if kept and isinstance(one, ReleaseSpec)}
+        prompts, tokens, free_running, _ = size
+        found = self.measurements.target.entry.remember_each(
+            {
+                key: ReleaseResultKey(
+                    str(one),
+                    prompts,
+                    tokens,
+                    free_running,
+                    seed=self.measurements.target.config.seed,
+                )
+                for key, one in texts.items()
+            },
+            lambda missing: self._expose([texts[key] for key in missing], size),
+        )
+        if others := [one for key, one in new.items() if key not in texts]:
+            found |= self._expose(others, size)
+        for key, exposure in found.items():
+            self._exposed[key, size] = exposure
+
+    def _expose(
+        self, releases: Sequence["ReleaseSpec | CustomRelease"], size: Size
+    ) -> dict[object, "ReleaseResult"]:
+        from pytest_injectivity.audit.release_evaluation import expose
+
+        found = expose(self.measurements, releases, size)
+        return {_key(one): exposure for one, exposure in zip(releases, found, strict=True)}
+
+
+def _each(releases: ReleasesLike) -> list[ReleaseLike]:
+    return list(releases) if isinstance(releases, (list, tuple)) else [releases]  # type: ignore[list-item] # one
+
+
+def _place(release: "ReleaseSpec | CustomRelease") -> Place:
+    return release.place if isinstance(release, ReleaseSpec) else release.at
+
+
+def _size(place: Place, given: SizeOptions) -> Size:
+    tokens = given.get("tokens")
+    default = _SHORT if place.last else _TOKENS
+    return Size(
+        prompts=given.get("prompts", _PROMPTS),
+        tokens=default if tokens is None else tokens,
+        free_running=given.get("free_running", _FREE_RUNNING),
+        attacker=given.get("attacker"),
+    )
+
+
+def _key(release: "ReleaseSpec | CustomRelease") -> object:
+    """The text says all of a recipe; one's own release is itself."""
+    return str(release) if isinstance(release, ReleaseSpec) else release

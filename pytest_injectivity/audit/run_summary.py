@@ -1,0 +1,52 @@
+"""What was audited, as the plain data that every report begins with."""
+
+from importlib.metadata import version
+
+from pytest_injectivity.audit.target import Target
+from pytest_injectivity.core.text import one_line
+from pytest_injectivity.results.summary import RunSummary
+
+_VERSIONED = ("pytest-injectivity", "torch", "transformers", "numpy")
+
+
+def run_summary(target: Target, *, reference: str | None = None) -> RunSummary:
+    """What was audited, as plain data.
+
+    Args:
+        target: the model and the prompt set.
+        reference: what it was held against; None where nothing was.
+    """
+    from pytest_injectivity.quantization.formats.registry import installed
+
+    facts, prompts = target.facts, target.prompts
+    # The versions of what loads and runs quantized weights matter only where there are any.
+    quantizing = {} if facts.quantized is None else installed()
+    return RunSummary(
+        model=one_line(target.config.model),
+        revision=target.checkpoint.revision,
+        family=facts.family,
+        n_layers=facts.n_layers,
+        hidden=facts.hidden_size,
+        vocab=facts.vocab_size,
+        dtype=facts.dtype,
+        device=str(target.kept.device),
+        assumptions=target.assumptions.line,
+        prompts=one_line(prompts.name),
+        n=len(prompts),
+        prompt_hash=prompts.hash,
+        shortest=int(prompts.lengths.min()),
+        longest=prompts.longest,
+        special_tokens=prompts.special_tokens,
+        dropped={
+            "duplicates": prompts.dropped_duplicates,
+            "overlong": prompts.dropped_overlong,
+            "empty": prompts.dropped_empty,
+        },
+        prompt_metric=target.config.prompt_metric,
+        seed=target.config.seed,
+        versions={name: version(name) for name in _VERSIONED} | quantizing,
+        quantized=facts.quantized,
+        activations=target.rounded,
+        numbers=target.journal.origin,
+        reference=reference,
+    )

@@ -1,0 +1,211 @@
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from pytest_injectivity import Audit, Reason
+from tests import reference
+
+Additive = Callable[..., Audit]
+Rows = Callable[..., Tensor]
+
+
+def _one(audit: Audit, **asked: object) -> Reason:
+    (reason,) = audit.check_no_collisions(1, **asked).reasons  # type: ignore[arg-type]
+    return reason
+
+
+def _single(count: int) -> list[list[int]]:
+    """Prompts of two tokens that end in each token in turn: row i of H_l is row i of the table."""
+    return [[0, token] for token in range(count)]
+
+
+def _moved(rows: Tensor, token: int, distance: float, onto: int) -> Tensor:
+    """Row ``token`` at this distance from row ``onto``, along one coordinate."""
+    rows[token] = rows[onto]
+    rows[token, 3] += distance
+    return rows
+
+
+def test_rows_that_are_apart_pass(additive: Additive, random_rows: Rows) -> None:
+    """No pair, no eps that would have passed, and the bounds on random pairs."""
+    reason = _one(additive(random_rows(8), _single(8)))
+    assert ("PASS", 0, "no collision", "") == (
+        str(reason.status),
+        reason.value,
+        reason.headline,
+        reason.would_pass,
+    )
+    assert any("for independent draws, 95 %" in line for line in reason.evidence)
+
+
+def test_equal_rows_are_collisions(additive: Additive, random_rows: Rows) -> None:
+    """Three equal rows are three pairs; no eps would have passed."""
+    rows = random_rows(8)
+    rows[5] = rows[2]
+    rows[7] = rows[2]
+    reason = _one(additive(rows, _single(8)))
+    assert ("FAIL", 3, "3 collisions (accidental)") == (
+        str(reason.status),
+        reason.value,
+        reason.headline,
+    )
+    assert reason.would_pass.startswith("no eps")
+    assert 3 == sum(line.startswith("collision, distance 0: ") for line in reason.evidence)
+
+
+def test_minus_zero_is_zero(additive: Additive, random_rows: Rows) -> None:
+    """Rows that differ in the sign of a zero are equal in every coordinate."""
+    rows = random_rows(4)
+    rows[1] = rows[0]
+    rows[0, 3], rows[1, 3] = 0.0, -0.0
+    assert "1 collision (accidental)" == _one(additive(rows, _single(4))).headline
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.5])
+def test_pairs_within_twice_the_floor_are_unresolved(
+    additive: Additive, random_rows: Rows, factor: float
+) -> None:
+    """Not equal and not to be told apart: red under their own name, whatever eps is."""
+    rows = random_rows(6)
+    floor = additive(rows, _single(6)).noise(1).value
+    reason = _one(additive(_moved(rows, 4, factor * floor, 1), _single(6)))
+    assert ("FAIL", "1 unresolved pair (accidental)") == (str(reason.status), reason.headline)
+    assert reason.would_pass.startswith("no eps")
+    assert any(line.startswith("unresolved, distance ") for line in reason.evidence)
+
+
+def test_pairs_beyond_twice_the_floor_are_apart(additive: Additive, random_rows: Rows) -> None:
+    """A pair three floors apart is not a collision, and near only where eps says so."""
+    rows = random_rows(6)
+    floor = additive(rows, _single(6)).noise(1).value
+    audit = additive(_moved(rows, 4, 3 * floor, 1), _single(6))
+    assert "no collision" == _one(audit).headline
+    near = _one(audit, eps=4 * floor)
+    assert near.headline.startswith("1 near (eps ")
+    assert near.value == 1
+
+
+def test_eps_itself_is_near(additive: Additive) -> None:
+    """Distances at most eps count: eps itself does, the next number below it does not."""
+    rows = torch.zeros(3, 8)
+    rows[1, 0], rows[2, 1] = 0.5, 100.0
+    audit = additive(rows, _single(3))
+    assert _one(audit, eps=0.5).headline == "1 near (eps 0.5)"
+    assert _one(audit, eps=0.49999999999999994).headline == "no collision"
+
+
+def test_the_planted_near_collision_of_the_issue(additive: Additive) -> None:
+    """1e-6 apart in a coordinate of magnitude at most 1, rows of norm 1000: found at 1e-5."""
+    rows = torch.zeros(3, 8, dtype=torch.float64)
+    rows[:, 0] = 1000.0
+    rows[0, 1], rows[1, 1], rows[2, 1] = 0.25, 0.250001, 0.75
+    audit = additive(rows, _single(3), dtype="float64")
+    assert _one(audit, eps=1e-5).headline == "1 near (eps 1e-05)"
+    assert _one(audit, eps=1e-7).headline == "no collision"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_are_those_of_brute_force(additive: Additive, seed: int) -> None:
+    """All kinds together, at every eps: the counts of a float64 loop over all pairs."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randint(0, 3, (24, 8), generator=generator).float()
+    audit = additive(rows, _single(24))
+    states, floor = audit.states(1), audit.noise(1).value
+    for eps in (0.0, 1.0, 1.5, 2.0, 3.0):
+        near, doubtful = (len(reference.near(states, one)) for one in (max(eps, floor), 2 * floor))
+        equal = len(reference.colliding(states))
+        reason = _one(audit, eps=eps)
+        assert max(near, doubtful) == reason.value
+        words = re.sub(r" \((first \d+ )?accidental\)", "", reason.headline).split(", ")
+        assert (f"{equal} collision{'s' * (equal > 1)}" in words) == (equal > 0)
+        assert (f"{near - doubtful} near (eps {eps:g})" in words) == (near > doubtful)
+
+
+def test_more_pairs_than_are_evaluated_again_are_all_counted(
+    additive: Additive, random_rows: Rows
+) -> None:
+    """60 equal rows are 1,770 pairs, of which 1,000 are looked at again."""
+    ids = [[1 + at // 8, 1 + at % 8, 0] for at in range(60)]
+    reason = _one(additive(random_rows(10), ids))
+    headline = "1770 collisions (first 10 accidental)"
+    assert (headline, 1770) == (reason.headline, reason.value)
+
+
+def test_the_closest_pairs_are_named(additive: Additive, random_rows: Rows) -> None:
+    """The three closest, closest first, by the prompts' own names."""
+    rows = random_rows(9)
+    for token, distance, onto in ((1, 0.3, 0), (3, 0.1, 2), (5, 0.2, 4), (7, 0.4, 6)):
+        rows = _moved(rows, token, distance, onto)
+    audit = additive(rows, _single(9))
+    lines = [line for line in _one(audit, eps=0.45).evidence if line.startswith("near, ")]
+    pairs = [(2, 3), (4, 5), (0, 1)]
+    assert [(audit.name_of(i), audit.name_of(j)) for i, j in pairs] == [
+        tuple(line.partition(": ")[2].split(" and ")) for line in lines
+    ]
+
+
+def test_the_closest_distance_is_what_would_pass(additive: Additive, random_rows: Rows) -> None:
+    """Unrounded, so that it is one's to use."""
+    audit = additive(random_rows(9), _single(9))
+    closest = reference.near(audit.states(1), 1e9)[0][0]
+    said = _one(audit, eps=1e9).would_pass
+    assert closest == pytest.approx(float(said.removeprefix("eps below ")), rel=1e-14)
+
+
+def test_a_relative_eps_grows_with_the_norm(additive: Additive) -> None:
+    """1e-2 rel of rows of norm 1000 is 10."""
+    rows = torch.zeros(4, 8)
+    rows[:, 0] = 1000.0
+    rows[:, 1] = torch.tensor([0.0, 9.0, 20.0, 40.0])
+    audit = additive(rows, _single(4))
+    assert _one(audit, eps="1e-2 rel").headline == "1 near (eps 10)"
+    assert _one(audit, eps=1e-2).headline == "no collision"
+
+
+def test_layer_0_is_diagnosed_as_any_other(additive: Additive, random_rows: Rows) -> None:
+    """Prompts with one last token collide there by construction; equal rows are the checkpoint's."""
+    rows = random_rows(5)
+    rows[4] = rows[3]
+    (reason,) = additive(rows, [[0, 3], [1, 3], [0, 4]]).check_no_collisions(0).reasons
+    assert "3 collisions (1 structural, 2 accidental)" == reason.headline
+    assert any("layer 0 sees the last token" in line for line in reason.evidence)
+
+
+def test_no_bound_is_stated_for_a_challenge_set(additive: Additive, random_rows: Rows) -> None:
+    """Its prompts are no independent draws (SPEC section 2, "Intervals")."""
+    audit = additive(random_rows(12), [[0, *range(1, 1 + at)] for at in range(2, 9)])
+    challenge = audit.prompts.take(range(5), "builtin:challenge")
+    object.__setattr__(challenge, "kinds", ("base",) * 5)
+    audit.target.use_prompts(challenge)
+    assert not any("independent draws" in line for line in _one(audit).evidence)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_rounded_states_collide_where_their_codes_are_equal(
+    additive: Additive, random_rows: Rows, bits: int
+) -> None:
+    """``step = max|H| / (2^(b-1) - 1)``, ``round(x / step)``: counted on the codes (SPEC section 2)."""
+    rows = random_rows(40, hidden=8, seed=bits) * 0.3
+    rows[39] *= 30
+    audit = additive(rows, _single(40))
+    states = audit.states(1).double()
+    step = float(states.abs().max()) / (2 ** (bits - 1) - 1)
+    codes = (states / step).round()
+    equal = len(reference.colliding(codes))
+    reason = _one(audit, bits=bits)
+    assert equal == reason.value
+    assert ("PASS" if equal == 0 else "FAIL") == str(reason.status)
+    assert any(f"rounded to {bits} bits" in line for line in reason.evidence)
+
+
+def test_rounded_states_may_be_near(additive: Additive) -> None:
+    """With eps, pairs of different codes within eps count as near."""
+    rows = torch.zeros(3, 8)
+    rows[:, 0] = torch.tensor([7.0, 6.0, 0.0])
+    audit = additive(rows, _single(3))
+    assert _one(audit, bits=4, eps=1.0).headline == "1 near (eps 1)"
+    assert _one(audit, bits=4, eps=0.5).headline == "no collision"
+    assert "eps below 1.0" == _one(audit, bits=4, eps=1.0).would_pass

@@ -1,0 +1,231 @@
+"""All tokens as embedding rows, put first and after BOS, against brute force."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pytest_injectivity import Audit, Reason
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.strict_json import plain
+from pytest_injectivity.testing import (
+    byte_tokenizer,
+    plant_equal_embeddings,
+    plant_nan,
+    tiny_decoder,
+)
+from tests import reference
+from tests.audit.test_measurements import Witness
+from tests.audits import audit_of
+
+Additive = Callable[..., Audit]
+Rows = Callable[..., Tensor]
+IDS = [[0, 1], [0, 2], [1, 2, 3]]
+AFTER = "after the tokenizer's special tokens"
+
+
+def _one(audit: Audit, layer: int | str = 1, **asked: object) -> Reason:
+    (reason,) = audit.check_one_step_distinct(layer, **asked).reasons  # type: ignore[arg-type]
+    return reason
+
+
+def _first(audit: Audit, layer: Layer, before: tuple[int, ...] = ()) -> Tensor:
+    """The state of every token put after others, by a pass over whole prompts."""
+    ids = torch.tensor([[*before, token] for token in range(audit.decoder.vocab_size)])
+    return audit.decoder.states(ids, [layer])[layer][:, -1]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2", "mamba"])
+def test_the_margin_is_that_of_brute_force(tmp_path: Path, family: str) -> None:
+    """At each layer, named with its pair and beside the noise floor of the first position."""
+    audit = audit_of(tmp_path, tiny_decoder(family), IDS, key=b"key")
+    verdict = audit.check_one_step_distinct()
+    embedding, *deeper = verdict.reasons
+    rows = audit.decoder.embedding_matrix()
+    assert ("layer00", reference.near(rows, 1e9)[0][0]) == (
+        embedding.where,
+        pytest.approx(embedding.figures["embedding_margin"], rel=1e-12),
+    )
+    for layer, reason in zip((1, 2, "norm"), deeper, strict=True):
+        distance, left, right = reference.near(_first(audit, layer), 1e9)[0]
+        assert distance == pytest.approx(reason.figures["first_position_margin"], rel=1e-4)
+        assert audit.noise(layer).at(0) == reason.figures["first_position_noise"]
+        names = f"{audit.name_of_token(left)} and {audit.name_of_token(right)} put first"
+        (line,) = [line for line in reason.evidence if line.startswith("closest pair, ")]
+        assert line.endswith(names)
+    assert verdict.passed
+
+
+def test_bos_goes_first_where_the_tokenizer_puts_it(tmp_path: Path) -> None:
+    """Then both tables are compared, the second beside the floor of later positions."""
+    decoder = tiny_decoder("llama", vocab=257, tokenizer=byte_tokenizer(bos=True))
+    audit = audit_of(tmp_path, decoder, IDS)
+    reason = _one(audit)
+    nearest = reference.near(_first(audit, 1, (256,)), 1e9)[0][0]
+    assert nearest == pytest.approx(reason.figures["after_special_margin"], rel=1e-4)
+    assert audit.noise(1).at(1) == reason.figures["after_special_noise"]
+    assert 2 == sum(f"{257 * 256 // 2} pairs of 257 tokens" in line for line in reason.evidence)
+    without = _one(audit_of(tmp_path, decoder, IDS, special_tokens="no"))
+    assert not any(AFTER in line for line in without.evidence)
+
+
+def test_equal_embedding_rows_are_counted_by_classes(tmp_path: Path) -> None:
+    """Three equal rows and two: 4 pairs at every layer, layer 0 too."""
+    decoder = plant_equal_embeddings(tiny_decoder("gpt2"), kept=3, copied=9)
+    plant_equal_embeddings(decoder, kept=3, copied=20)
+    plant_equal_embeddings(decoder, kept=5, copied=6)
+    audit = audit_of(tmp_path, decoder, IDS)
+    for reason in audit.check_one_step_distinct().reasons:
+        assert ("FAIL", 4, "4 collisions") == (str(reason.status), reason.value, reason.headline)
+        place = "as embedding rows" if reason.where == "layer00" else "put first"
+        said = f"{place}: tokens equal to another: 5; classes of them: 2, the largest of 3"
+        assert said in reason.evidence
+        assert any(line.startswith("closest pair that is not equal, ") for line in reason.evidence)
+        assert reason.would_pass.startswith("no eps")
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.5])
+def test_pairs_within_twice_the_first_positions_floor_are_unresolved(
+    additive: Additive, random_rows: Rows, factor: float
+) -> None:
+    """Position 0 has a floor of its own: here it is much the larger one."""
+    positions = torch.zeros(64, 16)
+    positions[0, 0] = 1000.0
+    rows = random_rows(12)
+    floor = additive(rows, IDS, positions).noise(1)
+    assert floor.at(0) > 50 * floor.at(1)
+    rows[11] = rows[10]
+    rows[11, 3] += factor * floor.at(0)
+    reason = _one(additive(rows, IDS, positions))
+    assert ("FAIL", "1 unresolved pair") == (str(reason.status), reason.headline)
+    assert reason.would_pass.startswith("no eps")
+
+
+def test_embedding_rows_have_no_noise(additive: Additive, random_rows: Rows) -> None:
+    """They are the checkpoint's numbers: distinct rows are distinct, however near."""
+    rows = random_rows(12)
+    rows[11] = rows[10]
+    rows[11, 3] = torch.nextafter(rows[11, 3], torch.tensor(9.0))
+    audit = additive(rows, IDS)
+    reason = _one(audit, 0)
+    assert ("PASS", 0.0) == (str(reason.status), reason.figures["embedding_noise"])
+    assert 0 < reason.figures["embedding_margin"] < audit.noise(0).at(0)
+    near = _one(audit, 0, eps=1e-3)
+    assert ("1 near (eps 0.001)", "FAIL") == (near.headline, str(near.status))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_are_those_of_brute_force(additive: Additive, seed: int) -> None:
+    """All kinds together, at every eps."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randint(0, 3, (24, 8), generator=generator).float()
+    audit = additive(rows, IDS)
+    floor = audit.noise(1).at(0)
+    for eps in (0.0, 1.0, 1.5, 2.0, 3.0):
+        near, doubtful = (len(reference.near(rows, one)) for one in (max(eps, floor), 2 * floor))
+        assert max(near, doubtful) == _one(audit, eps=eps).value
+
+
+def test_eps_below_the_floor_is_decided_at_the_floor(additive: Additive, random_rows: Rows) -> None:
+    """And said with the floor of the position."""
+    audit = additive(random_rows(12), IDS)
+    said = [line for line in _one(audit).evidence if "is below the noise floor" in line]
+    floor = audit.noise(1).at(0)
+    assert [f"put first: eps 0 is below the noise floor: decided at {floor:.4g}"] == said
+
+
+def test_a_relative_eps_is_of_the_states_compared(additive: Additive) -> None:
+    """1e-2 rel at a mean norm of about 1000 is 10, whatever the prompts are."""
+    rows = torch.zeros(8, 8)
+    rows[:, 0] = 1000.0
+    rows[:, 1] = torch.tensor([0.0, 9.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0])
+    audit = additive(rows, IDS)
+    scale = float(torch.linalg.vector_norm(rows.double(), dim=1).mean())
+    near = _one(audit, eps="1e-2 rel")
+    assert (f"1 near (eps {scale / 100:.4g})", "eps below 9.0") == (near.headline, near.would_pass)
+    assert "no collision" == _one(audit, eps=8.9).headline
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_token_that_is_not_finite_fails(tmp_path: Path, layer: int) -> None:
+    """One that no prompt has: NaN fails, with its own reason."""
+    decoder = tiny_decoder("gpt2")
+    decoder.parts.embeddings.weight[50] = torch.nan
+    reason = _one(audit_of(tmp_path, decoder, IDS), layer)
+    place = "put first" if layer else "as embedding rows"
+    assert ("FAIL", f"1 of 64 tokens {place} are not finite") == (
+        str(reason.status),
+        reason.headline,
+    )
+    assert reason.value != reason.value
+
+
+def test_a_layer_that_is_not_finite_fails_alone(tmp_path: Path) -> None:
+    """The others are judged."""
+    audit = audit_of(tmp_path, plant_nan(tiny_decoder("gpt2"), 2), IDS)
+    statuses = [str(reason.status) for reason in audit.check_one_step_distinct().reasons]
+    assert ["PASS", "PASS", "FAIL", "FAIL"] == statuses
+
+
+def test_rows_beyond_the_tokenizer_are_left_out(tmp_path: Path) -> None:
+    """Padding that is all alike is no collision, and is counted."""
+    decoder = tiny_decoder("gpt2", vocab=270, tokenizer=byte_tokenizer())
+    decoder.parts.embeddings.weight[256:] = 1.0
+    for reason in audit_of(tmp_path, decoder, IDS).check_one_step_distinct().reasons:
+        assert "PASS" == str(reason.status)
+        assert "14 rows of the embedding left out: no token of the tokenizer's" in reason.evidence
+
+
+def test_thresholds_may_differ_by_layer(additive: Additive, random_rows: Rows) -> None:
+    """A mapping names the layers judged, layer 0 only where it does."""
+    verdict = additive(random_rows(12), IDS).check_one_step_distinct(eps={"1": 0.0, "2": 100.0})
+    assert [("layer01", 0), ("layer02", 66)] == [(one.where, one.value) for one in verdict.reasons]
+
+
+def test_figures_are_in_the_json(additive: Additive, random_rows: Rows) -> None:
+    """The one-step margin beside the noise, as numbers."""
+    audit = additive(random_rows(12), IDS)
+    (told,) = plain(audit.check_one_step_distinct(1))["reasons"]
+    assert {
+        "first_position_margin": reference.near(random_rows(12), 1e9)[0][0],
+        "first_position_closest_distinct": reference.near(random_rows(12), 1e9)[0][0],
+        "first_position_noise": audit.noise(1).at(0),
+    } == told["figures"]
+
+
+def test_tokens_are_named_by_keyed_hashes(tmp_path: Path) -> None:
+    """Their text and ids only when asked for."""
+    decoder = tiny_decoder("gpt2", vocab=256, tokenizer=byte_tokenizer())
+    plant_equal_embeddings(decoder, kept=ord("x"), copied=ord("\n"))
+    settings: dict[str, Any] = {"special_tokens": "no"}
+    plain = "\n".join(_one(audit_of(tmp_path, decoder, IDS, **settings)).evidence)
+    assert "'x'" not in plain
+    shown = "\n".join(_one(audit_of(tmp_path, decoder, IDS, show_prompts=True)).evidence)
+    assert "'x'" in shown
+
+
+def test_progress_is_told_table_by_table(tmp_path: Path) -> None:
+    """One pass serves every layer."""
+    witness = Witness()
+    decoder = tiny_decoder("gpt2", vocab=257, tokenizer=byte_tokenizer(bos=True))
+    audit_of(tmp_path, decoder, IDS, watcher=witness).check_one_step_distinct()
+    (work,) = [work for work in witness.works if work[0] == "one-step tables"]
+    assert (3, [1, 2, 3]) == work[1:]
+
+
+def test_a_second_audit_loads_no_weights(additive: Additive, random_rows: Rows) -> None:
+    """Of another prompt set too, as far as the tables are concerned."""
+    rows = random_rows(12)
+    first = additive(rows, IDS, key=b"one")
+    expected = [first.check_one_step_distinct(eps=eps).reasons for eps in (0.0, 0.2)]
+    again = Audit(first.config, key=b"one")
+    assert expected == [again.check_one_step_distinct(eps=eps).reasons for eps in (0.0, 0.2)]
+    assert not again.target.loaded
+    other = additive(rows, [[3, 4], [5, 6]])
+    tables = other.measurements.one_step.of((), [1])[1]
+    assert not other.target.loaded
+    np.testing.assert_allclose(tables.rivals, reference.nearest(rows)[0], rtol=1e-12)

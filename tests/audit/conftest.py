@@ -1,0 +1,38 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pytest_injectivity import Audit
+from pytest_injectivity.testing import additive_decoder
+from tests.audits import Ids, audit_of, few_noise_prompts
+
+
+@pytest.fixture(autouse=True)
+def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The noise floor of three prompts says as much about tiny models as that of sixteen."""
+    few_noise_prompts(monkeypatch, 3)
+
+
+@pytest.fixture
+def additive(tmp_path: Path) -> Callable[..., Audit]:
+    """Audits of a decoder whose states are known: ``tokens[last id] + positions[last position]``."""
+
+    def audit(tokens: Tensor, ids: Ids, positions: Tensor | None = None, **config: object) -> Audit:
+        if positions is None:
+            positions = torch.zeros(64, tokens.shape[1], dtype=tokens.dtype)
+        return audit_of(tmp_path, additive_decoder(tokens, positions), ids, **config)
+
+    return audit
+
+
+@pytest.fixture(scope="session")
+def random_rows() -> Callable[..., Tensor]:
+    """Rows drawn from a seed, well apart."""
+
+    def rows(count: int, *, hidden: int = 16, seed: int = 0) -> Tensor:
+        return torch.randn(count, hidden, generator=torch.Generator().manual_seed(seed))
+
+    return rows

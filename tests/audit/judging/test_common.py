@@ -1,0 +1,53 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_injectivity import OptionError, Reason, Status
+from pytest_injectivity.audit.judging.common import with_confidence
+
+P = st.floats(0.0, 1.0)
+
+
+def _reason(layer: int) -> Reason:
+    return Reason(f"layer{layer:02d}", Status.PASS, "margin", 1.0, 0.5, ">=", evidence=("pair",))
+
+
+def _brute_force(p_values: list[float], alpha: float) -> list[bool]:
+    """Holm's step-down, as in its definition: each hypothesis against its own level, in order."""
+    order = sorted(range(len(p_values)), key=lambda at: p_values[at])
+    rejected = [False] * len(p_values)
+    for step, at in enumerate(order):
+        if p_values[at] > alpha / (len(p_values) - step):
+            break
+        rejected[at] = True
+    return rejected
+
+
+@given(st.lists(st.tuples(P, P), min_size=1, max_size=8), st.sampled_from([0.5, 0.9, 0.99]))
+def test_the_status_is_what_the_sample_proves(
+    p_values: list[tuple[float, float]], confidence: float
+) -> None:
+    """PASS where passing is proved, else FAIL where failing is, else INSUFFICIENT; all under Holm."""
+    reasons = [_reason(at) for at in range(len(p_values))]
+    good = _brute_force([p for p, _ in p_values], 1.0 - confidence)
+    bad = _brute_force([p for _, p in p_values], 1.0 - confidence)
+    expected = [
+        Status.PASS if passes else Status.FAIL if fails else Status.INSUFFICIENT
+        for passes, fails in zip(good, bad, strict=True)
+    ]
+    assert expected == [one.status for one in with_confidence(reasons, p_values, confidence)]
+
+
+def test_what_is_not_decided_says_so() -> None:
+    """With the level, exactly; what is decided keeps its evidence as it is."""
+    (open_one,) = with_confidence([_reason(1)], [(0.5, 0.5)], 0.995)
+    assert ("pair", "the sample does not decide at 99.5%: more prompts would") == open_one.evidence
+    (decided,) = with_confidence([_reason(1)], [(0.0, 1.0)], 0.95)
+    assert ("pair",) == decided.evidence
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, float("nan")])
+def test_a_confidence_lies_between_0_and_1(confidence: float) -> None:
+    """Percent are refused."""
+    with pytest.raises(OptionError, match="give a number between 0 and 1"):
+        with_confidence([_reason(1)], [(0.5, 0.5)], confidence)

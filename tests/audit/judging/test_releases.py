@@ -1,0 +1,181 @@
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from pytest_injectivity.audit.checks.not_recoverable import judge_hidden
+from pytest_injectivity.audit.checks.utility_kept import judge_use
+from pytest_injectivity.audit.judging.releases import is_hidden
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.results.releases import AttackSummary, Rate, ReleaseSummary
+from pytest_injectivity.results.verdict import Reason
+from tests.results.test_releases import ATTACK, SUMMARY
+
+
+@dataclass
+class _Utility:
+    mean_divergence: float = 0.02
+
+
+@dataclass
+class _Exposure:
+    """What was measured, as far as a judge asks."""
+
+    found: ReleaseSummary
+    utility: Any = None
+    seconds: float = 1.5
+
+    def summary(self, confidence: float) -> ReleaseSummary:
+        return replace(self.found, confidence=confidence)
+
+
+def _attack(name: str, low: float, value: float, high: float, **values: Any) -> AttackSummary:
+    return replace(
+        ATTACK, attacker=name, tokens=Rate(round(1000 * value), 1000, low, high), **values
+    )
+
+
+def _hidden(*attacks: AttackSummary, rate: float = 0.4, confidence: float | None = 0.95) -> Reason:
+    exposure: Any = _Exposure(replace(SUMMARY, attacks=attacks))
+    return judge_hidden(exposure, rate, confidence)
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "status"),
+    [
+        (0.2, 0.3, 0.39, "PASS"),
+        (0.2, 0.3, 0.4, "PASS"),
+        (0.3, 0.35, 0.41, "INSUFFICIENT"),
+        (0.39, 0.45, 0.5, "INSUFFICIENT"),
+        (0.41, 0.45, 0.5, "FAIL"),
+    ],
+)
+def test_the_upper_bound_is_judged(low: float, value: float, high: float, status: str) -> None:
+    """Under the rate it passes; with the lower one above, it fails; else more prompts would tell."""
+    assert status == str(_hidden(_attack("argmin", low, value, high)).status)
+
+
+def test_without_a_confidence_the_point_is_judged() -> None:
+    """As everywhere."""
+    attack = _attack("argmin", 0.3, 0.4, 0.5)
+    assert "PASS" == str(_hidden(attack, confidence=None).status)
+    assert "FAIL" == str(_hidden(attack, rate=0.399, confidence=None).status)
+
+
+def test_one_attacker_is_enough() -> None:
+    """Noise that defeats the ball but not argmin is not private: the strongest decides."""
+    ball, argmin = _attack("ball", 0.0, 0.0, 0.07), _attack("argmin", 0.9, 0.95, 0.99)
+    for attacks in ((ball, argmin), (argmin, ball)):
+        reason = _hidden(*attacks)
+        assert "FAIL" == str(reason.status)
+        assert "tokens read by argmin, teacher-forced" == reason.quantity
+        assert 0.95 == reason.value
+
+
+def test_every_upper_bound_counts_and_not_the_strongest_points() -> None:
+    """An attacker run on few prompts may have read more than it did."""
+    few = _attack("beam", 0.0, 0.0, 0.6)
+    assert "INSUFFICIENT" == str(_hidden(_attack("argmin", 0.1, 0.2, 0.3), few).status)
+
+
+def test_what_is_said_to_pass_passes() -> None:
+    """Unrounded."""
+    attacks = _attack("argmin", 0.3, 0.35, 0.4123456789), _attack("beam", 0.1, 0.2, 0.5)
+    for confidence in (0.95, None):
+        said = _hidden(*attacks, rate=0.1, confidence=confidence).would_pass
+        rate = float(said.rpartition(" ")[2])
+        assert "PASS" == str(_hidden(*attacks, rate=rate, confidence=confidence).status)
+        below = math.nextafter(rate, 0)
+        assert "PASS" != str(_hidden(*attacks, rate=below, confidence=confidence).status)
+
+
+def test_the_words_never_say_private() -> None:
+    """A pass is "not broken by these attackers"."""
+    reason = _hidden(_attack("argmin", 0.1, 0.2, 0.3), _attack("prior", 0.1, 0.2, 0.3))
+    assert "not broken by these 2 attackers" == reason.headline
+    shown = " ".join([reason.headline, *reason.evidence])
+    assert "private" not in shown
+
+
+def test_an_undecided_headline_shows_the_bound() -> None:
+    """The point alone would look like a pass beside a red word."""
+    assert "proves <= 0.45 read, wants <= 0.4" == _hidden(_attack("a", 0.3, 0.35, 0.45)).headline
+
+
+def test_the_evidence_names_every_attacker() -> None:
+    """With its source, its rates, its spans; the strongest by position and kind; the model's guesses."""
+    weak = _attack("ball", 0.0, 0.0, 0.07, source="another paper")
+    evidence = "\n".join(_hidden(weak, _attack("argmin", 0.9, 0.95, 0.99)).evidence)
+    for part in (
+        "argmin, teacher-forced (a paper): tokens 950 of 1000, 95 % [90, 99]",
+        "ball, teacher-forced (another paper): tokens 0 of 1000",
+        "vouched for 10 %; whole spans: number 3 of 9",
+        "by position, read by argmin, teacher-forced: 0: 50 %, 1: 10 %",
+        "by kind of token: word 200 of 600, 33.3 % [30, 37]; number 100 of 400, 25 % [20, 30]",
+        "next-token agreement 900 of 1000, 90 % [85, 95], KL 0.02 nats a position",
+        "without any state: 200 of 950, 21.1 % [18, 24]",
+        "50 prompts of 20 tokens",
+    ):
+        assert part in evidence
+    assert evidence.index("argmin") < evidence.index("ball")
+
+
+def test_nothing_compared_is_no_pass() -> None:
+    """A release that no attacker is made for is not judged well for that."""
+    reason = _hidden()
+    assert "FAIL" == str(reason.status)
+    assert "nothing was compared" in reason.headline
+    assert not is_hidden(replace(SUMMARY, attacks=()), 1.0)
+
+
+def test_a_sweep_judges_as_the_gate_does() -> None:
+    """By every upper bound."""
+    assert is_hidden(replace(SUMMARY, attacks=(_attack("a", 0.1, 0.2, 0.3),)), 0.3)
+    assert not is_hidden(replace(SUMMARY, attacks=(_attack("a", 0.1, 0.2, 0.3),)), 0.29)
+
+
+def test_machines_have_each_attackers_rate() -> None:
+    """In the JSON."""
+    reason = _hidden(_attack("a", 0.1, 0.2, 0.3), _attack("b", 0.1, 0.1, 0.3, teacher_forced=False))
+    assert {
+        "tokens read by a, teacher-forced": 0.2,
+        "tokens read by b, free-running": 0.1,
+        "agreement": 0.9,
+        "divergence": 0.02,
+    } == reason.figures
+
+
+@pytest.mark.parametrize(
+    ("wanted", "confidence", "status"),
+    [
+        (0.9, None, "PASS"),
+        (0.901, None, "FAIL"),
+        (0.85, 0.95, "PASS"),
+        (0.9, 0.95, "INSUFFICIENT"),
+        (0.96, 0.95, "FAIL"),
+    ],
+)
+def test_the_agreement_is_judged(wanted: float, confidence: float | None, status: str) -> None:
+    """By its point, or by what the sample proves."""
+    exposure: Any = _Exposure(SUMMARY, _Utility())
+    reason = judge_use(exposure, wanted, confidence)
+    assert status == str(reason.status)
+    assert "next-token agreement" == reason.quantity
+    assert "min_agreement of at most 0.9" == reason.would_pass
+
+
+def test_a_pass_that_gives_no_numbers_fails() -> None:
+    """However well it seems to agree."""
+    exposure: Any = _Exposure(replace(SUMMARY, divergence=None), _Utility(math.nan))
+    reason = judge_use(exposure, 0.0, None)
+    assert "FAIL" == str(reason.status)
+    assert "gives no numbers" in reason.headline
+
+
+def test_no_utility_cannot_be_judged() -> None:
+    """It is said why there is none."""
+    bare = replace(SUMMARY, agreement=None, divergence=None, no_utility="a part of the cache")
+    exposure: Any = _Exposure(bare)
+    with pytest.raises(OptionError, match="has no utility to judge: a part of the cache"):
+        judge_use(exposure, 0.5, None)
