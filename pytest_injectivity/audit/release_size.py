@@ -1,6 +1,12 @@
 """The number of prompts and tokens that releases are measured on."""
 
+from collections.abc import Mapping
+from numbers import Integral
 from typing import NamedTuple, TypedDict
+
+from pytest_injectivity.errors import OptionError
+
+_LEAST = {"prompts": 1, "tokens": 1, "free_running": 0}
 
 
 class SizeOptions(TypedDict, total=False):
@@ -32,3 +38,22 @@ class Size(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.prompts} prompts of {self.tokens} tokens, {self.free_running} free-running"
+
+
+def check_size(given: Mapping[str, object]) -> None:
+    """Refuse a size that has a name or a value which is not accepted.
+
+    Raises:
+        OptionError: a name is none of `SizeOptions`, or a number is no integer or too small.
+    """
+    accepted = SizeOptions.__annotations__
+    if unknown := [name for name in given if name not in accepted]:
+        raise OptionError(
+            f"got an unexpected keyword argument {unknown[0]!r}: a size has {', '.join(accepted)}"
+        )
+    for name, least in _LEAST.items():
+        value = given.get(name, least)
+        if name == "tokens" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+            raise OptionError(f"{name}={value!r}: give an integer of at least {least}")

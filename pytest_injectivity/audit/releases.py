@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union, Unpack
 
 from pytest_injectivity.audit.keys import ReleaseResultKey
 from pytest_injectivity.audit.measurements import Measurements
-from pytest_injectivity.audit.release_size import Size, SizeOptions
+from pytest_injectivity.audit.release_size import Size, SizeOptions, check_size
 from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.config.release_spec import ReleaseSpec, parse
 from pytest_injectivity.errors import OptionError
@@ -137,6 +137,7 @@ def _place(release: "ReleaseSpec | CustomRelease") -> Place:
 
 
 def _size(place: Place, given: SizeOptions) -> Size:
+    check_size(given)
     tokens = given.get("tokens")
     default = _SHORT if place.last else _TOKENS
     return Size(

@@ -125,7 +125,7 @@ def test_another_tokenizer_is_refused(tmp_path: Path) -> None:
     alike = _texts(
         tmp_path / "without", [byte_tokenizer(), byte_tokenizer(bos=True)], special_tokens="no"
     )
-    assert alike.reference.prompts is alike.prompts
+    assert alike.reference.target.prompts is alike.prompts
 
 
 def test_rows_of_ids_need_no_tokenizer(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_the_parent_shares_what_is_not_the_models_own(tmp_path: Path) -> None:
     )
     assert ("hamming", "1", 3) == (config.prompt_metric, config.layers, config.seed)
     assert "float32" == audit.reference.target.facts.dtype
-    assert audit.target.identity != audit.reference.identity
+    assert audit.target.identity != audit.reference.target.identity
     assert audit.reference.name_of(3) == audit.name_of(3)
 
 
@@ -193,11 +193,11 @@ class Counter:
         monkeypatch.setattr(loading, "load", counted)
 
 
-@pytest.mark.parametrize("free", [0, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("free", [0])
 def test_two_models_that_do_not_fit_are_never_there_together(
-    free: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor where nobody knows; each is loaded once for what is captured, whatever is compared."""
+    """Each is loaded once for what is captured, whatever is compared."""
     counter = Counter(monkeypatch)
     monkeypatch.setattr("pytest_injectivity.states.memory.free_memory", lambda _device: free)
     audit = audit_against(tmp_path, _rounded(), tiny_decoder(), IDS, layers="1,2")
@@ -291,7 +291,7 @@ def test_the_spread_is_that_of_halves_searched_by_brute_force(shared: Audit) -> 
         return number
 
     def ratio(audit: Any) -> Any:
-        points, ids = audit.states(2).double(), audit.prompts.ids
+        points, ids = audit.states(2).double(), IDS
 
         def number(rows: np.ndarray) -> float:
             apart = torch.cdist(points[rows], points[rows]).fill_diagonal_(math.inf).numpy()

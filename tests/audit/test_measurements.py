@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from pytest_injectivity import Audit, AuditConfig, LayerError, ModelError, OptionError, PromptError
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.progress import Advance
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.states import capture as capturing
 from pytest_injectivity.states.capture import capture
 from pytest_injectivity.states.resolution import measure_noise
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
@@ -48,7 +52,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Audit:
 def test_nothing_is_loaded_before_it_is_asked_for() -> None:
     """An audit of what is not there is made without complaint; each question then says why."""
     audit = Audit(AuditConfig(model="./nowhere", prompts="./nothing.txt"))
-    for question in ("decoder", "prompts", "n_layers", "layers", "assumptions"):
+    for question in ("decoder", "prompts", "n_layers", "layers"):
         with pytest.raises(ModelError, match="no such folder"):
             getattr(audit, question)
     assert () == audit.measurements.measured
@@ -144,7 +148,9 @@ def test_without_room_for_float64_it_is_said(
 
 def test_a_minimal_edit_is_looked_for_in_the_set(shared: Audit, tmp_path: Path) -> None:
     """[50] and [51, 52] are two edits apart; [50] and [51] one."""
-    assert not audit_of(tmp_path, tiny_decoder(), [[50], [51, 52], [1, 2, 3]]).has_minimal_edit
+    assert not audit_of(
+        tmp_path, tiny_decoder(), [[50], [51, 52], [1, 2, 3]]
+    ).measurements.has_minimal_edit
     assert shared.measurements.has_minimal_edit == any(
         reference.levenshtein(IDS[i], IDS[j]) == 1 for i, j in reference.pairs(len(IDS))
     )
@@ -242,3 +248,21 @@ def test_the_dtype_is_the_configs(tmp_path: Path) -> None:
         assert getattr(torch, name) == audit.states(1).dtype
         assert name == audit.run_summary().dtype
         assert audit.layer_summary(1).margin is not None
+
+
+def test_what_a_check_asks_for_is_captured_in_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layers of the config and all that the check names, whatever order they are asked for in."""
+    captured: list[tuple[Layer, ...]] = []
+    whole = capturing.capture
+
+    def counted(decoder: Decoder, prompts: Any, layers: Any, **settings: Any) -> Any:
+        captured.append(tuple(layers))
+        return whole(decoder, prompts, layers, **settings)
+
+    monkeypatch.setattr(capturing, "capture", counted)
+    audit = audit_of(tmp_path, tiny_decoder(layers=4), IDS, layers="1,norm")
+    audit.check_margin_above("all", 1e-12)
+    audit.check_no_collisions("1:")
+    assert [(1, 2, 3, 4, "norm")] == captured

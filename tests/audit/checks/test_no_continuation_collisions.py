@@ -227,7 +227,7 @@ def test_at_least_one_prompt_is_continued(
     additive: Additive, random_rows: Rows, prompts: int
 ) -> None:
     """Fewer are refused, before anything is computed."""
-    with pytest.raises(OptionError, match=f"prompts={prompts}: give how many prompts"):
+    with pytest.raises(OptionError, match=f"prompts={prompts}: give an integer of at least 1"):
         _one(additive(random_rows(12), IDS), prompts=prompts)
 
 
