@@ -13,20 +13,29 @@ from tests.integration.support import output
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-GATE = next(block for block in BLOCKS if "def test_" in block)
+GATES = [block for block in BLOCKS if "def test_" in block]
 SCRIPT = next(block for block in BLOCKS if "AuditConfig" in block)
 
 
-def test_the_gate_is_green_on_the_shipped_model(pytester: pytest.Pytester) -> None:
+def test_there_are_gates() -> None:
+    """The test below has something to run."""
+    assert len(GATES) >= 2
+
+
+@pytest.mark.parametrize("gate", GATES, ids=range(len(GATES)))
+def test_a_gate_is_green_on_the_shipped_model(pytester: pytest.Pytester, gate: str) -> None:
     """A reader pastes it into a file and runs pytest.
 
     SipIt's test is left out: it takes ten seconds, and other tests run it on this model.
     """
-    pytester.makepyfile(test_gate=GATE)
+    pytester.makepyfile(test_gate=gate)
     flags = ("--injx-prompts=builtin:random", "--injx-max-prompts=48", "--injx-no-cache")
     result = pytester.runpytest_inprocess(*flags, "--deselect=test_gate.py::test_prompts_survive")
     assert result.ret == pytest.ExitCode.OK, output(result)
-    assert GATE.count("def test_") - 1 <= result.parseoutcomes()["passed"]
+    assert (
+        gate.count("def test_") - gate.count("def test_prompts_survive")
+        <= result.parseoutcomes()["passed"]
+    )
 
 
 def test_the_script_prints_a_verdict(
