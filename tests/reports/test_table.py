@@ -11,7 +11,7 @@ NUMBERS = Table(
 
 def test_numbers_stay_aligned_beside_a_mark() -> None:
     """A mark takes a column of its own; the notes follow."""
-    assert ["layer       m", "layer01  1.5", "norm      20◄", "what m is"] == [
+    assert ["layer       m", "layer01   1.5", "norm      20◄", "what m is"] == [
         line.rstrip() for line in table_lines(NUMBERS, 80, color=False)
     ]
 
