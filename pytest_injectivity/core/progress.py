@@ -1,4 +1,4 @@
-"""What an audit tells while it works: sentences and progress. Silent unless somebody watches."""
+"""How an audit reports sentences and progress while it works, without knowing a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,13 +9,13 @@ Advance = Callable[[int], None]
 
 
 class Watcher(Protocol):
-    """Somebody who watches an audit."""
+    """Receives what an audit reports while it works."""
 
     def announce(self, sentence: str) -> None:
-        """A sentence a person should see: something was changed or could not be done."""
+        """Receive a sentence for people: something was changed or could not be done."""
 
     def progress(self, label: str, total: int) -> AbstractContextManager[Advance]:
-        """A long piece of work begins; the context is left when it is done."""
+        """Enter the context of a long piece of work, which is left when the work is done."""
 
 
 class Silent:

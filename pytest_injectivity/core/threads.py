@@ -1,4 +1,4 @@
-"""Threads that do not fight: settled once, before torch starts its own.
+"""Settings of OpenMP threads, made once before torch starts its own.
 
 OpenMP threads spin while they wait. With another busy process on the machine a forward pass of 14 ms
 took 354; with pytest-xdist the workers themselves are that other process. Waiting passively and

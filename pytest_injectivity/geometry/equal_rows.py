@@ -1,4 +1,8 @@
-"""Rows equal in every coordinate: found by hashing and sorting, which is no quadratic problem."""
+"""Classes of rows that are equal in every coordinate: exact collisions (SPEC section 2).
+
+Rows are hashed and sorted, and rows of equal hashes are compared byte by byte, so that no pair of
+rows is looked at that does not collide (or whose hashes do).
+"""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""Everything measured of one layer, each number once and only when it is asked for."""
+"""The geometry of one layer (SPEC section 2): each number is computed once, when it is asked for."""
 
 import math
 from collections.abc import Callable, Sequence

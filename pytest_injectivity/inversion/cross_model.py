@@ -1,10 +1,10 @@
-"""Cross inversion: a model's states read by somebody who has its parent (SPEC section 4).
+"""Cross inversion: the states of a model inverted with its full-precision parent (SPEC section 4).
 
-A checkpoint is quantized and served; its full-precision parent is public. Whoever sees hidden states of
-the child and runs the parent is off by the drift between the two, which plays the part of an
-observation error. Two attacks: the nearest candidate of the whole vocabulary at each position, whatever
-its distance; and the ball, whose tolerance is the drift that the attacker measured on prompts of their
-own.
+A checkpoint is quantized and served; its parent is public. An attacker who sees hidden states of
+the child runs candidates through the parent. The drift between the two models then acts as an
+observation error. There are two attacks: the nearest candidate of the whole vocabulary at each
+position, whatever its distance; and the ball, whose tolerance is the drift that the attacker
+measured on prompts of their own.
 """
 
 from collections.abc import Callable, Sequence

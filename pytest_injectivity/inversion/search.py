@@ -1,4 +1,8 @@
-"""One position: candidates are tested in a policy's order until a verifier is content."""
+"""The search at one position: candidates are tested in a policy's order until a verifier accepts one.
+
+This is the published algorithm ([N] alg. 1), with candidates in growing batches and, where asked
+for, the rest of the vocabulary tested as well, which certifies the answer (SPEC section 4).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -53,7 +57,7 @@ class Tested:
         return sum(map(len, self.tokens))
 
     def outcome(self, position: int, verifier: Verifier, vocab_size: int, tried: int) -> Outcome:
-        """The verifier's word on the nearest candidate.
+        """The verifier's judgement of the nearest candidate.
 
         Args:
             position: of the state in its prompt.
@@ -70,7 +74,7 @@ class Tested:
 
 
 def nearest_of(tokens: Int[Tensor, " candidates"], away: Float64[Tensor, " candidates"]) -> int:
-    """Which candidate is the nearest: among equals the smallest id, so that no policy decides."""
+    """Index of the nearest candidate; among equals that of the smallest id, whatever the policy."""
     nearest = (away == away.min()).nonzero()[:, 0]
     return int(nearest[tokens[nearest].argmin()])
 
@@ -84,7 +88,7 @@ def conclude(  # noqa: PLR0917 - one position's findings
     margin: float | None,
     tried: int,
 ) -> Outcome:
-    """The verifier's word on the nearest of these candidates, as an outcome."""
+    """The verifier's judgement of the nearest of these candidates, as an outcome."""
     if not away[answer].isfinite():
         return Outcome(position, Status.NOT_FINITE, tried=tried)
     judged = verifier.judge(away, answer, margin)
@@ -114,7 +118,7 @@ def search(
         policy: orders the candidates.
         verifier: says when to stop, and judges.
         batch: candidates tested at first; twice as many each time after.
-        certify: test the rest of the vocabulary too, once the verifier is content.
+        certify: test the rest of the vocabulary too, once the verifier accepts a candidate.
     """
     if not at.target.isfinite().all():
         return Outcome(position, Status.NOT_FINITE)

@@ -116,6 +116,20 @@ def test_a_ratio_without_a_logarithm_is_unknown(value: float) -> None:
     assert unknown == only_in_halves
 
 
+def test_four_prompts_and_two_draws_are_enough() -> None:
+    """Each half is a pair, and two draws have a spread."""
+    found = stats.paired_ratio(lambda rows: 1.0 + float(rows.sum()), lambda _: 1.0, 4, draws=2)
+    assert (7.0, 2) == (found.value, found.draws)
+    assert math.isfinite(found.spread)
+
+
+def test_a_hundred_halves_are_drawn_unless_told_otherwise() -> None:
+    """And the seed is 0."""
+    left, right = pair_of_models(12, 2, seed=0)
+    expected = stats.paired_ratio(left, right, 12, draws=100, seed=0)
+    assert expected == stats.paired_ratio(left, right, 12)
+
+
 @pytest.mark.parametrize(("n", "draws"), [(3, 10), (0, 10), (10, 1)])
 def test_too_few_prompts_for_halves_are_refused(n: int, draws: int) -> None:
     """Half of four is the least that has a pair."""

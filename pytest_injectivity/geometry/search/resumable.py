@@ -1,4 +1,4 @@
-"""Lets geometry ask for numbers that somebody else may keep, without knowing any file."""
+"""Callables by which geometry asks for numbers that a caller may keep, without knowing any file."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
