@@ -1,10 +1,10 @@
 """Records the numbers of every check of an audit, so that a refactoring can prove that none changed.
 
-    python scripts/numbers/record_numbers.py MODELS... --prompts PROMPTS.jsonl --out NUMBERS.json
-    python scripts/numbers/same_numbers.py OLD.json NEW.json
+    ./dev numbers record MODELS... --prompts PROMPTS.jsonl --out NUMBERS.json
+    ./dev numbers same OLD.json NEW.json
 
-Run it in the checkout whose numbers are wanted, with ``PYTHONPATH`` set to that checkout. Every verdict,
-layer summary, comparison, exposure and sweep goes into one JSON file. The numbers are computed in
+Run it in the checkout whose numbers are wanted. Every verdict, layer summary, comparison, exposure and
+sweep goes into one JSON file. The numbers are computed in
 float32 on one CPU thread from an empty store, with every threshold, seed and quantile given by name.
 """
 

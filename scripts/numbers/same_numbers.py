@@ -1,6 +1,6 @@
 """Compares two files of numbers to the last bit, apart from what the table of rules allows.
 
-    python scripts/numbers/same_numbers.py OLD.json NEW.json [--mapping RULES.json]
+    ./dev numbers same OLD.json NEW.json [--mapping RULES.json]
 
 The files are two of ``record_numbers.py``, or two reports of ``--injx-report=json:PATH``. Prints the
 differences by path, how many numbers were compared, and which rules of `number_rules` were used. Exits
