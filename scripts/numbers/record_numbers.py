@@ -4,8 +4,8 @@
     ./dev numbers same OLD.json NEW.json
 
 Run it in the checkout whose numbers are wanted. Every verdict, layer summary, comparison, exposure and
-sweep goes into one JSON file. The numbers are computed in
-float32 on one CPU thread from an empty store, with every threshold, seed and quantile given by name.
+sweep goes into one JSON file. The numbers are computed in float32 on one CPU thread from an empty
+store, with every threshold, seed and quantile given by name.
 """
 
 import argparse

@@ -157,4 +157,4 @@ def exposures_of(audit: Audit, releases: list[Any], **size: Any) -> list[object]
 
 def updated(audit: Audit) -> tuple[str, ...]:
     """Writes the baseline that the audit has measured; gives sentences on what is new in it."""
-    return audit.update_baseline()
+    return audit.baseline.update()
