@@ -290,7 +290,8 @@ class Run:
         asked = any(target.kind == "annotations" for target in self.audited.report)
         if self._results is None or self._results.outcome is None or asked:
             return
-        from pytest_injectivity.reports.annotations import annotations, in_workflow, workspace
+        from pytest_injectivity.reports.annotations import annotations, workspace
+        from pytest_injectivity.reports.workflow import in_workflow
 
         outcome = self._results.outcome
         for line in annotations(outcome, workspace()) if in_workflow() else ():

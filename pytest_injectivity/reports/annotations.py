@@ -1,13 +1,11 @@
 """GitHub annotations: what made a run red, at the lines of the tests that say so.
 
-GitHub's runner reads commands out of what a step prints: a line that begins with ``::``, after blanks,
-or that holds ``##[`` anywhere. `command` writes one as GitHub's own toolkit does, and `harmless` takes
-care that a line which quotes a model or a prompt is none.
+GitHub's runner reads commands out of what a step prints (see `workflow`). `command` writes one as
+GitHub's own toolkit does.
 """
 
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,11 +39,6 @@ def workspace() -> Path:
     return Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
 
 
-def in_workflow(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is a step of a GitHub workflow (or of one that says so)."""
-    return environment.get("GITHUB_ACTIONS") == "true"
-
-
 def annotations(outcome: "Outcome", workspace: Path) -> list[str]:
     """The commands that annotate a red run, at most `MOST`; none for a green one.
 
@@ -76,11 +69,6 @@ def command(message: str, **properties: str | int | None) -> str:
         f"{name}={_property(str(value))}" for name, value in properties.items() if value
     )
     return f"::error {given}::{_data(message)}" if given else f"::error::{_data(message)}"
-
-
-def harmless(line: str) -> str:
-    """The line with a blank where the runner would find a command in it."""
-    return re.sub(r"^(\s*):(?=:)", r"\1: ", line).replace("##[", "## [")
 
 
 def _of_the_run(outcome: "Outcome", workspace: Path) -> Iterator[str]:

@@ -6,7 +6,6 @@ from rich.text import Text
 
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.reports.annotations import harmless, in_workflow
 from pytest_injectivity.reports.drawing import WIDEST, draw, printed, table_lines
 from pytest_injectivity.reports.table import (
     MISSING,
@@ -17,6 +16,7 @@ from pytest_injectivity.reports.table import (
     Tone,
     facts,
 )
+from pytest_injectivity.reports.workflow import harmless, in_workflow
 from pytest_injectivity.results.changes import (
     Change,
     Fate,

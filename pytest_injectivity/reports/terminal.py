@@ -8,9 +8,9 @@ from rich.text import Text
 
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.text import one_line
-from pytest_injectivity.reports.annotations import harmless, in_workflow
 from pytest_injectivity.reports.drawing import draw, printed, table_lines
 from pytest_injectivity.reports.layer_table import run_table, tables
+from pytest_injectivity.reports.workflow import harmless, in_workflow
 from pytest_injectivity.results.verdict import Verdict
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_injectivity.core.text import one_line
@@ -10,8 +10,6 @@ from pytest_injectivity.reports.annotations import (
     MOST,
     annotations,
     command,
-    harmless,
-    in_workflow,
 )
 from pytest_injectivity.results.outcome import FailedTest, Outcome
 from pytest_injectivity.results.verdict import Reason, Status, Verdict
@@ -50,29 +48,6 @@ def test_a_command_is_read_as_it_was_meant(message: str, title: str, file: str, 
     given = {"file": file, "line": str(line), "title": title}
     expected = {name: text for name, text in given.items() if text}
     assert Command("error", expected, message) == heard(printed)
-
-
-@given(telling.map(lambda text: re.sub("[\r\n]", " ", text)))
-@example("  ::set-output name=verdict::green")
-@example("loss ##[set-output name=verdict;]green")
-@example("\u2003::error::x")
-@example("####[error]x")
-def test_a_harmless_line_is_no_command(line: str) -> None:
-    """Whatever it quotes, after blanks and in the middle."""
-    assert heard(harmless(line)) is None
-
-
-def test_the_reader_of_these_tests_hears_commands() -> None:
-    """Else the test above could not fail."""
-    assert heard("  ::set-output name=verdict::green") is not None
-    assert heard("loss ##[set-output name=verdict;]green") is not None
-    assert heard("loss ::set-output name=verdict::green") is None
-
-
-@pytest.mark.parametrize("line", ["", "model    gpt2", "a::b", "test.py::test_gate", "## head"])
-def test_a_line_that_is_no_command_stays_as_it_is(line: str) -> None:
-    """Test names have colons too."""
-    assert line == harmless(line)
 
 
 @given(telling)
@@ -146,12 +121,3 @@ def test_a_green_run_has_none(tmp_path: Path) -> None:
     gate = _failed(tmp_path / "t.py", _verdict("c", "norm"))
     assert [] == annotations(Outcome(exit_status=0, failed=(gate,)), tmp_path)
     assert [] == annotations(_red(_failed(tmp_path / "t.py")), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [({}, False), ({"GITHUB_ACTIONS": ""}, False), ({"GITHUB_ACTIONS": "true"}, True)],
-)
-def test_only_a_workflow_is_one(environment: dict[str, str], expected: bool) -> None:  # noqa: FBT001 - a parameter
-    """GitHub sets the variable to true."""
-    assert expected == in_workflow(environment)
