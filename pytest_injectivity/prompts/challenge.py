@@ -1,8 +1,8 @@
-"""Near-duplicates: the prompts a model is most likely to confuse.
+"""Makes near-duplicates of prompts: the pairs that a model is most likely to confuse.
 
-The closest pairs among 100,000 natural prompts are code that differs only in trailing newlines
-([N], SPEC section 6). A challenge set makes such pairs on purpose: families of one base prompt and
-its variants, each of a kind, so that a report can say which kind collides.
+The closest pairs among 100,000 natural prompts are code that differs only in trailing newlines ([N],
+SPEC section 6). A challenge set makes such pairs on purpose: families of one base prompt and its
+variants, each of a named kind, so that a report can say which kind collides.
 
 ==================================  ==========================================================
 ``newline`` ``space``               one or two more at the end
@@ -67,7 +67,7 @@ def challenge_set(
     *,
     kinds: Collection[str] = KINDS,
 ) -> PromptSet:
-    """Families of base prompts and their near-duplicates.
+    """Makes families of base prompts and their near-duplicates.
 
     Bases come in the order of their salted hashes, each followed by its variants, until there are
     ``max_prompts`` (1,000 by default): which they are depends on the seed, not on the base's order.

@@ -1,8 +1,8 @@
-"""Special tokens: what a model expects before and after the tokens of a text.
+"""Special tokens: finds those that a tokenizer puts around every text, and puts them around prompts.
 
-A tokenizer frames every text alike (``<s> ... ``, ``... </s>``), so the frame is found once and put
-around tokens made without it. Windows cut from one text are then framed one by one: each begins
-with BOS if prompts do, instead of only the first.
+A tokenizer puts the same special tokens before and after every text (``<s> ... ``, ``... </s>``). They
+are found once, as a `Frame`, and put around token ids that were encoded without them. So each window cut
+from one text begins with BOS if prompts do, and not only the first window.
 """
 
 from collections.abc import Sequence
@@ -41,11 +41,11 @@ class Frame:
         return len(self.prefix) + len(self.suffix)
 
     def around(self, body: tuple[int, ...]) -> tuple[int, ...]:
-        """A text's own tokens, framed."""
+        """The tokens of a text with the special tokens around them."""
         return (*self.prefix, *body, *self.suffix)
 
     def inside(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        """Ids without the frame, as far as they have it."""
+        """The ids without the special tokens, on each side where they have them."""
         start = len(self.prefix) if ids[: len(self.prefix)] == self.prefix else 0
         stop = len(ids) - len(self.suffix)
         return ids[start:stop] if ids[stop:] == self.suffix else ids[start:]

@@ -1,8 +1,8 @@
-"""Rows: what a prompt file holds, one prompt each, before anything is tokenised.
+"""Rows of prompt files: one prompt each, as text or token ids, before anything is tokenised.
 
-A row of a table or an object is looked into for one field, the same in the whole file. Its name is
-given, or found: ``text``, then ``prompt``, then ``ids``, then the only field that holds a string.
-A field that holds a string is a text; one that holds a list of integers is token ids.
+In a table, and in a file of objects, one field holds the prompt, the same field in the whole file. The
+user names it, or it is the first there is of ``text``, ``prompt`` and ``ids``, or the only field that
+holds a string. A string is a text; a list of integers is token ids.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,9 @@
-"""Whether a collision is the architecture's or the checkpoint's (SPEC section 3, [VS] theorem 2.7).
+"""Tells collisions due to the architecture from those due to the checkpoint (SPEC section 3).
 
-Each pair is evaluated in true float64 under the checkpoint's own weights, and then under fresh draws of
-every parameter tensor. All pairs share the draws: one redrawn model runs all prompts at all layers, and
-one float64 model is all that is held beside the decoder. A pair that a draw has separated is settled.
+See [VS] theorem 2.7. Each pair is evaluated in float64 under the checkpoint's own weights, and then
+under random redraws of every parameter tensor. All pairs share the draws: one redrawn model runs all
+prompts at all layers, and it is the only model held beside the decoder. A pair that a draw separates
+needs no more.
 """
 
 import math
@@ -34,7 +35,7 @@ Progress = Callable[[int], None]
 
 
 class Outcome(StrEnum):
-    """What the draws say of a pair, in the words of an analytic architecture."""
+    """Whether a collision is the checkpoint's (accidental) or the architecture's (structural)."""
 
     ACCIDENTAL = "accidental"
     STRUCTURAL = "structural"
@@ -43,7 +44,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is known of a colliding pair at one layer.
+    """The distances of a colliding pair at one layer, under the checkpoint's weights and redraws.
 
     Attributes:
         distance: in true float64 under the checkpoint's own weights, in the states' units.

@@ -1,7 +1,8 @@
-"""Frozen dataclasses of arrays and plain data, as bytes and back: what a store keeps of a number.
+"""Serialises frozen dataclasses of arrays and plain data for the store.
 
-The bytes are those of a safetensors file: arrays as they are, and in its metadata a JSON tree of the
-rest. Nothing is unpickled: reading builds dataclasses and enumerations of this package only.
+The bytes are those of a safetensors file: the arrays are its tensors, and a JSON tree of everything
+else is in its metadata. Nothing is unpickled: reading builds dataclasses and enumerations of this
+package only.
 """
 
 import json
@@ -20,7 +21,7 @@ _HEADER_LENGTH = 8
 
 
 def to_bytes(value: object) -> bytes:
-    """A value as bytes.
+    """Serialises a value.
 
     Args:
         value: None, numbers, texts, arrays, enumerations of this package, and lists, tuples,
@@ -35,14 +36,14 @@ def to_bytes(value: object) -> bytes:
 
 
 def from_bytes(data: bytes) -> Any:
-    """The value of bytes that `to_bytes` made; floats and arrays bit for bit."""
+    """Reads a value back from the bytes of `to_bytes`; floats and arrays are the same bit for bit."""
     length = int.from_bytes(data[:_HEADER_LENGTH], "little")
     header = json.loads(data[_HEADER_LENGTH : _HEADER_LENGTH + length])
     return _from_tree(json.loads(header["__metadata__"][_TREE]), load(data))
 
 
 def _to_tree(value: object, arrays: dict[str, np.ndarray]) -> Any:
-    """JSON's own values stand for themselves; everything else is an object ``{kind: content}``."""
+    """Encodes a value as JSON: what JSON has no type for becomes an object ``{kind: content}``."""
     tree: Any
     if isinstance(value, np.ndarray):
         name = str(len(arrays))
@@ -93,7 +94,7 @@ def _from_tree(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _are_rows(value: tuple[object, ...]) -> bool:
-    """Whether these are tuples of whole numbers, as prompts are: arrays are read faster than JSON."""
+    """Whether a tuple holds tuples of whole numbers, as prompts do: arrays are read faster than JSON."""
     return bool(value) and all(
         isinstance(row, tuple) and all(type(one) is int and -(2**63) <= one < 2**63 for one in row)
         for row in value
@@ -105,7 +106,7 @@ def _name(kind: type) -> str:
 
 
 def _class(name: str) -> Any:
-    """A dataclass or enumeration of this package by its name, and nothing else."""
+    """Finds a dataclass or enumeration of this package by its name; refuses everything else."""
     module, _, qualname = name.partition(":")
     if module.partition(".")[0] != _PACKAGE:
         raise TypeError(f"{name} is not of {_PACKAGE}")

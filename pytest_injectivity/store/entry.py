@@ -33,11 +33,11 @@ Waiting = Callable[[], AbstractContextManager[object]]
 
 
 class Entry:
-    """The folder of one key, in use by this process as long as the object lives.
+    """The folder of one entry, in use by this process until `release` or the end of the process.
 
     Args:
         folder: the entry's; it exists.
-        code: of what computes numbers: numbers of other code are not seen.
+        code: names the code that computes numbers; numbers of other code are not read.
         journal: of this process.
         waiting: entered while another process is waited for.
     """
@@ -55,7 +55,7 @@ class Entry:
             (folder / "used").touch()
 
     def release(self) -> None:
-        """This process does not use the entry any longer."""
+        """Marks the entry as no longer used by this process."""
         self._in_use.release()
 
     def remember(self, key: NumberKey, compute: Callable[[], T]) -> T:
@@ -164,9 +164,9 @@ class Entry:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a living process uses an entry; the locks of the dead are removed.
+    """Whether a living process uses an entry; locks of processes that have ended are removed.
 
-    Asked, as an entry is opened, under the store's lock.
+    Called, as entries are opened, under the store's lock.
     """
     living = False
     for path in listed(_users(folder)):
@@ -182,7 +182,7 @@ def in_use(folder: Path) -> bool:
 
 
 def _users(folder: Path) -> Path:
-    """Where each process that uses an entry holds a lock of its own."""
+    """The folder in which each process that uses an entry holds a lock of its own."""
     return folder / "users"
 
 

@@ -1,4 +1,4 @@
-"""Who wrote what a store holds, and so where the numbers of a run came from."""
+"""Records which runs computed the numbers that this run asked its store for."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Journal:
-    """Who writes, and where what was asked for came from.
+    """The name of the writing process, and the runs whose numbers were asked for.
 
     Attributes:
         run: a name that the processes of one run share.
@@ -22,12 +22,12 @@ class Journal:
         self.writer = f"{self.run}:{secrets.token_hex(4)}"
 
     def note(self, writer: str) -> None:
-        """Something a writer computed was asked for."""
+        """Notes that a number was asked for that this writer computed."""
         self.sources.add(writer.partition(":")[0])
 
     @property
     def origin(self) -> str:
-        """Where the numbers came from: ``computed``, ``from the store``, or both."""
+        """Where the numbers of this run came from: ``computed``, ``from the store``, or both."""
         stored, computed = bool(self.sources - {self.run}), self.run in self.sources
         if stored and computed:
             return "computed, in part from the store"

@@ -1,9 +1,9 @@
 """The rows of one prompt set on disk, layer by layer, filled shard by shard.
 
 Each layer is one contiguous file, row i the state of prompt i. A shard is some prompts at the layers
-being captured: its rows are written and on the disk before its record is, which names the prompts and
-has a checksum of each layer's rows. What no sound record covers was never captured. So a process may
-be killed at any point, and what it loses is the shard it was at.
+being captured. Its rows are on the disk before its record is written, which names the prompts and has
+a checksum of each layer's rows. Rows that no valid record covers count as not captured. So a process
+may be killed at any point, and loses no more than the shard that it was writing.
 """
 
 import os
@@ -34,9 +34,9 @@ from pytest_injectivity.store.shards import SHARD_LIMITS, Shard, ShardLimits, ch
 
 
 class Rows:
-    """The rows of a prompt set, as far as they have been captured.
+    """The rows of a prompt set that have been captured so far.
 
-    Whoever writes holds a lock (`Entry.locked`); reading needs none.
+    The process that writes holds a lock (`Entry.locked`); reading needs none.
 
     Args:
         folder: of these rows alone; made by the first shard.
@@ -75,7 +75,7 @@ class Rows:
         return self.hidden * self.dtype.itemsize
 
     def done(self, layer: Layer) -> Bool[np.ndarray, " prompts"]:
-        """Which prompts' rows are there and as they were written; each shard is verified once."""
+        """For each prompt, whether its row is there and undamaged; each shard is verified once."""
         done = np.zeros(self.prompts, dtype=bool)
         for name, shard in self.shards().items():
             if layer_id(layer) in shard.sums and self._is_sound(name, shard, layer):
@@ -83,7 +83,7 @@ class Rows:
         return done
 
     def mapped(self, layer: Layer) -> Float[Tensor, "prompts hidden"] | None:
-        """The rows, memory-mapped; None while a prompt's is missing or damaged.
+        """The rows of a layer, memory-mapped; None while one is missing or damaged.
 
         Writing to the tensor does not change the file.
         """
@@ -107,7 +107,10 @@ class Rows:
 
     @contextmanager
     def sink(self) -> "Iterator[ShardSink]":
-        """What capture fills; the caller holds the lock. An error, too, leaves whole shards."""
+        """A context for the sink that a capture fills; the caller holds the lock.
+
+        Whole shards are left on the disk also where the capture ends in an error.
+        """
         with writing(self.folder):
             self._records.mkdir(parents=True, exist_ok=True)
             for path in left_behind(self._records):
