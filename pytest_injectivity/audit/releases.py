@@ -72,7 +72,7 @@ class Releases:
         Tests that use ``injx_release`` ask for one release of the config after the other.
         """
         asked = [self._parsed(one) for one in _each(releases)]
-        config = [self._parsed(text) for text in self.measurements.target.config.release]
+        config = [self._parsed(one) for one in self.measurements.target.config.release]
         if {_key(one) for one in asked} <= {_key(one) for one in config}:
             sizes = {_size(_place(one), size) for one in asked}
             asked += [

@@ -24,6 +24,7 @@ from pytest_injectivity.config.parsers import ReportTarget
 from pytest_injectivity.errors import OptionError
 
 if TYPE_CHECKING:
+    from pytest_injectivity.config.release_spec import ReleaseSpec
     from pytest_injectivity.quantization.grid import Grid
 
 PREFIX = "injx"
@@ -221,7 +222,7 @@ class AuditConfig:
         "record what assert_matches_baseline measures instead of comparing it: written at the end of a"
         " green run, not under pytest-xdist"
     )
-    release: tuple[str, ...] = _option(
+    release: tuple["ReleaseSpec", ...] = _option(
         (),
         values.releases,
         "RELEASE",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from pytest_injectivity.errors import OptionError
 
 if TYPE_CHECKING:
+    from pytest_injectivity.config.release_spec import ReleaseSpec
     from pytest_injectivity.quantization.grid import Grid, GridLike
 
 
@@ -122,10 +123,11 @@ def reports(value: object) -> tuple[ReportTarget, ...]:
     raise OptionError(f"{value!r} is not a report: give {kinds}")
 
 
-def releases(value: object) -> tuple[str, ...]:
-    """Canonical texts of releases."""
+def releases(value: object) -> tuple["ReleaseSpec", ...]:
+    """Releases, one or several, as texts or parsed already."""
     if isinstance(value, (list, tuple)):
         return tuple(one for item in value for one in releases(item))
-    from pytest_injectivity.config.release_spec import parse
+    # Few runs name a release, so the grammar is not imported on every start of pytest.
+    from pytest_injectivity.config.release_spec import ReleaseSpec, parse
 
-    return (str(parse(value)),)
+    return (value if isinstance(value, ReleaseSpec) else parse(value),)

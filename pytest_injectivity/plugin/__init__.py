@@ -113,7 +113,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ids = [layer_id(layer) for layer in layers]
         metafunc.parametrize("injx_layer", layers, ids=ids, indirect=True, scope="session")
     if "injx_release" in wanted:
-        metafunc.parametrize("injx_release", run.audited.release, indirect=True, scope="session")
+        texts = [str(one) for one in run.audited.release]
+        metafunc.parametrize("injx_release", texts, indirect=True, scope="session")
 
 
 def _distributed(config: pytest.Config) -> bool:

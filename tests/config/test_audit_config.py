@@ -324,9 +324,10 @@ def test_every_field_but_the_key_is_an_option() -> None:
 
 
 def test_releases_are_read_by_their_grammar() -> None:
-    """One or several, kept as their canonical texts; each is a flag of its own when repeated."""
+    """One or several, parsed once; each is a flag of its own, with its canonical text, when repeated."""
     config = AuditConfig(release=["round(4)@8", "gaussian(0.1 rel)@-1 kv"])  # type: ignore[arg-type]
-    assert ("round(bits=4)@8", "gaussian(sigma=0.1 rel)@-1 kv") == config.release
+    assert ("round(bits=4)@8", "gaussian(sigma=0.1 rel)@-1 kv") == tuple(map(str, config.release))
+    assert config.release == AuditConfig(release=config.release).release
     said = shlex.split(config.command_line())
     assert [
         "--injx-release=round(bits=4)@8",
