@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 
 from pytest_injectivity import Audit, AuditConfig, GateFailure, OptionError, Status, Verdict
 from pytest_injectivity.audit.baseline_files import Baseline, file_name, model_name
+from pytest_injectivity.core.strict_json import build
 from pytest_injectivity.results.saved_runs import Stamp, read_recorded
+from pytest_injectivity.results.summary import RunSummary
 from pytest_injectivity.testing import plant_nan, save_checkpoint, tiny_decoder
 from tests.audits import few_noise_prompts
 from tests.recordings import RUN, report
 
 IDS = [[at, at + 1, 9] for at in range(8)]
-STAMP = Stamp.of(RUN)
+STAMP = Stamp.of(build(RunSummary, RUN))
 
 Make = Callable[..., Audit]
 
