@@ -19,8 +19,11 @@ from pytest_injectivity.errors import (
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
+    from pytest_injectivity.audit.one_step_margins import OneStepMargin, one_step_margins
     from pytest_injectivity.audit.sweeps import compare_models, sweep_bits, sweep_lengths
     from pytest_injectivity.config.audit_config import AuditConfig
+    from pytest_injectivity.config.release_place import Place
+    from pytest_injectivity.config.release_spec import ReleaseSpec
     from pytest_injectivity.core.interval import Interval
     from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id, resolve_layers
     from pytest_injectivity.models.decoder import Decoder
@@ -29,7 +32,14 @@ if TYPE_CHECKING:
     from pytest_injectivity.prompts.loading import load_prompts
     from pytest_injectivity.prompts.promptset import PromptSet
     from pytest_injectivity.quantization.grid import Grid
-    from pytest_injectivity.results.sweeps import SweepPoint
+    from pytest_injectivity.reports.curves import write_picture
+    from pytest_injectivity.results.releases import PrivacyCurve, write_curves
+    from pytest_injectivity.results.sweeps import (
+        SweepPoint,
+        first_collisions,
+        smallest_distances,
+        write_figure,
+    )
     from pytest_injectivity.results.verdict import Reason, Status, Verdict
     from pytest_injectivity.states.external import save_states
 
@@ -37,25 +47,35 @@ if TYPE_CHECKING:
 _LAZY = {
     "Audit": "audit.audit",
     "AuditConfig": "config.audit_config",
+    "CustomRelease": "privacy.releases.custom",
     "Decoder": "models.decoder",
     "Grid": "quantization.grid",
     "Interval": "core.interval",
     "Layer": "core.layers",
     "LayerSpec": "core.layers",
-    "CustomRelease": "privacy.releases.custom",
+    "OneStepMargin": "audit.one_step_margins",
+    "Place": "config.release_place",
+    "PrivacyCurve": "results.releases",
     "PromptSet": "prompts.promptset",
     "Reason": "results.verdict",
+    "ReleaseSpec": "config.release_spec",
     "Status": "results.verdict",
     "SweepPoint": "results.sweeps",
     "Verdict": "results.verdict",
     "compare_models": "audit.sweeps",
+    "first_collisions": "results.sweeps",
     "layer_id": "core.layers",
     "load_decoder": "models.loading",
     "load_prompts": "prompts.loading",
+    "one_step_margins": "audit.one_step_margins",
     "resolve_layers": "core.layers",
     "save_states": "states.external",
+    "smallest_distances": "results.sweeps",
     "sweep_bits": "audit.sweeps",
     "sweep_lengths": "audit.sweeps",
+    "write_curves": "results.releases",
+    "write_figure": "results.sweeps",
+    "write_picture": "reports.curves",
 }
 
 __all__ = [
@@ -72,22 +92,32 @@ __all__ = [
     "LayerSpec",
     "MissingExtra",
     "ModelError",
+    "OneStepMargin",
     "OptionError",
+    "Place",
+    "PrivacyCurve",
     "PromptError",
     "PromptSet",
     "Reason",
+    "ReleaseSpec",
     "Status",
     "SweepPoint",
     "Verdict",
     "WrongUse",
     "compare_models",
+    "first_collisions",
     "layer_id",
     "load_decoder",
     "load_prompts",
+    "one_step_margins",
     "resolve_layers",
     "save_states",
+    "smallest_distances",
     "sweep_bits",
     "sweep_lengths",
+    "write_curves",
+    "write_figure",
+    "write_picture",
 ]
 
 

@@ -1,4 +1,6 @@
+import ast
 import importlib
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +55,23 @@ def test_wrong_use_and_gate_failures_are_told_apart() -> None:
     assert issubclass(pytest_injectivity.GateFailure, AssertionError)
     assert issubclass(pytest_injectivity.GateFailure, pytest_injectivity.InjectivityError)
     assert not issubclass(pytest_injectivity.GateFailure, pytest_injectivity.WrongUse)
+
+
+SUITES = sorted((Path(__file__).parents[1] / "example_suites").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_the_example_suites_import_public_names_only(path: Path) -> None:
+    """From the package and from ``pytest_injectivity.testing``: what users copy goes on working."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    modules = {one.module or "" for one in nodes if isinstance(one, ast.ImportFrom)}
+    modules |= {name.name for one in nodes if isinstance(one, ast.Import) for name in one.names}
+    own = {module for module in modules if module.startswith("pytest_injectivity")}
+    assert own <= {"pytest_injectivity", "pytest_injectivity.testing"}
+
+
+def test_there_are_example_suites() -> None:
+    """The test above has something to look at."""
+    assert {"paper_figures", "privacy_audit", "quantization_gate"} == {
+        path.parent.name for path in SUITES
+    }

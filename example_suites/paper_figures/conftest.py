@@ -5,9 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_injectivity import compare_models, sweep_bits, sweep_lengths
-from pytest_injectivity.audit.one_step_margins import one_step_margins
-from pytest_injectivity.results.sweeps import first_collisions, smallest_distances, write_figure
+from pytest_injectivity import (
+    compare_models,
+    first_collisions,
+    one_step_margins,
+    smallest_distances,
+    sweep_bits,
+    sweep_lengths,
+    write_figure,
+)
 
 TABLES = pytest.StashKey[list[str]]()
 

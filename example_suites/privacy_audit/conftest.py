@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_injectivity.reports.curves import write_picture
-from pytest_injectivity.results.releases import write_curves
+from pytest_injectivity import write_curves, write_picture
 
 # Everything is measured on so many prompts of so many tokens: more prompts, narrower intervals.
 SIZE = {"prompts": 50, "tokens": 6}
