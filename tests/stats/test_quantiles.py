@@ -112,6 +112,19 @@ def test_rows_that_are_the_nearest_of_many_leave_fewer() -> None:
     assert int(100 / excess) < 12
 
 
+def test_every_mutual_pair_under_the_quantile_is_counted_once() -> None:
+    """By hand: of the twenty lowest, ten share row 0 as their nearest and ten are mutual pairs."""
+    values, partner = np.arange(100.0), np.arange(100)[::-1].copy()
+    partner[:10] = [1, *[0] * 9]
+    partner[10:20] = [11, 10, 13, 12, 15, 14, 17, 16, 19, 18]
+    alone = -0.8 * math.log(0.8) / 0.2
+    influence = np.array([1 + 9 * alone, 1 + alone, *[1.0] * 8, *[1 + alone] * 10, *[0.0] * 80])
+    pairs_once = 6 * (1 + alone) ** 2 * 0.8
+    excess = (100 * influence.var() - pairs_once) / (100 * 0.2 * 0.8)
+    q = 0.195  # the twentieth value
+    assert int(100 / excess) == stats.effective_rows(values, q, partner)
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
 def test_there_is_always_one_effective_row(n: int) -> None:
     """However small the sample is."""
