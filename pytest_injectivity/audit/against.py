@@ -6,7 +6,6 @@ Kept in the store beside the model's own numbers, under keys that hold which par
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -19,15 +18,12 @@ from pytest_injectivity.results.summary import Comparison, CrossReading, Estimat
 from pytest_injectivity.stats import (
     PairedRatio,
     lower_quantile,
-    paired_ratio,
     upper_quantile,
 )
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements import Measurements
     from pytest_injectivity.geometry.drift import Drift
-    from pytest_injectivity.geometry.layer import LayerGeometry
-    from pytest_injectivity.geometry.search.shortlists import Shortlists
 
 T = TypeVar("T")
 
@@ -55,6 +51,7 @@ class Against:
     def __init__(self, child: "Measurements", parent: "Measurements") -> None:
         self.child = child
         self.parent = parent
+        self._prompt_distances: Float64[np.ndarray, "rows rows"] | None = None
 
     def drift(self, layer: Layer) -> "Drift":
         """How far each prompt's state lies from the parent's, relative to the parent's."""
@@ -177,52 +174,25 @@ class Against:
     def _in_halves(
         self, what: str, layer: Layer, q: float, seed: int, *, normalized: bool
     ) -> PairedRatio:
+        from pytest_injectivity.reference.halves import distances_of_all_pairs, ratio_in_halves
+
         rows = self._sample(_IN_HALVES[what])
-        numbers = []
-        for one in (self.child, self.parent):
-            geometry = one.geometry(layer)
-            lists = self._shortlists(what, geometry, rows)
-            norms = geometry.norms[rows] if normalized else None
-            numbers.append(_quantile_among(lists, norms, q))
-        return paired_ratio(numbers[0], numbers[1], len(rows), seed=seed)
-
-    def _shortlists(
-        self, what: str, geometry: "LayerGeometry", rows: Int64[np.ndarray, " rows"]
-    ) -> "Shortlists":
-        from pytest_injectivity.geometry.search.shortlists import Shortlists
-
-        chosen = geometry.take(rows).rows
-        if what == "margin":
-            return Shortlists.of_distances(chosen)
-        return Shortlists.of_ratios(chosen, self._prompt_distances)
+        if what == "co-Lipschitz" and self._prompt_distances is None:
+            self._prompt_distances = distances_of_all_pairs(
+                self.child.prompt_distances.take(self._sample(_IN_HALVES["co-Lipschitz"]))
+            )
+        return ratio_in_halves(
+            self.child.geometry(layer),
+            self.parent.geometry(layer),
+            rows,
+            q,
+            prompt_distances=None if what == "margin" else self._prompt_distances,
+            normalized=normalized,
+            seed=seed,
+        )
 
     def _sample(self, most: int) -> Int64[np.ndarray, " rows"]:
         """The prompts of smallest hash, in the set's order."""
         hashes = self.child.target.prompts.hashes
         by_hash = sorted(range(len(hashes)), key=hashes.__getitem__)
         return np.sort(np.array(by_hash[:most], dtype=np.int64))
-
-    @cached_property
-    def _prompt_distances(self) -> Float64[np.ndarray, "rows rows"]:
-        """The prompt distance of each pair of the sample; infinite where it is not admissible."""
-        distances = self.child.prompt_distances.take(self._sample(_IN_HALVES["co-Lipschitz"]))
-        n = len(distances.lengths)
-        left, right = np.triu_indices(n, 1)
-        every = np.full((n, n), np.inf)
-        every[left, right] = every[right, left] = distances(left, right)
-        return every
-
-
-def _quantile_among(
-    lists: "Shortlists", norms: Float64[np.ndarray, " rows"] | None, q: float
-) -> Callable[[Int64[np.ndarray, " rows"]], float]:
-    """The q-quantile of the smallest values among some rows; NaN where fewer than two have one."""
-
-    def number(rows: Int64[np.ndarray, " rows"]) -> float:
-        values = lists.minima(rows)
-        if len(values) < 2:  # noqa: PLR2004 - a quantile of one row says nothing
-            return math.nan
-        scale = 1.0 if norms is None else float(norms[rows].mean())
-        return lower_quantile(values, q) / scale if scale else math.nan
-
-    return number

@@ -1,0 +1,1 @@
+"""A model against its reference: what is computed of the geometries of both (SPEC section 2, "Kept")."""

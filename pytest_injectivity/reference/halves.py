@@ -1,0 +1,74 @@
+"""The ratio of a model's quantile to its reference's, with its spread over halves of the prompts.
+
+Nearest neighbours and smallest ratios are searched again within each half: a half of the whole set's
+neighbours is not the half's own. Short lists of candidates, made once, serve all halves.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from pytest_injectivity.core.shapes import Float64, Int64
+from pytest_injectivity.geometry.layer import LayerGeometry
+from pytest_injectivity.geometry.search.shortlists import Shortlists
+from pytest_injectivity.prompts.metrics import PairDistances
+from pytest_injectivity.stats import PairedRatio, lower_quantile, paired_ratio
+
+
+def ratio_in_halves(
+    child: LayerGeometry,
+    reference: LayerGeometry,
+    rows: Int64[np.ndarray, " rows"],
+    q: float,
+    *,
+    prompt_distances: Float64[np.ndarray, "rows rows"] | None,
+    normalized: bool,
+    seed: int,
+) -> PairedRatio:
+    """The ratio of two lower quantiles over the same prompts, and its spread over halves of them.
+
+    Args:
+        child: the geometry of the model at a layer.
+        reference: that of its reference, on the same prompts in the same order.
+        rows: indexes of the prompts compared, ascending.
+        q: the lower quantile of nearest-neighbour distances, or of smallest ratios.
+        prompt_distances: of each pair of these prompts, infinite where it is not admissible; None
+            compares distances of states instead of ratios.
+        normalized: divide each quantile by the mean norm of its half.
+        seed: draws the halves.
+    """
+    numbers = []
+    for geometry in (child, reference):
+        chosen = geometry.take(rows).rows
+        lists = (
+            Shortlists.of_distances(chosen)
+            if prompt_distances is None
+            else Shortlists.of_ratios(chosen, prompt_distances)
+        )
+        numbers.append(_quantile_among(lists, geometry.norms[rows] if normalized else None, q))
+    return paired_ratio(numbers[0], numbers[1], len(rows), seed=seed)
+
+
+def distances_of_all_pairs(prompts: PairDistances) -> Float64[np.ndarray, "rows rows"]:
+    """The prompt distance of each pair; infinite where it is not admissible, and on the diagonal."""
+    n = len(prompts.lengths)
+    left, right = np.triu_indices(n, 1)
+    every = np.full((n, n), np.inf)
+    every[left, right] = every[right, left] = prompts(left, right)
+    return every
+
+
+def _quantile_among(
+    lists: "Shortlists", norms: Float64[np.ndarray, " rows"] | None, q: float
+) -> Callable[[Int64[np.ndarray, " rows"]], float]:
+    """The q-quantile of the smallest values among some rows; NaN where fewer than two have one."""
+
+    def number(rows: Int64[np.ndarray, " rows"]) -> float:
+        values = lists.minima(rows)
+        if len(values) < 2:  # noqa: PLR2004 - a quantile of one row says nothing
+            return math.nan
+        scale = 1.0 if norms is None else float(norms[rows].mean())
+        return lower_quantile(values, q) / scale if scale else math.nan
+
+    return number
