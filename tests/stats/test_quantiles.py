@@ -44,8 +44,8 @@ def test_the_upper_quantile_mirrors_the_lower_one(
 def test_quantiles_at_their_ends_are_the_extremes() -> None:
     """At q = 0: the minimum from below and the maximum from above."""
     values = np.array([3.0, 1.0, 2.0])
-    assert (1.0, 3.0) == (stats.lower_quantile(values, 0), stats.lower_quantile(values, 1))
-    assert (3.0, 1.0) == (stats.upper_quantile(values, 0), stats.upper_quantile(values, 1))
+    assert (1.0, 3.0) == (stats.lower_quantile(values, 0.0), stats.lower_quantile(values, 1.0))
+    assert (3.0, 1.0) == (stats.upper_quantile(values, 0.0), stats.upper_quantile(values, 1.0))
 
 
 def test_a_nan_among_the_values_is_the_quantile() -> None:

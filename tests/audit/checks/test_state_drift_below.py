@@ -36,7 +36,7 @@ def test_the_quantile_the_rest_and_the_worst_prompt(tmp_path: Path, rows: torch.
     assert 0.195 == pytest.approx(reason.figures["median"], rel=1e-5)
     assert audit.check_state_drift_below(1, reason.value, q=0.1).passed
     assert not audit.check_state_drift_below(1, np.nextafter(reason.value, 0), q=0.1).passed
-    (largest,) = audit.check_state_drift_below(1, relative=0.35, q=0).reasons
+    (largest,) = audit.check_state_drift_below(1, relative=0.35, q=0.0).reasons
     assert 0.39 == pytest.approx(largest.value, rel=1e-5)
     assert "drift (max)" == largest.quantity
 
@@ -69,7 +69,7 @@ def test_a_state_of_nothing_has_no_drift_to_be_measured_by(
     parent = rows.clone()
     parent[5] = 0
     audit = audit_against(tmp_path, _additive(rows), _additive(parent), IDS)
-    verdict = audit.check_state_drift_below(1, 1e9, q=0)
+    verdict = audit.check_state_drift_below(1, 1e9, q=0.0)
     assert math.isinf(verdict.reasons[0].value)
     assert not verdict.passed
     assert "no bound" in verdict.text
