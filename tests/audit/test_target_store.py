@@ -273,7 +273,7 @@ def test_beyond_the_budget_rows_are_mapped_and_layers_let_go(files: dict[str, An
     last, first = poor.geometry("norm", bits=4), poor.geometry(1)
     assert last is not poor.geometry("norm", bits=4)
     assert first is not poor.geometry(1)
-    assert rich.measured == poor.measured
+    assert rich.measurements.measured == poor.measurements.measured
 
 
 def test_more_states_than_a_store_may_hold_are_told(files: dict[str, Any]) -> None:

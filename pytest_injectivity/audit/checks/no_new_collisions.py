@@ -45,8 +45,8 @@ def check_no_new_collisions(
 
     Example:
         >>> coarse = audit.in_precision(dtype="bfloat16")
-        >>> coarse.check_no_new_collisions(-1).passed
-        True
+        >>> [reason.where for reason in coarse.check_no_new_collisions(-1).reasons]
+        ['layer04']
     """
     asked = by_layer(audit, "eps", tolerances(eps), with_embedding(audit, layer, eps))
     against = compared(audit, asked)
