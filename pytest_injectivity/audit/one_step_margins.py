@@ -65,9 +65,9 @@ def one_step_margins(
         PromptError: every prompt fills the context.
 
     Example:
-        >>> (margin,) = one_step_margins(audit, prompts=2, continuations=50)
-        >>> margin.layer, margin.minimum > 0
-        ('layer04', True)
+        >>> margins = one_step_margins(audit, prompts=2, continuations=50)
+        >>> margins[-1].layer, margins[-1].minimum > 0
+        ('norm', True)
     """
     measured = audit.measurements
     if prompts < 1 or continuations < _FEWEST:
