@@ -53,7 +53,7 @@ def check_not_recoverable(
 
     Example:
         >>> audit.check_not_recoverable("identity@4", 0.5, prompts=4, tokens=5, free_running=0).status
-        <Status.FAIL: 'FAIL'>
+        <Status.INSUFFICIENT: 'INSUFFICIENT'>
     """
     most = share_at_most("max_token_rate", max_token_rate)
     confidence = optional_confidence(confidence)
