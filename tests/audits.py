@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_injectivity import Audit, AuditConfig
-from pytest_injectivity.audit.noise_floors import NoiseFloors
+from pytest_injectivity.audit.measurements.noise_floors import NoiseFloors
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import save_checkpoint
 
@@ -51,3 +51,22 @@ def audit_against(
 def few_noise_prompts(monkeypatch: pytest.MonkeyPatch, sample: int) -> None:
     """Noise floors over fewer prompts: of tiny models they say as much, and take less time."""
     monkeypatch.setitem(NoiseFloors.__init__.__kwdefaults__, "sample", sample)
+
+
+class Witness:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+        self.works: list[tuple[str, int, list[int]]] = []
+
+    def announce(self, sentence: str) -> None:
+        """A sentence."""
+        self.sentences.append(sentence)
+
+    @contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Advance]:
+        """A piece of work."""
+        steps: list[int] = []
+        self.works.append((label, total, steps))
+        yield steps.append

@@ -13,18 +13,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
-from pytest_injectivity.audit.against import Against
 from pytest_injectivity.audit.baseline_files import Baseline
 from pytest_injectivity.audit.bound_checks import BoundChecks
-from pytest_injectivity.audit.comparisons import Comparisons
-from pytest_injectivity.audit.measurements import Measurements
+from pytest_injectivity.audit.comparisons.against import Against
+from pytest_injectivity.audit.comparisons.comparisons import Comparisons
+from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.audit.news import News, Newsroom
 from pytest_injectivity.audit.privacy_sweep import sweep
-from pytest_injectivity.audit.process import Process
-from pytest_injectivity.audit.release_size import SizeOptions
-from pytest_injectivity.audit.releases import Releases, ReleasesLike
-from pytest_injectivity.audit.run_summary import run_summary
-from pytest_injectivity.audit.target import Target
+from pytest_injectivity.audit.releases.release_size import SizeOptions
+from pytest_injectivity.audit.releases.releases import Releases, ReleasesLike
+from pytest_injectivity.audit.target.process import Process
+from pytest_injectivity.audit.target.run_summary import run_summary
+from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.progress import Watcher

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from pytest_injectivity.audit.measurements import Measurements
+from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.changes import (

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.audit.judging.base import Audited
-from pytest_injectivity.audit.measurements import Measurements
+from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.core.layers import Layer, depth, layer_id
 from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.errors import OptionError, PromptError

@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pytest_injectivity.audit.measurements import Measurements
-from pytest_injectivity.audit.run_summary import run_summary
-from pytest_injectivity.audit.target import Target
+from pytest_injectivity.audit.measurements.measurements import Measurements
+from pytest_injectivity.audit.target.run_summary import run_summary
+from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.progress import Advance, Silent, Watcher
 from pytest_injectivity.errors import OptionError

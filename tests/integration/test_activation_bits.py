@@ -21,8 +21,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.states.capture import capture
 from pytest_injectivity.testing import plant_equal_embeddings, tiny_decoder
-from tests.audit.test_measurements import Witness
-from tests.audits import audit_of, few_noise_prompts
+from tests.audits import Witness, audit_of, few_noise_prompts
 from tests.integration.conftest import Run
 from tests.integration.support import output, reproduce_lines, said
 

@@ -12,7 +12,7 @@ from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.measurements.measurements import Measurements
 
 
 def check_bilipschitz_within(

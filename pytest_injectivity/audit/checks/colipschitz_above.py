@@ -23,7 +23,7 @@ from pytest_injectivity.quantization.grid import GridLike
 from pytest_injectivity.results.verdict import Reason, Verdict
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.geometry.search.ratios import Ratios
 
 

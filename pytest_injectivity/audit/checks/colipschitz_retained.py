@@ -12,7 +12,7 @@ from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.results.verdict import Reason, Verdict
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.against import Against
+    from pytest_injectivity.audit.comparisons.against import Against
 
 
 def check_colipschitz_retained(

@@ -23,7 +23,7 @@ from pytest_injectivity.results.verdict import Reason, Verdict, judge
 from pytest_injectivity.stats import exact_collision_rate_bound, near_collision_rate_bound
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.geometry.layer import LayerGeometry
     from pytest_injectivity.geometry.search.near_pairs import NearPairs
     from pytest_injectivity.states.diagnosis import Pair

@@ -28,7 +28,7 @@ from pytest_injectivity.results.verdict import Reason, Verdict
 from pytest_injectivity.stats import lower_quantile
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.inversion.continuations import Continuations
 
 _QUANTITY = "colliding pairs of continuations"

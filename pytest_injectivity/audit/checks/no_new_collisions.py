@@ -2,6 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from pytest_injectivity.audit.comparisons.new_pairs import (
+    NewCollisions,
+    embedding_table,
+    find_new_collisions,
+)
 from pytest_injectivity.audit.judging.arguments import tolerances
 from pytest_injectivity.audit.judging.base import (
     Audited,
@@ -13,14 +18,13 @@ from pytest_injectivity.audit.judging.base import (
 from pytest_injectivity.audit.judging.collisions import floor_lines
 from pytest_injectivity.audit.judging.retained import lost_rows
 from pytest_injectivity.audit.judging.tables import left_out_lines, undecided
-from pytest_injectivity.audit.new_pairs import NewCollisions, embedding_table, find_new_collisions
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.tolerances import PerLayer, Tolerance
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.against import Against
+    from pytest_injectivity.audit.comparisons.against import Against
 
 _QUANTITY = "new collisions"
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.audit.cross_inversion import cross_inversion, of_tokens
+from pytest_injectivity.audit.comparisons.cross_inversion import cross_inversion, of_tokens
 from pytest_injectivity.audit.judging.arguments import (
     REQUIRED,
     count,
@@ -20,7 +20,7 @@ from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.against import Against
+    from pytest_injectivity.audit.comparisons.against import Against
     from pytest_injectivity.inversion.cross_model import CrossInversion
 
 _QUANTITY = "tokens the parent reads, upper bound"

@@ -27,7 +27,7 @@ from pytest_injectivity.core.tolerances import PerLayer, Tolerance
 from pytest_injectivity.results.verdict import Reason, Verdict
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.inversion.continuations import Continuations
     from pytest_injectivity.prompts.settings import SpecialTokens
 

@@ -8,15 +8,15 @@ import numpy as np
 from pytest_injectivity.audit.judging.arguments import count, optional_confidence, share_at_least
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.audit.judging.common import not_finite, settled
-from pytest_injectivity.audit.recovered import Recovered
-from pytest_injectivity.audit.recovery import Attempt, recovered
+from pytest_injectivity.audit.measurements.recovered import Recovered
+from pytest_injectivity.audit.measurements.recovery import Attempt, recovered
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
 from pytest_injectivity.stats import clopper_pearson, clustered_rate, rate_p_values
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.measurements.measurements import Measurements
 
 _QUANTITY = "rate of prompts recovered"
 _CONFIDENCE = 0.95

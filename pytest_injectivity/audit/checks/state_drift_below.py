@@ -21,7 +21,7 @@ from pytest_injectivity.results.verdict import Reason, Verdict, judge
 from pytest_injectivity.stats import upper_quantile
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.against import Against
+    from pytest_injectivity.audit.comparisons.against import Against
 
 _QUANTITY = "drift"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from pytest_injectivity.audit.judging.arguments import count, optional_confidence, share_at_least
 from pytest_injectivity.audit.judging.base import Audited
 from pytest_injectivity.audit.judging.common import settled
-from pytest_injectivity.audit.recovered import Recovered
+from pytest_injectivity.audit.measurements.recovered import Recovered
 from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.numbers import show
@@ -16,7 +16,7 @@ from pytest_injectivity.results.verdict import Reason, Status, Verdict, judge
 from pytest_injectivity.stats import clopper_pearson, rate_p_values
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.inversion.observation import Observation
     from pytest_injectivity.inversion.recovery import Inversion
     from pytest_injectivity.prompts.settings import SpecialTokens

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Unpack
 from pytest_injectivity.audit.judging.arguments import REQUIRED, optional_confidence, share_at_least
 from pytest_injectivity.audit.judging.base import Audited
 from pytest_injectivity.audit.judging.releases import release_figures, use_lines
-from pytest_injectivity.audit.release_size import SizeOptions
-from pytest_injectivity.audit.releases import ReleasesLike
+from pytest_injectivity.audit.releases.release_size import SizeOptions
+from pytest_injectivity.audit.releases.releases import ReleasesLike
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.releases import ReleaseSummary
 from pytest_injectivity.results.verdict import Reason, Status, Verdict, judge

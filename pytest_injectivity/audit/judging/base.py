@@ -10,11 +10,11 @@ from pytest_injectivity.core.tolerances import by_layer as spread
 from pytest_injectivity.results.verdict import Reason, Verdict
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.against import Against
     from pytest_injectivity.audit.baseline_files import Baseline
-    from pytest_injectivity.audit.comparisons import Comparisons
-    from pytest_injectivity.audit.measurements import Measurements
-    from pytest_injectivity.audit.releases import Releases
+    from pytest_injectivity.audit.comparisons.against import Against
+    from pytest_injectivity.audit.comparisons.comparisons import Comparisons
+    from pytest_injectivity.audit.measurements.measurements import Measurements
+    from pytest_injectivity.audit.releases.releases import Releases
     from pytest_injectivity.results.summary import RunSummary
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.numbers import show
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.states.diagnosis import Pair
 
 

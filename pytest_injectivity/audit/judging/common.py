@@ -11,7 +11,7 @@ from pytest_injectivity.results.verdict import Reason, Status
 from pytest_injectivity.stats import check_confidence, holm
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.geometry.layer import LayerGeometry
 
 _NAMED = 5

@@ -22,7 +22,7 @@ from pytest_injectivity.stats import (
 )
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.geometry.layer import LayerGeometry
 
 _CONFIDENCE = 0.95

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_injectivity.audit.against import FEWEST
+from pytest_injectivity.audit.comparisons.against import FEWEST
 from pytest_injectivity.audit.judging.common import not_finite
 from pytest_injectivity.audit.judging.quantiles import Quantile
 from pytest_injectivity.core.layers import Layer, layer_id
@@ -18,7 +18,7 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.verdict import Reason, Relation, Status
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.against import Against
+    from pytest_injectivity.audit.comparisons.against import Against
     from pytest_injectivity.geometry.layer import LayerGeometry
     from pytest_injectivity.stats import PairedRatio
 

@@ -17,7 +17,7 @@ from pytest_injectivity.core.tolerances import Tolerance
 from pytest_injectivity.results.verdict import Reason, Status, judge
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.inversion.continuation_search import ContinuationSearch
     from pytest_injectivity.inversion.continuations import Continuations
 

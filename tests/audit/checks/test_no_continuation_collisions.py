@@ -10,8 +10,7 @@ from pytest_injectivity import Audit, OptionError, Reason
 from pytest_injectivity.audit.checks.no_continuation_collisions import choose_prompts
 from pytest_injectivity.testing import byte_tokenizer, plant_equal_embeddings, tiny_decoder
 from tests import reference
-from tests.audit.test_measurements import Witness
-from tests.audits import audit_of
+from tests.audits import Witness, audit_of
 
 Additive = Callable[..., Audit]
 Rows = Callable[..., Tensor]

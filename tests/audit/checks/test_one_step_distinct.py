@@ -19,8 +19,7 @@ from pytest_injectivity.testing import (
     tiny_decoder,
 )
 from tests import reference
-from tests.audit.test_measurements import Witness
-from tests.audits import audit_of
+from tests.audits import Witness, audit_of
 
 Additive = Callable[..., Audit]
 Rows = Callable[..., Tensor]

@@ -15,8 +15,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.external import save_states
 from pytest_injectivity.stats import clopper_pearson
 from pytest_injectivity.testing import byte_tokenizer, plant_equal_embeddings, tiny_decoder
-from tests.audit.test_measurements import Witness
-from tests.audits import audit_of
+from tests.audits import Witness, audit_of
 
 IDS = [[at, 3 * at % 40, 7, at + 20, 5, *range(at % 3)] for at in range(6)]
 AUDITED = [[1, 2, 3], [4, 5], [6, 7, 8]]

@@ -113,7 +113,9 @@ def test_no_memory_for_float64_is_said(
     """The collision stays a failure, its cause is left open, and nothing is silent."""
     rows = random_rows(4)
     rows[1] = rows[0]
-    monkeypatch.setattr("pytest_injectivity.audit.float64_copies.free_bytes", lambda _decoder: 0)
+    monkeypatch.setattr(
+        "pytest_injectivity.audit.measurements.float64_copies.free_bytes", lambda _decoder: 0
+    )
     (reason,) = _reasons(additive(rows, [[0, at] for at in range(4)]), 1)
     assert ("FAIL", "1 collision") == (str(reason.status), reason.headline)
     assert any(line.startswith("not diagnosed: a float64 copy") for line in reason.evidence)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.audit.float64_copies import Float64Copies
 from pytest_injectivity.audit.keys import NoiseFloorKey
-from pytest_injectivity.audit.target import Target, by_depth
+from pytest_injectivity.audit.measurements.float64_copies import Float64Copies
+from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer
 
 if TYPE_CHECKING:

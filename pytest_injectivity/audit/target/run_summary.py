@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from pytest_injectivity.audit.target import Target
+from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.results.summary import RunSummary
 

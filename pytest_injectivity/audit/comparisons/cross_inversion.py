@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_injectivity.audit.recovery import known_tokens
+from pytest_injectivity.audit.measurements.recovery import known_tokens
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
@@ -20,7 +20,7 @@ from pytest_injectivity.results.summary import CrossReading, Estimate, finite
 from pytest_injectivity.stats import clopper_pearson, clustered_rate
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.against import Against
+    from pytest_injectivity.audit.comparisons.against import Against
     from pytest_injectivity.inversion.cross_model import CrossInversion, Read
 
 _CONFIDENCE = 0.95

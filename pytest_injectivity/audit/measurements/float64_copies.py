@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.audit.target import Target
+from pytest_injectivity.audit.target.target import Target
 
 if TYPE_CHECKING:
     import torch

@@ -319,7 +319,7 @@ def test_beyond_what_is_done_in_halves_a_sample_stands_for_all(
     """The ratio stays that of all prompts; the spread is that of the smaller sample."""
     audit = audit_against(tmp_path, _rounded(3), tiny_decoder(), IDS)
     whole = audit.against.margin_kept(1, 0.1)
-    monkeypatch.setattr("pytest_injectivity.audit.against._IN_HALVES", {"margin": 10})
+    monkeypatch.setattr("pytest_injectivity.audit.comparisons.against._IN_HALVES", {"margin": 10})
     (tmp_path / "some").mkdir()
     some = audit_against(tmp_path / "some", _rounded(3), tiny_decoder(), IDS, no_cache=True).against
     assert whole.value == some.margin_kept(1, 0.1).value

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.audit.diagnoses import Diagnoses
-from pytest_injectivity.audit.float64_copies import Float64Copies, free_bytes
 from pytest_injectivity.audit.keys import EqualTogetherKey, MinimalEditExistsKey, MinimalEditsKey
-from pytest_injectivity.audit.layer_states import LayerStates
-from pytest_injectivity.audit.layer_summaries import LayerSummaries
-from pytest_injectivity.audit.noise_floors import NoiseFloors
-from pytest_injectivity.audit.target import Target, by_depth
+from pytest_injectivity.audit.measurements.diagnoses import Diagnoses
+from pytest_injectivity.audit.measurements.float64_copies import Float64Copies, free_bytes
+from pytest_injectivity.audit.measurements.layer_states import LayerStates
+from pytest_injectivity.audit.measurements.layer_summaries import LayerSummaries
+from pytest_injectivity.audit.measurements.noise_floors import NoiseFloors
+from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.quantization.grid import GridLike
@@ -155,7 +155,7 @@ class Measurements:
     def minimal_edits(self, layer: Layer) -> "Ratios":
         """For each prompt of a sample, how far one changed token moves the state, per edit."""
         if layer not in self._edits:
-            from pytest_injectivity.audit.minimal_edits import edit_ratios
+            from pytest_injectivity.audit.measurements.minimal_edits import edit_ratios
 
             metric, seed = self.prompt_distances.metric, self.target.config.seed
             wanted = by_depth(self.target.together(layer) - self._edits.keys())

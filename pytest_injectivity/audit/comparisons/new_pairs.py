@@ -18,8 +18,8 @@ from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.tolerances import Tolerance
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.against import Against
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.comparisons.against import Against
+    from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.geometry.search.near_pairs import NearPairs
     from pytest_injectivity.inversion.continuations import Continuations
 

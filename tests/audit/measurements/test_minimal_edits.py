@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_injectivity.audit.minimal_edits import edit_ratios
+from pytest_injectivity.audit.measurements.minimal_edits import edit_ratios
 from pytest_injectivity.prompts.metrics import PromptMetric
 from pytest_injectivity.prompts.promptset import PromptSet
 from pytest_injectivity.testing import additive_decoder, tiny_decoder

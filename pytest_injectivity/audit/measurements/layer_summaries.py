@@ -3,8 +3,8 @@
 import math
 
 from pytest_injectivity.audit.keys import TrendKey
-from pytest_injectivity.audit.layer_states import LayerStates
-from pytest_injectivity.audit.noise_floors import NoiseFloors
+from pytest_injectivity.audit.measurements.layer_states import LayerStates
+from pytest_injectivity.audit.measurements.noise_floors import NoiseFloors
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.quantization.grid import Grid, GridLike
 from pytest_injectivity.results.metrics import MeasuredLayer, measure
@@ -50,7 +50,7 @@ class LayerSummaries:
         """How margin and co-Lipschitz constant fell from N/4 to N/2 to N prompts (SPEC section 2)."""
         one = self.target.one_layer(layer)
         if one not in self._trends:
-            from pytest_injectivity.audit.trend import measure_trend
+            from pytest_injectivity.audit.measurements.trend import measure_trend
 
             self._trends[one] = self.target.remember(
                 TrendKey(one, self.target.config.prompt_metric),

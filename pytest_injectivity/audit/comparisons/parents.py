@@ -2,8 +2,8 @@
 
 from dataclasses import fields, replace
 
-from pytest_injectivity.audit.measurements import Measurements
-from pytest_injectivity.audit.target import Target
+from pytest_injectivity.audit.measurements.measurements import Measurements
+from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.errors import OptionError
 

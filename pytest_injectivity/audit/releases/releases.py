@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, Union, Unpack
 
 from pytest_injectivity.audit.keys import ReleaseResultKey
-from pytest_injectivity.audit.measurements import Measurements
-from pytest_injectivity.audit.release_size import Size, SizeOptions, check_size
+from pytest_injectivity.audit.measurements.measurements import Measurements
+from pytest_injectivity.audit.releases.release_size import Size, SizeOptions, check_size
 from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.config.release_spec import ReleaseSpec, parse
 from pytest_injectivity.errors import OptionError
@@ -122,7 +122,7 @@ class Releases:
     def _expose(
         self, releases: Sequence["ReleaseSpec | CustomRelease"], size: Size
     ) -> dict[object, "ReleaseResult"]:
-        from pytest_injectivity.audit.release_evaluation import expose
+        from pytest_injectivity.audit.releases.release_evaluation import expose
 
         found = expose(self.measurements, releases, size)
         return {_key(one): exposure for one, exposure in zip(releases, found, strict=True)}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_injectivity.audit.recovery import known_tokens
-from pytest_injectivity.audit.release_size import Size
+from pytest_injectivity.audit.measurements.recovery import known_tokens
+from pytest_injectivity.audit.releases.release_size import Size
 from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.config.release_spec import ReleaseSpec
 from pytest_injectivity.core.text import one_line
@@ -31,7 +31,7 @@ from pytest_injectivity.privacy.releases.protocol import Release
 from pytest_injectivity.privacy.search.one_step_tables import measure_floor
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.measurements.measurements import Measurements
 
 _PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 

@@ -4,9 +4,9 @@ import gc
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.audit.float64_copies import Float64Copies
 from pytest_injectivity.audit.keys import DiagnosisKey
-from pytest_injectivity.audit.target import Target, by_depth
+from pytest_injectivity.audit.measurements.float64_copies import Float64Copies
+from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer
 
 if TYPE_CHECKING:

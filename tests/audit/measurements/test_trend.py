@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_injectivity import Audit
-from pytest_injectivity.audit.trend import measure_trend
+from pytest_injectivity.audit.measurements.trend import measure_trend
 from pytest_injectivity.core.strict_json import dumps, loads
 from pytest_injectivity.geometry.layer import LayerGeometry
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric

@@ -88,7 +88,7 @@ def test_numbers_come_from_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyP
     audit = audit_of(tmp_path, tiny_decoder("llama"), IDS)
     (found,) = audit.exposures("round(bits=3)@1", **FEW)
     again = Audit(audit.config)
-    monkeypatch.setattr("pytest_injectivity.audit.release_evaluation.expose", None)
+    monkeypatch.setattr("pytest_injectivity.audit.releases.release_evaluation.expose", None)
     (kept,) = again.exposures("round(bits=3)@1", **FEW)
     assert found.summary(0.95) == kept.summary(0.95)
 

@@ -12,8 +12,8 @@ from pytest_injectivity.audit.keys import (
     ModelFactsKey,
     StdlibPromptsKey,
 )
-from pytest_injectivity.audit.loaded_model import LoadedModel
-from pytest_injectivity.audit.process import Process
+from pytest_injectivity.audit.target.loaded_model import LoadedModel
+from pytest_injectivity.audit.target.process import Process
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.layers import Layer, LayerSpec, depth, resolve_layers
 from pytest_injectivity.core.number_keys import NumberKey
@@ -25,7 +25,7 @@ from pytest_injectivity.prompts.naming import prompt_name, token_name
 from pytest_injectivity.quantization.grid import Rounded
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.target_store import Kept
+    from pytest_injectivity.audit.target.target_store import Kept
     from pytest_injectivity.models.assumptions import Assumptions
     from pytest_injectivity.models.checkpoint import Checkpoint
     from pytest_injectivity.models.decoder import Decoder
@@ -366,7 +366,7 @@ class Target:
     def kept(self) -> "Kept":
         """The store of this target, and the keys of what is measured."""
         self._settle_threads()
-        from pytest_injectivity.audit.target_store import Kept
+        from pytest_injectivity.audit.target.target_store import Kept
 
         return Kept(self.config, self.checkpoint, self.watcher, self.journal, self._scratch)
 

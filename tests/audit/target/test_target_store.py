@@ -27,8 +27,7 @@ from pytest_injectivity.testing import (
     save_checkpoint,
     tiny_decoder,
 )
-from tests.audit.test_measurements import Witness
-from tests.audits import few_noise_prompts
+from tests.audits import Witness, few_noise_prompts
 
 TEXTS = [f"{word} {number}{word[::-1]}" for word in ("quagmire", "fen") for number in range(8)]
 LAYERS = (1, 2, "norm")

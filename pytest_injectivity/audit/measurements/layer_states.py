@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.audit.target import Target, by_depth
+from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.quantization.grid import Grid, GridLike
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.audit.recovered import Recovered
+from pytest_injectivity.audit.measurements.recovered import Recovered
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.results.summary import Estimate
 from pytest_injectivity.stats import clopper_pearson
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.measurements import Measurements
+    from pytest_injectivity.audit.measurements.measurements import Measurements
 
 _CONFIDENCE = 0.95
 

@@ -1,7 +1,5 @@
 import hashlib
 import hmac
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,35 +10,15 @@ import torch
 
 from pytest_injectivity import Audit, AuditConfig, LayerError, ModelError, OptionError, PromptError
 from pytest_injectivity.core.layers import Layer
-from pytest_injectivity.core.progress import Advance
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states import capture as capturing
 from pytest_injectivity.states.capture import capture
 from pytest_injectivity.states.resolution import measure_noise
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
 from tests import reference
-from tests.audits import audit_of
+from tests.audits import Witness, audit_of
 
 IDS = [[at, (5 * at + 1) % 64, 7, at] for at in range(9)] + [[50], [51, 52]]
-
-
-class Witness:
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-        self.works: list[tuple[str, int, list[int]]] = []
-
-    def announce(self, sentence: str) -> None:
-        """A sentence."""
-        self.sentences.append(sentence)
-
-    @contextmanager
-    def progress(self, label: str, total: int) -> Iterator[Advance]:
-        """A piece of work."""
-        steps: list[int] = []
-        self.works.append((label, total, steps))
-        yield steps.append
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +115,9 @@ def test_without_room_for_float64_it_is_said(
     """The floor leaves the error out, which is then NaN, and somebody is told."""
     witness = Witness()
     audit = audit_of(tmp_path, tiny_decoder(), IDS, watcher=witness)
-    monkeypatch.setattr("pytest_injectivity.audit.float64_copies.free_bytes", lambda _: 1000)
+    monkeypatch.setattr(
+        "pytest_injectivity.audit.measurements.float64_copies.free_bytes", lambda _: 1000
+    )
     floor = audit.noise(1)
     assert np.isnan(floor.later.error)
     assert floor.value > 0

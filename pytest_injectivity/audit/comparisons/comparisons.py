@@ -7,12 +7,12 @@ prompts and kept in the same store.
 from collections.abc import Iterable
 from functools import cached_property
 
-from pytest_injectivity.audit.against import Against
-from pytest_injectivity.audit.cross_inversion import cross_inversion, cross_reading
-from pytest_injectivity.audit.measurements import Measurements
-from pytest_injectivity.audit.new_pairs import find_new_collisions
-from pytest_injectivity.audit.parents import parent_of
-from pytest_injectivity.audit.recovery import Attempt, recovery_rate
+from pytest_injectivity.audit.comparisons.against import Against
+from pytest_injectivity.audit.comparisons.cross_inversion import cross_inversion, cross_reading
+from pytest_injectivity.audit.comparisons.new_pairs import find_new_collisions
+from pytest_injectivity.audit.comparisons.parents import parent_of
+from pytest_injectivity.audit.measurements.measurements import Measurements
+from pytest_injectivity.audit.measurements.recovery import Attempt, recovery_rate
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.core.tolerances import Tolerance

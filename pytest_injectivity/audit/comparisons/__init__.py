@@ -1,0 +1,1 @@
+"""A model held against its reference: drift, ratios, new collisions, cross inversion."""

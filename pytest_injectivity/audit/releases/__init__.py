@@ -1,0 +1,1 @@
+"""What is released of the states: attacked, and used."""
