@@ -1,7 +1,8 @@
 """Audits of small decoders, by way of the files a user would have."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.audit.measurements.noise_floors import NoiseFloors
+from pytest_injectivity.core.progress import Advance
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import save_checkpoint
 

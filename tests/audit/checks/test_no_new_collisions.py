@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pytest_injectivity import Audit
-from pytest_injectivity.audit.comparisons.comparisons import new_pairs
+from pytest_injectivity.audit.comparisons import new_pairs
 from pytest_injectivity.audit.comparisons.new_pairs import find_new_collisions
 from pytest_injectivity.core.tolerances import Tolerance
 from pytest_injectivity.testing import (
