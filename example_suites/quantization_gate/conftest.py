@@ -59,7 +59,7 @@ def child(injx, request):
     except MissingExtra as error:
         pytest.skip(str(error))
     yield audit
-    audit.release()
+    audit.unload()
     if audit.compared:
         injx.watcher.announce(line(name, audit))
 

@@ -112,6 +112,16 @@ class Audit(BoundChecks):
         other._main = self
         return other
 
+    def unload(self) -> None:
+        """Give back the memory of the model's weights; what needs them later loads them again.
+
+        Example:
+            >>> audit.unload()
+            >>> audit.target.loaded
+            False
+        """
+        self.target.unload()
+
     def verdict(self, check: str, reasons: Sequence[Reason], notes: Sequence[str] = ()) -> Verdict:
         """Reach a verdict of this audit and keep it.
 

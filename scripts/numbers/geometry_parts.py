@@ -7,7 +7,7 @@ from typing import Any
 
 from recording import CONFIDENCE, Found, Q, Setting, layers_of, noise_of, run_of, trends_of, updated
 
-from pytest_injectivity import Audit, sweep_bits, sweep_lengths
+from pytest_injectivity import Audit, one_step_margins, sweep_bits, sweep_lengths
 
 GRIDS: tuple[int | str, ...] = (
     8,
@@ -163,8 +163,5 @@ def sweeps(setting: Setting, found: Found) -> None:
     config = setting.config(max_prompts=SWEEP_COUNT)
     found.take("lengths", sweep_lengths, config, LENGTHS)
     found.take("bits", sweep_bits, config, GRIDS)
-    # Not a public name: a refactoring that moves it changes this import.
-    from pytest_injectivity.audit.one_step_margins import one_step_margins
-
     audit = setting.audit(max_prompts=SWEEP_COUNT)
     found.take("one-step margins", one_step_margins, audit, prompts=4, continuations=500)
