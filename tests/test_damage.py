@@ -13,8 +13,11 @@ import pytest
 from benchmarks.damage import Trial, trials, written
 from tests.audits import few_noise_prompts
 
+DAMAGES = {"scales doubled", "2-bit block", "rows merged", "healthy"}
+
 
 def _check(found: list[tuple[str, str, Trial]]) -> None:
+    assert DAMAGES == {damage for damage, _, _ in found}
     for damage, base, trial in found:
         assert bool(trial.red) == (damage != "healthy"), f"{damage}, {base}: {trial}"
         assert trial.expected == trial.named, f"{damage}, {base}: {trial}"
@@ -33,9 +36,7 @@ def _lines(folder: Path) -> Path:
 def test_each_damage_is_seen_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On 4 bits, at the default thresholds: the block, or the embedding, is the first bad layer."""
     few_noise_prompts(monkeypatch, 3)
-    found = list(trials([0], tmp_path, _lines(tmp_path), 60, bases=(4,)))
-    assert {"scales doubled", "2-bit block", "rows merged", "healthy"} == {one[0] for one in found}
-    _check(found)
+    _check(list(trials([0], tmp_path, _lines(tmp_path), 60, bases=(4,))))
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ def test_every_error_is_public() -> None:
 
 def test_lazy_names_are_those_of_their_modules() -> None:
     """The public name and the module's are one object."""
+    assert pytest_injectivity._LAZY
     for name, module in pytest_injectivity._LAZY.items():
         found = getattr(importlib.import_module(f"pytest_injectivity.{module}"), name)
         assert found is getattr(pytest_injectivity, name)

@@ -139,6 +139,7 @@ def test_the_order_of_prompts_does_not_matter(config: Config) -> None:
     """The same windows, and the same numbers to the last bit."""
     one = sweep_lengths(config(layers="norm"), [4, 8])
     other = sweep_lengths(config(texts=TEXTS[::-1], layers="norm"), [4, 8])
+    assert 2 == len(one)
     for left, right in zip(one, other, strict=True):
         assert left.prompt_hash == right.prompt_hash
         assert (left.margin, left.colipschitz, left.mean_norm) == (

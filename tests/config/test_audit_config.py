@@ -39,6 +39,7 @@ def test_the_core_flags_are_there() -> None:
 
 def test_every_option_explains_itself() -> None:
     """A sentence for --help and a name for the value."""
+    assert options()
     for option in options():
         assert option.metadata["help"]
         assert "switch" in option.metadata or option.metadata["metavar"]
@@ -46,11 +47,14 @@ def test_every_option_explains_itself() -> None:
 
 def test_defaults_are_accepted_by_their_own_parsers() -> None:
     """What nobody gives is as good as what anybody may give."""
-    config = AuditConfig()
-    for option in options():
-        value = getattr(config, option.name)
-        if "switch" not in option.metadata and value is not None:
-            assert value == option.metadata["parse"](value)
+    values = {
+        option: value
+        for option in options()
+        if "switch" not in option.metadata
+        and (value := getattr(AuditConfig(), option.name)) is not None
+    }
+    assert values
+    assert values == {option: option.metadata["parse"](value) for option, value in values.items()}
 
 
 def test_the_default_model_is_the_shipped_one() -> None:

@@ -153,6 +153,7 @@ class TestStates:
         rounding = calibrate(decoder, audit.prompts.ids, Grid.parse(grid))
         expected = capture(decoder.rounded(rounding), audit.prompts.ids, [1, 2, "norm"]).rows
         plain = capture(decoder, audit.prompts.ids, [1, 2, "norm"]).rows
+        assert [1, 2, "norm"] == list(expected)
         for layer, rows in expected.items():
             assert rows.equal(audit.states(layer))
             assert not rows.equal(plain[layer])
@@ -210,6 +211,7 @@ class TestTheStore:
         first = {grid: _audit(tmp_path, grid) for grid in (None, "8", "8 per-token")}
         summaries = {grid: one.layer_summary(2) for grid, one in first.items()}
         rows = {grid: one.states(2) for grid, one in first.items()}
+        assert 3 == len(rows)
         for grid, one in first.items():
             assert one.run_summary().numbers.startswith("computed")
             others = [rows[other] for other in rows if other != grid]

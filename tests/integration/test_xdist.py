@@ -133,7 +133,10 @@ def test_the_commands_to_reproduce_are_the_same_as_without_workers(gates: Done) 
 def test_no_text_of_a_prompt_is_written(gates: Done, texts: list[str]) -> None:
     """Not in the output, JUnit or JSON, whichever process wrote it."""
     files = [(gates.folder / name).read_text() for name in ("junit.xml", "report.json")]
-    for word in {word for text in texts for word in text.split() if len(word) > 4}:
+    words = {word for text in texts for word in text.split() if len(word) > 4}
+    assert words
+    assert all(files)
+    for word in words:
         assert word not in gates.text + "".join(files)
 
 

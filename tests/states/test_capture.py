@@ -64,6 +64,7 @@ def assert_captured(
     decoder: Decoder, prompts: Sequence[Sequence[int]], found: CapturedStates, tolerance: float
 ) -> None:
     """Every row is the prompt's own, to rounding."""
+    assert {len(prompts)} == {len(rows) for rows in found.rows.values()}
     for row, prompt in enumerate(prompts):
         for layer, expected in alone(decoder, prompt, tuple(found.rows)).items():
             difference = (found.rows[layer][row].double() - expected.double()).norm()

@@ -95,6 +95,7 @@ def bits(rows: Tensor) -> bytes:
 
 def assert_bits(rows: Rows, states: dict[Layer, Tensor]) -> None:
     """Every layer on disk has these bits."""
+    assert states
     for layer, state in states.items():
         mapped = rows.mapped(layer)
         assert mapped is not None
@@ -353,8 +354,9 @@ def test_records_that_may_not_be_read_are_not_missing(filled: Path) -> None:
 def test_rows_that_may_not_be_read_are_not_captured_again(
     filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are there; what is wrong is the store. Tests may run as root, who may read all."""
+    """They are there; what is wrong is the store."""
 
+    # Not by the file's mode: tests may run as root, who may read all.
     def denied(*_args: object, **_kwargs: object) -> object:
         raise PermissionError(13, "Permission denied")
 

@@ -32,9 +32,6 @@ FEWEST = 4
 
 _Q = 0.01
 _CONFIDENCE = 0.95
-# Prompts whose nearest neighbours, and whose ratios, are computed again in halves: all pairs of prompt
-# distances are needed for these.
-_IN_HALVES = {"margin": 10_000, "co-Lipschitz": 1_000}
 
 
 class Against:
@@ -43,14 +40,24 @@ class Against:
     Args:
         child: the model audited.
         parent: another one of the same shape, on the same prompts.
+        margin_prompts: of how many prompts the nearest neighbours are searched again in halves.
+        colipschitz_prompts: of how many prompts all distances, token by token, are computed for that.
 
     Attributes:
         child, parent: as given.
     """
 
-    def __init__(self, child: "Measurements", parent: "Measurements") -> None:
+    def __init__(
+        self,
+        child: "Measurements",
+        parent: "Measurements",
+        *,
+        margin_prompts: int = 10_000,
+        colipschitz_prompts: int = 1_000,
+    ) -> None:
         self.child = child
         self.parent = parent
+        self._in_halves_of = {"margin": margin_prompts, "co-Lipschitz": colipschitz_prompts}
         self._prompt_distances: Float64[np.ndarray, "rows rows"] | None = None
 
     def drift(self, layer: Layer) -> "Drift":
@@ -176,11 +183,9 @@ class Against:
     ) -> PairedRatio:
         from pytest_injectivity.reference.halves import distances_of_all_pairs, ratio_in_halves
 
-        rows = self._sample(_IN_HALVES[what])
+        rows = self._sample(self._in_halves_of[what])
         if what == "co-Lipschitz" and self._prompt_distances is None:
-            self._prompt_distances = distances_of_all_pairs(
-                self.child.prompt_distances.take(self._sample(_IN_HALVES["co-Lipschitz"]))
-            )
+            self._prompt_distances = distances_of_all_pairs(self.child.prompt_distances.take(rows))
         return ratio_in_halves(
             self.child.geometry(layer),
             self.parent.geometry(layer),

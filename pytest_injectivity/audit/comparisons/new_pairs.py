@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pytest_injectivity.inversion.continuations import Continuations
 
 _QUANTITY = "new collisions"
-_COMPARED = 10_000
 _EVALUATED_AGAIN = 1000
 _LISTED = 3
 
@@ -124,10 +123,19 @@ class NewCollisions:
         return f"{'' if self.exact else 'at least '}{self.count} new pairs{first}"
 
 
-def find_new_collisions(against: "Against", layer: Layer, tolerance: Tolerance) -> NewCollisions:
-    """The pairs of one layer, whose rows are finite in both models."""
+def find_new_collisions(
+    against: "Against", layer: Layer, tolerance: Tolerance, *, most: int = 10_000
+) -> NewCollisions:
+    """The pairs of one layer that collide in the model and not in its parent.
+
+    Args:
+        against: the two models, whose rows of this layer are finite.
+        layer: the layer.
+        tolerance: up to what distance a pair collides.
+        most: how many of each model's pairs are compared one by one; beyond them pairs are counted.
+    """
     near = _tokens if layer == 0 else _prompts
-    own, theirs = (near(one, layer, tolerance) for one in (against.child, against.parent))
+    own, theirs = (near(one, layer, tolerance, most) for one in (against.child, against.parent))
     if not own.pairs.count:
         none = {"collision": 0, "unresolved": 0, "near": 0}
         return NewCollisions(
@@ -173,11 +181,11 @@ def _compared(against: "Against", layer: Layer, own: Near, theirs: Near) -> NewC
     )
 
 
-def _prompts(one: "Measurements", layer: Layer, tolerance: Tolerance) -> Near:
+def _prompts(one: "Measurements", layer: Layer, tolerance: Tolerance, most: int) -> Near:
     geometry = one.geometry(layer)
     eps = tolerance.absolute(geometry.mean_norm)
     threshold = max(eps, 2 * one.noise(layer).value)
-    return Near(geometry.near(threshold, limit=_COMPARED), threshold, eps)
+    return Near(geometry.near(threshold, limit=most), threshold, eps)
 
 
 def embedding_table(one: "Measurements") -> "Continuations":
@@ -185,10 +193,10 @@ def embedding_table(one: "Measurements") -> "Continuations":
     return one.one_step.of(None, [0])[0]
 
 
-def _tokens(one: "Measurements", layer: Layer, tolerance: Tolerance) -> Near:
+def _tokens(one: "Measurements", layer: Layer, tolerance: Tolerance, most: int) -> Near:
     # Rows of a matrix are not evaluated: there is no noise between them.
     eps = tolerance.absolute(embedding_table(one).mean_norm)
-    return Near(one.one_step.within(None, layer, eps, _COMPARED), eps, eps)
+    return Near(one.one_step.within(None, layer, eps, most), eps, eps)
 
 
 def _distances(one: "Measurements", layer: Layer, pairs: Sequence[tuple[int, int]]) -> np.ndarray:

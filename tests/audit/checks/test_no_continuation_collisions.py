@@ -53,6 +53,7 @@ def test_equal_embedding_rows_collide_after_every_prompt(tmp_path: Path) -> None
     plant_equal_embeddings(decoder, kept=3, copied=20)
     audit = audit_of(tmp_path, decoder, IDS, key=b"key")
     verdict = audit.check_no_continuation_collisions("0,all", prompts=2)
+    assert 4 == len(verdict.reasons)
     for reason in verdict.reasons:
         assert ("FAIL", 6, "6 collisions") == (str(reason.status), reason.value, reason.headline)
         assert reason.would_pass.startswith("no eps")

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from pytest_injectivity import Audit
-from pytest_injectivity.audit.comparisons import new_pairs
 from pytest_injectivity.audit.comparisons.new_pairs import find_new_collisions
 from pytest_injectivity.core.tolerances import Tolerance
 from pytest_injectivity.testing import (
@@ -125,28 +124,26 @@ def test_rows_that_are_not_finite_fail(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("most", [3, 5, 1000])
 def test_more_pairs_than_are_listed_are_still_counted(
-    most: int, tmp_path: Path, rows: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    most: int, tmp_path: Path, rows: torch.Tensor
 ) -> None:
     """Through the parent's pairs, all of which are listed; a lower bound says that it is one."""
-    monkeypatch.setattr(new_pairs, "_COMPARED", most)
     parent, child = rows.clone(), rows.clone()
     for table in (parent, child):
         table[1:3] = table[0]  # 3 pairs in both
     child[10:14] = child[9]  # 10 pairs more
     audit = _pair(tmp_path, child, parent)
-    found = find_new_collisions(audit.against, 1, Tolerance(0.0))
+    found = find_new_collisions(audit.against, 1, Tolerance(0.0), most=most)
     assert (10, 3, True) == (found.count, found.old, found.exact)
 
 
-def test_a_count_that_is_a_lower_bound_says_so(
-    tmp_path: Path, rows: torch.Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_count_that_is_a_lower_bound_says_so(tmp_path: Path, rows: torch.Tensor) -> None:
     """Where both models have more pairs than are listed."""
-    monkeypatch.setattr(new_pairs, "_COMPARED", 2)
     parent, child = rows.clone(), rows.clone()
     for table in (parent, child):
         table[1:3] = table[0]
     child[10:14] = child[9]
-    verdict = _pair(tmp_path, child, parent).check_no_new_collisions(1)
-    assert 0 < verdict.reasons[0].value <= 10
-    assert "at least " in verdict.first_line
+    against = _pair(tmp_path, child, parent).against
+    found = find_new_collisions(against, 1, Tolerance(0.0), most=2)
+    assert 0 < found.count <= 10
+    assert not found.exact
+    assert found.headline.startswith("at least ")

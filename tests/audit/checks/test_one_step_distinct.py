@@ -78,7 +78,9 @@ def test_equal_embedding_rows_are_counted_by_classes(tmp_path: Path) -> None:
     plant_equal_embeddings(decoder, kept=3, copied=20)
     plant_equal_embeddings(decoder, kept=5, copied=6)
     audit = audit_of(tmp_path, decoder, IDS)
-    for reason in audit.check_one_step_distinct().reasons:
+    verdict = audit.check_one_step_distinct()
+    assert 4 == len(verdict.reasons)
+    for reason in verdict.reasons:
         assert ("FAIL", 4, "4 collisions") == (str(reason.status), reason.value, reason.headline)
         place = "as embedding rows" if reason.where == "layer00" else "put first"
         said = f"{place}: tokens equal to another: 5; classes of them: 2, the largest of 3"
@@ -174,7 +176,9 @@ def test_rows_beyond_the_tokenizer_are_left_out(tmp_path: Path) -> None:
     """Padding that is all alike is no collision, and is counted."""
     decoder = tiny_decoder("gpt2", vocab=270, tokenizer=byte_tokenizer())
     decoder.parts.embeddings.weight[256:] = 1.0
-    for reason in audit_of(tmp_path, decoder, IDS).check_one_step_distinct().reasons:
+    verdict = audit_of(tmp_path, decoder, IDS).check_one_step_distinct()
+    assert 4 == len(verdict.reasons)
+    for reason in verdict.reasons:
         assert "PASS" == str(reason.status)
         assert "14 rows of the embedding left out: no token of the tokenizer's" in reason.evidence
 

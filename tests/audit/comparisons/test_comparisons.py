@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pytest_injectivity import Audit, AuditConfig, OptionError, stats
+from pytest_injectivity.audit.comparisons.against import Against
 from pytest_injectivity.core.strict_json import dumps, loads, plain
 from pytest_injectivity.models import loading
 from pytest_injectivity.models.checkpoint import Checkpoint
@@ -313,15 +314,13 @@ def test_the_spread_is_that_of_halves_searched_by_brute_force(shared: Audit) -> 
     assert (expected.value, expected.spread) == pytest.approx((found.value, found.spread))
 
 
-def test_beyond_what_is_done_in_halves_a_sample_stands_for_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_beyond_what_is_done_in_halves_a_sample_stands_for_all(tmp_path: Path) -> None:
     """The ratio stays that of all prompts; the spread is that of the smaller sample."""
     audit = audit_against(tmp_path, _rounded(3), tiny_decoder(), IDS)
     whole = audit.against.margin_kept(1, 0.1)
-    monkeypatch.setattr("pytest_injectivity.audit.comparisons.against._IN_HALVES", {"margin": 10})
     (tmp_path / "some").mkdir()
-    some = audit_against(tmp_path / "some", _rounded(3), tiny_decoder(), IDS, no_cache=True).against
+    other = audit_against(tmp_path / "some", _rounded(3), tiny_decoder(), IDS, no_cache=True)
+    some = Against(other.measurements, other.against.parent, margin_prompts=10)
     assert whole.value == some.margin_kept(1, 0.1).value
     assert whole.spread != some.margin_kept(1, 0.1).spread
 

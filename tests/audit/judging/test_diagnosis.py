@@ -36,6 +36,7 @@ def windowed(tmp_path: Path) -> Audit:
 
 def test_structural_is_told_from_accidental(windowed: Audit) -> None:
     """A window too short and a duplicated embedding row: each pair under its own word."""
+    assert 3 == len(_reasons(windowed))
     for reason in _reasons(windowed):
         assert "2 collisions (1 structural, 1 accidental)" == reason.headline
         (structural,) = (at for at, line in enumerate(reason.evidence) if "structural" in line)

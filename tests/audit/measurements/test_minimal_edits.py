@@ -32,6 +32,7 @@ def test_each_ratio_is_that_of_one_changed_token(layer: int | str) -> None:
     decoder = tiny_decoder("llama", vocab=12)
     some = PromptSet("test", ((1, 2, 3), (4,), (5, 6)), None, special_tokens=False)
     found = edit_ratios(decoder, some, LEVENSHTEIN, [layer], seed=0)[layer]
+    assert len(some) == len(found.ratio)
     for ids, ratio in zip(some.ids, found.ratio, strict=True):
         own = decoder.states(torch.tensor([ids]), [layer])[layer][0, -1].double()
         distances = [

@@ -99,15 +99,18 @@ def test_rows_that_are_not_finite_take_no_part() -> None:
     assert expected == _trend(prompts, rows)
 
 
-@pytest.mark.parametrize(("n", "enough"), [(39, False), (40, True)])
-def test_small_sets_have_no_trend(n: int, enough: bool) -> None:  # noqa: FBT001 - a parameter
-    """And say why; the quarter of 40 is ten."""
-    prompts = _prompts(60).take(range(n), "p")
+def test_a_set_of_39_prompts_has_no_trend_and_says_why() -> None:
+    """A quarter of it would be fewer than ten."""
+    prompts = _prompts(60).take(range(39), "p")
+    expected = Trend((), reason="39 finite rows: a trend needs at least 40")
+    assert expected == _trend(prompts, _rows(prompts))
+
+
+def test_a_set_of_40_prompts_has_a_trend() -> None:
+    """The quarter of 40 is ten."""
+    prompts = _prompts(60).take(range(40), "p")
     found = _trend(prompts, _rows(prompts))
-    if enough:
-        assert ((10, 20, 40), "") == (found.n, found.reason)
-    else:
-        assert Trend((), reason="39 finite rows: a trend needs at least 40") == found
+    assert ((10, 20, 40), "") == (found.n, found.reason)
 
 
 def test_without_partners_there_is_no_constant() -> None:

@@ -73,8 +73,10 @@ def test_measured_together_or_alone_is_the_same(tmp_path: Path, audit: Audit) ->
     texts = ["round(bits=3)@1", "gaussian(0.5 rel)@1"]
     together = audit.exposures(texts, **FEW)
     other = audit_of(tmp_path, tiny_decoder("llama"), IDS)
+    assert 2 == len(together)
     for text, found in zip(texts, together, strict=True):
         (alone,) = other.exposures(text, **FEW)
+        assert found.attacks
         for one, two in zip(found.attacks, alone.attacks, strict=True):
             assert (one.attacker, one.teacher_forced) == (two.attacker, two.teacher_forced)
             assert np.array_equal(one.right, two.right)

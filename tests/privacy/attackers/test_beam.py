@@ -25,6 +25,7 @@ def test_a_beam_as_wide_as_all_texts_finds_the_likeliest() -> None:
             after = (every[:, :length] == torch.tensor(before)).all(dim=1)
             logits = decoder.next_token_logits(torch.tensor(before)).double()
             prior[after] += logits.log_softmax(dim=0)[every[after, length]]
+    assert 2 == len(sent.observed.rows)
     for ids, rows, named in zip(
         prompts, sent.observed.rows, found[release, "beam", False].ids, strict=True
     ):

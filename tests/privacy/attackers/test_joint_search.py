@@ -36,6 +36,7 @@ def test_few_combinations_are_all_tried(release: str) -> None:
     one = sent.releases[release]
     every = torch.tensor(list(product(range(12), repeat=2)))
     states = decoder.states(every, [1])[1][:, -1].double()
+    assert 2 == len(sent.observed.rows)
     for ids, rows, named in zip(
         prompts, sent.observed.rows, found[release, "joint search", False].ids, strict=True
     ):

@@ -67,6 +67,7 @@ def test_the_posterior_is_likelihood_times_probability(release: str) -> None:
         release, "prior", True
     ]
     one = sent.releases[release]
+    assert [2, 2, 2] == [len(rows) for rows in sent.observed.rows]
     for ids, rows, named in zip(prompts, sent.observed.rows, found.ids, strict=True):
         for at, row in enumerate(one.apply(rows, draws(0, ids))):
             nu = sent.nu[min(at, 1)]  # type: ignore[index]

@@ -37,6 +37,7 @@ def test_teacher_forced_rows_are_assigned_all_at_once() -> None:
     )
     sent = case(decoder, "1", [release], prompts)
     one = sent.releases[release]
+    assert 2 == len(sent.observed.rows)
     for ids, rows, named in zip(
         prompts, sent.observed.rows, found[release, "matching", True].ids, strict=True
     ):

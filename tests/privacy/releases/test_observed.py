@@ -29,6 +29,7 @@ def test_states_are_the_models(decoder: Decoder, observed: Observe, layer: Layer
 def test_some_positions_are_rows_of_all(observed: Observe, which: str) -> None:
     """Those that the place names."""
     every, some = observed("1"), observed(f"1 {which}")
+    assert len(PROMPTS) == len(some.rows)
     for at, rows in enumerate(some.rows):
         assert torch.equal(every.rows[at][list(some.positions(at))], rows)
 

@@ -81,6 +81,7 @@ def test_the_floor_is_no_less_than_what_two_evaluations_differ_by(
     """A row and its own candidate are within it, and other tokens far outside."""
     seen = observed(place)
     first, later = measure_floor(decoder, seen)
+    assert seen.prompts
     for ids, rows in zip(seen.prompts, seen.rows, strict=True):
         for position, token in enumerate(ids):
             table = _table(decoder, ids[:position], seen.place).rows(seen.place)

@@ -15,6 +15,8 @@ _WIDTH = 16
 def test_topk_keeps_the_largest(rows: Tensor, kept: int) -> None:
     """By magnitude, as they are; the rest is zero."""
     found = TopKRelease(_WIDTH, kept).image(rows)
+    assert rows.shape == found.shape
+    assert len(rows) > 0
     for row, sent in zip(rows, found, strict=True):
         largest = sorted(range(_WIDTH), key=lambda at: -abs(float(row[at])))[:kept]
         assert [float(row[at]) if at in largest else 0.0 for at in range(_WIDTH)] == sent.tolist()
