@@ -159,7 +159,7 @@ def test_the_parent_shares_what_is_not_the_models_own(tmp_path: Path) -> None:
     assert ("hamming", "1", 3) == (config.prompt_metric, config.layers, config.seed)
     assert "float32" == audit.reference.target.facts.dtype
     assert audit.target.identity != audit.reference.target.identity
-    assert audit.reference.name_of(3) == audit.name_of(3)
+    assert audit.reference.target.name_of(3) == audit.name_of(3)
 
 
 def test_nothing_is_kept_where_nothing_is_to_be_kept(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_two_models_that_do_not_fit_are_never_there_together(
 ) -> None:
     """Each is loaded once for what is captured, whatever is compared."""
     counter = Counter(monkeypatch)
-    monkeypatch.setattr("pytest_injectivity.states.memory.free_memory", lambda _device: free)
+    monkeypatch.setattr("pytest_injectivity.states.memory.free_memory", lambda *_, **_named: free)
     audit = audit_against(tmp_path, _rounded(), tiny_decoder(), IDS, layers="1,2")
     audit.check_state_drift_below("1,2", relative=0.35)
     assert ["model", "parent"] == counter.loaded[:2]
@@ -217,7 +217,7 @@ def test_two_models_that_fit_are_loaded_once(
 ) -> None:
     """And stay."""
     counter = Counter(monkeypatch)
-    monkeypatch.setattr("pytest_injectivity.states.memory.free_memory", lambda _device: 2**40)
+    monkeypatch.setattr("pytest_injectivity.states.memory.free_memory", lambda *_, **_named: 2**40)
     audit = audit_against(tmp_path, _rounded(), tiny_decoder(), IDS)
     audit.check_state_drift_below(relative=0.35)
     audit.check_no_new_collisions()
