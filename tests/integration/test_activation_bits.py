@@ -18,6 +18,7 @@ from pytest_injectivity.models import loading
 from pytest_injectivity.models.calibration import calibrate
 from pytest_injectivity.models.checkpoint import Checkpoint
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.quantization.grid import Rounded
 from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.states.capture import capture
 from pytest_injectivity.testing import plant_equal_embeddings, tiny_decoder
@@ -165,9 +166,7 @@ class TestStates:
         """As many prompts as the grid says, else 64; the summary has their number and hash."""
         audit = _audit(tmp_path, grid, _prompts(80, shortest=2))
         sample = audit.prompts.subset(size)
-        assert {"grid": grid, "prompts": size, "prompt_hash": sample.hash} == (
-            audit.run_summary().activations
-        )
+        assert Rounded(grid, size, sample.hash) == audit.run_summary().activations
         found, expected = (
             audit.decoder.rounding,
             calibrate(audit.target.unrounded, sample.ids, Grid(8)),
@@ -194,11 +193,13 @@ class TestStates:
         for finer, coarser in ((16, 8), (8, 4), (4, 2)):
             assert all(a < b for a, b in zip(moved[finer], moved[coarser], strict=True))
 
-    def test_the_tokenizer_and_the_facts_need_no_scales(self, tmp_path: Path) -> None:
-        """Which need the prompts, which need both."""
+    def test_the_tokenizer_and_the_facts_need_no_scales(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The scales need the prompts, and the prompts need the tokenizer and the facts."""
+        monkeypatch.setattr("pytest_injectivity.models.calibration.calibrate", pytest.fail)
         audit = _audit(tmp_path, 8)
         assert "8" == audit.facts.activations
-        assert not audit.target.loaded
         assert audit.tokenizer is None
         assert "rounded to 8 bits" in audit.measurements.no_float64()
 
