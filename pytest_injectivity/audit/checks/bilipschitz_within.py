@@ -1,4 +1,4 @@
-"""Upper over lower Lipschitz constant of a layer is at most a bound (SPEC section 2)."""
+"""Judges whether a layer's distortion, upper over lower Lipschitz constant, is at most a bound."""
 
 import math
 from typing import TYPE_CHECKING
@@ -75,7 +75,7 @@ def judge_distortion(measured: "Measurements", layer: Layer, bound: float, q: fl
         evidence=(
             f"co-Lipschitz constant {show(alpha)}, upper Lipschitz constant {show(upper)} {source}",
         ),
-        # Unrounded: a bound that is said to pass does.
+        # Unrounded, so that the bound printed does pass.
         would_pass=(
             f"a distortion of at least {distortion!r}"
             if math.isfinite(distortion)

@@ -1,4 +1,4 @@
-"""The co-Lipschitz constant of a layer is at least a bound (SPEC section 2)."""
+"""Judges whether the co-Lipschitz constant of a layer is at least a bound (SPEC section 2)."""
 
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ def check_colipschitz_above(
     Args:
         audit: the audit whose model is judged.
         layer: the layers judged.
-        alpha: state distance per unit of prompt distance; of the mean norm when normalized.
+        alpha: state distance per unit of prompt distance; in units of the mean norm when normalized.
         q: the lower quantile of the rows' smallest ratios; 0 is their minimum.
         normalized: divide by the layer's mean norm.
         confidence: judge what the sample proves instead of the point value.
@@ -93,7 +93,7 @@ def judge_colipschitz(
 
 
 def _among_partnered(ratios: "Ratios") -> Int64[np.ndarray, " partnered"]:
-    """Each partnered row's partner, counted among the partnered rows."""
+    """Each partnered row's partner, as an index into the partnered rows."""
     place = np.cumsum(ratios.partnered) - 1
     partner: Int64[np.ndarray, " partnered"] = place[ratios.partner[ratios.partnered]]
     return partner

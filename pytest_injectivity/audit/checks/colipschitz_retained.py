@@ -1,4 +1,4 @@
-"""The co-Lipschitz constant of a layer is neither much less nor much more than the parent's."""
+"""Judges whether a layer's co-Lipschitz constant is close to the parent's, from both sides."""
 
 from typing import TYPE_CHECKING
 
@@ -31,9 +31,9 @@ def check_colipschitz_retained(
         audit: the audit whose model is judged.
         layer: the layers judged.
         fraction: the least share of the parent's constant that is accepted, above 0.
-        at_most: the largest; None: ``1 / fraction``; ``math.inf``: none.
+        at_most: the largest share accepted; None: ``1 / fraction``; ``math.inf``: no limit.
         q: the lower quantile of the rows' smallest ratios; 0 is their minimum.
-        normalized: of constants divided by each model's mean norm.
+        normalized: compare the constants divided by each model's mean norm.
         confidence: judge what the sample proves instead of the point value.
 
     Raises:

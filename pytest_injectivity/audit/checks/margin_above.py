@@ -1,4 +1,4 @@
-"""The separation margin of a layer is at least a bound (SPEC section 2)."""
+"""Judges whether the separation margin of a layer is at least a bound (SPEC section 2)."""
 
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ def check_margin_above(
     Args:
         audit: the audit whose model is judged.
         layer: the layers judged.
-        margin: in the states' units, or of the mean norm when normalized.
+        margin: the bound, in the states' units, or in units of the mean norm when normalized.
         q: the lower quantile of nearest-neighbour distances; 0 is their minimum.
         normalized: divide by the layer's mean norm.
         confidence: judge what the sample proves instead of the point value.

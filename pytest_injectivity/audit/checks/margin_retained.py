@@ -1,4 +1,4 @@
-"""The separation margin of a layer is neither much less nor much more than the parent's."""
+"""Judges whether a layer's separation margin is close to the parent's, from both sides."""
 
 from typing import TYPE_CHECKING
 
@@ -31,9 +31,9 @@ def check_margin_retained(
         audit: the audit whose model is judged.
         layer: the layers judged.
         fraction: the least share of the parent's margin that is accepted, above 0.
-        at_most: the largest; None: ``1 / fraction``; ``math.inf``: none.
+        at_most: the largest share accepted; None: ``1 / fraction``; ``math.inf``: no limit.
         q: the lower quantile of nearest-neighbour distances; 0 is their minimum.
-        normalized: of margins divided by each model's mean norm.
+        normalized: compare the margins divided by each model's mean norm.
         confidence: judge what the sample proves instead of the point value.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A layer's numbers held against those recorded of it, for ``matches_baseline``."""
+"""Judges whether a layer's numbers are no worse than those recorded in the baseline."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -48,8 +48,8 @@ def check_matches_baseline(
     Args:
         audit: the audit whose model is judged.
         layer: the layers judged.
-        tolerance: a share of the recorded number for all metrics that are no counts, or shares
-            by the name of a metric; one for all layers or by layer. None: those of
+        tolerance: a share of the recorded number, for all metrics that are not counts, or shares
+            by the name of a metric; one for all layers or by layer. None: the defaults in
             ``results.metrics.METRICS``.
         bits: round the captured states to so many bits first, or to a `Grid` as text.
 
@@ -66,7 +66,7 @@ def check_matches_baseline(
     tolerances = by_layer(audit, "tolerance", _tolerances(tolerance), layer)
     measured, baseline = audit.measurements, audit.baseline
     if measured.target.config.update_baseline:
-        # What is there and is no baseline is not written over: told before the work.
+        # A file that is no baseline is refused before the work, because it would not be overwritten.
         read_baseline(baseline.path)
         summaries = [measured.layer_summary(one, bits) for one in tolerances]
         numbers = {label_of(*one.key): numbers_of(one) for one in summaries}
@@ -115,7 +115,7 @@ def _how_to_record(audit: "Audited") -> tuple[str, ...]:
 
 
 def _tolerances(given: PerLayer[Allowed] | None) -> PerLayer[Shares]:
-    """Complete tolerances, one for all layers or by layer as they were given."""
+    """The tolerance of every metric, for all layers or by layer, as it was given."""
     names = recorded_names()
     if not isinstance(given, Mapping) or all(name in names for name in given):
         return read_tolerances(given, resolution=RESOLUTION)  # type: ignore[arg-type] # metrics' names
@@ -130,13 +130,13 @@ def _tolerances(given: PerLayer[Allowed] | None) -> PerLayer[Shares]:
 def judge_recorded(
     layer: LayerSummary, was: Numbers | None, now: Numbers, tolerances: Shares
 ) -> tuple[Reason, tuple[Change, ...]]:
-    """The reason a layer contributes to ``matches_baseline``, and what is better than recorded.
+    """The reason a layer contributes to ``matches_baseline``, and the numbers better than recorded.
 
     Args:
-        layer: as measured.
-        was: its numbers in the baseline; None where it is not in it.
-        now: its numbers as measured.
-        tolerances: of every metric.
+        layer: the layer's summary, as measured.
+        was: the layer's numbers in the baseline; None where the baseline lacks it.
+        now: the layer's numbers as measured.
+        tolerances: the tolerance of every metric.
     """
     if not was:
         return _unrecorded(layer), ()
@@ -149,7 +149,7 @@ def judge_recorded(
 
 
 def judge_recording(layer: LayerSummary, now: Numbers) -> Reason:
-    """The reason of a layer that is being recorded: what is not finite would compare with nothing."""
+    """The reason of a layer being recorded, which fails where one of its numbers is not finite."""
     label = label_of(*layer.key)
     whole = not layer.not_finite and all(0.0 <= value < float("inf") for value in now.values())
     return Reason(
@@ -168,7 +168,7 @@ def judge_recording(layer: LayerSummary, now: Numbers) -> Reason:
 
 
 def unrecorded_file(layers: Sequence[str]) -> list[Reason]:
-    """The reasons of layers where there is no baseline at all."""
+    """The failing reasons of layers where there is no baseline file."""
     return [_failing(layer, "no baseline is recorded") for layer in layers]
 
 
@@ -196,7 +196,7 @@ def _reason(
     every: Sequence[Change],
     worse: Sequence[Change] = (),
 ) -> Reason:
-    """The number that went farthest is the reason's; all that are worse are its evidence."""
+    """The reason of a layer: `first` is the number it is judged by, `worse` its evidence."""
     was, now = shown(first.was, first.now)
     rounded = "" if layer.bits is None else f" at {Grid.parse(layer.bits).words}"
     lost = first.now is None
@@ -230,7 +230,7 @@ def _line(change: Change) -> str:
 
 
 def _would_pass(worse: Sequence[Change]) -> str:
-    """The tolerances that pass, unless there is a number that none does for."""
+    """The text on which tolerances would pass, or on a number that no tolerance would pass."""
     if not worse:
         return ""
     needed: dict[str, float] = {}

@@ -1,9 +1,10 @@
-"""Collisions of one layer: equal, not to be told apart, or nearer than eps (SPEC section 2).
+"""Judges whether prompts collide at a layer: equal, not to be told apart, or nearer than eps.
 
-A row's bits depend on the shape it was computed in. Pairs within twice the noise floor are therefore
-evaluated again, both prompts in batches of one shape: equal there is a collision, anything else is
-unresolved at this precision. Both fail, under their own names, and of both it is asked whether the
-architecture or this checkpoint's values are at fault (SPEC section 3).
+The last bits of a row depend on the shape of the batch it was computed in. Pairs within twice the noise
+floor are therefore evaluated again, both prompts in batches of one shape: a pair that is equal there is
+a collision, any other pair is unresolved at this precision (SPEC section 2). Both kinds fail, under
+their own names, and both are diagnosed: does the architecture cause them, or do this checkpoint's values
+(SPEC section 3)?
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,8 +33,8 @@ _QUANTITY = "colliding pairs"
 _EVALUATED_AGAIN = 1000
 _LISTED = 3
 
-# Pairs a layer whose cause is looked for: a forward pass of their prompts a draw. Past the first ten the
-# same cause repeats, and the verdict says how many were left.
+# Pairs diagnosed at each layer: each draw of the weights costs a forward pass of their prompts. Past the
+# first ten the same cause repeats, and the verdict says how many were left.
 _DIAGNOSED = 10
 
 
@@ -83,7 +84,7 @@ def judge_collisions(
             found[layer] = _in_states(measured, layer, geometry, eps)
         else:
             reasons[layer] = _rounded(measured, layer, grid, _on_grid(geometry, eps))
-    # All layers' pairs together: they share the draws of the weights.
+    # The pairs of all layers are diagnosed together, because they share the draws of the weights.
     doubtful = {
         layer: one.named("collision") + one.named("unresolved") for layer, one in found.items()
     }
@@ -94,7 +95,7 @@ def judge_collisions(
 
 
 def _computed(measured: "Measurements", layer: Layer, found: Found, diagnosed: Diagnosed) -> Reason:
-    """The reason of states as the model computed them."""
+    """The reason of a layer from the states as the model computed them."""
     headline = found.headline(
         diagnosed.counted(found.named("collision"), found.collisions),
         diagnosed.counted(found.named("unresolved"), found.unresolved),
@@ -109,7 +110,7 @@ def _computed(measured: "Measurements", layer: Layer, found: Found, diagnosed: D
 
 
 def _rounded(measured: "Measurements", layer: Layer, grid: Grid, found: Found) -> Reason:
-    """The reason of rounded states: whose doing a collision is, the states before rounding tell."""
+    """The reason of a layer from rounded states; it says which pairs were equal before rounding."""
     before = measured.geometry(layer)
     kept = before.equal.pairs  # equal rows have equal codes
     own = found.collisions - kept
@@ -152,7 +153,7 @@ def _reason(
 
 
 def _on_grid(geometry: "LayerGeometry", eps: float) -> Found:
-    """Rounded rows are equal or not: there is no noise between them."""
+    """Count the pairs of rounded rows, which are equal or not: there is no noise between them."""
     near = geometry.near(eps, limit=_LISTED)
     collisions = geometry.equal.pairs
     return Found(
@@ -192,7 +193,7 @@ def _in_states(
 
 
 def _named(geometry: "LayerGeometry", near: "NearPairs", kinds: Sequence[str]) -> tuple[Named, ...]:
-    """The closest pairs; those past the kinds known are near."""
+    """The closest pairs with their kinds; pairs past the kinds given are near."""
     prompts = geometry.prompt_of
     listed = zip(near.left, near.right, near.distance, strict=True)
     return tuple(

@@ -1,6 +1,6 @@
-"""Collisions among all continuations of the prompts that come closest to another ([N] figure 4).
+"""Judges whether one-token continuations of a prompt collide, for the closest prompts ([N] figure 4).
 
-What collides is decided as in every table of the one-step map (`tables`).
+Collisions are decided as in every table of the one-step map (`judging.tables`).
 """
 
 from collections.abc import Mapping
@@ -39,9 +39,9 @@ class Chosen(NamedTuple):
     """The prompts that are continued.
 
     Attributes:
-        prompts: their indexes, the closest to another prompt first.
-        full: prompts as close as these that fill the context and were passed over.
-        layer: where they are closest, the deepest layer asked for.
+        prompts: their indexes, the one closest to another prompt first.
+        full: how many prompts as close as these fill the context and were passed over.
+        layer: the layer at which distances were compared, the deepest asked for.
     """
 
     prompts: tuple[int, ...]
@@ -58,18 +58,18 @@ def check_no_continuation_collisions(
 ) -> Verdict:
     """No two one-token continuations of a prompt collide, over the whole vocabulary.
 
-    Of the prompts that come closest to another, every continuation by a token of the tokenizer,
-    and of those all pairs ([N] figure 4). What is a collision, unresolved or near is that of
-    `check_no_collisions`; comparing nothing fails.
+    The prompts that come closest to another are continued by every token of the tokenizer, and
+    all pairs of these continuations are compared ([N] figure 4). Pairs are collisions, unresolved
+    or near as in `check_no_collisions`; comparing nothing fails.
 
     Args:
         audit: the audit whose model is judged.
         layer: the layers judged.
         eps: absolute, or ``"1e-5 rel"`` of the layer's mean norm over the prompt set; below the
             noise floor it is decided at the noise floor (SPEC section 2).
-        prompts: how many prompts, those of smallest nearest-neighbour distance at the deepest
-            layer asked for; all where the set has fewer. One that fills the context is passed
-            over and counted.
+        prompts: how many prompts are continued, those of smallest nearest-neighbour distance at
+            the deepest layer asked for; all where the set has fewer. A prompt that fills the
+            context is passed over and counted.
 
     Raises:
         LayerError: the model has no such layer.
@@ -129,7 +129,7 @@ def choose_prompts(measured: "Measurements", layers: list[Layer], prompts: int) 
 def _survey(
     measured: "Measurements", chosen: Chosen, layers: list[Layer]
 ) -> dict[Layer, dict[int, "Continuations"]]:
-    """By layer and prompt."""
+    """Compare the continuations of each prompt chosen, by layer and prompt."""
     found: dict[Layer, dict[int, Continuations]] = {layer: {} for layer in layers}
     with measured.target.watcher.progress("continuations", len(chosen.prompts)) as advance:
         for done, prompt in enumerate(chosen.prompts, 1):

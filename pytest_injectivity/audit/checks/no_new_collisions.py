@@ -1,4 +1,4 @@
-"""No two prompts collide at a layer that the parent tells apart."""
+"""Judges whether two prompts collide at a layer where the parent tells them apart."""
 
 from typing import TYPE_CHECKING
 
@@ -34,8 +34,8 @@ def check_no_new_collisions(
 ) -> Verdict:
     """No two prompts collide that the parent tells apart.
 
-    What is a collision, unresolved or near is that of `Assertions.check_no_collisions`, in each
-    model at its own noise floor. At layer 0 all rows of the input embedding are compared.
+    Pairs are collisions, unresolved or near as in `check_no_collisions`, in each model at its own
+    noise floor. At layer 0 all rows of the input embedding are compared.
 
     Args:
         audit: the audit whose model is judged.

@@ -1,4 +1,4 @@
-"""Somebody who has the parent reads few tokens from the states of a layer (SPEC section 4)."""
+"""Judges how many tokens somebody who has the parent reads from a layer's states (SPEC section 4)."""
 
 import math
 from collections.abc import Mapping
@@ -32,12 +32,12 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Attack:
-    """What is attacked.
+    """The settings of the cross inversion.
 
     Attributes:
-        prompts: how many prompts.
+        prompts: how many prompts are attacked.
         tokens: their length; longer prompts are cut to it.
-        confidence: of the interval whose upper limit is judged; None: the point value is.
+        confidence: the level of the interval whose upper limit is judged; None: the point value.
     """
 
     prompts: int
@@ -56,16 +56,16 @@ def check_not_read_by_reference(
 ) -> Verdict:
     """Somebody who has the parent reads at most this share of tokens from the model's states.
 
-    Of two attacks (`cross_inversion`) the upper limit of the one that read more is judged. A pass
-    says that these two read little, and is no proof that nobody can.
+    Two attacks are made (`cross_inversion`), and the upper limit of the one that read more is
+    judged. A pass says that these two attacks read little; it does not prove that none can.
 
     Args:
         audit: the audit whose model is judged.
         layer: the layers judged; None: those of the config.
         max_rate: the largest share of tokens read that is accepted.
-        prompts: how many prompts are attacked; 20 of which nothing is read bound the rate at 0.17.
+        prompts: how many prompts are attacked; 20 prompts with no token read bound the rate at 0.17.
         tokens: their length.
-        confidence: of the upper limit; None: the point value is judged.
+        confidence: the level of the upper limit; None: the point value is judged.
 
     Raises:
         LayerError: the model has no such layer.

@@ -1,4 +1,4 @@
-"""No attacker reads more than a share of the tokens from what is released (SPEC section 5)."""
+"""Judges whether no attacker reads more than a share of the tokens from a release (SPEC section 5)."""
 
 import math
 from typing import TYPE_CHECKING, Unpack
@@ -33,14 +33,13 @@ def check_not_recoverable(
 ) -> Verdict:
     """No attacker reads more than a share of the tokens from what is released.
 
-    Judged on every attacker: the upper end of each one's interval is at most the rate. A verifier
-    that accepts nothing has read nothing, and proves nothing: the attackers that always answer
-    count as much.
+    The upper end of EVERY attacker's interval must be at most the rate. A verifier that accepts
+    nothing proves nothing, so the attackers that always answer are judged as well.
 
     Args:
         audit: the audit whose model is judged.
-        release: one or more, as texts (``"round(bits=4)@4"``, ``"identity@-1 kv"``) or releases of
-            one's own.
+        release: one or more releases, as texts (``"round(bits=4)@4"``, ``"identity@-1 kv"``) or as
+            a `CustomRelease`.
         max_token_rate: the largest share of tokens that may be read. A language model guesses
             some without any state; the verdict says how many.
         confidence: of the intervals, clustered by prompt; None: point values are judged.
@@ -68,7 +67,7 @@ def judge_hidden(
     """The reason one release contributes to ``not_recoverable``.
 
     Args:
-        exposure: what was read of it.
+        exposure: what the attackers read from the release.
         max_token_rate: the largest share of tokens that may be read.
         confidence: each attacker's two-sided interval is at this level; PASS is its upper end under
             the rate, FAIL its lower end above it for one attacker, else INSUFFICIENT. All must hold,
@@ -98,7 +97,7 @@ def judge_hidden(
 
 
 def _not_attacked(summary: ReleaseSummary, allowed: float) -> Reason:
-    """Nothing was compared, which is no pass."""
+    """The failing reason of a release that no attacker was made for."""
     return Reason(
         where=summary.name,
         unit="release",
@@ -113,7 +112,7 @@ def _not_attacked(summary: ReleaseSummary, allowed: float) -> Reason:
 
 
 def _headline(summary: ReleaseSummary, status: Status, worst: float, allowed: float) -> str:
-    """Words for what numbers alone would misstate; empty where they say all."""
+    """The first line's words where the number alone would mislead; empty where it does not."""
     if status is Status.PASS:
         return f"not broken by these {len(summary.attacks)} attackers"
     if status is Status.INSUFFICIENT:
@@ -141,7 +140,7 @@ def _attack_line(attack: AttackSummary) -> str:
 
 
 def _by_position(attack: AttackSummary) -> str:
-    """Shares of a few groups of positions as long as each other."""
+    """The token rate of each of a few equally long groups of positions."""
     positions = sorted(attack.by_position, key=int)
     size = -(-len(positions) // _GROUPS) if positions else 1
     groups = [positions[start : start + size] for start in range(0, len(positions), size)]

@@ -1,8 +1,9 @@
-"""Whether the one-step map tells all tokens apart where no prompt is needed (SPEC section 4).
+"""Judges whether the one-step map tells all tokens apart at the start of a prompt (SPEC section 4).
 
-Exhaustive: at layer 0 the rows of the input embedding, at every other layer the state of each token put
-first, and after the special tokens that the tokenizer puts first. Every prompt begins in one of these
-ways, so two tokens that are equal there are equal at the beginning of every prompt.
+The comparison is exhaustive and needs no prompt set: at layer 0 it compares the rows of the input
+embedding, at every other layer the states of each token as the first token of a prompt and, where the
+tokenizer puts special tokens first, after these. Every prompt begins in one of these ways, so two tokens
+that are equal there are equal at the beginning of every prompt.
 """
 
 import math
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.prompts.settings import SpecialTokens
 
 _QUANTITY = "colliding pairs of tokens"
-# Where a table is of, as figures and lines say it.
+# The places of the tables: the name in figures, and the words in lines.
 _EMBEDDING = ("embedding", "as embedding rows")
 _FIRST = ("first_position", "put first")
 _AFTER = ("after_special", "after the tokenizer's special tokens")
@@ -43,9 +44,9 @@ def check_one_step_distinct(
 ) -> Verdict:
     """No two tokens collide where no prompt is needed: exhaustive over the vocabulary.
 
-    At layer 0 the rows of the input embedding; at every other layer the states of all tokens put
-    first, and after the special tokens that the tokenizer puts before a text. What is a
-    collision, unresolved or near is that of `check_no_collisions`.
+    Compared are at layer 0 the rows of the input embedding, at every other layer the states of
+    all tokens as a prompt's first, and after the special tokens that the tokenizer puts before a
+    text. Pairs are collisions, unresolved or near as in `check_no_collisions`.
 
     Args:
         audit: the audit whose model is judged.
@@ -82,7 +83,7 @@ _Tables = dict[str, tuple[Place, "Continuations"]]
 
 
 def _tables(measured: "Measurements", layers: Sequence[Layer]) -> dict[Layer, _Tables]:
-    """By layer and kind."""
+    """Compute the tables of each layer, by the name of their place."""
     tables: dict[Layer, _Tables] = {layer: {} for layer in layers}
     deeper = [layer for layer in layers if layer != 0]
     kinds: list[tuple[str, str, tuple[int, ...] | None, list[Layer]]] = []
@@ -104,7 +105,7 @@ def _tables(measured: "Measurements", layers: Sequence[Layer]) -> dict[Layer, _T
 
 
 def _special_tokens(measured: "Measurements") -> tuple[int, ...]:
-    """Those that the tokenizer puts before every text; none where they leave no room."""
+    """The special tokens before every text; none where they fill the context."""
     from pytest_injectivity.prompts.framing import text_frame
 
     if measured.target.tokenizer is None:
@@ -153,7 +154,7 @@ def _judged(
 
 
 def _lines(measured: "Measurements", one: Counted) -> list[str]:
-    """What was compared in one place, and the one-step margin beside the noise floor."""
+    """Lines on what was compared at one place, and on the one-step margin beside the noise floor."""
     table, place = one.table, one.place
     compared = (
         f"{place.words}: one-step margin {show(table.minimum[0])}, noise floor {show(place.noise)},"

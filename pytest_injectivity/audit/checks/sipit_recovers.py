@@ -1,4 +1,4 @@
-"""Whether SipIt recovers prompts from the states of one layer (SPEC section 4)."""
+"""Judges whether SipIt recovers prompts from the states of one layer (SPEC section 4)."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _QUANTITY = "rate of prompts recovered"
 _CONFIDENCE = 0.95
 _LISTED = 5
-# What a status means, said once for all prompts that failed by it.
+# The meaning of each status, printed once for all prompts that failed with it.
 _WHY = {
     "ambiguous": "ambiguous (two candidates verify)",
     "nearest, unverified": "nearest, unverified (no candidate verifies)",
@@ -48,7 +48,7 @@ def check_sipit_recovers(
         audit: the audit whose model is judged.
         layer: the layers judged.
         min_rate: the least share of prompts recovered.
-        confidence: judge what the sample proves; not with ``min_rate=1.0``, which nothing proves.
+        confidence: judge what the sample proves; refused with ``min_rate=1.0``, which no sample proves.
         prompts: how many prompts, drawn by hash from those with enough tokens.
         tokens: their length; longer prompts are cut to it.
         policy: ``lens``, ``lm-order``, ``gradient`` or ``random``; orders the candidates only.
@@ -121,7 +121,7 @@ def _failures(measured: "Measurements", found: Recovered, chosen: tuple[int, ...
 
 
 def _summed(found: Recovered) -> list[str]:
-    """Where and why prompts failed first, counted; nothing where none did."""
+    """Counts of where and why prompts failed first; empty where no prompt failed."""
     failed = [one for one in found.prompts if not one.exact]
     if not failed:
         return []

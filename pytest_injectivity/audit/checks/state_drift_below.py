@@ -1,4 +1,4 @@
-"""How far a model's states drifted from its parent's at one layer."""
+"""Judges how far a model's states drifted from its parent's at one layer."""
 
 import math
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ def check_state_drift_below(
         audit: the audit whose model is judged.
         layer: the layers judged; None: layer 0 and those of the config.
         relative: the largest drift accepted.
-        q: the share of prompts, those that drift most, that is left out; 0 judges the largest.
+        q: the share of prompts left out, those that drift most; 0 judges the largest drift.
 
     Raises:
         LayerError: the model has no such layer.
@@ -66,7 +66,7 @@ def judge_drift(against: "Against", layer: Layer, bound: float, q: float) -> Rea
         against: the model and its parent.
         layer: the layer.
         bound: the largest ``||h - h'|| / ||h'||`` accepted.
-        q: the share of prompts, those that drift most, that is left out.
+        q: the share of prompts left out, those that drift most.
     """
     quantity = f"{_QUANTITY} ({'max' if q == 0 else f'{100 * (1 - q):g} %'})"
     if reason := lost_rows(against, layer, quantity, bound):

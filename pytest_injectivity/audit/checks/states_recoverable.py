@@ -1,4 +1,4 @@
-"""Whether states captured elsewhere can be read with this model (SPEC section 4)."""
+"""Judges whether states captured elsewhere can be read with this model (SPEC section 4)."""
 
 import math
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class ExternalReadingKey(NumberKey):
-    """What is read of states captured elsewhere.
+    """Names the result of inverting a file of states captured elsewhere.
 
     Attributes:
         states: the SHA-256 of their file.
         policy: orders the candidates; None: SipIt's own choice.
         certify: positions that are certified by a pass over the whole vocabulary.
-        seed: of the policy.
+        seed: the policy's seed.
         special: the tokens that the tokenizer puts before every text.
-        noise: the noise floor at position 0 and at all after it.
+        noise: the noise floors, at position 0 and at all later positions.
     """
 
     states: str
@@ -50,11 +50,11 @@ class ExternalReadingKey(NumberKey):
 
 @dataclass(frozen=True)
 class Reading:
-    """How states are to be read.
+    """The settings with which states are read.
 
     Attributes:
         min_rate: the least share of prompts read.
-        confidence: of the gate where it was given.
+        confidence: the gate's level; None where point values are judged.
         policy: orders the candidates; None: SipIt's own choice.
         certify: positions that are certified by a pass over the whole vocabulary.
     """
@@ -67,11 +67,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Read:
-    """What came of it: counts and positions, no token id.
+    """The result of reading a file of states: counts and positions, no token id.
 
     Attributes:
-        observation: what the first tokens said.
-        recovered: the prompts; None where the states are not the model's.
+        observation: what the first tokens say about the observation error.
+        recovered: the recovered prompts; None where the states are not the model's.
     """
 
     observation: "Observation"
@@ -91,13 +91,13 @@ def check_states_recoverable(
     A prompt counts when every position is verified and, where the file has its ids, every token
     is right. The tolerance is the file's observation error, or an estimate of it from the first
     tokens, and never the local noise floor alone (SPEC section 4). States of another model or
-    layer fail as such.
+    layer fail, and the verdict says so.
 
     Args:
         audit: the audit whose model is judged.
         min_rate: the least share of prompts read.
-        confidence: judge what the sample proves; not with ``min_rate=1.0``, which nothing proves.
-        policy: orders the candidates only; None: as SipIt does.
+        confidence: judge what the sample proves; refused with ``min_rate=1.0``, which no sample proves.
+        policy: orders the candidates only; None: SipIt's own choice.
         certify: positions that are certified by a pass over the whole vocabulary.
 
     Raises:
@@ -201,7 +201,7 @@ def _floor(measured: "Measurements") -> tuple[float, float]:
 
 
 def _read(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion | None"]:
-    """What came of it and, only where prompts may be shown, the inversion with its tokens."""
+    """Read the states; the inversion with its tokens is returned only where prompts may be shown."""
     if measured.target.config.show_prompts:
         return _invert(measured, asked)
     key = ExternalReadingKey(
@@ -243,7 +243,7 @@ def _invert(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion 
             progress=advance,
             **settings,
         )
-    # Without ids a prompt counts where every position verifies.
+    # Without ids in the file a prompt counts where every position verifies.
     truths = external.ids or [cast("tuple[int, ...]", one.ids) for one in inversion.recoveries]
     return Read(observed, Recovered.of(inversion, truths)), inversion
 
@@ -260,7 +260,7 @@ def _special(measured: "Measurements") -> tuple[int, ...]:
 
 
 def _mismatch(external: "ExternalStates", observed: "Observation") -> tuple[str, str]:
-    """Why nothing was inverted, in a few words and in plain ones."""
+    """Why nothing was inverted: a short text for the first line, and a full sentence."""
     from pytest_injectivity.inversion.observation import Match
 
     given, first = external.observation_error, "the first token"
@@ -309,7 +309,7 @@ def _failures(external: "ExternalStates", found: Recovered) -> list[str]:
 
 
 def _shown(measured: "Measurements", inversion: "Inversion") -> list[str]:
-    """What was read, where prompts may be shown."""
+    """Lines with the recovered texts; called only where prompts may be shown."""
     tokenizer, lines = measured.target.tokenizer, []
     for prompt, recovery in enumerate(inversion.recoveries[:_LISTED]):
         ids = [token for token in recovery.ids if token is not None]

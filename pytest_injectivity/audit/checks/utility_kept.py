@@ -1,4 +1,4 @@
-"""What is released is still of use to its receiver (SPEC section 5)."""
+"""Judges whether a release is still of use to its receiver (SPEC section 5)."""
 
 import math
 from typing import TYPE_CHECKING, Unpack
@@ -26,12 +26,12 @@ def check_utility_kept(
     confidence: float | None = None,
     **size: Unpack[SizeOptions],
 ) -> Verdict:
-    """The pass that goes on from what the receiver has prefers the same next tokens.
+    """The model that goes on from a release prefers the same next tokens as without it.
 
     Args:
         audit: the audit whose model is judged.
         release: see `check_not_recoverable`.
-        min_agreement: the least share of positions at which it does.
+        min_agreement: the least share of positions at which the next tokens agree.
         confidence: judge what the sample proves.
         prompts, tokens: see `exposures`.
 
@@ -56,9 +56,9 @@ def judge_use(exposure: "ReleaseResult", min_agreement: float, confidence: float
     """The reason one release contributes to ``utility_kept``.
 
     Args:
-        exposure: with its utility.
+        exposure: what was measured of the release, its utility included.
         min_agreement: the least share of positions at which the same next token is preferred.
-        confidence: of the interval, whose end is judged; None: the point value is.
+        confidence: the level of the interval whose end is judged; None: the point value.
 
     Raises:
         OptionError: nothing goes on from what is observed.

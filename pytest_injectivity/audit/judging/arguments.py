@@ -1,8 +1,8 @@
-"""What the arguments of checks have in common: how each is read, and how a wrong one is refused.
+"""Readers of the arguments that checks share: each returns the value or refuses it with an error.
 
-A threshold that a test is judged by has no default, and a value that everything passes at is refused.
-A margin is at least 0 of every model, so ``margin=0.0`` would be green of a model whose states are all
-equal. Every refusal is an `OptionError`, which is wrong use of pytest (exit status 4).
+A threshold that a test is judged by has no default, and a threshold that every model passes is refused:
+every margin is at least 0, so ``margin=0.0`` would pass a model whose states are all equal. Every
+refusal is an `OptionError`, which is wrong use of pytest (exit status 4).
 """
 
 import math
@@ -15,18 +15,18 @@ from pytest_injectivity.errors import OptionError
 
 
 class _Required:
-    """What stands in a signature where an argument has to be given."""
+    """The type of `REQUIRED`, the placeholder default of an argument that has to be given."""
 
     def __repr__(self) -> str:
         return "<required>"
 
 
 REQUIRED: Any = _Required()
-"""The default of a threshold, which has none: Python wants one, because ``layer`` before it has one."""
+"""Marks a threshold as required; Python demands a default, because ``layer`` before it has one."""
 
 
 def at_least(name: str, given: PerLayer[float]) -> PerLayer[float]:
-    """Read the smallest number accepted of something that is never negative.
+    """Read the lower bound of a quantity that is never negative.
 
     Args:
         name: the argument's name, for errors.
@@ -42,7 +42,7 @@ def at_least(name: str, given: PerLayer[float]) -> PerLayer[float]:
 
 
 def at_most(name: str, given: PerLayer[float]) -> PerLayer[float]:
-    """Read the largest number accepted: finite and at least 0, one for all layers or one by layer.
+    """Read an upper bound: finite and at least 0, one for all layers or one by layer.
 
     Raises:
         OptionError: it is not given, or one is negative, infinite, NaN or no number.
@@ -83,7 +83,7 @@ def fraction(name: str, given: object) -> float:
     """Read a number from 0 to 1.
 
     Raises:
-        OptionError: it is none, NaN too.
+        OptionError: it is no such number; NaN is none.
     """
     number = _number(given)
     if not 0.0 <= number <= 1.0:
@@ -92,7 +92,7 @@ def fraction(name: str, given: object) -> float:
 
 
 def optional_confidence(given: float | None) -> float | None:
-    """Read a confidence; None judges point values.
+    """Read a confidence level; None means that point values are judged.
 
     Raises:
         OptionError: it does not lie between 0 and 1.
@@ -106,7 +106,7 @@ def optional_confidence(given: float | None) -> float | None:
 
 
 def count(name: str, given: object, least: int = 1) -> int:
-    """Read how many of something.
+    """Read a count.
 
     Raises:
         OptionError: it is no integer, or fewer than ``least``.
@@ -149,7 +149,7 @@ def _finite(name: str, given: object) -> float:
 
 
 def _number(given: object) -> float:
-    """The number as Python's float; NaN for what is none, infinite for an integer beyond all floats."""
+    """The value as a float: NaN for what is no number, infinite for an integer beyond all floats."""
     if isinstance(given, bool) or not isinstance(given, Real):
         return math.nan
     try:

@@ -1,4 +1,4 @@
-"""What a check is given: the audit that it judges, and how it asks for layers and reaches a verdict."""
+"""The audit as its checks see it, and helpers that choose the layers judged and build the verdict."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
@@ -50,7 +50,7 @@ class Audited(Protocol):
 def by_layer(
     audit: Audited, name: str, given: PerLayer[T], layer: LayerSpec | None
 ) -> dict[Layer, T]:
-    """The value of each layer that a check judges, shallow first; all of them are measured together.
+    """The value of each layer that a check judges, shallow first; these layers are measured in one pass.
 
     Args:
         audit: the audit.
@@ -81,7 +81,7 @@ def compared(audit: Audited, layers: Iterable[Layer]) -> "Against":
 
 
 def with_embedding(audit: Audited, layer: LayerSpec | None, given: object) -> LayerSpec | None:
-    """Layer 0 and those of the config, where neither a layer nor values by layer are given."""
+    """The spec given; layer 0 and the config's layers where neither it nor values by layer are given."""
     if layer is None and not isinstance(given, Mapping):
         return f"0,{audit.measurements.target.config.layers}"
     return layer
@@ -94,7 +94,7 @@ def against_reference(
     reasons: Sequence[Reason],
     badness: Callable[[Reason], float] = lambda reason: reason.value,
 ) -> Verdict:
-    """The verdict on layers that were held against the reference's, which is named in it.
+    """Build the verdict on layers compared with the reference; a note names the reference.
 
     Args:
         audit: the audit.

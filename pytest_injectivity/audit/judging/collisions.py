@@ -1,4 +1,4 @@
-"""Pairs that count against a layer: how they are counted and told, whatever was compared."""
+"""Counts of colliding pairs, and their lines in a verdict, for prompts and for tokens alike."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Named(NamedTuple):
-    """A pair of prompts: what it is and how far apart its states are."""
+    """A pair of prompts, its kind (``collision``, ``unresolved``, ``near``) and its distance."""
 
     kind: str
     pair: "Pair"
@@ -26,10 +26,10 @@ class Found(NamedTuple):
     Attributes:
         collisions: equal, also when evaluated again in one shape.
         unresolved: within twice the noise floor, and not equal when evaluated again.
-        near: farther apart than that, and within eps.
-        eps: what was asked, in the states' units.
-        threshold: what it came to.
-        pairs: the closest, of prompts, with what each is and its distance.
+        near: farther apart than twice the noise floor, and within eps.
+        eps: the tolerance asked for, in the states' units.
+        threshold: the larger of eps and the noise floor, within which pairs count.
+        pairs: the closest pairs of prompts, with their kinds and distances.
         closest: the smallest distance of all pairs.
     """
 
@@ -43,15 +43,15 @@ class Found(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All pairs that count against the layer."""
+        """The number of pairs that count against the layer."""
         return self.collisions + self.unresolved + self.near
 
     def named(self, kind: str) -> list["Pair"]:
-        """Those of the closest pairs that are of this kind."""
+        """Those of the listed closest pairs that are of this kind."""
         return [one.pair for one in self.pairs if one.kind == kind]
 
     def headline(self, of_collisions: str = "", of_unresolved: str = "") -> str:
-        """The counts that are not zero, each with what is known of its pairs."""
+        """The counts that are not zero, in words, each with what is known of its pairs."""
         counts = (
             (self.collisions, "collision", of_collisions),
             (self.unresolved, "unresolved pair", of_unresolved),
@@ -63,7 +63,7 @@ class Found(NamedTuple):
 
 
 def floor_lines(measured: "Measurements", layer: Layer, eps: float) -> list[str]:
-    """The noise floor, and that it decides where eps is below it."""
+    """Lines on the noise floor, which is the threshold where eps is smaller."""
     noise = measured.noise(layer).value
     lines = [noise_line(measured, layer)]
     if eps < noise:
@@ -72,7 +72,7 @@ def floor_lines(measured: "Measurements", layer: Layer, eps: float) -> list[str]
 
 
 def would_pass(found: Found) -> str:
-    """The eps that would have passed, where one would."""
+    """The text on which eps would have passed; empty where the layer passes."""
     if not found.total:
         return ""
     if found.collisions or found.unresolved:

@@ -1,4 +1,4 @@
-"""What every check needs: rows that are not finite, the worst pair's names, joint confidence."""
+"""Parts of verdicts that several checks share: rows that are not finite, pairs, joint confidence."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,9 +20,9 @@ _NAMED = 5
 def not_finite(
     measured: "Measurements", layer: Layer, quantity: str, bound: float
 ) -> Reason | None:
-    """The reason a layer fails whose states are not all finite; None where they are.
+    """The failing reason of a layer whose states are not all finite; None where they are.
 
-    Asked first, of the rows as the model computed them: only finite rows can be rounded.
+    Checks call it first, on the rows as the model computed them: only finite rows can be rounded.
     """
     if measured.is_finite(layer):
         return None
@@ -69,12 +69,12 @@ def noise_line(measured: "Measurements", layer: Layer) -> str:
 def with_confidence(
     reasons: Sequence[Reason], p_values: Sequence[tuple[float, float]], confidence: float
 ) -> tuple[Reason, ...]:
-    """Reasons whose status is what the sample proves, Holm-corrected over the layers.
+    """Set each reason's status to what the sample proves, Holm-corrected over the layers.
 
     Args:
         reasons: one a layer, judged by their point values.
-        p_values: of each: that the value is on the passing side, that it is on the failing side.
-        confidence: family-wise.
+        p_values: two for each reason: that the value passes, and that the value fails.
+        confidence: the family-wise level.
     """
     check_confidence(confidence)
     good = holm([p for p, _ in p_values], 1.0 - confidence)
@@ -89,11 +89,11 @@ def with_confidence(
 
 
 def worst_note(reasons: Sequence[Reason], badness: Callable[[Reason], float]) -> list[str]:
-    """A line that names the first bad layer and the worst; none where no layer is bad.
+    """A line that names the first bad layer and the worst layer; no line where no layer is bad.
 
     Args:
         reasons: one a layer, shallow first.
-        badness: how bad one is; NaN is worst of all.
+        badness: how bad a reason is; NaN is worst of all.
     """
     bad = [reason for reason in reasons if reason.status is not Status.PASS]
     if not bad:
@@ -109,11 +109,11 @@ def worst_note(reasons: Sequence[Reason], badness: Callable[[Reason], float]) ->
 
 
 Judged = tuple[Reason, tuple[float, float]]
-"""A layer's reason, and its p-values: that the value passes, that it fails."""
+"""A layer's reason and its two p-values: that the value passes, and that the value fails."""
 
 
 def settled(judged: Sequence[Judged], confidence: float | None) -> list[Reason]:
-    """The reasons as they are judged by point values, or by what the sample proves."""
+    """The reasons by what the sample proves, or by point values where no confidence is given."""
     reasons = [reason for reason, _ in judged]
     if confidence is None:
         return reasons

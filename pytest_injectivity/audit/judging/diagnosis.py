@@ -1,7 +1,8 @@
-"""What is said of a diagnosed collision (SPEC section 3).
+"""Words for diagnosed collisions in verdicts (SPEC section 3).
 
-Only where the architecture is known to be real-analytic does a draw of the weights prove anything about
-almost all weights; elsewhere (ReLU, routing, quantized layers) it is told as what was seen.
+A random draw of the weights that separates a pair proves something about almost all weights only where
+the architecture is known to be real-analytic. For other architectures (ReLU, routing, quantized layers)
+the words say what was observed and claim no cause.
 """
 
 from collections import Counter
@@ -30,9 +31,9 @@ class Diagnosed:
     """The diagnoses of one layer's pairs.
 
     Attributes:
-        of: by pair of prompts; pairs past the number that is diagnosed are not in it.
+        of: the diagnosis of each pair of prompts; pairs past the diagnosed number have none.
         analytic: whether the architecture is known to be real-analytic.
-        why_not: where none was diagnosed, the reason.
+        why_not: the reason where no pair was diagnosed.
     """
 
     of: Mapping["Pair", "Diagnosis"]
@@ -43,7 +44,7 @@ class Diagnosed:
     def asked(
         cls, measured: "Measurements", pairs: Mapping[Layer, Sequence["Pair"]]
     ) -> dict[Layer, "Diagnosed"]:
-        """The diagnoses of all layers' pairs, which share the draws."""
+        """Diagnose the pairs of all layers with the same draws of the weights."""
         if not any(pairs.values()):
             return {layer: cls({}, analytic=False) for layer in pairs}
         found = measured.diagnoses(pairs)
@@ -59,18 +60,18 @@ class Diagnosed:
         }
 
     def kind(self, pair: "Pair") -> str:
-        """One or two words for a pair."""
+        """The kind of a pair in one or two words."""
         if pair not in self.of:
             return "undiagnosed"
         outcome = str(self.of[pair].outcome)
         return outcome if self.analytic else _SEEN[outcome]
 
     def counted(self, pairs: Sequence["Pair"], total: int) -> str:
-        """How many of each kind, in brackets: ``" (1 structural, 1 accidental)"``; empty if unknown.
+        """Counts by kind, in brackets: ``" (1 structural, 1 accidental)"``; empty if unknown.
 
         Args:
-            pairs: the first of them.
-            total: how many there are in all; the others' kinds are not known.
+            pairs: the pairs listed.
+            total: the number of all pairs; those not listed have no known kind.
         """
         counts = Counter(self.kind(pair) for pair in pairs if pair in self.of)
         if not counts:
@@ -82,7 +83,7 @@ class Diagnosed:
         return f" ({': '.join(filter(None, (first, said)))})"
 
     def line(self, pair: "Pair") -> str:
-        """What was seen of a pair; empty where it was not diagnosed."""
+        """A line on a pair's diagnosis; empty where the pair was not diagnosed."""
         if pair not in self.of:
             return ""
         found, kind = self.of[pair], self.kind(pair)
@@ -102,7 +103,7 @@ class Diagnosed:
         return f"  {_PROVEN.get(kind, kind)}: {seen}; under its own weights {own}"
 
     def summary(self, total: int) -> str:
-        """How many of the layer's pairs were diagnosed, and what that proves."""
+        """A line on how many of the layer's pairs were diagnosed, and what that proves."""
         if not self.of:
             return f"not diagnosed: {self.why_not}"
         line = f"{len(self.of)} of {total} pairs diagnosed, closest first"

@@ -1,4 +1,4 @@
-"""Margins and co-Lipschitz constants of one layer, held against a bound (SPEC section 2)."""
+"""Judges a quantile of margins or of co-Lipschitz ratios of one layer by a bound (SPEC section 2)."""
 
 import math
 from bisect import bisect_right
@@ -36,7 +36,7 @@ class Quantile:
         q: the lower quantile; 0 is the minimum.
         normalized: in units of the layer's mean norm.
         confidence: of the interval, and of the gate where it was given.
-        grid: of post-hoc activation quantization, None for the states as they are.
+        grid: the grid of post-hoc activation quantization; None for the states as they are.
     """
 
     q: float
@@ -47,7 +47,7 @@ class Quantile:
 
 @dataclass(frozen=True)
 class Sample:
-    """The values of a layer's rows, and what to say of them."""
+    """The values of a layer's rows, their partners, and the lines of evidence on them."""
 
     quantity: str
     values: Float64[np.ndarray, " rows"]
@@ -58,8 +58,8 @@ class Sample:
 def judge_quantile(
     sample: Sample, geometry: "LayerGeometry", bound: float, asked: Quantile
 ) -> tuple[Reason, tuple[float, float]]:
-    """The reason of a layer by a quantile of its rows' values, and its p-values."""
-    # A layer that is zero everywhere has no normalised values: NaN fails.
+    """Judge a layer by a quantile of its rows' values: the reason and its p-values."""
+    # A layer that is zero everywhere has no normalized values: NaN fails.
     scale = (geometry.mean_norm or math.nan) if asked.normalized else 1.0
     values = sample.values / scale
     value = lower_quantile(values, asked.q)
@@ -84,13 +84,14 @@ def judge_quantile(
 def judge_quantile_by_index(
     sample: Sample, geometry: "LayerGeometry", bound: float, asked: Quantile
 ) -> tuple[Reason, tuple[float, float]]:
-    """Distances that an index found are upper bounds: they can fail a gate, not pass it.
+    """Judge a layer by distances from an approximate index, which are upper bounds of the true ones.
 
-    What can is the same sample with as many of its largest distances put down to the smallest as
-    the recall leaves in doubt.
+    Upper bounds can fail a gate and cannot pass it. A pass is therefore judged on a pessimistic
+    sample: as many rows as the index may have missed, by its recall, those of the largest
+    distances, are given the smallest distance.
     """
     closest, recall = geometry.closest, geometry.nearest.recall
-    assert recall is not None  # noqa: S101 - it is why this was called
+    assert recall is not None  # noqa: S101 - only an index has a recall
     high = sample.values.copy()
     high[[closest.left, closest.right]] = closest.distance
     missed = 1.0 - clopper_pearson(recall.found, recall.sample, _CONFIDENCE).low
@@ -113,7 +114,7 @@ def judge_quantile_by_index(
 def _would_pass(
     sample: Sample, values: Float64[np.ndarray, " rows"], value: float, asked: Quantile
 ) -> str:
-    """The largest bound that passes, unrounded: a bound that is said to pass does."""
+    """The largest bound that passes, unrounded, so that the bound printed does pass."""
     if math.isnan(value):
         return "no bound: the value is not a number"
     if asked.confidence is None:
@@ -131,7 +132,7 @@ def _would_pass(
 
 
 def named(quantity: str, asked: Quantile) -> str:
-    """Name a quantity, with its quantile and how it was normalised and rounded."""
+    """Name a quantity, with its quantile and how it was normalized and rounded."""
     said = "min" if asked.q == 0 else f"q={asked.q:g}"
     said += ", normalised" if asked.normalized else ""
     return f"{quantity} ({said}{f', {asked.grid.words}' if asked.grid is not None else ''})"
@@ -156,7 +157,7 @@ def quantile(
     confidence: float | None,
     bits: GridLike | None,
 ) -> Quantile:
-    """Which quantile is asked for.
+    """Read the arguments that say which quantile is judged.
 
     Raises:
         OptionError: a number is not accepted.

@@ -1,7 +1,8 @@
-"""Whether what is shared can be read, and whether it is still of use (SPEC section 5).
+"""Judges whether a release hides its tokens and whether it keeps its utility (SPEC section 5).
 
-A release hides enough only where EVERY attacker's upper bound is at most the rate allowed: one that
-fails proves nothing about the next. What nothing read is "not broken by these attackers", and no more.
+A release hides enough only where EVERY attacker's upper bound is at most the rate allowed, because the
+failure of one attacker proves nothing about another. A release that passes is "not broken by these
+attackers"; a verdict claims no more than that.
 """
 
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ def hidden_status(
 
 
 def use_lines(summary: ReleaseSummary) -> list[str]:
-    """Lines on how much use is left of a release."""
+    """Lines on the utility of a release."""
     if summary.agreement is None:
         return [f"utility was not measured: {summary.no_utility}"]
     divergence = "not a number" if summary.divergence is None else show(summary.divergence, 3)
@@ -60,8 +61,8 @@ def release_figures(summary: ReleaseSummary) -> dict[str, float]:
 
 
 def is_useful(summary: ReleaseSummary, min_agreement: float) -> bool | None:
-    """Whether what is left of a release is of use; None where nothing goes on from it."""
+    """Whether a release keeps enough utility; None where the model cannot go on from it."""
     if summary.agreement is None:
         return None
-    # Without finite numbers nothing was agreed on.
+    # Without a finite agreement the release counts as useless.
     return summary.divergence is not None and summary.agreement.value >= min_agreement

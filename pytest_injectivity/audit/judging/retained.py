@@ -1,7 +1,7 @@
-"""How much of a layer's margin, or of its co-Lipschitz constant, a model kept of its parent's.
+"""Judges the ratio of a layer's margin, or co-Lipschitz constant, to the parent's.
 
-Two-sided: a broken block can raise raw margins several times, so that growing past the upper limit
-fails like falling below the lower one.
+Both sides are judged: a broken block can raise raw margins several times, so a ratio above the upper
+limit fails like one below the lower limit.
 """
 
 import math
@@ -27,7 +27,7 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Limits:
-    """What share of the parent's number is accepted.
+    """The limits within which a number's ratio to the parent's is accepted.
 
     Attributes:
         low: at least; above 0, at most 1.
@@ -39,7 +39,7 @@ class Limits:
 
     @classmethod
     def of(cls, fraction: float, at_most: float | None) -> "Limits":
-        """The limits a check was given; the upper one is ``1 / fraction`` where it is not.
+        """The limits from a check's arguments; without ``at_most`` the upper one is ``1 / fraction``.
 
         Raises:
             OptionError: ``fraction`` is not above 0 and at most 1, or ``at_most`` is below 1.
@@ -58,7 +58,7 @@ class Limits:
 
 
 def lost_rows(against: "Against", layer: Layer, quantity: str, bound: float) -> Reason | None:
-    """The reason a layer fails whose rows are not all finite, in the model or in its parent."""
+    """The failing reason of a layer with rows that are not finite, in the model or in its parent."""
     lost = not_finite(against.child, layer, quantity, bound)
     if lost is not None:
         return lost
@@ -78,12 +78,12 @@ def lost_rows(against: "Against", layer: Layer, quantity: str, bound: float) -> 
 
 
 def off_one(reason: Reason) -> float:
-    """How far a ratio lies from 1, whichever way."""
+    """The distance of a ratio from 1 on a logarithmic scale, in either direction."""
     return abs(math.log(reason.value)) if reason.value > 0 else math.inf
 
 
 class KeptNumber(NamedTuple):
-    """What is kept, and where it is."""
+    """A number that is compared with the parent's: its words, its ratio, and how a geometry has it."""
 
     words: str
     kept: "Callable[[Against, Layer, Quantile], PairedRatio]"
@@ -93,7 +93,7 @@ class KeptNumber(NamedTuple):
 def judge_kept(
     against: "Against", layer: Layer, limits: Limits, asked: Quantile, number: KeptNumber
 ) -> tuple[Reason, tuple[float, float]]:
-    """The reason of a layer by how much of a number it kept, and its p-values."""
+    """Judge a layer by the ratio of a number to the parent's: the reason and its p-values."""
     said = "min" if asked.q == 0 else f"q={asked.q:g}"
     quantity = f"{number.words} ({said}{', normalised' if asked.normalized else ''})"
     if reason := lost_rows(against, layer, quantity, limits.low):
@@ -131,7 +131,7 @@ def judge_kept(
 
 
 def _nearer(value: float, limits: Limits) -> tuple[float, Relation]:
-    """The limit that decides: the one the value violates, or is nearer to."""
+    """The limit that the value violates or, within both, is nearer to."""
     if value > 0 and value * value > limits.low * limits.high:
         return limits.high, "<="
     return limits.low, ">="

@@ -1,7 +1,8 @@
-"""Collisions among tokens that are put in one place: tables of the one-step map, all pairs compared.
+"""Collisions among all tokens at one place: tables of the one-step map, all pairs compared.
 
-Judged as the collisions of prompts are: equal, not to be told apart, or nearer than eps. At layer 0 too
-a collision is the checkpoint's: the states compared end in different tokens.
+Pairs are judged as collisions of prompts are: equal, not to be told apart, or nearer than eps. Even at
+layer 0 a collision comes from the checkpoint's values and not from the architecture, because the states
+compared end in different tokens.
 """
 
 import math
@@ -41,14 +42,14 @@ class ContinuationsEqualTogetherKey(NumberKey):
 
 
 class Place(NamedTuple):
-    """Where every token is put.
+    """The place at which every token is compared: the tokens before it, and its noise floor.
 
     Attributes:
-        search: what has the table.
+        search: computes the table.
         ids: the tokens before it; None for the rows of the input embedding.
-        words: what a line says of it, such as ``put first``.
-        noise: the noise floor there; 0 for rows of a matrix, which are not evaluated.
-        scale: the mean norm that a relative eps is of.
+        words: names the place in lines, such as ``put first``.
+        noise: the noise floor of the place; 0 for rows of a matrix, which are not evaluated.
+        scale: the mean norm that a relative eps is multiplied by.
     """
 
     search: "ContinuationSearch"
@@ -59,7 +60,7 @@ class Place(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two tokens in one place."""
+    """Two tokens at one place, with the distance of their states."""
 
     distance: float
     left: int
@@ -70,13 +71,13 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Counted:
-    """What counts against a layer in one place.
+    """The pairs that count against a layer at one place.
 
     Attributes:
         place: the place.
-        table: its states, every pair compared.
+        table: the states of all tokens at the place, every pair compared.
         found: how many pairs of each kind.
-        pairs: the closest of them.
+        pairs: the closest of these pairs.
     """
 
     place: Place
@@ -92,7 +93,7 @@ class Counted:
 
     @property
     def closest_distinct(self) -> Pair | None:
-        """The closest pair of those that are not equal."""
+        """The closest pair of states that are not equal."""
         table = self.table
         kind = "closest pair that is not equal" if table.equal else "closest pair"
         return table.pair and Pair(table.closest, *table.pair, kind, self.place.words)
@@ -105,7 +106,7 @@ def count_collisions(
     place: Place,
     table: "Continuations",
 ) -> Counted:
-    """Counts the pairs of tokens that collide in one place."""
+    """Counts the pairs of tokens that collide at one place."""
     eps = tolerance.absolute(place.scale)
     threshold = max(eps, place.noise)
     doubtful = place.search.within(place.ids, layer, 2 * place.noise, _EVALUATED_AGAIN)
@@ -147,7 +148,7 @@ def table_reason(
     lines: Iterable[str],
     figures: dict[str, float] | None = None,
 ) -> Reason:
-    """The reason of a layer: all that counts in any place."""
+    """The reason of a layer, from the pairs that count at any of its places."""
     found = _together([one.found for one in counted])
     return Reason(
         where=layer_id(layer),
@@ -164,7 +165,7 @@ def table_reason(
 
 
 def undecided(layer: Layer, quantity: str, headline: str, lines: Iterable[str]) -> Reason:
-    """The reason of a layer where not all is finite, or nothing was compared."""
+    """The failing reason of a layer with states that are not finite, or with nothing compared."""
     return Reason(
         where=layer_id(layer),
         status=Status.FAIL,
@@ -178,7 +179,7 @@ def undecided(layer: Layer, quantity: str, headline: str, lines: Iterable[str]) 
 
 
 def pair_lines(measured: "Measurements", counted: Sequence[Counted]) -> list[str]:
-    """The closest of the pairs that count; the closest pair of all where none does."""
+    """Lines on the closest pairs that count; on the closest pair of all where none counts."""
     listed = sorted(pair for one in counted for pair in one.pairs)[:_LISTED]
     if not listed:
         listed = sorted(one.closest for one in counted if one.closest)[:1]
@@ -192,7 +193,7 @@ def pair_line(measured: "Measurements", pair: Pair) -> str:
 
 
 def left_out_lines(measured: "Measurements", search: "ContinuationSearch") -> list[str]:
-    """How many rows of the embedding no token has."""
+    """A line on how many rows of the embedding belong to no token."""
     left_out = measured.target.facts.vocab_size - len(search.tokens)
     if not left_out:
         return []
@@ -200,7 +201,7 @@ def left_out_lines(measured: "Measurements", search: "ContinuationSearch") -> li
 
 
 def _together(found: Sequence[Found]) -> Found:
-    """What was found in all places; eps is that of the first place where pairs are near."""
+    """The sums over all places; eps is that of the first place with near pairs."""
     first = next((one for one in found if one.near), found[0])
     return first._replace(
         collisions=sum(one.collisions for one in found),
