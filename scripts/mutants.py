@@ -13,9 +13,11 @@ torch costs more than most tests here. So this script takes mutmut's mutations a
 one process that has imported torch once. The mutated text never reaches the disk: the forked process is
 given it in place of the file when the module is imported.
 
-A mutant of ``room/module.py`` is tried by ``tests/room/test_module.py``, or by all tests of the room
-where that file does not exist (or with ``--room``). A run is ended, and its mutant counts as caught,
-when it has used five times the processor time of the same tests without a mutant.
+A mutant of ``room/module.py`` is tried by ``tests/room/test_module.py`` and by the files that
+``TESTED_BY`` names, or by all tests of the room where there are none (or with ``--room``). A run is
+ended, and its mutant counts as caught, when it has used five times the processor time of the same tests
+without a mutant, or two minutes with ``--passing``. Mutants are tried in the order drawn, so that what
+``--minutes`` leaves is a sample, too.
 """
 
 import argparse
@@ -39,9 +41,39 @@ FOLDERS = (
     "pytest_injectivity/stats",
     "pytest_injectivity/audit/checks",
 )
+# Further tests of a module: checks that differ in a number are tested together.
+TESTED_BY = {
+    "audit/checks/bilipschitz_within.py": ("audit/judging/test_quantiles.py",),
+    "audit/checks/colipschitz_above.py": ("audit/judging/test_quantiles.py",),
+    "audit/checks/colipschitz_retained.py": ("audit/judging/test_retained.py",),
+    "audit/checks/margin_above.py": ("audit/judging/test_quantiles.py",),
+    "audit/checks/margin_retained.py": ("audit/judging/test_retained.py",),
+    "audit/checks/matches_baseline.py": ("audit/test_baseline_files.py",),
+    "audit/checks/not_read_by_reference.py": ("audit/test_comparisons.py",),
+    "audit/checks/not_recoverable.py": ("audit/judging/test_releases.py", "audit/test_releases.py"),
+    "audit/checks/utility_kept.py": ("audit/judging/test_releases.py", "audit/test_releases.py"),
+    "audit/judging/base.py": ("audit/test_bound_checks.py", "audit/judging/test_retained.py"),
+    "audit/judging/collisions.py": (
+        "audit/checks/test_no_collisions.py",
+        "audit/checks/test_no_new_collisions.py",
+    ),
+    "audit/judging/tables.py": (
+        "audit/checks/test_one_step_distinct.py",
+        "audit/checks/test_no_continuation_collisions.py",
+    ),
+    "geometry/search/possible_pairs.py": (
+        "geometry/search/test_tiles.py",
+        "geometry/search/test_products.py",
+    ),
+    "geometry/search/tile_sides.py": (
+        "geometry/search/test_tiles.py",
+        "geometry/search/test_products.py",
+    ),
+}
 # Imported once, before any fork. Nothing of this package: each fork imports it with its mutant.
 SHARED = ("torch", "scipy.stats", "transformers", "hypothesis", "faiss", "rapidfuzz", "pytest")
 _SLACK_SECONDS = 20
+_PASSING_SECONDS = 120
 _TIMES = 5
 
 
@@ -76,12 +108,13 @@ class Mutant:
 
 
 def mutants_of(folders: Sequence[str]) -> list[Mutant]:
-    """Every mutant of the functions in these folders."""
+    """Every mutant of the functions in these folders or files."""
     from mutmut.mutation.file_mutation import create_mutations
 
     found: list[Mutant] = []
     for folder in folders:
-        for file in sorted((ROOT / folder).rglob("*.py")):
+        place = ROOT / folder
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             path = str(file.relative_to(ROOT))
             module, mutations, *_ = create_mutations(path, file.read_text())
             for one in mutations:
@@ -91,12 +124,16 @@ def mutants_of(folders: Sequence[str]) -> list[Mutant]:
     return found
 
 
-def tests_of(path: str, *, room: bool) -> list[str]:
+def tests_of(path: str, *, room: bool) -> tuple[str, ...]:
     """The tests that try the mutants of a file."""
     file = Path(path)
     folder = Path("tests", *file.parent.parts[1:])
     own = folder / f"test_{file.name}"
-    return [str(own)] if (ROOT / own).is_file() and not room else [str(folder)]
+    if room:
+        return (str(folder),)
+    mirror = (str(own),) if (ROOT / own).is_file() else ()
+    elsewhere = TESTED_BY.get(str(Path(*file.parts[1:])), ())
+    return (*mirror, *(f"tests/{name}" for name in elsewhere)) or (str(folder),)
 
 
 def forked(
@@ -154,6 +191,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--only", help="numbers of mutants, separated by commas, and no sample")
     parser.add_argument("--room", action="store_true", help="by all tests of the mutant's room")
+    parser.add_argument(
+        "--passing", action="store_true", help="the tests are known to pass without a mutant"
+    )
+    parser.add_argument("--minutes", type=float, help="begin no mutant after so many")
     given = parser.parse_args()
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
@@ -163,29 +204,37 @@ def main() -> int:
         chosen = [every[int(number)] for number in given.only.split(",")]
     else:
         count = min(given.count, len(every))
-        drawn = random.Random(given.seed).sample(every, count)  # noqa: S311 - a sample, no secret
-        chosen = sorted(drawn, key=lambda one: one.number)
+        chosen = random.Random(given.seed).sample(every, count)  # noqa: S311 - a sample, no secret
     print(f"{len(chosen)} of {len(every)} mutants, seed {given.seed}", flush=True)
     for name in SHARED:
         importlib.import_module(name)
-    return _report(chosen, room=given.room)
+    tried_by = {mutant.path: tests_of(mutant.path, room=given.room) for mutant in chosen}
+    limits = dict.fromkeys(tried_by.values(), _PASSING_SECONDS) if given.passing else {}
+    return _report(chosen, tried_by, limits, 60 * (given.minutes or float("inf")))
 
 
-def _report(chosen: Sequence[Mutant], *, room: bool) -> int:
-    limits: dict[str, int] = {}
+def _report(
+    chosen: Sequence[Mutant],
+    tried_by: dict[str, tuple[str, ...]],
+    limits: dict[tuple[str, ...], int],
+    seconds: float,
+) -> int:
     counts: dict[str, list[int]] = {}
     started = time.monotonic()
     for mutant in chosen:
-        tests = tests_of(mutant.path, room=room)
-        if tests[0] not in limits:
-            status, seconds = forked(tests, None, None)
+        if time.monotonic() - started > seconds:
+            break
+        tests = tried_by[mutant.path]
+        if tests not in limits:
+            status, used = forked(tests, None, None)
             if status:
-                print(f"{tests[0]} fails without a mutant: exit status {status}")
+                print(f"{' '.join(tests)} fails without a mutant: exit status {status}")
                 return 1
-            limits[tests[0]] = int(_TIMES * seconds) + _SLACK_SECONDS
-        status, _ = forked(tests, mutant, limits[tests[0]])
+            limits[tests] = int(_TIMES * used) + _SLACK_SECONDS
+        status, _ = forked(tests, mutant, limits[tests])
         caught = counts.setdefault(mutant.path, [0, 0])
         caught[0 if status else 1] += 1
+        print("." if status else "", end="", flush=True)
         if not status:
             print(f"\nsurvived: {mutant.number} {mutant.path}\n{mutant.diff}", flush=True)
     print()

@@ -115,3 +115,11 @@ def test_the_traceback_ends_in_the_callers_code(audit: Audit) -> None:
         audit.assert_margin_above(1, 1e9)
     frames = [entry for entry in raised.traceback if not entry.ishidden(raised)]
     assert [Path(__file__).name] == [Path(str(entry.path)).name for entry in frames]
+
+
+def test_the_traceback_of_wrong_use_ends_in_the_callers_code(audit: Audit) -> None:
+    """An argument that a check does not have is the caller's mistake."""
+    with pytest.raises(OptionError) as raised:
+        audit.check_margin_above(colour=1)  # type: ignore[call-arg] # which is the test
+    frames = [entry for entry in raised.traceback if not entry.ishidden(raised)]
+    assert [Path(__file__).name] == [Path(str(entry.path)).name for entry in frames]

@@ -1,6 +1,7 @@
 """One contract for every check of the registry."""
 
 import inspect
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "states_recoverable": {"min_rate": 0.5, "certify": 0},
     "utility_kept": {"release": "identity@1", "min_agreement": 0.5, **FEWER},
 }
+# What is judged against: every argument above that is no count.
+BOUNDS = [
+    (name, argument)
+    for name, given in sorted(ARGUMENTS.items())
+    for argument, value in given.items()
+    if isinstance(value, float)
+]
 BY_LAYER = sorted(
     name for name, check in CHECKS.items() if "layer" in inspect.signature(check).parameters
 )
@@ -143,3 +151,10 @@ def test_comparing_no_layer_is_refused(audit: Audit, name: str, layer: object) -
     """A list of no layers is a mistake of whoever wrote it."""
     with pytest.raises((LayerError, OptionError)):
         getattr(audit, f"check_{name}")(layer, **ARGUMENTS[name])
+
+
+@pytest.mark.parametrize(("name", "argument"), BOUNDS)
+def test_a_bound_that_is_not_a_number_is_refused(audit: Audit, name: str, argument: str) -> None:
+    """The error names the argument and its value."""
+    with pytest.raises(OptionError, match=f"^{argument}=nan"):
+        getattr(audit, f"check_{name}")(**(ARGUMENTS[name] | {argument: math.nan}))

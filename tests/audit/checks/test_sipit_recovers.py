@@ -176,3 +176,11 @@ def test_five_failures_are_named_and_the_rest_counted(tmp_path: Path) -> None:
     evidence = _one(audit, prompts=8, tokens=3).evidence
     assert 5 == sum("ambiguous, residual" in line for line in evidence)
     assert "… and 3 more" in evidence
+
+
+def test_the_figures_are_those_of_the_evidence(planted: Audit) -> None:
+    """Positions passed over the whole vocabulary, and how many of them are ambiguous."""
+    reason = _one(planted, 1, prompts=6, tokens=4, certify=100)
+    passed, ambiguous = (reason.figures[name] for name in ("certified", "ambiguous"))
+    said = f"{passed:g} positions passed over the whole vocabulary: {ambiguous:g} ambiguous, rate"
+    assert [True] == [line.startswith(said) for line in reason.evidence if " passed over" in line]

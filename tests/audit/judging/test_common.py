@@ -1,8 +1,12 @@
+import math
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from pytest_injectivity import OptionError, Reason, Status
+from pytest_injectivity import Audit, OptionError, Reason, Status
 from pytest_injectivity.audit.judging.common import with_confidence
 
 P = st.floats(0.0, 1.0)
@@ -51,3 +55,15 @@ def test_a_confidence_lies_between_0_and_1(confidence: float) -> None:
     """Percent are refused."""
     with pytest.raises(OptionError, match="give a number between 0 and 1"):
         with_confidence([_reason(1)], [(0.5, 0.5)], confidence)
+
+
+def test_a_noise_floor_that_is_not_finite_says_where_it_was_lost(
+    additive: Callable[..., Audit], random_rows: Callable[..., Tensor]
+) -> None:
+    """At layer 0 every row is finite: the NaN stands before a prompt's last token."""
+    rows = random_rows(6)
+    rows[5] = math.nan
+    (reason,) = additive(rows, [[5, 1], [0, 2], [0, 3]]).check_margin_above(0, margin=0.1).reasons
+    place = "a prompt of the noise floor's sample, before its last token"
+    assert "the noise floor is not finite" == reason.headline
+    assert (f"a NaN or an infinity in the states of {place}",) == reason.evidence

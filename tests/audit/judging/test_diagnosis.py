@@ -174,5 +174,6 @@ def test_each_kind_has_its_words() -> None:
     assert "draw 2 of the weights moves them 0.25 of the norm apart" in proven.line((0, 1))
     assert "at most 1e-10 of the norm apart under 5 draws" in proven.line((0, 3))
     assert proven.line((0, 3)).endswith("resolved in float64: distance 0.5")
+    assert proven.line((0, 3)).startswith("  undecided: at most ")
     assert "certified" in proven.summary(3)
     assert "certified" not in seen.summary(3)

@@ -161,3 +161,12 @@ def test_every_layer_is_judged_and_the_first_and_worst_are_named(tmp_path: Path)
     assert "first bad layer: layer02; worst: layer03" in verdict.text
     by_layer = audit.check_margin_retained(None, {1: 0.9, 2: 0.001, 3: 0.00001})
     assert by_layer.passed
+
+
+def test_the_quantity_says_how_the_number_was_taken(tmp_path: Path, rows: Tensor) -> None:
+    """The share of prompts that are below it, and that rows were normalised."""
+    audit = _pair(tmp_path, 1.5 * rows, rows)
+    (plain,) = audit.check_margin_retained(1, 0.5).reasons
+    assert plain.quantity.endswith("kept (q=0.01)")
+    (other,) = audit.check_margin_retained(1, 0.5, q=0.0, normalized=True).reasons
+    assert other.quantity.endswith("kept (min, normalised)")

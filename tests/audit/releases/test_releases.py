@@ -200,8 +200,8 @@ def test_bad_releases_of_ones_own_are_refused(audit: Audit, apply: Any, message:
         ({"max_token_rate": float("nan")}, "is not a fraction"),
         ({"max_token_rate": 0.5, "confidence": 1.0}, "confidence=1.0"),
         ({"max_token_rate": 0.5, "prompts": 99}, "99 prompts of 4 tokens were asked for, and 12"),
-        ({"max_token_rate": 0.5, "prompts": 0}, "both at least 1"),
-        ({"max_token_rate": 0.5, "tokens": 0}, "both at least 1"),
+        ({"max_token_rate": 0.5, "prompts": 0}, "prompts=0: give an integer of at least 1"),
+        ({"max_token_rate": 0.5, "tokens": 0}, "tokens=0: give an integer of at least 1"),
     ],
 )
 def test_bad_numbers_are_refused(audit: Audit, asked: dict[str, Any], message: str) -> None:
