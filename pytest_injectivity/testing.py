@@ -6,7 +6,7 @@ takes milliseconds, and none needs a download::
     decoder = plant_equal_embeddings(tiny_decoder("llama"), kept=3, copied=7)
     # prompts that differ only by 3 against 7 now collide at every layer
 
-The docstring of each says what is known of its states.
+Each docstring says what is known of the decoder's states.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.quiet import quiet
 
 # Attention heads, heads of keys and values where they are shared, and the sliding window (tokens)
-# of the families that have one: short, so that small prompts are longer than it.
+# of the families that have one: short, so that even small prompts are longer than the window.
 HEADS = 4
 KEY_VALUE_HEADS = 2
 SLIDING_WINDOW = 8
@@ -58,17 +58,17 @@ def tiny_decoder(
     """A random decoder of a family; the same seed gives the same weights.
 
     Matrices are drawn from N(0, std^2), at the default far enough from zero that states of
-    different prompts are well apart; biases and norm gains are moved by the tenth of that, so that
-    no parameter tensor is constant. It is generic: no two prompts collide at layers 1 to L.
+    different prompts are well apart; biases and norm gains are moved by a tenth of that, so that
+    no parameter tensor is constant. The decoder is generic: no two prompts collide at layers 1 to L.
 
     Args:
         family: a family of the table, such as ``"gpt2"``, ``"llama"``, ``"gemma3_text"``.
-        seed: of the weights; torch's global generator is left alone.
+        seed: the seed of the weights; torch's global generator is not used.
         layers: the number of blocks.
         hidden: the width, a multiple of 8 (4 heads of even width).
-        vocab: tokens.
+        vocab: the number of tokens.
         context: the longest prompt, in tokens (mamba has no limit).
-        dtype: of the weights.
+        dtype: the dtype of the weights.
         std: the standard deviation of the matrices.
         tokenizer: e.g. :func:`byte_tokenizer`, with ``vocab`` at least its size.
         settings: further values for the configuration, by their names in transformers.
@@ -97,7 +97,7 @@ def additive_decoder(
     *,
     layers: int = 2,
 ) -> Decoder:
-    """A GPT-2 whose blocks write nothing: its states are known exactly.
+    """A GPT-2 whose blocks add nothing to the residual stream, so that its states are known exactly.
 
     At every layer 0 to L the state at position ``t`` of a prompt is ``tokens[ids[t]] +
     positions[t]``, whatever the other tokens are; at ``"norm"`` that row with its mean taken off
@@ -159,13 +159,13 @@ def round_weights(
 ) -> Decoder:
     """Rounds the matrices of blocks to the nearest of ``2^bits - 1`` values; returns the decoder given.
 
-    Groups of inputs share a scale: what quantized checkpoints hold, kept as floating-point numbers.
+    Groups of inputs share a scale, as in quantized checkpoints; values stay floating-point numbers.
 
     Args:
         decoder: changed in place.
         bits: at least 2.
         group: inputs that share a scale; all of them where the width is no multiple of it.
-        blocks: their layers, 1 to L; None: all.
+        blocks: the blocks changed, 1 to L; None: all.
 
     Raises:
         OptionError: bits is less than 2, or there is no such block.
@@ -206,7 +206,7 @@ def _matrices(decoder: Decoder, blocks: Sequence[int] | None) -> Iterator[tuple[
 
 
 def byte_tokenizer(*, bos: bool = False) -> PreTrainedTokenizerFast:
-    """A tokenizer whose ids are the bytes of the UTF-8 text: 256 tokens, nothing is lost.
+    """A lossless tokenizer of 256 tokens, whose ids are the bytes of the UTF-8 text.
 
     Args:
         bos: a 257th token, id 256, put before every text unless special tokens are left out.
@@ -228,7 +228,7 @@ def save_checkpoint(decoder: Decoder, folder: Path, tokenizer: Any = None) -> Pa
     """Writes a folder that ``load_decoder`` reads: config.json, model.safetensors, tokenizer.
 
     Args:
-        decoder: what is written.
+        decoder: the decoder written.
         folder: made if it does not exist.
         tokenizer: written beside it; the decoder's own where none is given, nothing where that is
             ``None``.
@@ -245,7 +245,7 @@ def _draw(model: Any, std: float, generator: torch.Generator) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             drawn = torch.randn(parameter.shape, generator=generator) * std
-            # Mamba's A_log is a matrix of decay rates: drawn afresh, states would overflow.
+            # Mamba's A_log is a matrix of decay rates; states would overflow if it were drawn anew.
             keep = parameter.ndim < 2 or name.endswith("A_log")  # noqa: PLR2004
             parameter.copy_(parameter + 0.1 * drawn if keep else drawn)
 

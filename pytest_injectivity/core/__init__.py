@@ -1,1 +1,1 @@
-"""Small parts used in every room; they know nothing of models or prompts."""
+"""Helpers used all over the package, independent of models and prompts."""

@@ -1,13 +1,13 @@
-"""Files written whole or not at all."""
+"""Writing of files whole or not at all."""
 
 import secrets
 from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file through a temporary one beside it, so that no half file is ever seen."""
+    """Write a text file through a temporary file beside it, so that nobody reads a half-written file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile, whose files nobody else may read: a report has the mode of any other file.
+    # tempfile is not used, because only their owner may read its files; a report has the usual mode.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("x", encoding="utf-8") as file:

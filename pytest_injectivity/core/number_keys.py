@@ -1,4 +1,4 @@
-"""Typed keys: frozen dataclasses that name what a store keeps, with one canonical serialisation.
+"""Typed keys: frozen dataclasses that name what a store keeps, with one canonical serialization.
 
 A number is looked up by everything it depends on. Each room declares the kinds of numbers it computes
 as subclasses of `NumberKey`, whose fields are those dependencies, so that the type checker sees when one
@@ -27,10 +27,10 @@ class Key:
 
     @cached_property
     def text(self) -> str:
-        """The canonical serialisation: the same for equal keys, another for every other key.
+        """The canonical serialization: the same for equal keys, different for different keys.
 
         Raises:
-            TypeError: a field holds something that has no canonical serialisation.
+            TypeError: a field holds something that has no canonical serialization.
         """
         return json.dumps(_plain(self))
 
@@ -44,28 +44,28 @@ class Key:
 class NumberKey(Key):
     """Names one number by its kind, which is the subclass, and by what the number depends on.
 
-    What every number of an entry of the store depends on (the model, the prompts, the code) is in the
-    entry's own key and is not repeated here.
+    The model, the prompts and the code, on which every number of a store's entry depends, are in the
+    entry's own key and are not repeated here.
 
     Attributes:
-        together: the fields in which numbers differ that one pass computes together, such as the layer.
+        together: the fields, such as the layer, in which the numbers of one pass differ.
     """
 
     together: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
     def work(self) -> str:
-        """The serialisation without the fields of `together`: equal for keys that one pass computes."""
+        """The serialization without the fields of `together`: equal for all keys of one pass."""
         return json.dumps(_plain(self, without=self.together))
 
 
 @dataclass(frozen=True)
 class PartKey(NumberKey):
-    """What a long search has found after one of its parts; kept until the whole number is there.
+    """Names what a long search has found after one of its parts; kept until the search is done.
 
     Attributes:
-        whole: the number that the search is for.
-        part: which part, counted from 1.
+        whole: the key of the number searched for.
+        part: the part's number, counted from 1.
         parts: how many parts the search has.
     """
 
@@ -75,7 +75,7 @@ class PartKey(NumberKey):
 
 
 def _plain(value: object, without: tuple[str, ...] = ()) -> Any:
-    """A field's value as what JSON writes in one way only."""
+    """Convert a field's value to data that JSON writes in only one way."""
     if is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
         held = {one.name: getattr(value, one.name) for one in fields(value)}
@@ -85,7 +85,7 @@ def _plain(value: object, without: tuple[str, ...] = ()) -> Any:
         }
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
-    # Exact types: an enumeration or a number of NumPy would be written as what it is not.
+    # Exact types only: an enumeration or a NumPy number would be written like another value.
     if value is None or type(value) in {bool, int, float, str}:
         return value
     raise TypeError(f"a key cannot hold a {type(value).__name__}: {value!r:.80}")

@@ -1,4 +1,4 @@
-"""How an audit reports sentences and progress while it works, without knowing a terminal."""
+"""The protocol by which an audit reports sentences and progress, independent of a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,12 +19,12 @@ class Watcher(Protocol):
 
 
 class Silent:
-    """Nobody watches."""
+    """A watcher that ignores everything."""
 
     def announce(self, sentence: str) -> None:
-        """Say nothing."""
+        """Ignore the sentence."""
 
     @contextmanager
-    def progress(self, label: str, total: int) -> Iterator[Advance]:  # noqa: ARG002 - nobody looks
-        """Show nothing."""
+    def progress(self, label: str, total: int) -> Iterator[Advance]:  # noqa: ARG002 - ignored
+        """Ignore the progress."""
         yield lambda _done: None

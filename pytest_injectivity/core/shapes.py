@@ -49,7 +49,7 @@ else:
     except ModuleNotFoundError:
 
         class _Unchecked:
-            """Stands for each name where jaxtyping is missing: the annotation is the array's type."""
+            """Replaces jaxtyping's names where it is missing: they evaluate to the array's type."""
 
             def __class_getitem__(cls, described: tuple[Any, str]) -> Any:
                 array, _ = described

@@ -1,9 +1,10 @@
 """The codec between dataclasses and JSON, for everything that travels between processes or is stored.
 
-`plain` makes JSON data of a dataclass and `build` makes the dataclass again, by cattrs. What comes
-from outside is read strictly: files within a size, no key twice, no unknown key, no NaN, and every
-value of the type that its field declares; where cattrs would convert (``"5"`` to 5), this refuses. An
-error is one line that names the field (``layers[0].n``), quotes the value and says what is accepted.
+`plain` turns a dataclass into JSON data and `build` turns the data back into the dataclass, with cattrs.
+Data from outside is read strictly: files of a limited size, no repeated key, no unknown key, no NaN, and
+every value of the type that its field declares; values that cattrs would convert (``"5"`` to 5) are
+refused. An error is one line that names the field (``layers[0].n``), quotes the value and says what is
+accepted.
 
 A float that is not finite is written as a text (``"nan"``), because JSON has none. A dataclass may
 declare three things: a mapping field with ``metadata={"flat": True}`` has its entries among the
@@ -41,7 +42,7 @@ from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
 
 LARGEST = 16 * 2**20
-"""Bytes of a file that is read; the report of 100 layers at 8 numbers of bits has under one MiB."""
+"""The largest file read, in bytes; a report of 100 layers at 8 numbers of bits is under one MiB."""
 
 T = TypeVar("T")
 
@@ -58,17 +59,17 @@ _ACCEPTED: dict[type, str] = {
 
 
 def plain(value: object) -> Any:
-    """JSON data of a dataclass, or of lists and mappings of them."""
+    """Turn a dataclass, or lists and mappings of dataclasses, into JSON data."""
     return _converter().unstructure(value)
 
 
 def build(kind: type[T], value: object, name: str = "it") -> T:
-    """The dataclass that JSON data describes.
+    """Build the dataclass that JSON data describes.
 
     Args:
-        kind: of what is built.
+        kind: the dataclass built.
         value: JSON data.
-        name: what an error calls it.
+        name: what an error calls the data.
 
     Raises:
         OptionError: a key is unknown, missing or has a value of another type.
@@ -80,21 +81,21 @@ def build(kind: type[T], value: object, name: str = "it") -> T:
 
 
 def dumps(value: object) -> str:
-    """A dataclass as a JSON text."""
+    """Write a dataclass as a JSON text."""
     return json.dumps(plain(value), allow_nan=False)
 
 
 def loads(kind: type[T], text: str, name: str = "it") -> T:
-    """The dataclass that `dumps` made a text of.
+    """Read the dataclass from a text that `dumps` wrote.
 
     Raises:
-        OptionError: it is no JSON, or of something else.
+        OptionError: the text is no JSON, or describes something else.
     """
     return build(kind, _parsed(text), name)
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object that a file holds.
+    """Read the JSON object that a file holds.
 
     Raises:
         OptionError: there is no such file, it is too large or damaged, or it holds something else.
@@ -115,7 +116,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def said(value: object) -> str:
-    """A value as a message quotes it; of a list no more than that it is one."""
+    """Quote a value for a message; lists and objects are named by their kind only."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     if isinstance(value, int) and abs(value) > _HIGHEST:
@@ -135,7 +136,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of these; one that names a thing twice, as after a merge, says nothing of it."""
+    """Make an object of the pairs; a repeated key, as after a merge, is refused."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
@@ -168,7 +169,7 @@ def _converter() -> Converter:
 
 
 def _exactly(value: object, kind: type) -> Any:
-    """A value of just this type: a bool is no int, and a text no number."""
+    """Accept a value of exactly this type: a bool is no int, and a text no number."""
     too_large = isinstance(value, int) and abs(value) > _HIGHEST
     if type(value) is kind and not too_large:
         return value
@@ -176,7 +177,7 @@ def _exactly(value: object, kind: type) -> Any:
 
 
 def _number(value: object, _: type) -> float:
-    """A number; integers stay integers, and what is not finite is a text."""
+    """Accept a number: integers stay integers, and numbers that are not finite are texts."""
     if isinstance(value, str) and value in _NOT_FINITE:
         return float(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _HIGHEST:
@@ -189,14 +190,14 @@ def _unstructured_float(value: float) -> float | str:
 
 
 def _sequence(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
-    """Of ``tuple[T, ...]`` and ``list[T]``."""
+    """The structure hook of ``tuple[T, ...]`` and ``list[T]``."""
     if get_origin(kind) is tuple:
         return homogenous_tuple_structure_factory(kind, converter)
     return list_structure_factory(kind, converter)
 
 
 def _only_of(factory: Callable[..., Any], accepted: type) -> Callable[..., Any]:
-    """The factory's hook, which converts any iterable, for lists or objects of JSON alone."""
+    """Restrict a factory's hook, which converts any iterable, to JSON lists or to JSON objects."""
     wanted = "no list" if accepted is list else "no JSON object"
 
     def made(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
@@ -217,7 +218,7 @@ def _is_literal(kind: Any) -> bool:
 
 
 def _one_of(value: object, kind: Any) -> Any:
-    """One of the values of an enumeration or a ``Literal``."""
+    """Accept one of the values of an enumeration or a ``Literal``."""
     members = get_args(kind) or tuple(kind)
     for member in members:
         if type(value) is str and value == member:
@@ -230,7 +231,7 @@ def _is_union(kind: Any) -> bool:
 
 
 def _union_factory(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
-    """The member whose JSON type the value has; the first that is not null says why none fits."""
+    """Build the union's member that has the value's JSON type; if none has, the first one refuses it."""
     members = get_args(kind)
 
     def structure(value: object, _: Any) -> Any:
@@ -282,7 +283,7 @@ def _structure_factory(kind: Any, converter: Converter) -> Callable[[Any, Any], 
         try:
             return hook(read, kind)
         except BaseValidationError as error:
-            for inner in error.exceptions:  # the entries are the object's own
+            for inner in error.exceptions:  # errors name entries of a flat field without its name
                 notes = getattr(inner, "__notes__", [])
                 notes[:] = [one for one in notes if getattr(one, "name", "") != (flat or None)]
             raise
@@ -304,7 +305,7 @@ def _unstructure_factory(kind: Any, converter: Converter) -> Callable[[Any], Any
 
 
 def _first_line(error: BaseException, path: str) -> str:
-    """What is wrong first, behind the path of the field: ``layers[0].n is 'x', which is no number``."""
+    """The first error, after the path of its field: ``layers[0].n is 'x', which is no number``."""
     if isinstance(error, BaseValidationError):
         inner = error.exceptions[0]
         return _first_line(inner, _path(path, inner))

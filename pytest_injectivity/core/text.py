@@ -1,4 +1,4 @@
-"""Text from outside made safe to print: one line, no control sequences, a bounded length."""
+"""Makes text from outside safe to print: one line, no control sequences, a bounded length."""
 
 import unicodedata
 
@@ -6,7 +6,7 @@ _LONGEST = 160
 
 
 def one_line(text: str, longest: int = _LONGEST) -> str:
-    r"""The text on one line: control and format characters escaped, cut after ``longest`` characters.
+    r"""Put a text on one line: control and format characters escaped, cut after ``longest`` characters.
 
     Escape sequences would let a prompt or a checkpoint's name move the cursor, recolour a verdict
     or, with bidirectional marks, reorder what a person reads. ``##[`` would let it speak to GitHub's

@@ -1,8 +1,8 @@
 """Settings of OpenMP threads, made once before torch starts its own.
 
 OpenMP threads spin while they wait. With another busy process on the machine a forward pass of 14 ms
-took 354; with pytest-xdist the workers themselves are that other process. Waiting passively and
-dividing the cores among the workers cures both. A setting the user made is never overridden.
+took 354 ms, and with pytest-xdist the other workers are such processes. Waiting passively and dividing
+the cores among the workers cures both. A setting the user made is never overridden.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A near-collision tolerance, absolute or relative, and numbers that differ by layer."""
+"""Near-collision tolerances, absolute or relative, and values given by layer."""
 
 import math
 import re
@@ -19,7 +19,7 @@ PerLayer: TypeAlias = T | Mapping[int | str, T]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """``eps``: a distance in the states' units, or a fraction of the layer's mean norm.
+    """A tolerance ``eps``: a distance in the states' units, or a fraction of the layer's mean norm.
 
     Attributes:
         value: finite and at least 0.

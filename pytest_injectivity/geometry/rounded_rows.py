@@ -1,4 +1,4 @@
-"""Post-hoc quantization of activations ([VS] figure 4; SPEC section 2): rounding, not propagated."""
+"""Post-hoc quantization of activations: captured rows are rounded, and no error propagates (SPEC 2)."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ class QuantizedRows:
 
     Attributes:
         codes: integer codes.
-        rows: the values the codes stand for, float64.
-        scale: what turns one into the other; its steps are in the states' units.
+        rows: the values that the codes stand for, float64.
+        scale: turns codes into values; its steps are in the states' units.
     """
 
     codes: Int64[Tensor, "n hidden"]
@@ -27,10 +27,10 @@ class QuantizedRows:
 
     @property
     def stored(self) -> Int64[Tensor, "n stored"]:
-        """What is stored of each row, on which exact collisions are counted: equal here is equal.
+        """What is stored of each row; exact collisions are counted on it.
 
-        The codes; and where each row has a scale of its own, its step (bit by bit) and its zero point:
-        equal codes under different scales stand for different rows.
+        These are the codes and, where each row has its own scale, the bits of its step and its zero
+        point, because equal codes under different scales stand for different rows.
         """
         if self.scale.grid.per != "token":
             return self.codes
@@ -46,20 +46,20 @@ def quantize(
     """Rounds rows to a uniform grid: ``clip(round(x / step) + zero)``, half to even.
 
     Symmetric: ``step = max|x| / (2^(b-1) - 1)``. Asymmetric: ``step = (max - min) / (2^b - 1)`` with
-    ``zero = round(-min / step)``, where the range is widened to zero if it does not hold it. A
-    percentile takes the place of ``max|x|``, or of both ends.
+    ``zero = round(-min / step)``, where the range is widened to zero if it does not hold it. With
+    ``clip`` a percentile replaces ``max|x|``, or both ends.
 
     A channel or a token of zeros stays zero; a constant one is kept exactly. A channel that is zero in
-    all calibration rows is rounded to zero, as a quantizer calibrated so would.
+    all calibration rows is rounded to zero.
 
     Args:
         rows: finite states of one layer.
-        grid: to what, see `Grid`.
-        calibration: finite states that the scale comes from; None: from the rows themselves.
+        grid: the grid, see `Grid`.
+        calibration: finite states that the scale comes from; None: it comes from the rows.
 
     Raises:
-        OptionError: the grid is not accepted, the calibration does not fit it or the rows, or there
-            is no scale: nothing but zeros.
+        OptionError: the grid is not accepted, the calibration does not fit it or the rows, or all
+            values are zero, so that there is no scale.
     """
     grid = Grid.parse(grid)
     source = rows if calibration is None else calibration

@@ -97,7 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test id a layer for tests that use ``injx_layer``, a release for ``injx_release``.
+    """Make one test id for each layer (``injx_layer``) or each release (``injx_release``).
 
     Reads the model's config, no weights.
 
@@ -123,7 +123,7 @@ def _distributed(config: pytest.Config) -> bool:
 
 
 def _model_asked_for(config: pytest.Config) -> bool:
-    """Whether somebody typed ``--injx-model``: an ini that names one, by ``addopts`` too, did not."""
+    """Whether ``--injx-model`` was typed on the command line, and not named in an ini or ``addopts``."""
 
     def named(arguments: Iterable[object]) -> bool:
         return any(str(one).partition("=")[0] == "--injx-model" for one in arguments)
@@ -162,13 +162,13 @@ def injx_model(injx: "Audit") -> "Decoder":
 
 @pytest.fixture(scope="session")
 def injx_prompts(injx: "Audit") -> "PromptSet":
-    """The prompt set, tokenised for the model."""
+    """The prompt set, tokenized for the model."""
     return injx.prompts
 
 
 @pytest.fixture(scope="session")
 def injx_geometry(injx: "Audit") -> "Callable[..., LayerGeometry]":
-    """``injx_geometry(layer, bits=None)``: the geometry of one layer, for checks of one's own."""
+    """``injx_geometry(layer, bits=None)``: the geometry of one layer, for your own checks."""
     return injx.geometry
 
 
@@ -196,7 +196,7 @@ def check_names() -> tuple[str, ...]:
 
 
 def _assertion(check: str) -> Any:
-    """The fixture ``assert_...`` of a check: the method of the session's `Audit`."""
+    """Make the fixture ``assert_...`` of a check, which returns the method of the session's `Audit`."""
 
     def method(injx: "Audit") -> "Callable[..., Verdict]":
         asserted: Callable[..., Verdict] = getattr(injx, f"assert_{check}")

@@ -1,4 +1,4 @@
-"""``--injx-update-baseline``: the baseline is written at the end of a run that is green otherwise."""
+"""Writes the baseline at the end of a green run (``--injx-update-baseline``)."""
 
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ NOTHING_TO_RECORD: Sentence = (
     "no baseline was recorded",
     "--injx-update-baseline was given, no test asked for assert_matches_baseline: nothing was written",
 )
-"""What makes a run fail that was to record a baseline and measured nothing for it."""
+"""The failure of a run that was to record a baseline and measured nothing for it."""
 
 
 def update_baseline(

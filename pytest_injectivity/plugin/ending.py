@@ -1,7 +1,7 @@
-"""The end of a run: what only it can tell becomes failing reports, then the reports are written.
+"""The end of a run: failing reports for an incomplete run are added, then the reports are written.
 
-A status alone is invisible to JUnit, so that a lost worker, or that nothing was compared where
-something was asked for, are failing reports of their own.
+An exit status alone is invisible to JUnit. Therefore a lost worker, and a run that compared nothing
+although an audit was asked for, become failing reports of their own.
 """
 
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.results.run_results import RunResults
 
 Sentence = tuple[str, str]
-"""The title of something that makes a run incomplete, and what it is."""
+"""A title and a text on what makes a run incomplete."""
 
 _NOTHING_COMPARED = (
     "an audit was asked for ({asked}) and no test measured or judged anything: run tests that use the"
@@ -36,8 +36,8 @@ def incomplete(
     Args:
         audited: what was to be audited.
         gathering: what the tests found.
-        lost_workers: of pytest-xdist.
-        named: whether somebody asked for an audit in so many words.
+        lost_workers: the workers that pytest-xdist lost.
+        named: whether an audit was asked for explicitly (see `session.Run`).
     """
     if lost_workers and (named or gathering.compared):
         workers = ", ".join(lost_workers)
@@ -48,7 +48,7 @@ def incomplete(
 
 
 def fail(session: pytest.Session, sentence: Sentence) -> None:
-    """Add a failing report of the run's own."""
+    """Add a failing report that belongs to no test."""
     title, text = sentence
     report = pytest.TestReport(
         nodeid=f"injectivity::{title}",
@@ -66,7 +66,7 @@ def fail(session: pytest.Session, sentence: Sentence) -> None:
 def write_reports(
     session: pytest.Session, audited: AuditConfig, results: "RunResults"
 ) -> list[str]:
-    """Write the reports that were asked for; a sentence for each that cannot be."""
+    """Write the reports that were asked for; returns a sentence for each that cannot be written."""
     from pytest_injectivity.reports.registry import write_report
 
     said: list[str] = []
@@ -80,7 +80,7 @@ def write_reports(
 
 
 def from_here(config: pytest.Config, name: str, root: Path) -> str:
-    """A test's name, counted from ``root``, as it is given on the command line: seen from here."""
+    """Rewrite a test's name relative to ``root`` as relative to the folder pytest was started in."""
     path, *inside = name.split("::")
     return "::".join([os.path.relpath(root / path, config.invocation_params.dir), *inside])
 

@@ -52,7 +52,7 @@ class Failures:
         )
 
     def _place(self, report: pytest.TestReport) -> tuple[str, int | None]:
-        """The line that failed if it stands in the test's own file, else the test's first."""
+        """The line that failed if it is in the test's own file, else the test's first line."""
         name, line, _ = report.location
         path = self._root / name
         crash = getattr(report.longrepr, "reprcrash", None)

@@ -1,7 +1,7 @@
-"""Gathers what the tests of a run found, in the one process that reports.
+"""Gathers the tests' findings of a run, in the one process that reports.
 
-What arrives is kept as text: nothing is read before the end of the run, and a run without an audit
-imports nothing for it.
+Findings are kept as text and parsed at the end of the run, so that a run without an audit imports no
+code to parse them.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _LAST = 10**9
 
 
 class Gathering:
-    """What the reports of tests said, in the order of the collected tests.
+    """The findings in the reports of tests, in the order of the collected tests.
 
     Args:
         root: the folder that the names of tests are counted from.
@@ -56,7 +56,7 @@ class Gathering:
         return tuple(dict.fromkeys(message for _, message in sorted(self._wrong_use)))
 
     def misused(self, message: str, at: int = -1) -> None:
-        """Something that was asked for cannot be done."""
+        """Add a message about something that was asked for and cannot be done."""
         self._wrong_use.append((at, message))
 
     def take(self, report: pytest.TestReport) -> None:

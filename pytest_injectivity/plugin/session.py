@@ -1,4 +1,4 @@
-"""One pytest run: who audits in this process, and the hooks that pytest calls while tests run.
+"""One pytest run: the audit of this process, and the hooks that pytest calls while tests run.
 
 A test's findings travel to the process that reports as properties of its report (JSON texts, never
 pickles), so one worker, four workers and no workers are the same path.
@@ -33,9 +33,9 @@ class Run:
     """The state and the hooks of one pytest run.
 
     Args:
-        config: pytest's.
+        config: pytest's config.
         audited: what to audit.
-        named: whether somebody asked for an audit in so many words (a model on the command line, or
+        named: whether an audit was asked for explicitly (a model on the command line, or
             ``--injx-require``), so that comparing nothing is a failure.
     """
 
@@ -45,9 +45,7 @@ class Run:
         self.named = named
         self.gathering = Gathering(config.rootpath)
         self.lost_workers: list[str] = []
-        self._results: RunResults | None = (
-            None  # with how the run ended, where somebody is to be told
-        )
+        self._results: RunResults | None = None  # with the outcome of the run, where it is reported
         self._places: dict[str, int] = {}
         self._announced: list[str] = []
         self._where = ""
@@ -89,7 +87,7 @@ class Run:
 
     @pytest.hookimpl
     def pytest_report_header(self) -> str | None:
-        """One line on what is about to be audited, where somebody said so.
+        """Print a line on what is about to be audited, where an audit was asked for.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_header
         """
@@ -98,7 +96,7 @@ class Run:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Workers name prompts by the same keyed hashes and share a store (a hook of pytest-xdist)."""
+        """Give each worker the hash key and the store's folder (a hook of pytest-xdist)."""
         node.workerinput["injx_key"] = self.key.hex()
         node.workerinput["injx_run"] = self.name
         if self.scratch is not None:
@@ -106,12 +104,12 @@ class Run:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """A lost worker makes the run incomplete (a hook of pytest-xdist)."""
+        """Record a lost worker, which makes the run incomplete (a hook of pytest-xdist)."""
         if error:
             self.lost_workers.append(str(node.gateway.id))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Every worker collects the same tests: their places order what is found.
+        """Number the collected tests, which are the same in every worker, to put findings in order.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collection_finish
         """
@@ -119,7 +117,7 @@ class Run:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
-        """A new attempt at a test begins without the verdicts of the one before.
+        """Remove the verdicts of an earlier attempt at the test, and gather what setup finds.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_setup
         """
@@ -128,7 +126,7 @@ class Run:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
-        """What a test found goes with its report.
+        """Add what the test found to its report.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_call
         """
@@ -136,7 +134,7 @@ class Run:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None]:
-        """A gate may stand in a fixture as well as in a test.
+        """Add what fixtures found in teardown to the test's report, because gates may be in fixtures.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_teardown
         """
@@ -146,7 +144,7 @@ class Run:
     def pytest_make_collect_report(
         self,
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-        """Wrong use while tests are collected (``injx_layer``) is one paragraph as well.
+        """Shorten wrong use during collection (by ``injx_layer``) to one paragraph.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_make_collect_report
         """
@@ -154,12 +152,12 @@ class Run:
         excinfo = getattr(getattr(report, "call", None), "excinfo", None)
         if excinfo is not None and isinstance(excinfo.value, WrongUse):
             report.longrepr = _paragraph(excinfo.value)
-            # What a report holds beside its fields travels with it from a worker.
+            # Further attributes of a report travel with it from a worker.
             report.__dict__[told.WRONG_USE] = _paragraph(excinfo.value)
         return report
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Wrong use while tests were collected, here or by a worker.
+        """Record wrong use during collection, here or in a worker.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collectreport
         """
@@ -170,7 +168,7 @@ class Run:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Wrong use is one paragraph, without our frames; a gate's short line is its verdict.
+        """Shorten wrong use to one paragraph without frames, and a failed gate's line to its verdict.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport
         """
@@ -196,7 +194,7 @@ class Run:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
-        """Tests are about to run: this is no ``--fixtures``, ``--collect-only`` or ``--setup-plan``.
+        """Note that tests run, unlike with ``--fixtures``, ``--collect-only`` or ``--setup-plan``.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtestloop
         """
@@ -205,14 +203,14 @@ class Run:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Decide what only the end of a run can tell, then write the reports.
+        """Add failures that only the end of a run can show, then write the reports.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_sessionfinish
         """
         if not self._ran:
             return
         is_told = bool(self.audited.report) or os.environ.get("GITHUB_ACTIONS") == "true"
-        # Before failures of the run's own are added.
+        # Taken before the run's own failures are added.
         failed = self.gathering.failed_tests() if is_told else ()
         sentences = list(
             ending.incomplete(self.audited, self.gathering, self.lost_workers, named=self.named)
@@ -243,7 +241,7 @@ class Run:
         self.gathering.said += ending.write_reports(session, self.audited, self._results)
 
     def pytest_unconfigure(self) -> None:
-        """What was kept for this run only is removed, however the run ended.
+        """Remove the folder kept for this run only, however the run ended.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_unconfigure
         """
@@ -254,7 +252,7 @@ class Run:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The table of layers, and the sentences a person should see.
+        """Print the table of layers, and the sentences a person should see.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_terminal_summary
         """
@@ -268,7 +266,7 @@ class Run:
         self._annotate(terminalreporter)
 
     def _telling(self, item: pytest.Item, phase: str) -> Generator[None]:
-        """Verdicts name the test that reproduces them; what the phase found goes with its report."""
+        """Run a phase of a test: name the test in its verdicts, and add its findings to its report."""
         self._where = shlex.quote(ending.from_here(self.config, item.nodeid, self.config.rootpath))
         if "audit" in self.__dict__:
             self.audit.target.where = self._where
@@ -286,7 +284,7 @@ class Run:
             told.tell(item, phase, verdicts, others)
 
     def _annotate(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """In a GitHub workflow, one line for each red verdict, unless a file of them was asked for."""
+        """In a GitHub workflow, print a line for each red verdict, unless they go to a file."""
         asked = any(target.kind == "annotations" for target in self.audited.report)
         if self._results is None or self._results.outcome is None or asked:
             return
@@ -299,11 +297,11 @@ class Run:
 
 
 def _paragraph(error: WrongUse, where: str = "") -> str:
-    """The message on one line: it may quote files that are not to be trusted."""
+    """The message on one line, escaped, because it may quote files that are not to be trusted."""
     return f"{type(error).__name__}: {one_line(str(error), _LONGEST)}{where}"
 
 
 def _line(excinfo: Any, item: pytest.Item) -> str:
-    """The line of the test's file that asked for it, where there is one."""
+    """The line of the test's file at which the wrong use happened; empty where there is none."""
     lines = [entry.lineno + 1 for entry in excinfo.traceback if entry.path == item.path]
     return f" ({item.path.name}, line {lines[-1]})" if lines else ""

@@ -1,4 +1,4 @@
-"""What a test found, as properties of the test that its report carries to the process that reports.
+"""The findings of a test as properties of the test, which its report carries to the main process.
 
 The properties named ``injx.…`` hold JSON texts, never pickles. Beside them each verdict has a readable
 property for each layer or release, for people and CI pages that read JUnit.
@@ -22,7 +22,7 @@ _OF_VERDICTS = pytest.StashKey[dict[str, list[Property]]]()
 
 
 def properties_of(news: "News") -> Iterator[tuple[str, str]]:
-    """What an audit has found since it was last asked, apart from verdicts."""
+    """The findings of an audit since the last call, apart from verdicts, as properties."""
     from pytest_injectivity.core.strict_json import dumps
 
     if news.run is not None:
@@ -37,7 +37,7 @@ def properties_of(news: "News") -> Iterator[tuple[str, str]]:
 
 
 def verdict_properties(news: "News") -> Iterator[tuple[str, str]]:
-    """The verdicts of an audit since it was last asked, and one readable number of each reason."""
+    """The verdicts of an audit since the last call, and a readable number for each reason."""
     from pytest_injectivity.core.strict_json import dumps
 
     for verdict in news.verdicts:
@@ -47,7 +47,7 @@ def verdict_properties(news: "News") -> Iterator[tuple[str, str]]:
 
 
 def forget_earlier_attempt(item: pytest.Item) -> None:
-    """Remove the verdicts of an earlier attempt at this test, as pytest-rerunfailures makes them.
+    """Remove the verdicts of an earlier attempt at this test (pytest-rerunfailures makes several).
 
     Verdicts reached while fixtures were set up stay until the new attempt's setup reaches some of its
     own: a fixture of a wider scope than the test is not set up again.
@@ -58,7 +58,7 @@ def forget_earlier_attempt(item: pytest.Item) -> None:
 
 
 def tell(item: pytest.Item, phase: str, verdicts: list[Property], others: list[Property]) -> None:
-    """Add what was found in a phase of a test to the test's properties."""
+    """Add the findings of a phase of a test to the test's properties."""
     of_phases = item.stash.setdefault(_OF_VERDICTS, {})
     if verdicts:
         _remove(item, of_phases.get(phase, []))
@@ -67,7 +67,7 @@ def tell(item: pytest.Item, phase: str, verdicts: list[Property], others: list[P
 
 
 def sentence(text: str) -> tuple[str, str]:
-    """The property of a sentence that a person should see."""
+    """The property that carries a sentence for people."""
     return f"{PREFIX}said", text
 
 

@@ -1,4 +1,4 @@
-"""The built-in prompt sets: text and tokens that every machine has.
+"""Built-in prompt sets, made of text and tokens that every machine has.
 
 ``builtin:stdlib``             docstrings and code windows of this Python's standard library
 ``builtin:random``             1,000 windows of uniform random tokens, as long as `RANDOM_LENGTH`
@@ -27,14 +27,14 @@ _GRAMMAR = re.compile(r"(stdlib|random|challenge)(?:\((.+)\))?", re.DOTALL)
 
 
 class Builtin(NamedTuple):
-    """A built-in set that was named: which, and what it is made from."""
+    """A built-in set by name, and the source that it is made from."""
 
     name: BuiltinName
     argument: str | None
 
 
 def parse_builtin(source: str) -> Builtin | None:
-    """The built-in set a source names; None if it names a file.
+    """Read the name of a built-in set; None if the source names a file.
 
     Raises:
         PromptError: there is no such built-in set, or it takes no argument.
@@ -61,7 +61,7 @@ def stdlib_rows(tokenizer: Tokenizer | None) -> Iterator[Row]:
             "builtin:stdlib is text and this model has no tokenizer: give builtin:random, or a file"
             ' of {"ids": [...]} rows'
         )
-    # Here, because the library is read for seconds that other sources need not wait.
+    # Imported here, because reading the library takes seconds that other sources need not.
     from pytest_injectivity.prompts.stdlib import stdlib_texts
 
     for index, text in enumerate(stdlib_texts()):
@@ -87,5 +87,5 @@ def random_rows(tokenizer: Tokenizer | None, settings: Settings) -> Iterator[Row
     shape = (count, length - len(frame))
     drawn = np.random.default_rng(settings.seed).integers(settings.vocab_size, size=shape)
     for index, ids in enumerate(drawn.tolist()):
-        # Framed here: a row that happens to begin with BOS would pass for one that has it already.
+        # BOS is added here, because a random row that begins with it would be taken to have it already.
         yield Row(frame.around(tuple(ids)), f"builtin:random, window {index}")

@@ -1,4 +1,4 @@
-r"""Prompt files, read as a stream of rows: nothing is read twice and nothing is unpickled.
+r"""Readers of prompt files, each a stream of rows: no file is read twice and nothing is unpickled.
 
 =============  =====================================================================
 ``.txt``       one prompt a line, without its newline (``\n`` or ``\r\n``)
@@ -9,7 +9,7 @@ r"""Prompt files, read as a stream of rows: nothing is read twice and nothing is
 a folder       one prompt a ``.txt`` file, the whole file as it is, in the order of names
 =============  =====================================================================
 
-Text is UTF-8; a byte order mark at the start of a file is tolerated and no part of a prompt.
+Text is UTF-8; a byte order mark at the start of a file is skipped.
 """
 
 import codecs
@@ -36,7 +36,7 @@ def read_rows(path: Path, rule: FieldRule) -> Iterator[Row]:
 
     Raises:
         PromptError: the path, its suffix, or something in the file is not accepted.
-        OptionError: a field is named for a source that has none.
+        OptionError: a field is named for a source without fields.
         MissingExtra: a ``.parquet`` file, and pyarrow is not installed.
     """
     reader = _reader(path)
@@ -62,7 +62,7 @@ def _reader(path: Path) -> Reader:
                 f"there is no prompt file {str(path)!r}: give {accepted},"
                 " or a built-in set such as builtin:stdlib"
             )
-    except OSError as error:  # a whole prompt given as a name, for one: too long for a path
+    except OSError as error:  # such as a prompt given in place of a path, too long for one
         raise PromptError(
             f"prompts {str(path)[:60]!r}... name no file ({error.strerror}): give {accepted}"
         ) from None
@@ -85,7 +85,7 @@ def _folder(path: Path, _rule: FieldRule) -> Iterator[Row]:
     if not files:
         raise PromptError(f"folder {path} holds no .txt file: give one prompt a .txt file")
     for file in files:
-        # Newlines stay as they are: the prompts found closest to each other differ in just those.
+        # Newlines are kept: the closest natural prompts differ in nothing but trailing newlines.
         yield Row("".join(_decoded_lines(file)), f"{path.name}/{file.name}")
 
 
@@ -113,7 +113,7 @@ def _parsed(text: str, place: str) -> object:
         raise PromptError(
             f"{place}: not valid JSON: {error.msg} ({at}column {error.colno})"
         ) from None
-    except (ValueError, RecursionError) as error:  # a number of 5000 digits; 100,000 brackets
+    except (ValueError, RecursionError) as error:  # 5000 digits; 100,000 nested brackets
         raise PromptError(f"{place}: not readable JSON: {error}") from None
     return value
 

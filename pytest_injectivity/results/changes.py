@@ -1,9 +1,9 @@
-"""What was and what is: the numbers of a layer held against those recorded, metric by metric.
+"""Changes of a layer's numbers between a recorded run and this one, metric by metric.
 
-Every number of a recorded metric is judged in the direction in which it is bad. A tolerance is a
-share of the recorded number: of a margin of 2, with 0.01, nothing under 1.98 passes. What is *better*
-than recorded by as much, so that the record would fail if it were held against this run, passes and
-is called stale: a gate that keeps old numbers lets a later fall back to them through.
+Every number is judged in the direction in which its metric is bad. A tolerance is a share of the
+recorded number: of a margin of 2, with 0.01, nothing under 1.98 passes. A number that is *better* than
+recorded by more than the tolerance passes, and its record is called stale: a gate that keeps the old
+number would let a later run fall back to it.
 
 Standard library only: comparing saved runs loads no torch.
 """
@@ -24,28 +24,28 @@ Allowed: TypeAlias = float | Mapping[str, float]
 """One tolerance for every metric that is not a count, or tolerances by the metric's name."""
 
 Numbers: TypeAlias = Mapping[str, float]
-"""The numbers of a layer by name: a metric's, of near fractions with the rung (``… 0.01``)."""
+"""The numbers of a layer by metric name; near fractions have their eps in the name (``… 0.01``)."""
 
 _MANY = 1e4
 
 
 @dataclass(frozen=True)
 class Shares:
-    """How much worse every metric may get, as a share of what was recorded.
+    """How much worse every metric may get, as a share of the recorded number.
 
     Attributes:
-        by_metric: of each recorded metric, by name.
+        by_metric: the share of each recorded metric, by its name.
     """
 
     by_metric: Mapping[str, float]
 
     def of(self, name: str) -> float:
-        """The share of a number."""
+        """The share of a number, by the number's name."""
         return self.by_metric[metric_of(name).name]
 
 
 class Fate(StrEnum):
-    """What became of a number."""
+    """How a number changed."""
 
     KEPT = "kept"
     WORSE = "worse"
@@ -55,12 +55,12 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """One number of one layer, as it was and as it is.
+    """One number of one layer, as recorded and as measured.
 
     Attributes:
-        name: of the number.
-        was: as recorded; None where it was not.
-        now: as measured; None where it is not.
+        name: the number's name.
+        was: the recorded value; None where it was not recorded.
+        now: the measured value; None where it was not measured.
         tolerance: the share of ``was`` that it may be worse by.
     """
 
@@ -71,12 +71,12 @@ class Change:
 
     @property
     def metric(self) -> Metric:
-        """Which metric it is."""
+        """The metric that the number belongs to."""
         return metric_of(self.name)
 
     @property
     def fate(self) -> Fate:
-        """Worse beyond the tolerance, better beyond it, or neither; NaN is worse, and so is a loss."""
+        """Worse or better beyond the tolerance, or neither; NaN and a missing number are worse."""
         if self.was is None:
             return Fate.NEW
         if self.now is None or not self._holds(self.was, self.now):
@@ -95,7 +95,7 @@ class Change:
 
     @property
     def bound(self) -> float:
-        """The worst number that passes; of a metric that may move neither way, on the side it went."""
+        """The worst number that passes; of a two-sided metric the limit on the side it moved to."""
         if self.was is None:
             return math.nan
         low, high = self._limits(self.was)
@@ -103,7 +103,7 @@ class Change:
 
     @property
     def share(self) -> float | None:
-        """The change as a share of what was: -0.1 is a tenth less; None where that says nothing."""
+        """The relative change: -0.1 is a tenth less; None where it is not defined."""
         if self.was is None or self.now is None or not self.was:
             return 0.0 if self.was == self.now == 0.0 else None
         share = self.now / self.was - 1.0
@@ -111,7 +111,7 @@ class Change:
 
     @property
     def harm(self) -> float:
-        """How far it went in the bad direction, as a share of what was; at least 0, for sorting."""
+        """The relative change in the bad direction, at least 0, for sorting."""
         if self.fate is Fate.NEW:
             return 0.0
         if self.share is None:
@@ -121,7 +121,7 @@ class Change:
 
     @property
     def needed(self) -> float | None:
-        """A tolerance that passes, the smallest of four decimals; None where none does."""
+        """The smallest tolerance of four decimals that passes; None where none does."""
         if not self.was or self.share is None or not math.isfinite(self.harm * _MANY):
             return None
         needed = math.ceil(self.harm * _MANY) / _MANY
@@ -132,13 +132,13 @@ class Change:
 
     @property
     def words(self) -> str:
-        """``margin_q 1.186 -> 0.93 (-21.6 %)``."""
+        """The change in words: ``margin_q 1.186 -> 0.93 (-21.6 %)``."""
         was, now = shown(self.was, self.now)
         return f"{self.name} {was} -> {now}{self.percent}"
 
     @property
     def percent(self) -> str:
-        """`` (-21.6 %)``, or nothing where a share says nothing."""
+        """The relative change in words, `` (-21.6 %)``; empty where it is not defined."""
         return "" if not self.share else f" ({100 * self.share:+.3g} %)"
 
     def _limits(self, was: float) -> tuple[float, float]:
@@ -152,12 +152,12 @@ class Change:
 
 
 def changes(was: Numbers, now: Numbers, tolerances: Shares) -> tuple[Change, ...]:
-    """Every number of a layer that was recorded or measured, in the order of ``METRICS``.
+    """The changes of all numbers of a layer that were recorded or measured, in the order of ``METRICS``.
 
     Args:
-        was: as recorded.
-        now: as measured.
-        tolerances: of every metric.
+        was: the recorded numbers.
+        now: the measured numbers.
+        tolerances: the tolerance of every metric.
     """
     return tuple(
         Change(name, was.get(name), now.get(name), tolerances.of(name))
@@ -166,14 +166,14 @@ def changes(was: Numbers, now: Numbers, tolerances: Shares) -> tuple[Change, ...
 
 
 def read_tolerances(given: Allowed | None, *, resolution: float = 0.0) -> Shares:
-    """The tolerance of every metric.
+    """Read the tolerance of every metric.
 
     Args:
-        given: one number for all that are no counts, or numbers by name; None: the defaults.
-        resolution: the share of itself to which recorded numbers are known; counts are exact.
+        given: one number for all metrics that are not counts, or numbers by name; None: the defaults.
+        resolution: the relative precision of recorded numbers; counts are exact.
 
     Raises:
-        OptionError: a metric is not there, or a tolerance is not accepted.
+        OptionError: a metric is not known, or a tolerance is not accepted.
     """
     if isinstance(given, Mapping):
         names = recorded_names()
@@ -202,19 +202,19 @@ def by_depth(label: str) -> tuple[bool, int, str]:
 
 
 def shown(was: float | None, now: float | None) -> tuple[str, str]:
-    """Both numbers with enough digits to look different where they are; ``none`` for one that is not."""
+    """Both numbers with enough digits to look different if they differ; ``none`` for a missing one."""
     if was is None or now is None:
         return tuple("none" if one is None else show(one) for one in (was, now))  # type: ignore[return-value] # two
     return show_apart(was, now)
 
 
 def worst_first(every: Iterable[Change]) -> list[Change]:
-    """The changes, those furthest in the bad direction first."""
+    """Sort changes, those furthest in the bad direction first."""
     return sorted(every, key=lambda change: -change.harm)
 
 
 def _share(metric: Metric, asked: Mapping[str, float], resolution: float) -> float:
-    """The share of a metric; never finer than the record is, but for counts, which are exact."""
+    """The share of a metric, no smaller than the record's precision unless the metric is a count."""
     finest = 0.0 if metric.counted else resolution
     return max(asked.get(metric.name, metric.tolerance or 0.0), finest)
 

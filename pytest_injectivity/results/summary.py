@@ -1,6 +1,6 @@
-"""What is said of a run, its layers and the parent's: what reports show and what travels from a worker.
+"""Summaries of a run, its layers and their comparisons, which reports show and workers send.
 
-Only numbers, names and keyed hashes: no prompt, no token id, nothing that needs torch to read.
+They hold numbers, names and keyed hashes only: no prompt and no token id. Reading them needs no torch.
 """
 
 import math
@@ -15,7 +15,7 @@ from pytest_injectivity.results.metrics import Measured
 
 
 class LayerKey(NamedTuple):
-    """A layer as it was computed (``bits`` None), or as it was rounded."""
+    """Names a layer's summary: the layer, and the bits its states were rounded to or None."""
 
     layer: str
     bits: int | str | None
@@ -28,7 +28,7 @@ class RunSummary:
     Attributes:
         model: the source the user named.
         revision: the commit a hub id was resolved to, else None.
-        family, n_layers, hidden, vocab, dtype, device: of the model.
+        family, n_layers, hidden, vocab, dtype, device: facts on the model.
         assumptions: the line on SPEC section 3's assumptions.
         prompts: the prompt set's name.
         n: distinct prompts.
@@ -37,12 +37,13 @@ class RunSummary:
         special_tokens: whether BOS and the like were added.
         dropped: how many prompts were dropped, by reason.
         prompt_metric: ``d_S``.
-        seed: of everything random.
-        versions: of the packages that computed the numbers.
-        numbers: where they come from: ``computed``, ``from the store``, or both.
+        seed: the seed of everything random.
+        versions: the versions of the packages that computed the numbers.
+        numbers: where the numbers come from: ``computed``, ``from the store``, or both.
         quantized: how the weights of what was loaded are rounded; None for full precision.
-        activations: how activations are rounded as it runs; None where they are not.
-        reference: the parent that it was held against, its dtype and device; None where it was not.
+        activations: how activations are rounded as the model runs; None where they are not.
+        reference: the parent that the model was compared with, its dtype and device; None where
+            there was none.
     """
 
     model: str
@@ -71,7 +72,7 @@ class RunSummary:
 
     @property
     def subject(self) -> str:
-        """One line: model, precision, prompts, N and the set's hash."""
+        """A line with model, precision, prompts, N and the set's hash."""
         kind = "" if self.quantized is None else f"{self.quantized.kind}, "
         rounded = "" if self.activations is None else f", {self.activations.short}"
         return (
@@ -82,12 +83,12 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class Fall:
-    """One number of a layer over growing sets of prompts.
+    """The fall of one number of a layer as prompts are added.
 
     Attributes:
         values: at N/4, N/2 and N prompts.
-        per_doubling: what it is multiplied by where the number of prompts doubles, on (geometric)
-            average from N/4 to N; None where it is zero, or no number, at N/4.
+        per_doubling: the factor for each doubling of the number of prompts, the geometric mean from
+            N/4 to N; None where the number is zero, or no number, at N/4.
     """
 
     values: tuple[float, ...]
@@ -95,7 +96,7 @@ class Fall:
 
     @classmethod
     def of(cls, sizes: Sequence[int], values: Sequence[float]) -> "Fall":
-        """The fall from the first value to the last."""
+        """Compute the fall from the first value to the last."""
         doublings = math.log2(sizes[-1] / sizes[0])
         share = values[-1] / values[0] if values[0] else math.nan
         per_doubling = share ** (1.0 / doublings) if math.isfinite(share) else None
@@ -104,7 +105,7 @@ class Fall:
 
 @dataclass(frozen=True)
 class Trend:
-    """How the numbers of a layer fell from N/4 to N/2 to N prompts (SPEC section 2, "Intervals").
+    """The trend of a layer's numbers from N/4 to N/2 to N prompts (SPEC section 2, "Intervals").
 
     The smaller sets are the prompts of smallest hash, so that the order of prompts does not matter;
     nearest neighbours are those within the set.
@@ -114,7 +115,7 @@ class Trend:
         margin, margin_q: separation margin, minimum and 1 % quantile.
         colipschitz, colipschitz_q: co-Lipschitz constant, minimum and 1 % quantile; None where fewer
             than two prompts of a set have an admissible partner.
-        reason: why something is None; empty where nothing is.
+        reason: why a number is None; empty where none is.
     """
 
     n: tuple[int, ...]
@@ -131,10 +132,10 @@ class LayerSummary(Measured):
 
     Attributes:
         layer: its id.
-        bits: of post-hoc activation quantization, or the text of its `Grid` where the number does not
-            say all; None for the states as the model computed them.
+        bits: the bits of post-hoc activation quantization, or the text of its `Grid` where the number
+            is not enough; None for the states as the model computed them.
         n: finite rows.
-        trend: how margin and co-Lipschitz constant fell as N grew; rounded states have none.
+        trend: how margin and co-Lipschitz constant fell as N grew; None for rounded states.
         scale: where the scale of rounded states comes from; None for states that are not rounded.
     """
 
@@ -146,7 +147,7 @@ class LayerSummary(Measured):
 
     @property
     def key(self) -> LayerKey:
-        """What a run has one summary of."""
+        """The key of this summary; a run has one summary for each."""
         return LayerKey(self.layer, self.bits)
 
 
@@ -160,22 +161,22 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, interval: Interval) -> "Estimate":
-        """A value and the limits of its interval."""
+        """Build it from a value and its interval."""
         return cls(*(finite(one) for one in (value, interval.low, interval.high)))
 
 
 @dataclass(frozen=True)
 class CrossReading:
-    """How much of a model's states somebody reads who has its parent (SPEC section 4).
+    """How much somebody who has a model's parent reads from the model's states (SPEC section 4).
 
     Attributes:
-        prompts: how many were attacked.
-        tokens: the length of each.
+        prompts: how many prompts were attacked.
+        tokens: the length of each prompt.
         drift: the median drift of the states attacked, as a share of the parent's norm.
-        argmin_prompts, argmin_tokens: rates read by taking the nearest candidate: all of a prompt's
-            tokens right, and tokens right.
-        ball_prompts, ball_tokens: rates read within the measured drift: all of a prompt's tokens right
-            and every position verified, and tokens right and verified.
+        argmin_prompts, argmin_tokens: rates of the attack that takes the nearest candidate: prompts
+            with all tokens right, and tokens right.
+        ball_prompts, ball_tokens: rates of the attack that accepts candidates within the measured
+            drift: prompts with all tokens right and verified, and tokens right and verified.
     """
 
     prompts: int
@@ -189,24 +190,24 @@ class CrossReading:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One layer of a model held against its parent's, on the same prompts (SPEC section 2).
+    """The comparison of one layer with the parent's, on the same prompts (SPEC section 2).
 
     Attributes:
         layer: its id.
-        n: prompts.
+        n: how many prompts.
         not_finite, reference_not_finite: rows with a NaN or an infinity, of the model and of its
             parent; where there are any, nothing below was compared.
         margin, normalized_margin: the share kept of the 1 % separation margin, as it is and in units
             of each model's mean norm; above 1 where it grew.
         colipschitz, normalized_colipschitz: likewise, of the 1 % co-Lipschitz constant; None too where
             fewer than two prompts have an admissible partner.
-        new_collisions: pairs equal, or not to be told apart, in the model and not in its parent; of
-            layer 0 pairs of tokens.
+        new_collisions: how many pairs are equal, or cannot be told apart, in the model and not in its
+            parent; at layer 0 pairs of tokens.
         drift_median, drift_q99, drift_max: ``||h - h'|| / ||h'||`` over the prompts, h' the parent's.
-        cosine_mean, cosine_min: of the angle between h and h'.
+        cosine_mean, cosine_min: the cosine of the angle between h and h'.
         noise, reference_noise: the noise floors.
-        sipit, reference_sipit: rates of prompts that SipIt recovers; None where nobody asked.
-        cross: what the parent reads of the model's states; None where nobody asked.
+        sipit, reference_sipit: rates of prompts that SipIt recovers; None where not measured.
+        cross: how much the parent reads from the model's states; None where not measured.
     """
 
     layer: str
@@ -231,5 +232,5 @@ class Comparison:
 
 
 def finite(value: float) -> float | None:
-    """The value, or None where it is a NaN or an infinity, which JSON has not."""
+    """The value, or None for a NaN or an infinity, which JSON cannot hold."""
     return value if math.isfinite(value) else None

@@ -44,16 +44,16 @@ class Reason:
         status: the status of this layer or release alone.
         quantity: what was measured, in the field's words.
         value: the measured number, unrounded.
-        bound: the number it was held against.
-        relation: how value must stand to bound.
+        bound: the number that the value is compared with.
+        relation: the relation of value to bound that passes.
         headline: a few words for the first line, instead of quantity, value and bound.
         evidence: lines a person reads next: the worst pair, counts, how it was measured.
         interval: the interval of the value, where one is known.
         would_pass: the tolerance that would have passed.
         figures: further numbers by name, for machines: they go to JSON, not into the text.
         unit: what ``where`` names: ``layer`` or ``release``.
-        seconds: what the measurement took when it was computed, where that is known; of two runs of
-            the same it is the only thing that differs.
+        seconds: how long the measurement took when it was computed, where that is known; two equal
+            runs differ in nothing else.
     """
 
     where: str
@@ -77,12 +77,12 @@ class Reason:
 
     @property
     def words(self) -> str:
-        """What was measured; may be cut where there is little room."""
+        """What was measured; cut where there is little room."""
         return self.headline or self.quantity
 
     @property
     def numbers(self) -> str:
-        """Value and bound, never to be cut; empty beside a headline, which has its own."""
+        """Value and bound, which are never cut; empty where there is a headline."""
         if self.headline:
             return ""
         value, bound = show_apart(self.value, self.bound)
@@ -94,13 +94,13 @@ class Reason:
 class Verdict:
     """The joint verdict of one check over one or more layers or releases.
 
-    A verdict is true only where it is PASS, so that ``assert audit.check_margin_above(-1, 0.1)`` does
-    what it says.
+    A verdict is true only where it is PASS, so that ``assert audit.check_margin_above(-1, 0.1)`` fails
+    for FAIL and for INSUFFICIENT.
 
     Attributes:
         check: the check's name, e.g. ``no_collisions``.
         reasons: one a layer, shallow first, or one a release in the order given.
-        subject: what was audited: model, prompts, N, prompt hash, dtype.
+        subject: a line on what was audited: model, prompts, N, prompt hash, dtype.
         reproduce: a command line that repeats this check.
         notes: lines that hold for all reasons.
     """
@@ -115,7 +115,7 @@ class Verdict:
 
     @property
     def status(self) -> Status:
-        """FAIL when a reason is or nothing was compared, else INSUFFICIENT when a reason is."""
+        """FAIL if a reason is or there are none, else INSUFFICIENT if a reason is, else PASS."""
         statuses = {reason.status for reason in self.reasons}
         if not statuses or Status.FAIL in statuses:
             return Status.FAIL
@@ -142,7 +142,7 @@ class Verdict:
             return _cut(f"{self.status} {self.check}: no layer was compared")
         if self.passed:
             return _cut(f"{self.status} {self.check}: {_count(self.reasons)}")
-        # The reason that decides the verdict, not one before it that the sample leaves undecided.
+        # The first reason with the verdict's own status, not an undecided one before it.
         first = next(reason for reason in self.failing if reason.status is self.status)
         more = f" (+{len(self.failing) - 1} more)" if len(self.failing) > 1 else ""
         words = f"{first.status} {self.check} {first.where}: {first.words}"
@@ -188,7 +188,7 @@ def _count(reasons: Sequence[Reason]) -> str:
     first, last = reasons[0], reasons[-1]
     if len(reasons) == 1:
         return f"{first.where}: {first.summary}"
-    # Layers are ordered by depth, so that two of them name all; releases stand in the order given.
+    # Layers are in order of depth, so the first and the last name a range; releases are not.
     named = f"{first.where} to {last.where}" if first.unit == "layer" else _names(reasons)
     return f"{len(reasons)} {first.unit}s, {named}"
 

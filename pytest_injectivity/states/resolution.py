@@ -28,7 +28,7 @@ _TOGETHER = 4
 
 @dataclass(frozen=True)
 class Floor:
-    """How far two evaluations of one state were apart, in the states' own units.
+    """The noise floor at one group of positions, in its parts and in the states' own units.
 
     Attributes:
         reproduction: the largest distance between evaluations alone, in a batch and with a cached
@@ -86,9 +86,9 @@ def measure_noise(
 
     Args:
         decoder: the model audited.
-        exact: the same weights in float64; None where they do not fit in memory.
+        exact: the same weights in float64; None where there is no such copy.
         prompts: the sample: token ids, at least one prompt.
-        layers: which layers.
+        layers: the layers measured.
     """
     first = dict.fromkeys(layers, Floor(error=math.nan if exact is None else 0.0))
     later = dict(first)
@@ -183,7 +183,7 @@ def _continued(
     layers: tuple[Layer, ...],
     alone: Mapping[Layer, Tensor],
 ) -> Mapping[Layer, Tensor]:
-    """The states with the first half of the prompt cached; those of one token as they are."""
+    """The states with the first half of the prompt cached; of a one-token prompt the plain states."""
     half = ids.shape[1] // 2
     if not half:
         return alone

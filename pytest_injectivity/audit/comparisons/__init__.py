@@ -1,1 +1,1 @@
-"""A model held against its reference: drift, ratios, new collisions, cross inversion."""
+"""Comparisons of a model with its reference: drift, ratios, new collisions, cross inversion."""

@@ -1,6 +1,6 @@
-"""What is measured of a model against its parent, layer by layer, on the same prompts.
+"""Numbers of a model compared with its parent, layer by layer, on the same prompts.
 
-Kept in the store beside the model's own numbers, under keys that hold which parent.
+The store keeps them beside the model's own numbers, under keys that name the parent.
 """
 
 import math
@@ -28,20 +28,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FEWEST = 4
-"""Prompts that a ratio of two models' numbers needs: half of them is a pair."""
+"""The fewest prompts for a ratio of two models' numbers: half of them is a pair."""
 
 _Q = 0.01
 _CONFIDENCE = 0.95
 
 
 class Against:
-    """A model beside its parent.
+    """The numbers of a model compared with its parent.
 
     Args:
         child: the model audited.
-        parent: another one of the same shape, on the same prompts.
-        margin_prompts: of how many prompts the nearest neighbours are searched again in halves.
-        colipschitz_prompts: of how many prompts all distances, token by token, are computed for that.
+        parent: a model of the same shape, on the same prompts.
+        margin_prompts: how many prompts at most are searched again in random halves, for a margin's
+            interval.
+        colipschitz_prompts: likewise for co-Lipschitz constants, which need the prompt distances of
+            all pairs.
 
     Attributes:
         child, parent: as given.
@@ -61,7 +63,7 @@ class Against:
         self._prompt_distances: Float64[np.ndarray, "rows rows"] | None = None
 
     def drift(self, layer: Layer) -> "Drift":
-        """How far each prompt's state lies from the parent's, relative to the parent's."""
+        """The distance of each prompt's state from the parent's, relative to the parent's norm."""
         from pytest_injectivity.geometry.drift import drift_between
 
         return self.remember(
@@ -70,7 +72,7 @@ class Against:
         )
 
     def not_finite(self, layer: Layer) -> tuple[int, int]:
-        """Rows with a NaN or an infinity, of the model and of its parent."""
+        """The numbers of rows with a NaN or an infinity, of the model and of its parent."""
         own, parents = (
             int((~one.states(layer).isfinite().all(dim=1)).sum())
             for one in (self.child, self.parent)
@@ -88,7 +90,7 @@ class Against:
     def colipschitz_kept(
         self, layer: Layer, q: float = _Q, *, normalized: bool = False
     ) -> PairedRatio:
-        """The model's co-Lipschitz constant ``alpha_{l,q}`` over its parent's, likewise.
+        """The model's co-Lipschitz constant ``alpha_{l,q}`` over its parent's, with its uncertainty.
 
         Raises:
             OptionError: fewer than two prompts have an admissible partner.
@@ -107,11 +109,11 @@ class Against:
         sipit: tuple[Estimate, Estimate] | None = None,
         cross: CrossReading | None = None,
     ) -> Comparison:
-        """One layer as plain data.
+        """The comparison of one layer as plain data.
 
         Args:
             layer: the layer.
-            new_collisions: as counted (`checks.new_collisions`).
+            new_collisions: their number (`new_pairs.find_new_collisions`).
             sipit: the rates of both models, where they were measured.
             cross: what the parent reads, where it was measured.
         """
@@ -123,7 +125,7 @@ class Against:
                 layer_id(layer), n, lost, parents_lost, noise=noise, reference_noise=parents_noise
             )
         drift = self.drift(layer)
-        # Layer 0 sees the last token only: its margin is 0 as soon as two prompts end alike.
+        # Layer 0 sees the last token only: its margin is 0 where any two prompts end in the same token.
         ratios = {
             name: Estimate.of(ratio.value, ratio.interval(_CONFIDENCE))
             for name, ratio in (self._ratios(layer) if layer != 0 and n >= FEWEST else {}).items()
@@ -166,7 +168,7 @@ class Against:
     def _kept(
         self, what: str, layer: Layer, q: float, values: list[float], *, normalized: bool
     ) -> PairedRatio:
-        """The ratio over all prompts, with its spread over halves of as many as that is done for."""
+        """The ratio over all prompts, with its spread over random halves of a sample of them."""
         seed = self.child.target.config.seed
         found = self.remember(
             QuantileKeptKey(

@@ -1,7 +1,7 @@
-"""The model beside its reference: what was compared, layer by layer, and what is told of it.
+"""The comparisons of a run between the model and its reference, and the layers still to be reported.
 
-The reference (``--injx-reference``) is the checkpoint that the model was made from, audited on the same
-prompts and kept in the same store.
+The reference (``--injx-reference``) is the checkpoint that the model was made from. It is audited on the
+same prompts, and its numbers are kept in the same store.
 """
 
 from collections.abc import Iterable
@@ -21,10 +21,10 @@ from pytest_injectivity.results.summary import Comparison, CrossReading, Estimat
 
 
 class Comparisons:
-    """A model held against its reference.
+    """The comparisons of a model with its reference.
 
     Args:
-        measurements: of the model.
+        measurements: the model's measurements.
     """
 
     def __init__(self, measurements: Measurements) -> None:
@@ -37,7 +37,7 @@ class Comparisons:
 
     @property
     def reference(self) -> Measurements:
-        """What is measured of the reference on the same prompts.
+        """The measurements of the reference on the same prompts.
 
         Raises:
             OptionError: no reference is named, or it is no parent of the model: another shape, other
@@ -57,7 +57,7 @@ class Comparisons:
 
     @property
     def name(self) -> str | None:
-        """How reports name the reference; None while nothing was held against it."""
+        """The name of the reference in reports; None while nothing was compared with it."""
         if self._reference is None:
             return None
         target = self._reference.target
@@ -66,23 +66,23 @@ class Comparisons:
 
     @cached_property
     def against(self) -> Against:
-        """What is measured of the model against its parent."""
+        """The numbers of the model compared with its parent."""
         return Against(self.measurements, self.reference)
 
     @property
     def compared(self) -> tuple[Layer, ...]:
-        """The layers that were held against the parent's."""
+        """The layers that were compared with the parent's."""
         return tuple(self._compared)
 
     def news(self) -> tuple[Comparison, ...]:
-        """The layers compared since the last call, and those of which more is known since."""
+        """The comparisons that are new, or hold more numbers, since the last call."""
         untold = tuple(self._untold)
         found = tuple(self.of(layer) for layer in untold)
         self._untold.clear()
         return found
 
     def of(self, layer: int | str) -> Comparison:
-        """One layer against the parent's as plain data, with the rates that were asked for before.
+        """The comparison of one layer as plain data, with the rates that were measured before.
 
         Raises:
             LayerError: the model has no such layer, or the text names several.
@@ -103,7 +103,7 @@ class Comparisons:
 
         Args:
             layer: the layer.
-            prompts: how many prompts, as in `Assertions.check_sipit_recovers`.
+            prompts: how many prompts, as in `check_sipit_recovers`.
             tokens: their length.
 
         Raises:
@@ -123,7 +123,7 @@ class Comparisons:
     def cross_inversion(
         self, layer: int | str, *, prompts: int = 20, tokens: int = 20
     ) -> CrossReading:
-        """What somebody who has the parent reads of the model's states (SPEC section 4).
+        """How much somebody who has the parent reads from the model's states (SPEC section 4).
 
         Args:
             layer: the layer.
@@ -142,11 +142,11 @@ class Comparisons:
         return found
 
     def note(self, layers: Iterable[Layer], *, more: bool = False) -> None:
-        """Remember that layers were compared, so that `news` tells of them.
+        """Remember that layers were compared, so that `news` returns them.
 
         Args:
             layers: the layers.
-            more: tell of them again, because more of them is known.
+            more: return them again, because more numbers of them are known.
         """
         self._untold.update(
             dict.fromkeys(one for one in layers if more or one not in self._compared)

@@ -1,6 +1,6 @@
-"""What somebody who has the parent reads of a model's states at one layer (SPEC section 4).
+"""Cross inversion: a model's states at one layer are read with its parent (SPEC section 4).
 
-Two attacks are tried, and a pass says that these two read little: it is no proof that nobody can.
+Two attacks are tried. That both read little does not prove that no other attack reads more.
 """
 
 import math
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.inversion.cross_model import CrossInversion, Read
 
 _CONFIDENCE = 0.95
-# Prompts that the attacker measures the drift on.
+# The number of prompts on which the attacker measures the drift.
 _MEASURED_ON = 32
 
 _Ids = tuple[int, ...]
@@ -32,13 +32,13 @@ _Ids = tuple[int, ...]
 
 @dataclass(frozen=True)
 class CrossInversionKey(NumberKey):
-    """What the parent reads of a model's states.
+    """Names the result of reading a model's states with its parent.
 
     Attributes:
         layer: the layer.
         prompts: how many prompts are attacked.
         tokens: their length.
-        seed: of the attack.
+        seed: the attack's seed.
     """
 
     layer: Layer
@@ -50,7 +50,7 @@ class CrossInversionKey(NumberKey):
 def cross_inversion(
     against: "Against", layer: Layer, prompts: int, tokens: int
 ) -> "CrossInversion":
-    """Inverts the model's states with its parent, and keeps what came of it.
+    """Inverts the model's states with its parent; the store keeps the result.
 
     The prompts attacked are those that SipIt is tried on; the drift is measured on others.
 
@@ -106,7 +106,7 @@ def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "Cro
     attacked, sample = _chosen(against, prompts, tokens)
     floor = against.parent.noise(layer)
     nu = floor.at(0), floor.at(1)
-    # One model after the other, in case that they do not fit beside each other.
+    # One model runs after the other, because both may not fit in memory together.
     own, theirs = (
         [observe(one.target.decoder, ids, [layer])[layer].cpu() for ids in (*attacked, *sample)]
         for one in (against.child, against.parent)
@@ -142,7 +142,7 @@ def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "Cro
 
 
 def _chosen(against: "Against", prompts: int, tokens: int) -> tuple[Sequence[_Ids], Sequence[_Ids]]:
-    """The prompts that are attacked, and others that the drift is measured on, all of one length."""
+    """The prompts attacked, and others on which the drift is measured, all of one length."""
     every = against.child.target.prompts
     sample = every.sample(max(prompts, 1) + _MEASURED_ON, tokens, at_least=0)
     if prompts < 1 or len(sample) <= prompts:

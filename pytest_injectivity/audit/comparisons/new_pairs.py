@@ -1,9 +1,10 @@
-"""Collisions of one layer that a model has and its parent has not.
+"""Pairs that collide at one layer of a model and not in its parent.
 
-What collides in the model is decided as in `collisions`, at the model's own noise floor. A pair that
-collides in the parent too, there at the parent's floor, is not counted: what the architecture cannot
-tell apart stays out of it. At layer 0, where a state is its last token's, the rows of the input
-embedding are compared instead of the prompts: every pair of tokens, whether a prompt ends in it or not.
+Collisions in the model are decided as in ``no_collisions``, at the model's own noise floor. A pair that
+also collides in the parent, at the parent's floor, is not counted, so that pairs which the architecture
+cannot tell apart are left out. At layer 0, where a state depends on the last token only, the rows of the
+input embedding are compared instead of the prompts: every pair of tokens, whether prompts end in them or
+not.
 """
 
 from collections.abc import Sequence
@@ -30,12 +31,12 @@ _LISTED = 3
 
 @dataclass(frozen=True)
 class NewCollisionsKey(NumberKey):
-    """The pairs that collide in a model and not in its parent.
+    """Names the pairs that collide in a model and not in its parent.
 
     Attributes:
         layer: the layer.
-        threshold: how near two states of the model are that collide.
-        parents_threshold: likewise, of its parent.
+        threshold: the distance within which two states of the model collide.
+        parents_threshold: the distance within which two states of the parent collide.
     """
 
     layer: Layer
@@ -44,12 +45,12 @@ class NewCollisionsKey(NumberKey):
 
 
 class Near(NamedTuple):
-    """Pairs that count against one of the two models.
+    """The pairs within the threshold in one of the two models.
 
     Attributes:
-        pairs: those listed, closest first.
-        threshold: how near two states are that count.
-        eps: what was asked, in the states' units.
+        pairs: the pairs listed, closest first.
+        threshold: the distance within which pairs count.
+        eps: the tolerance asked for, in the states' units.
     """
 
     pairs: "NearPairs"
@@ -58,7 +59,7 @@ class Near(NamedTuple):
 
     @property
     def listed(self) -> list[tuple[int, int]]:
-        """The pairs, smaller index first."""
+        """The pairs listed, each with its smaller index first."""
         found = zip(self.pairs.left.tolist(), self.pairs.right.tolist(), strict=True)
         return [(min(pair), max(pair)) for pair in found]
 
@@ -70,8 +71,8 @@ class NewPair:
     Attributes:
         kind: ``collision``, ``unresolved`` or ``near``.
         pair: indexes of prompts; at layer 0 of tokens.
-        distance: in the model.
-        parents: in its parent.
+        distance: the distance of the two states in the model.
+        parents: their distance in the parent.
     """
 
     kind: str
@@ -85,14 +86,14 @@ class NewCollisions:
     """The pairs of one layer that collide in the model and not in its parent.
 
     Attributes:
-        count: how many.
-        exact: False where the count is a lower bound, because both models have too many.
-        old: pairs that collide in both.
-        kinds: how many of each kind among those looked at closely, at most 10,000.
-        pairs: the closest of them.
-        eps: what was asked, in the model's units.
-        threshold: what it came to.
-        parents_threshold: likewise, in the parent's units.
+        count: how many pairs are new.
+        exact: False where the count is a lower bound, because both models have too many pairs.
+        old: how many pairs collide in both models.
+        kinds: how many pairs of each kind among those evaluated, at most 10,000.
+        pairs: the closest new pairs.
+        eps: the tolerance asked for, in the units of the model's states.
+        threshold: the distance within which pairs of the model collide.
+        parents_threshold: likewise of the parent, in the units of its states.
     """
 
     count: int
@@ -106,7 +107,7 @@ class NewCollisions:
 
     @property
     def headline(self) -> str:
-        """The counts that are not zero."""
+        """The counts that are not zero, in words."""
         if not self.count:
             return "no new collision"
         names = {"collision": "new collision", "unresolved": "new unresolved pair"}
@@ -126,12 +127,12 @@ class NewCollisions:
 def find_new_collisions(
     against: "Against", layer: Layer, tolerance: Tolerance, *, most: int = 10_000
 ) -> NewCollisions:
-    """The pairs of one layer that collide in the model and not in its parent.
+    """Find the pairs of one layer that collide in the model and not in its parent.
 
     Args:
         against: the two models, whose rows of this layer are finite.
         layer: the layer.
-        tolerance: up to what distance a pair collides.
+        tolerance: the distance within which a pair collides.
         most: how many of each model's pairs are compared one by one; beyond them pairs are counted.
     """
     near = _tokens if layer == 0 else _prompts
@@ -160,7 +161,7 @@ def _compared(against: "Against", layer: Layer, own: Near, theirs: Near) -> NewC
     new = [at for at, far in enumerate(parents) if far > theirs.threshold]
     count, exact = len(new), own.pairs.count == len(listed)
     if not exact:
-        # The model has more than are listed: the parent's own pairs say how many of them are old.
+        # The model has more pairs than are listed: how many are old is counted on the parent's pairs.
         again = _distances(against.child, layer, theirs.listed)
         unlisted = theirs.pairs.count - len(again)
         old = int((again <= own.threshold).sum()) + unlisted
@@ -200,7 +201,7 @@ def _tokens(one: "Measurements", layer: Layer, tolerance: Tolerance, most: int) 
 
 
 def _distances(one: "Measurements", layer: Layer, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """How far apart the states of pairs are."""
+    """The distance between the states of each pair."""
     import torch
 
     from pytest_injectivity.geometry.distances import pair_distances
@@ -216,7 +217,7 @@ def _distances(one: "Measurements", layer: Layer, pairs: Sequence[tuple[int, int
 def _kinds(
     one: "Measurements", layer: Layer, pairs: Sequence[tuple[tuple[int, int], float]]
 ) -> list[str]:
-    """What each pair is: those within twice the noise floor are evaluated again in one shape."""
+    """The kind of each pair; pairs within twice the noise floor are evaluated again in one shape."""
     if layer == 0:
         return ["collision" if distance == 0 else "near" for _, distance in pairs]
     within = 2 * one.noise(layer).value

@@ -7,16 +7,16 @@ from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.errors import OptionError
 
-# What the model is and how it is loaded; all else the parent shares.
+# The options that say what the model is and how it is loaded; the parent shares all others.
 _ITS_OWN = {"model", "quantization", "dtype", "states", "reference", "activation_bits"}
 
 
 def parent_of(child: Measurements, source: str) -> Measurements:
-    """The parent, measured on the same prompts, kept in the same store.
+    """The measurements of the parent on the same prompts, kept in the same store.
 
     Args:
-        child: the audit of the model.
-        source: of the parent's checkpoint; it is loaded as it is stored.
+        child: the measurements of the model.
+        source: the parent's checkpoint; it is loaded as it is stored.
 
     Raises:
         OptionError: it is no parent of the model: another shape, other token ids for the same prompts,
@@ -40,7 +40,7 @@ def parent_of(child: Measurements, source: str) -> Measurements:
 
 
 def _check_shape(child: Target, parent: Target) -> None:
-    """Refuses a parent of another shape; reads configurations, no weights."""
+    """Refuses a parent of another shape; reads the two configurations and no weights."""
     shapes = [_shape(one) for one in (child, parent)]
     if other := [name for name in shapes[0] if shapes[0][name] != shapes[1][name]]:
         told = ", ".join(f"{name} {shapes[0][name]} and {shapes[1][name]}" for name in other)
@@ -60,7 +60,7 @@ def _shape(audited: Target) -> dict[str, int]:
 
 
 def _check_model(child: Target, parent: Target) -> None:
-    """Refuses the very same model: whatever it is, it keeps all of itself."""
+    """Refuses the very same model, which would keep all of its own numbers."""
     if child.is_same_model(parent):
         raise OptionError(
             f"--injx-reference={parent.config.model} is the model audited, loaded the same way:"
@@ -70,7 +70,7 @@ def _check_model(child: Target, parent: Target) -> None:
 
 
 def _check_ids(child: Target, parent: Target) -> None:
-    """Refuses a parent whose tokenizer makes other ids of the same texts."""
+    """Refuses a parent whose tokenizer gives other ids to the same texts."""
     prompts = child.prompts
     if prompts.texts is None or parent.tokenizer is None:
         return
@@ -88,6 +88,6 @@ def _check_ids(child: Target, parent: Target) -> None:
 
 
 def _rules(tokenizer: object) -> str | None:
-    """Everything that decides what a tokenizer makes of a text, as one text; None if not known."""
+    """Everything that decides how a tokenizer splits a text, as one text; None if not known."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return None if backend is None else str(backend.to_str())

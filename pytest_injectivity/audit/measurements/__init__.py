@@ -1,1 +1,1 @@
-"""What is measured of a model on a prompt set, layer by layer."""
+"""Measurements of a model on a prompt set, layer by layer."""

@@ -1,4 +1,4 @@
-"""The diagnoses of colliding pairs, each made once, for all layers in the same passes."""
+"""Diagnoses of colliding pairs: each is made once, for all layers in the same passes."""
 
 import gc
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Diagnoses:
-    """Tells whether the architecture or the checkpoint makes prompts collide.
+    """Finds whether the architecture or the checkpoint makes prompts collide.
 
     Args:
         target: the model and the prompt set.
@@ -29,13 +29,14 @@ class Diagnoses:
     def of(
         self, pairs: Mapping[Layer, "Sequence[Pair]"]
     ) -> Mapping[tuple[Layer, "Pair"], "Diagnosis"]:
-        """Diagnose pairs: does the architecture make them collide, or the checkpoint (SPEC section 3)?
+        """Diagnose whether the architecture or the checkpoint makes pairs collide (SPEC section 3).
 
         Args:
             pairs: by layer, pairs of prompts.
 
         Returns:
-            A diagnosis of each; of none where the model has no float64 copy, announced.
+            A diagnosis of each pair. Where the model has no float64 copy there is none, which is
+            announced.
         """
         asked = {(layer, pair) for layer, some in pairs.items() for pair in some}
         new = {pair for _, pair in asked - self._known.keys()}

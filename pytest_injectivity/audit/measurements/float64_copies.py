@@ -1,4 +1,4 @@
-"""Whether a float64 copy of the model can be had, and why not where it cannot."""
+"""Availability of a float64 copy of the model, and the reason where there is none."""
 
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,7 @@ class Float64Copies:
         return False
 
     def _rounds_activations(self) -> str:
-        """What rounds activations as the model runs; empty where nothing does."""
+        """The name of whatever rounds activations as the model runs; empty where nothing does."""
         if self.target.config.activation_bits is not None:
             return f"its activations are rounded to {self.target.config.activation_bits.words}"
         quantized = self.target.facts.quantized
@@ -53,7 +53,7 @@ class Float64Copies:
 
 
 def free_bytes(device: "torch.device") -> int:
-    """Free bytes where the model is."""
+    """The free bytes of the memory that the model is in."""
     from pytest_injectivity.states.memory import free_memory
 
     return free_memory(device)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.states.memory import Held
     from pytest_injectivity.store.rows import Rows
 
-# Bytes of the numbers that a geometry holds of each row: norms, neighbours, ratios, classes.
+# Bytes that a geometry holds for each row beside the row itself: norms, neighbours, ratios, classes.
 _ROW_NUMBERS = 64
 
 
@@ -90,7 +90,7 @@ class LayerStates:
         held: LayerGeometry | None = self._held.get(one, ("geometry", grid))
         if held is None:
             held = self._plain_geometry(one) if grid is None else self._on_grid(one, grid)
-            # Rows that are the states' own are counted there.
+            # A geometry that shares its rows with the states adds only its numbers to the memory held.
             rows = 0 if grid is None and held.finite.all() else held.rows.nbytes
             self._held.put(one, ("geometry", grid), held, rows + _ROW_NUMBERS * len(held))
         self._measured[one, None if grid is None else grid.key] = None
@@ -130,7 +130,7 @@ class LayerStates:
         from pytest_injectivity.states.capture import capture
 
         prompts, rows = self.target.prompts, self.rows
-        # One process captures; those that waited for it find everything done.
+        # One process captures; processes that waited for the lock find everything done.
         with self.target.entry.locked("capture"):
             done = {layer: rows.done(layer) for layer in by_depth(layers)}
             done = {layer: there for layer, there in done.items() if not there.all()}

@@ -1,4 +1,4 @@
-"""The numbers of one layer as plain data, and how they fall as prompts are added."""
+"""Summaries of one layer as plain data, and how its numbers fall as prompts are added."""
 
 import math
 
@@ -12,7 +12,7 @@ from pytest_injectivity.results.summary import LayerSummary, Trend
 
 
 class LayerSummaries:
-    """What reports say of a layer.
+    """Builds the summaries of layers that reports show.
 
     Args:
         states: the layers' states and geometries.
@@ -30,7 +30,7 @@ class LayerSummaries:
         one = self.target.one_layer(layer)
         grid = None if bits is None else Grid.parse(bits)
         geometry = self._states.geometry(one, bits=grid)
-        # Only finite rows are rounded: the lost ones are those of the layer as it was computed.
+        # Only finite rows are rounded, so lost rows are counted in the layer as it was computed.
         lost = int((~self._states.geometry(one).finite).sum())
         paired = len(geometry) >= 2  # noqa: PLR2004 - a pair is two
         noise = self._noise.of(one).value if grid is None else math.nan

@@ -1,4 +1,4 @@
-"""Everything measured of a model on a prompt set, each thing once and only when it is asked for."""
+"""All measurements of a model on a prompt set, each computed once, when it is first asked for."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Measurements:
-    """What is measured of a model on a prompt set.
+    """The measurements of a model on a prompt set.
 
     Args:
         target: the model and the prompt set.
@@ -67,12 +67,12 @@ class Measurements:
 
     @cached_property
     def continuations(self) -> "ContinuationSearch":
-        """Every continuation of a prompt by one token, and how near two of them come."""
+        """Searches the states of all one-token continuations of a prompt for close pairs."""
         return self._search(self.target.entry)
 
     @cached_property
     def one_step(self) -> "ContinuationSearch":
-        """The same where no prompt of the set is needed: kept for the model, whatever the set."""
+        """Searches the states of all tokens after given ids; kept with the model, not the prompt set."""
         return self._search(self.target.kept.of_model(self.target.rounded))
 
     @cached_property

@@ -1,7 +1,7 @@
-"""How far the state moves when one token of the prompt is changed (SPEC section 2, upper constant).
+"""Ratios of minimal edits: how far a state moves when one token of its prompt is changed (SPEC 2).
 
 Any two prompts are joined by a path of single edits, so the upper Lipschitz constant over all prompts
-is attained at edit distance 1. A natural prompt set has no such pair; here they are made.
+is attained at edit distance 1. A natural prompt set has no such pairs, so this module makes them.
 """
 
 from collections.abc import Sequence
@@ -30,11 +30,11 @@ def edit_ratios(
         decoder: the model.
         prompts: the sample is its 256 prompts of smallest hash, or all where there are fewer.
         metric: the prompt metric: one edit is 1, or 1 over the length.
-        layers: which layers.
+        layers: the layers measured.
         seed: draws the places and tokens.
     """
     sample = prompts.subset(min(_SAMPLE, len(prompts)))
-    # A generator for each prompt, by its hash: their order does not matter.
+    # Each prompt has a generator of its own, seeded by its hash, so that their order does not matter.
     edited = [
         one_token_changed(ids, decoder.vocab_size, np.random.default_rng([seed, int(digest, 16)]))
         for ids, digest in zip(sample.ids, sample.hashes, strict=True)

@@ -1,4 +1,4 @@
-"""The noise floor of each layer, measured once, on every layer that is expected in the same passes."""
+"""Noise floors of layers: each is measured once, all expected layers in the same passes."""
 
 import gc
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ class NoiseFloors:
     Args:
         target: the model and the prompt set.
         float64: says whether the distance to a float64 copy of the model is part of a floor.
-        sample: over how many prompts a floor is measured, those of smallest hash.
+        sample: how many prompts a floor is measured on, those of smallest hash.
     """
 
     def __init__(self, target: Target, float64: Float64Copies, *, sample: int = 16) -> None:

@@ -1,6 +1,6 @@
-"""What a verdict needs to know of prompts that were inverted: counts and positions, no token id.
+"""Results of inverting prompts, without their tokens: counts and positions for a verdict.
 
-A store keeps this and not the inversion, whose tokens are the prompts.
+The store keeps these and not the inversion itself, whose tokens are the prompts.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Returned:
-    """One prompt, as far as it came back.
+    """How far one prompt was recovered.
 
     Attributes:
         exact: every token is right and every position verified.
         right: how many tokens are right.
-        position: the first that failed; None where the prompt came back.
-        why: what is wrong there.
-        residual: distance of the nearest candidate there; None where none was looked at.
+        position: the first position that failed; None where the prompt was recovered.
+        why: the reason it failed.
+        residual: distance of the nearest candidate there; None where none was tested.
     """
 
     exact: bool
@@ -31,7 +31,7 @@ class Returned:
 
     @classmethod
     def of(cls, recovery: "Recovery", truth: Sequence[int]) -> "Returned":
-        """A recovery held against the prompt."""
+        """Compare a recovery with the true prompt."""
         right = sum(token == true for token, true in zip(recovery.ids, truth, strict=True))
         if recovery.exact(truth):
             return cls(exact=True, right=right)
@@ -50,19 +50,19 @@ class Returned:
 
 @dataclass(frozen=True)
 class Recovered:
-    """The prompts of one layer.
+    """The results of inverting the prompts of one layer.
 
     Attributes:
-        prompts: in the order inverted.
-        candidates_per_token: tested on average.
+        prompts: the result of each prompt, in the order inverted.
+        candidates_per_token: how many candidates were tested, on average.
         forwards_per_token: tokens run through the model for each searched, certificates apart.
-        first_guesses: how many tokens were the first candidate tested, of those searched.
-        searched: those searched, not looked up in the first position's table.
+        first_guesses: how many of the searched tokens were the first candidate tested.
+        searched: how many tokens were searched, not looked up in the first position's table.
         largest_rank: the worst place of a token in the policy's order; None where none was searched.
-        seconds: what it took when it was computed.
-        certified: positions passed over the whole vocabulary.
-        ambiguous: how many of them are.
-        smallest_margin: the smallest local margin among them; None where there is none.
+        seconds: how long the inversion took when it was computed.
+        certified: how many positions were compared with the whole vocabulary.
+        ambiguous: how many of these have another candidate within the radius.
+        smallest_margin: the smallest local margin at these; None where there are none.
     """
 
     prompts: tuple[Returned, ...]
@@ -78,7 +78,7 @@ class Recovered:
 
     @classmethod
     def of(cls, inversion: "Inversion", truths: Sequence[Sequence[int]]) -> "Recovered":
-        """An inversion held against its prompts."""
+        """Compare an inversion with the true prompts."""
         margins = [one.margin for one in inversion.sampled if one.margin is not None]
         pairs = zip(inversion.recoveries, truths, strict=True)
         ranks = inversion.ranks

@@ -1,4 +1,4 @@
-"""What SipIt recovers of prompts from the states of one layer (SPEC section 4), measured once."""
+"""Recovers prompts with SipIt from the states of one layer, once (SPEC section 4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class RecoveryKey(NumberKey):
-    """What SipIt recovers of prompts.
+    """Names the result of inverting prompts with SipIt.
 
     Attributes:
         layer: the layer.
@@ -26,8 +26,8 @@ class RecoveryKey(NumberKey):
         tokens: their length.
         policy: orders the candidates.
         certify: positions that are certified by a pass over the whole vocabulary.
-        seed: of the policy.
-        eps: the radius of the verifier at position 0 and at all after it.
+        seed: the policy's seed.
+        eps: the radii of the verifier, at position 0 and at all later positions.
     """
 
     layer: Layer
@@ -41,15 +41,15 @@ class RecoveryKey(NumberKey):
 
 @dataclass(frozen=True)
 class Attempt:
-    """What is to be recovered, and how.
+    """The settings with which prompts are inverted, and the rate they are judged by.
 
     Attributes:
         min_rate: the least share of prompts recovered exactly and verified.
-        confidence: of the gate where it was given.
+        confidence: the gate's level; None where point values are judged.
         prompts: how many prompts.
         tokens: their length; longer prompts are cut to it.
         policy: orders the candidates.
-        certify: positions a layer that are certified by a pass over the whole vocabulary.
+        certify: how many positions of a layer are certified by a pass over the whole vocabulary.
     """
 
     min_rate: float
@@ -61,7 +61,7 @@ class Attempt:
 
 
 def recovered(measured: "Measurements", layer: Layer, attempt: Attempt) -> Recovered:
-    """The prompts that SipIt recovers: those of the sample that `attempt` names, in its order.
+    """Invert the sample of prompts that `attempt` names, in the sample's order.
 
     Raises:
         OptionError: too few prompts are long enough.
@@ -93,7 +93,7 @@ def _invert(
             decoder,
             states,
             layer,
-            # The sink at position 0 has a floor of its own, the last number serves the rest.
+            # The attention sink at position 0 has its own floor; the second serves all others.
             eps=(noise.at(0), noise.at(1)),
             policy=attempt.policy,
             seed=measured.target.config.seed,
@@ -105,14 +105,14 @@ def _invert(
 
 
 def known_tokens(measured: "Measurements", truths: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """The special token that every prompt begins with: the attacker knows it."""
+    """The special token that every prompt begins with, which the attacker knows; empty without one."""
     bos = getattr(measured.target.tokenizer, "bos_token_id", None)
     given = measured.target.prompts.special_tokens and all(truth[0] == bos for truth in truths)
     return truths[0][:1] if given and len(truths[0]) > 1 else ()
 
 
 def recovery_rate(measured: "Measurements", layer: Layer, attempt: Attempt) -> Estimate:
-    """The share of prompts recovered, with its interval; states that are not finite have none."""
+    """The share of prompts recovered, with its interval; empty for states that are not finite."""
     if not measured.is_finite(layer):
         return Estimate(None, None, None)
     found = recovered(measured, layer, attempt)

@@ -1,8 +1,9 @@
-"""How the numbers of a layer fall as prompts are added (SPEC section 2, "Intervals").
+"""The trend of a layer's numbers as prompts are added (SPEC section 2, "Intervals").
 
 Minima and low quantiles of nearest-neighbour distances fall as N grows, so a gate that holds at
 1,000 prompts says little of 100,000. The same numbers over the quarter and the half of the prompts with
-the smallest hashes show how fast. Their rows are rows of the whole set: nothing is captured for it.
+the smallest hashes show how fast. Their rows are among those of the whole set, so that no further states
+are captured.
 """
 
 from collections.abc import Sequence
@@ -20,11 +21,11 @@ _Q = 0.01
 def measure_trend(geometry: LayerGeometry, hashes: Sequence[str]) -> Trend:
     """Margin and co-Lipschitz constant over N/4, N/2 and N finite rows, exactly.
 
-    Each subset needs a search of its own, at 1/16 and 1/4 of what the whole set costs.
+    Each subset needs a search of its own, which costs 1/16 and 1/4 of the whole set's.
 
     Args:
-        geometry: of the whole set.
-        hashes: of its prompts, lost ones too.
+        geometry: the geometry of the whole set.
+        hashes: the hashes of its prompts, of those with lost rows too.
     """
     n = len(geometry)
     if n < _FEWEST:

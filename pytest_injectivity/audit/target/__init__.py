@@ -1,1 +1,1 @@
-"""The model and the prompt set of an audit: loading, unloading, names, the store."""
+"""The model and the prompt set of an audit: loading, unloading, names in reports, the store."""

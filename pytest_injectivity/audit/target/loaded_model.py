@@ -1,4 +1,4 @@
-"""The model of a target while it is in memory: loaded on first use, let go when room is needed."""
+"""The model of a target in memory: loaded on first use, unloaded when room is needed."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 class LoadedModel:
-    """A model that is loaded on first use and can be let go and loaded again.
+    """A model that is loaded on first use and can be unloaded and loaded again.
 
     Args:
         load: loads the weights.
-        rounding: how activations are rounded as the model runs; None leaves them as they are. It is
-            called with the model in memory, which it may run to calibrate scales.
+        rounding: returns how activations are rounded as the model runs; None leaves them as they
+            are. It is called with the model in memory, which it may run to calibrate scales.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class LoadedModel:
 
     @property
     def decoder(self) -> "Decoder":
-        """The model, its activations rounded as it runs where that was asked for."""
+        """The model, which rounds its activations as it runs where that was asked for."""
         if self._rounding is None:
             return self.unrounded
         if self._rounded is None:
@@ -51,7 +51,7 @@ class LoadedModel:
         self._plain, self._rounded = decoder, None
 
     def hand_over(self) -> "Decoder | None":
-        """Give the model away as it was loaded, if it is; the next use here loads it again."""
+        """Give the model away, without its rounding; None where none is loaded."""
         given = self._plain
         self._plain = self._rounded = None
         return given

@@ -1,4 +1,4 @@
-"""What was audited, as the plain data that every report begins with."""
+"""The summary of a run, which every report begins with: what was audited, as plain data."""
 
 from importlib.metadata import version
 
@@ -10,16 +10,16 @@ _VERSIONED = ("pytest-injectivity", "torch", "transformers", "numpy")
 
 
 def run_summary(target: Target, *, reference: str | None = None) -> RunSummary:
-    """What was audited, as plain data.
+    """Summarize what was audited as plain data.
 
     Args:
         target: the model and the prompt set.
-        reference: what it was held against; None where nothing was.
+        reference: the name of the reference; None where nothing was compared with it.
     """
     from pytest_injectivity.quantization.formats.registry import installed
 
     facts, prompts = target.facts, target.prompts
-    # The versions of what loads and runs quantized weights matter only where there are any.
+    # Versions of packages for quantized weights matter only where there are such weights.
     quantizing = {} if facts.quantized is None else installed()
     return RunSummary(
         model=one_line(target.config.model),

@@ -1,4 +1,4 @@
-"""A model on a prompt set: loading and unloading, what is known of them, where numbers are kept."""
+"""A model on a prompt set: loading and unloading, facts on both, and the store of their numbers."""
 
 import gc
 from collections.abc import Callable, Iterable
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Target:
-    """A model on a prompt set: what is known of them, and where their numbers are kept.
+    """A model on a prompt set, with facts on both and the store of their numbers.
 
     Args:
         config: what to audit and how.
@@ -70,7 +70,7 @@ class Target:
 
     @property
     def process(self) -> Process:
-        """How this audit takes part, for another one in the same process."""
+        """The process settings of this audit, for another audit in the same process."""
         return Process(
             watcher=self.watcher,
             workers=self.workers,
@@ -81,7 +81,7 @@ class Target:
 
     @property
     def decoder(self) -> "Decoder":
-        """The model, its activations rounded as it runs where the config says so.
+        """The model, which rounds its activations as it runs where the config says so.
 
         Raises:
             ModelError: it cannot be audited.
@@ -104,7 +104,7 @@ class Target:
 
         config, other = self.config, self.beside
         if other is not None and other.loaded:
-            # The two have one shape, and weights are held in float32 at the most.
+            # Both models have one shape, and weights take at most 4 bytes, in float64 8.
             self.make_room((8 if config.dtype == "float64" else 4) * other.facts.parameters)
         return load(
             self.checkpoint,
@@ -135,11 +135,11 @@ class Target:
         self._model.adopt(decoder)
 
     def hand_over(self) -> "Decoder | None":
-        """Give the model away as it was loaded, if it is; the next use here loads it again."""
+        """Give the model away, without its rounding; None where none is loaded."""
         return self._model.hand_over()
 
     def unload(self) -> None:
-        """Let the model go; the next use loads it again."""
+        """Release the model's memory; the next use loads it again."""
         if self.hand_over() is not None:
             import torch
 
@@ -148,7 +148,7 @@ class Target:
                 torch.cuda.empty_cache()
 
     def make_room(self, needed: int) -> None:
-        """Unload the model of the target beside this one, where so many bytes are not surely free."""
+        """Unload the model of the target beside this one, unless more bytes than needed are free."""
         if self.beside is None or not self.beside.loaded:
             return
         from pytest_injectivity.states.memory import free_memory
@@ -157,7 +157,7 @@ class Target:
             self.beside.unload()
 
     def stand_beside(self, other: "Target") -> None:
-        """Be compared with another target: one store, one journal, and prompts that are tokenised once.
+        """Share store and journal with another target that this one is compared with.
 
         Both models are in memory together only where they fit.
         """
@@ -182,7 +182,7 @@ class Target:
 
     @cached_property
     def facts(self) -> "ModelFacts":
-        """What is known of the model; its weights are loaded only where it is new to the store.
+        """Facts on the model, such as its size; weights are loaded only where it is new to the store.
 
         Raises:
             ModelError: it cannot be audited.
@@ -198,7 +198,7 @@ class Target:
 
     @property
     def prompts(self) -> "PromptSet":
-        """The prompt set, tokenised for the model.
+        """The prompt set, tokenized for the model.
 
         Raises:
             PromptError: it cannot be audited.
@@ -208,7 +208,7 @@ class Target:
         return self._prompts
 
     def use_prompts(self, prompts: "PromptSet") -> None:
-        """Audit these prompts, tokenised for the model already, instead of those the config names."""
+        """Audit these prompts, tokenized for the model already, instead of those the config names."""
         self._prompts = prompts
 
     def _load_prompts(self) -> "PromptSet":
@@ -216,7 +216,7 @@ class Target:
             return self._read_prompts()
         from pytest_injectivity.prompts.stdlib import stdlib_state
 
-        # Everybody has these texts, and parsing and tokenising them takes most of a warm run.
+        # These texts are public and may be stored; parsing and tokenizing take most of a warm run.
         config = self.config
         key = StdlibPromptsKey(
             files=stdlib_state(),
@@ -270,7 +270,7 @@ class Target:
 
     @cached_property
     def assumptions(self) -> "Assumptions":
-        """What SPEC section 3 assumes of the architecture, looked up in this model."""
+        """The assumptions of SPEC section 3 on the architecture, looked up in this model."""
         from pytest_injectivity.models.assumptions import assumptions
 
         found = self.kept.model.remember(AssumptionsKey(), lambda: assumptions(self.unrounded))
@@ -280,7 +280,7 @@ class Target:
 
     @cached_property
     def rounded(self) -> Rounded | None:
-        """How activations are rounded as the model runs, and which prompts gave the scales."""
+        """How activations are rounded as the model runs, and which prompts the scales come from."""
         grid = self.config.activation_bits
         if grid is None or grid.per == "token":
             return None if grid is None else Rounded(str(grid))
@@ -294,7 +294,7 @@ class Target:
         from pytest_injectivity.quantization.activation_hooks import Rounding
 
         grid = self.config.activation_bits
-        assert grid is not None  # noqa: S101 - it is why this was asked for
+        assert grid is not None  # noqa: S101 - only called where bits are given
         if grid.per == "token":
             return Rounding(grid)
         sample = calibration_prompts(grid, self.prompts)
@@ -309,7 +309,7 @@ class Target:
         Args:
             key: names the number and holds every setting it depends on beside model and prompts.
             compute: computes it: frozen dataclasses of arrays and plain data. It runs in one process at
-                a time, and in none where another run's number is there.
+                a time, and not at all where the store has the number.
         """
         return self.entry.remember(key, compute)
 
@@ -325,11 +325,11 @@ class Target:
         return resolve_layers(layer, self.n_layers)
 
     def name_of(self, prompt: int) -> str:
-        """How reports name a prompt: index, keyed hash, length; its text only when asked for."""
+        """The name of a prompt in reports: index, keyed hash, length; its text only when asked for."""
         return prompt_name(self.prompts, prompt, self._key, shown=self.config.show_prompts)
 
     def name_of_token(self, token: int) -> str:
-        """How reports name a token: by a keyed hash; its id and text only when asked for."""
+        """The name of a token in reports: a keyed hash; its id and text only when asked for."""
         if not self.config.show_prompts:
             return token_name(token, self._key)
         return token_name(token, self._key, shown=True, tokenizer=self.tokenizer)
@@ -345,7 +345,7 @@ class Target:
 
     @property
     def identity(self) -> str:
-        """A name for the model as it is loaded and the prompts: equal where all numbers are."""
+        """A name for the loaded model and the prompts; targets of one name have equal numbers."""
         return self.entry.folder.name
 
     def is_same_model(self, other: "Target") -> bool:
@@ -372,10 +372,10 @@ class Target:
 
     @cached_property
     def entry(self) -> "Entry":
-        """What depends on the model and the prompts, in the store."""
+        """The store's entry for all that depends on the model and the prompts."""
         return self.kept.of_prompts(self.prompts, self.rounded)
 
 
 def by_depth(layers: Iterable[Layer]) -> tuple[Layer, ...]:
-    """Layers, shallow first."""
+    """Sort layers, shallow first."""
     return tuple(sorted(layers, key=depth))

@@ -1,4 +1,4 @@
-"""What an audit keeps: a store, the entry of its model and the entry of its prompt set."""
+"""The store of an audit, with the entries of its model and of its prompt set."""
 
 import shutil
 import tempfile
@@ -24,7 +24,7 @@ from pytest_injectivity.store.store import Store
 if TYPE_CHECKING:
     import torch
 
-# What rows depend on; numbers depend on the whole package.
+# The rooms whose code captured rows depend on; numbers depend on the whole package.
 _ROOMS = ("core", "models", "prompts", "quantization", "states", "store")
 _WAITING = "another process computes this"
 
@@ -34,11 +34,11 @@ class Kept:
 
     Args:
         config: what is audited and how.
-        checkpoint: of the model.
-        watcher: told while another process is waited for.
-        journal: of this process.
-        scratch: with ``no_cache``, the folder of this run; one of this object's own, removed with
-            it, where none is given.
+        checkpoint: the model's checkpoint.
+        watcher: receives progress while another process is waited for.
+        journal: this process's journal.
+        scratch: with ``no_cache``, the folder of this run; where none is given, a new folder that
+            is removed with this object.
     """
 
     def __init__(
@@ -68,26 +68,26 @@ class Kept:
 
     @cached_property
     def device(self) -> "torch.device":
-        """Where the model computes, whether it is loaded or not."""
+        """The device that the model computes on, whether it is loaded or not."""
         return resolve_device(self.config.device)
 
     @cached_property
     def model(self) -> Entry:
-        """What depends on the model alone, its activations as they are."""
+        """The entry for what depends on the model alone, with activations as they are."""
         return self.store.entry(self._model_key().digest, code())
 
     def of_model(self, rounded: Rounded | None) -> Entry:
-        """What depends on the model and on how its activations are rounded as it runs."""
+        """The entry for what depends on the model and on how its activations are rounded as it runs."""
         if rounded is None:
             return self.model
         return self.store.entry(self._model_key(rounded).digest, code())
 
     def of_prompts(self, prompts: PromptSet, rounded: Rounded | None = None) -> Entry:
-        """What depends on the model and the prompts: rows, and the numbers of their geometry.
+        """The entry for what depends on model and prompts: rows, and the numbers of their geometry.
 
         Args:
             prompts: the prompts.
-            rounded: how activations are rounded as the model runs, the prompts of its scales with it.
+            rounded: how activations are rounded as the model runs, and the prompts of the scales.
         """
         key = PromptsKey(
             self._model_key(rounded),
@@ -99,7 +99,7 @@ class Kept:
 
     @cached_property
     def loaded(self) -> LoadedKey:
-        """The checkpoint and how it is loaded, whatever dtype it computes in."""
+        """The key of the checkpoint and how it is loaded, without the dtype it computes in."""
         located = self.checkpoint.located
         return LoadedKey(
             checkpoint=checkpoint_hash(self.checkpoint.folder, self.store.contents, located.gguf),
@@ -117,7 +117,8 @@ class Kept:
         if self._scratch is not None:
             return self._scratch
         folder = tempfile.mkdtemp(prefix="pytest-injectivity-")
-        # Not TemporaryDirectory, which warns when nobody closes it: an audit has no end but its own.
+        # Not TemporaryDirectory, which warns when nobody closes it: an audit has no
+        # closing call.
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return Path(folder)
 

@@ -1,8 +1,8 @@
-"""Each row's smallest values over the other rows, so that minima among any of them are looked up.
+"""Shortlists of each row's smallest values, from which minima over any subset are looked up.
 
 Intervals of ratios between two models need nearest neighbours within a hundred random halves of the
-prompts (SPEC section 2, "Intervals"). A row's nearest within a half is the first of its nearest in all
-that the half holds: of the 24 that are listed, a half holds none once in 2^24.
+prompts (SPEC section 2, "Intervals"). A row's nearest neighbour within a half is the first row of its
+shortlist that is in the half. The probability that a half holds none of the 24 listed is 2^-24.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ _LISTED = 24
 
 @dataclass(frozen=True)
 class Shortlists:
-    """The smallest values of each row.
+    """The smallest values of each row, and the rows that attain them.
 
     Attributes:
-        value: of each row, ascending; infinite where it has no more.
-        partner: the rows that attain them.
+        value: the smallest values of each row, ascending; padded with infinity.
+        partner: the rows that attain these values.
     """
 
     value: Float64[np.ndarray, "n k"]
@@ -31,7 +31,7 @@ class Shortlists:
 
     @classmethod
     def of_distances(cls, rows: Float[Tensor, "n hidden"]) -> "Shortlists":
-        """The distances of the nearest rows, exactly.
+        """List the exact distances of each row's nearest rows.
 
         Args:
             rows: at least two finite rows.
@@ -43,13 +43,13 @@ class Shortlists:
     def of_ratios(
         cls, rows: Float[Tensor, "n hidden"], prompts: Float64[np.ndarray, "n n"]
     ) -> "Shortlists":
-        """The smallest ratios of distance to prompt distance, from all pairs at once.
+        """List each row's smallest ratios of distance to prompt distance, from all pairs at once.
 
         Args:
             rows: at least two finite rows, few enough for a matrix of them all.
             prompts: the prompt distance of each pair; infinite where it is not admissible.
         """
-        # By a product in float64: what the last places of a distance are, no interval shows.
+        # A matrix product in float64 is exact enough: intervals do not show a distance's last places.
         moved = rows.double() - centre(rows)[0]
         squares = moved.square().sum(dim=1)
         apart = (squares[:, None] + squares - 2 * moved @ moved.T).clamp_(min=0).sqrt_()
@@ -69,7 +69,7 @@ class Shortlists:
         return len(self.value)
 
     def minima(self, rows: Int64[np.ndarray, " some"]) -> Float64[np.ndarray, " partnered"]:
-        """The smallest value of each of these rows among these rows, where one of them is listed."""
+        """Each given row's smallest listed value among the given rows; rows without one are left out."""
         among = np.zeros(len(self), bool)
         among[rows] = True
         listed = among[self.partner[rows]]
