@@ -27,6 +27,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "margin_above": {"margin": 1e-12},
     "margin_retained": {"fraction": 0.01},
     "matches_baseline": {},
+    "metric_bounded": {"metric": "margin", "at_least": 1e-12},
     "no_collisions": {},
     "no_continuation_collisions": {"prompts": 2},
     "no_new_collisions": {},
