@@ -174,7 +174,7 @@ class Audit(BoundChecks):
 
     @property
     def prompts(self) -> "PromptSet":
-        """The prompt set, tokenised for the model.
+        """The prompt set, tokenized for the model.
 
         Raises:
             PromptError: it cannot be audited.

@@ -2,7 +2,7 @@
 
 For a prompt ``s`` and tokens ``v`` the margin at a layer is the smallest ``||F(v; s) - F(v'; s)||``:
 what SipIt has to tell tokens apart. A sample of tokens stands for the vocabulary, as in [N]; the exact
-minimum over all of it is what `Assertions.check_no_continuation_collisions` looks for.
+minimum over all of it is what `check_no_continuation_collisions` looks for.
 """
 
 import math

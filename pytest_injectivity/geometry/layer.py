@@ -98,7 +98,7 @@ class LayerGeometry:
 
     @property
     def mean_norm(self) -> float:
-        """The mean row norm, by which normalised values are divided ([VS] figures 2 to 4)."""
+        """The mean row norm, by which normalized values are divided ([VS] figures 2 to 4)."""
         # fsum rounds once, so that the order of the prompts changes no bit.
         return math.fsum(self.norms) / len(self) if len(self) else math.nan
 

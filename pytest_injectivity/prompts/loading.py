@@ -1,4 +1,4 @@
-"""Loads a prompt set: reads a source, tokenises it, adds special tokens, cuts it and removes copies.
+"""Loads a prompt set: reads a source, tokenizes it, adds special tokens, cuts it and removes copies.
 
 With ``length=T`` every text is cut into consecutive windows of exactly ``T`` tokens (SPEC section
 1). The special tokens that the tokenizer puts around a text are put around every window and count
@@ -31,7 +31,7 @@ from pytest_injectivity.prompts.rows import FieldRule, Row
 from pytest_injectivity.prompts.sampling import Sieve
 from pytest_injectivity.prompts.settings import Overlong, Settings, SpecialTokens
 
-_BATCH = 1024  # texts tokenised at once
+_BATCH = 1024  # texts tokenized at once
 
 
 def load_prompts(

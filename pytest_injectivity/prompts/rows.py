@@ -1,4 +1,4 @@
-"""Rows of prompt files: one prompt each, as text or token ids, before anything is tokenised.
+"""Rows of prompt files: one prompt each, as text or token ids, before anything is tokenized.
 
 In a table, and in a file of objects, one field holds the prompt, the same field in the whole file. The
 user names it, or it is the first there is of ``text``, ``prompt`` and ``ids``, or the only field that
