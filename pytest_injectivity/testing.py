@@ -100,8 +100,8 @@ def additive_decoder(
     """A GPT-2 whose blocks add nothing to the residual stream, so that its states are known exactly.
 
     At every layer 0 to L the state at position ``t`` of a prompt is ``tokens[ids[t]] +
-    positions[t]``, whatever the other tokens are; at ``"norm"`` that row with its mean taken off
-    and divided by the root of its variance plus 1e-5. So every distance, collision, margin and
+    positions[t]``, whatever the other tokens are; at ``"norm"`` that row minus its mean,
+    divided by the root of its variance plus 1e-5. So every distance, collision, margin and
     co-Lipschitz value of a prompt set follows from the two tables.
 
     Args:

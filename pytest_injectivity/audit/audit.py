@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 
 class Audit(BoundChecks):
-    """A model on a prompt set, what is measured of them, and the checks that decide.
+    """A model on a prompt set, with its measurements and the checks that judge them.
 
     Args:
         config: what to audit and how.
@@ -60,9 +60,9 @@ class Audit(BoundChecks):
 
     Attributes:
         target: the model and the prompt set: loading, unloading, names, the store.
-        measurements: what is measured of them.
-        comparisons: the model held against its reference (``--injx-reference``).
-        releases: what is released of the states, attacked and used.
+        measurements: the measurements of the model on the prompt set.
+        comparisons: the comparisons with the reference (``--injx-reference``).
+        releases: the measurements of releases of the states: attacks and utility.
         baseline: the numbers recorded in a file (``--injx-baseline``).
         verdicts: those reached so far, in order.
 
@@ -82,13 +82,13 @@ class Audit(BoundChecks):
         self._main: Audit | None = None
 
     def in_precision(self, *, dtype: str = "auto", quantization: str | None = None) -> "Audit":
-        """The same checkpoint in another precision, held against the reference: itself if none is named.
+        """An audit of the checkpoint in another precision; its reference is this model if none is named.
 
-        Prompts, store and prompt names are shared, and its verdicts are told with this audit's.
+        Prompts, store and prompt names are shared, and its verdicts are reported with this audit's.
 
         Args:
-            dtype: what it computes in, as in the config.
-            quantization: what it is quantized to while it is loaded, as in the config.
+            dtype: the dtype it computes in, as in the config.
+            quantization: how it is quantized while it is loaded, as in the config.
 
         Raises:
             OptionError: a value is not accepted.
@@ -113,7 +113,7 @@ class Audit(BoundChecks):
         return other
 
     def unload(self) -> None:
-        """Give back the memory of the model's weights; what needs them later loads them again.
+        """Release the memory of the model's weights; the next use loads them again.
 
         Example:
             >>> audit.unload()
@@ -141,15 +141,15 @@ class Audit(BoundChecks):
         return reached
 
     def news(self) -> News:
-        """What was found since the last call: a test's report carries it to the controller."""
+        """The findings since the last call, which a test's report carries to the main process."""
         return self._newsroom.news()
 
     def run_summary(self) -> RunSummary:
-        """What was audited, and against what, as plain data."""
+        """The summary of what was audited, its reference included, as plain data."""
         return run_summary(self.target, reference=self.comparisons.name)
 
     def reproduce(self) -> str:
-        """The command that repeats this audit; what was made of another is made again by its test."""
+        """The command that repeats this audit; of an audit made from another the other's command."""
         return self.target.reproduce() if self._main is None else self._main.reproduce()
 
     @property
@@ -159,7 +159,7 @@ class Audit(BoundChecks):
 
     @property
     def watcher(self) -> Watcher:
-        """What is told of the audit's progress."""
+        """The watcher that receives the audit's progress."""
         return self.target.watcher
 
     @property
@@ -202,11 +202,11 @@ class Audit(BoundChecks):
         return self.target.layers
 
     def name_of(self, prompt: int) -> str:
-        """How reports name a prompt: index, keyed hash, length; its text only when asked for."""
+        """The name of a prompt in reports: index, keyed hash, length; its text only when asked for."""
         return self.target.name_of(prompt)
 
     def name_of_token(self, token: int) -> str:
-        """How reports name a token: by a keyed hash; its id and text only when asked for."""
+        """The name of a token in reports: a keyed hash; its id and text only when asked for."""
         return self.target.name_of_token(token)
 
     def states(self, layer: Layer) -> "Tensor":
@@ -244,21 +244,21 @@ class Audit(BoundChecks):
 
     @property
     def reference(self) -> Measurements:
-        """What is measured of the reference; see `Comparisons.reference`."""
+        """The measurements of the reference; see `Comparisons.reference`."""
         return self.comparisons.reference
 
     @property
     def against(self) -> Against:
-        """What is measured of the model against its reference."""
+        """The numbers of the model compared with its reference."""
         return self.comparisons.against
 
     @property
     def compared(self) -> tuple[Layer, ...]:
-        """The layers that were held against the reference's."""
+        """The layers that were compared with the reference's."""
         return self.comparisons.compared
 
     def comparison(self, layer: int | str) -> Comparison:
-        """One layer against the reference's as plain data; see `Comparisons.of`."""
+        """The comparison of one layer with the reference's; see `Comparisons.of`."""
         return self.comparisons.of(layer)
 
     def sipit_rates(
@@ -270,13 +270,13 @@ class Audit(BoundChecks):
     def cross_inversion(
         self, layer: int | str, *, prompts: int = 20, tokens: int = 20
     ) -> CrossReading:
-        """What somebody with the reference reads; see `Comparisons.cross_inversion`."""
+        """How much somebody with the reference reads; see `Comparisons.cross_inversion`."""
         return self.comparisons.cross_inversion(layer, prompts=prompts, tokens=tokens)
 
     def exposures(
         self, releases: ReleasesLike, **size: Unpack[SizeOptions]
     ) -> tuple["ReleaseResult", ...]:
-        """What every attacker reads of releases, and what use is left; see `Releases.exposures`."""
+        """How much every attacker reads from releases, and their utility; see `Releases.exposures`."""
         return self.releases.exposures(releases, **size)
 
     def sweep(
@@ -289,15 +289,15 @@ class Audit(BoundChecks):
         confidence: float = 0.95,
         **size: Unpack[SizeOptions],
     ) -> PrivacyCurve:
-        """A release at several strengths: where, if anywhere, do privacy and use both hold?
+        """Measure a release at several strengths, to find those at which privacy and utility both hold.
 
         Args:
             release: a text with ``?`` where the strength stands: ``"gaussian(sigma=? rel)@4"``.
             strengths: numbers or texts.
             max_token_rate: as for ``check_not_recoverable``, judged on upper bounds.
             min_agreement: as for ``check_utility_kept``, judged on the point value.
-            confidence: of the bounds.
-            size: on how much they are measured; see `SizeOptions`.
+            confidence: the level of the bounds.
+            size: how many prompts and tokens are measured; see `SizeOptions`.
 
         Raises:
             OptionError: a number, the text or a strength is not accepted.

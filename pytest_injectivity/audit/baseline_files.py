@@ -1,8 +1,8 @@
-"""Numbers kept in git: what a layer had when somebody looked, to be held against what it has now.
+"""Baseline files: the numbers of layers, recorded in git and compared with those measured now.
 
-The check ``matches_baseline`` compares. With ``--injx-update-baseline`` it measures the same and
-compares nothing, and at the end of a run that is green otherwise `Baseline.update` writes what it
-measured. Nothing is written in any other case: a missing baseline fails.
+The check ``matches_baseline`` compares. With ``--injx-update-baseline`` it measures the same numbers and
+compares nothing, and at the end of an otherwise green run `Baseline.update` writes them. Nothing is
+written in any other case: a missing baseline fails.
 """
 
 import hashlib
@@ -46,8 +46,8 @@ class Baseline:
     """The baseline of an audit: the numbers recorded in a file, and those measured to be recorded.
 
     Args:
-        measurements: of what is audited.
-        run_summary: gives what is audited as plain data.
+        measurements: the measurements of the model.
+        run_summary: returns the summary of what is audited.
 
     Attributes:
         to_record: what ``matches_baseline`` has measured for `update`, by the layer's label.
@@ -74,7 +74,7 @@ class Baseline:
 
     @cached_property
     def stamp(self) -> Stamp:
-        """What a baseline of this audit says of itself."""
+        """The stamp of this audit's baseline, which says what its numbers belong to."""
         stamp = Stamp.of(self._run_summary())
         return replace(
             stamp, model=model_name(self._target.config.model), prompts=_no_path(stamp.prompts)
@@ -109,12 +109,12 @@ class Baseline:
 
     @cached_property
     def recorded(self) -> Recorded | None:
-        """What is recorded of what is audited; None where nothing is."""
+        """The recorded numbers of this audit; None where there is no baseline file."""
         path = self.path
         recorded = read_baseline(path)
         if recorded is None:
             return None
-        # A file that is named stands for whatever checkpoint comes next.
+        # A baseline that is named as a file serves any checkpoint, so its model may differ.
         named = () if path.name != file_name(self.stamp) else ("model",)
         differing = recorded.stamp.differences(self.stamp, (*named, *_SAME))
         if differing:
@@ -128,7 +128,7 @@ class Baseline:
 
 
 def model_name(source: str) -> str:
-    """What a model is called wherever it lies: a folder's or file's name, a hub id, ``builtin:…``."""
+    """A model's name without its place: a folder's or file's name, a hub id, ``builtin:…``."""
     path = Path(source).expanduser()
     if source.startswith("builtin:") or not path.exists():
         return source.partition("@")[0]
@@ -136,10 +136,10 @@ def model_name(source: str) -> str:
 
 
 def file_name(stamp: Stamp) -> str:
-    """``gpt2-xl--bnb-nf4--prompts.jsonl.json``: model, how it is rounded, prompts.
+    """The file name of a baseline, such as ``gpt2-xl--bnb-nf4--prompts.jsonl.json``.
 
-    Lower-case ASCII letters, digits, ``.``, ``_`` and ``-``, so that no name leaves the folder or
-    differs from another by what some systems do not tell apart.
+    It names model, rounding and prompts in lower-case ASCII letters, digits, ``.``, ``_`` and ``-``,
+    so that no name leaves the folder and no two names differ only in their case.
     """
     rounded = None if stamp.activations is None else f"activations {stamp.activations}"
     parts = (stamp.model, stamp.quantized, rounded, stamp.prompts)
@@ -152,12 +152,12 @@ def _slug(name: str) -> str:
 
 
 def _no_path(prompts: str) -> str:
-    """``builtin:challenge(p.txt)``, wherever that file lies."""
+    """The name of a prompt set without its file's folder: ``builtin:challenge(p.txt)``."""
     return re.sub(r"\([^()]*[/\\]", "(", prompts)
 
 
 def environment(recorded: Stamp, here: Stamp) -> list[str]:
-    """What may move a last place, where it is not as it was."""
+    """The differences of device, revision and packages, which may change the last digits."""
     flat = [(name, getattr(recorded, name), getattr(here, name)) for name in _NOTED[:-1]]
     packages = sorted({*recorded.versions, *here.versions})
     flat += [(one, recorded.versions.get(one), here.versions.get(one)) for one in packages]
@@ -168,7 +168,7 @@ def environment(recorded: Stamp, here: Stamp) -> list[str]:
 
 
 def _news(path: Path, new: Recorded) -> tuple[str, ...]:
-    """What a baseline says that the file did not say before, a sentence a layer."""
+    """What a new baseline changes in the file, a sentence for each layer."""
     count = sum(len(numbers) for numbers in new.layers.values())
     wrote = f"baseline {path}: recorded {count} numbers of {len(new.layers)} layers"
     old = read_baseline(path)

@@ -1,4 +1,4 @@
-"""What an audit has found since it was last asked: a test's report carries it to the controller."""
+"""The findings of an audit since the last call, which a test's report carries to the main process."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,19 +9,19 @@ from pytest_injectivity.results.releases import ReleaseSummary
 from pytest_injectivity.results.summary import Comparison, LayerSummary, RunSummary
 from pytest_injectivity.results.verdict import Verdict
 
-# Of the intervals in the table of releases.
+# The level of the intervals in the table of releases.
 _CONFIDENCE = 0.95
 
 
 class News(NamedTuple):
-    """What an audit has found since it was last asked.
+    """The findings of an audit since the last call.
 
     Attributes:
-        run: what is audited; None while no prompt has been run.
-        verdicts: new verdicts.
-        layers: the layers measured, if there are new ones among them.
-        releases: what was measured of releases, likewise.
-        comparisons: layers held against the reference's, if there is something new of them.
+        run: the summary of the run; None where nothing is new.
+        verdicts: the new verdicts.
+        layers: the summaries of newly measured layers.
+        releases: the summaries of newly measured releases.
+        comparisons: the comparisons of layers that are new or hold more numbers.
     """
 
     run: RunSummary | None
@@ -32,11 +32,11 @@ class News(NamedTuple):
 
 
 class Newsroom:
-    """Tells what an audit found, each thing once.
+    """Collects the findings of an audit and returns each of them once.
 
     Args:
         audit: the audit.
-        verdicts: those it has reached; the list grows.
+        verdicts: the verdicts that the audit has reached; the audit appends to this list.
     """
 
     def __init__(self, audit: Audited, verdicts: Sequence[Verdict]) -> None:
@@ -47,7 +47,7 @@ class Newsroom:
         self._layers: frozenset[tuple[Layer, int | str | None]] = frozenset()
 
     def news(self) -> News:
-        """What was found since the last call."""
+        """The findings since the last call."""
         audit = self._audit
         comparisons = audit.comparisons.news()
         verdicts = tuple(self._reached[self._verdicts :])

@@ -1,4 +1,4 @@
-"""A release at several strengths: where, if anywhere, do privacy and use both hold?"""
+"""Sweeps of a release over its strength, to find where privacy and utility both hold."""
 
 from collections.abc import Iterable
 from typing import Unpack
@@ -22,7 +22,7 @@ def sweep(
     confidence: float = 0.95,
     **size: Unpack[SizeOptions],
 ) -> PrivacyCurve:
-    """A release at several strengths: where, if anywhere, do privacy and use both hold?
+    """Measure a release at several strengths, to find those at which privacy and utility both hold.
 
     Args:
         audit: the audit whose model is released.
@@ -30,7 +30,7 @@ def sweep(
         strengths: numbers or texts.
         max_token_rate: as for `check_not_recoverable`, judged on upper bounds.
         min_agreement: as for `check_utility_kept`, judged on the point value.
-        confidence: of the bounds.
+        confidence: the level of the bounds.
         prompts, tokens: see `exposures`.
 
     Raises:

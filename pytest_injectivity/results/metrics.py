@@ -257,7 +257,7 @@ METRICS: tuple[Metric, ...] = (
 
 
 def recorded() -> tuple[Metric, ...]:
-    """The metrics that baselines keep and that are held against a recorded number."""
+    """The metrics that baselines keep and that are compared with a recorded number."""
     return tuple(metric for metric in METRICS if metric.tolerance is not None)
 
 
@@ -330,7 +330,7 @@ class Measured:
         raise AttributeError(f"{type(self).__name__} has no {name!r}")
 
     def with_numbers(self, **numbers: Number) -> Self:
-        """The same with other numbers, for what derives one measurement from another."""
+        """A copy with other numbers, for a measurement derived from this one."""
         from dataclasses import replace
 
         return replace(self, numbers={**self.numbers, **numbers})

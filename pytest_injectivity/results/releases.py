@@ -1,7 +1,7 @@
-"""What is found out about what is shared: who could read it and what use is left (SPEC section 5).
+"""Summaries of releases: how much attackers read from them, and their utility (SPEC section 5).
 
-What reports show and what travels from a worker to its controller: rates, counts and names; no prompt,
-no token id, nothing that needs torch to read.
+Reports show them and workers send them. They hold rates, counts and names only: no prompt and no token
+id. Reading them needs no torch.
 """
 
 import json
@@ -57,8 +57,8 @@ class AttackSummary:
         by_kind: tokens read, by the kind of token.
         by_span: of named spans (numbers, names, addresses), by kind, how many were read exactly of how
             many there are.
-        verified: the share of tokens that it vouches for: a verifier that fails to is not privacy.
-        seconds: its own; what all attackers share is not in it.
+        verified: the share of tokens that the attacker's verifier accepts; a low share is no privacy.
+        seconds: the attacker's own computing time, without what all attackers share.
     """
 
     attacker: str
@@ -81,7 +81,7 @@ class AttackSummary:
 
 @dataclass(frozen=True)
 class ReleaseSummary:
-    """One release at one place: every attacker, and the use that is left.
+    """One release at one place: the attack of every attacker, and its utility.
 
     Attributes:
         release: its steps, in the words of the grammar.
@@ -92,10 +92,10 @@ class ReleaseSummary:
             written ``rel`` is in units of.
         noise: root mean square of what the release adds to a coordinate; 0 where it adds nothing.
         attacks: one an attacker.
-        agreement: positions at which the pass that goes on prefers the same next token; None: nothing
-            goes on from what is observed.
+        agreement: the share of positions at which the model that goes on from the release prefers the
+            same next token; None where it cannot go on.
         divergence: ``KL(unreleased || released)`` at a position on average, in nats.
-        no_utility: why there is none; empty where there is.
+        no_utility: why there is no utility; empty where there is.
         guessed: next tokens that the model guesses without any state; None where not measured.
         robustness: by name, in the rows' units: the smallest perturbation of a released row that makes
             another token the nearest (below zero: one is already), half the distance from a token to
@@ -131,7 +131,7 @@ class ReleaseSummary:
 
     @property
     def key(self) -> "ReleaseKey":
-        """What a run has one summary of."""
+        """The key of this summary; a run has one summary for each."""
         return ReleaseKey(self.release, self.place, self.prompts, self.tokens)
 
 
@@ -162,18 +162,18 @@ class CurvePoint:
 
     @property
     def both(self) -> bool:
-        """Whether it hides enough and leaves enough."""
+        """Whether the release is both hidden and useful."""
         return self.hidden and bool(self.useful)
 
 
 @dataclass(frozen=True)
 class PrivacyCurve:
-    """What a release hides and what it leaves, by strength.
+    """How much a release hides and how useful it stays, by strength.
 
     Attributes:
         release: the text of the sweep, with ``?`` where the strength stands.
         subject: what was audited.
-        max_token_rate: the largest rate allowed; each attacker's upper bound is held against it.
+        max_token_rate: the largest rate allowed for each attacker's upper bound.
         min_agreement: the least agreement wanted.
         confidence: of the bounds.
         points: in the order asked for.
@@ -190,7 +190,7 @@ class PrivacyCurve:
 
     @property
     def both(self) -> tuple[str, ...]:
-        """The strengths at which privacy and use both hold: often none."""
+        """The strengths at which privacy and utility both hold; often there are none."""
         return tuple(point.strength for point in self.points if point.both)
 
     @property

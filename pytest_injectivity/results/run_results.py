@@ -1,4 +1,4 @@
-"""What the tests of a run found, put together from what the reports of the tests say.
+"""The results of a run, put together from the reports of its tests.
 
 A test's findings travel as JSON texts, properties of its report, so that a run without workers and one
 with four take the same path. `gather` makes one `RunResults` of them. Its order is that of the
@@ -31,7 +31,7 @@ class RunResults:
         run: what was audited; None where nothing was.
         layers: the measured layers, shallow first; of one layer the unrounded states first.
         releases: what was measured of releases, in the order of the tests that asked for it.
-        comparisons: the layers held against the parent's, shallow first.
+        comparisons: the comparisons of layers with the parent's, shallow first.
         verdicts: in the order of the tests.
         said: sentences a person should see.
         wrong_use: messages about what could not be done.

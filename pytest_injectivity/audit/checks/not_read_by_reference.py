@@ -99,7 +99,7 @@ def check_not_read_by_reference(
 def judge_unread(against: "Against", layer: Layer, max_rate: float, attack: Attack) -> Reason:
     """The reason a layer contributes to ``not_read_by_reference``.
 
-    What is judged is the upper limit of the token rate of the attack that read more.
+    The upper limit of the token rate of the attack that read more is compared with the bound.
     """
     if reason := lost_rows(against, layer, _QUANTITY, max_rate):
         return reason

@@ -1,1 +1,1 @@
-"""What the checks of an audit share: how arguments are read, pairs are counted, reasons are settled."""
+"""Parts that the checks of an audit share: reading arguments, counting pairs, settling reasons."""

@@ -26,22 +26,22 @@ class Audited(Protocol):
 
     @property
     def measurements(self) -> "Measurements":
-        """What is measured of the model on the prompt set."""
+        """The measurements of the model on the prompt set."""
 
     @property
     def comparisons(self) -> "Comparisons":
-        """What is measured of the model against its reference."""
+        """The comparisons of the model with its reference."""
 
     @property
     def releases(self) -> "Releases":
-        """What is measured of releases."""
+        """The measurements of releases."""
 
     @property
     def baseline(self) -> "Baseline":
         """The numbers recorded in a file."""
 
     def run_summary(self) -> "RunSummary":
-        """What is audited, as plain data."""
+        """The summary of what is audited, as plain data."""
 
     def verdict(self, check: str, reasons: Sequence[Reason], notes: Sequence[str] = ()) -> Verdict:
         """Reach a verdict and keep it."""

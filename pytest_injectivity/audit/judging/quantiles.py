@@ -35,7 +35,7 @@ class Quantile:
     Attributes:
         q: the lower quantile; 0 is the minimum.
         normalized: in units of the layer's mean norm.
-        confidence: of the interval, and of the gate where it was given.
+        confidence: the level of the interval, and of the gate where one was given.
         grid: the grid of post-hoc activation quantization; None for the states as they are.
     """
 

@@ -1,1 +1,1 @@
-"""What is released of the states: attacked, and used."""
+"""Measurements of releases of the states: attacks on them, and their utility."""

@@ -38,7 +38,7 @@ _PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    """A release where it is measured."""
+    """A release bound to the rows observed at its place."""
 
     name: str
     observed: Observed
@@ -54,8 +54,8 @@ def expose(
 
     Args:
         measured: the model and the prompt set.
-        releases: at any places.
-        size: on how much.
+        releases: the releases, at any places.
+        size: the number of prompts and tokens, and the attackers' model.
 
     Raises:
         OptionError: a release is no release of the prompts' rows, or too few prompts are long enough.
@@ -77,7 +77,7 @@ def expose(
     utilities = _utilities(measured, shared)
     attacks = _attacks(measured, shared, size)
     texts = _texts(measured, truths)
-    # What they have in common is shared evenly.
+    # The time of what releases have in common is shared evenly among them.
     seconds = (time.perf_counter() - started) / len(shared)
     return tuple(
         ReleaseResult(
@@ -126,7 +126,7 @@ def _utilities(measured: "Measurements", shared: Sequence[_Shared]) -> list[Util
 def _attacks(
     measured: "Measurements", shared: Sequence[_Shared], size: Size
 ) -> list[AttackedRelease]:
-    """What every attacker reads of each release; all attacks share their passes."""
+    """How much every attacker reads from each release; all attacks share their passes."""
     decoder, seed = _attackers_model(measured, size.attacker), measured.target.config.seed
     cases = []
     for observed in {id(one.observed): one.observed for one in shared}.values():
@@ -155,7 +155,7 @@ def _attacks(
 
 
 def _attackers_model(measured: "Measurements", named: str | None) -> Decoder:
-    """What the attackers compute with.
+    """The model that the attackers compute with.
 
     Raises:
         OptionError: it has another width or vocabulary than the sender's.
@@ -184,7 +184,7 @@ def _attackers_model(measured: "Measurements", named: str | None) -> Decoder:
 
 
 def _everywhere(decoder: Decoder, observed: Observed) -> Observed:
-    """What is seen at the place if every position is."""
+    """What would be observed at the place if every position were released."""
     if observed.place.everywhere:
         return observed
     place = replace(observed.place, every=1, last=False)

@@ -1,4 +1,4 @@
-"""What attackers read of releases, and what use is left of them: measured once a release and size."""
+"""Measures how much attackers read from releases, and their utility: once for each release and size."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ class Releases:
     Releases that are asked for in one call, at one number of prompts and tokens, share their passes.
 
     Args:
-        measurements: of the model whose states are released.
+        measurements: the measurements of the model whose states are released.
     """
 
     def __init__(self, measurements: Measurements) -> None:
@@ -40,14 +40,14 @@ class Releases:
     def exposures(
         self, releases: ReleasesLike, **size: Unpack[SizeOptions]
     ) -> tuple["ReleaseResult", ...]:
-        """What every attacker reads of releases, and what use is left of each.
+        """How much every attacker reads from releases, and the utility of each.
 
         Args:
             releases: one or more, at any places.
-            size: on how much they are measured; see `SizeOptions`.
+            size: how many prompts and tokens are measured; see `SizeOptions`.
 
         Returns:
-            One a release, in the order given.
+            One result for each release, in the order given.
 
         Raises:
             OptionError: a release is not accepted, or too few prompts are long enough.
@@ -82,11 +82,11 @@ class Releases:
 
     @property
     def exposed(self) -> tuple["ReleaseResult", ...]:
-        """What was measured of releases so far."""
+        """The results of all releases measured so far."""
         return tuple(self._exposed.values())
 
     def _parsed(self, release: ReleaseLike) -> "ReleaseSpec | CustomRelease":
-        """A text as a recipe whose layer counts from the first, so that it has one name."""
+        """Parse a text, and count its layer from the first, so that a release has one name."""
         from pytest_injectivity.privacy.releases.custom import CustomRelease
 
         if isinstance(release, CustomRelease):
@@ -95,9 +95,9 @@ class Releases:
         return replace(recipe, place=recipe.place.resolved(self.measurements.target.n_layers))
 
     def _measure(self, asked: Sequence["ReleaseSpec | CustomRelease"], size: Size) -> None:
-        """Measures what is new, texts by way of the store."""
+        """Measures the releases that are new; the store keeps the results of those given as texts."""
         new = {_key(one): one for one in asked if (_key(one), size) not in self._exposed}
-        # What a function does, and what another checkpoint holds, is in no key: nothing is kept of it.
+        # No store key covers a user's function or an attacker's checkpoint: results are not kept.
         kept = size.attacker is None
         texts = {key: one for key, one in new.items() if kept and isinstance(one, ReleaseSpec)}
         prompts, tokens, free_running, _ = size
@@ -149,5 +149,5 @@ def _size(place: Place, given: SizeOptions) -> Size:
 
 
 def _key(release: "ReleaseSpec | CustomRelease") -> object:
-    """The text says all of a recipe; one's own release is itself."""
+    """The key of a release: the text of a spec, or the custom release itself."""
     return str(release) if isinstance(release, ReleaseSpec) else release
