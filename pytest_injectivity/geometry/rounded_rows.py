@@ -1,4 +1,7 @@
-"""Post-hoc quantization of activations: captured rows are rounded, and no error propagates (SPEC 2)."""
+"""Post-hoc quantization of activations: captured rows are rounded, and no error propagates.
+
+SPEC section 2 defines the grids; the figure reproduced is [VS] figure 4.
+"""
 
 from dataclasses import dataclass
 

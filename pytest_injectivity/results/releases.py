@@ -57,7 +57,7 @@ class AttackSummary:
         by_kind: tokens read, by the kind of token.
         by_span: of named spans (numbers, names, addresses), by kind, how many were read exactly of how
             many there are.
-        verified: the share of tokens that the attacker's verifier accepts; a low share is no privacy.
+        verified: the share of tokens that its verifier accepts; a low share does not show privacy.
         seconds: the attacker's own computing time, without what all attackers share.
     """
 
