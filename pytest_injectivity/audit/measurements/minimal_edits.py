@@ -1,7 +1,8 @@
 """Ratios of minimal edits: how far a state moves when one token of its prompt is changed.
 
 Any two prompts are joined by a path of single edits, so the upper Lipschitz constant over all prompts
-(SPEC section 2) is attained at edit distance 1. A natural prompt set has no such pairs, so this module makes them.
+(SPEC section 2) is attained at edit distance 1. A natural prompt set has no such pairs, so this
+module makes them.
 """
 
 from collections.abc import Sequence
