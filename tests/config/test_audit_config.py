@@ -19,6 +19,7 @@ from pytest_injectivity.config.audit_config import (
 )
 from pytest_injectivity.config.parsers import ReportTarget
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.quantization.grid import Grid
 
 _CORE = {
     *("model", "prompts", "max_prompts", "length", "overlong", "special_tokens", "layers", "dtype"),
@@ -339,3 +340,16 @@ def test_releases_are_read_by_their_grammar() -> None:
     ] == said
     with pytest.raises(OptionError, match=r"--injx-release: release 'round\(1\)@8': '1'"):
         AuditConfig(release="round(1)@8")  # type: ignore[arg-type]
+
+
+def test_activation_bits_are_read_as_people_write_them() -> None:
+    """A number, a text or a grid; the command line says the canonical text."""
+    for value in (4, "4", "4 bits per-layer", Grid(4)):
+        config = AuditConfig(activation_bits=value)
+        assert Grid(4) == config.activation_bits
+        assert "--injx-activation-bits=4" == config.command_line()
+    config = AuditConfig(activation_bits="4 clip=99.9 asymmetric")
+    assert "'--injx-activation-bits=4 asymmetric clip=99.9'" == config.command_line()
+    for value in (1, True, 4.5, "no", []):
+        with pytest.raises(OptionError, match="--injx-activation-bits: "):
+            AuditConfig(activation_bits=value)
