@@ -13,8 +13,6 @@ import argparse
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
-from functools import cache, partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -22,84 +20,27 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import faiss
 import numpy as np
 import torch
+from geometry_continuations import continuations
+from shared_states import MODELS, STATES_OF, WINDOWS, SharedStates
 from side_by_side import medians, table
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel
 
-from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.geometry.distances import row_norms
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.layer import LayerGeometry
 from pytest_injectivity.geometry.search.approximate import approximate_neighbours
-from pytest_injectivity.geometry.search.closest_pair import closest_pair
 from pytest_injectivity.geometry.search.near_pairs import pairs_within
 from pytest_injectivity.geometry.search.neighbours import k_nearest, nearest_neighbours
 from pytest_injectivity.geometry.search.precision import precision_of
 from pytest_injectivity.geometry.search.ratios import extreme_ratios
-from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.models.loading import load_decoder
-from pytest_injectivity.prompts.loading import load_prompts
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
-from pytest_injectivity.prompts.promptset import PromptSet
 from pytest_injectivity.states.capture import capture
 
-MODELS = ("gpt2-1m", "qwen3-1m", "stories260k-llama")
-STATES_OF = "gpt2-1m"
-WINDOWS = 100_000
-WINDOW_TOKENS = 20
 K = 8
 
 
-class Shared:
-    """Models and prompts of a folder, and states computed from them."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    @cache  # noqa: B019 - one instance, for the length of the process
-    def decoder(self, name: str) -> Decoder:
-        """A model of the folder."""
-        return load_decoder(str(self.root / "models" / name))
-
-    def prompts(self, source: str, name: str = STATES_OF, **settings: int) -> PromptSet:
-        """Prompts for a model; a file of the folder, or a built-in set."""
-        decoder = self.decoder(name)
-        path = self.root / "prompts" / source
-        return load_prompts(
-            str(path) if path.exists() else source,
-            decoder.tokenizer,
-            overlong="drop",
-            context=decoder.context,
-            vocab_size=decoder.vocab_size,
-            **settings,
-        )
-
-    @cache  # noqa: B019 - as above
-    def windows(self) -> Tensor:
-        """Four layers side by side on windows of the standard library: 100,000 x 512."""
-        prompts = self.prompts("builtin:stdlib", length=WINDOW_TOKENS, max_prompts=WINDOWS)
-        return self._side_by_side(prompts.ids, (1, 2, 3, 4))
-
-    @cache  # noqa: B019 - as above
-    def slices(self) -> Tensor:
-        """Three layers at the last token and at the middle one side by side: 20,000 x 768."""
-        ids = self.prompts("prompts-20k.jsonl").ids
-        halves = [prompt[: max(1, len(prompt) // 2)] for prompt in ids]
-        layers: tuple[Layer, ...] = (2, 4, "norm")
-        return torch.cat([self._side_by_side(one, layers) for one in (ids, halves)], dim=1)
-
-    @cache  # noqa: B019 - as above
-    def challenge(self) -> Tensor:
-        """As the windows, of near-duplicates: 100,000 x 512."""
-        prompts = self.prompts("builtin:challenge", max_prompts=WINDOWS)
-        return self._side_by_side(prompts.ids, (1, 2, 3, 4))
-
-    def _side_by_side(self, ids: Sequence[Sequence[int]], layers: Sequence[Layer]) -> Tensor:
-        rows = capture(self.decoder(STATES_OF), ids, layers).rows
-        return torch.cat([rows[layer] for layer in layers], dim=1)
-
-
-def neighbours(shared: Shared, runs: int) -> None:
+def neighbours(shared: SharedStates, runs: int) -> None:
     """K = 8 nearest rows against faiss.knn, which returns the row itself too."""
     rows = []
     for name, states in (("prompts-20k", shared.slices()), ("windows", shared.windows())):
@@ -133,7 +74,7 @@ def neighbours(shared: Shared, runs: int) -> None:
     )
 
 
-def planted(shared: Shared, runs: int) -> None:  # noqa: ARG001 - one signature for all
+def planted(shared: SharedStates, runs: int) -> None:  # noqa: ARG001 - one signature for all
     """Near-duplicates planted among real states of a norm, in a coordinate of magnitude below 1."""
     apart = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
     rows = []
@@ -169,7 +110,7 @@ def planted(shared: Shared, runs: int) -> None:  # noqa: ARG001 - one signature 
     )
 
 
-def pairs(shared: Shared, runs: int) -> None:
+def pairs(shared: SharedStates, runs: int) -> None:
     """Pairs within eps against a full search for neighbours, and against brute force."""
     rows = []
     for name, states, relative in (
@@ -219,7 +160,7 @@ def brute_force(states: Tensor, eps: float) -> int:
     return (count - len(wide)) // 2
 
 
-def layers(shared: Shared, runs: int) -> None:
+def layers(shared: SharedStates, runs: int) -> None:
     """Collisions, margins, near map and co-Lipschitz constants of all layers against faiss.knn."""
     rows = []
     for name in MODELS:
@@ -279,7 +220,7 @@ def layers(shared: Shared, runs: int) -> None:
     )
 
 
-def million(shared: Shared, runs: int) -> None:  # noqa: ARG001 - one run takes minutes
+def million(shared: SharedStates, runs: int) -> None:  # noqa: ARG001 - one run takes minutes
     """One million random windows at d = 128: the index, its recall, its memory."""
     prompts = shared.prompts("builtin:random", length=8, max_prompts=1_000_000)
     states = capture(shared.decoder(STATES_OF), prompts.ids, (4,)).rows[4]
@@ -302,75 +243,7 @@ def million(shared: Shared, runs: int) -> None:  # noqa: ARG001 - one run takes 
     )
 
 
-def continuations(shared: Shared, runs: int) -> None:
-    """Every continuation of a prompt: the closest pair against the forward work and all pairs."""
-    torch.manual_seed(0)
-    small = Decoder("gpt2-small (random weights)", GPT2LMHeadModel(GPT2Config(vocab_size=50_257)))
-    cases = ((STATES_OF, shared.decoder(STATES_OF), runs), ("gpt2-small, random weights", small, 1))
-    rows = []
-    for name, decoder, times in cases:
-        ids = torch.randint(decoder.vocab_size, (20,))
-        tokens = torch.arange(decoder.vocab_size)
-        layers: tuple[Layer, ...] = (1, decoder.n_layers // 2, decoder.n_layers)
-
-        found: list[dict[Layer, Tensor]] = []
-        forward = partial(continued, decoder, ids, tokens, layers)
-        (taken,) = medians([partial(_into, found, forward)], times)
-        for layer, states in found[-1].items():
-            some = min(4096, len(tokens))
-            ours, every = medians(
-                [lambda s=states: closest_pair(s), lambda s=states, n=some: all_pairs(s, n)], times
-            )
-            rows.append(
-                (
-                    f"{name}, V = {len(tokens)}, layer {layer_id(layer)}",
-                    f"{taken:.2f} s",
-                    f"{ours:.3f} s",
-                    f"{100 * ours / taken:.0f} %",
-                    f"{len(tokens) ** 2 / 2 / ours:.1e}",
-                    f"{some * len(tokens) / 2 / every:.1e}",
-                )
-            )
-    table(
-        "every continuation of a prompt of 20 tokens",
-        (
-            "model and layer",
-            "forward",
-            "closest pair",
-            "of forward",
-            "pairs / s",
-            "all pairs by blocks / s",
-        ),
-        rows,
-    )
-
-
-def _into(found: list[dict[Layer, Tensor]], work: Callable[[], dict[Layer, Tensor]]) -> None:
-    found[:] = [work()]
-
-
-def continued(
-    decoder: Decoder, ids: Tensor, tokens: Tensor, layers: Sequence[Layer]
-) -> dict[Layer, Tensor]:
-    """The forward work of the exhaustive search: each token after the cached prefix, a row each."""
-    prefix = decoder.prefix(ids, decoder.n_layers)
-    return decoder.candidates(prefix, tokens, layers, side_by_side=False)
-
-
-def all_pairs(states: Tensor, some: int) -> float:
-    """What blocked all-pairs would do: float32 distances by matrix products, the smallest kept.
-
-    Of some rows to all: its time grows with their number.
-    """
-    least = float("inf")
-    for at in range(0, some, 1024):
-        apart = torch.cdist(states[at : at + 1024], states)
-        apart[torch.arange(len(apart)), torch.arange(at, at + len(apart))] = torch.inf
-        least = min(least, float(apart.min()))
-    return least
-
-
-def equal(shared: Shared, runs: int) -> None:
+def equal(shared: SharedStates, runs: int) -> None:
     """Exact collisions by hashing against a sort of all rows."""
     states = shared.windows()
     ours, theirs = medians(
@@ -390,7 +263,7 @@ def equal(shared: Shared, runs: int) -> None:
     )
 
 
-def gpu(shared: Shared, runs: int) -> None:  # noqa: ARG001 - its rows are random
+def gpu(shared: SharedStates, runs: int) -> None:  # noqa: ARG001 - its rows are random
     """100,000 x 4,096 on a GPU: neighbours beside the product alone."""
     if not torch.cuda.is_available():
         raise RuntimeError("there is no GPU on this machine")
@@ -446,7 +319,7 @@ def main() -> None:
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
     torch.set_num_threads(arguments.threads)
     faiss.omp_set_num_threads(arguments.threads)
-    shared = Shared(arguments.shared)
+    shared = SharedStates(arguments.shared)
     for part in arguments.parts or [name for name in PARTS if name not in APART]:
         PARTS[part](shared, arguments.runs)
 

@@ -20,12 +20,6 @@ from tests.audit.comparisons.rounded import IDS, rounded
 from tests.audits import audit_against
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Audit:
-    """An audit of a rounded model that tests only look at."""
-    return audit_against(tmp_path_factory.mktemp("pair"), rounded(), tiny_decoder(), IDS)
-
-
 def test_a_comparison_is_what_the_numbers_are(shared: Audit) -> None:
     """Each by its own definition, from the two models' states."""
     found = shared.comparison(1)
