@@ -43,10 +43,16 @@ FOLDERS = (
 )
 # Further tests of a module: checks that differ in a number are tested together.
 TESTED_BY = {
-    "audit/checks/bilipschitz_within.py": ("audit/judging/test_quantiles.py",),
-    "audit/checks/colipschitz_above.py": ("audit/judging/test_quantiles.py",),
+    "audit/checks/bilipschitz_within.py": (
+        "audit/judging/test_quantiles.py",
+        "audit/test_checks.py",
+    ),
+    "audit/checks/colipschitz_above.py": (
+        "audit/judging/test_quantiles.py",
+        "audit/test_checks.py",
+    ),
     "audit/checks/colipschitz_retained.py": ("audit/judging/test_retained.py",),
-    "audit/checks/margin_above.py": ("audit/judging/test_quantiles.py",),
+    "audit/checks/margin_above.py": ("audit/judging/test_quantiles.py", "audit/test_checks.py"),
     "audit/checks/margin_retained.py": ("audit/judging/test_retained.py",),
     "audit/checks/matches_baseline.py": ("audit/test_baseline_files.py",),
     "audit/checks/not_read_by_reference.py": ("audit/test_comparisons.py",),
@@ -188,6 +194,7 @@ def main() -> int:
     )
     parser.add_argument("folders", nargs="*", default=FOLDERS)
     parser.add_argument("--count", type=int, default=400, help="how many mutants")
+    parser.add_argument("--skip", type=int, default=0, help="of the sample, tried before")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--only", help="numbers of mutants, separated by commas, and no sample")
     parser.add_argument("--room", action="store_true", help="by all tests of the mutant's room")
@@ -204,7 +211,8 @@ def main() -> int:
         chosen = [every[int(number)] for number in given.only.split(",")]
     else:
         count = min(given.count, len(every))
-        chosen = random.Random(given.seed).sample(every, count)  # noqa: S311 - a sample, no secret
+        drawn = random.Random(given.seed).sample(every, count)  # noqa: S311 - a sample, no secret
+        chosen = drawn[given.skip :]
     print(f"{len(chosen)} of {len(every)} mutants, seed {given.seed}", flush=True)
     for name in SHARED:
         importlib.import_module(name)

@@ -169,11 +169,11 @@ def test_equal_rows_of_different_prompts_have_ratio_zero() -> None:
 
 
 def test_few_prompt_distances_are_computed() -> None:
-    """The bound on the metric spares nearly all edit distances; without it there were 89,700."""
+    """One a pair of rows at least, of 89,700: the bound on the metric spares nearly all."""
     generator = torch.Generator().manual_seed(3)
     ids = [torch.randint(0, 500, (64,), generator=generator).tolist() for _ in range(300)]
     found = search(draw_rows("gaussian", 300, 64), ids, "levenshtein", "smallest")
-    assert found.looked_at < 3_000
+    assert 150 <= found.looked_at < 3_000
 
 
 def test_equal_rows_need_no_prompt_distance() -> None:

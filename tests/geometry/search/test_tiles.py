@@ -114,3 +114,19 @@ def test_no_pair_beyond_its_reach_is_missed(rows: Tensor, seed: int) -> None:
     pairs = Tile(products, *next(products.tiles())).beyond(reach, least)
     expected = set(map(tuple, wanted.triu(1).nonzero().tolist()))
     assert expected <= set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_closest_pair_of_every_tile_is_found(dtype: torch.dtype) -> None:
+    """Where other pairs are left out, too; no row is taken for its own neighbour."""
+    limits = SearchLimits(tile_rows=32, tile_columns=32)
+    rows = draw_rows("gaussian", 90, 7)
+    # Tiles of rows that are near, and of rows that are far apart.
+    rows[:, 0] += 50.0 * (torch.arange(90) // 32)
+    products = Products.of(rows, dtype=dtype, limits=limits)
+    exact = torch.from_numpy(reference.distances(rows))
+    exact[tuple(torch.tril_indices(90, 90))] = torch.inf
+    tiles = list(products.tiles())
+    found = [Tile(products, own, others).near(1e3, closest=True) for own, others in tiles]
+    nearest = [float(exact[pairs.left, pairs.right].min()) for pairs in found]
+    assert [float(exact[own, others].min()) for own, others in tiles] == nearest
