@@ -55,9 +55,15 @@ TESTED_BY = {
     "audit/checks/margin_above.py": ("audit/judging/test_quantiles.py", "audit/test_checks.py"),
     "audit/checks/margin_retained.py": ("audit/judging/test_retained.py",),
     "audit/checks/matches_baseline.py": ("audit/test_baseline_files.py",),
-    "audit/checks/not_read_by_reference.py": ("audit/test_comparisons.py",),
-    "audit/checks/not_recoverable.py": ("audit/judging/test_releases.py", "audit/test_releases.py"),
-    "audit/checks/utility_kept.py": ("audit/judging/test_releases.py", "audit/test_releases.py"),
+    "audit/checks/not_read_by_reference.py": ("audit/comparisons/test_comparisons.py",),
+    "audit/checks/not_recoverable.py": (
+        "audit/judging/test_releases.py",
+        "audit/releases/test_releases.py",
+    ),
+    "audit/checks/utility_kept.py": (
+        "audit/judging/test_releases.py",
+        "audit/releases/test_releases.py",
+    ),
     "audit/judging/base.py": ("audit/test_bound_checks.py", "audit/judging/test_retained.py"),
     "audit/judging/collisions.py": (
         "audit/checks/test_no_collisions.py",
