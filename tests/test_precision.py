@@ -28,7 +28,7 @@ def test_it_is_held_against_the_checkpoint_as_it_is_stored(audit: Audit) -> None
     """In bfloat16 the states drift from the parent's by about its unit round-off, and by no less."""
     coarse = audit.in_precision(dtype="bfloat16")
     assert ("bfloat16", "float32") == (coarse.facts.dtype, coarse.reference.target.facts.dtype)
-    assert audit.config.model == coarse.reference.config.model
+    assert audit.config.model == coarse.reference.target.config.model
     drift = coarse.check_state_drift_below("norm", 0.1).reasons[0].value
     expected = (coarse.states("norm").double() - audit.states("norm").double()).norm(dim=1)
     expected /= audit.states("norm").double().norm(dim=1)

@@ -116,7 +116,7 @@ def prompt_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
     """Prompts with words to look for in outputs."""
-    return [f"{SECRETS[i % 2]} {i * i} of {i}" for i in range(12)]
+    return [f"{i * i} of {i} {SECRETS[i % 2]}" for i in range(12)]
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_what_is_said_to_pass_passes(audited: Run) -> None:
 
         def said(verdict):
             number = r"[-+.\\w]*\\d[-+.\\w]*"
-            return {r.layer: re.search(number, r.would_pass)[0] for r in verdict.failing}
+            return {r.where: re.search(number, r.would_pass)[0] for r in verdict.failing}
 
         def keys(found, change=float):
             return {"norm" if k == "norm" else int(k[5:]): change(v) for k, v in found.items()}
