@@ -87,7 +87,7 @@ def test_help_lists_every_flag_and_its_ini_value(pytester: pytest.Pytester) -> N
 
 PRINTS = """
 def test_config(injx):
-    print("VALUE", repr(injx.config.FIELD))
+    print("VALUE", FIELD)
 """
 VALUES = {
     "model": ("some/model", "other/model"),
@@ -118,7 +118,9 @@ VALUES = {
 
 
 def _value(pytester: pytest.Pytester, field: str, *flags: str) -> str:
-    read = "release[0]" if field == "release" else field  # a release prints as its text
+    read = f"repr(injx.config.{field})"
+    if field == "release":
+        read = "str(injx.config.release[0])"  # its text, which it was parsed from
     pytester.makepyfile(test_value=PRINTS.replace("FIELD", read))
     result = pytester.runpytest_inprocess("-s", *flags)
     (line,) = [line for line in result.outlines if "VALUE " in line]
