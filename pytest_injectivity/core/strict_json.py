@@ -14,6 +14,7 @@ variable, names properties that are written and not read.
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
@@ -46,7 +47,7 @@ LARGEST = 16 * 2**20
 
 T = TypeVar("T")
 
-_HIGHEST = 1e308
+_HIGHEST = sys.float_info.max
 _SHORT = 60
 _NOT_FINITE = ("nan", "inf", "-inf")
 _ACCEPTED: dict[type, str] = {

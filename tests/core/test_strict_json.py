@@ -1,5 +1,6 @@
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -152,3 +153,9 @@ def test_what_is_no_json_is_refused(text: str, tmp_path: Path) -> None:
         loads(Outer, text)
     with pytest.raises(OptionError, match="it is damaged, cut short or no JSON"):
         read_object(path)
+
+
+@pytest.mark.parametrize("value", [sys.float_info.max, -sys.float_info.max, 5e-324])
+def test_every_finite_number_is_read_back(value: float) -> None:
+    """The largest and the smallest floats are numbers too."""
+    assert value == build(float, json.loads(dumps(value)))
