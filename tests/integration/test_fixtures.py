@@ -1,25 +1,11 @@
 import pytest
 
+from pytest_injectivity.plugin import check_names
 from tests.integration.conftest import Run
 from tests.integration.support import output
 
 NAMES = (
-    "assert_bilipschitz_within",
-    "assert_colipschitz_above",
-    "assert_colipschitz_retained",
-    "assert_margin_above",
-    "assert_margin_retained",
-    "assert_matches_baseline",
-    "assert_no_collisions",
-    "assert_no_continuation_collisions",
-    "assert_no_new_collisions",
-    "assert_not_read_by_reference",
-    "assert_not_recoverable",
-    "assert_one_step_distinct",
-    "assert_sipit_recovers",
-    "assert_state_drift_below",
-    "assert_states_recoverable",
-    "assert_utility_kept",
+    *(f"assert_{name}" for name in check_names()),
     "injx",
     "injx_geometry",
     "injx_layer",
