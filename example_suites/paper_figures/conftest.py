@@ -98,7 +98,7 @@ def one_step(injx, folder, pytestconfig):
 
 
 def _table(title, points):
-    """Raw and normalised 1 % quantiles; the JSON has everything."""
+    """Raw and normalized 1 % quantiles; the JSON has everything."""
     names = "".join(f" {name:>8}" for name in ("m 1%", "m/norm", "α 1%", "α/norm"))
     head = f"{'model':>17} {'length':>6} {'layer':>7} {'N':>5} {'coll.':>5}{names}"
     return ["", f"{title}: separation margin m, co-Lipschitz constant α", head, *map(_row, points)]

@@ -9,7 +9,7 @@ import math
 
 import pytest
 
-# Least normalised 1 % quantiles along every curve; about half of what the shipped model has.
+# Least normalized 1 % quantiles along every curve; about half of what the shipped model has.
 MARGIN = 0.02
 COLIPSCHITZ = 5e-4
 
@@ -96,7 +96,7 @@ def test_a_minimum_is_no_more_than_its_quantile(points):
 
 
 def test_the_json_has_the_points(points, folder, request):
-    """Raw values as measured, normalised ones over the mean norm."""
+    """Raw values as measured, normalized ones over the mean norm."""
     name = request.node.callspec.params["points"]
     written = json.loads((folder / f"{name}.json").read_text())["points"]
     assert len(written) == len(points)

@@ -1,6 +1,6 @@
 """Gathers which tests failed and where.
 
-Imported on every start of pytest: the standard library, pytest and nothing that takes time.
+Imported whenever tests run, with an audit or without: the standard library and pytest only.
 """
 
 from collections.abc import Callable

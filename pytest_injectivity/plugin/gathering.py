@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_injectivity.plugin.failures import Failures
-from pytest_injectivity.plugin.told import PREFIX, VERDICT, WRONG_USE
+from pytest_injectivity.plugin.told import AT, PREFIX, VERDICT, WRONG_USE
 from pytest_injectivity.results.told import Told
 
 if TYPE_CHECKING:
     from pytest_injectivity.results.outcome import FailedTest
     from pytest_injectivity.results.run_results import RunResults
-
-AT = "injx_at"
-"""The name under which a report carries the place of its test among those collected."""
 
 _LAST = 10**9
 

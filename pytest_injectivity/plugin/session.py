@@ -2,6 +2,9 @@
 
 A test's findings travel to the process that reports as properties of its report (JSON texts, never
 pickles), so one worker, four workers and no workers are the same path.
+
+Pytest imports this file on every start. What gathers findings and ends a run is imported when the first
+test has run.
 """
 
 import os
@@ -16,14 +19,12 @@ import pytest
 from _pytest._code.code import ExceptionRepr
 
 from pytest_injectivity.config.audit_config import AuditConfig
-from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import GateFailure, WrongUse
-from pytest_injectivity.plugin import ending, told
-from pytest_injectivity.plugin.baseline import update_baseline
-from pytest_injectivity.plugin.gathering import AT, Gathering
+from pytest_injectivity.plugin import told
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
+    from pytest_injectivity.plugin.gathering import Gathering
     from pytest_injectivity.results.run_results import RunResults
 
 _LONGEST = 2000
@@ -43,21 +44,36 @@ class Run:
         self.config = config
         self.audited = audited
         self.named = named
-        self.gathering = Gathering(config.rootpath)
         self.lost_workers: list[str] = []
         self._results: RunResults | None = None  # with the outcome of the run, where it is reported
         self._places: dict[str, int] = {}
         self._announced: list[str] = []
-        self._where = ""
+        self._audit: Audit | None = None
+        self._gathering: Gathering | None = None
+        self._test = ""
         self._ran = False
         worker: dict[str, Any] = getattr(config, "workerinput", {})
         self._is_worker = bool(worker)
         self.key = bytes.fromhex(worker["injx_key"]) if worker else audited.key()
         self.name: str = worker["injx_run"] if worker else os.urandom(8).hex()
 
-    @cached_property
+    @property
     def audit(self) -> "Audit":
         """The audit of this process, made when the first test asks for it."""
+        if self._audit is None:
+            self._audit = self._make_audit()
+        return self._audit
+
+    @property
+    def gathering(self) -> "Gathering":
+        """What the tests found, in the process that reports."""
+        if self._gathering is None:
+            from pytest_injectivity.plugin.gathering import Gathering
+
+            self._gathering = Gathering(self.config.rootpath)
+        return self._gathering
+
+    def _make_audit(self) -> "Audit":
         from pytest_injectivity.audit.audit import Audit
         from pytest_injectivity.reports.progress import TerminalWatcher
 
@@ -71,7 +87,7 @@ class Run:
             run=self.name,
             scratch=self.scratch,
         )
-        audit.target.where = self._where
+        audit.target.where = self._where()
         return audit
 
     @cached_property
@@ -92,7 +108,7 @@ class Run:
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_header
         """
         said = self.audited.command_line()
-        return one_line(f"injectivity: {said}", _LONGEST) if said or self.named else None
+        return _one_line(f"injectivity: {said}") if said or self.named else None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -173,7 +189,7 @@ class Run:
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport
         """
         report = yield
-        report.__dict__[AT] = self._places.get(item.nodeid, len(self._places))
+        report.__dict__[told.AT] = self._places.get(item.nodeid, len(self._places))
         error = None if call.excinfo is None else call.excinfo.value
         if isinstance(error, WrongUse) and report.failed:
             report.longrepr = _paragraph(error, _line(call.excinfo, item))
@@ -207,8 +223,10 @@ class Run:
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_sessionfinish
         """
-        if not self._ran:
+        if not self._ran or self._nothing_happened():
             return
+        from pytest_injectivity.plugin import ending
+
         is_told = bool(self.audited.report) or os.environ.get("GITHUB_ACTIONS") == "true"
         # Taken before the run's own failures are added.
         failed = self.gathering.failed_tests() if is_told else ()
@@ -220,7 +238,9 @@ class Run:
         if self.gathering.wrong_use:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if self.audited.update_baseline:
-            said, failure = update_baseline(session, self.__dict__.get("audit"))
+            from pytest_injectivity.plugin.baseline import update_baseline
+
+            said, failure = update_baseline(session, self._audit)
             self.gathering.said += said
             if failure is not None:
                 ending.fail(session, failure)
@@ -256,7 +276,7 @@ class Run:
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_terminal_summary
         """
-        if self._is_worker:
+        if self._is_worker or self._gathering is None:
             return
         if self.gathering.anything:
             from pytest_injectivity.reports.terminal import write_summary
@@ -267,21 +287,32 @@ class Run:
 
     def _telling(self, item: pytest.Item, phase: str) -> Generator[None]:
         """Run a phase of a test: name the test in its verdicts, and add its findings to its report."""
-        self._where = shlex.quote(ending.from_here(self.config, item.nodeid, self.config.rootpath))
-        if "audit" in self.__dict__:
-            self.audit.target.where = self._where
+        self._test = item.nodeid
+        if self._audit is not None:
+            self._audit.target.where = self._where()
         try:
             return (yield)
         finally:
             verdicts: list[told.Property] = []
             others: list[told.Property] = []
-            if "audit" in self.__dict__:
-                news = self.audit.news()
+            if self._audit is not None:
+                news = self._audit.news()
                 verdicts += told.verdict_properties(news)
                 others += told.properties_of(news)
                 others += map(told.sentence, self._announced)
                 self._announced.clear()
             told.tell(item, phase, verdicts, others)
+
+    def _where(self) -> str:
+        """The name of the running test, from the folder pytest was started in, quoted for a shell."""
+        from pytest_injectivity.plugin.ending import from_here
+
+        return shlex.quote(from_here(self.config, self._test, self.config.rootpath))
+
+    def _nothing_happened(self) -> bool:
+        """Whether no test ran and nothing was asked for."""
+        asked = self.named or bool(self.audited.command_line())
+        return self._gathering is None and not self.lost_workers and not asked
 
     def _annotate(self, terminalreporter: pytest.TerminalReporter) -> None:
         """In a GitHub workflow, print a line for each red verdict, unless they go to a file."""
@@ -298,7 +329,13 @@ class Run:
 
 def _paragraph(error: WrongUse, where: str = "") -> str:
     """The message on one line, escaped, because it may quote files that are not to be trusted."""
-    return f"{type(error).__name__}: {one_line(str(error), _LONGEST)}{where}"
+    return f"{type(error).__name__}: {_one_line(str(error))}{where}"
+
+
+def _one_line(text: str) -> str:
+    from pytest_injectivity.core.text import one_line
+
+    return one_line(text, _LONGEST)
 
 
 def _line(excinfo: Any, item: pytest.Item) -> str:

@@ -16,6 +16,9 @@ PREFIX = "injx."
 VERDICT = "injx.verdict"
 WRONG_USE = "injx.wrong_use"
 
+AT = "injx_at"
+"""The name under which a report carries the place of its test among those collected."""
+
 Property = tuple[str, object]
 
 _OF_VERDICTS = pytest.StashKey[dict[str, list[Property]]]()

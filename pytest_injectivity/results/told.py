@@ -1,6 +1,6 @@
 """What the report of a test says, before it is read.
 
-Standard library only: pytest loads it on every start.
+Standard library only: it is imported whenever tests run, with an audit or without.
 """
 
 from typing import NamedTuple

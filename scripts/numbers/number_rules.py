@@ -83,13 +83,14 @@ _RATES = (
 )
 
 _SPELLING = "quantization is spelled as the libraries spell it"
-_NORMALIZED = "normalised numbers stand in JSON beside the raw ones"
+_NORMALIZED = "normalized numbers stand in JSON beside the raw ones"
 # What the rooms of one noun changed in JSON and texts.
 _ROOMS: tuple[Rule, ...] = (
     Rule("renamed", "a release is no layer", "reasons/*/layer", to="where"),
     Rule("added", "what `where` names: a layer or a release", "reasons/*/unit"),
     Rule("renamed", _SPELLING, "quantised", to="quantized"),
     Rule("phrase", _SPELLING, was="quantised", to="quantized"),
+    Rule("phrase", _SPELLING, was="normalised", to="normalized"),
     Rule("renamed", "the field's word", "attacks/*/forced", to="teacher_forced"),
     *(
         Rule("added", _NORMALIZED, f"layers*/normalized_{one}")

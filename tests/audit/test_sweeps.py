@@ -251,7 +251,7 @@ def test_the_table_has_the_smallest_distances(config: Config) -> None:
     assert (None, None) == next(iter(smallest_distances(few).values()))[:2]
 
 
-def test_normalised_values_stand_beside_the_raw_ones(config: Config, tmp_path: Path) -> None:
+def test_normalized_values_stand_beside_the_raw_ones(config: Config, tmp_path: Path) -> None:
     """In the JSON too."""
     points = sweep_lengths(config(), [8])
     write_figure(tmp_path / "new" / "figure.json", "by length", points=points, note="x")

@@ -107,8 +107,8 @@ def test_rotation_changes_rounding_only(*, normalized: bool, seed: int, d: int) 
 
 
 @given(rows=any_rows(), power=st.integers(-8, 8), seed=SEEDS)
-def test_normalised_values_have_no_unit(rows: Tensor, power: int, seed: int) -> None:
-    """Scaling by a power of two scales the values exactly and the normalised ones not at all."""
+def test_normalized_values_have_no_unit(rows: Tensor, power: int, seed: int) -> None:
+    """Scaling by a power of two scales the values exactly and the normalized ones not at all."""
     rows, ids = rows.double(), draw_prompts(len(rows), seed)
     assume(float(rows.abs().max()) > 0)
     plain, scaled = geometry(rows, ids), geometry(rows * 2.0**power, ids)
@@ -184,7 +184,7 @@ def test_fewer_than_two_finite_rows_are_an_error(finite: int) -> None:
         layer.colipschitz()
 
 
-def test_a_layer_of_zeros_normalises_to_nan() -> None:
+def test_a_layer_of_zeros_normalizes_to_nan() -> None:
     """0 / 0 is no number, so that a gate on it fails, and no traceback."""
     layer = geometry(torch.zeros(3, 2))
     assert 0.0 == layer.margin()

@@ -67,7 +67,7 @@ def test_the_table_shows_the_audits_own_numbers(
 
 
 def test_the_worst_layer_is_marked(audited: Run) -> None:
-    """The smallest normalised margin and co-Lipschitz value have a mark, and no other has."""
+    """The smallest normalized margin and co-Lipschitz value have a mark, and no other has."""
     rows = table_rows(audited(GATE, model="deep"))
     marked = {
         (layer, column)

@@ -68,7 +68,7 @@ def _gpt2(decoder: Decoder, ids: Tensor) -> dict[Layer, Tensor]:
 
 
 def _llama(decoder: Decoder, ids: Tensor) -> dict[Layer, Tensor]:
-    """Llama, and Qwen3, which normalises each query and key head before turning it."""
+    """Llama, and Qwen3, which normalizes each query and key head before turning it."""
     config = decoder.model.config
     eps, frequencies = config.rms_norm_eps, decoder.parts.base.rotary_emb.inv_freq
     w = {k.removeprefix("model."): v for k, v in _weights(decoder).items()}

@@ -77,7 +77,7 @@ def test_layers_come_shallow_first_and_the_norm_last() -> None:
 
 
 def test_the_worst_of_a_column_is_marked() -> None:
-    """Smallest normalised margin and constant, most collisions; each by its own layer."""
+    """Smallest normalized margin and constant, most collisions; each by its own layer."""
     rows = _rows(
         replace(LAYER, layer="layer01").with_numbers(collisions=3),
         replace(LAYER, layer="layer02").with_numbers(normalized_margin_q=0.25),

@@ -240,7 +240,7 @@ def test_first_lines(given_reasons: list[Reason], line: str) -> None:
 
 def test_long_words_are_cut_before_the_numbers() -> None:
     """The numbers are what a person looks for in pytest's short summary."""
-    quantity = "co-Lipschitz constant (q=0.01, normalised, 4 bits)"
+    quantity = "co-Lipschitz constant (q=0.01, normalized, 4 bits)"
     failing = [reason(1.2345e-5, 1.2346e-5, quantity=quantity)] * 12
     assert (
         "FAIL colipschitz_above layer04: co-Lip… 1.234e-05, wants >= 1.235e-05 (+11 more)"

@@ -1,18 +1,12 @@
 """Judges whether a layer's co-Lipschitz constant is close to the parent's, from both sides."""
 
-from typing import TYPE_CHECKING
-
 from pytest_injectivity.audit.judging.arguments import REQUIRED, at_least
-from pytest_injectivity.audit.judging.base import Audited, against_reference, by_layer, compared
-from pytest_injectivity.audit.judging.common import settled
-from pytest_injectivity.audit.judging.quantiles import Quantile, quantile
-from pytest_injectivity.audit.judging.retained import KeptNumber, Limits, judge_kept, off_one
-from pytest_injectivity.core.layers import Layer, LayerSpec
+from pytest_injectivity.audit.judging.base import Audited, by_layer
+from pytest_injectivity.audit.judging.quantiles import quantile
+from pytest_injectivity.audit.judging.retained import KeptNumber, verdict_of_kept
+from pytest_injectivity.core.layers import LayerSpec
 from pytest_injectivity.core.tolerances import PerLayer
-from pytest_injectivity.results.verdict import Reason, Verdict
-
-if TYPE_CHECKING:
-    from pytest_injectivity.audit.comparisons.against import Against
+from pytest_injectivity.results.verdict import Verdict
 
 
 def check_colipschitz_retained(
@@ -47,19 +41,8 @@ def check_colipschitz_retained(
         True
     """
     asked = quantile(q, normalized, confidence, None)
-    fractions = by_layer(audit, "fraction", at_least("fraction", fraction), layer)
-    limits = {one: Limits.of(share, at_most) for one, share in fractions.items()}
-    against = compared(audit, limits)
-    judged = [judge_colipschitz_kept(against, one, limits[one], asked) for one in limits]
-    reasons = settled(judged, asked.confidence)
-    return against_reference(audit, "colipschitz_retained", limits, reasons, off_one)
-
-
-def judge_colipschitz_kept(
-    against: "Against", layer: Layer, limits: Limits, asked: Quantile
-) -> tuple[Reason, tuple[float, float]]:
-    """The reason a layer contributes to ``colipschitz_retained``, and its p-values."""
-    return judge_kept(against, layer, limits, asked, _COLIPSCHITZ)
+    shares = by_layer(audit, "fraction", at_least("fraction", fraction), layer)
+    return verdict_of_kept(audit, "colipschitz_retained", _COLIPSCHITZ, shares, asked, at_most=at_most)
 
 
 _COLIPSCHITZ = KeptNumber(

@@ -134,7 +134,7 @@ def _would_pass(
 def named(quantity: str, asked: Quantile) -> str:
     """Name a quantity, with its quantile and how it was normalized and rounded."""
     said = "min" if asked.q == 0 else f"q={asked.q:g}"
-    said += ", normalised" if asked.normalized else ""
+    said += ", normalized" if asked.normalized else ""
     return f"{quantity} ({said}{f', {asked.grid.words}' if asked.grid is not None else ''})"
 
 

@@ -5,17 +5,18 @@ limit fails like one below the lower limit.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_injectivity.audit.comparisons.against import FEWEST
-from pytest_injectivity.audit.judging.common import not_finite
+from pytest_injectivity.audit.judging.base import Audited, against_reference, compared
+from pytest_injectivity.audit.judging.common import not_finite, settled
 from pytest_injectivity.audit.judging.quantiles import Quantile
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.results.verdict import Reason, Relation, Status
+from pytest_injectivity.results.verdict import Reason, Relation, Status, Verdict
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.comparisons.against import Against
@@ -90,12 +91,41 @@ class KeptNumber(NamedTuple):
     of: "Callable[[LayerGeometry, Quantile], float]"
 
 
+def verdict_of_kept(
+    audit: Audited,
+    check: str,
+    number: KeptNumber,
+    shares: Mapping[Layer, float],
+    asked: Quantile,
+    *,
+    at_most: float | None,
+) -> Verdict:
+    """Judge layers by the ratios of a number to the parent's.
+
+    Args:
+        audit: the audit whose model is judged.
+        check: the name of the check.
+        number: what is compared.
+        shares: the least share of the parent's number, by layer.
+        asked: which quantile of the number.
+        at_most: the largest share accepted; None: ``1 / share``.
+
+    Raises:
+        OptionError: a limit is not accepted, no reference is named, or it is no parent.
+    """
+    limits = {layer: Limits.of(share, at_most) for layer, share in shares.items()}
+    against = compared(audit, limits)
+    judged = [judge_kept(against, layer, limits[layer], asked, number) for layer in limits]
+    reasons = settled(judged, asked.confidence)
+    return against_reference(audit, check, limits, reasons, off_one)
+
+
 def judge_kept(
     against: "Against", layer: Layer, limits: Limits, asked: Quantile, number: KeptNumber
 ) -> tuple[Reason, tuple[float, float]]:
     """Judge a layer by the ratio of a number to the parent's: the reason and its p-values."""
     said = "min" if asked.q == 0 else f"q={asked.q:g}"
-    quantity = f"{number.words} ({said}{', normalised' if asked.normalized else ''})"
+    quantity = f"{number.words} ({said}{', normalized' if asked.normalized else ''})"
     if reason := lost_rows(against, layer, quantity, limits.low):
         return reason, (1.0, 0.0)
     n = len(against.child.target.prompts)

@@ -231,8 +231,8 @@ def test_colliding_prompts_have_margin_and_constant_zero(additive: Additive) -> 
     assert "no distortion: it is not finite" == verdict.reasons[0].would_pass
 
 
-def test_a_layer_of_zeros_fails_normalised_and_does_not_crash(additive: Additive) -> None:
-    """Its mean norm is 0: there is no normalised value, and NaN fails."""
+def test_a_layer_of_zeros_fails_normalized_and_does_not_crash(additive: Additive) -> None:
+    """Its mean norm is 0: there is no normalized value, and NaN fails."""
     found = additive(torch.zeros(4, 8), [[0, 1], [2, 3], [1, 1]])
     for check in (found.check_margin_above, found.check_colipschitz_above):
         verdict = check(1, 1e-12, normalized=True)
@@ -282,7 +282,7 @@ def test_with_confidence_the_sample_decides(
 
 
 def test_the_interval_is_that_of_the_order_statistics(audit: Callable[..., Audit]) -> None:
-    """At 95 % unless a confidence is given; of normalised values it is divided too."""
+    """At 95 % unless a confidence is given; of normalized values it is divided too."""
     found = audit()
     values, partner = reference.nearest(found.states(1))
     mean = float(np.mean(reference.norms(found.states(1))))

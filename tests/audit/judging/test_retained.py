@@ -30,7 +30,7 @@ def rows() -> Tensor:
 def test_what_is_kept_is_the_ratio_of_both_models_numbers(
     check: str, tmp_path: Path, rows: Tensor
 ) -> None:
-    """Scaled states keep their scale; normalised they keep all."""
+    """Scaled states keep their scale; normalized they keep all."""
     audit = _pair(tmp_path, 1.5 * rows, rows)
     (reason,) = getattr(audit, check)(1, 0.5).reasons
     assert 1.5 == pytest.approx(reason.value, rel=1e-6)
@@ -164,9 +164,9 @@ def test_every_layer_is_judged_and_the_first_and_worst_are_named(tmp_path: Path)
 
 
 def test_the_quantity_says_how_the_number_was_taken(tmp_path: Path, rows: Tensor) -> None:
-    """The share of prompts that are below it, and that rows were normalised."""
+    """The share of prompts that are below it, and that rows were normalized."""
     audit = _pair(tmp_path, 1.5 * rows, rows)
     (plain,) = audit.check_margin_retained(1, 0.5).reasons
     assert plain.quantity.endswith("kept (q=0.01)")
     (other,) = audit.check_margin_retained(1, 0.5, q=0.0, normalized=True).reasons
-    assert other.quantity.endswith("kept (min, normalised)")
+    assert other.quantity.endswith("kept (min, normalized)")
