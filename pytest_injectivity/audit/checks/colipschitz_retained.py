@@ -42,7 +42,9 @@ def check_colipschitz_retained(
     """
     asked = quantile(q, normalized, confidence, None)
     shares = by_layer(audit, "fraction", at_least("fraction", fraction), layer)
-    return verdict_of_kept(audit, "colipschitz_retained", _COLIPSCHITZ, shares, asked, at_most=at_most)
+    return verdict_of_kept(
+        audit, "colipschitz_retained", _COLIPSCHITZ, shares, asked, at_most=at_most
+    )
 
 
 _COLIPSCHITZ = KeptNumber(
