@@ -15,9 +15,29 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+PACKAGE = Path(__file__).parents[1] / "pytest_injectivity"
+
+
+def modules_with_shapes() -> list[str]:
+    """The modules of the package whose signatures have shapes.
+
+    Those of ``audit/checks`` and ``audit/judging`` are left out: users' arguments reach them as they
+    are, to be refused with words of their own.
+    """
+    files = (file for file in PACKAGE.rglob("*.py") if "core.shapes import" in file.read_text())
+    names = (file.relative_to(PACKAGE.parent).with_suffix("").parts for file in sorted(files))
+    unchecked = {("audit", "checks"), ("audit", "judging")}
+    return [".".join(name) for name in names if name[1:3] not in unchecked]
+
+
+# The calls of these modules' functions are checked. A check costs more than a short function does, so
+# modules without shapes are left alone.
+install_import_hook(modules_with_shapes(), "beartype.beartype")
 
 # No deadline: the first example of a test pays for imports, and machines are shared. The same examples
 # in every run: a red run must be one's own; `--hypothesis-profile=default` looks for new ones.
