@@ -170,7 +170,8 @@ class QuantileKeptKey(NumberKey):
         metric: the prompt metric.
         q: the quantile.
         normalized: whether the constants are divided by the mean norm of the states.
-        seed: draws the halves of the prompts that the spread is measured on.
+        sample: how many prompts at most the spread is measured on.
+        seed: draws the halves of these prompts.
     """
 
     quantity: str
@@ -178,6 +179,7 @@ class QuantileKeptKey(NumberKey):
     metric: str
     q: float
     normalized: bool
+    sample: int
     seed: int
 
 

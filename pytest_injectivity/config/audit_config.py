@@ -242,7 +242,7 @@ class AuditConfig:
                     raise OptionError(
                         f"{flag(option)} {value!r} is not accepted: give true or false"
                     )
-            elif value != option.default:
+            elif value is not option.default:  # False equals 0, and is no seed
                 object.__setattr__(self, option.name, _parsed(option, value))
         if self.update_baseline and self.baseline is None:
             raise OptionError(

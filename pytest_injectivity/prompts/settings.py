@@ -1,7 +1,7 @@
 """The settings of loading a prompt set, checked before the source is read."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from pytest_injectivity.errors import OptionError
 
@@ -14,7 +14,8 @@ class Settings:
     """The arguments of `load_prompts` other than the source and the tokenizer; see there.
 
     Raises:
-        OptionError: a number is out of its range, or no window fits the context.
+        OptionError: a number is out of its range, a word is not accepted, or no window fits the
+            context.
     """
 
     field: str | None = None
@@ -32,6 +33,8 @@ class Settings:
         _check("seed", self.seed, 0)
         _check("context", self.context, 1)
         _check("vocab_size", self.vocab_size, 1)
+        _check_word("overlong", self.overlong, get_args(Overlong))
+        _check_word("special_tokens", self.special_tokens, get_args(SpecialTokens))
         if self.length is not None and self.context is not None and self.length > self.context:
             raise OptionError(
                 f"length {self.length}: the model's context is {self.context} tokens;"
@@ -44,3 +47,8 @@ def _check(name: str, value: object, smallest: int) -> None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
         raise OptionError(f"{name} {value!r} is not accepted: give an integer from {smallest}")
+
+
+def _check_word(name: str, value: object, accepted: tuple[str, ...]) -> None:
+    if value not in accepted:
+        raise OptionError(f"{name} {value!r} is not accepted: give one of {', '.join(accepted)}")

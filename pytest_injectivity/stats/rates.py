@@ -89,8 +89,10 @@ def clustered_rate(
         raise OptionError(f"{right} successes of {total} trials in {len(trials)} clusters: no rate")
     rate, clusters = right / total, int(np.count_nonzero(trials))
     spread = float(np.square(successes - rate * trials).sum()) / total**2
+    # In whole numbers: the spread of equal rates, such as 1 of 49 each, may be rounded to more than 0.
+    equal = bool((successes * total == right * trials).all())
     tail = (1.0 - confidence) / 2.0
-    if clusters == 1 or not spread:
+    if clusters == 1 or equal:
         effective = float(clusters)
     else:
         student = scipy_stats.t.ppf(tail, [total - 1, clusters - 1])

@@ -99,6 +99,8 @@ def test_values_and_texts_are_read_alike() -> None:
         ({"report": ["json:a", "b"]}, "--injx-report: 'b' is not a report"),
         ({"show_prompts": "yes"}, "--injx-show-prompts 'yes' is not accepted: give true or false"),
         ({"require": 1}, "--injx-require 1 is not accepted"),
+        ({"seed": False}, "--injx-seed: False is not accepted"),
+        ({"batch_tokens": 4096.0}, "--injx-batch-tokens: 4096.0 is not accepted"),
     ],
 )
 def test_what_is_not_accepted_is_refused_by_name(values: dict[str, object], message: str) -> None:

@@ -18,11 +18,16 @@ from pytest_injectivity.prompts.settings import Settings
         ({"seed": -1}, "seed -1 is not accepted: give an integer from 0"),
         ({"context": 0}, "context 0"),
         ({"vocab_size": 0}, "vocab_size 0"),
+        ({"overlong": "cut"}, "overlong 'cut' is not accepted: give one of refuse, drop"),
+        (
+            {"special_tokens": True},
+            "special_tokens True is not accepted: give one of auto, yes, no",
+        ),
         ({"length": 9, "context": 8}, "length 9: the model's context is 8 tokens"),
     ],
 )
-def test_values_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
-    """A number out of its range is refused with its name, its value and the range."""
+def test_values_that_are_not_accepted_are_refused(arguments: dict[str, Any], message: str) -> None:
+    """Each is refused with its name, its value and what is accepted."""
     with pytest.raises(OptionError, match=message):
         Settings(**arguments)
 

@@ -115,6 +115,14 @@ def test_without_variance_a_prompt_is_one_trial(right: int) -> None:
     assert (expected.low, expected.high) == pytest.approx((found.low, found.high))
 
 
+def test_equal_rates_show_no_variance_whatever_their_rounding() -> None:
+    """1 of 49 in each of two prompts is 2 of 98, and 49 times 2/98 is not 1 in float64."""
+    assert (2 / 98) * 49 != 1.0
+    found = stats.clustered_rate(np.array([1, 1]), np.array([49, 49]), 0.95)
+    low, high = by_beta_quantiles(2 / 49, 2, 0.95)
+    assert (low, high) == pytest.approx((found.low, found.high))
+
+
 def test_one_prompt_is_one_trial() -> None:
     """Nothing is known of the others."""
     found = stats.clustered_rate(np.array([10]), np.array([20]), 0.95)

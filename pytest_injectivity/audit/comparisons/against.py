@@ -169,10 +169,17 @@ class Against:
         self, what: str, layer: Layer, q: float, values: list[float], *, normalized: bool
     ) -> PairedRatio:
         """The ratio over all prompts, with its spread over random halves of a sample of them."""
-        seed = self.child.target.config.seed
+        config = self.child.target.config
+        seed = config.seed
         found = self.remember(
             QuantileKeptKey(
-                what, layer, self.child.target.config.prompt_metric, q, normalized, seed
+                quantity=what,
+                layer=layer,
+                metric=config.prompt_metric,
+                q=q,
+                normalized=normalized,
+                sample=self._in_halves_of[what],
+                seed=seed,
             ),
             lambda: self._in_halves(what, layer, q, seed, normalized=normalized),
         )

@@ -37,11 +37,13 @@ class NewCollisionsKey(NumberKey):
         layer: the layer.
         threshold: the distance within which two states of the model collide.
         parents_threshold: the distance within which two states of the parent collide.
+        most: how many of each model's pairs are compared one by one.
     """
 
     layer: Layer
     threshold: float
     parents_threshold: float
+    most: int
 
 
 class Near(NamedTuple):
@@ -150,7 +152,7 @@ def find_new_collisions(
             parents_threshold=theirs.threshold,
         )
     return against.remember(
-        NewCollisionsKey(layer, own.threshold, theirs.threshold),
+        NewCollisionsKey(layer, own.threshold, theirs.threshold, most),
         lambda: _compared(against, layer, own, theirs),
     )
 

@@ -44,7 +44,8 @@ def check_size(given: Mapping[str, object]) -> None:
     """Refuse a size that has a name or a value which is not accepted.
 
     Raises:
-        OptionError: a name is none of `SizeOptions`, or a number is no integer or too small.
+        OptionError: a name is none of `SizeOptions`, a number is no integer or too small, or the
+            attacker's model is no text.
     """
     accepted = SizeOptions.__annotations__
     if unknown := [name for name in given if name not in accepted]:
@@ -57,3 +58,6 @@ def check_size(given: Mapping[str, object]) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
             raise OptionError(f"{name}={value!r}: give an integer of at least {least}")
+    attacker = given.get("attacker")
+    if attacker is not None and not (isinstance(attacker, str) and attacker.strip()):
+        raise OptionError(f"attacker={attacker!r}: give a checkpoint or a dtype as text, or None")

@@ -248,6 +248,13 @@ def test_an_attacker_with_other_weights_reads_little(audit: Audit, tmp_path: Pat
     assert 1.0 == own.summary(0.95).strongest.tokens.value
 
 
+@pytest.mark.parametrize("attacker", ["", 5])
+def test_an_attacker_that_names_no_model_is_refused(audit: Audit, attacker: object) -> None:
+    """Before anything is loaded."""
+    with pytest.raises(OptionError, match=f"attacker={attacker!r}: give a checkpoint or a dtype"):
+        audit.exposures("identity@1", attacker=attacker, **FEW)  # type: ignore[misc] # the test
+
+
 def test_an_attacker_of_another_shape_is_refused(audit: Audit, tmp_path: Path) -> None:
     """It could not compute a candidate."""
     other = save_checkpoint(tiny_decoder("llama", hidden=32), tmp_path / "other")
