@@ -8,7 +8,7 @@ _LONGEST = 160
 def one_line(text: str, longest: int = _LONGEST) -> str:
     r"""Put a text on one line: control and format characters escaped, cut after ``longest`` characters.
 
-    Escape sequences would let a prompt or a checkpoint's name move the cursor, recolour a verdict
+    Escape sequences would let a prompt or a checkpoint's name move the cursor, recolor a verdict
     or, with bidirectional marks, reorder what a person reads. ``##[`` would let it speak to GitHub's
     runner, which takes commands out of whatever a step prints.
     """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _PANEL = 3.4  # inches
 # Told apart by people who confuse red and green (Okabe and Ito).
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "pytest-injectivity",
     "svg.fonttype": "none",
@@ -41,7 +41,7 @@ def write_picture(path: Path, curves: Sequence[PrivacyCurve]) -> None:
 
     Args:
         path: of the file; its folder is made.
-        curves: at least one; points without a utility are left out.
+        curves: at least one; points without a utility or an attacker are left out.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -57,7 +57,7 @@ def picture(curves: Sequence[PrivacyCurve]) -> str:
     ``intervals-i-j``; the corner of a panel is ``corner-i``, its frame ``frame-i``.
 
     Args:
-        curves: at least one; points without a utility are left out.
+        curves: at least one; points without a utility or an attacker are left out.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -88,7 +88,7 @@ def _figure(curves: Sequence[PrivacyCurve]) -> "Figure":
         for curve in here:
             _draw_curve(axes, curve, at, releases.index(_release(curve)))
     panels[0].set_ylabel("% next-token agreement")
-    handles = [panels[0].plot([], [], "o-", color=_colour(at))[0] for at in range(len(releases))]
+    handles = [panels[0].plot([], [], "o-", color=_color(at))[0] for at in range(len(releases))]
     names = [_text(release) for release in releases]
     figure.legend(handles, names, loc="outside lower left", frameon=False)
     figure.suptitle(_text(curves[0].subject), fontsize=9)
@@ -107,14 +107,16 @@ def _draw_panel(axes: "Axes", place: str, curve: PrivacyCurve, at: int) -> None:
 
 
 def _draw_curve(axes: "Axes", curve: PrivacyCurve, at: int, release: int) -> None:
-    drawn = [(one, *_at(one)) for one in curve.points if one.release.agreement]
-    colour, name = _colour(release), f"{at}-{release}"
+    drawn = [
+        (one, *_at(one)) for one in curve.points if one.release.agreement and one.release.attacks
+    ]
+    color, name = _color(release), f"{at}-{release}"
     right, up = [x for _, x, _ in drawn], [y for _, _, y in drawn]
-    (line,) = axes.plot(right, up, "o-", color=colour, markersize=4, linewidth=1, clip_on=False)
+    (line,) = axes.plot(right, up, "o-", color=color, markersize=4, linewidth=1, clip_on=False)
     line.set_gid(f"curve-{name}")
     read = [one.release.strongest.tokens for one, _, _ in drawn]
     lows, highs = [100 * one.low for one in read], [100 * one.high for one in read]
-    axes.hlines(up, lows, highs, color=colour, alpha=0.4).set_gid(f"intervals-{name}")
+    axes.hlines(up, lows, highs, color=color, alpha=0.4).set_gid(f"intervals-{name}")
     for one, x, y in drawn:
         axes.annotate(_text(one.strength), (x, y), (4, 4), textcoords="offset points")
 
@@ -125,8 +127,8 @@ def _at(point: CurvePoint) -> tuple[float, float]:
     return 100 * point.release.strongest.tokens.value, 100 * left
 
 
-def _colour(at: int) -> str:
-    return _COLOURS[at % len(_COLOURS)]
+def _color(at: int) -> str:
+    return _COLORS[at % len(_COLORS)]
 
 
 def _text(text: str) -> str:
@@ -138,5 +140,5 @@ def _place(curve: PrivacyCurve) -> str:
 
 
 def _release(curve: PrivacyCurve) -> str:
-    """The text of the sweep without its place: one colour at every layer."""
+    """The text of the sweep without its place: one color at every layer."""
     return curve.release.rpartition("@")[0].strip()

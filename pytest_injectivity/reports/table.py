@@ -9,7 +9,7 @@ Tone = Literal["", "bad", "good"]
 MISSING = "–"
 """What a cell without a number says."""
 WORST = "◄"
-"""Marks the worst number of a column; a character, and not only a colour, because logs have none."""
+"""Marks the worst number of a column; a character, and not only a color, because logs have none."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Cell:
     Attributes:
         text: what it says.
         mark: a character behind it, where the table has marks.
-        tone: what it means for the reader; drawn as a colour or as emphasis.
+        tone: what it means for the reader; drawn as a color or as emphasis.
     """
 
     text: str

@@ -35,7 +35,7 @@ def write_summary(results: "RunResults", terminal: "pytest.TerminalReporter") ->
 
     Args:
         results: what the tests found.
-        terminal: pytest's reporter; its width and colour are kept to.
+        terminal: pytest's reporter; its width and color are kept to.
     """
     for line in summary_lines(results, terminal._tw.fullwidth, color=terminal._tw.hasmarkup):  # noqa: SLF001 - pytest names no public way to its width
         terminal.write_line(line)

@@ -1,4 +1,4 @@
-"""Serialises frozen dataclasses of arrays and plain data for the store.
+"""Serializes frozen dataclasses of arrays and plain data for the store.
 
 The bytes are those of a safetensors file: the arrays are its tensors, and a JSON tree of everything
 else is in its metadata. Nothing is unpickled: reading builds dataclasses and enumerations of this
@@ -21,7 +21,7 @@ _HEADER_LENGTH = 8
 
 
 def to_bytes(value: object) -> bytes:
-    """Serialises a value.
+    """Serializes a value.
 
     Args:
         value: None, numbers, texts, arrays, enumerations of this package, and lists, tuples,

@@ -1,8 +1,9 @@
 """A folder that keeps captured rows and finished numbers between runs, up to a size.
 
 States give prompts back (that is what this package shows), so a store is as sensitive as the prompts
-it was made from: it is readable by its owner only, and `Store.purge` empties it. No prompt text is
-written to it, and of token ids only those of the closest continuations.
+it was made from: it is readable by its owner only, and `Store.purge` empties it. No text and no token
+id of a prompt is written to it, apart from the prompts of ``builtin:stdlib``, which everybody has, and
+the tokens of the closest continuations.
 """
 
 import os

@@ -104,6 +104,14 @@ def test_points_without_a_use_are_left_out() -> None:
     assert "3" not in shown
 
 
+def test_points_without_an_attacker_are_left_out() -> None:
+    """Nobody read anything of them, so that they have no place on the axis of what was read."""
+    alone = replace(point("4"), release=replace(point("4").release, attacks=()))
+    found = _drawn(picture([curve(point("3"), alone)]))
+    (line,) = _percent(found, "curve-0-0")
+    assert [pytest.approx((30, 90), abs=0.1)] == line
+
+
 def test_the_same_curves_are_the_same_bytes() -> None:
     """No date, no random id."""
     first, second = (picture([curve(point("3"), point("4"))]) for _ in range(2))

@@ -3,7 +3,7 @@
 Half of the tokens of a text may hold every name in it or none, so a token rate alone says little to the
 owner of the text. A span counts as read when every token that holds a part of it was read.
 
-Spans are found by the regular expressions below, and not by a trained recogniser. Numbers, e-mail
+Spans are found by the regular expressions below, and not by a trained recognizer. Numbers, e-mail
 addresses and web addresses are found nearly always. "Names" are words that begin with a capital letter
 inside a sentence, or several such words in a row: headings and German nouns are among them, and names in
 small letters are not. Further patterns can be given.

@@ -1,6 +1,6 @@
 """Exact search among the images of all tokens at one position.
 
-A matrix product in float32 (``|c|^2 - 2 y c`` on centred rows) is fast but rounds. It only selects the
+A matrix product in float32 (``|c|^2 - 2 y c`` on centered rows) is fast but rounds. It only selects the
 candidates that may be among the nearest, with a bound of its rounding that leaves none out. The
 distances of those few are then computed by subtraction in float64, and every answer comes from these.
 The rounding of an inner product of ``n`` terms is at most ``n u |y| |c|`` to first order, whatever the
@@ -17,7 +17,7 @@ from pytest_injectivity.geometry.search.precision import precision_of
 from pytest_injectivity.privacy.search.mahalanobis import EUCLIDEAN, MahalanobisMetric
 
 _UNIT = 2.0**-24
-# Further roundings, in the unit of the product's: of centred rows, squared lengths and sums.
+# Further roundings, in the unit of the product's: of centered rows, squared lengths and sums.
 _FURTHER = 16
 # Elements of one block of float64 differences, 32 MB.
 _BLOCK_ELEMENTS = 2**22
@@ -50,11 +50,11 @@ class Candidates:
         self.rows = rows
         self.metric = metric
         self.finite: Bool[Tensor, " vocab"] | None = None
-        self._centre = _wide(rows.mean(dim=0))
-        if not bool(self._centre.isfinite().all()):
+        self._center = _wide(rows.mean(dim=0))
+        if not bool(self._center.isfinite().all()):
             self.finite = rows.isfinite().all(dim=1)
             rows = rows.masked_fill(~self.finite[:, None], 0.0)
-            self._centre = _wide(rows.mean(dim=0))
+            self._center = _wide(rows.mean(dim=0))
         self._coarse, self._off = self._whitened_float32(rows)
         lengths = self._coarse.square().sum(dim=1)
         self._longest = float(lengths.max()) ** 0.5
@@ -69,7 +69,7 @@ class Candidates:
 
     def scan(self, targets: Float[Tensor, "targets width"]) -> "Scan":
         """Compares finite released rows with all candidates by one product."""
-        coarse = self.metric.whitened(_wide(targets).double() - self._centre.double()).float()
+        coarse = self.metric.whitened(_wide(targets).double() - self._center.double()).float()
         with precision_of(torch.float32):
             keys = torch.addmm(self._lengths, coarse, self._coarse.T, alpha=-2.0)
         reach = coarse.square().sum(dim=1).sqrt() + self._longest
@@ -131,12 +131,12 @@ class Candidates:
     def _whitened_float32(
         self, rows: Float[Tensor, "rows width"]
     ) -> tuple[Float32[Tensor, "rows width"], float]:
-        """Centred rows whitened in float32, and a bound of the error of whitening."""
-        centred = (_wide(rows) - self._centre).float()
+        """Centered rows whitened in float32, and a bound of the error of whitening."""
+        centered = (_wide(rows) - self._center).float()
         if self.metric.is_euclidean:
-            return centred, 0.0
+            return centered, 0.0
         with precision_of(torch.float32):
-            return self.metric.whitened_float32(centred)
+            return self.metric.whitened_float32(centered)
 
 
 @dataclass(frozen=True, eq=False)
