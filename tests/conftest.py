@@ -43,7 +43,7 @@ install_import_hook(modules_with_shapes(), "beartype.beartype")
 # in every run: a red run must be one's own; `--hypothesis-profile=default` looks for new ones.
 # Few examples, so that the default run stays under five minutes; before a release, or after a change of
 # what they test: --hypothesis-profile=thorough.
-settings.register_profile("pytest_injectivity", deadline=None, derandomize=True, max_examples=25)
+settings.register_profile("pytest_injectivity", deadline=None, derandomize=True, max_examples=15)
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("pytest_injectivity")
 

@@ -312,6 +312,7 @@ def test_workers_compare(
     assert "3 of 3 verdicts PASS" in together.stdout
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_writes_leaves_the_old_file(
     recorded: Path, checkpoint: Callable[[str], Path], pytester: pytest.Pytester, store: str
 ) -> None:

@@ -47,12 +47,6 @@ def test_a_file_that_cannot_be_read_is_wrong_use(pytester: pytest.Pytester) -> N
     assert "--injx-hash-key-file nowhere cannot be read (No such file" in said(result)
 
 
-def test_workers_share_the_key(audited: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker of pytest-xdist names prompts as a run without workers does."""
-    monkeypatch.setenv("INJX_HASH_KEY", "one")
-    assert _names(audited(GATE)) == _names(audited(GATE, "-n1"))
-
-
 def test_the_name_is_no_plain_hash_of_the_prompt(audited: Run) -> None:
     """Without the key nobody can tell whether a guessed prompt is in the set."""
     result = audited("""

@@ -1,9 +1,8 @@
 """The Python blocks of the README, run as a reader runs them."""
 
 import re
+import runpy
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,16 +38,15 @@ def test_a_gate_is_green_on_the_shipped_model(pytester: pytest.Pytester, gate: s
 
 
 def test_the_script_prints_a_verdict(
-    tmp_path: Path,
+    pytester: pytest.Pytester,
+    capsys: pytest.CaptureFixture[str],
     checkpoint: Callable[[str], Path],
     prompt_file: Callable[[list[str]], Path],
     texts: list[str],
 ) -> None:
     """In a folder that holds the checkpoint and the prompts that it names."""
-    shutil.copytree(checkpoint("generic"), tmp_path / "checkpoints" / "my-model")
-    shutil.copy(prompt_file(texts), tmp_path / "prompts.jsonl")
-    (tmp_path / "script.py").write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert re.match(r"(PASS|FAIL) margin_above: ", done.stdout)
+    shutil.copytree(checkpoint("generic"), pytester.path / "checkpoints" / "my-model")
+    shutil.copy(prompt_file(texts), pytester.path / "prompts.jsonl")
+    (pytester.path / "script.py").write_text(SCRIPT)
+    runpy.run_path("script.py")
+    assert re.match(r"(PASS|FAIL) margin_above: ", capsys.readouterr().out)

@@ -75,7 +75,10 @@ def test_the_copied_gate_passes_as_it_is(gate: pytest.Pytester) -> None:
         assert f"[{precision}]" not in output(result)  # no failure names it
 
 
-_AGAINST = ("-k", "states_stay or is_kept or equal or new_collisions", "--injx-max-prompts=30")
+_AGAINST = (
+    *("-k", "states_stay or is_kept or equal or new_collisions"),
+    *("--injx-prompts=builtin:random", "--injx-max-prompts=30"),
+)
 
 
 def _deep(folder: Path, bits: int, damaged: int | None = None) -> str:

@@ -12,11 +12,11 @@ from tests.integration.support import Done, cases, properties, run_pytest
 pytest.importorskip("xdist", reason="pytest-xdist is not installed")
 
 
-def _run(folder: Path, suite: str, *flags: str, workers: int = 2) -> Done:
+def _run(folder: Path, suite: str, *flags: str) -> Done:
     reports = ("--junitxml=junit.xml", "--injx-report=json:report.json")
     # tests/conftest.py sets both.
     alone = {"OMP_NUM_THREADS": None, "OMP_WAIT_POLICY": None}
-    return run_pytest(folder, suite, "-n", str(workers), *reports, *flags, **alone)
+    return run_pytest(folder, suite, "-n", "2", *reports, *flags, **alone)
 
 
 def _untimed(plain: object) -> object:
@@ -26,28 +26,7 @@ def _untimed(plain: object) -> object:
     return [_untimed(one) for one in plain] if isinstance(plain, list) else plain
 
 
-@pytest.fixture(scope="module")
-def run(
-    tmp_path_factory: pytest.TempPathFactory,
-    checkpoint: Callable[[str], Path],
-    prompt_file: Callable[[list[str]], Path],
-    texts: list[str],
-) -> Callable[..., Done]:
-    """Runs a suite with two workers on the tiny model."""
-    model, prompts = checkpoint("generic"), prompt_file(texts)
-
-    def run(suite: str, *flags: str, workers: int = 2) -> Done:
-        asked = f"--injx-model={model}", f"--injx-prompts={prompts}", *flags
-        return _run(tmp_path_factory.mktemp("xdist"), suite, *asked, workers=workers)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def gates(run: Callable[..., Done]) -> Done:
-    """Gates that pass and fail, a class on each worker; both meet the same closest pair."""
-    return run(
-        """
+SUITE = """
 class TestOne:
     def test_pass(self, injx, injx_layer):
         injx.assert_no_collisions(injx_layer)
@@ -58,9 +37,43 @@ class TestOne:
 class TestTwo:
     def test_fail_2(self, injx):
         injx.assert_margin_above(1, 1e8)
-""",
-        *("-v", "--dist=loadscope"),
+
+    def test_sipit(self, injx):
+        injx.assert_sipit_recovers(1, prompts=2, tokens=4)
+"""
+
+
+@pytest.fixture(scope="module")
+def asked(
+    checkpoint: Callable[[str], Path],
+    prompt_file: Callable[[list[str]], Path],
+    texts: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[str, ...]:
+    """Flags that name the tiny model, its prompts and a key of their hashes."""
+    key = tmp_path_factory.mktemp("key") / "key"
+    key.write_text("a key")
+    return (
+        f"--injx-model={checkpoint('generic')}",
+        f"--injx-prompts={prompt_file(texts)}",
+        f"--injx-hash-key-file={key}",
     )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, asked: tuple[str, ...]) -> Callable[..., Done]:
+    """Runs a suite with two workers on the tiny model."""
+
+    def run(suite: str, *flags: str) -> Done:
+        return _run(tmp_path_factory.mktemp("xdist"), suite, *asked, *flags)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def gates(run: Callable[..., Done]) -> Done:
+    """Gates that pass and fail, a class on each worker; both meet the same closest pair."""
+    return run(SUITE, "-v", "--dist=loadscope")
 
 
 def test_verdicts_and_table_arrive_at_the_controller(gates: Done) -> None:
@@ -69,7 +82,7 @@ def test_verdicts_and_table_arrive_at_the_controller(gates: Done) -> None:
     assert 1 == gates.text.count(" injectivity =")
     rows = re.findall(r"^(layer\d\d|norm) +[\d.]+ ", gates.text, re.MULTILINE)
     assert ["layer01", "layer02", "norm"] == rows
-    assert "3 of 5 verdicts PASS" in gates.text
+    assert "4 of 6 verdicts PASS" in gates.text
     assert "FAILED test_suite.py::TestOne::test_fail_1 - FAIL margin_above layer01: " in gates.text
 
 
@@ -79,39 +92,27 @@ def test_the_json_report_is_complete(gates: Done) -> None:
     assert report["complete"] is True
     assert {"layer01", "layer02", "norm"} == {layer["layer"] for layer in report["layers"]}
     assert 3 == len(report["layers"])
-    assert 3 == sum(verdict["status"] == "PASS" for verdict in report["verdicts"])
+    assert 4 == sum(verdict["status"] == "PASS" for verdict in report["verdicts"])
     assert 2 == sum(verdict["status"] == "FAIL" for verdict in report["verdicts"])
     assert 12 == report["run"]["n"]
 
 
-def test_workers_do_not_change_the_report(run: Callable[..., Done], tmp_path: Path) -> None:
+def test_workers_do_not_change_the_report(gates: Done, run: Callable[..., Done]) -> None:
     """The same run without workers and with two gives equal JSON, apart from times and set-up."""
-    (tmp_path / "key").write_text("a key")
-    suite = (
-        "import pytest\n\n"
-        "@pytest.mark.parametrize('bound', [1e-12, 1e8, 1e9])\n"
-        "def test_margin(injx, injx_layer, bound):\n"
-        "    injx.assert_margin_above(injx_layer, bound)\n\n"
-        "def test_sipit(injx):\n    injx.assert_sipit_recovers(1, prompts=2, tokens=4)\n\n"
-        "def test_wrong(injx):\n    injx.assert_margin_above(1, -1.0)\n"
-    )
-    flags = (f"--injx-hash-key-file={tmp_path / 'key'}", "--injx-no-cache")
-    reports = [
-        json.loads((run(suite, *flags, workers=workers).folder / "report.json").read_text())
-        for workers in (0, 2)
-    ]
-    for report in reports:
+    folders = (run(SUITE, "-n0").folder, gates.folder)
+    alone, shared = (json.loads((one / "report.json").read_text()) for one in folders)
+    for report in (alone, shared):
         # What a process does about its threads depends on how many there are.
         assert report.pop("said") is not None
-    assert 10 == len(reports[0]["verdicts"])
-    assert reports[0]["verdicts"][-1]["reasons"][0]["seconds"] > 0
-    assert _untimed(reports[0]) == _untimed(reports[1])
+    assert 6 == len(alone["verdicts"])
+    assert alone["verdicts"][-1]["reasons"][0]["seconds"] > 0
+    assert _untimed(alone) == _untimed(shared)
 
 
 def test_junit_has_the_values(gates: Done) -> None:
     """Properties travel from the workers."""
     found = cases(gates.folder / "junit.xml")
-    assert 5 == len(found)
+    assert 6 == len(found)
     assert "0 PASS" == properties(found["test_pass[norm]"])["no_collisions.norm"]
     assert properties(found["test_fail_1"])["margin_above.layer01"].endswith(" FAIL")
 
@@ -154,6 +155,7 @@ def wrong(run: Callable[..., Done]) -> Done:
     return run("def test_wrong(injx):\n    injx.assert_margin_above(1, -1.0)\n")
 
 
+@pytest.mark.slow
 def test_wrong_use_is_exit_status_4(wrong: Done) -> None:
     """With one paragraph and no traceback, as without workers."""
     assert pytest.ExitCode.USAGE_ERROR == wrong.status
@@ -183,6 +185,7 @@ def test_a_flag_that_is_not_accepted_is_exit_status_4(run: Callable[..., Done]) 
     assert "ERROR: --injx-seed: -1 is not accepted" in done.text
 
 
+@pytest.mark.slow
 def test_a_lost_worker_of_another_suite_is_not_ours(tmp_path: Path) -> None:
     """Where no audit was asked for, xdist's own failure is all there is."""
     suite = "import os\n\ndef test_dies():\n    os._exit(1)\n\ndef test_unit():\n    pass\n"

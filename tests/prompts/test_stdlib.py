@@ -110,6 +110,7 @@ def test_reading_imports_nothing_heavy(readings: list[Reading]) -> None:
     assert [reading.heavy_imports for reading in readings] == [(), ()]
 
 
+@pytest.mark.slow
 def test_reading_takes_at_most_three_seconds(readings: list[Reading]) -> None:
     """The better of two runs, in processor time, so that a busy machine does not fail the test."""
     assert min(reading.seconds for reading in readings) < 3

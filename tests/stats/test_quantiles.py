@@ -175,8 +175,8 @@ def plain_interval(values: Float64[np.ndarray, " n"], q: float) -> tuple[float, 
         (200, 8, 0.5),
         (400, 8, 0.05),
         (200, 64, 0.1),
-        (200, 256, 0.1),
-        (200, 1024, 0.1),
+        pytest.param(200, 256, 0.1, marks=pytest.mark.slow),
+        pytest.param(200, 1024, 0.1, marks=pytest.mark.slow),
     ],
 )
 def test_intervals_cover_where_plain_ranks_do_not(n: int, d: int, q: float) -> None:
@@ -218,7 +218,13 @@ def test_intervals_are_under_four_times_as_wide_as_of_independent_rows(
 
 
 @pytest.mark.parametrize(
-    ("n", "d", "q"), [(200, 2, 0.1), (200, 8, 0.5), (400, 8, 0.05), (200, 256, 0.1)]
+    ("n", "d", "q"),
+    [
+        (200, 2, 0.1),
+        (200, 8, 0.5),
+        (400, 8, 0.05),
+        pytest.param(200, 256, 0.1, marks=pytest.mark.slow),
+    ],
 )
 def test_p_values_keep_their_level(n: int, d: int, q: float) -> None:
     """Where the bound IS the quantile, each side is called proved at 5 % in at most 5 % of sets."""

@@ -240,6 +240,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked to be killed")
 @pytest.mark.parametrize(("point", "times"), POINTS)
 def test_a_kill_at_any_point_loses_one_shard(killed: Path, point: str, times: int) -> None:
