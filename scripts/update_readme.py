@@ -21,7 +21,7 @@ def test_separation_margin(assert_margin_above):
 
 
 def pytest_output(*arguments: str, cwd: Path = ROOT, **environment: str) -> str:
-    """What pytest prints, 80 columns wide, without colours; failing tests are no error here."""
+    """What pytest prints, 80 columns wide, without colors; failing tests are no error here."""
     environment = {"COLUMNS": WIDTH} | environment
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     done = subprocess.run(  # noqa: S603 - the arguments are this file's own

@@ -33,7 +33,7 @@ _COMMANDS = 12
 _LONG = 12  # rows; a longer table is folded away
 _CUT_SIZE = 100  # bytes of a line that says what was cut
 _OPENING = re.compile(r"[-+=]|\d+[.)]")  # of a list, a rule or the underline of a heading
-# What could begin or end markup, wherever it stands; and what only some neighbours make into markup:
+# What could begin or end markup, wherever it stands; and what only some neighbors make into markup:
 # an underscore that is not inside a word, and addresses, which GitHub turns into links.
 _MARKUP = re.compile(
     r"[&<>`*{}\[\]\\|~@!$#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=/)|(?<=www)\.", re.IGNORECASE

@@ -108,7 +108,7 @@ class Trend:
     """The trend of a layer's numbers from N/4 to N/2 to N prompts (SPEC section 2, "Intervals").
 
     The smaller sets are the prompts of smallest hash, so that the order of prompts does not matter;
-    nearest neighbours are those within the set.
+    nearest neighbors are those within the set.
 
     Attributes:
         n: finite rows of each set; empty where there is no trend.

@@ -2,7 +2,7 @@
 
 Each number here states how far a sample of N prompts can be trusted (SPEC section 2, "Intervals").
 Distributions and the binomial test are scipy's; what is here is what scipy does not have: rows that
-are dependent because nearest neighbours are mutual, tokens that are clustered in prompts, a ratio of
+are dependent because nearest neighbors are mutual, tokens that are clustered in prompts, a ratio of
 two models over the same prompts.
 """
 

@@ -1,6 +1,6 @@
 """The ratio of one number of two models over the same prompts, with an interval.
 
-A nearest-neighbour quantile has no formula for its variance, and a bootstrap draws copies, which lie
+A nearest-neighbor quantile has no formula for its variance, and a bootstrap draws copies, which lie
 at distance zero. The ratio's variance is therefore seen on random halves of the prompts, drawn
 without replacement (SPEC section 2, "Intervals").
 """
@@ -89,7 +89,7 @@ def paired_ratio(
 
     Args:
         left: gives the first model's number over the prompts whose indexes it is given, ascending,
-            computed from scratch, nearest neighbours too.
+            computed from scratch, nearest neighbors too.
         right: gives the other model's.
         n: prompts, at least 4.
         draws: how many halves, at least 2.

@@ -1,6 +1,6 @@
 """Quantiles of a layer's distances or ratios, with order-statistic intervals for dependent rows.
 
-Nearest neighbours are mutual, and some rows are the nearest of many, so the rows of a layer are
+Nearest neighbors are mutual, and some rows are the nearest of many, so the rows of a layer are
 dependent: plain order-statistic ranks cover 67 to 92 % where 95 % was promised. Ranks are therefore
 taken as if there were fewer rows (`effective_rows`; SPEC section 2, "Intervals"). A bootstrap with
 replacement is no way out: it draws copies of a row, which lie at distance zero from each other.

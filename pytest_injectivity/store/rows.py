@@ -213,7 +213,7 @@ class ShardSink:
         path, width = self.store.path(layer), self.store.row_bytes
         rows = torch.cat([states[layer] for states in self._states])[torch.from_numpy(order)]
         content = rows.contiguous().view(torch.uint8).numpy()
-        # Runs of neighbouring prompts are written in one piece.
+        # Runs of neighboring prompts are written in one piece.
         cuts = np.flatnonzero(np.diff(prompts) != 1) + 1
         with path.open("r+b" if path.exists() else "w+b") as file:
             file.truncate(self.store.prompts * width)

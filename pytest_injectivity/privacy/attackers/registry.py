@@ -1,14 +1,17 @@
 """THE table of attackers, weakest first: a new attacker is its file, its test and a row here."""
 
+from pytest_injectivity.privacy.attackers.argmin import ArgminAttacker
+from pytest_injectivity.privacy.attackers.ball import BallAttacker
 from pytest_injectivity.privacy.attackers.base import Attacker
 from pytest_injectivity.privacy.attackers.beam import BeamAttacker
+from pytest_injectivity.privacy.attackers.embedding import EmbeddingAttacker
 from pytest_injectivity.privacy.attackers.joint_search import JointSearchAttacker
 from pytest_injectivity.privacy.attackers.kv_collision import KvCollisionAttacker
-from pytest_injectivity.privacy.attackers.likelihood import MahalanobisAttacker, PriorAttacker
+from pytest_injectivity.privacy.attackers.lens import LensAttacker
+from pytest_injectivity.privacy.attackers.mahalanobis import MahalanobisAttacker
 from pytest_injectivity.privacy.attackers.matching import MatchingAttacker
+from pytest_injectivity.privacy.attackers.prior import PriorAttacker
 from pytest_injectivity.privacy.attackers.procrustes import ProcrustesAttacker
-from pytest_injectivity.privacy.attackers.single_look import EmbeddingAttacker, LensAttacker
-from pytest_injectivity.privacy.attackers.sipit import ArgminAttacker, BallAttacker
 
 ATTACKERS: tuple[Attacker, ...] = (
     EmbeddingAttacker(),

@@ -67,7 +67,7 @@ def _run(
 
 
 def test_every_attacker_of_the_folder_has_a_row() -> None:
-    """A class that has a name and a source is an attacker; none is left out of the audit."""
+    """A class that has a name and a source is an attacker, one a file; none is left out."""
     modules = [
         import_module(f"{attackers.__name__}.{one.name}")
         for one in iter_modules(attackers.__path__)
@@ -80,6 +80,7 @@ def test_every_attacker_of_the_folder_has_a_row() -> None:
     }
     assert len(classes) > 5
     assert classes == {type(one) for one in ATTACKERS}
+    assert len(classes) == len({one.__module__ for one in classes})
 
 
 def test_names_are_unique() -> None:

@@ -1,7 +1,7 @@
 import pytest
 
+from pytest_injectivity.privacy.attackers.argmin import ArgminAttacker
 from pytest_injectivity.privacy.attackers.kv_collision import KvCollisionAttacker
-from pytest_injectivity.privacy.attackers.sipit import ArgminAttacker
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import attacks, drawn_prompts
 

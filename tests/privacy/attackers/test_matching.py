@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pytest_injectivity.inversion.one_step import OneStep, distances_from_each
-from pytest_injectivity.privacy.attackers.likelihood import MahalanobisAttacker
+from pytest_injectivity.privacy.attackers.mahalanobis import MahalanobisAttacker
 from pytest_injectivity.privacy.attackers.matching import MatchingAttacker
 from pytest_injectivity.privacy.releases.protocol import draws
 from pytest_injectivity.testing import tiny_decoder

@@ -4,8 +4,8 @@ import torch
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.attackers.likelihood import MahalanobisAttacker
-from pytest_injectivity.privacy.attackers.sipit import ArgminAttacker
+from pytest_injectivity.privacy.attackers.argmin import ArgminAttacker
+from pytest_injectivity.privacy.attackers.mahalanobis import MahalanobisAttacker
 from pytest_injectivity.privacy.evaluation.attack import AttackCase, run_attacks
 from pytest_injectivity.privacy.search.candidates import Candidates
 from pytest_injectivity.privacy.search.one_step_tables import OneStepTable

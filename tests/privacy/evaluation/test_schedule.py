@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.privacy.attackers.argmin import ArgminAttacker
 from pytest_injectivity.privacy.attackers.base import NO_TOKEN, Guess, PositionwiseAttacker
-from pytest_injectivity.privacy.attackers.likelihood import MahalanobisAttacker
+from pytest_injectivity.privacy.attackers.mahalanobis import MahalanobisAttacker
 from pytest_injectivity.privacy.attackers.registry import ATTACKERS
-from pytest_injectivity.privacy.attackers.sipit import ArgminAttacker
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 from pytest_injectivity.privacy.search.one_step_tables import OneStepTable
 from pytest_injectivity.testing import tiny_decoder

@@ -1,14 +1,9 @@
-from pytest_injectivity.privacy.attackers.single_look import EmbeddingAttacker, LensAttacker
+from pytest_injectivity.privacy.attackers.embedding import EmbeddingAttacker
+from pytest_injectivity.privacy.attackers.lens import LensAttacker
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import attacks, drawn_prompts
 
 _LOOKS = (EmbeddingAttacker(), LensAttacker())
-
-
-def test_embeddings_that_are_released_are_looked_up() -> None:
-    """Layer 0 of a rotary model is the embedding row itself."""
-    found = attacks(tiny_decoder("llama"), "0", ["identity"], drawn_prompts(2, 3), attackers=_LOOKS)
-    assert 1.0 == found["identity", "embedding", True].prompt_rate
 
 
 def test_the_lens_reads_more_than_embeddings_do() -> None:
@@ -20,7 +15,7 @@ def test_the_lens_reads_more_than_embeddings_do() -> None:
 
 
 def test_a_cache_is_not_looked_at() -> None:
-    """Embedding rows and lenses are vectors of states, not of keys and values."""
+    """A lens has vectors of states, not of keys and values."""
     found = attacks(
         tiny_decoder("gpt2"), "1 kv", ["identity"], drawn_prompts(2, 3), attackers=_LOOKS
     )

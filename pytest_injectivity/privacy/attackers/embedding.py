@@ -1,0 +1,34 @@
+"""The embedding attacker compares a state with the embedding row of every token.
+
+It runs no candidate and is the weakest attacker, and the cheapest. Embedding rows lie on the scale of
+layer 0, so only the cosine is compared.
+
+Source: a baseline of Qu et al., "Prompt Inversion Attack against Collaborative Inference of Large
+Language Models", arXiv 2503.09022.
+"""
+
+import torch
+from torch.nn.functional import normalize
+
+from pytest_injectivity.privacy.attackers.base import AttackSetting, LookedUp
+from pytest_injectivity.privacy.search.channel import Channel
+
+
+class EmbeddingAttacker:
+    """Answers with the token whose embedding row has the largest cosine with the state."""
+
+    name = "embedding"
+    source = "a baseline of Qu et al., arXiv 2503.09022"
+    teacher_forced = True
+    free_running = False
+
+    def fits(self, channel: Channel) -> bool:
+        """Whether states are shown in order at every position."""
+        return channel.shows_rows_in_order and not channel.place.cached
+
+    def begin(self, setting: AttackSetting) -> LookedUp:
+        """Answers all positions at once."""
+        embeddings = setting.decoder.embedding_matrix().nan_to_num()
+        rows = normalize(setting.channel.release.image(embeddings).float(), dim=1)
+        released = torch.cat(setting.channel.released).to(rows)
+        return LookedUp(setting.channel, (normalize(released, dim=1) @ rows.T).argmax(dim=1))
