@@ -159,3 +159,11 @@ def test_a_bound_that_is_not_a_number_is_refused(audit: Audit, name: str, argume
     """The error names the argument and its value."""
     with pytest.raises(OptionError, match=f"^{argument}=nan"):
         getattr(audit, f"check_{name}")(**(ARGUMENTS[name] | {argument: math.nan}))
+
+
+@pytest.mark.parametrize(("name", "argument"), [one for one in BOUNDS if one[0] in BY_LAYER])
+def test_a_layer_without_a_bound_is_refused(audit: Audit, name: str, argument: str) -> None:
+    """Where bounds are given by layer, the error names the argument and the layer that has none."""
+    given = ARGUMENTS[name] | {argument: {2: ARGUMENTS[name][argument]}}
+    with pytest.raises(OptionError, match=f"^{argument} has no value for layer01"):
+        getattr(audit, f"check_{name}")(1, **given)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pytest_injectivity import Audit, OptionError
-from pytest_injectivity.results.metrics import recorded
+from pytest_injectivity.results.metrics import metric_of, recorded
 from pytest_injectivity.testing import additive_decoder
 from tests.audits import audit_of
 
@@ -77,3 +77,9 @@ def test_wrong_use_names_what_is_accepted(
     """Neither a metric that does not exist nor a bound that nothing fails is taken."""
     with pytest.raises(OptionError, match=said):
         audit.check_metric_bounded(1, **arguments)  # type: ignore[arg-type] # wrong on purpose
+
+
+def test_the_evidence_says_what_the_number_means(audit: Audit) -> None:
+    """With the number of prompts that it is of."""
+    (reason,) = audit.check_metric_bounded(1, "margin", at_least=1e-9).reasons
+    assert (f"{metric_of('margin').meaning}, N = 12",) == reason.evidence

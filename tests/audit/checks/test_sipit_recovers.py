@@ -184,3 +184,9 @@ def test_the_figures_are_those_of_the_evidence(planted: Audit) -> None:
     passed, ambiguous = (reason.figures[name] for name in ("certified", "ambiguous"))
     said = f"{passed:g} positions passed over the whole vocabulary: {ambiguous:g} ambiguous, rate"
     assert [True] == [line.startswith(said) for line in reason.evidence if " passed over" in line]
+
+
+def test_a_rate_that_is_none_is_refused(audit: Audit) -> None:
+    """The error names the argument and its value."""
+    with pytest.raises(OptionError, match=r"^min_rate=1\.5 is not a fraction"):
+        audit.check_sipit_recovers(1, prompts=2, tokens=2, min_rate=1.5)

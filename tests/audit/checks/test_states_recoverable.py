@@ -1,5 +1,6 @@
 """States captured elsewhere, read with the model: what comes back, and what is refused to."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,7 @@ def test_without_ids_verified_prompts_count(judge: Judge) -> None:
     assert "6 of 6 prompts verified (wants 1)" == reason.headline
     assert "no ids to judge by: verified positions count" in _text(reason)
     assert "tokens right" not in _text(reason)
+    assert 1 == sum(bool(re.fullmatch(r"\d+\.\d candidates a token", x)) for x in reason.evidence)
 
 
 def test_other_ids_are_no_recovery(judge: Judge) -> None:

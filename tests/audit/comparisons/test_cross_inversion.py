@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from pytest_injectivity import Audit, OptionError
+from pytest_injectivity.audit.comparisons.cross_inversion import cross_inversion
+from pytest_injectivity.core.numbers import show
 from pytest_injectivity.testing import (
+    additive_decoder,
     plant_nan,
     tiny_decoder,
 )
@@ -63,3 +67,29 @@ def test_states_that_are_not_finite_are_not_read(tmp_path: Path) -> None:
     assert "40 of 40 rows are not finite" in verdict.first_line
     with pytest.raises(OptionError, match="drift of 32 prompts is not finite"):
         audit.cross_inversion(1, prompts=2, tokens=3)
+
+
+def test_a_drift_that_is_not_finite_is_left_out_of_the_figures(tmp_path: Path) -> None:
+    """A state of 0 in both models has no relative drift; the rates of such states are judged still."""
+    rows = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    rows[7] = 0.0
+    own, parents = (additive_decoder(scale * rows, torch.zeros(4, 8)) for scale in (1.01, 1.0))
+    audit = audit_against(tmp_path, own, parents, IDS)
+    (reason,) = audit.check_not_read_by_reference(1, 0.9, prompts=4, tokens=3).reasons
+    assert {} == reason.figures
+    assert "states attacked lie nan of the parent's norm" in "\n".join(reason.evidence)
+
+
+def test_the_evidence_names_the_tolerance_at_position_0_and_at_the_last(shared: Audit) -> None:
+    """They differ: position 0 has a drift of its own."""
+    (reason,) = shared.check_not_read_by_reference(1, 0.9, prompts=4, tokens=3).reasons
+    eps = cross_inversion(shared.against, 1, 4, 3).eps
+    assert len(set(eps)) > 1
+    said = f"eps {show(eps[-1])} (position 0: {show(eps[0])}), from other prompts"
+    assert [True] == [line.endswith(said) for line in reason.evidence if "eps" in line]
+
+
+def test_the_rate_that_is_said_to_pass_is_the_value(shared: Audit) -> None:
+    """Unrounded."""
+    (reason,) = shared.check_not_read_by_reference(1, 0.9, prompts=4, tokens=3).reasons
+    assert f"max_rate of at least {reason.value!r}" == reason.would_pass

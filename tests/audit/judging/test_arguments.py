@@ -74,3 +74,20 @@ def test_a_fraction_lies_from_0_to_1(wrong: object) -> None:
     with pytest.raises(OptionError, match="is not a fraction: give a number from 0 to 1"):
         fraction("q", wrong)
     assert (0.0, 1.0) == (fraction("q", 0), fraction("q", 1))
+
+
+@pytest.mark.parametrize(
+    ("read", "accepted"),
+    [
+        (at_least, "a finite number above 0"),
+        (at_most, "a finite number of at least 0"),
+        (share_at_least, "a share above 0, at most 1"),
+        (share_at_most, "a share of at least 0, below 1"),
+    ],
+)
+def test_a_missing_threshold_says_what_is_accepted(
+    read: Callable[..., object], accepted: str
+) -> None:
+    """Each kind of threshold by its own range."""
+    with pytest.raises(OptionError, match=f"no default; give {accepted}$"):
+        read("bound", None)

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity import Audit, OptionError, Reason, Status
-from pytest_injectivity.audit.judging.common import with_confidence
+from pytest_injectivity.audit.judging.common import with_confidence, worst_note
 
 P = st.floats(0.0, 1.0)
 
@@ -55,6 +56,23 @@ def test_a_confidence_lies_between_0_and_1(confidence: float) -> None:
     """Percent are refused."""
     with pytest.raises(OptionError, match="give a number between 0 and 1"):
         with_confidence([_reason(1)], [(0.5, 0.5)], confidence)
+
+
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        ([1.0, 2.0, 4.0, 3.0], ["first bad layer: layer01; worst: layer02 (margin 4)"]),
+        ([1.0, math.nan, 4.0], ["first bad layer: layer01; worst: layer01 (margin nan)"]),
+        ([1.0], []),
+    ],
+)
+def test_the_note_names_the_first_bad_layer_and_the_worst(
+    values: list[float], note: list[str]
+) -> None:
+    """NaN is worst of all; a layer that passes is neither."""
+    passed, *bad = (replace(_reason(at), value=value) for at, value in enumerate(values))
+    failed = [replace(one, status=Status.FAIL) for one in bad]
+    assert note == worst_note([passed, *failed], lambda reason: reason.value)
 
 
 def test_a_noise_floor_that_is_not_finite_says_where_it_was_lost(

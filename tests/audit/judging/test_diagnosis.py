@@ -177,3 +177,9 @@ def test_each_kind_has_its_words() -> None:
     assert proven.line((0, 3)).startswith("  undecided: at most ")
     assert "certified" in proven.summary(3)
     assert "certified" not in seen.summary(3)
+
+
+def test_a_pair_equal_in_float64_says_so() -> None:
+    """Such a pair has no distance to show."""
+    proven = Diagnosed({(0, 1): Diagnosis(0.0, 1.0, (0.0, 0.25))}, analytic=True)
+    assert proven.line((0, 1)).endswith("; under its own weights equal in float64 too")

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise, product
@@ -12,7 +13,7 @@ from pytest_injectivity import Audit, OptionError
 from pytest_injectivity.core.strict_json import plain
 from pytest_injectivity.geometry.search import approximate
 from pytest_injectivity.results.verdict import Status
-from pytest_injectivity.stats import quantile_interval, quantile_p_values
+from pytest_injectivity.stats import clopper_pearson, quantile_interval, quantile_p_values
 from pytest_injectivity.testing import additive_decoder
 from tests import reference
 from tests.audits import audit_of
@@ -158,6 +159,23 @@ def test_distances_of_an_index_fail_a_gate_and_do_not_pass_it(
     assert Status.PASS is found.check_margin_above(1, smallest, q=0.5).status
     line = found.check_margin_above(1, 1e-12).reasons[0].evidence[-1]
     assert "nearest rows by an index" in line
+
+
+def test_an_index_proves_the_bound_of_a_pessimistic_sample(indexed: Callable[[], Audit]) -> None:
+    """As many rows as it may have missed, the farthest ones, are taken for the closest pair's."""
+    found = indexed()
+    closest, nearest = found.geometry(1).closest, found.geometry(1).nearest
+    assert nearest.recall is not None
+    recalled = clopper_pearson(nearest.recall.found, nearest.recall.sample, 0.95).low
+    missed = math.ceil((1.0 - recalled) * len(IDS))
+    distance = nearest.distance.copy()
+    distance[[closest.left, closest.right]] = closest.distance
+    median = len(IDS) // 2
+    assert 0 < missed < median
+    expected = float(np.sort(distance)[median - missed])
+    (reason,) = found.check_margin_above(1, 1e-12, q=0.5).reasons
+    assert f"a bound of at most {expected!r}" == reason.would_pass
+    assert expected > closest.distance
 
 
 def test_the_minimum_is_exact_beyond_what_an_index_finds(

@@ -179,3 +179,18 @@ def test_no_utility_cannot_be_judged() -> None:
     exposure: Any = _Exposure(bare)
     with pytest.raises(OptionError, match="has no utility to judge: a part of the cache"):
         judge_use(exposure, 0.5, None)
+
+
+def test_the_perturbation_that_changes_the_nearest_token_is_shown_where_it_was_measured() -> None:
+    """A release without that number has no line on it; a part that was not measured is left out."""
+    attack = _attack("argmin", 0.1, 0.2, 0.3)
+    assert not any("perturbation" in line for line in _hidden(attack).evidence)
+    measured = replace(SUMMARY, attacks=(attack,), robustness={"median": 0.25, "least": None})
+    exposure: Any = _Exposure(measured)
+    evidence = judge_hidden(exposure, 0.4, 0.95).evidence
+    assert "perturbation that changes the nearest token: median 0.25" in evidence
+
+
+def test_what_is_judged_is_a_release() -> None:
+    """Reports count releases, not layers."""
+    assert "release" == _hidden().unit == _hidden(_attack("argmin", 0.1, 0.2, 0.3)).unit

@@ -134,6 +134,7 @@ def test_rows_that_are_not_finite_fail(whose: str, tmp_path: Path) -> None:
     words = "of the parent " if whose == "parent" else ""
     assert f"layer02: {words}8 of 8 rows are not finite" in verdict.first_line
     assert "PASS" not in verdict.first_line
+    assert ">=" == verdict.reasons[-1].relation
     assert audit.comparison(2).drift_median is None
 
 
@@ -170,3 +171,11 @@ def test_the_quantity_says_how_the_number_was_taken(tmp_path: Path, rows: Tensor
     assert plain.quantity.endswith("kept (q=0.01)")
     (other,) = audit.check_margin_retained(1, 0.5, q=0.0, normalized=True).reasons
     assert other.quantity.endswith("kept (min, normalized)")
+
+
+def test_a_number_like_the_parents_is_held_against_the_lower_limit(
+    tmp_path: Path, rows: Tensor
+) -> None:
+    """A ratio of 1, as rows of the other sign have, is the middle of a share and its reciprocal."""
+    (reason,) = _pair(tmp_path, -rows, rows).check_margin_retained(1, 0.5).reasons
+    assert (1.0, 0.5, ">=") == (reason.value, reason.bound, reason.relation)

@@ -292,3 +292,10 @@ def test_whoever_knows_more_reads_no_less() -> None:
     assert low["argmin"] < 0.5
     assert low["mahalanobis"] > 0.99
     assert not audit.check_not_recoverable(texts, 0.5, prompts=200, tokens=2, free_running=0).passed
+
+
+def test_with_a_confidence_the_use_is_what_the_sample_proves(audit: Audit) -> None:
+    """A few positions that all agree pass by their share, and prove no share of 0.99."""
+    assert audit.check_utility_kept("rotate(seed=3)@1", 0.99, **FEW).passed
+    proved = audit.check_utility_kept("rotate(seed=3)@1", 0.99, confidence=0.95, **FEW)
+    assert "INSUFFICIENT" == str(proved.status)

@@ -1,5 +1,6 @@
 """Products: bounds that hold for every pair, and tiles that miss none."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -38,6 +39,12 @@ def test_products_bound_the_true_distance(dtype: torch.dtype, rows: Tensor) -> N
 def test_products_bound_wide_rows_too(kind: str, dtype: torch.dtype) -> None:
     """At a width where a dot product in float32 has lost two digits."""
     assert_bounds_hold(draw_rows(kind, 60, 1500), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_products_bound_rows_whose_squares_underflow(dtype: torch.dtype) -> None:
+    """Coordinates of 1e-23 beside those of 1: no float32 holds their squares."""
+    assert_bounds_hold(torch.tensor([[1.0], [-1.0], [1e-23], [-1e-23]]), dtype)
 
 
 def test_bounds_are_tight_where_rows_share_an_offset() -> None:
@@ -147,6 +154,15 @@ def test_the_centre_is_the_mean_whatever_the_chunks(elements: int) -> None:
     largest = float((rows - mean).abs().max())
     assert largest <= scale <= 2 * largest
     assert scale.is_integer()
+
+
+def test_small_rows_have_a_scale_below_one() -> None:
+    """A power of two as for large ones, so that their squares do not underflow."""
+    rows = 1e-3 * draw_rows("gaussian", 50, 6, torch.float64)
+    mean, scale = centre(rows)
+    largest = float((rows - mean).abs().max())
+    assert largest <= scale <= 2 * largest < 1.0
+    assert math.log2(scale).is_integer()
 
 
 def test_rows_all_equal_have_scale_one() -> None:

@@ -130,3 +130,18 @@ def test_the_closest_pair_of_every_tile_is_found(dtype: torch.dtype) -> None:
     found = [Tile(products, own, others).near(1e3, closest=True) for own, others in tiles]
     nearest = [float(exact[pairs.left, pairs.right].min()) for pairs in found]
     assert [float(exact[own, others].min()) for own, others in tiles] == nearest
+
+
+def test_a_pair_just_as_far_as_its_reach_is_beyond_it() -> None:
+    """Products have an error, although rounding moved no row: it is allowed for."""
+    half = draw_rows("gaussian", 20, 1500)
+    rows = torch.cat([half, -half])
+    products = Products.of(rows, dtype=torch.float32)
+    assert float(products.drift.max()) < 1e-12
+    exact = torch.from_numpy(reference.distances(rows)) / products.scale
+    least = exact.float()
+    least = torch.where(least.double() > exact, least.nextafter(torch.zeros(())), least)
+    everywhere = torch.ones(40, dtype=torch.float64)
+    pairs = Tile(products, *next(products.tiles())).beyond(everywhere, least)
+    found = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+    assert reference.pairs(40) == sorted(found)
