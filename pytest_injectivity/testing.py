@@ -230,8 +230,7 @@ def save_checkpoint(decoder: Decoder, folder: Path, tokenizer: Any = None) -> Pa
     Args:
         decoder: the decoder written.
         folder: made if it does not exist.
-        tokenizer: written beside it; the decoder's own where none is given, nothing where that is
-            ``None``.
+        tokenizer: written as well; by default the decoder's own, if it has one.
     """
     tokenizer = decoder.tokenizer if tokenizer is None else tokenizer
     with quiet():

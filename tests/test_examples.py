@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from pytest_injectivity import Audit, AuditConfig, plugin
+import pytest_injectivity
+from pytest_injectivity import Audit, AuditConfig, plugin, stats
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -59,6 +61,15 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audit]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield Audit(AuditConfig(max_prompts=64, device="cpu", cache_dir=str(folder / "store")))
+
+
+@pytest.mark.parametrize("room", [pytest_injectivity, stats], ids=["package", "stats"])
+def test_every_public_function_has_an_example(room: ModuleType) -> None:
+    """What is exported is used by people who read its docstring only."""
+    public = [getattr(room, name) for name in room.__all__]
+    functions = [one for one in public if inspect.isfunction(one)]
+    assert len(functions) > 5
+    assert [] == [one.__name__ for one in functions if ">>> " not in (one.__doc__ or "")]
 
 
 @pytest.mark.parametrize(("path", "docstring"), DOCSTRINGS)

@@ -31,7 +31,7 @@ def sweep(
         max_token_rate: as for `check_not_recoverable`, judged on upper bounds.
         min_agreement: as for `check_utility_kept`, judged on the point value.
         confidence: the level of the bounds.
-        prompts, tokens: see `exposures`.
+        size: how many prompts and tokens are measured; see `SizeOptions`.
 
     Raises:
         OptionError: a number, the text or a strength is not accepted.

@@ -62,6 +62,11 @@ def sweep_lengths(
         OptionError: no length is given, or one is not accepted or given twice.
         PromptError: at some length fewer than 2 prompts are left, or they exceed the context.
         ModelError: the model cannot be audited.
+
+    Example:
+        >>> config = AuditConfig(prompts="builtin:random", max_prompts=64, layers="-1", no_cache=True)
+        >>> [(point.length, point.n) for point in sweep_lengths(config, [8, 16])]
+        [(8, 64), (16, 64)]
     """
     configs = [replace(config, length=length) for length in _given("length", lengths)]
     watcher = watcher or Silent()
@@ -89,6 +94,11 @@ def sweep_bits(
         OptionError: no bits are given, or a grid is not accepted or given twice.
         PromptError: the prompts cannot be audited.
         ModelError: the model cannot be audited.
+
+    Example:
+        >>> config = AuditConfig(prompts="builtin:random", max_prompts=64, layers="-1", no_cache=True)
+        >>> [(point.bits, point.collisions > 0) for point in sweep_bits(config, [8, 2])]
+        [(None, False), (8, False), (2, True)]
     """
     grids = _given("grid", [Grid.parse(one) for one in bits])
     audit = Measurements(Target(config, watcher=watcher))
@@ -123,6 +133,13 @@ def compare_models(
         OptionError: no config is given, or they differ in what makes numbers comparable.
         PromptError: fewer than 2 prompts are left.
         ModelError: a model cannot be audited.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> config = AuditConfig(prompts="builtin:random", max_prompts=64, layers="-1", no_cache=True)
+        >>> points = compare_models([config, replace(config, dtype="bfloat16")])
+        >>> [point.dtype for point in points]
+        ['float32', 'bfloat16']
     """
     _given("config", configs)
     for name in _SAME:

@@ -36,6 +36,10 @@ def resolve_layers(spec: LayerSpec, n_layers: int) -> tuple[Layer, ...]:
 
     Raises:
         LayerError: a layer is out of range, or a part is not of the grammar.
+
+    Example:
+        >>> resolve_layers("0:2, -1, norm", n_layers=12)
+        (0, 1, 12, 'norm')
     """
     named: set[Layer] = set()
     for part in _parts(spec):
@@ -53,7 +57,12 @@ def depth(layer: Layer) -> float:
 
 
 def layer_id(layer: Layer) -> str:
-    """The name of a layer in test ids, tables and reports: ``layer04``, ``norm``."""
+    """The name of a layer in test ids, tables and reports: ``layer04``, ``norm``.
+
+    Example:
+        >>> layer_id(4), layer_id("norm")
+        ('layer04', 'norm')
+    """
     return "norm" if layer == "norm" else f"layer{layer:02d}"
 
 

@@ -46,6 +46,21 @@ def write_picture(path: Path, curves: Sequence[PrivacyCurve]) -> None:
     Raises:
         MissingExtra: matplotlib is not installed.
         OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "curves.svg"
+        >>> curve = PrivacyCurve(
+        ...     "gaussian(sigma=? rel)@4",
+        ...     "my model",
+        ...     max_token_rate=0.1,
+        ...     min_agreement=0.9,
+        ...     confidence=0.95,
+        ...     points=(),  # of `Audit.sweep`
+        ... )
+        >>> write_picture(path, [curve])
+        >>> path.read_text().startswith("<?xml")
+        True
     """
     write_whole(path, picture(curves))
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
@@ -35,7 +35,8 @@ class TerminalWatcher:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
         capture = self._config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled():
+        # Without the plugin (-p no:capture) there is nothing to lift.
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
             console = Console(file=sys.stderr)
             if not console.is_terminal:
                 yield lambda _done: None

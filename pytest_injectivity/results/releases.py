@@ -214,6 +214,21 @@ def write_curves(path: Path, curves: Sequence[PrivacyCurve]) -> None:
 
     Raises:
         OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "curves.json"
+        >>> curve = PrivacyCurve(
+        ...     "gaussian(sigma=? rel)@4",
+        ...     "my model",
+        ...     max_token_rate=0.1,
+        ...     min_agreement=0.9,
+        ...     confidence=0.95,
+        ...     points=(),  # of `Audit.sweep`
+        ... )
+        >>> write_curves(path, [curve])
+        >>> json.loads(path.read_text())["curves"][0]["line"]
+        'gaussian(sigma=? rel)@4: no strength of 0 has both, at most 10 % of tokens read by ...'
     """
     from pytest_injectivity.core.files import write_whole
     from pytest_injectivity.core.strict_json import plain

@@ -55,6 +55,13 @@ def smallest_distances(points: Iterable[SweepPoint]) -> dict[str, tuple[float | 
     """[N] table 1: by model, the smallest distance of two prompts at layers 1, L/2 and L.
 
     None where a layer was not measured. Of a sweep over lengths the last length counts.
+
+    Example:
+        >>> from pytest_injectivity import AuditConfig, compare_models
+        >>> config = AuditConfig(prompts="builtin:random", max_prompts=64, layers="-1", no_cache=True)
+        >>> found = smallest_distances(compare_models([config]))
+        >>> [distance is not None and distance > 0 for distance in found[config.model]]
+        [False, False, True]
     """
     found = {(point.model, point.layer): point for point in points}
     depths = {point.model: table_layers(point.n_layers) for point in found.values()}
@@ -71,6 +78,12 @@ def first_collisions(points: Iterable[SweepPoint]) -> dict[str, int | str | None
     """[VS] figure 4: by layer, the first grid with collisions on the way from many bits to few.
 
     None where no grid has any. Of a sweep over bits of one model.
+
+    Example:
+        >>> from pytest_injectivity import AuditConfig, sweep_bits
+        >>> config = AuditConfig(prompts="builtin:random", max_prompts=64, layers="-1", no_cache=True)
+        >>> first_collisions(sweep_bits(config, [8, 2]))
+        {'layer04': 2}
     """
     rounded = [(Grid.parse(point.bits).bits, point) for point in points if point.bits is not None]
     found: dict[str, int | str | None] = dict.fromkeys(point.layer for _, point in rounded)
@@ -91,6 +104,13 @@ def write_figure(path: Path, name: str, **data: object) -> None:
     Raises:
         OSError: the file cannot be written.
         TypeError: something in ``data`` has no JSON form.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "figure.json"
+        >>> write_figure(path, "margins", margins=[0.5, 0.25])
+        >>> json.loads(path.read_text())["margins"]
+        [0.5, 0.25]
     """
     from pytest_injectivity.core.strict_json import plain
 

@@ -12,6 +12,10 @@ def holm(p_values: Sequence[float], alpha: float) -> tuple[bool, ...]:
     Args:
         p_values: one for each hypothesis; of equal ones the first counts as the smaller.
         alpha: the largest probability of rejecting any true hypothesis.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03], alpha=0.05)
+        (True, False, False)
     """
     rejected = [False] * len(p_values)
     for step, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):

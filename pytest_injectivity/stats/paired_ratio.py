@@ -97,6 +97,16 @@ def paired_ratio(
 
     Raises:
         OptionError: there are fewer than 4 prompts or 2 draws.
+
+    Example:
+        >>> distances = np.arange(1.0, 101.0)
+        >>> ratio = paired_ratio(
+        ...     lambda rows: 2.0 * float(distances[rows].min()),
+        ...     lambda rows: float(distances[rows].min()),
+        ...     100,
+        ... )
+        >>> ratio.value, ratio.draws
+        (2.0, 100)
     """
     if n < 4 or draws < 2:  # noqa: PLR2004 - half of four is a pair, and one draw has no spread
         raise OptionError(f"n={n}, draws={draws}: give at least 4 prompts and 2 draws")

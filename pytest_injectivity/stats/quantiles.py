@@ -23,13 +23,26 @@ def lower_quantile(values: Float64[np.ndarray, " n"], q: float) -> float:
     Args:
         values: at least one number; a NaN among them makes the result NaN.
         q: in [0, 1]; 0 is the minimum.
+
+    Example:
+        >>> lower_quantile(np.arange(1.0, 101.0), 0.05)
+        5.0
     """
     check_fraction("q", q)
     return float(np.quantile(values, q, method="lower"))
 
 
 def upper_quantile(values: Float64[np.ndarray, " n"], q: float) -> float:
-    """The q-quantile from above that is one of the values, never interpolated downwards."""
+    """The q-quantile from above that is one of the values, never interpolated downwards.
+
+    Args:
+        values: at least one number; a NaN among them makes the result NaN.
+        q: in [0, 1]; 0 is the maximum.
+
+    Example:
+        >>> upper_quantile(np.arange(1.0, 101.0), 0.05)
+        96.0
+    """
     check_fraction("q", q)
     return float(np.quantile(values, 1.0 - q, method="higher"))
 
@@ -57,6 +70,11 @@ def effective_rows(
         q: the quantile.
         partner: the row that attains each value, an index into ``values``; None where it is not
             known: N/2 is taken, as of mutual pairs.
+
+    Example:
+        >>> distances, mutual = np.arange(1.0, 101.0), np.arange(100) ^ 1
+        >>> effective_rows(distances, 0.1, mutual)
+        50
     """
     n = len(values)
     if partner is None or n < 2:  # noqa: PLR2004 - one row has no partner
@@ -90,6 +108,10 @@ def quantile_interval(
         q: the quantile.
         confidence: of the interval.
         partner: the row that attains each value; None: mutual pairs.
+
+    Example:
+        >>> print(quantile_interval(np.arange(1.0, 101.0), 0.1, confidence=0.95))
+        [1, 20] at 95%
     """
     check_fraction("q", q)
     check_confidence(confidence)
@@ -133,6 +155,11 @@ def quantile_p_values(
 
     Raises:
         OptionError: q is 0: no sample bounds a population's minimum from below.
+
+    Example:
+        >>> p_above, p_below = quantile_p_values(np.arange(1.0, 101.0), 0.1, bound=50.0)
+        >>> p_above > 0.999, p_below < 1e-9
+        (True, True)
     """
     check_fraction("q", q)
     if q == 0:

@@ -26,6 +26,10 @@ def clopper_pearson(successes: int, trials: int, confidence: float) -> Interval:
 
     Raises:
         OptionError: the counts are no rate, or the confidence is not between 0 and 1.
+
+    Example:
+        >>> print(clopper_pearson(20, 20, confidence=0.95))
+        [0.8316, 1] at 95%
     """
     check_confidence(confidence)
     if not 0 <= successes <= trials or trials == 0:
@@ -48,6 +52,11 @@ def rate_p_values(successes: int, trials: int, rate: float) -> tuple[float, floa
 
     Raises:
         OptionError: the rate is 1, which no sample proves.
+
+    Example:
+        >>> p_above, p_below = rate_p_values(20, 20, rate=0.83)
+        >>> round(p_above, 3), p_below
+        (0.024, 1.0)
     """
     if rate >= 1.0:
         raise OptionError(
@@ -82,6 +91,10 @@ def clustered_rate(
 
     Raises:
         OptionError: a cluster has more successes than trials, or there is no trial.
+
+    Example:
+        >>> print(clustered_rate(np.full(20, 20), np.full(20, 20), confidence=0.95))
+        [0.8316, 1] at 95%
     """
     check_confidence(confidence)
     total, right = int(trials.sum()), int(successes.sum())

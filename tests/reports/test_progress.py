@@ -44,6 +44,17 @@ def test_sentences_are_kept(config: Any) -> None:
     assert ["one", "two"] == kept
 
 
+def test_without_capturing_there_is_nothing_to_lift() -> None:
+    """Pytest may be run with ``-p no:capture``; the work is done all the same."""
+    plugins = SimpleNamespace(getplugin=lambda _name: None)
+    config: Any = SimpleNamespace(pluginmanager=plugins)
+    done: list[int] = []
+    with TerminalWatcher(print, config).progress("hidden states", 12) as advance:
+        advance(3)
+        done.append(3)
+    assert [3] == done
+
+
 def test_a_terminal_shows_a_bar(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With label, count and total, while capturing is lifted; it is put back after."""
     terminal = Terminal()
