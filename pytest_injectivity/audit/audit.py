@@ -11,11 +11,10 @@ Nothing is loaded until it is needed, and nothing is computed twice.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from pytest_injectivity.audit.baseline_files import Baseline
 from pytest_injectivity.audit.bound_checks import BoundChecks
-from pytest_injectivity.audit.comparisons.against import Against
 from pytest_injectivity.audit.comparisons.comparisons import Comparisons
 from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.audit.news import News, Newsroom
@@ -182,11 +181,6 @@ class Audit(BoundChecks):
         return self.target.prompts
 
     @property
-    def tokenizer(self) -> Any:
-        """The model's tokenizer; None where it has none."""
-        return self.target.tokenizer
-
-    @property
     def facts(self) -> "ModelFacts":
         """What is known of the model without running it."""
         return self.target.facts
@@ -204,10 +198,6 @@ class Audit(BoundChecks):
     def name_of(self, prompt: int) -> str:
         """The name of a prompt in reports: index, keyed hash, length; its text only when asked for."""
         return self.target.name_of(prompt)
-
-    def name_of_token(self, token: int) -> str:
-        """The name of a token in reports: a keyed hash; its id and text only when asked for."""
-        return self.target.name_of_token(token)
 
     def states(self, layer: Layer) -> "Tensor":
         """The last-token states ``H_l``: ``(prompts, hidden)``, on the CPU, in the model's dtype."""
@@ -246,11 +236,6 @@ class Audit(BoundChecks):
     def reference(self) -> Measurements:
         """The measurements of the reference; see `Comparisons.reference`."""
         return self.comparisons.reference
-
-    @property
-    def against(self) -> Against:
-        """The numbers of the model compared with its reference."""
-        return self.comparisons.against
 
     @property
     def compared(self) -> tuple[Layer, ...]:

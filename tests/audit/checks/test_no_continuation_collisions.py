@@ -59,7 +59,10 @@ def test_equal_embedding_rows_collide_after_every_prompt(tmp_path: Path) -> None
         assert reason.would_pass.startswith("no eps")
         said = [line for line in reason.evidence if line.startswith("collision, distance 0: ")]
         assert 3 == len(said)
-        assert f"{audit.name_of_token(3)} and {audit.name_of_token(9)} after prompt " in said[0]
+        assert (
+            f"{audit.target.name_of_token(3)} and {audit.target.name_of_token(9)} after prompt "
+            in said[0]
+        )
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.5])
@@ -212,14 +215,14 @@ def test_tokens_are_text_and_named_by_keyed_hashes(tmp_path: Path) -> None:
     plant_equal_embeddings(decoder, kept=ord("x"), copied=ord("\n"))
     audit = audit_of(tmp_path, decoder, IDS, special_tokens="no")
     plain = "\n".join(_one(audit, prompts=1).evidence)
-    assert audit.name_of_token(ord("x")) in plain
-    assert str(ord("x")) not in audit.name_of_token(ord("x")).partition("(")[0]
+    assert audit.target.name_of_token(ord("x")) in plain
+    assert str(ord("x")) not in audit.target.name_of_token(ord("x")).partition("(")[0]
     shown = audit_of(tmp_path, decoder, IDS, special_tokens="no", show_prompts=True)
-    name = shown.name_of_token(ord("\n"))
+    name = shown.target.name_of_token(ord("\n"))
     assert name.startswith("token 10 (")
     assert "\n" not in name
     assert f"{name} and token 120 (" in "\n".join(_one(shown, prompts=1).evidence)
-    assert audit.name_of_token(10) != shown.name_of_token(10)
+    assert audit.target.name_of_token(10) != shown.target.name_of_token(10)
 
 
 @pytest.mark.parametrize("prompts", [0, -3])

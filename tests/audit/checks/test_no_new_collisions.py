@@ -95,7 +95,7 @@ def test_rows_of_the_embedding_are_compared_at_layer_0(tmp_path: Path) -> None:
     audit = audit_against(tmp_path, child, parent, [[i, 2 * i] for i in range(12)])
     verdict = audit.check_no_new_collisions()
     assert verdict.first_line.startswith("FAIL no_new_collisions layer00: 1 new collision")
-    assert audit.name_of_token(50) in verdict.text
+    assert audit.target.name_of_token(50) in verdict.text
     assert "64 rows of the input embedding compared" in verdict.text
     assert "PASS at layer01, layer02, norm" in verdict.text
     assert 1 == audit.comparison(0).new_collisions
@@ -132,7 +132,7 @@ def test_more_pairs_than_are_listed_are_still_counted(
         table[1:3] = table[0]  # 3 pairs in both
     child[10:14] = child[9]  # 10 pairs more
     audit = _pair(tmp_path, child, parent)
-    found = find_new_collisions(audit.against, 1, Tolerance(0.0), most=most)
+    found = find_new_collisions(audit.comparisons.against, 1, Tolerance(0.0), most=most)
     assert (10, 3, True) == (found.count, found.old, found.exact)
 
 
@@ -142,7 +142,7 @@ def test_a_count_that_is_a_lower_bound_says_so(tmp_path: Path, rows: torch.Tenso
     for table in (parent, child):
         table[1:3] = table[0]
     child[10:14] = child[9]
-    against = _pair(tmp_path, child, parent).against
+    against = _pair(tmp_path, child, parent).comparisons.against
     found = find_new_collisions(against, 1, Tolerance(0.0), most=2)
     assert 0 < found.count <= 10
     assert not found.exact

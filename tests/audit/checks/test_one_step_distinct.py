@@ -53,7 +53,9 @@ def test_the_margin_is_that_of_brute_force(tmp_path: Path, family: str) -> None:
         distance, left, right = reference.near(_first(audit, layer), 1e9)[0]
         assert distance == pytest.approx(reason.figures["first_position_margin"], rel=1e-4)
         assert audit.noise(layer).at(0) == reason.figures["first_position_noise"]
-        names = f"{audit.name_of_token(left)} and {audit.name_of_token(right)} put first"
+        names = (
+            f"{audit.target.name_of_token(left)} and {audit.target.name_of_token(right)} put first"
+        )
         (line,) = [line for line in reason.evidence if line.startswith("closest pair, ")]
         assert line.endswith(names)
     assert verdict.passed

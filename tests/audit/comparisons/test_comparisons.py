@@ -71,19 +71,19 @@ def test_the_spread_is_that_of_halves_searched_by_brute_force(shared: Audit) -> 
 
     both = (shared, shared.reference)
     expected = stats.paired_ratio(*map(margin, both), len(IDS))
-    found = shared.against.margin_kept(2, 0.05)
+    found = shared.comparisons.against.margin_kept(2, 0.05)
     assert (expected.value, expected.spread) == pytest.approx((found.value, found.spread))
     hamming = Audit(AuditConfig(**{**vars(shared.config), "prompt_metric": "hamming"}))
     expected = stats.paired_ratio(*map(ratio, (hamming, hamming.reference)), len(IDS))
-    found = hamming.against.colipschitz_kept(2, 0.05)
+    found = hamming.comparisons.against.colipschitz_kept(2, 0.05)
     assert (expected.value, expected.spread) == pytest.approx((found.value, found.spread))
 
 
 def test_beyond_what_is_done_in_halves_a_sample_stands_for_all(tmp_path: Path) -> None:
     """The ratio stays that of all prompts; the spread is that of the smaller sample."""
     audit = audit_against(tmp_path, rounded(3), tiny_decoder(), IDS)
-    whole = audit.against.margin_kept(1, 0.1)
-    some = Against(audit.measurements, audit.against.parent, margin_prompts=10)
+    whole = audit.comparisons.against.margin_kept(1, 0.1)
+    some = Against(audit.measurements, audit.comparisons.against.parent, margin_prompts=10)
     assert whole.value == some.margin_kept(1, 0.1).value
     assert whole.spread != some.margin_kept(1, 0.1).spread
 

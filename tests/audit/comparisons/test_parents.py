@@ -106,7 +106,7 @@ def test_rows_of_ids_need_no_tokenizer(tmp_path: Path) -> None:
     """Nor does a parent that has none contradict."""
     audit = _texts(tmp_path, [byte_tokenizer(), None])
     assert audit.reference.target.prompts is audit.prompts
-    assert 12 == len(audit.against.drift(1).relative)
+    assert 12 == len(audit.comparisons.against.drift(1).relative)
 
 
 def test_the_parent_shares_what_is_not_the_models_own(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ class TestStates:
         monkeypatch.setattr("pytest_injectivity.models.calibration.calibrate", pytest.fail)
         audit = rounding_audit(tmp_path, 8)
         assert "8" == audit.facts.activations
-        assert audit.tokenizer is None
+        assert audit.target.tokenizer is None
         assert "rounded to 8 bits" in audit.measurements.no_float64()
 
 
