@@ -5,16 +5,9 @@ failure of one attacker proves nothing about another. A release that passes is "
 attackers"; a verdict claims no more than that.
 """
 
-from typing import TYPE_CHECKING
-
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.results.releases import ReleaseSummary
 from pytest_injectivity.results.verdict import Status
-
-if TYPE_CHECKING:
-    pass
-
-_CONFIDENCE = 0.95
 
 
 def is_hidden(summary: ReleaseSummary, max_token_rate: float) -> bool:

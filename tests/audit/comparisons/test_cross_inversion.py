@@ -83,7 +83,7 @@ def test_a_drift_that_is_not_finite_is_left_out_of_the_figures(tmp_path: Path) -
 def test_the_evidence_names_the_tolerance_at_position_0_and_at_the_last(shared: Audit) -> None:
     """They differ: position 0 has a drift of its own."""
     (reason,) = shared.check_not_read_by_reference(1, 0.9, prompts=4, tokens=3).reasons
-    eps = cross_inversion(shared.against, 1, 4, 3).eps
+    eps = cross_inversion(shared.comparisons.against, 1, 4, 3).eps
     assert len(set(eps)) > 1
     said = f"eps {show(eps[-1])} (position 0: {show(eps[0])}), from other prompts"
     assert [True] == [line.endswith(said) for line in reason.evidence if "eps" in line]
