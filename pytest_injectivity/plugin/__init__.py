@@ -9,7 +9,6 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -189,10 +188,12 @@ def injx_release(request: pytest.FixtureRequest) -> str:
 def check_names() -> tuple[str, ...]:
     """The names of the checks, ``no_collisions`` and so on: those of the files in ``audit/checks``.
 
-    The files are not imported: what judges a model takes time to import.
+    The files are not imported: what judges a model takes time to import. Nor are they globbed, because
+    compiling the pattern takes longer than the rest of this function.
     """
-    files = (file for folder in checks.__path__ for file in Path(folder).glob("[!_]*.py"))
-    return tuple(sorted(file.stem for file in files))
+    files = (file for folder in checks.__path__ for file in os.listdir(folder))  # noqa: PTH208 - as above
+    names = (file.removesuffix(".py") for file in files if file.endswith(".py"))
+    return tuple(sorted(name for name in names if not name.startswith("_")))
 
 
 def _assertion(check: str) -> Any:
