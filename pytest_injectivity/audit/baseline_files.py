@@ -21,8 +21,8 @@ from pytest_injectivity.results.changes import (
     Fate,
     Numbers,
     Shares,
-    by_depth,
     changes,
+    label_depth,
     recorded_names,
 )
 from pytest_injectivity.results.saved_runs import (
@@ -97,7 +97,7 @@ class Baseline:
                 " --injx-update-baseline"
             )
         path = self.path
-        labels = sorted(self.to_record, key=by_depth)
+        labels = sorted(self.to_record, key=label_depth)
         new = Recorded(self.stamp, {one: rounded(self.to_record[one]) for one in labels})
         try:
             text = baseline_text(new)
@@ -178,7 +178,7 @@ def _news(path: Path, new: Recorded) -> tuple[str, ...]:
     others = "".join(f"; {name} was {was}, is {now}" for name, was, now in differing)
     lines = [
         line
-        for label in sorted({*old.layers, *new.layers}, key=by_depth)
+        for label in sorted({*old.layers, *new.layers}, key=label_depth)
         if (line := _layer_news(label, old.layers.get(label), new.layers.get(label)))
     ]
     lines += [f"it was recorded with {line}" for line in environment(old.stamp, new.stamp)]

@@ -60,7 +60,8 @@ class PromptSet:
         bases: of a challenge set, the hash of the prompt each was made from (of a base: its own).
 
     Raises:
-        PromptError: a prompt is empty or given twice, or a parallel field has another length.
+        PromptError: there is no prompt, one is empty or given twice, or a parallel field has
+            another length.
 
     >>> prompts = PromptSet("two", ((1, 2), (3,)), None, special_tokens=False)
     >>> len(prompts), prompts.longest, prompts.lengths.tolist()
@@ -80,6 +81,8 @@ class PromptSet:
     bases: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if not self.ids:
+            raise PromptError(f"{self.name} has no prompts: give at least one")
         if not all(self.ids):
             raise PromptError(f"{self.name}: prompt {self.ids.index(())} has no token ids")
         if len(set(self.ids)) != len(self.ids):

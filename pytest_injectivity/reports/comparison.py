@@ -21,8 +21,8 @@ from pytest_injectivity.results.changes import (
     Change,
     Fate,
     Shares,
-    by_depth,
     changes,
+    label_depth,
 )
 from pytest_injectivity.results.metrics import by_metric, legend, metric_of, title_of
 from pytest_injectivity.results.saved_runs import SAME, Recorded, Stamp
@@ -55,7 +55,7 @@ def compare(was: Recorded, now: Recorded, tolerances: Shares) -> Layers:
         raise OptionError(
             f"the runs have no number in common: one has {_listed(was)}, the other {_listed(now)}"
         )
-    labels = sorted({*was.layers, *now.layers}, key=by_depth)
+    labels = sorted({*was.layers, *now.layers}, key=label_depth)
     return {
         label: changes(was.layers.get(label, {}), now.layers.get(label, {}), tolerances)
         for label in labels
@@ -169,5 +169,5 @@ def _line(label: str, change: Change) -> str:
 
 
 def _listed(recorded: Recorded) -> str:
-    labels = sorted(recorded.layers, key=by_depth)
+    labels = sorted(recorded.layers, key=label_depth)
     return f"{labels[0]} to {labels[-1]}" if labels else "none"

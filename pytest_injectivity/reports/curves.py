@@ -36,7 +36,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def write_picture(path: Path, curves: Sequence[PrivacyCurve]) -> None:
+def write_picture(path: str | Path, curves: Sequence[PrivacyCurve]) -> None:
     """Write the picture, whole or not at all.
 
     Args:

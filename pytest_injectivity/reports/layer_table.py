@@ -8,7 +8,7 @@ from pytest_injectivity.quantization.grid import Grid
 from pytest_injectivity.reports.reference_table import reference_table
 from pytest_injectivity.reports.release_table import release_table
 from pytest_injectivity.reports.table import MISSING, WORST, Cell, Column, Table, facts, worst_of
-from pytest_injectivity.results.changes import by_depth
+from pytest_injectivity.results.changes import label_depth
 from pytest_injectivity.results.metrics import Metric, legend, tabled
 from pytest_injectivity.results.summary import LayerKey, LayerSummary, RunSummary
 
@@ -56,7 +56,7 @@ def run_table(run: RunSummary) -> Table:
 
 def layer_table(layers: Iterable[LayerSummary]) -> Table:
     """One row a layer, shallow first; the worst value of a column is marked."""
-    ordered = sorted(layers, key=lambda layer: by_depth(layer.layer))
+    ordered = sorted(layers, key=lambda layer: label_depth(layer.layer))
     metrics = tabled()
     worst = {metric.name: _worst(metric, ordered) for metric in metrics}
     rows = tuple(
@@ -103,7 +103,7 @@ def bits_table(layers: Iterable[LayerSummary]) -> Table:
     least distance there is on it, is larger than the margin was.
     """
     summaries = {layer.key: layer for layer in layers}
-    names = sorted({key.layer for key in summaries}, key=by_depth)
+    names = sorted({key.layer for key in summaries}, key=label_depth)
     rounded = grids(summaries.values())
     rows = tuple(
         (

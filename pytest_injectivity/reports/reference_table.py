@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.reports.table import Cell, Column, Table, worst_of
-from pytest_injectivity.results.changes import by_depth
+from pytest_injectivity.results.changes import label_depth
 from pytest_injectivity.results.summary import Comparison, Estimate
 
 _LEGEND = (
@@ -37,7 +37,7 @@ class Shown:
 
 def reference_table(comparisons: Iterable[Comparison]) -> Table:
     """One row a layer, shallow first; columns of what nobody asked for are left out."""
-    ordered = sorted(comparisons, key=lambda one: by_depth(one.layer))
+    ordered = sorted(comparisons, key=lambda one: label_depth(one.layer))
     shown = [one for one in SHOWN if any(one.value(row) is not None for row in ordered)]
     worst = {one.title: _worst(one, ordered) for one in shown}
     rows = tuple(

@@ -195,7 +195,7 @@ def recorded_names() -> tuple[str, ...]:
     return tuple(metric.name for metric in recorded())
 
 
-def by_depth(label: str) -> tuple[bool, int, str]:
+def label_depth(label: str) -> tuple[bool, int, str]:
     """Sorts labels of layers shallow first, ``norm`` last, rounded states after the plain ones."""
     name = label.partition(" ")[0]
     return name == "norm", len(name), label

@@ -205,7 +205,7 @@ class PrivacyCurve:
         return f"{self.release}: {', '.join(self.both)} have both, {wanted}"
 
 
-def write_curves(path: Path, curves: Sequence[PrivacyCurve]) -> None:
+def write_curves(path: str | Path, curves: Sequence[PrivacyCurve]) -> None:
     """Writes curves as JSON, whole or not at all.
 
     Args:

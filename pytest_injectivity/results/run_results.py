@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pytest_injectivity.core.strict_json import loads
 from pytest_injectivity.quantization.grid import Grid
-from pytest_injectivity.results.changes import by_depth
+from pytest_injectivity.results.changes import label_depth
 from pytest_injectivity.results.outcome import Outcome
 from pytest_injectivity.results.releases import ReleaseKey, ReleaseSummary
 from pytest_injectivity.results.summary import Comparison, LayerKey, LayerSummary, RunSummary
@@ -82,7 +82,7 @@ def gather(told: Iterable[Told]) -> RunResults:
         run=run,
         layers=tuple(sorted(layers.values(), key=_finest_first)),
         releases=tuple(releases.values()),
-        comparisons=tuple(sorted(comparisons.values(), key=lambda one: by_depth(one.layer))),
+        comparisons=tuple(sorted(comparisons.values(), key=lambda one: label_depth(one.layer))),
         verdicts=tuple(loads(Verdict, text, "verdict") for text in _of(ordered, "verdict")),
         said=tuple(dict.fromkeys(_of(ordered, "said"))),
     )
@@ -114,4 +114,4 @@ def _origin(first: str, second: str) -> str:
 def _finest_first(layer: LayerSummary) -> tuple[tuple[bool, int, str], int, str]:
     bits = 0 if layer.bits is None else -Grid.parse(layer.bits).bits
     unrounded_first = -100 if layer.bits is None else bits
-    return by_depth(layer.layer), unrounded_first, str(layer.bits)
+    return label_depth(layer.layer), unrounded_first, str(layer.bits)

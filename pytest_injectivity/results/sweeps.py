@@ -93,7 +93,7 @@ def first_collisions(points: Iterable[SweepPoint]) -> dict[str, int | str | None
     return found
 
 
-def write_figure(path: Path, name: str, **data: object) -> None:
+def write_figure(path: str | Path, name: str, **data: object) -> None:
     """Writes figure data as JSON, whole or not at all.
 
     Args:

@@ -139,7 +139,7 @@ class Verdict:
     def first_line(self) -> str:
         """The verdict in at most 80 columns."""
         if not self.reasons:
-            return _cut(f"{self.status} {self.check}: no layer was compared")
+            return _cut(f"{self.status} {self.check}: nothing was compared")
         if self.passed:
             return _cut(f"{self.status} {self.check}: {_count(self.reasons)}")
         # The first reason with the verdict's own status, not an undecided one before it.

@@ -214,3 +214,9 @@ def test_broken_sets_are_refused(
     """A set never holds an empty prompt, one twice, or a text without a prompt."""
     with pytest.raises(PromptError, match=message):
         PromptSet("set", ids, texts, special_tokens=False)
+
+
+def test_a_set_without_prompts_is_refused() -> None:
+    """Nothing can be compared in it."""
+    with pytest.raises(PromptError, match="set has no prompts: give at least one"):
+        prompts_of([])

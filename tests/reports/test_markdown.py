@@ -261,7 +261,7 @@ def test_a_check_that_compared_no_layer_has_a_row() -> None:
     """It has no reasons and is red."""
     verdict = Verdict("margin_above", (), "subject", "pytest")
     rows = _rows(markdown(_findings(verdict), _red(verdict)))
-    assert "FAIL margin_above: no layer was compared" == rows[1][2]
+    assert "FAIL margin_above: nothing was compared" == rows[1][2]
 
 
 def test_what_was_audited_is_said() -> None:

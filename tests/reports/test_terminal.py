@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from pytest_injectivity.reports.layer_table import trend_lines
 from pytest_injectivity.reports.terminal import summary_lines, verdict_lines
-from pytest_injectivity.results.changes import by_depth
+from pytest_injectivity.results.changes import label_depth
 from pytest_injectivity.results.run_results import RunResults
 from pytest_injectivity.results.summary import Fall, LayerSummary, Trend
 from pytest_injectivity.results.verdict import Reason, Status, Verdict
@@ -36,7 +36,7 @@ LAYER = LayerSummary(
 
 
 def _findings(*layers: LayerSummary, **found: object) -> RunResults:
-    ordered = tuple(sorted(layers, key=lambda layer: by_depth(layer.layer)))
+    ordered = tuple(sorted(layers, key=lambda layer: label_depth(layer.layer)))
     return RunResults(run=RUN, layers=ordered, **found)  # type: ignore[arg-type] # of its fields
 
 

@@ -10,8 +10,8 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.changes import (
     Change,
     Fate,
-    by_depth,
     changes,
+    label_depth,
     read_tolerances,
     worst_first,
 )
@@ -219,4 +219,4 @@ def test_layers_are_ordered_by_depth() -> None:
     """``norm`` last, layer 10 after 9, rounded states beside their own."""
     ordered = ["layer01", "layer01 rounded to 4", "layer02", "layer10", "layer100", "norm"]
     mixed = [*ordered[3:], *ordered[:3]]
-    assert ordered == sorted(mixed, key=by_depth)
+    assert ordered == sorted(mixed, key=label_depth)

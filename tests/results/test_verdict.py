@@ -155,7 +155,7 @@ def test_nothing_compared_fails() -> None:
     """A gate without a layer has proved nothing."""
     empty = verdict()
     assert (Status.FAIL, False) == (empty.status, empty.passed)
-    assert "FAIL margin_above: no layer was compared" == empty.first_line
+    assert "FAIL margin_above: nothing was compared" == empty.first_line
     with pytest.raises(GateFailure):
         empty.require()
 
