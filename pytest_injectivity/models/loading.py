@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
 from pytest_injectivity.errors import ModelError, OptionError
+from pytest_injectivity.models.agreement import verify_agreement_once
 from pytest_injectivity.models.checkpoint import Checkpoint, resolve
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import find_family, find_parts
@@ -110,6 +111,7 @@ def load(
     )
     if not decoder.family.known:
         verify_view(decoder)
+    verify_agreement_once(decoder)
     return decoder.as_float64() if dtype == "float64" else decoder
 
 

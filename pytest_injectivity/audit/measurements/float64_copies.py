@@ -54,6 +54,6 @@ class Float64Copies:
 
 def free_bytes(device: "torch.device") -> int:
     """The free bytes of the memory that the model is in."""
-    from pytest_injectivity.states.memory import free_memory
+    from pytest_injectivity.core.free_memory import free_memory
 
     return free_memory(device)

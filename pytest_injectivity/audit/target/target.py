@@ -151,7 +151,7 @@ class Target:
         """Unload the model of the target beside this one, unless more bytes than needed are free."""
         if self.beside is None or not self.beside.loaded:
             return
-        from pytest_injectivity.states.memory import free_memory
+        from pytest_injectivity.core.free_memory import free_memory
 
         if free_memory(self.kept.device) <= needed:
             self.beside.unload()

@@ -46,7 +46,9 @@ def test_two_models_that_do_not_fit_are_never_there_together(
 ) -> None:
     """Each is loaded once for what is captured, whatever is compared."""
     counter = Counter(monkeypatch)
-    monkeypatch.setattr("pytest_injectivity.states.memory.free_memory", lambda *_, **_named: free)
+    monkeypatch.setattr(
+        "pytest_injectivity.core.free_memory.free_memory", lambda *_, **_named: free
+    )
     audit = audit_against(tmp_path, rounded(), tiny_decoder(), IDS, layers="1,2")
     audit.check_state_drift_below("1,2", relative=0.35)
     assert ["model", "parent"] == counter.loaded[:2]
@@ -63,7 +65,9 @@ def test_two_models_that_fit_are_loaded_once(
 ) -> None:
     """And stay."""
     counter = Counter(monkeypatch)
-    monkeypatch.setattr("pytest_injectivity.states.memory.free_memory", lambda *_, **_named: 2**40)
+    monkeypatch.setattr(
+        "pytest_injectivity.core.free_memory.free_memory", lambda *_, **_named: 2**40
+    )
     audit = audit_against(tmp_path, rounded(), tiny_decoder(), IDS)
     audit.check_state_drift_below(relative=0.35)
     audit.check_no_new_collisions()
