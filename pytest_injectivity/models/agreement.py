@@ -171,7 +171,7 @@ def _widened(decoder: Decoder, free: int) -> Decoder:
         narrow = decoder.dtype not in TOLERANCES
         if not narrow or _FLOAT64_BYTES // 2 * count > free:
             return decoder
-    model = float64_copy(decoder.model)
+    model: Any = float64_copy(decoder.model)
     return Decoder(
         decoder.source,
         model if fits64 else model.float(),

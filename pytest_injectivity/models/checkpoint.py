@@ -14,6 +14,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.families import refuse_unless_decoder
+from pytest_injectivity.models.header_check import refuse_impossible_sizes
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.sources import Located, locate
 from pytest_injectivity.models.weight_files import (
@@ -144,6 +145,7 @@ def _signs(folder: Path) -> Signs:
             f"{folder} has no config.json: a checkpoint folder of transformers has one"
         )
     config = read_json(path)
+    refuse_impossible_sizes(config, str(path))
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         remote = " and brings code of its own, which is never run" if "auto_map" in config else ""

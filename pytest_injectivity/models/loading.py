@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
-from pytest_injectivity.errors import ModelError, OptionError
+from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.agreement import verify_agreement_once
 from pytest_injectivity.models.checkpoint import Checkpoint, resolve
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import find_family, find_parts
+from pytest_injectivity.models.header_check import refuse_unlike_header
+from pytest_injectivity.models.leftovers import Loaded, refuse_leftovers
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.verification import verify_view
 from pytest_injectivity.quantization.library_calls import refusing
@@ -98,7 +100,10 @@ def load(
     config = copy.deepcopy(checkpoint.config)
     with quiet(), wanted.imports():
         wanted.adapt(config)
-        model = _model(checkpoint, config, DTYPES[dtype], **wanted.settings)
+        packed = checkpoint.quantized is not None
+        described = refuse_unlike_header(config, weights.tensors, checkpoint.source, packed=packed)
+        tied = dict(described.all_tied_weights_keys)
+        model = _model(checkpoint, config, DTYPES[dtype], tied, **wanted.settings)
         blocks = find_parts(model, find_family(model)).blocks
         quantized = wanted.settled(model, blocks, weights.tensors)
         tokenizer = load_tokenizer(checkpoint)
@@ -144,7 +149,11 @@ def _device(dtype: str, device: str) -> torch.device:
 
 
 def _model(
-    checkpoint: Checkpoint, config: PreTrainedConfig, dtype: str | torch.dtype, **settings: Any
+    checkpoint: Checkpoint,
+    config: PreTrainedConfig,
+    dtype: str | torch.dtype,
+    tied: dict[str, str],
+    **settings: Any,
 ) -> Any:
     loader: Any = AutoModelForCausalLM.from_pretrained  # its annotations leave out the info
     with refusing(f"{checkpoint.source} cannot be loaded"):
@@ -160,35 +169,18 @@ def _model(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, with their names
         )
-    _refuse_keys(checkpoint.source, "no weights for", info["missing_keys"])
-    _refuse_keys(
+    loaded = Loaded(
         checkpoint.source,
-        "weights of another shape for",
-        [key for key, *_ in info["mismatched_keys"]],
+        model,
+        checkpoint.n_layers,
+        missing=info["missing_keys"],
+        mismatched=[key for key, *_ in info["mismatched_keys"]],
+        unexpected=info["unexpected_keys"],
+        tied=tied,
     )
-    _refuse_keys(
-        checkpoint.source,
-        f"weights for more blocks than its configuration's {checkpoint.n_layers}:",
-        _of_deeper_blocks(info["unexpected_keys"], checkpoint.n_layers),
-    )
+    if not checkpoint.located.gguf:
+        refuse_leftovers(loaded, checkpoint.weights.tensors, checkpoint.weights.read)
     return model
-
-
-def _of_deeper_blocks(keys: Any, n_layers: int) -> list[str]:
-    """Keys such as ``model.layers.7.mlp.weight`` with a block number of ``n_layers`` or more."""
-    numbered = {
-        key: re.match(r"(?:[A-Za-z_]+\.){0,4}(?:layers|h|blocks)\.(\d+)\.", key) for key in keys
-    }
-    return [key for key, found in numbered.items() if found and int(found[1]) >= n_layers]
-
-
-def _refuse_keys(source: str, what: str, keys: Any) -> None:
-    if keys:
-        shown = ", ".join(sorted(keys)[:3]) + (", ..." if len(keys) > 3 else "")  # noqa: PLR2004
-        raise ModelError(
-            f"{source} has {what} {shown} ({len(keys)} in all): a checkpoint that fills every"
-            " parameter of its configuration is accepted"
-        )
 
 
 def resolve_device(name: str) -> torch.device:

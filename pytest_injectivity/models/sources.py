@@ -18,8 +18,15 @@ _ACCEPTED = (
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 _BUILTIN = "builtin:"
 _BUILTINS = {"gpt2-stdlib": Path(__file__).parent / "shipped"}
-# The last two say what the first does not: an adapter, or a quantization of its own.
-_CONFIG_FILES = ["config.json", "adapter_config.json", "quanto_qmap.json"]
+# The others say what the first does not: an adapter, or a quantization of a kind of its own.
+_CONFIG_FILES = [
+    "config.json",
+    "adapter_config.json",
+    "quanto_qmap.json",
+    "hf_quant_config.json",
+    "quantize_config.json",
+    "quant_config.json",
+]
 # Top-level files only, and none that is unpickled.
 _CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.txt", "tokenizer.model", "*.tiktoken"]
 

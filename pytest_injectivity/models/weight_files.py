@@ -10,6 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+from torch import Tensor
+
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.quantization.formats.base import Format
 from pytest_injectivity.quantization.formats.registry import traces
@@ -42,6 +45,17 @@ class WeightFiles:
         return {
             name: tensor for file in self.headers.values() for name, tensor in file.tensors.items()
         }
+
+    def read(self, name: str) -> Tensor:
+        """Reads one tensor of a safetensors file.
+
+        Args:
+            name: one of `tensors`.
+        """
+        path = next(path for path, file in self.headers.items() if name in file.tensors)
+        with safe_open(path, framework="pt") as file:
+            tensor: Tensor = file.get_tensor(name)
+        return tensor
 
 
 def read_gguf_file(path: Path) -> WeightFiles:

@@ -164,12 +164,6 @@ def test_more_blocks_than_the_config_says_are_refused(folder: Path) -> None:
         load_decoder(str(folder))
 
 
-def test_a_tensor_of_no_use_is_let_be(folder: Path) -> None:
-    """Buffers of older versions of the library do no harm."""
-    _rewrite(folder, lambda tensors: tensors.update({"model.rotary.inv_freq": torch.ones(3)}))
-    assert 3 == load_decoder(str(folder)).n_layers
-
-
 def test_a_truncated_checkpoint_is_refused(folder: Path) -> None:
     """The file is named."""
     path = folder / "model.safetensors"
@@ -242,7 +236,8 @@ def test_a_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     "helper",
     [
         "models.loading.find_family",
-        "models.loading._of_deeper_blocks",
+        "models.loading.refuse_unlike_header",
+        "models.loading.refuse_leftovers",
         "models.checkpoint.refuse_unless_decoder",
         "models.weight_files.traces",
         "quantization.loading.stored",

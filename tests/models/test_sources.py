@@ -70,7 +70,14 @@ def test_only_safe_files_are_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     located = locate("org/name@v1")
     located.fetch()
     (first, second) = asked
-    configurations = ["config.json", "adapter_config.json", "quanto_qmap.json"]
+    configurations = [
+        "config.json",
+        "adapter_config.json",
+        "quanto_qmap.json",
+        "hf_quant_config.json",
+        "quantize_config.json",
+        "quant_config.json",
+    ]
     assert ("org/name", "v1", configurations) == first
     assert ("org/name", COMMIT) == second[:2]
     matched = {

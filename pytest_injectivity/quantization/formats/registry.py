@@ -7,6 +7,7 @@ wrong, or load by fetching code is refused here by name, before they see it.
 To add a format, write its subclass of `Format` in a file of this room and add its row here.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,8 +19,15 @@ from pytest_injectivity.quantization.formats.fp8 import Fp8
 from pytest_injectivity.quantization.formats.gguf import Gguf
 from pytest_injectivity.quantization.formats.gptqmodel import Awq, Gptq
 from pytest_injectivity.quantization.formats.torchao import TorchAo
-from pytest_injectivity.quantization.formats.unread import Quanto, Unread
-from pytest_injectivity.quantization.packed import Packed
+from pytest_injectivity.quantization.formats.unread import (
+    Elsewhere,
+    Mlx,
+    ModelOpt,
+    Nested,
+    Quanto,
+    Unread,
+)
+from pytest_injectivity.quantization.packed import MATRIX_DIMENSIONS, Packed
 from pytest_injectivity.quantization.stored_tensors import StoredTensor
 
 FORMATS: tuple[Format, ...] = (
@@ -34,6 +42,12 @@ FORMATS: tuple[Format, ...] = (
     Quanto(),
     Unread("fbgemm_fp8", "it runs on a GPU of its own kernels only"),
     Unread("mxfp4", "it runs on a GPU, by kernels that are fetched from a hub"),
+    ModelOpt(),
+    Mlx(),
+    Elsewhere("compression_config", "an older compressed-tensors"),
+    Elsewhere("quantize_config.json", "an older AutoGPTQ"),
+    Elsewhere("quant_config.json", "an older AutoAWQ"),
+    Nested(),
 )
 """A row a format. A checkpoint of a format that has no row is refused as well."""
 
@@ -41,6 +55,9 @@ ACCEPTED = ", ".join(row.name for row in FORMATS if not row.refused)
 
 _TRACES = tuple(trace for row in FORMATS for trace in row.traces)
 _FLOAT8 = "F8_"
+_INTEGER = re.compile(r"[IU]\d+|F[46]_.*|BOOL")
+# Masks and positions that older versions of the library saved: of integers, and no weights.
+_MASK = re.compile(r"(?:^|\.)(?:(?:attn|attention)\.(?:masked_)?bias|position_ids)$")
 
 
 def detect(signs: Signs, source: str) -> Format | None:
@@ -106,12 +123,21 @@ def packed(module: Any) -> Packed | None:
 
 
 def traces(tensors: Mapping[str, StoredTensor]) -> list[str]:
-    """The names of tensors that only a quantized checkpoint has, whatever its configuration says."""
+    """The names of tensors that only a quantized checkpoint has, whatever its configuration says.
+
+    Their names end as those of a format do, or they are matrices of float8 or of integers: a parameter
+    of a model in full precision is neither.
+    """
     return [
         name
         for name, tensor in tensors.items()
-        if name.endswith(_TRACES) or tensor.dtype.startswith(_FLOAT8)
+        if name.endswith(_TRACES) or tensor.dtype.startswith(_FLOAT8) or _is_codes(name, tensor)
     ]
+
+
+def _is_codes(name: str, tensor: StoredTensor) -> bool:
+    integers = _INTEGER.fullmatch(tensor.dtype) is not None
+    return integers and len(tensor.shape) >= MATRIX_DIMENSIONS and _MASK.search(name) is None
 
 
 def installed() -> dict[str, str]:

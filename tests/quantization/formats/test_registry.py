@@ -26,6 +26,7 @@ from pytest_injectivity.quantization.while_loading import WHILE_LOADING
 from pytest_injectivity.testing import save_checkpoint, tiny_decoder
 
 ROOT = Path(__file__).parents[3]
+_GROUPS = {"group_size": 64, "bits": 4}
 PLAIN = StoredTensor("F32", (2, 2))
 READ = [row for row in FORMATS if not row.refused]
 REFUSED = [row for row in FORMATS if row.refused]
@@ -48,6 +49,19 @@ def _examples(row: Format) -> list[Signs]:
         ],
         "gguf": [Signs({}, frozenset({"model-Q4_0.gguf"}))],
         "quanto": [Signs({"model_type": "llama"}, frozenset({"quanto_qmap.json"}))],
+        "modelopt": [Signs({"model_type": "llama"}, frozenset({"hf_quant_config.json"}))],
+        "mlx": [
+            Signs({"quantization": _GROUPS}),
+            Signs({"quantization": _GROUPS, "quantization_config": _GROUPS}),
+        ],
+        "compression_config": [
+            Signs({"compression_config": {"quant_method": "compressed-tensors"}})
+        ],
+        "quantize_config.json": [Signs({}, frozenset({"quantize_config.json"}))],
+        "quant_config.json": [Signs({}, frozenset({"quant_config.json"}))],
+        "quantization_config of a part": [
+            Signs({"text_config": {"quantization_config": {"quant_method": "fp8"}}}),
+        ],
     }
     return [_signs(method) for method in row.methods] + more.get(row.name, [])
 
@@ -117,6 +131,15 @@ class TestContract:
         assert set(WHILE_LOADING) == {name for row in FORMATS for name in row.while_loading}
 
 
+@pytest.mark.parametrize("key", ["quantize_config.json", "quant_config.json", "compression_config"])
+def test_what_an_older_writer_left_beside_quantization_config_is_let_be(key: str) -> None:
+    """The library reads quantization_config; a second place that says the same is no second format."""
+    config = {**_signs("gptq").config, "compression_config": {"quant_method": "gptq"}}
+    found = detect(Signs(config, frozenset({key})), "it")
+    assert found is not None
+    assert "gptq" == found.name
+
+
 @pytest.mark.parametrize("config", [{}, {"quantization_config": None}, {"quantization_config": {}}])
 def test_a_silent_configuration_is_of_no_format(config: dict[str, Any]) -> None:
     """Nothing is said of a quantization, or nothing in so many words."""
@@ -159,7 +182,10 @@ def test_a_missing_package_of_a_file_names_its_extra(
 @pytest.mark.parametrize("row", REFUSED, ids=_named)
 def test_what_is_not_read_says_why(row: Format, folder: Path) -> None:
     """The message says what is read instead."""
-    _configure(folder, quantization_config={"quant_method": row.name})
+    signs = _examples(row)[0]
+    _configure(folder, **signs.config)
+    for name in signs.files:
+        (folder / name).write_text("{}")
     with pytest.raises(ModelError) as caught:
         load_decoder(str(folder))
     assert f"quantized with {row.name}, which is not read: {row.refused}" in str(caught.value)
