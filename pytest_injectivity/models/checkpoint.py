@@ -5,15 +5,18 @@ run code, or would name another checkpoint is refused by name, before any weight
 needs to know something of a checkpoint takes it from a `Checkpoint`, and opens none of its files again.
 """
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, AutoTokenizer, PreTrainedConfig
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.families import refuse_unless_decoder
+from pytest_injectivity.models.gguf.config import read_gguf_config
+from pytest_injectivity.models.gguf.tokenizer import load_gguf_tokenizer
 from pytest_injectivity.models.header_check import refuse_impossible_sizes
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.sources import Located, locate
@@ -21,12 +24,13 @@ from pytest_injectivity.models.weight_files import (
     INDEX,
     WEIGHTS,
     WeightFiles,
-    read_gguf_file,
+    of_gguf,
     read_json,
     read_weight_files,
 )
 from pytest_injectivity.quantization.formats.base import Format, Signs
 from pytest_injectivity.quantization.formats.registry import check_readable, detect
+from pytest_injectivity.quantization.gguf_header import GgufHeader, read_gguf_header
 from pytest_injectivity.quantization.library_calls import refusing
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -41,11 +45,13 @@ class Checkpoint:
         located: where it lies.
         config: the library's configuration; whoever changes it changes a copy.
         quantized: the format that the checkpoint says it is quantized in; None in full precision.
+        gguf: the header of the ``.gguf`` file that the checkpoint is; None for a folder.
     """
 
     located: Located
     config: PreTrainedConfig
     quantized: Format | None = None
+    gguf: GgufHeader | None = None
 
     @property
     def source(self) -> str:
@@ -56,11 +62,6 @@ class Checkpoint:
     def revision(self) -> str | None:
         """The hub's commit, or None for what is not from a hub."""
         return self.located.revision
-
-    @property
-    def named(self) -> dict[str, Any]:
-        """What the library is told beside the folder: the file's name, where one file is it all."""
-        return {"gguf_file": self.located.gguf} if self.located.gguf else {}
 
     @property
     def n_layers(self) -> int:
@@ -84,16 +85,35 @@ class Checkpoint:
         Raises:
             ModelError: they are missing, pickled, damaged, or quantized in secret.
         """
-        if self.located.gguf:
-            return read_gguf_file(self.folder / self.located.gguf)
+        if self.gguf is not None:
+            return of_gguf(self.gguf)
         return read_weight_files(self.folder, self.quantized)
 
     @property
     def has_tokenizer(self) -> bool:
         """Whether it brings a tokenizer."""
-        if self.located.gguf:
-            return any(_GGUF_TOKENS in file.metadata for file in self.weights.headers.values())
+        if self.gguf is not None:
+            return _GGUF_TOKENS in self.gguf.counts
         return any((self.folder / name).is_file() for name in _TOKENIZERS)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Its tokenizer, loaded on first use and kept; None where it brings none.
+
+        Raises:
+            ModelError: the tokenizer cannot be loaded.
+        """
+        if not self.has_tokenizer:
+            return None
+        with quiet(), refusing(f"the tokenizer of {self.source} cannot be loaded"):
+            if self.gguf is not None:
+                return load_gguf_tokenizer(self.gguf, self.config)
+            return AutoTokenizer.from_pretrained(
+                self.folder,
+                config=copy.deepcopy(self.config),
+                trust_remote_code=False,
+                local_files_only=True,
+            )
 
 
 def resolve(source: str) -> Checkpoint:
@@ -116,17 +136,28 @@ def resolve(source: str) -> Checkpoint:
         check_readable(
             quantized, source
         )  # even its configuration is read by a package of the extra
-    named = {"gguf_file": located.gguf} if located.gguf else {}
-    with quiet(), refusing(f"{path} cannot be read"):
-        config: PreTrainedConfig = AutoConfig.from_pretrained(
-            located.folder, **named, trust_remote_code=False, local_files_only=True
-        )
+    header = None
+    if located.gguf:
+        with refusing(f"{path} cannot be read"):
+            header = read_gguf_header(path)
+    config = _config(located, header)
     refuse_unless_decoder(config, source)
     # The library's own choice (sdpa, else eager): a configuration may name a kernel, which the
     # library would fetch and run.
     config._attn_implementation = None  # noqa: SLF001 - the library has no public name for it
     config._experts_implementation = None  # noqa: SLF001 - as above
-    return Checkpoint(located, config, quantized)
+    return Checkpoint(located, config, quantized, header)
+
+
+def _config(located: Located, header: GgufHeader | None) -> PreTrainedConfig:
+    with quiet():
+        if header is not None:
+            return read_gguf_config(header)
+        with refusing(f"{located.folder / 'config.json'} cannot be read"):
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                located.folder, trust_remote_code=False, local_files_only=True
+            )
+    return config
 
 
 def _signs(folder: Path) -> Signs:

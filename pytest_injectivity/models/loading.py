@@ -11,13 +11,14 @@ import re
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.agreement import verify_agreement_once
 from pytest_injectivity.models.checkpoint import Checkpoint, resolve
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import find_family, find_parts
+from pytest_injectivity.models.gguf.weights import load_gguf_model
 from pytest_injectivity.models.header_check import refuse_unlike_header
 from pytest_injectivity.models.leftovers import Loaded, refuse_leftovers
 from pytest_injectivity.models.quiet import quiet
@@ -102,8 +103,7 @@ def load(
         wanted.adapt(config)
         packed = checkpoint.quantized is not None
         described = refuse_unlike_header(config, weights.tensors, checkpoint.source, packed=packed)
-        tied = dict(described.all_tied_weights_keys)
-        model = _model(checkpoint, config, DTYPES[dtype], tied, **wanted.settings)
+        model = _model(checkpoint, config, described, DTYPES[dtype], **wanted.settings)
         blocks = find_parts(model, find_family(model)).blocks
         quantized = wanted.settled(model, blocks, weights.tensors)
         tokenizer = load_tokenizer(checkpoint)
@@ -126,16 +126,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     Raises:
         ModelError: the tokenizer cannot be loaded.
     """
-    if not checkpoint.has_tokenizer:
-        return None
-    with quiet(), refusing(f"the tokenizer of {checkpoint.source} cannot be loaded"):
-        return AutoTokenizer.from_pretrained(
-            checkpoint.folder,
-            config=copy.deepcopy(checkpoint.config),
-            **checkpoint.named,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
+    return checkpoint.tokenizer
 
 
 def _device(dtype: str, device: str) -> torch.device:
@@ -151,18 +142,20 @@ def _device(dtype: str, device: str) -> torch.device:
 def _model(
     checkpoint: Checkpoint,
     config: PreTrainedConfig,
+    described: Any,
     dtype: str | torch.dtype,
-    tied: dict[str, str],
     **settings: Any,
 ) -> Any:
+    if checkpoint.gguf is not None:
+        wanted = torch.float32 if isinstance(dtype, str) else dtype
+        return load_gguf_model(checkpoint.gguf, config, described, wanted)
     loader: Any = AutoModelForCausalLM.from_pretrained  # its annotations leave out the info
     with refusing(f"{checkpoint.source} cannot be loaded"):
         model, info = loader(
             checkpoint.folder,
             config=config,
             dtype=dtype,
-            use_safetensors=None if checkpoint.named else True,
-            **checkpoint.named,
+            use_safetensors=True,
             **settings,
             trust_remote_code=False,
             local_files_only=True,
@@ -176,10 +169,9 @@ def _model(
         missing=info["missing_keys"],
         mismatched=[key for key, *_ in info["mismatched_keys"]],
         unexpected=info["unexpected_keys"],
-        tied=tied,
+        tied=dict(described.all_tied_weights_keys),
     )
-    if not checkpoint.located.gguf:
-        refuse_leftovers(loaded, checkpoint.weights.tensors, checkpoint.weights.read)
+    refuse_leftovers(loaded, checkpoint.weights.tensors, checkpoint.weights.read)
     return model
 
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.quantization.formats.base import Format
 from pytest_injectivity.quantization.formats.registry import traces
+from pytest_injectivity.quantization.gguf_header import GgufHeader
 from pytest_injectivity.quantization.library_calls import refusing
 from pytest_injectivity.quantization.stored_tensors import (
     StoredFile,
     StoredTensor,
-    read_gguf,
     read_safetensors,
 )
 
@@ -58,14 +58,10 @@ class WeightFiles:
         return tensor
 
 
-def read_gguf_file(path: Path) -> WeightFiles:
-    """Reads the header of a ``.gguf`` file.
-
-    Raises:
-        ModelError: the file is damaged.
-    """
-    with refusing(f"{path} cannot be read"):
-        return WeightFiles({path: read_gguf(path)})
+def of_gguf(header: GgufHeader) -> WeightFiles:
+    """The weights files of a checkpoint that is one ``.gguf`` file."""
+    tensors = {name: StoredTensor(one.kind, one.shape) for name, one in header.tensors.items()}
+    return WeightFiles({header.path: StoredFile(tensors, dict.fromkeys(header.metadata, ""))})
 
 
 def read_weight_files(folder: Path, quantized: Format | None = None) -> WeightFiles:

@@ -6,7 +6,6 @@ that is truncated, too long or contradicts itself is refused by `safetensors.saf
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -50,19 +49,3 @@ def read_safetensors(path: Path) -> StoredFile:
             header = file.get_slice(name)
             tensors[name] = StoredTensor(header.get_dtype(), tuple(header.get_shape()))
         return StoredFile(tensors, file.metadata() or {})
-
-
-def read_gguf(path: Path) -> StoredFile:
-    """Reads the header of a ``.gguf`` file with the library ``gguf``; no tensor's data is read.
-
-    Raises:
-        Exception: whatever the library raises on a damaged file (it documents no error of its own).
-    """
-    from gguf import GGUFReader
-
-    reader: Any = GGUFReader(path)
-    tensors = {
-        tensor.name: StoredTensor(tensor.tensor_type.name, tuple(map(int, tensor.shape)))
-        for tensor in reader.tensors
-    }
-    return StoredFile(tensors, dict.fromkeys(reader.fields, ""))

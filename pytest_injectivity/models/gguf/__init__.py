@@ -1,0 +1,1 @@
+"""Models from ``.gguf`` files: configuration, rotary scaling, weights, tokenizer."""

@@ -1,0 +1,195 @@
+"""Fills a model from the tensors of a ``.gguf`` file.
+
+Each tensor is made dense at once, put into the library's order of rows by the library's own processors,
+and given to the parameter that its name stands for (``gguf``'s table of names). The library's loader
+does the same, but builds that table once a module, which takes longer than all else together. A tensor
+whose name stands for no parameter is refused; the library drops it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedConfig
+
+from pytest_injectivity.models.gguf.rotary import FACTORS
+from pytest_injectivity.models.leftovers import Loaded, refuse, refuse_leftovers
+from pytest_injectivity.quantization.gguf_header import GgufHeader
+from pytest_injectivity.quantization.gguf_values import dense
+from pytest_injectivity.quantization.library_calls import refusing
+
+State = dict[str, Tensor]
+
+
+def load_gguf_model(
+    header: GgufHeader, config: PreTrainedConfig, described: Any, dtype: torch.dtype
+) -> Any:
+    """The model of a file, every tensor of it taken and every parameter filled.
+
+    Args:
+        header: the file's.
+        config: as `read_gguf_config` gives it.
+        described: the model of the configuration, without memory for its weights; it stays as it is.
+        dtype: of the parameters.
+
+    Raises:
+        ModelError: a tensor is left over, a parameter is not filled, or the library cannot load it.
+    """
+    if _by_library(header):
+        return _whole(header, config, described, dtype)
+    source = str(header.path)
+    with refusing(f"{source} cannot be loaded"):
+        names = parameter_names(header, described)
+    refuse(
+        source,
+        "tensors that no parameter of the model takes:",
+        set(header.tensors) - set(names) - set(FACTORS),
+    )
+    with refusing(f"{source} cannot be loaded"):
+        state = dense_state(header, names, config, dtype)
+        loader: Any = type(described).from_pretrained
+        model, info = loader(
+            None,
+            config=config,
+            state_dict=dict(state),
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, with their names
+        )
+    refuse_leftovers(_loaded(source, described, model, info), state, state.__getitem__)
+    return model
+
+
+def parameter_names(header: GgufHeader, described: Any) -> dict[str, str]:
+    """The parameter that each tensor of a file stands for, by the tensor's name.
+
+    Args:
+        header: the file's.
+        described: the model.
+
+    Raises:
+        ValueError: the library gguf does not know the architecture.
+    """
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+    from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor
+
+    known = {name: arch for arch, name in MODEL_ARCH_NAMES.items()}
+    if header.architecture not in known:
+        raise ValueError(f"the library gguf knows no architecture {header.architecture!r}")
+    table = get_tensor_name_map(
+        known[header.architecture], described.config.get_text_config().num_hidden_layers
+    )
+    made: Any = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)
+    found: dict[str, str] = {}
+    for start, name in _named(described):
+        short = made().preprocess_name(name)
+        stem, dot, end = short.rpartition(".")
+        suffix = f"{dot}{end}" if end in {"weight", "bias"} else ""
+        stem = stem if suffix else short
+        target = table.get_name(stem)
+        if target is None:
+            more: dict[str, str] = {}
+            made().perform_fallback_tensor_mapping(more, suffix, start, short)
+            for one, whole in more.items():
+                found.setdefault(one, whole)
+        else:
+            found.setdefault(target + suffix, start + short)
+    return {name: found[name] for name in header.tensors if name in found}
+
+
+def dense_state(
+    header: GgufHeader, names: Mapping[str, str], config: PreTrainedConfig, dtype: torch.dtype
+) -> State:
+    """The tensors of a file in float, by the parameters they stand for.
+
+    Args:
+        header: the file's.
+        names: as `parameter_names` gives them.
+        config: the model's.
+        dtype: of the result.
+
+    Raises:
+        ValueError: a tensor holds integers, or a type that is not decoded.
+    """
+    from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor
+
+    processor: Any = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)
+    process = processor(config=config.get_text_config().to_dict()).process
+    stacked: dict[str, State] = {"tensors": {}}
+    # Experts are found under the name without its end.
+    stems = {name.removesuffix(".weight"): target for name, target in names.items()}
+    mapping = {**stems, **names}
+    blob = np.memmap(header.path, np.uint8, "r")
+    state: State = {}
+    for name, target in names.items():
+        found = process(
+            weights=dense(blob, header.tensors[name]),
+            name=name,
+            tensor_key_mapping=mapping,
+            parsed_parameters=stacked,
+        )
+        # Processors that merge several tensors into one keep it themselves.
+        if found.name is not None:
+            values = np.require(found.weights, requirements=["C", "W"])
+            state[target] = torch.from_numpy(values).to(dtype)
+    return state | {name: tensor.to(dtype) for name, tensor in stacked["tensors"].items()}
+
+
+def _by_library(header: GgufHeader) -> bool:
+    """Whether the library loads the architecture by its newer way, which reports what it drops."""
+    try:
+        from transformers.integrations.gguf import is_gguf_arch_supported
+    except ImportError:
+        return False
+    return bool(is_gguf_arch_supported(header.architecture))
+
+
+def _whole(header: GgufHeader, config: PreTrainedConfig, described: Any, dtype: torch.dtype) -> Any:
+    """The model, loaded by the library."""
+    source = str(header.path)
+    loader: Any = AutoModelForCausalLM.from_pretrained
+    with refusing(f"{source} cannot be loaded"):
+        model, info = loader(
+            header.path.parent,
+            gguf_file=header.path.name,
+            config=config,
+            dtype=dtype,
+            quantization_config=GgufConfig(dequantize=True),
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+
+    def read(name: str) -> Tensor:
+        values = dense(np.memmap(header.path, np.uint8, "r"), header.tensors[name])
+        return torch.from_numpy(np.array(values))
+
+    refuse_leftovers(_loaded(source, described, model, info), (), read)
+    return model
+
+
+def _loaded(source: str, described: Any, model: Any, info: Mapping[str, Any]) -> Loaded:
+    return Loaded(
+        source,
+        model,
+        int(model.config.get_text_config().num_hidden_layers),
+        missing=info["missing_keys"],
+        mismatched=[key for key, *_ in info["mismatched_keys"]],
+        unexpected=info["unexpected_keys"],
+        tied=dict(described.all_tied_weights_keys),
+    )
+
+
+def _named(model: nn.Module, start: str = "") -> Iterator[tuple[str, str]]:
+    """Every parameter and buffer that is saved, by its name in the model and in each part it is in.
+
+    Yields:
+        The beginning that the part's name adds, and the name within the part; the whole model first.
+    """
+    for name in model.state_dict():
+        yield start, name
+    for child, module in model.named_children():
+        yield from _named(module, f"{start}{child}.")
