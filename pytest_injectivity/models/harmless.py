@@ -46,7 +46,7 @@ def why_harmful(name: str, model: Any, read: Callable[[str], Tensor]) -> str:
     for pattern, judge in _JUDGES:
         if pattern.search(name):
             return judge(read(name), model)
-    return f"{name} would be dropped"
+    return "it would be dropped"
 
 
 def _rotary(stored: Tensor, model: Any) -> str:

@@ -10,16 +10,17 @@ from pytest_injectivity.quantization.gguf_header import GgufTensor
 # Numbers decoded at once: the library's own groups of sixteen rows take as long again in overhead,
 # and whole tensors need several times their size in memory.
 _AT_ONCE = 2**21
-PLAIN = ("F32", "F16", "BF16", "F64")
-"""Types that hold one number after another."""
 
 
-def dense(blob: np.ndarray, tensor: GgufTensor) -> Float32[np.ndarray, "..."]:
+def dense(
+    blob: np.ndarray, tensor: GgufTensor, *, at_once: int = _AT_ONCE
+) -> Float32[np.ndarray, "..."]:
     """The numbers of a tensor, in float32.
 
     Args:
         blob: the file's bytes.
         tensor: where it lies.
+        at_once: about how many numbers are decoded together; it bounds the memory.
 
     Raises:
         ValueError: the tensor holds integers, or is of a type that the library does not decode.
@@ -39,7 +40,7 @@ def dense(blob: np.ndarray, tensor: GgufTensor) -> Float32[np.ndarray, "..."]:
     columns = tensor.shape[-1]
     rows = stored.reshape(-1, stored.size // max(1, int(np.prod(tensor.shape[:-1]))))
     found = np.empty((len(rows), columns), np.float32)
-    step = max(1, _AT_ONCE // columns)
+    step = max(1, at_once // columns)
     decode: Any = quants.dequantize  # its annotations are numpy's of an older version
     for begin in range(0, len(rows), step):
         some = rows[begin : begin + step]

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.integrations import GGUF_CONFIG_MAPPING
+from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.gguf.metadata import apply_metadata
@@ -90,7 +90,7 @@ def _read(path: Path) -> PreTrainedConfig:
 def _read_fast() -> dict[str, Any]:
     """The architectures whose metadata the library reads with a fast reader of its own."""
     try:
-        from transformers.integrations.gguf import GGUF_CONFIG_ARCHS
+        from transformers.integrations.gguf.gguf_config_mapping import GGUF_CONFIG_ARCHS
     except ImportError:
         return {}
     found: dict[str, Any] = GGUF_CONFIG_ARCHS
@@ -106,7 +106,7 @@ def _carried(header: GgufHeader) -> set[str]:
         return {key.removeprefix(start) for key in noted.keys_read if key.startswith(start)}
     named = {"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe", "gpt-oss": "gpt_oss"}
     named |= {"minimax-m2": "minimax_m2"}
-    tables: dict[str, dict[str, str | None]] = GGUF_CONFIG_MAPPING
+    tables: dict[str, Any] = GGUF_CONFIG_MAPPING
     table = tables.get(named.get(header.architecture, header.architecture), {})
     return {name for name, target in table.items() if target is not None}
 

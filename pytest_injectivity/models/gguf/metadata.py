@@ -12,11 +12,13 @@ from transformers import PreTrainedConfig
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.quantization.gguf_header import GgufHeader, Value
+from pytest_injectivity.quantization.library_calls import refusing
 
 Fields = dict[str, Any]
 Rule = Callable[[Any, Value], Fields | str]
 
 _NEAR = 1e-4
+_ROTARY = ("rope.scaling.", "rope.scale_linear")  # `rotary` applies or refuses them
 
 
 def apply_metadata(
@@ -36,7 +38,7 @@ def apply_metadata(
     # The width of a head first: other entries are compared with it.
     order = sorted(header.described.items(), key=lambda entry: entry[0] not in _WIDTHS)
     for name, value in order:
-        if name.startswith("rope.scaling.") or (name in carried and name not in _WIDTHS):
+        if name.startswith(_ROTARY) or (name in carried and name not in _WIDTHS):
             continue
         found = RULES.get(name, _unknown)(_Seen(config, fields), value)
         if isinstance(found, str):
@@ -56,7 +58,8 @@ def changed(config: PreTrainedConfig, fields: Fields) -> PreTrainedConfig:
     # The kinds of the layers are derived from the window.
     if "sliding_window" in fields:
         said.pop("layer_types", None)
-    return type(config).from_dict({**said, **fields})
+    with refusing(f"the metadata say {', '.join(fields)} as no configuration can"):
+        return type(config).from_dict({**said, **fields})
 
 
 class _Seen:
@@ -120,6 +123,25 @@ def _width(config: Any, value: Value) -> Fields | str:
     return {"head_dim": value} if hasattr(config, "head_dim") else "heads are of another width"
 
 
+def _same_width(config: Any, value: Value) -> Fields | str:
+    return {} if value == config.width else f"heads are {config.width} wide"
+
+
+def _pattern(config: Any, value: Value) -> Fields | str:
+    """Which layers have a window: every n-th has none, or a truth value for each layer."""
+    layers = range(config.num_hidden_layers)
+    if isinstance(value, tuple) and len(value) == len(layers):
+        windows = [bool(one) for one in value]
+    elif isinstance(value, int) and value > 0:
+        windows = [bool((layer + 1) % value) for layer in layers]
+    else:
+        return "there is one truth value for each layer, or one number"
+    kinds = ["sliding_attention" if window else "full_attention" for window in windows]
+    if getattr(config, "layer_types", None) == kinds:
+        return {}
+    return "the configuration has windows in other layers"
+
+
 def _rotated(config: Any, value: Value) -> Fields | str:
     """The numbers of a head that are rotated."""
     rope = getattr(config, "rope_parameters", None) or {}
@@ -172,8 +194,9 @@ def _scale(config: Any, value: Value) -> Fields | str:
     usual = float(getattr(config, "query_pre_attn_scalar", None) or config.width) ** -0.5
     if abs(value - usual) <= _NEAR * usual:
         return {}
-    if hasattr(config, "query_pre_attn_scalar"):
-        return {"query_pre_attn_scalar": value**-2}
+    whole = abs(value**-2 - round(value**-2)) <= _NEAR * value**-2
+    if hasattr(config, "query_pre_attn_scalar") and whole:
+        return {"query_pre_attn_scalar": round(value**-2)}
     if hasattr(config, "attention_multiplier"):
         return {"attention_multiplier": value}
     return f"the configuration multiplies by {usual:g}"
@@ -184,9 +207,9 @@ _EPSILON = _sets("layer_norm_epsilon", "layer_norm_eps", "norm_epsilon", "norm_e
 
 RULES: dict[str, Rule] = {
     "attention.key_length": _width,
-    "attention.value_length": _width,
-    "attention.key_length_swa": _width,
-    "attention.value_length_swa": _width,
+    "attention.value_length": _same_width,
+    "attention.key_length_swa": _same_width,
+    "attention.value_length_swa": _same_width,
     "rope.dimension_count": _rotated,
     "rope.dimension_count_swa": _rotated,
     "rope.freq_base": _base,
@@ -195,6 +218,7 @@ RULES: dict[str, Rule] = {
     "final_logit_softcapping": _or_neutral(0.0, "final_logit_softcapping"),
     "router_logit_softcapping": _neutral(0.0),
     "attention.sliding_window": _window,
+    "attention.sliding_window_pattern": _pattern,
     "attention.scale": _scale,
     "attention.layer_norm_epsilon": _EPSILON,
     "attention.layer_norm_rms_epsilon": _EPSILON,

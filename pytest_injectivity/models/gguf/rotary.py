@@ -100,10 +100,14 @@ def apply_rotary(config: PreTrainedConfig, header: GgufHeader) -> PreTrainedConf
     rope = getattr(text, "rope_parameters", None)
     if not isinstance(rope, dict):
         _refuse(header, f"rotary scaling ({scaling['rope_type']})")
+    original = scaling.get("original_max_position_embeddings")
+    # Some families keep it in a second place, which wins.
+    second = {"original_max_position_embeddings": original} if original else {}
+    second = second if hasattr(text, "original_max_position_embeddings") else {}
     # Families with two kinds of attention scale the positions of the full one.
     if isinstance(full := rope.get("full_attention"), Mapping):
         return changed(config, {"rope_parameters": {**rope, "full_attention": {**full, **scaling}}})
-    return changed(config, {"rope_parameters": {**rope, **scaling}})
+    return changed(config, {"rope_parameters": {**rope, **scaling}, **second})
 
 
 def _scaling(said: _Said, text: Any) -> dict[str, Any]:
@@ -147,6 +151,7 @@ def _longrope(said: _Said, context: int) -> dict[str, Any]:
         "short_factor": [float(one) for one in _factors(said.header, SHORT)],
         "long_factor": [float(one) for one in _factors(said.header, LONG)],
         "attention_factor": said.attention,
+        "factor": context / (said.original or context),
         "original_max_position_embeddings": said.original or context,
     }
 
@@ -163,6 +168,7 @@ def _by_frequency(said: _Said, context: int) -> dict[str, Any]:
         "short_factor": factors,
         "long_factor": factors,
         "attention_factor": said.attention,
+        "factor": 1.0,
         "original_max_position_embeddings": context,
     }
 

@@ -140,7 +140,7 @@ def dense_state(
 def _by_library(header: GgufHeader) -> bool:
     """Whether the library loads the architecture by its newer way, which reports what it drops."""
     try:
-        from transformers.integrations.gguf import is_gguf_arch_supported
+        from transformers.integrations.gguf.utils import is_gguf_arch_supported
     except ImportError:
         return False
     return bool(is_gguf_arch_supported(header.architecture))
