@@ -103,12 +103,18 @@ def _torchao(name: str, **settings: Any) -> Callable[[Path, Path], Path]:
     return _by_library(made)
 
 
-def _compressed(scheme: str) -> Callable[[Path, Path], Path]:
-    """Rounded to nearest, the way the scheme's own tools do without data."""
+def _compressed(scheme: str, *, attention: bool = False) -> Callable[[Path, Path], Path]:
+    """Rounded to nearest, the way the scheme's own tools do without data.
+
+    Args:
+        scheme: a preset of the library.
+        attention: keys and values are rounded to 8 bits too, as the model runs.
+    """
 
     def quantize(full: Path, folder: Path) -> Path:
         from compressed_tensors.compressors import ModelCompressor
         from compressed_tensors.quantization import (
+            QuantizationArgs,
             QuantizationConfig,
             QuantizationStatus,
             apply_quantization_config,
@@ -124,10 +130,16 @@ def _compressed(scheme: str) -> Callable[[Path, Path], Path]:
         settings = QuantizationConfig(
             config_groups={"all": preset},
             ignore=["lm_head"],
+            kv_cache_scheme=QuantizationArgs(num_bits=8, symmetric=True) if attention else None,
             quantization_status=QuantizationStatus.INITIALIZED,
         )
         apply_quantization_config(model, settings, show_progress=False)
         for module in filter(is_module_quantized, model.modules()):
+            if not hasattr(module, "weight"):
+                module.k_scale.data.fill_(0.02)
+                module.v_scale.data.fill_(0.02)
+                module.quantization_status = QuantizationStatus.FROZEN
+                continue
             told, weight = module.quantization_scheme.weights, module.weight.data
             rows = weight.unflatten(-1, (-1, told.group_size or weight.shape[1]))
             scale, zero = calculate_qparams(rows.amin(-1), rows.amax(-1), told)
@@ -307,6 +319,7 @@ KINDS: dict[str, Callable[[Path, Path], Path]] = {
     "ct-W8A16": _compressed("W8A16"),
     "ct-W8A8": _compressed("W8A8"),
     "ct-FP8_DYNAMIC": _compressed("FP8_DYNAMIC"),
+    "ct-W8A16-KV8": _compressed("W8A16", attention=True),
     "fp8": _float8,
     "gguf-Q8_0": as_gguf("Q8_0"),
     "gguf-Q4_0": as_gguf("Q4_0"),

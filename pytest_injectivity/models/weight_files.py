@@ -76,7 +76,14 @@ def read_weight_files(folder: Path, quantized: Format | None = None) -> WeightFi
             configuration says nothing of it; the message names the file and what is wrong with it.
     """
     headers = {path: _read(path) for path in _files(folder)}
+    held: dict[str, Path] = {}
     for path, file in headers.items():
+        for name in file.tensors:
+            if name in held:
+                raise ModelError(
+                    f"{path} holds {name}, which {held[name]} holds too: one file a tensor is accepted"
+                )
+            held[name] = path
         found = traces(file.tensors)
         if found and quantized is None:
             raise ModelError(

@@ -33,6 +33,8 @@ _SCALARS = {
 _ALIGNMENT = 32
 _LONGEST_NAME = 2**16
 _MOST_DIMENSIONS = 4
+# Of an array of metadata: a vocabulary has some hundred thousand.
+_MOST_NUMBERS = 2**24
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class _Reader:
 
     def _entry(self, found: GgufHeader) -> None:
         begin, key = self._at, self._text(_LONGEST_NAME)
+        if key in found.written:
+            raise ValueError(f"metadata {key} stands there twice")
         kind = int(self._number("<I"))
         if kind == _ARRAY:
             kind, count = int(self._number("<I")), int(self._number("<Q"))
@@ -147,6 +151,8 @@ class _Reader:
                 found.counts[key] = count
             else:
                 code = self._code(kind)
+                if count > _MOST_NUMBERS:
+                    raise ValueError(f"metadata {key} has {count} numbers, more than any model's")
                 values = self._bytes(count * struct.calcsize(code))
                 found.metadata[key] = struct.unpack(f"<{count}{code[1:]}", values)
         elif kind == _STRING:

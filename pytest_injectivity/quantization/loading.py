@@ -129,7 +129,7 @@ class Request:
             return None
         if self.quantization is not None:
             self.row.quantize(model, blocks, self.quantization)
-        found = stored(self.row, tensors, blocks) or _proved(blocks)
+        found = stored(self.row, tensors, blocks) or _proved(self.row, blocks)
         if found is None and not self.row.may_be_plain:
             raise ModelError(
                 f"{self.source} says that it is quantized ({self.row.name}), but no matrix of its"
@@ -140,7 +140,7 @@ class Request:
         return found
 
 
-def _proved(blocks: nn.Module) -> QuantizationInfo | None:
+def _proved(row: Format, blocks: nn.Module) -> QuantizationInfo | None:
     layers = [(module, layer) for _, module, layer in packed_layers(blocks)]
     if not layers:
         return None
@@ -152,7 +152,8 @@ def _proved(blocks: nn.Module) -> QuantizationInfo | None:
         share=numbers / (numbers + matrix_numbers(blocks, but=[one for one, _ in layers])),
         layers=counted(Counter(_shown(module) for module, _ in layers)),
         dense=any(layer.held_dense for _, layer in layers),
-        rounds_activations=any(layer.rounds_activations for _, layer in layers),
+        rounds_activations=any(layer.rounds_activations for _, layer in layers)
+        or any(row.rounds_activations(module) for module in blocks.modules()),
         neighbours=any(layer.neighbours for _, layer in layers),
     )
 

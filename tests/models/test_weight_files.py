@@ -89,3 +89,13 @@ def test_an_index_names_files_of_its_own_folder(folder: Path, weight_map: Any) -
     _shard(folder, weight_map)
     with pytest.raises(ModelError, match="must name files of its own folder"):
         read_weight_files(folder)
+
+
+def test_a_tensor_in_two_files_is_refused(folder: Path) -> None:
+    """Which of the two the library takes would depend on the order of the files."""
+    (folder / WEIGHTS).rename(folder / "a.safetensors")
+    (folder / "b.safetensors").write_bytes((folder / "a.safetensors").read_bytes())
+    listed = {"x": "a.safetensors", "y": "b.safetensors"}
+    (folder / INDEX).write_text(json.dumps({"weight_map": listed}))
+    with pytest.raises(ModelError, match=r"b\.safetensors holds .*/a\.safetensors holds too"):
+        read_weight_files(folder)

@@ -41,6 +41,7 @@ PROVED = {
     "ct-W8A16": ("compressed-tensors W8A16", 8, True, False),
     "ct-W8A8": ("compressed-tensors W8A8", 8, True, True),
     "ct-FP8_DYNAMIC": ("compressed-tensors FP8A8", 8, True, True),
+    "ct-W8A16-KV8": ("compressed-tensors W8A16", 8, True, True),
     "fp8": ("fp8 E4M3", 8, True, False),
     "gguf-Q8_0": ("gguf Q8_0", 8, True, False),
     "gguf-Q4_0": ("gguf Q4_0", 4, True, False),

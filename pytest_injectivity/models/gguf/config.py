@@ -27,6 +27,8 @@ from pytest_injectivity.quantization.library_calls import refusing
 _NUMBER = struct.Struct("<IQ")  # type F32, offset 0
 _UINT32, _F32_BYTES = 4, 32
 _MODELS = ("model", "")
+# What the library takes for the width of a head, for a context, or for nothing at all.
+_CARRIED_WRONG = {"head_dim", "n_ctx", "feed_forward_length", None}
 
 
 def read_gguf_config(header: GgufHeader) -> PreTrainedConfig:
@@ -108,7 +110,7 @@ def _carried(header: GgufHeader) -> set[str]:
     named |= {"minimax-m2": "minimax_m2"}
     tables: dict[str, Any] = GGUF_CONFIG_MAPPING
     table = tables.get(named.get(header.architecture, header.architecture), {})
-    return {name for name, target in table.items() if target is not None}
+    return {name for name, target in table.items() if target not in _CARRIED_WRONG}
 
 
 class _Noting(dict[str, Any]):

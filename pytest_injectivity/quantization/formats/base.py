@@ -145,6 +145,14 @@ class Format:
         """
         return None
 
+    def rounds_activations(self, module: Any) -> bool:  # noqa: ARG002 - a default
+        """Whether a module that is no packed layer rounds what passes through it as the model runs.
+
+        Args:
+            module: any module of a loaded model, such as an attention.
+        """
+        return False
+
     def settle(self, model: Any) -> None:
         """Makes a loaded model safe to run, before any forward pass of its base model."""
 

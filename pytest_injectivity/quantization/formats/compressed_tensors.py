@@ -50,6 +50,12 @@ class CompressedTensors(Format):
             rounds_activations=entering is not None or leaving is not None,
         )
 
+    def rounds_activations(self, module: Any) -> bool:
+        """Whether a scheme rounds what enters or leaves it: queries, keys and values of an attention."""
+        scheme = getattr(module, "quantization_scheme", None)
+        entering = getattr(scheme, "input_activations", None)
+        return entering is not None or getattr(scheme, "output_activations", None) is not None
+
     def settle(self, model: Any) -> None:
         """Unpacks the layers; the library does so in a hook of the whole model, which never runs."""
         if hasattr(model, "ct_decompress_hook"):

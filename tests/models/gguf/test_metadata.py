@@ -65,6 +65,7 @@ REFUSED: dict[str, tuple[str, dict[str, Value]]] = {
         {"attention.sliding_window_pattern": [False, True]},
     ),
     "rotation of a part of a head": ("qwen3", {"rope.dimension_count": 2}),
+    "rotation of a part of a head of a llama": ("llama", {"rope.dimension_count": 2}),
     "a scale of logits": ("llama", {"logit_scale": 0.5}),
     "a scale of embeddings": ("llama", {"embedding_scale": 12.0}),
     "a scale of the residual": ("llama", {"residual_scale": 0.5}),
