@@ -12,6 +12,7 @@ from pytest_injectivity.models.decoder import Decoder
 Value = bool | int | float | str | list[float] | list[bool]
 
 ARCHITECTURES = {
+    "gpt2": "gpt2",
     "llama": "llama",
     "qwen2": "qwen2",
     "qwen3": "qwen3",
@@ -27,6 +28,16 @@ _OFFSET_NORMS = ("gemma2", "gemma3")
 def described(decoder: Decoder) -> dict[str, Value]:
     """The entries of the metadata that every file of a decoder has, without the architecture's name."""
     config: Any = decoder.model.config
+    if decoder.family.name == "gpt2":
+        return {
+            "context_length": config.n_positions,
+            "embedding_length": config.n_embd,
+            "block_count": config.n_layer,
+            "feed_forward_length": 4 * config.n_embd,
+            "attention.head_count": config.n_head,
+            "attention.layer_norm_epsilon": config.layer_norm_epsilon,
+            "vocab_size": config.vocab_size,
+        }
     rope = config.rope_parameters
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     found: dict[str, Value] = {
@@ -119,6 +130,8 @@ def stored(decoder: Decoder) -> dict[str, np.ndarray]:
                 else config.num_key_value_heads
             )
             rows = rows.reshape(heads, 2, -1, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+        if architecture == "gpt2" and stem.endswith(("c_attn", "c_proj", "c_fc")):
+            rows = rows.T
         if architecture in _OFFSET_NORMS and rows.ndim == 1:
             rows = rows + 1
         found[f"{table.get_name(stem)}.{end}"] = np.ascontiguousarray(rows)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.quantization.packed_modules import packed_layers
 from pytest_injectivity.testing import save_checkpoint
-from tests.quantized import as_gguf, configure, needs
+from tests.quantized import KINDS, as_gguf, configure, needs
 
 IDS = torch.arange(32).view(2, 16) * 7 % 256
 
@@ -124,3 +125,46 @@ def test_a_damaged_gguf_is_refused(
     path.write_bytes(damage(published("gguf-Q8_0").read_bytes()))
     with pytest.raises(ModelError, match=rf"{path} {message}"):
         load_decoder(str(path), device="cpu")
+
+
+FOLDERS = [kind for kind in KINDS if not kind.startswith(("gguf", "gptq", "awq"))]
+
+
+def _changed(folder: Path, to: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Path:
+    """A copy of a folder with other tensors."""
+    to.mkdir()
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    tensors = change(load_file(to / "model.safetensors"))
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    save_file(tensors, to / "model.safetensors", metadata=metadata)
+    return to
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_a_scale_that_nothing_takes_is_refused_in_every_format(
+    kind: str, published: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A scale more than the format's own makes another model for whoever reads it."""
+    name = "model.layers.0.self_attn.q_proj.smooth_scale"
+    folder = _changed(
+        published(kind), tmp_path / "more", lambda tensors: {**tensors, name: torch.ones(64)}
+    )
+    with pytest.raises(ModelError, match=rf"no parameter of the model takes: {name} "):
+        load_decoder(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_a_scale_that_is_missing_is_refused_in_every_format(
+    kind: str, published: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Whatever the library makes of codes without their scales is not loaded."""
+
+    def without(tensors: dict[str, Any]) -> dict[str, Any]:
+        named = [name for name in tensors if name.endswith(("absmax", "SCB", "scale", "scale_inv"))]
+        return {name: tensor for name, tensor in tensors.items() if name != min(named)}
+
+    folder = _changed(published(kind), tmp_path / "fewer", without)
+    with pytest.raises(ModelError):
+        load_decoder(str(folder), device="cpu")

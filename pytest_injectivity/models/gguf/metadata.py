@@ -241,7 +241,7 @@ RULES: dict[str, Rule] = {
     "leading_dense_block_count": _neutral(0),
     "nextn_predict_layers": _neutral(0),
     "context_length": _sets("n_positions", "max_position_embeddings", "seq_length"),
-    "vocab_size": _seen_in_shapes,
+    "vocab_size": _sets("vocab_size"),
     "block_count": _seen_in_shapes,
     "embedding_length": _seen_in_shapes,
     "feed_forward_length": _seen_in_shapes,
