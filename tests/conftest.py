@@ -59,10 +59,14 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _caches() -> Iterator[Path]:
-    """Stores made while fixtures of a wider scope are set up: never the developer's own."""
+    """Stores made while fixtures of a wider scope are set up: never the developer's own.
+
+    Their files are not forced to the disk, which no test can see and each of thousands waits for.
+    """
     folder = Path(tempfile.mkdtemp(prefix="pytest-injectivity-tests-"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setattr(os, "fsync", lambda _descriptor: None)
         yield folder
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -41,8 +41,10 @@ def _encoded(text: str) -> str:
 
 
 def _written(result: pytest.RunResult, folder: Path) -> str:
-    """Everything a run left: its output and every file but the suite."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".py"]
+    """Everything a run left: its output and every file but the suite and its compiled form."""
+    files = [
+        path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")
+    ]
     return output(result) + "".join(path.read_text(errors="replace") for path in files)
 
 

@@ -51,12 +51,12 @@ def _encoded(text: str) -> str:
 
 
 def _left(result: pytest.RunResult, *folders: Path) -> str:
-    """Everything a run left: its output and every file but the suite."""
+    """Everything a run left: its output and every file but the suite and its compiled form."""
     files = [
         path
         for folder in folders
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".py" and path.name != "prompts.jsonl"
+        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "prompts.jsonl"
     ]
     return output(result) + "".join(path.read_text(errors="replace") for path in files)
 

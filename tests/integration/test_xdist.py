@@ -57,6 +57,7 @@ def asked(
         f"--injx-model={checkpoint('generic')}",
         f"--injx-prompts={prompt_file(texts)}",
         f"--injx-hash-key-file={key}",
+        "--injx-no-cache",
     )
 
 
