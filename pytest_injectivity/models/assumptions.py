@@ -38,6 +38,9 @@ _ANALYTIC = frozenset(
 _ACTIVATIONS = ("hidden_activation", "activation_function", "hidden_act", "activation")
 _EPSILON_ATTRIBUTES = ("eps", "variance_epsilon")
 _LEAST_WIDTH = 4
+# Modules that let the largest of some scores choose what runs, or what is looked at, by the names that
+# transformers gives them: a choice jumps where two scores are equal.
+_CHOOSING = ("Experts", "Router", "TopK", "Indexer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,9 @@ class Assumptions:
         quantized: the bits of the quantized weights; 0 where no weight is quantized.
         activations: the grid that activations are rounded to as the model runs, in words; empty where
             they are not rounded.
+        routed: whether experts, or the tokens attended to, are chosen by the largest scores: near a tie
+            a rounding changes the choice, and states are analytic in the parameters between ties only.
+        left_out: towers for images or sound that token ids never reach, by name.
     """
 
     activation: str
@@ -69,17 +75,20 @@ class Assumptions:
     plain: bool = True
     quantized: float = 0.0
     activations: str = ""
+    routed: bool = False
+    left_out: tuple[str, ...] = ()
 
     @property
     def analytic_architecture(self) -> bool:
         """Whether states are known to be real-analytic in the parameters, so that one draw suffices."""
-        return self.analytic and self.plain and bool(self.norm_eps)
+        return self.analytic and self.plain and not self.routed and bool(self.norm_eps)
 
     @property
     def hold(self) -> bool:
         """Whether every assumption holds and no two tokens share a row."""
         norm = self.norm_eps is not None and self.norm_eps > 0
-        return self.analytic and self.width >= _LEAST_WIDTH and norm and not self.duplicated_rows
+        analytic = self.analytic and not self.routed
+        return analytic and self.width >= _LEAST_WIDTH and norm and not self.duplicated_rows
 
     @property
     def line(self) -> str:
@@ -88,11 +97,15 @@ class Assumptions:
         width = f"width {self.width}" + ("" if self.width >= _LEAST_WIDTH else " BELOW 4")
         rows = f"{self.duplicated_rows} DUPLICATED PAIRS" if self.duplicated_rows else "none equal"
         tied = "tied" if self.tied else "untied"
+        routed = ", ROUTED by top-k (NOT analytic at ties)" if self.routed else ""
         weights = f", quantized to {self.quantized:g} bits" if self.quantized else ""
         rounded = f", activations ROUNDED to {self.activations}" if self.activations else ""
+        towers = (
+            f", text decoder alone, without {', '.join(self.left_out)}" if self.left_out else ""
+        )
         return (
             f"{self.activation} ({analytic}), {width}, {self._norm}, embedding rows {tied},"
-            f" {rows}{weights}{rounded}"
+            f" {rows}{routed}{weights}{rounded}{towers}"
         )
 
     @property
@@ -109,6 +122,7 @@ def assumptions(decoder: Decoder) -> Assumptions:
     named = (getattr(config, name, None) for name in _ACTIVATIONS)
     activation = next((name for name in named if isinstance(name, str)), "unknown")
     head = model.get_output_embeddings()
+    kinds = {type(module).__name__ for module in decoder.parts.blocks.modules()}
     return Assumptions(
         activation=activation,
         analytic=activation in _ANALYTIC,
@@ -119,6 +133,8 @@ def assumptions(decoder: Decoder) -> Assumptions:
         plain=decoder.family.known and decoder.quantized is None and decoder.rounding is None,
         quantized=0.0 if decoder.quantized is None else decoder.quantized.bits,
         activations="" if decoder.rounding is None else decoder.rounding.grid.words,
+        routed=any(word in kind for kind in kinds for word in _CHOOSING),
+        left_out=decoder.left_out,
     )
 
 

@@ -10,25 +10,28 @@ A causal language model reads, for every family here::
                layer 0     layer 1        layer L         "norm"
 """
 
-from collections.abc import Iterator
+import inspect
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 from torch import nn
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-)
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from pytest_injectivity.errors import ModelError
+from pytest_injectivity.models.towers import auto_class
 
 PrefixKind = Literal["keys-values", "recompute"]
 
 # Rotary embeddings that are rescaled by the length of the whole row once it passes a limit: past
 # it a state depends on what FOLLOWS it (padding, other rows), so such rows are not accepted.
 _LENGTH_DEPENDENT_ROPE = ("longrope", "dynamic")
+# A configuration's list of the blocks that attend to an image alone.
+_UNRUN = "cross_attention_layers"
+# A method of embeddings that number tokens by what the tokens are.
+_COUNTED = "create_position_ids_from_input_ids"
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,29 @@ FAMILIES = (
 )
 """A row a family of decoders; `tests/models/test_families.py` holds each against the library."""
 
+_STREAMS = "keeps several residual streams side by side, where a state is one of them"
+_DRAFTS = "drafts from the keys and values of another model, and reads no prompt alone"
+_CODES = "continues codes of sound, and reads no text alone"
+
+REFUSED: dict[str, str] = {
+    "blt": "reads bytes in patches that another model chooses, so that a token has no state",
+    "cpmant": "puts tokens of its own before every row",
+    "deepseek_v4": _STREAMS,
+    "gemma3n": _STREAMS,
+    "gemma3n_text": _STREAMS,
+    "gemma4_assistant": _DRAFTS,
+    "gemma4_unified_assistant": _DRAFTS,
+    "moshi": _CODES,
+    "musicgen": _CODES,
+    "musicgen_melody": _CODES,
+    "qwen4_exp": _STREAMS,
+    "qwen4_exp_text": _STREAMS,
+    "reformer": "compares tokens by random hashes, which are drawn again in every pass",
+    "xlm": "keeps its attentions and its feed-forward networks in lists of their own, without blocks",
+    "xlnet": "is a permutation language model, whose attention is bidirectional",
+}
+"""By ``model_type``, why no prompt has states in a family, though transformers lists it as causal."""
+
 TABLE: dict[str, Family] = {family.name: family for family in FAMILIES}
 """The rows by ``model_type``."""
 
@@ -124,8 +150,12 @@ def find_parts(model: PreTrainedModel, family: Family) -> Parts:
             f"{type(model).__name__}.{family.base}.{family.blocks} is a {type(blocks).__name__},"
             " where a list of blocks was expected"
         )
+    # Blocks that only read an image are not run for text (Mllama).
+    unrun = getattr(model.config.get_text_config(), _UNRUN, None) or ()
+    if unrun:
+        blocks = nn.ModuleList(block for at, block in enumerate(blocks) if at not in unrun)
     # OPT leaves the attribute at None in checkpoints whose blocks end in a norm of their own.
-    norm = getattr(base, family.norm) if family.norm else None
+    norm = attrgetter(family.norm)(base) if family.norm else None
     return Parts(base, base.get_submodule(family.embeddings), blocks, norm)
 
 
@@ -136,24 +166,28 @@ def refuse_unless_decoder(config: PreTrainedConfig, source: str) -> None:
         ModelError: an encoder, an encoder-decoder, a bidirectional decoder, or no text model.
     """
     accepted = f"a causal decoder is needed, such as {', '.join(TABLE)}"
-    text, kind = config.get_text_config(), config.model_type
+    kind = config.model_type
+    if kind in REFUSED:
+        raise ModelError(f"{source} ({kind}) {REFUSED[kind]}: {accepted}")
     if config.is_encoder_decoder:
         raise ModelError(f"{source} is an encoder-decoder model ({kind}): {accepted}")
+    text = config.get_text_config()
     masked = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
-    if masked or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if masked or auto_class(config) is None:
         what = "an encoder-only model" if masked else "not a causal language model"
         raise ModelError(f"{source} is {what} ({kind}): {accepted}")
     if getattr(text, "use_bidirectional_attention", False) or not getattr(text, "is_causal", True):
         raise ModelError(f"{source} ({kind}) has bidirectional attention: {accepted}")
 
 
-def context_length(config: PreTrainedConfig) -> int | None:
+def context_length(model: PreTrainedModel) -> int | None:
     """The longest prompt, in tokens, whose states depend on that prompt alone; ``None``: no limit.
 
-    The configuration's ``max_position_embeddings``; for rotary embeddings that are rescaled by the
-    length of the row (``longrope``, ``dynamic``), the length up to which they are not.
+    The configuration's ``max_position_embeddings``, less the positions where no token stands; for
+    rotary embeddings that are rescaled by the length of the row (``longrope``, ``dynamic``), the length
+    up to which they are not.
     """
-    text = config.get_text_config()
+    text = model.config.get_text_config()
     longest = getattr(text, "max_position_embeddings", None)
     rope: dict[str, Any] = getattr(text, "rope_parameters", None) or {}
     # Some families keep one set of parameters for each kind of attention.
@@ -162,7 +196,7 @@ def context_length(config: PreTrainedConfig) -> int | None:
         if kind.get("rope_type") in _LENGTH_DEPENDENT_ROPE:
             original = getattr(text, "original_max_position_embeddings", None)
             longest = kind.get("original_max_position_embeddings") or original or longest
-    return None if longest is None else int(longest)
+    return None if longest is None else int(longest) - _reserved_positions(model)
 
 
 def takes_masks(family: Family, model: PreTrainedModel) -> bool:
@@ -188,7 +222,7 @@ def _fits(family: Family, model: PreTrainedModel) -> bool:
 
 
 def _by_rule(model: PreTrainedModel) -> Family:
-    found = list(_candidates(model))
+    found = _candidates(model)
     name = model.config.get_text_config().model_type
     if len(found) != 1:
         raise ModelError(
@@ -198,28 +232,63 @@ def _by_rule(model: PreTrainedModel) -> Family:
         )
     base, embeddings, blocks = found[0]
     norm = _norm_after(model.get_submodule(base), blocks)
-    kind = _prefix_kind(model)
+    kind = _prefix_kind(model, model.get_submodule(base))
     return Family(name, base, embeddings, blocks, norm, kind, known=False)
 
 
-def _candidates(model: PreTrainedModel) -> Iterator[tuple[str, str, str]]:
-    n_layers = model.config.get_text_config().num_hidden_layers
+def _candidates(model: PreTrainedModel) -> list[tuple[str, str, str]]:
+    """Where the rule could see a model's parts: the base, the embeddings and the blocks inside it."""
+    n_layers = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     table = model.get_input_embeddings()
-    for path, module in model.named_modules():
-        held = next((name for name, child in module.named_modules() if child is table), None)
-        for name, child in module.named_children():
-            if held and isinstance(child, nn.ModuleList) and len(child) == n_layers:
-                yield path, held, name
+    lists = [
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers
+    ]
+    found = []
+    for path in lists:
+        base = path
+        # The nearest module around the blocks that can be run as a model, and holds the embeddings.
+        while base:
+            base = base.rpartition(".")[0]
+            owner = model.get_submodule(base)
+            held = next((name for name, child in owner.named_modules() if child is table), None)
+            if held and isinstance(owner, PreTrainedModel) and owner is not model:
+                found.append((base, held, path.removeprefix(f"{base}.")))
+                break
+    # A list that the base itself keeps comes before lists deeper inside it.
+    nearest = [one for one in found if "." not in one[2]]
+    return nearest or found
 
 
 def _norm_after(base: nn.Module, blocks: str) -> str | None:
-    children = list(base.named_children())
-    after = children[[name for name, _ in children].index(blocks) + 1 :]
-    return next((name for name, child in after if "norm" in type(child).__name__.lower()), None)
+    owner, _, name = blocks.rpartition(".")
+    children = list(base.get_submodule(owner).named_children())
+    after = children[[child for child, _ in children].index(name) + 1 :]
+    found = (one for one, child in after if "norm" in type(child).__name__.lower())
+    return next((f"{owner}.{one}" if owner else one for one in found), None)
 
 
-def _prefix_kind(model: PreTrainedModel) -> PrefixKind:
-    """Keys and values only where every layer's cache is known to be continued without mutation."""
-    layers = DynamicCache(config=model.config).layers
+def _prefix_kind(model: PreTrainedModel, base: nn.Module) -> PrefixKind:
+    """Keys and values only where every layer's cache is known to be continued without mutation.
+
+    A base that takes no cache by its usual name has a state of its own (RWKV), which would be dropped;
+    one that counts positions by tokens (RoBERTa) does not know how many of a prefix's tokens count.
+    """
+    layers = DynamicCache(config=model.config.get_text_config()).layers
     safe = {DynamicLayer, DynamicSlidingWindowLayer}
-    return "keys-values" if layers and {type(layer) for layer in layers} <= safe else "recompute"
+    cached = bool(layers) and {type(layer) for layer in layers} <= safe
+    takes = "past_key_values" in inspect.signature(base.forward).parameters
+    counts = _reserved_positions(base) > 0
+    return "keys-values" if cached and takes and not counts else "recompute"
+
+
+def _reserved_positions(base: nn.Module) -> int:
+    """Rows of the table of positions that no token of a prompt stands at.
+
+    RoBERTa and its kin number the tokens that are not padding from the padding's id on.
+    """
+    for module in base.modules():
+        if hasattr(module, _COUNTED):
+            return int(module.padding_idx) + 1  # type: ignore[arg-type] # an attribute of theirs
+    return 0

@@ -1,13 +1,14 @@
 """True float64: the library's forward pass without its casts to float32 (SPEC section 2).
 
 ``model.double()`` is not float64 throughout: the library's norms, softmax and rotary embeddings
-cast to float32 inside. Under :class:`Float64Mode` such a cast becomes one to float64. Tables made
-at construction in float32 (rotary frequencies) stay rounded: constants, the same for every prompt.
+cast to float32 inside. Under :class:`Float64Mode` such a cast becomes one to float64, and a tensor made
+without a dtype is one of float64. Tables made at construction in float32 (rotary frequencies) stay
+rounded: constants, the same for every prompt.
 """
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -17,7 +18,23 @@ from pytest_injectivity.quantization.packed_modules import unpack
 
 
 class Float64Mode(TorchFunctionMode):
-    """Turns every cast or request for float32 made inside it into one for float64."""
+    """Turns every cast or request for float32 made inside it into one for float64.
+
+    The default dtype is float64 inside it: the library makes constants of an attention (a lower bound
+    of its scores, slopes, quotients of positions) without naming a dtype.
+    """
+
+    def __enter__(self) -> Self:
+        """Enters the mode; see the class."""
+        self._default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        """Leaves the mode and restores the default dtype, whatever was raised."""
+        super().__exit__(*raised)
+        torch.set_default_dtype(self._default)
 
     def __torch_function__(
         self,
@@ -34,9 +51,14 @@ class Float64Mode(TorchFunctionMode):
 
 
 def float64_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """The same weights in float64, quantized ones unpacked; the model given stays as it is."""
+    """The same weights in float64, quantized ones unpacked; the model given stays as it is.
+
+    Experts are run one after the other by the library's plain loop: its grouped products have no
+    float64.
+    """
     copied = copy.deepcopy(model)
     unpack(copied)
+    copied.set_experts_implementation("eager")
     return copied.double()
 
 

@@ -31,6 +31,7 @@ from pytest_injectivity.models.families import (
 )
 from pytest_injectivity.models.float64 import Float64Mode
 from pytest_injectivity.models.prefix import Prefix
+from pytest_injectivity.models.towers import leave_out_towers
 from pytest_injectivity.quantization.activation_hooks import Rounding, residual_stream
 from pytest_injectivity.quantization.info import QuantizationInfo
 
@@ -97,6 +98,7 @@ class Forward:
         context: the longest prompt accepted, in tokens; ``None`` where there is no limit.
         layers: ``(1, ..., L, "norm")``.
         masks: its attention takes a mask of the caller's.
+        left_out: towers that token ids never reach, by name; they are taken off the model.
 
     Raises:
         ModelError: the family is not in the table and the rule cannot find its blocks.
@@ -121,10 +123,11 @@ class Forward:
         self.rounding = rounding
         self.family: Family = find_family(model)
         self.parts: Parts = find_parts(model, self.family)
+        self.left_out = leave_out_towers(model, self.family.base)
         self.n_layers = len(self.parts.blocks)
         self.hidden_size: int = model.config.get_text_config().hidden_size
         self.vocab_size: int = _weight(self.parts.embeddings).shape[0]
-        self.context = context_length(model.config)
+        self.context = context_length(model)
         self.layers: tuple[Layer, ...] = (*range(1, self.n_layers + 1), "norm")
         self.masks = takes_masks(self.family, model)
         self._float64 = float64
@@ -307,5 +310,6 @@ def _quieten(config: Any) -> None:
     """Overrides settings that would make the library collect, or warn of, more than is asked."""
     config.output_hidden_states = config.output_attentions = False
     config.return_dict = True
-    # Without it GPT-2 warns of padding that no mask hides; padding here is on the right, unseen.
-    config.pad_token_id = None
+    # Without it GPT-2 warns of padding that no mask hides; padding here is on the right, unseen. Some
+    # configurations take integers only, so the value is set past their check.
+    vars(config)["pad_token_id"] = None

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.agreement import verify_agreement_once
@@ -22,6 +22,7 @@ from pytest_injectivity.models.gguf.weights import load_gguf_model
 from pytest_injectivity.models.header_check import refuse_unlike_header
 from pytest_injectivity.models.leftovers import Loaded, refuse_leftovers
 from pytest_injectivity.models.quiet import quiet
+from pytest_injectivity.models.towers import auto_class
 from pytest_injectivity.models.verification import verify_view
 from pytest_injectivity.quantization.library_calls import refusing
 from pytest_injectivity.quantization.loading import Request
@@ -149,7 +150,7 @@ def _model(
     if checkpoint.gguf is not None:
         wanted = torch.float32 if isinstance(dtype, str) else dtype
         return load_gguf_model(checkpoint.gguf, config, described, wanted)
-    loader: Any = AutoModelForCausalLM.from_pretrained  # its annotations leave out the info
+    loader: Any = auto_class(config).from_pretrained  # its annotations leave out the info
     with refusing(f"{checkpoint.source} cannot be loaded"):
         model, info = loader(
             checkpoint.folder,

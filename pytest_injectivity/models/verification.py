@@ -31,6 +31,12 @@ def verify_view(decoder: Decoder) -> float:
     states = decoder.states(torch.stack([row, other]), [0, *decoder.layers])
     seen = 0.0
     for layer, found in states.items():
+        if found.shape != (2, _LENGTH, decoder.hidden_size):
+            raise ModelError(
+                f"{decoder.source} ({decoder.family.name}): layer {layer} has states of shape"
+                f" {tuple(found.shape)} for 2 rows of {_LENGTH} tokens, where one residual stream of"
+                f" width {decoder.hidden_size} is needed"
+            )
         seen = max(seen, _relative(found[1, :-1], found[0, :-1]))
         if seen > _TOLERANCE:
             raise ModelError(

@@ -90,13 +90,15 @@ class Rounding:
 
 
 def residual_stream(output: Any) -> Tensor:
-    """The hidden states in a block's output; some blocks return a tuple that begins with them."""
-    states: Tensor = output[0] if isinstance(output, tuple) else output
+    """The hidden states in a block's output; some blocks return a tuple or list that begins with them."""
+    states: Tensor = output[0] if isinstance(output, (tuple, list)) else output
     return states
 
 
 def with_residual_stream(output: Any, states: Tensor) -> Any:
     """A block's output with its hidden states replaced by these."""
+    if isinstance(output, list):
+        return [states, *output[1:]]
     return (states, *output[1:]) if isinstance(output, tuple) else states
 
 

@@ -192,15 +192,15 @@ def test_rotary_embeddings_rescaled_by_length_limit_the_context(relative: Relati
 @pytest.mark.parametrize("kind", ["longrope", "dynamic"])
 def test_the_limit_is_found_in_each_kind_of_attention(kind: str) -> None:
     """Gemma 3 has one set of rotary parameters for each kind of attention."""
-    config = tiny_decoder("gemma3_text", context=64).model.config
-    assert 64 == context_length(config)
-    config.rope_parameters["full_attention"] = {
+    model = tiny_decoder("gemma3_text", context=64).model
+    assert 64 == context_length(model)
+    model.config.rope_parameters["full_attention"] = {
         "rope_type": kind,
         "original_max_position_embeddings": 16,
     }
-    assert 16 == context_length(config)
+    assert 16 == context_length(model)
 
 
 def test_a_family_without_positions_has_no_limit() -> None:
     """Mamba reads prompts of any length."""
-    assert context_length(tiny_decoder("mamba").model.config) is None
+    assert context_length(tiny_decoder("mamba").model) is None
