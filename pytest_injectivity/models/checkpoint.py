@@ -14,7 +14,7 @@ from typing import Any
 from transformers import CONFIG_MAPPING, AutoConfig, AutoTokenizer, PreTrainedConfig
 
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.models.families import refuse_unless_decoder
+from pytest_injectivity.models.families import count_blocks, refuse_unless_decoder
 from pytest_injectivity.models.gguf.config import read_gguf_config
 from pytest_injectivity.models.gguf.tokenizer import load_gguf_tokenizer
 from pytest_injectivity.models.header_check import refuse_impossible_sizes
@@ -66,7 +66,7 @@ class Checkpoint:
     @property
     def n_layers(self) -> int:
         """The number of blocks that the configuration names."""
-        return int(self.config.get_text_config().num_hidden_layers)
+        return count_blocks(self.config)
 
     @cached_property
     def folder(self) -> Path:

@@ -89,6 +89,10 @@ FAMILIES = (
 
 _STREAMS = "keeps several residual streams side by side, where a state is one of them"
 _DRAFTS = "drafts from the keys and values of another model, and reads no prompt alone"
+_CYCLES = "runs its blocks several times in one pass, so that a block has no one output"
+_EARLIER = (
+    "reads the outputs of earlier blocks again, so that no block has all that the next one gets"
+)
 _CODES = "continues codes of sound, and reads no text alone"
 
 REFUSED: dict[str, str] = {
@@ -99,6 +103,9 @@ REFUSED: dict[str, str] = {
     "gemma3n_text": _STREAMS,
     "gemma4_assistant": _DRAFTS,
     "gemma4_unified_assistant": _DRAFTS,
+    "hrm_text": _CYCLES,
+    "hy_v4": _STREAMS,
+    "inkling2_text": _EARLIER,
     "moshi": _CODES,
     "musicgen": _CODES,
     "musicgen_melody": _CODES,
@@ -184,11 +191,14 @@ def context_length(model: PreTrainedModel) -> int | None:
     """The longest prompt, in tokens, whose states depend on that prompt alone; ``None``: no limit.
 
     The configuration's ``max_position_embeddings``, less the positions where no token stands; for
-    rotary embeddings that are rescaled by the length of the row (``longrope``, ``dynamic``), the length
-    up to which they are not.
+    rotary embeddings that are rescaled by the length of the row (``longrope``, ``dynamic``), and for
+    attention that chooses among all tokens of a longer row, the length up to which they do not.
     """
     text = model.config.get_text_config()
     longest = getattr(text, "max_position_embeddings", None)
+    # Past it Doge's attention chooses among all tokens of a row, those that follow included.
+    chosen = getattr(text, "keep_window_size", None)
+    longest = longest if chosen is None else min(chosen, longest or chosen)
     rope: dict[str, Any] = getattr(text, "rope_parameters", None) or {}
     # Some families keep one set of parameters for each kind of attention.
     kinds = [rope, *(kind for kind in rope.values() if isinstance(kind, dict))]
@@ -197,6 +207,12 @@ def context_length(model: PreTrainedModel) -> int | None:
             original = getattr(text, "original_max_position_embeddings", None)
             longest = kind.get("original_max_position_embeddings") or original or longest
     return None if longest is None else int(longest) - _reserved_positions(model)
+
+
+def count_blocks(config: PreTrainedConfig) -> int:
+    """How many blocks token ids pass through, as far as a configuration tells."""
+    text = config.get_text_config()
+    return (_listed_blocks(text) or 0) - len(getattr(text, _UNRUN, None) or ())
 
 
 def takes_masks(family: Family, model: PreTrainedModel) -> bool:
@@ -238,35 +254,43 @@ def _by_rule(model: PreTrainedModel) -> Family:
 
 def _candidates(model: PreTrainedModel) -> list[tuple[str, str, str]]:
     """Where the rule could see a model's parts: the base, the embeddings and the blocks inside it."""
-    n_layers = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    size = _listed_blocks(model.config.get_text_config())
     table = model.get_input_embeddings()
     lists = [
         path
         for path, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers
+        if isinstance(module, nn.ModuleList) and len(module) == size
     ]
     found = []
     for path in lists:
-        base = path
-        # The nearest module around the blocks that can be run as a model, and holds the embeddings.
-        while base:
+        base = path.rpartition(".")[0]
+        # The nearest module around the blocks that can be run as a model; a tower holds no embeddings.
+        while base and not isinstance(model.get_submodule(base), PreTrainedModel):
             base = base.rpartition(".")[0]
-            owner = model.get_submodule(base)
-            held = next((name for name, child in owner.named_modules() if child is table), None)
-            if held and isinstance(owner, PreTrainedModel) and owner is not model:
-                found.append((base, held, path.removeprefix(f"{base}.")))
-                break
+        inside = model.get_submodule(base).named_modules()
+        held = next((name for name, child in inside if child is table), None)
+        if base and held:
+            found.append((base, held, path.removeprefix(f"{base}.")))
     # A list that the base itself keeps comes before lists deeper inside it.
     nearest = [one for one in found if "." not in one[2]]
     return nearest or found
 
 
+def _listed_blocks(text: PreTrainedConfig) -> int | None:
+    # A block of LongCat counts as two hidden layers, for it has two attentions.
+    blocks: int | None = getattr(text, "num_layers", None)
+    return blocks or getattr(text, "num_hidden_layers", None)
+
+
 def _norm_after(base: nn.Module, blocks: str) -> str | None:
+    """The first norm after the blocks, in the module that holds them or in those around it."""
     owner, _, name = blocks.rpartition(".")
     children = list(base.get_submodule(owner).named_children())
     after = children[[child for child, _ in children].index(name) + 1 :]
-    found = (one for one, child in after if "norm" in type(child).__name__.lower())
-    return next((f"{owner}.{one}" if owner else one for one in found), None)
+    found = next((one for one, child in after if "norm" in type(child).__name__.lower()), None)
+    if found is not None:
+        return f"{owner}.{found}" if owner else found
+    return _norm_after(base, owner) if owner else None
 
 
 def _prefix_kind(model: PreTrainedModel, base: nn.Module) -> PrefixKind:

@@ -31,9 +31,9 @@ class Float64Mode(TorchFunctionMode):
         super().__enter__()
         return self
 
-    def __exit__(self, *raised: Any) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Leaves the mode and restores the default dtype, whatever was raised."""
-        super().__exit__(*raised)
+        super().__exit__(*raised)  # type: ignore[arg-type] # torch types them one by one
         torch.set_default_dtype(self._default)
 
     def __torch_function__(

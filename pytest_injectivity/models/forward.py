@@ -131,7 +131,7 @@ class Forward:
         self.layers: tuple[Layer, ...] = (*range(1, self.n_layers + 1), "norm")
         self.masks = takes_masks(self.family, model)
         self._float64 = float64
-        _quieten(self.parts.base.config)
+        _quieten(self.parts.base.config, alone=self.parts.base.config is model.config)
 
     def __repr__(self) -> str:
         shape = f"layers={self.n_layers}, hidden={self.hidden_size}, vocab={self.vocab_size}"
@@ -306,10 +306,12 @@ def _weight(embeddings: Any) -> Tensor:
     return weight
 
 
-def _quieten(config: Any) -> None:
+def _quieten(config: Any, *, alone: bool) -> None:
     """Overrides settings that would make the library collect, or warn of, more than is asked."""
     config.output_hidden_states = config.output_attentions = False
     config.return_dict = True
     # Without it GPT-2 warns of padding that no mask hides; padding here is on the right, unseen. Some
-    # configurations take integers only, so the value is set past their check.
-    vars(config)["pad_token_id"] = None
+    # configurations take integers only, so the value is set past their check. A larger model puts its
+    # decoder's token of padding where an image stood.
+    if alone:
+        vars(config)["pad_token_id"] = None

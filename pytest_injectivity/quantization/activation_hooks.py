@@ -90,7 +90,7 @@ class Rounding:
 
 
 def residual_stream(output: Any) -> Tensor:
-    """The hidden states in a block's output; some blocks return a tuple or list that begins with them."""
+    """The hidden states in a block's output; or the first of a tuple or list that it returns."""
     states: Tensor = output[0] if isinstance(output, (tuple, list)) else output
     return states
 

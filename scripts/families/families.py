@@ -1,136 +1,100 @@
-"""Walks every causal language model of the installed transformers and prints docs/families.md.
+"""Prints docs/families.md: what becomes of every causal language model of the installed transformers.
 
-    python scripts/families/families.py > docs/families.md
-    python scripts/families/families.py mixtral rwkv
-
-Each model type is built small, with random weights, and seen as an audit sees a checkpoint: refused by
-name, or accepted, and then the states of its ways of evaluation are compared in true float64.
+python scripts/families/families.py > docs/families.md
+python scripts/families/families.py mixtral rwkv
 """
 
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
 
 import torch
-import transformers
 
-from pytest_injectivity.errors import ModelError
-from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.models.families import REFUSED, refuse_unless_decoder
-from pytest_injectivity.models.verification import verify_view
-from scripts.families.small_models import KINDS, small_config, small_model
-from scripts.families.ways import float32_difference, furthest_ways, narrow_operations
+sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a file, it finds its own folder alone
 
-TOLERANCE = 1e-9
-Outcome = Literal["accepted", "refused", "not tried", "wrong"]
+from scripts.families.small_models import KINDS, SEEING
+from scripts.families.walk import TOLERANCE, Row, walked
 
-AS_DECODERS: Mapping[str, Any] = {"is_decoder": True}
+HOW = {"keys-values": "from its cached keys and values", "recompute": "by running it again"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """What became of one model type.
+def page(rows: Sequence[Row], seeing: Sequence[Row]) -> Iterator[str]:
+    """The lines of the page."""
+    total = sum(row.setting == "" for row in rows)
+    yield "# Families of decoders"
+    yield ""
+    yield (
+        f"Every one of the {total} model types that transformers {version('transformers')} lists as"
+        " causal language models, built small with random weights by `scripts/families/families.py`,"
+        " which prints this page. Rows that are run alone are compared, in true float64 and at every"
+        " layer and position, with the same rows in a batch, padded, behind prefixes of 1 to 17 tokens,"
+        " continued many prefixes at once, and as candidates of one prefix; sliding windows are 8 tokens"
+        f" and rows up to 27. The agreement is the largest relative difference of a state; {TOLERANCE:g}"
+        " is accepted. No operation of such a pass gives a number narrower than float64."
+    )
+    yield ""
+    yield from _accepted("Accepted", rows)
+    yield from _others("Refused by name", "refused", rows)
+    yield from _others("Not tried", "not tried", rows)
+    yield from _others("Wrong", "wrong", rows)
+    if seeing:
+        yield ("## Models that also see or hear")
+        yield ""
+        yield (
+            "They are loaded as the text decoder inside them. Their towers, which token ids never reach,"
+            " are taken off and named in the line of assumptions."
+        )
+        yield ""
+        yield from _accepted("Accepted as text decoders", seeing, "###")
+        yield from _others("Refused", "refused", seeing, "###")
+        yield from _others("Not tried, as no small one could be built", "not tried", seeing, "###")
+        yield from _others("Wrong there", "wrong", seeing, "###")
 
-    Attributes:
-        kind: the ``model_type``.
-        setting: what its configuration says beside the sizes; empty: the library's default.
-        outcome: accepted; refused by name; not tried, where no small model could be built; wrong, where
-            it was accepted and should not have been.
-        reason: of a refusal, of what was not tried, of what is wrong.
-        prefix: how a prefix is continued.
-        masks: candidates stand side by side under a mask.
-        listed: in the table of families, rather than found by the rule.
-        difference: the largest one between two ways of evaluation in true float64, relative.
-        float32: of float32 states to those in true float64, relative.
-    """
 
-    kind: str
-    setting: str = ""
-    outcome: Outcome
-    reason: str = ""
-    prefix: str = ""
-    masks: bool = False
-    listed: bool = False
-    difference: float = 0.0
-    float32: float = 0.0
+def _accepted(title: str, rows: Sequence[Row], level: str = "##") -> Iterator[str]:
+    chosen = [row for row in rows if row.outcome == "accepted"]
+    if chosen:
+        yield f"{level} {title}: {len(chosen)}"
+        yield ""
+        yield "| model type | a prefix is continued | side by side | agreement | float32 to float64 |"
+        yield "| --- | --- | --- | --- | --- |"
+        for row in chosen:
+            listed = "" if row.listed else " *"
+            yield (
+                f"| {_name(row)}{listed} | {HOW[row.prefix]} | {'yes' if row.masks else 'no'}"
+                f" | {row.difference:.0e} | {row.float32:.0e} |"
+            )
+        yield ""
+        yield "\\* found by the rule and verified when it is loaded; the others have a row in the table."
+        yield ""
 
 
-def walked(kinds: Iterable[str]) -> list[Row]:
-    """The rows of model types; encoders that can be decoders are walked as both."""
+def _others(title: str, outcome: str, rows: Sequence[Row], level: str = "##") -> Iterator[str]:
+    chosen = [row for row in rows if row.outcome == outcome]
+    if chosen:
+        yield f"{level} {title}: {len(chosen)}"
+        yield ""
+        yield "| model type | reason |"
+        yield "| --- | --- |"
+        for row in chosen:
+            yield f"| {_name(row)} | {row.reason.replace('|', '/')} |"
+        yield ""
+
+
+def _name(row: Row) -> str:
+    return f"`{row.kind}`" + (f" ({row.setting})" if row.setting else "")
+
+
+def _told(kinds: Sequence[str]) -> list[Row]:
     rows = []
-    for kind in kinds:
-        row = tried(kind)
+    for row in walked(kinds):
         rows.append(row)
-        print(row, file=sys.stderr, flush=True)
-        if "encoder-only" in row.reason:
-            rows.append(tried(kind, AS_DECODERS))
-            print(rows[-1], file=sys.stderr, flush=True)
+        print(f"{row.outcome}: {_name(row)} {row.reason}", file=sys.stderr, flush=True)
     return rows
 
 
-def tried(kind: str, settings: Mapping[str, Any] = {}) -> Row:
-    """Builds a model type small and compares its ways of evaluation."""
-    named = ", ".join(f"{name}={value}" for name, value in settings.items())
-    row = Row(kind=kind, setting=named, outcome="not tried")
-    if kind in REFUSED:  # some of them cannot be built small
-        return replace(row, outcome="refused", reason=REFUSED[kind])
-    try:
-        config = small_config(kind, settings)
-    except Exception as error:  # noqa: BLE001 - the library's, of any kind
-        return replace(row, reason=_words(error))
-    try:
-        refuse_unless_decoder(config, kind)
-    except ModelError as error:
-        return replace(row, outcome="refused", reason=str(error))
-    except Exception as error:  # noqa: BLE001 - whatever else is raised is wrong, and is listed
-        return replace(row, outcome="wrong", reason=_words(error))
-    try:
-        model = small_model(config)
-    except Exception as error:  # noqa: BLE001 - the library's, of any kind
-        return replace(row, reason=_words(error))
-    try:
-        decoder = Decoder(kind, model)
-        verify_view(decoder)
-    except ModelError as error:
-        return replace(row, outcome="refused", reason=str(error))
-    except Exception as error:  # noqa: BLE001 - whatever else is raised is wrong, and is listed
-        return replace(row, outcome="wrong", reason=_words(error))
-    return _compared(decoder, row)
-
-
-def _compared(decoder: Decoder, row: Row) -> Row:
-    row = replace(
-        row,
-        prefix=decoder.family.prefix,
-        masks=decoder.masks,
-        listed=decoder.family.known,
-    )
-    try:
-        wide = decoder.as_float64()
-        narrow = narrow_operations(wide)
-        ways = furthest_ways(wide)
-        float32 = float32_difference(decoder, wide)
-    except Exception as error:  # noqa: BLE001 - whatever is raised here is wrong, and is listed
-        return replace(row, outcome="wrong", reason=_words(error))
-    worst = next((w for w in ways if not w.difference <= TOLERANCE), ways[0])
-    worst = max([worst, *ways], key=lambda way: way.difference)
-    row = replace(row, difference=worst.difference, float32=float32, outcome="accepted")
-    if any(not way.difference <= TOLERANCE for way in ways):
-        words = ", ".join(f"{w.name} {w.difference:.1e} at {w.layer}" for w in ways)
-        return replace(row, outcome="wrong", reason=words)
-    if narrow:
-        return replace(row, outcome="wrong", reason=f"narrower than float64: {', '.join(narrow)}")
-    return row
-
-
-def _words(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"[:200]
-
-
 if __name__ == "__main__":
-    transformers.logging.set_verbosity_error()
     torch.set_num_threads(1)
-    print(Counter(row.outcome for row in walked(sys.argv[1:] or KINDS)))
+    named = sys.argv[1:]
+    print("\n".join(page(_told(named or KINDS), [] if named else _told(SEEING))).rstrip())

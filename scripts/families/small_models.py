@@ -1,7 +1,7 @@
 """Builds a small random model of every causal language model of the installed transformers.
 
-The default configuration of a model type is shrunk field by field, by the fields' names (`SIZES`), and so
-are the configurations inside it. Lists with an entry a layer are cut so that each kind of layer is
+The default configuration of a model type is shrunk field by field, by the fields' names (`SIZES`), and
+so are the configurations inside it. Lists with an entry a layer are cut so that each kind of layer is
 there. What the names do not tell is a row of `OVERRIDES`.
 """
 
@@ -12,7 +12,11 @@ from typing import Any
 
 import torch
 from transformers import CONFIG_MAPPING, PreTrainedConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+)
 
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.towers import auto_class
@@ -24,6 +28,16 @@ LAYERS = 3
 
 KINDS = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 """The model types that transformers takes for causal language models."""
+
+SEEING = tuple(
+    kind
+    for kind in (
+        *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+        *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+    )
+    if kind not in KINDS
+)
+"""The model types of transformers that take images or sound beside text."""
 
 # The first pattern that a field's name matches in full decides; a field that no pattern matches keeps
 # its default.
@@ -69,7 +83,11 @@ SIZES: tuple[tuple[str, int], ...] = (
     (r"time_step_rank|mamba_dt_rank", 4),
     (r"query_pre_attn_scalar", 8),
     (r"original_max_position_embeddings", CONTEXT),
-    (r"embed_dim|image_size", 32),
+    (
+        r"embed_dim|image_size|out_hidden_size|projection_dim|adapter_(in|out)_dim|adapter_input_size|output_dim",
+        32,
+    ),
+    (r"depth", 2),
     (r"patch_size", 8),
 )
 
@@ -86,13 +104,6 @@ _MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8}
 _HEAD = {"head_dim": 8}
 _GLOBAL = {"global_head_dim": 16}
 _LATENT = {"num_key_value_heads": 4}
-_QSA = {
-    "indexer_n_heads": 2,
-    "indexer_kv_heads": 1,
-    "indexer_head_dim": 8,
-    "indexer_budget": 8,
-    "indexer_compress_ratio": 2,
-}
 _KINDS = ["linear_attention", "hybrid", "linear_attention", "hybrid"]
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 
@@ -103,11 +114,24 @@ OVERRIDES: dict[str, Mapping[str, Any]] = {
     "bamba": _MAMBA,
     "blt": {"encoder_hash_byte_group_vocab": 64},
     "cohere_compass_text": {"rope_parameters": {"full_attention": _ROPE}},
-    "deepseek_v2": _LATENT,
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0}},
+    "deepseek_v2": {**_LATENT, "num_experts_per_tok": 2, "n_routed_experts": 4},
     "deepseek_v3": _LATENT,
     "deepseek_v32": _LATENT,
+    # Longer than the other windows, so that prefixes can be tried within it.
+    "doge": {"keep_window_size": 24},
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2},
-    "dots3_note_text": {"per_layer_config": {}, **_LATENT},
+    "dots3_note_text": {
+        "head_dim": 12,
+        "swa_num_attention_heads": 4,
+        "swa_num_key_value_heads": 4,
+        "swa_q_lora_rank": 8,
+        "swa_kv_lora_rank": 8,
+        "swa_head_dim": 12,
+        "swa_qk_nope_head_dim": 8,
+        "swa_v_head_dim": 8,
+        **_LATENT,
+    },
     "falcon_h1": {**_MAMBA, "mamba_d_ssm": 64},
     "gemma3n_text": {"num_kv_shared_layers": 1},
     "gemma4_assistant": {"hidden_size_per_layer_input": 0},
@@ -134,12 +158,19 @@ OVERRIDES: dict[str, Mapping[str, Any]] = {
     "minicpm3": _LATENT,
     "ministral": _HEAD,
     "mllama_text_model": {"cross_attention_layers": [1]},
+    "nemotron_h": {"mamba_num_heads": 8, "mamba_head_dim": 8, "ssm_state_size": 4},
     "nemotron": {"num_key_value_heads": 2},
-    "qwen4_exp_text": _QSA,
+    "qwen2_5_vl_text": {"rope_parameters": {**_ROPE, "mrope_section": [1, 1, 2]}},
+    "qwen2_vl_text": {"rope_parameters": {**_ROPE, "mrope_section": [1, 1, 2]}},
     "xlstm": {"mode": "inference"},
     "xmod": {"default_language": "en_XX"},
     "youtu": _LATENT,
-    "zamba": {"layers_block_type": _KINDS, "num_hidden_layers": 4},
+    "zamba": {
+        "layers_block_type": _KINDS,
+        "num_hidden_layers": 4,
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
+    },
     "zaya": {"num_experts_per_tok": 1},
 }
 """By model type, values that the names of the fields do not tell."""
@@ -181,6 +212,8 @@ def _shrunk(cls: type[PreTrainedConfig], given: Mapping[str, Any]) -> PreTrained
         size = _size(name)
         if name in SPECIAL and _a_size(value):
             chosen[name] = SPECIAL[name]
+        elif name == "rope_parameters" and value and "mrope_section" in value:
+            chosen[name] = {**value, "mrope_section": [1, 1, 2]}
         elif isinstance(value, PreTrainedConfig):
             chosen[name] = _shrunk(type(value), {})
         elif _a_size(value) and size is not None:

@@ -101,7 +101,7 @@ def _compared(decoder: Decoder, rows: list[Tensor]) -> Iterator[tuple[str, Layer
     layers: list[Layer] = [0, *decoder.layers]
     alone = [{k: v[0] for k, v in decoder.states(row[None], layers).items()} for row in rows]
     pair = decoder.states(torch.stack(rows[:2]), layers)
-    yield from _each("batched", layers, pair, [a for a in alone[:2]])
+    yield from _each("batched", layers, pair, alone[:2])
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=1)
     yield from _each("padded", layers, decoder.states(padded, layers), alone)
     for cut in _CUTS:
@@ -113,13 +113,21 @@ def _compared(decoder: Decoder, rows: list[Tensor]) -> Iterator[tuple[str, Layer
             for layer in layers:
                 yield "prefix", layer, found[layer][1], alone[at][layer][cut:]
             # In two steps, and by the last token alone.
-            if len(rest) > 2:
+            if len(rest) > len(rows[-1]):
                 stepped = decoder.extend(decoder.extend(prefix, rest[:1]), rest[1:-1])
                 found = decoder.states(rest[-1:][None], layers, prefix=stepped)
                 for layer in layers:
                     yield "prefix", layer, found[layer][0], alone[at][layer][-1:]
     yield from _candidates(decoder, rows[0], layers)
+    yield "logits", "norm", decoder.next_token_logits(rows[0])[None], _logits(decoder, rows[0])
     yield from _buffered(decoder, rows, layers)
+
+
+def _logits(decoder: Decoder, row: Tensor) -> Tensor:
+    """The library's own logits after a row of tokens."""
+    with torch.no_grad(), decoder.running():
+        logits: Tensor = decoder.model(input_ids=row[None], use_cache=False).logits
+    return logits[:, -1]
 
 
 def _each(
@@ -134,7 +142,7 @@ def _candidates(
     decoder: Decoder, row: Tensor, layers: list[Layer]
 ) -> Iterator[tuple[str, Layer, Tensor, Tensor]]:
     tokens = torch.arange(_CANDIDATES) * 7 % decoder.vocab_size
-    for cut in (*_CUTS, len(row) - 1):
+    for cut in (*(cut for cut in _CUTS if cut < len(row)), len(row) - 1):
         prefix = decoder.prefix(row[:cut], "norm")
         found = decoder.candidates(prefix, tokens, layers)
         for at, token in enumerate(tokens):
