@@ -93,9 +93,11 @@ _CYCLES = "runs its blocks several times in one pass, so that a block has no one
 _EARLIER = (
     "reads the outputs of earlier blocks again, so that no block has all that the next one gets"
 )
+_IMAGE = "reads an image with every text"
 _CODES = "continues codes of sound, and reads no text alone"
 
 REFUSED: dict[str, str] = {
+    "blip-2": _IMAGE,
     "blt": "reads bytes in patches that another model chooses, so that a token has no state",
     "cpmant": "puts tokens of its own before every row",
     "deepseek_v4": _STREAMS,
@@ -106,16 +108,21 @@ REFUSED: dict[str, str] = {
     "hrm_text": _CYCLES,
     "hy_v4": _STREAMS,
     "inkling2_text": _EARLIER,
+    "inkling2": _EARLIER,
+    "instructblip": _IMAGE,
+    "instructblipvideo": _IMAGE,
+    "kosmos-2": _IMAGE,
     "moshi": _CODES,
     "musicgen": _CODES,
     "musicgen_melody": _CODES,
     "qwen4_exp": _STREAMS,
     "qwen4_exp_text": _STREAMS,
     "reformer": "compares tokens by random hashes, which are drawn again in every pass",
+    "voxtral_realtime": "reads sound with every text",
     "xlm": "keeps its attentions and its feed-forward networks in lists of their own, without blocks",
     "xlnet": "is a permutation language model, whose attention is bidirectional",
 }
-"""By ``model_type``, why no prompt has states in a family, though transformers lists it as causal."""
+"""By ``model_type``, why no prompt has states in a family that transformers lists as a language model."""
 
 TABLE: dict[str, Family] = {family.name: family for family in FAMILIES}
 """The rows by ``model_type``."""
@@ -247,9 +254,14 @@ def _by_rule(model: PreTrainedModel) -> Family:
             f" configuration has layers, where one is needed; known families: {', '.join(TABLE)}"
         )
     base, embeddings, blocks = found[0]
-    norm = _norm_after(model.get_submodule(base), blocks)
-    kind = _prefix_kind(model, model.get_submodule(base))
+    listed, held = TABLE.get(name), model.get_submodule(base)
+    norm = listed.norm if listed and _has(held, listed.norm) else _norm_after(held, blocks)
+    kind = _prefix_kind(model, held)
     return Family(name, base, embeddings, blocks, norm, kind, known=False)
+
+
+def _has(base: nn.Module, path: str | None) -> bool:
+    return path is not None and hasattr(base, path)
 
 
 def _candidates(model: PreTrainedModel) -> list[tuple[str, str, str]]:

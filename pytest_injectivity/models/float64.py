@@ -28,12 +28,14 @@ class Float64Mode(TorchFunctionMode):
         """Enters the mode; see the class."""
         self._default = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
-        super().__enter__()
+        enter: Any = super().__enter__  # torch's own has no types
+        enter()
         return self
 
     def __exit__(self, *raised: object) -> None:
         """Leaves the mode and restores the default dtype, whatever was raised."""
-        super().__exit__(*raised)  # type: ignore[arg-type] # torch types them one by one
+        leave: Any = super().__exit__  # as above
+        leave(*raised)
         torch.set_default_dtype(self._default)
 
     def __torch_function__(

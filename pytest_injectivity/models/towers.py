@@ -45,7 +45,8 @@ def leave_out_towers(model: PreTrainedModel, base: str) -> tuple[str, ...]:
     """
     if model.config.get_text_config() is model.config:
         return ()
-    head = model.get_output_embeddings()
+    typeless: Any = model
+    head = typeless.get_output_embeddings()
     owner: nn.Module = model
     path: list[str] = []
     found = []

@@ -107,6 +107,9 @@ _LATENT = {"num_key_value_heads": 4}
 _KINDS = ["linear_attention", "hybrid", "linear_attention", "hybrid"]
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 
+# Rotations by time, height and width, each a share of the half of a head.
+_THREE_AXES = {"rope_parameters": {**_ROPE, "mrope_section": [1, 1, 2]}}
+
 OVERRIDES: dict[str, Mapping[str, Any]] = {
     "axk1": _LATENT,
     "axk2": _LATENT,
@@ -138,6 +141,12 @@ OVERRIDES: dict[str, Mapping[str, Any]] = {
     "gemma4_text": _GLOBAL,
     "gemma4_unified_text": _GLOBAL,
     "glm4_moe_lite": _LATENT,
+    "glm4v_moe_text": {
+        "rope_parameters": {**_ROPE, "partial_rotary_factor": 0.5, "mrope_section": [1, 1, 0]}
+    },
+    "glm4v_text": _THREE_AXES,
+    "glm5_next_text": _LATENT,
+    "glm_ocr_text": _THREE_AXES,
     "glm_moe_dsa": _LATENT,
     "gpt_neo": {
         "attention_types": [[["global", "local", "global"], 1]],
@@ -150,6 +159,7 @@ OVERRIDES: dict[str, Mapping[str, Any]] = {
     },
     "hunyuan_v1_dense": _HEAD,
     "hunyuan_v1_moe": _HEAD,
+    "hunyuan_vl_text": _HEAD,
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "kimi_linear": _LATENT,
     "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv"]},
@@ -157,11 +167,16 @@ OVERRIDES: dict[str, Mapping[str, Any]] = {
     "mamba2": {"num_heads": 8, "head_dim": 8},
     "minicpm3": _LATENT,
     "ministral": _HEAD,
+    "mistral4": _LATENT,
+    "mistral_large4_text": _LATENT,
     "mllama_text_model": {"cross_attention_layers": [1]},
     "nemotron_h": {"mamba_num_heads": 8, "mamba_head_dim": 8, "ssm_state_size": 4},
     "nemotron": {"num_key_value_heads": 2},
-    "qwen2_5_vl_text": {"rope_parameters": {**_ROPE, "mrope_section": [1, 1, 2]}},
-    "qwen2_vl_text": {"rope_parameters": {**_ROPE, "mrope_section": [1, 1, 2]}},
+    "qwen2_5_omni_text": _THREE_AXES,
+    "qwen2_5_vl_text": _THREE_AXES,
+    "qwen2_vl_text": _THREE_AXES,
+    "step3p5": {"sliding_window": WINDOW},
+    "paddleocr_vl_text": _THREE_AXES,
     "xlstm": {"mode": "inference"},
     "xmod": {"default_language": "en_XX"},
     "youtu": _LATENT,

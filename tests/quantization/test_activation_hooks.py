@@ -17,7 +17,11 @@ from pytest_injectivity.models.assumptions import assumptions
 from pytest_injectivity.models.calibration import calibrate
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.facts import ModelFacts
-from pytest_injectivity.quantization.activation_hooks import Rounding
+from pytest_injectivity.quantization.activation_hooks import (
+    Rounding,
+    residual_stream,
+    with_residual_stream,
+)
 from pytest_injectivity.quantization.grid import Grid
 from pytest_injectivity.store.codec import from_bytes, to_bytes
 from pytest_injectivity.testing import additive_decoder, plant_nan, tiny_decoder
@@ -374,3 +378,13 @@ def test_layers_are_named_as_ever() -> None:
     assert (1, 2, "norm") == layers
     found = decoder.states(_rows(5)[0][None], layers, positions=torch.tensor([4]))
     assert {(1, 16)} == {tuple(states.shape) for states in found.values()}
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_a_blocks_states_are_the_first_of_what_it_returns(kind: type) -> None:
+    """Some blocks return a tuple, OpenAI's GPT a list; what stands behind the states stays there."""
+    states, other = torch.zeros(2), torch.ones(2)
+    output = kind([states, "weights"])
+    assert states is residual_stream(output)
+    assert kind([other, "weights"]) == with_residual_stream(output, other)
+    assert other is with_residual_stream(states, other)
