@@ -122,7 +122,7 @@ REFUSED: dict[str, str] = {
     "xlm": "keeps its attentions and its feed-forward networks in lists of their own, without blocks",
     "xlnet": "is a permutation language model, whose attention is bidirectional",
 }
-"""By ``model_type``, why no prompt has states in a family that transformers lists as a language model."""
+"""By ``model_type``, why prompts of a family have no states, though transformers lists it."""
 
 TABLE: dict[str, Family] = {family.name: family for family in FAMILIES}
 """The rows by ``model_type``."""
@@ -267,7 +267,10 @@ def _has(base: nn.Module, path: str | None) -> bool:
 def _candidates(model: PreTrainedModel) -> list[tuple[str, str, str]]:
     """Where the rule could see a model's parts: the base, the embeddings and the blocks inside it."""
     size = _listed_blocks(model.config.get_text_config())
-    table = model.get_input_embeddings()
+    try:
+        table = model.get_input_embeddings()
+    except NotImplementedError:  # the library's, of models made of several (Qwen2.5-Omni)
+        return []
     lists = [
         path
         for path, module in model.named_modules()

@@ -6,7 +6,8 @@ into embeddings. Token ids never reach them, so they are taken off the model and
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
@@ -51,10 +52,28 @@ def leave_out_towers(model: PreTrainedModel, base: str) -> tuple[str, ...]:
     path: list[str] = []
     found = []
     for name in base.split("."):
-        for other, child in list(owner._modules.items()):  # noqa: SLF001 - keeps what is None, too
-            if other != name and (child is None or all(one is not head for one in child.modules())):
-                setattr(owner, other, None)
+        for other, child in list(owner.named_children()):
+            if other != name and all(one is not head for one in child.modules()):
+                setattr(owner, other, _LeftOut(next(model.parameters())))
                 found.append(".".join([*path, other]))
         owner = owner.get_submodule(name)
         path.append(name)
     return tuple(found)
+
+
+class _LeftOut(nn.Module):
+    """Stands where a tower was, for models that ask on which device it is though it is not run."""
+
+    def __init__(self, like: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("nothing", like.new_empty(0), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return self.get_buffer("nothing").device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the model."""
+        return self.get_buffer("nothing").dtype
