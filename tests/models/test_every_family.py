@@ -1,6 +1,8 @@
 """Every causal language model of the installed transformers is right, or refused by name."""
 
 from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -54,6 +56,11 @@ def test_an_encoder_that_is_a_decoder_agrees_with_itself() -> None:
     assert ("accepted", "recompute") == (row.outcome, row.prefix)
 
 
+def test_a_recurrence_with_a_state_of_its_own_runs_its_prefixes_again() -> None:
+    """RWKV takes no cache: one handed to it would be ignored, and the prefix dropped."""
+    assert "recompute" == tried("rwkv").prefix
+
+
 @pytest.mark.parametrize("kind", WITH_TOWERS)
 def test_a_model_that_sees_is_its_text_decoder(kind: str) -> None:
     """The text decoder inside is found, and agrees with itself."""
@@ -71,6 +78,15 @@ def test_a_refusal_says_what_the_family_does(kind: str) -> None:
 def test_refusals_are_of_model_types_there_are() -> None:
     """A row whose model type is misspelt would refuse nothing."""
     assert REFUSED.keys() <= {*KINDS, *SEEING}
+
+
+def test_the_page_of_families_lists_each_of_them() -> None:
+    """docs/families.md has a row for every model type of the version that it was printed with."""
+    page = (Path(__file__).parents[2] / "docs" / "families.md").read_text()
+    if f"transformers {version('transformers')} lists" not in page:
+        pytest.skip("docs/families.md was printed with another version of transformers")
+    assert KINDS
+    assert [] == [kind for kind in (*KINDS, *SEEING) if f"| `{kind}`" not in page]
 
 
 @pytest.mark.slow

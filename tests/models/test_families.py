@@ -21,6 +21,7 @@ from pytest_injectivity.models.families import (
 )
 from pytest_injectivity.models.verification import verify_view
 from pytest_injectivity.testing import tiny_decoder
+from scripts.families.small_models import small_config, small_model
 
 LibraryStates = Callable[[Decoder, Tensor], dict[Layer, Tensor]]
 Relative = Callable[[Tensor, Tensor], float]
@@ -204,3 +205,19 @@ def test_the_limit_is_found_in_each_kind_of_attention(kind: str) -> None:
 def test_a_family_without_positions_has_no_limit() -> None:
     """Mamba reads prompts of any length."""
     assert context_length(tiny_decoder("mamba").model) is None
+
+
+def test_positions_where_no_token_stands_are_no_context() -> None:
+    """RoBERTa's tokens stand behind the position of padding; the longest prompt accepted runs."""
+    decoder = Decoder("x", small_model(small_config("roberta", {"is_decoder": True})))
+    table = decoder.model.get_submodule("roberta.embeddings.position_embeddings")
+    assert table.num_embeddings - 1 == decoder.context
+    row = torch.arange(decoder.context)[None] % 90 + 5
+    assert decoder.states(row, ["norm"])["norm"].isfinite().all()
+
+
+def test_attention_that_chooses_among_all_tokens_limits_the_context() -> None:
+    """In a row longer than Doge keeps, a token that follows can push out one that came before."""
+    config = small_config("doge")
+    decoder = Decoder("x", small_model(config))
+    assert config.keep_window_size == decoder.context < config.max_position_embeddings
