@@ -94,6 +94,7 @@ _EARLIER = (
     "reads the outputs of earlier blocks again, so that no block has all that the next one gets"
 )
 _IMAGE = "reads an image with every text"
+_SEVERAL = "holds several language models: give the checkpoint of its thinker"
 _CODES = "continues codes of sound, and reads no text alone"
 
 REFUSED: dict[str, str] = {
@@ -108,6 +109,7 @@ REFUSED: dict[str, str] = {
     "hrm_text": _CYCLES,
     "hy_v4": _STREAMS,
     "inkling2_text": _EARLIER,
+    "idefics": _IMAGE,
     "inkling2": _EARLIER,
     "instructblip": _IMAGE,
     "instructblipvideo": _IMAGE,
@@ -115,6 +117,9 @@ REFUSED: dict[str, str] = {
     "moshi": _CODES,
     "musicgen": _CODES,
     "musicgen_melody": _CODES,
+    "pi0": "gives a robot's actions, and no next token",
+    "qwen2_5_omni": _SEVERAL,
+    "qwen3_omni_moe": _SEVERAL,
     "qwen4_exp": _STREAMS,
     "qwen4_exp_text": _STREAMS,
     "reformer": "compares tokens by random hashes, which are drawn again in every pass",

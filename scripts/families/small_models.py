@@ -31,10 +31,10 @@ KINDS = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
 SEEING = tuple(
     kind
-    for kind in (
-        *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-        *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
-    )
+    for kind in {
+        **MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+        **MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+    }
     if kind not in KINDS
 )
 """The model types of transformers that take images or sound beside text."""
@@ -145,7 +145,7 @@ OVERRIDES: dict[str, Mapping[str, Any]] = {
         "rope_parameters": {**_ROPE, "partial_rotary_factor": 0.5, "mrope_section": [1, 1, 0]}
     },
     "glm4v_text": _THREE_AXES,
-    "glm5_next_text": _LATENT,
+    "glm5_next_text": {**_LATENT, "index_topk": 8, "index_kpool": 2},
     "glm_ocr_text": _THREE_AXES,
     "glm_moe_dsa": _LATENT,
     "gpt_neo": {
@@ -159,7 +159,10 @@ OVERRIDES: dict[str, Mapping[str, Any]] = {
     },
     "hunyuan_v1_dense": _HEAD,
     "hunyuan_v1_moe": _HEAD,
-    "hunyuan_vl_text": _HEAD,
+    "hunyuan_vl_text": {
+        **_HEAD,
+        "rope_parameters": {**_ROPE, "xdrope_section": [1, 1, 1, 1]},
+    },
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "kimi_linear": _LATENT,
     "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv"]},
