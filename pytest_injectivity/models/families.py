@@ -223,8 +223,14 @@ def context_length(model: PreTrainedModel) -> int | None:
 
 def count_blocks(config: PreTrainedConfig) -> int:
     """How many blocks token ids pass through, as far as a configuration tells."""
+    return listed_blocks(config) - len(getattr(config.get_text_config(), _UNRUN, None) or ())
+
+
+def listed_blocks(config: PreTrainedConfig) -> int:
+    """How many blocks a text decoder holds; 0 where its configuration does not tell."""
     text = config.get_text_config()
-    return (_listed_blocks(text) or 0) - len(getattr(text, _UNRUN, None) or ())
+    # A block of LongCat counts as two hidden layers, for it has two attentions.
+    return int(getattr(text, "num_layers", None) or getattr(text, "num_hidden_layers", None) or 0)
 
 
 def takes_masks(family: Family, model: PreTrainedModel) -> bool:
@@ -271,7 +277,7 @@ def _has(base: nn.Module, path: str | None) -> bool:
 
 def _candidates(model: PreTrainedModel) -> list[tuple[str, str, str]]:
     """Where the rule could see a model's parts: the base, the embeddings and the blocks inside it."""
-    size = _listed_blocks(model.config.get_text_config())
+    size = listed_blocks(model.config)
     try:
         table = model.get_input_embeddings()
     except NotImplementedError:  # the library's, of models made of several (Qwen2.5-Omni)
@@ -279,7 +285,7 @@ def _candidates(model: PreTrainedModel) -> list[tuple[str, str, str]]:
     lists = [
         path
         for path, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == size
+        if isinstance(module, nn.ModuleList) and len(module) == size > 0
     ]
     found = []
     for path in lists:
@@ -294,12 +300,6 @@ def _candidates(model: PreTrainedModel) -> list[tuple[str, str, str]]:
     # A list that the base itself keeps comes before lists deeper inside it.
     nearest = [one for one in found if "." not in one[2]]
     return nearest or found
-
-
-def _listed_blocks(text: PreTrainedConfig) -> int | None:
-    # A block of LongCat counts as two hidden layers, for it has two attentions.
-    blocks: int | None = getattr(text, "num_layers", None)
-    return blocks or getattr(text, "num_hidden_layers", None)
 
 
 def _norm_after(base: nn.Module, blocks: str) -> str | None:

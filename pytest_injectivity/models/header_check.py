@@ -13,10 +13,12 @@ from math import prod
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from pytest_injectivity.errors import ModelError
+from pytest_injectivity.models.families import listed_blocks
 from pytest_injectivity.models.leftovers import refuse
+from pytest_injectivity.models.towers import auto_class
 from pytest_injectivity.quantization.library_calls import refusing
 from pytest_injectivity.quantization.stored_tensors import StoredTensor
 
@@ -67,7 +69,7 @@ def refuse_unlike_header(
         ModelError: blocks, experts or numbers are fewer in the files than in the configuration, or
             tensors have other shapes than the parameters of their names.
     """
-    refuse_missing_blocks(config.get_text_config().num_hidden_layers, tensors, source)
+    refuse_missing_blocks(listed_blocks(config), tensors, source)
     _refuse_missing_experts(config, tensors, source)
     model = as_described(config, source)
     parameters = {name: tuple(one.shape) for name, one in model.named_parameters()}
@@ -121,7 +123,7 @@ def as_described(config: PreTrainedConfig, source: str) -> Any:
     Raises:
         ModelError: the library cannot build it.
     """
-    made: Any = AutoModelForCausalLM.from_config
+    made: Any = auto_class(config).from_config
     with refusing(f"{source} cannot be loaded"), torch.device("meta"):
         return made(copy.deepcopy(config))
 
