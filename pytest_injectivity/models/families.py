@@ -195,7 +195,9 @@ def refuse_unless_decoder(config: PreTrainedConfig, source: str) -> None:
     if masked or auto_class(config) is None:
         what = "an encoder-only model" if masked else "not a causal language model"
         raise ModelError(f"{source} is {what} ({kind}): {accepted}")
-    if getattr(text, "use_bidirectional_attention", False) or not getattr(text, "is_causal", True):
+    # "vision": among the tokens of an image alone.
+    both = getattr(text, "use_bidirectional_attention", False) not in {None, False, "vision"}
+    if both or not getattr(text, "is_causal", True):
         raise ModelError(f"{source} ({kind}) has bidirectional attention: {accepted}")
 
 

@@ -4,6 +4,7 @@ Each model type is built small, with random weights. It is refused by name, or a
 states of its ways of evaluation are compared in true float64.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import isnan
@@ -111,10 +112,10 @@ def _compared(decoder: Decoder, row: Row) -> Row:
 
 def _refusal(error: ModelError, kind: str) -> str:
     """The reason in the words of the error, without what it says of any model."""
-    words = str(error).removeprefix(f"{kind} ({kind})").removeprefix(kind).removeprefix(" ")
-    for end in (": a causal decoder is needed", "; known families"):
+    words = re.sub(r"^( \(.*?\))?:? ?", "", str(error).removeprefix(kind))
+    for end in (": a causal decoder is needed", "; a causal decoder is needed", "; known families"):
         words = words.partition(end)[0]
-    return words.removesuffix(f" ({kind})").lstrip(": ")
+    return words.removesuffix(f" ({kind})")
 
 
 def _words(error: Exception) -> str:

@@ -168,6 +168,13 @@ def test_a_bidirectional_decoder_is_refused() -> None:
         refuse_unless_decoder(config, "x")
 
 
+def test_attention_both_ways_among_the_tokens_of_images_alone_is_accepted() -> None:
+    """Gemma 4's unified models see an image as a whole; text stays causal."""
+    config = small_config("gemma4_unified_text")
+    assert "vision" == config.use_bidirectional_attention
+    refuse_unless_decoder(config, "x")
+
+
 def test_rotary_embeddings_rescaled_by_length_limit_the_context(relative: Relative) -> None:
     """Past its original context Phi-3 rescales the whole row, so a padded row is another row."""
     half = 2
