@@ -63,7 +63,7 @@ class Assumptions:
             they are not rounded.
         routed: whether experts, or the tokens attended to, are chosen by the largest scores: near a tie
             a rounding changes the choice, and states are analytic in the parameters between ties only.
-        left_out: towers for images or sound that token ids never reach, by name.
+        left_out: parts that token ids never reach, by name, such as towers for images.
     """
 
     activation: str

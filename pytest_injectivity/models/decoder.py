@@ -264,6 +264,7 @@ class Decoder(Forward):
             revision=self.revision,
             float64=True,
             quantized=None if known is None else replace(known, dense=True),
+            left_out=self.left_out,
         )
 
     def rounded(self, rounding: Rounding) -> "Decoder":
@@ -279,6 +280,7 @@ class Decoder(Forward):
             float64=self._float64,
             quantized=self.quantized,
             rounding=rounding,
+            left_out=self.left_out,
         )
 
     def _side_by_side(

@@ -87,6 +87,7 @@ class Forward:
         float64: the model is a float64 copy and runs in true float64 throughout (SPEC section 2).
         quantized: what is quantized of it; ``None`` for full precision.
         rounding: of every block's output, as it runs; ``None``: nothing is rounded.
+        left_out: parts of the checkpoint that were not loaded, by name.
 
     Attributes:
         source, model, tokenizer, revision, quantized, rounding: as given.
@@ -98,7 +99,7 @@ class Forward:
         context: the longest prompt accepted, in tokens; ``None`` where there is no limit.
         layers: ``(1, ..., L, "norm")``.
         masks: its attention takes a mask of the caller's.
-        left_out: towers that token ids never reach, by name; they are taken off the model.
+        left_out: parts that token ids never reach, by name: not loaded, or taken off the model.
 
     Raises:
         ModelError: the family is not in the table and the rule cannot find its blocks.
@@ -114,6 +115,7 @@ class Forward:
         float64: bool = False,
         quantized: QuantizationInfo | None = None,
         rounding: Rounding | None = None,
+        left_out: tuple[str, ...] = (),
     ) -> None:
         self.source = source
         self.revision = revision
@@ -123,7 +125,7 @@ class Forward:
         self.rounding = rounding
         self.family: Family = find_family(model)
         self.parts: Parts = find_parts(model, self.family)
-        self.left_out = leave_out_towers(model, self.family.base)
+        self.left_out = leave_out_towers(model, self.family.base) or left_out
         self.n_layers = len(self.parts.blocks)
         self.hidden_size: int = model.config.get_text_config().hidden_size
         self.vocab_size: int = _weight(self.parts.embeddings).shape[0]

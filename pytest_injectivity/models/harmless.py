@@ -6,7 +6,7 @@ today; such a tensor is harmless where its values are those that the model compu
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -28,6 +28,18 @@ _MASKED = re.compile(r"(?:attn|attention)\.masked_bias$")
 # Older versions saved rotary tables in the dtype of the weights.
 _CLOSE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 _HIDES_ALL = -1e3
+
+
+def towers_beside(stored: Iterable[str], model: Any) -> tuple[str, ...]:
+    """The towers of a checkpoint that a text decoder has no parameters for, by their names' beginnings.
+
+    Args:
+        stored: the names of the checkpoint's tensors.
+        model: as it was built.
+    """
+    taken = {name for name, _ in model.named_parameters()}
+    found = (TOWERS.match(name) for name in stored if name not in taken)
+    return tuple(sorted({one[0].removesuffix(".") for one in found if one}))
 
 
 def why_harmful(name: str, model: Any, read: Callable[[str], Tensor]) -> str:

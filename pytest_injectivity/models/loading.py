@@ -19,6 +19,7 @@ from pytest_injectivity.models.checkpoint import Checkpoint, resolve
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import find_family, find_parts
 from pytest_injectivity.models.gguf.weights import load_gguf_model
+from pytest_injectivity.models.harmless import towers_beside
 from pytest_injectivity.models.header_check import refuse_unlike_header
 from pytest_injectivity.models.leftovers import Loaded, refuse_leftovers
 from pytest_injectivity.models.quiet import quiet
@@ -114,6 +115,7 @@ def load(
         tokenizer,
         revision=checkpoint.revision,
         quantized=quantized,
+        left_out=towers_beside(weights.tensors, model),
     )
     if not decoder.family.known:
         verify_view(decoder)

@@ -18,8 +18,8 @@ from pytest_injectivity.models.decoder import Decoder
 
 # Past the sliding window of the small models, which is 8, and around their chunks of 4 and 8.
 _LENGTHS = (27, 27, 18, 9, 2)
-_CUTS = (1, 3, 8, 17)
-_CANDIDATES = 5
+_CUTS = (1, 8, 17)
+_CANDIDATES = 3
 
 
 @dataclass(frozen=True)

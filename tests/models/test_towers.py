@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoModelForImageTextToText
 
 from pytest_injectivity.models.assumptions import assumptions
 from pytest_injectivity.models.families import count_blocks
@@ -55,6 +56,16 @@ def test_towers_are_taken_off_and_named(kind: str, tmp_path: Path) -> None:
     assert names
     assert not any(name.startswith(TOWERS[kind]) for name in names)
     assert f"text decoder alone, without {TOWERS[kind][0]}" in assumptions(decoder).line
+
+
+def test_towers_that_the_library_does_not_load_are_named(tmp_path: Path) -> None:
+    """Of Qwen3.5 it builds the text decoder alone, and drops the tensors of the tower."""
+    with quiet():
+        whole: Any = AutoModelForImageTextToText
+        whole.from_config(small_config("qwen3_5")).save_pretrained(tmp_path)
+    decoder = load_decoder(str(tmp_path), device="cpu")
+    assert ("model.visual",) == decoder.left_out == decoder.as_float64().left_out
+    assert "without model.visual" in assumptions(decoder).line
 
 
 def test_blocks_that_read_images_alone_are_no_layers() -> None:
