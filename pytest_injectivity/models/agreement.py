@@ -11,7 +11,7 @@ The ways:
 - ``in a batch``: the prompts together;
 - ``padded on the right``: the beginnings of the prompts, of several lengths, padded with other tokens;
 - ``behind a cached prefix``: the first tokens cached, the others continued in one pass;
-- ``behind a prefix grown token by token``: the same, the cache extended by one token at a time;
+- ``behind a prefix grown in steps``: the same, the cache extended by one token, then by several;
 - ``as one-token candidates``: each of several tokens in a row of its own behind one cached prefix;
 - ``as candidates side by side``: the same tokens in one row, where the attention takes masks;
 - ``behind cached prefixes of several lengths``: one pass that continues the prefixes of a buffer.
@@ -219,16 +219,15 @@ def _behind_prefixes(
     rest = _at(whole, 0, slice(cut, None))
     yield "behind a cached prefix", _at(found, 0, slice(None)), rest
     grown = decoder.prefix(row[:1], "norm")
-    for at in range(1, length - 2):
-        grown = decoder.extend(grown, row[at : at + 1])
-    found = decoder.states(row[None, length - 2 :], layers, prefix=grown)
-    last = _at(whole, 0, slice(length - 2, None))
-    yield "behind a prefix grown token by token", _at(found, 0, slice(None)), last
-    before = decoder.prefix(row[:cut], "norm")
+    for begin, end in ((1, 2), (2, cut)):
+        grown = decoder.extend(grown, row[begin:end])
+    found = decoder.states(row[None, len(grown) :], layers, prefix=grown)
+    rest_of_grown = _at(whole, 0, slice(len(grown), None))
+    yield "behind a prefix grown in steps", _at(found, 0, slice(None)), rest_of_grown
     tokens = torch.stack([row[cut], (row[cut] + 1) % decoder.vocab_size, row[0]])
     beside = {layer: states[:1] for layer, states in rest.items()}
     for side_by_side in (False, True) if decoder.masks else (False,):
-        found = decoder.candidates(before, tokens, layers, side_by_side=side_by_side)
+        found = decoder.candidates(prefix, tokens, layers, side_by_side=side_by_side)
         name = "as candidates side by side" if side_by_side else "as one-token candidates"
         yield name, {layer: states[:1] for layer, states in found.items()}, beside
     yield "behind cached prefixes of several lengths", *_from_buffer(decoder, rows, whole)

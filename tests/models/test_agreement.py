@@ -19,7 +19,7 @@ WAYS = [
     "in a batch",
     "padded on the right",
     "behind a cached prefix",
-    "behind a prefix grown token by token",
+    "behind a prefix grown in steps",
     "as one-token candidates",
     "as candidates side by side",
     "behind cached prefixes of several lengths",
