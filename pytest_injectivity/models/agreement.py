@@ -24,6 +24,7 @@ check says nothing of what happens past a longer window.
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -49,6 +50,7 @@ _LENGTH = 12
 _LONGEST_WINDOW = 32
 _ROWS = 2
 _FLOAT64_BYTES = 8
+_FEW = 10**9
 
 States = dict[Layer, Tensor]
 
@@ -130,13 +132,15 @@ def measure_agreement(decoder: Decoder, *, free: int | None = None) -> Agreement
     Returns:
         The differences of all ways that the context leaves room for.
     """
-    wide = _widened(decoder, free_memory(decoder.device) // 2 if free is None else free)
-    layers: tuple[Layer, ...] = (0, *wide.layers)
-    rows = _prompts(wide)
-    whole = _joined([wide.states(row[None], layers) for row in rows])
-    ways = tuple(
-        _largest(way, found, expected) for way, found, expected in _ways(wide, rows, whole, layers)
-    )
+    with _few_threads(numbers(decoder.model)):
+        wide = _widened(decoder, free_memory(decoder.device) // 2 if free is None else free)
+        layers: tuple[Layer, ...] = (0, *wide.layers)
+        rows = _prompts(wide)
+        whole = _joined([wide.states(row[None], layers) for row in rows])
+        ways = tuple(
+            _largest(way, found, expected)
+            for way, found, expected in _ways(wide, rows, whole, layers)
+        )
     dtype = whole[wide.layers[-1]].dtype
     return Agreement(dtype, TOLERANCES.get(dtype, _TOLERANCE_OF_16_BITS), ways)
 
@@ -161,6 +165,21 @@ def verify_agreement_once(decoder: Decoder) -> None:
 @cache
 def _agreed() -> set[tuple[Any, ...]]:
     return set()
+
+
+@contextmanager
+def _few_threads(count: int) -> Iterator[None]:
+    """Runs a model of so many weights on one thread, unless it is large.
+
+    A pass over a dozen tokens is hundreds of short operations, and threads that wait for one another at
+    each of them took ten times as long where the machine had other work.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if count <= _FEW else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _widened(decoder: Decoder, free: int) -> Decoder:

@@ -116,3 +116,13 @@ def test_a_short_context_leaves_out_what_it_has_no_room_for(context: int) -> Non
     """No prompt is longer than the model takes."""
     found = verify_agreement(tiny_decoder("gpt2", context=context))
     assert (2 if context < 3 else len(WAYS)) == len(found.ways)
+
+
+def test_the_number_of_threads_is_put_back() -> None:
+    """The check runs small models on one thread; what comes after it does not."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    measure_agreement(tiny_decoder("gpt2"))
+    found = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert 2 == found
