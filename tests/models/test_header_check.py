@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.loading import load_decoder
@@ -50,6 +52,28 @@ def test_a_size_that_the_files_do_not_have_is_refused_at_once(
     with pytest.raises(ModelError, match=message):
         load_decoder(str(folder), device="cpu")
     assert time.monotonic() - began < 10
+
+
+SIZES = {
+    "num_hidden_layers": 2,
+    "vocab_size": 64,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "head_dim": 4,
+    "num_attention_heads": 4,
+}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(name=st.sampled_from(sorted(SIZES)), times=st.integers(2, 10**12))
+def test_no_size_beyond_the_files_is_loaded(
+    name: str, times: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever the factor, what the configuration says has no tensors, and is refused."""
+    folder = save_checkpoint(tiny_decoder("qwen3"), tmp_path_factory.mktemp("sizes") / "qwen3")
+    _configure(folder, **{name: SIZES[name] * times, "layer_types": None})
+    with pytest.raises(ModelError):
+        load_decoder(str(folder), device="cpu")
 
 
 def test_a_table_as_large_as_a_claimed_context_is_not_made(tmp_path: Path) -> None:
