@@ -14,9 +14,13 @@ from torch import Tensor
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.harmless import POSITIONS, ROTARY, why_harmful
+from pytest_injectivity.quantization.formats.registry import is_codes, packed
+from pytest_injectivity.quantization.stored_tensors import StoredTensor
 
 _BLOCK = re.compile(r"(?:[A-Za-z_]+\.){0,4}(?:layers|h|blocks|block)\.(\d+)\.")
 _SHOWN = 3
+# The library multiplies float8 by these as it reads them.
+_SCALES = ("_scale_inv", "_scale")
 
 Read = Callable[[str], Tensor]
 
@@ -73,6 +77,30 @@ def refuse_leftovers(loaded: Loaded, names: Iterable[str], read: Read) -> None:
         next((why for why in judged.values() if why), ""),
     )
     _refuse_different_copies(loaded, stored, read)
+
+
+def refuse_codes(loaded: Loaded, tensors: Mapping[str, StoredTensor]) -> None:
+    """Refuses matrices of codes that the library took for numbers.
+
+    A checkpoint may say that it is quantized and leave layers out; such a layer's matrix is plain.
+
+    Args:
+        loaded: what the library did.
+        tensors: of the files, by name.
+
+    Raises:
+        ModelError: a matrix of integers, or of float8 without scales, fills a plain parameter.
+    """
+    parameters = dict(loaded.model.named_parameters())
+    codes = [
+        name
+        for name, tensor in tensors.items()
+        if name in parameters
+        and is_codes(name, tensor)
+        and packed(loaded.model.get_submodule(name.rpartition(".")[0])) is None
+        and not any(name + end in tensors for end in _SCALES)
+    ]
+    refuse(loaded.source, "codes of a quantization where the model has numbers:", codes)
 
 
 def refuse(source: str, what: str, names: Iterable[str], why: str = "") -> None:

@@ -21,7 +21,7 @@ from pytest_injectivity.models.families import find_family, find_parts
 from pytest_injectivity.models.gguf.weights import load_gguf_model
 from pytest_injectivity.models.harmless import towers_beside
 from pytest_injectivity.models.header_check import refuse_unlike_header
-from pytest_injectivity.models.leftovers import Loaded, refuse_leftovers
+from pytest_injectivity.models.leftovers import Loaded, refuse_codes, refuse_leftovers
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.towers import auto_class
 from pytest_injectivity.models.verification import verify_view
@@ -175,6 +175,7 @@ def _model(
         tied=dict(described.all_tied_weights_keys),
     )
     refuse_leftovers(loaded, checkpoint.weights.tensors, checkpoint.weights.read)
+    refuse_codes(loaded, checkpoint.weights.tensors)
     return model
 
 

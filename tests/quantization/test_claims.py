@@ -168,3 +168,22 @@ def test_a_scale_that_is_missing_is_refused_in_every_format(
     folder = _changed(published(kind), tmp_path / "fewer", without)
     with pytest.raises(ModelError):
         load_decoder(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [(kind, torch.int8) for kind in FOLDERS]
+    + [("bnb-nf4", torch.float8_e4m3fn), ("fp8", torch.float8_e4m3fn), ("fp8", torch.uint8)],
+)
+def test_codes_of_a_layer_that_was_left_out_are_refused_in_every_format(
+    kind: str, dtype: torch.dtype, published: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The embedding is plain in all of them: codes in its place would be read as numbers."""
+    name = "model.embed_tokens.weight"
+
+    def coded(tensors: dict[str, Any]) -> dict[str, Any]:
+        return {**tensors, name: torch.ones_like(tensors[name]).to(dtype)}
+
+    folder = _changed(published(kind), tmp_path / "codes", coded)
+    with pytest.raises(ModelError, match=f"where the model has numbers: {name}|ties lm_head"):
+        load_decoder(str(folder), device="cpu")

@@ -55,7 +55,7 @@ ACCEPTED = ", ".join(row.name for row in FORMATS if not row.refused)
 
 _TRACES = tuple(trace for row in FORMATS for trace in row.traces)
 _FLOAT8 = "F8_"
-_INTEGER = re.compile(r"[IU]\d+|F[46]_.*|BOOL")
+_INTEGER = re.compile(r"[IU]\d+|F[468]_.*|BOOL")
 # Masks and positions that older versions of the library saved: of integers, and no weights.
 _MASK = re.compile(r"(?:^|\.)(?:(?:attn|attention)\.(?:masked_)?bias|position_ids)$")
 
@@ -131,11 +131,12 @@ def traces(tensors: Mapping[str, StoredTensor]) -> list[str]:
     return [
         name
         for name, tensor in tensors.items()
-        if name.endswith(_TRACES) or tensor.dtype.startswith(_FLOAT8) or _is_codes(name, tensor)
+        if name.endswith(_TRACES) or tensor.dtype.startswith(_FLOAT8) or is_codes(name, tensor)
     ]
 
 
-def _is_codes(name: str, tensor: StoredTensor) -> bool:
+def is_codes(name: str, tensor: StoredTensor) -> bool:
+    """Whether a stored tensor is a matrix of integers or of float8, and no mask and no positions."""
     integers = _INTEGER.fullmatch(tensor.dtype) is not None
     return integers and len(tensor.shape) >= MATRIX_DIMENSIONS and _MASK.search(name) is None
 
