@@ -117,6 +117,12 @@ def _seen_in_shapes(_config: Any, _value: Value) -> Fields:
     return {}
 
 
+def _context(config: Any, value: Value) -> Fields:
+    """The longest prompt; families without positions have no field for it."""
+    found = _sets("n_positions", "max_position_embeddings", "seq_length")(config, value)
+    return {} if isinstance(found, str) else found
+
+
 def _width(config: Any, value: Value) -> Fields | str:
     if value == config.width:
         return {}
@@ -240,14 +246,15 @@ RULES: dict[str, Rule] = {
     "expert_gating_func": _neutral(0, 1),
     "leading_dense_block_count": _neutral(0),
     "nextn_predict_layers": _neutral(0),
-    "context_length": _sets("n_positions", "max_position_embeddings", "seq_length"),
+    "context_length": _context,
     "vocab_size": _sets("vocab_size"),
     "block_count": _seen_in_shapes,
     "embedding_length": _seen_in_shapes,
     "feed_forward_length": _seen_in_shapes,
-    "attention.head_count": _sets("num_attention_heads", "n_head"),
-    "attention.head_count_kv": _sets("num_key_value_heads", "num_kv_heads"),
-    # How the writer ordered rows, which the names of architectures imply.
-    "tensor_data_layout": _seen_in_shapes,
+    "attention.head_count": _or_neutral(0, "num_attention_heads", "n_head"),
+    "attention.head_count_kv": _or_neutral(0, "num_key_value_heads", "num_kv_heads"),
+    "ssm.dt_b_c_rms": _neutral(False),  # noqa: FBT003 - the file's own value
+    # The one order of rows that the library's processors undo.
+    "tensor_data_layout": _neutral("", "Meta AI original pth"),
 }
 """By the entry's name, without the architecture's before it."""

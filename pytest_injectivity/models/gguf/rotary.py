@@ -117,7 +117,8 @@ def _scaling(said: _Said, text: Any) -> dict[str, Any]:
         return _by_frequency(said, context)
     if SHORT in tensors or LONG in tensors or said.kind == "longrope":
         return _longrope(said, context)
-    if said.kind in _NONE or (said.kind == _LINEAR and said.factor == 1):
+    unscaled = said.kind in _NONE or (said.kind == _LINEAR and said.factor == 1)
+    if unscaled and said.attention == 1:
         return {}
     if said.kind == _LINEAR and said.attention == 1:
         return {"rope_type": "linear", "factor": said.factor}

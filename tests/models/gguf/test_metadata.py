@@ -74,6 +74,7 @@ REFUSED: dict[str, tuple[str, dict[str, Value]]] = {
     "experts": ("llama", {"expert_count": 8}),
     "blocks for multi-token prediction": ("llama", {"nextn_predict_layers": 1}),
     "a base for windows": ("llama", {"rope.freq_base_swa": 5000.0}),
+    "rows in an order that nothing undoes": ("llama", {"tensor_data_layout": "jploski"}),
     "something new": ("llama", {"attention.surprise": 3}),
 }
 

@@ -191,6 +191,11 @@ REFUSED: dict[str, tuple[dict[str, Value], dict[str, np.ndarray], str]] = {
         {},
         "attn_factor 2",
     ),
+    "a factor of attention of plain positions": (
+        {"rope.scaling.attn_factor": 1.5},
+        {},
+        "attn_factor 1.5",
+    ),
     "longrope without its tensors": (
         {"rope.scaling.type": "longrope"},
         {},
