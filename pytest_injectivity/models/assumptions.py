@@ -40,7 +40,7 @@ _EPSILON_ATTRIBUTES = ("eps", "variance_epsilon")
 _LEAST_WIDTH = 4
 # Modules that let the largest of some scores choose what runs, or what is looked at, by the names that
 # transformers gives them: a choice jumps where two scores are equal.
-_CHOOSING = ("Experts", "Router", "TopK", "Indexer")
+_CHOOSING = ("Experts", "Router", "TopK", "Indexer", "CDMoE")
 
 
 @dataclass(frozen=True, kw_only=True)
