@@ -5,7 +5,7 @@
 Each full-precision folder is quantized in every way that can be written here, SAVED, and the saved
 folder is audited against it on a sample of ``builtin:stdlib``. Margins and co-Lipschitz constants are
 1 % quantiles over the parent's, from the least to the largest layer; drift is the 99 % quantile of the
-worst layer; noise is the worst layer's floor over its mean norm; SipIt at the middle layer, on 20
+worst layer; resolution is the worst layer's over its mean norm; SipIt at the middle layer, on 20
 prompts of 10 tokens. What cannot be written or read is named, with what was said of it.
 """
 
@@ -36,7 +36,7 @@ COLUMNS = (
     "margin kept",
     "α kept",
     "drift",
-    "noise / norm",
+    "resolution / norm",
     "SipIt",
 )
 _SAID = 150
@@ -107,7 +107,7 @@ def row(kind: str, audit: Audit) -> tuple[str, ...]:
         between([one.margin for one in against]),
         between([one.colipschitz for one in against]),
         f"{max(one.drift_q99 for one in against):.3f}",
-        f"{max(layer.noise / layer.mean_norm for layer in layers):.1e}",
+        f"{max(layer.resolution / layer.mean_norm for layer in layers):.1e}",
         f"{own.value:.2f} ({parents.value:.2f})",
     )
 

@@ -5,9 +5,9 @@
     ./dev bench sipit --shared ../shared large             # V = 50,257 and 151,936, many minutes
 
 Prompts: nine of ten are text, one of ten random tokens. Observed are the states of every position,
-tolerances are the noise floor of a sample, as an audit takes them. Times are CPU times of this process
-on one thread, so that a busy machine does not change a ratio. "calibration" holds everything done once
-a layer: the lens and the table of the first position.
+tolerances are the radius of a sample's resolution, as an audit takes them. Times are CPU times of this
+process on one thread, so that a busy machine does not change a ratio. "calibration" holds everything
+done once a layer: the lens and the table of the first position.
 """
 
 import argparse
@@ -173,7 +173,7 @@ def large(shared: SharedPrompts, runs: int) -> None:  # noqa: ARG001 - one run i
         prompts = random_prompts(decoder, 16, TOKENS)
         for layer in depths(decoder)[:2]:
             # Of 4 prompts the floor is exceeded now and then, and the whole vocabulary is searched.
-            sample = Sample.of(decoder, layer, prompts, noise=16).first(4)
+            sample = Sample.of(decoder, layer, prompts).first(4)
             started = time.perf_counter()
             run = by_lens(sample)
             print(f"{name} {layer_id(layer)}: {time.perf_counter() - started:.0f} s", flush=True)

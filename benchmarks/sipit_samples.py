@@ -16,7 +16,9 @@ from pytest_injectivity.inversion.sipit import SipIt, observe
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.prompts.loading import load_prompts
-from pytest_injectivity.states.resolution import measure_noise
+from pytest_injectivity.states.resolution_measurement import measure_resolution
+from pytest_injectivity.states.resolution_sample import choose_sample
+from pytest_injectivity.states.scaled import Scales
 
 SHIPPED = "builtin:gpt2-stdlib"
 
@@ -60,6 +62,7 @@ class Sample:
     prompts: Sequence[tuple[int, ...]]
     states: Sequence[Tensor]
     eps: tuple[float, float]
+    scales: Scales
 
     @classmethod
     def of(
@@ -67,13 +70,12 @@ class Sample:
         decoder: Decoder,
         layer: Layer,
         prompts: Sequence[tuple[int, ...]],
-        *,
-        noise: int = 8,
     ) -> "Sample":
-        """Observes the states of the prompts, and the noise floor on so many of them."""
-        floor = measure_noise(decoder, decoder.as_float64(), prompts[:noise], [layer])[layer]
+        """Observes the states of the prompts, and measures the resolution on some of them."""
+        sample = choose_sample(prompts, decoder.vocab_size, decoder.context)
+        resolution = measure_resolution(decoder, None, sample, [layer])[layer]
         states = [observe(decoder, ids, [layer])[layer] for ids in prompts]
-        return cls(decoder, layer, prompts, states, (floor.at(0), floor.at(1)))
+        return cls(decoder, layer, prompts, states, resolution.radii, resolution.scales)
 
     def first(self, count: int) -> "Sample":
         """The first so many prompts, at the same tolerance."""
@@ -109,7 +111,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 def by_lens(sample: Sample) -> Run:
     """Inverts a sample; calibration and recovery timed apart."""
-    sipit = SipIt(sample.decoder, sample.layer, eps=sample.eps)
+    sipit = SipIt(sample.decoder, sample.layer, eps=sample.eps, scales=sample.scales)
     calibration = cpu_seconds(lambda: sipit.calibrate(sample.states))
     found: list[Recovery] = []
     nothing = [()] * len(sample.states)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from pytest_injectivity import Audit, AuditConfig
-from pytest_injectivity.audit.measurements.noise_floors import NoiseFloors
+from pytest_injectivity.audit.measurements.resolutions import Resolutions
 from pytest_injectivity.core.progress import Advance
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import save_checkpoint
+from tests.resolutions import SMALL
 
 Ids = Sequence[Sequence[int]]
 
@@ -50,9 +51,9 @@ def audit_against(
     return audit_of(folder, decoder, ids, **{"reference": str(folder / "parent"), **config})
 
 
-def few_noise_prompts(monkeypatch: pytest.MonkeyPatch, sample: int) -> None:
-    """Noise floors over fewer prompts: of tiny models they say as much, and take less time."""
-    monkeypatch.setitem(NoiseFloors.__init__.__kwdefaults__, "sample", sample)
+def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resolutions on fewer prompts: of tiny models they say as much, and take less time."""
+    monkeypatch.setitem(Resolutions.__init__.__kwdefaults__, "size", SMALL)
 
 
 class Witness:

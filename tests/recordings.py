@@ -11,7 +11,7 @@ NUMBERS: dict[str, Any] = {
     "margin_q": 1.1875,
     "colipschitz": 0.01,
     "colipschitz_q": 0.0236,
-    "noise": 3.8e-05,
+    "resolution": 3.8e-05,
     "near_fractions": {"0.01": 0.0, "0.001": 0.0},
 }
 RUN: dict[str, Any] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.damage import Trial, trials, written
-from tests.audits import few_noise_prompts
+from tests.audits import small_samples
 
 DAMAGES = {"scales doubled", "2-bit block", "rows merged", "healthy"}
 
@@ -35,7 +35,7 @@ def _lines(folder: Path) -> Path:
 @pytest.mark.slow
 def test_each_damage_is_seen_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On 4 bits, at the default thresholds: the block, or the embedding, is the first bad layer."""
-    few_noise_prompts(monkeypatch, 3)
+    small_samples(monkeypatch)
     _check(list(trials([0], tmp_path, _lines(tmp_path), 60, bases=(4,))))
 
 

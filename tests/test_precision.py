@@ -8,14 +8,14 @@ import pytest
 from pytest_injectivity import Audit, AuditConfig, OptionError
 from pytest_injectivity.prompts.rows import Row
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
-from tests.audits import audit_of, few_noise_prompts
+from tests.audits import audit_of, small_samples
 
 IDS = [[at, 5 * at % 64, 7, at * at % 64] for at in range(40)]
 
 
 @pytest.fixture(autouse=True)
 def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    few_noise_prompts(monkeypatch, 3)
+    small_samples(monkeypatch)
 
 
 @pytest.fixture

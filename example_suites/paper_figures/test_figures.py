@@ -16,7 +16,7 @@ COLIPSCHITZ = 5e-4
 # Rounded to so many bits and more, no two prompts collide.
 BITS_WITHOUT_COLLISIONS = 5
 
-# Least one-step margin, in units of the layer's noise floor: what SipIt needs to tell tokens apart.
+# Least one-step margin, in units of the layer's resolution: what SipIt needs to tell tokens apart.
 ONE_STEP = 10
 
 NUMBERS = (
@@ -26,7 +26,7 @@ NUMBERS = (
     "margin_q",
     "colipschitz",
     "colipschitz_q",
-    "noise",
+    "resolution",
 )
 
 
@@ -145,8 +145,8 @@ def test_enough_bits_make_no_collision(by_bits):
 
 
 def test_continuations_are_told_apart(one_step):
-    """Your threshold: no two tokens come near the noise floor after any of the prompts."""
-    low = [one for one in one_step if not one.minimum >= ONE_STEP * one.noise]
+    """Your threshold: no two tokens come near the resolution after any of the prompts."""
+    low = [one for one in one_step if not one.minimum >= ONE_STEP * one.resolution]
     assert [f"{one.layer}: {one.minimum}" for one in low] == []
 
 

@@ -64,13 +64,6 @@ def child(injx, request):
         injx.watcher.announce(line(name, audit))
 
 
-@pytest.fixture
-def resolved(child):
-    """Skips what cannot be asked of a model that computes in 16 bits; README.md says why."""
-    if child.facts.dtype in ("bfloat16", "float16"):
-        pytest.skip(f"{child.facts.dtype} cannot resolve this: see README.md, 16 bits")
-
-
 def line(name, audit):
     """One precision in one line: from the least to the largest layer."""
     layers = [audit.comparison(layer) for layer in audit.compared if layer != 0]

@@ -4,8 +4,6 @@ Of the shipped model every precision in conftest.py is held against it; of yours
 against --injx-reference. A failure's first line names the first bad layer.
 """
 
-import pytest
-
 # The largest ||h - h'|| / ||h'|| of 99 % of the prompts, h' the parent's: about twice what 16 and 8
 # bits do to the shipped model, and for everything coarser what 4 bits may.
 DRIFT = {"bfloat16": 0.05, "torchao-int8": 0.05}
@@ -38,19 +36,16 @@ def test_no_two_prompts_are_equal(child):
     assert dict.fromkeys(child.layers, 0) == equal
 
 
-@pytest.mark.usefixtures("resolved")
 def test_no_new_collisions(child):
-    """No pair that the parent tells apart comes within the noise; at layer 0 no pair of tokens."""
+    """No pair that the parent tells apart collides; at layer 0 no pair of tokens."""
     child.assert_no_new_collisions()
 
 
-@pytest.mark.usefixtures("resolved")
 def test_tokens_stay_distinct(child):
     """No two tokens of the whole vocabulary share a state where no prompt is needed."""
     child.assert_one_step_distinct()
 
 
-@pytest.mark.usefixtures("resolved")
 def test_prompts_stay_recoverable(child):
     """SipIt reads 20 prompts of 20 tokens back from the last layer."""
     child.assert_sipit_recovers(-1, certify=20)

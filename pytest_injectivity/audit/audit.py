@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.models.facts import ModelFacts
     from pytest_injectivity.privacy.evaluation.results import ReleaseResult
     from pytest_injectivity.prompts.promptset import PromptSet
-    from pytest_injectivity.states.resolution import NoiseFloor
+    from pytest_injectivity.states.resolution import LayerResolution
 
 
 class Audit(BoundChecks):
@@ -220,9 +220,9 @@ class Audit(BoundChecks):
         """
         return self.measurements.geometry(layer, bits=bits)
 
-    def noise(self, layer: Layer) -> "NoiseFloor":
-        """The noise floor of a layer over a sample of the prompts."""
-        return self.measurements.noise(layer)
+    def resolution(self, layer: Layer) -> "LayerResolution":
+        """The resolution of a layer, and its error, over a sample of the prompts (SPEC section 2)."""
+        return self.measurements.resolution(layer)
 
     def layer_summary(self, layer: int | str, bits: GridLike | None = None) -> LayerSummary:
         """The numbers of a layer as plain data, after activation quantization where bits are given."""

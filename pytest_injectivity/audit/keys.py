@@ -64,19 +64,19 @@ class MinimalEditExistsKey(NumberKey):
 
 
 @dataclass(frozen=True)
-class NoiseFloorKey(NumberKey):
-    """The noise floor of a layer.
+class ResolutionKey(NumberKey):
+    """The resolution of a layer, with the error beside it.
 
     Attributes:
         layer: the layer.
-        sample: over how many prompts.
-        float64: whether the distance to a float64 copy of the model is part of it.
+        sample: how much it is measured on, as text.
+        float64: whether the error was measured against a float64 copy of the model.
     """
 
     together = ("layer",)
 
     layer: Layer
-    sample: int
+    sample: str
     float64: bool
 
 
@@ -98,16 +98,33 @@ class MinimalEditsKey(NumberKey):
 
 
 @dataclass(frozen=True)
-class EqualTogetherKey(NumberKey):
-    """Whether the states of pairs of prompts are equal when they are computed in one shape.
+class DoubtfulPairsKey(NumberKey):
+    """The pairs near the resolution of a layer, decided by evaluation.
 
     Attributes:
         layer: the layer.
-        pairs: indexes of prompts.
+        most: how many pairs are evaluated at most.
     """
 
+    together = ("layer",)
+
     layer: Layer
-    pairs: tuple[_Pair, ...]
+    most: int
+
+
+@dataclass(frozen=True)
+class ExactDistanceKey(NumberKey):
+    """The distance of two prompts in true float64.
+
+    Attributes:
+        layer: the layer.
+        pair: indexes of the prompts.
+    """
+
+    together = ("layer", "pair")
+
+    layer: Layer
+    pair: _Pair
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class OneStepMargin:
         continuations: tokens that continue each of them, drawn by the seed.
         seed: as said.
         minimum, median: of the prompts' margins, in the states' units; None where a state is not finite.
-        noise: the layer's noise floor; None where it is not finite.
+        resolution: the layer's resolution; None where it is not finite.
     """
 
     model: str
@@ -47,7 +47,7 @@ class OneStepMargin:
     seed: int
     minimum: float | None
     median: float | None
-    noise: float | None
+    resolution: float | None
 
 
 def one_step_margins(
@@ -93,7 +93,7 @@ def one_step_margins(
             seed=measured.target.config.seed,
             minimum=_finite(float(np.min(margins[layer]))),
             median=_finite(float(np.median(margins[layer]))),
-            noise=_finite(measured.noise(layer).value),
+            resolution=_finite(measured.resolution(layer).value),
         )
         for layer in layers
     )

@@ -58,7 +58,7 @@ class CrossInversion:
 
 
 def drift_by_position(
-    states: Paths, others: Paths, floor: tuple[float, float]
+    states: Paths, others: Paths, resolution: tuple[float, float]
 ) -> tuple[float, ...]:
     """How far the states of a sample drift at each position: the largest distance over the prompts.
 
@@ -68,7 +68,7 @@ def drift_by_position(
     Args:
         states: of each prompt of the sample at every position, all of one length.
         others: likewise, of the other model.
-        floor: its noise floor at position 0 and at later ones, added on top.
+        resolution: its own at position 0 and at later ones, added on top.
     """
     apart = torch.stack(
         [
@@ -78,7 +78,7 @@ def drift_by_position(
     )
     largest = apart.amax(dim=0)
     later = largest[1:].cummax(dim=0).values if len(largest) > 1 else largest[1:]
-    return (float(largest[0]) + floor[0], *((later + floor[1]).tolist()))
+    return (float(largest[0]) + resolution[0], *((later + resolution[1]).tolist()))
 
 
 def cross_invert(
@@ -101,7 +101,7 @@ def cross_invert(
         truths: the prompts.
         layer: where the states were captured.
         eps: the ball's tolerance by position (`drift_by_position`).
-        nu: the attacker's noise floor at position 0 and at later ones.
+        nu: the attacker's resolution at position 0 and at later ones.
         known: tokens that every prompt begins with.
         seed: of the inversions.
         progress: called with the number of prompts read, of both attacks one after the other.

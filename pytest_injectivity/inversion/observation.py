@@ -56,10 +56,10 @@ class Observation:
         verified: how many of them verify.
         residual: the smallest distance of a state there from its nearest candidate.
         norm: the median norm of the states there.
-        floor: the model's own noise floor there.
+        resolution: the model's own resolution there.
         error: the observation error at positions 0, 1, …, the last for all after, given or estimated.
         relative: the estimate in units of a state's norm; None where the error was given.
-        eps: the error and, on top, the noise floor of the candidates.
+        eps: the error and, on top, the resolution of the candidates.
     """
 
     match: Match
@@ -68,7 +68,7 @@ class Observation:
     verified: int
     residual: float
     norm: float
-    floor: float
+    resolution: float
     error: tuple[float, ...]
     relative: float | None
     eps: tuple[float, ...]
@@ -112,24 +112,24 @@ def observe_first(
         decoder: the model the states are to be inverted with.
         states: finite, of each prompt at every position.
         layer: where they were captured.
-        nu: the noise floor at position 0 and at later ones.
+        nu: the model's resolution at position 0 and at later ones.
         given: the observation error at positions 0, 1, …, the last for all after.
         special: tokens that the tokenizer puts before every text.
         looked_at: prompts whose first tokens are looked up, at most.
     """
     passed = _look_up(decoder, states, layer, special, looked_at)
     looks, at = passed[-1], len(passed) - 1
-    floor, relative = nu[min(at, 1)], None
+    resolution, relative = nu[min(at, 1)], None
     if given is None:
-        trusted = [one for one in looks if one.unique(floor) and one.near(floor)]
+        trusted = [one for one in looks if one.unique(resolution) and one.near(resolution)]
         rounding = _rounding(decoder, states)
         relative = max([rounding, *(one.residual / one.norm for one in trusted if one.norm)])
         error = _estimate([*passed[:-1], trusted], rounding)
         error = (*error, _CONTEXT * relative * _later_norm(states, at))
     else:
         error = tuple(given[min(t, len(given) - 1)] for t in range(max(len(given), at + 2)))
-        trusted = [one for one in looks if one.within(error[at] + floor, floor)]
-    unclear = any(one.near(floor) for one in looks)
+        trusted = [one for one in looks if one.within(error[at] + resolution, resolution)]
+    unclear = any(one.near(resolution) for one in looks)
     return Observation(
         match=Match.YES if trusted else Match.UNCLEAR if unclear else Match.NO,
         position=at,
@@ -137,7 +137,7 @@ def observe_first(
         verified=len(trusted),
         residual=min(one.residual for one in looks),
         norm=float(np.median([one.norm for one in looks])),
-        floor=floor,
+        resolution=resolution,
         error=error,
         relative=relative,
         eps=tuple(one + nu[min(t, 1)] for t, one in enumerate(error)),

@@ -7,6 +7,7 @@ from torch import Tensor
 from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.inversion.recovery import Outcome, Status
 from pytest_injectivity.inversion.search import Tested
+from pytest_injectivity.states.scaled import Scale
 
 
 @dataclass(eq=False)
@@ -22,6 +23,7 @@ class PartialPrompt:
         queries: what the lens ranks for each position.
         window: how many guesses the next pass holds.
         tested: at the position to settle next.
+        later: the scale of distances at positions from 1 on; None: they are Euclidean.
         kept: what was tested at positions to be certified.
         ended: a position has no token to go on from.
     """
@@ -34,6 +36,7 @@ class PartialPrompt:
     finite: list[bool]
     window: int
     tested: Tested
+    later: Scale | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     kept: dict[int, Tested] = field(default_factory=dict)
     ended: bool = False
@@ -60,4 +63,4 @@ class PartialPrompt:
         else:
             self.ids.append(outcome.token)
             if not self.done:
-                self.tested = Tested(self.states[self.at])
+                self.tested = Tested(self.states[self.at], self.later)

@@ -36,10 +36,11 @@ class Outcome:
         position: index into the prompt.
         status: how sure the answer is, given the tokens before it.
         token: the answer, the nearest candidate tested; ``None`` where there is none.
-        residual: its distance from the state, in the states' units (NaN without an answer).
+        residual: its Euclidean distance from the state (NaN without an answer).
         eps: the tolerance the answer was judged at; above the one given where backoff widened it.
-        margin: ``delta``, the distance from the answer's state to its nearest rival's, where the
-            whole vocabulary was tested.
+        away: the distance that was held against ``eps``: the residual, or the scaled distance.
+        margin: ``delta``, the Euclidean distance from the answer's state to its nearest rival's, where
+            the whole vocabulary was tested.
         rivals: tokens that cannot be told from the answer, nearest first, at most eight.
         tried: candidates tested to find the answer; a pass over the whole vocabulary that was made
             to certify it, or was shared with other prompts, is not counted.
@@ -51,6 +52,7 @@ class Outcome:
     token: int | None = None
     residual: float = float("nan")
     eps: float = float("nan")
+    away: float = float("nan")
     margin: float | None = None
     rivals: tuple[int, ...] = ()
     tried: int = 0

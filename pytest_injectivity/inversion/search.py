@@ -7,6 +7,7 @@ for, the rest of the vocabulary tested as well, which certifies the answer (SPEC
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from pytest_injectivity.inversion.one_step import (
 from pytest_injectivity.inversion.policies import Policy, Situation
 from pytest_injectivity.inversion.recovery import Outcome, Status
 from pytest_injectivity.inversion.verifiers import Verifier
+from pytest_injectivity.states.scaled import Scale
 
 _MOST_RIVALS = 8
 # Distances from a table held at once.
@@ -33,10 +35,12 @@ class Tested:
 
     Attributes:
         target: the state to invert, finite.
+        scale: by which the verifier's distances are scaled; None: they are Euclidean.
         tokens, states, distances: what was tested, piece by piece.
     """
 
     target: Float[Tensor, " hidden"]
+    scale: Scale | None = None
     tokens: list[Int[Tensor, " some"]] = field(default_factory=list)
     states: list[Float[Tensor, "some hidden"]] = field(default_factory=list)
     distances: list[Float64[Tensor, " some"]] = field(default_factory=list)
@@ -47,10 +51,10 @@ class Tested:
         states: Float[Tensor, "some hidden"],
         away: Float64[Tensor, " some"] | None = None,
     ) -> None:
-        """Tests these candidates; ``away`` gives their distances where they are known."""
+        """Tests these candidates; ``away`` gives the verifier's distances where they are known."""
         self.tokens.append(tokens)
         self.states.append(states)
-        self.distances.append(distances(states, self.target) if away is None else away)
+        self.distances.append(distances(states, self.target, self.scale) if away is None else away)
 
     def __len__(self) -> int:
         """How many candidates."""
@@ -67,10 +71,25 @@ class Tested:
         """
         tokens, away = _joined(self.tokens), _joined(self.distances)
         answer = nearest_of(tokens, away)
-        margin = None
+        margin = scaled = None
         if len(tokens) == vocab_size and away[answer].isfinite():
-            margin = local_margin(_joined(self.states), answer)
-        return conclude(position, verifier, tokens, away, answer, margin, tried)
+            states = _joined(self.states)
+            margin = scaled = local_margin(states, answer)
+            if self.scale is not None:
+                scaled = local_margin(states, answer, self.scale)
+        residual = float(away[answer])
+        if self.scale is not None:
+            residual = float(distances(self._state(answer)[None], self.target)[0])
+        nearest = Nearest(answer, residual, margin, scaled)
+        return conclude(position, verifier, tokens, away, nearest, tried)
+
+    def _state(self, index: int) -> Float[Tensor, " hidden"]:
+        """The state of one candidate, in the order they were tested."""
+        for states in self.states:
+            if index < len(states):
+                return states[index]
+            index -= len(states)
+        raise IndexError(index)
 
 
 def nearest_of(tokens: Int[Tensor, " candidates"], away: Float64[Tensor, " candidates"]) -> int:
@@ -79,28 +98,45 @@ def nearest_of(tokens: Int[Tensor, " candidates"], away: Float64[Tensor, " candi
     return int(nearest[tokens[nearest].argmin()])
 
 
+class Nearest(NamedTuple):
+    """The nearest candidate tested.
+
+    Attributes:
+        answer: its index.
+        residual: its Euclidean distance from the state.
+        margin: ``delta``, Euclidean, where the whole vocabulary was tested; else None.
+        judged: ``delta`` as the verifier measures it.
+    """
+
+    answer: int
+    residual: float
+    margin: float | None
+    judged: float | None
+
+
 def conclude(  # noqa: PLR0917 - one position's findings
     position: int,
     verifier: Verifier,
     tokens: Int[Tensor, " candidates"],
     away: Float64[Tensor, " candidates"],
-    answer: int,
-    margin: float | None,
+    nearest: Nearest,
     tried: int,
 ) -> Outcome:
     """The verifier's judgement of the nearest of these candidates, as an outcome."""
+    answer = nearest.answer
     if not away[answer].isfinite():
         return Outcome(position, Status.NOT_FINITE, tried=tried)
-    judged = verifier.judge(away, answer, margin)
+    judged = verifier.judge(away, answer, nearest.judged)
     rivals = judged.rivals.nonzero()[:, 0]
     rivals = rivals[away[rivals].argsort(stable=True)][:_MOST_RIVALS]
     return Outcome(
         position,
         judged.status,
         token=int(tokens[answer]),
-        residual=float(away[answer]),
+        residual=nearest.residual,
         eps=judged.eps,
-        margin=margin,
+        away=float(away[answer]),
+        margin=nearest.margin,
         rivals=tuple(tokens[rivals].tolist()),
         tried=tried,
         rank=answer if answer < tried else None,
@@ -124,7 +160,7 @@ def search(
         return Outcome(position, Status.NOT_FINITE)
     vocab_size = at.step.decoder.vocab_size
     untested = torch.ones(vocab_size, dtype=torch.bool)
-    tested = Tested(at.target)
+    tested = Tested(at.target, verifier.scale)
     for tokens in _batches(policy.order(at), untested, batch):
         tested.add(tokens, at.step(tokens))
         if verifier.settles(tested.distances[-1]):
@@ -146,17 +182,37 @@ def look_up(
     outcomes: list[Outcome] = []
     tokens = torch.arange(len(table))
     for some in torch.split(targets, max(1, _TABLE_ELEMENTS // max(1, len(table)))):
-        away = distances_from_each(table, some)
+        away = distances_from_each(table, some, verifier.scale)
         answers = torch.tensor([nearest_of(tokens, row) for row in away])
-        margins = local_margins(table, answers).tolist()
+        nearest = _nearest(table, some, answers, away, verifier.scale)
         finite = some.isfinite().all(dim=1).tolist()
         outcomes += [
-            conclude(position, verifier, tokens, row, int(answer), margin, 0)
+            conclude(position, verifier, tokens, row, one, 0)
             if known
             else Outcome(position, Status.NOT_FINITE)
-            for row, answer, margin, known in zip(away, answers, margins, finite, strict=True)
+            for row, one, known in zip(away, nearest, finite, strict=True)
         ]
     return outcomes
+
+
+def _nearest(
+    table: Float[Tensor, "vocab hidden"],
+    targets: Float[Tensor, "targets hidden"],
+    answers: Int[Tensor, " targets"],
+    away: Float64[Tensor, "targets vocab"],
+    scale: Scale | None,
+) -> list[Nearest]:
+    """The nearest candidate of each target in a table."""
+    margins = local_margins(table, answers)
+    if scale is None:
+        residuals, judged = away.gather(1, answers[:, None])[:, 0], margins
+    else:
+        judged = local_margins(table, answers, scale)
+        states = table[answers.to(table.device)]
+        pairs = zip(states, targets, strict=True)
+        residuals = torch.stack([distances(one[None], target)[0] for one, target in pairs])
+    found = (part.tolist() for part in (answers, residuals, margins, judged))
+    return [Nearest(*one) for one in zip(*found, strict=True)]
 
 
 def _batches(

@@ -34,6 +34,7 @@ from pytest_injectivity.inversion.search import search
 from pytest_injectivity.inversion.speculation import Speculation
 from pytest_injectivity.inversion.verifiers import Tolerance, Tolerances, VerifierName
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.states.scaled import Scales
 
 DEFAULT_LIMITS = InversionLimits()
 
@@ -46,9 +47,8 @@ DEFAULT_POLICY = "lens"
 DEFAULT_BACKOFF = 4.0
 """How far ``eps`` may be widened where nothing else is said.
 
-The noise floor is the largest error seen in a sample, and a state and its candidate are two
-evaluations, each with an error of its own: up to twice the floor apart, and twice again where the
-sample missed the worst. Trained models of 0.3M to 1M parameters needed 1.6.
+The radius is the largest distance seen between evaluations of a sample, and other states may have a
+larger one. Trained models of 0.3M to 1M parameters needed 1.6.
 """
 
 
@@ -64,9 +64,11 @@ class SipIt:
         decoder: the model the states are inverted with.
         layer: the layer they were captured at. Layer 0 sees one token only, so that each position
             is inverted by itself.
-        eps: the largest observation error, in the states' units: the noise floor for states of this
-            very model, else the error given or estimated for them; by position where it differs.
+        eps: the largest observation error: the radius of the resolution for states of this very
+            model, else the error given or estimated for them; by position where it differs.
         nu: how far two evaluations of one candidate may lie apart; ``eps`` where it is not given.
+        scales: the resolution of each coordinate. Then ``eps``, ``nu`` and the margins that are
+            judged are scaled distances; those reported stay Euclidean. None: all are Euclidean.
         policy: orders the candidates, by name (one of ``policies.POLICIES``) or as an object.
         verifier: ``"ball"``; or ``"argmin"``, which always answers and verifies nothing.
         backoff: the largest factor by which ``eps`` is widened where nothing verifies, and never
@@ -90,6 +92,7 @@ class SipIt:
         *,
         eps: Tolerance,
         nu: Tolerance | None = None,
+        scales: Scales | None = None,
         policy: str | Policy = DEFAULT_POLICY,
         verifier: VerifierName = "ball",
         backoff: float = DEFAULT_BACKOFF,
@@ -104,7 +107,7 @@ class SipIt:
             raise OptionError(f"seed={seed} is negative: give an integer that is at least 0")
         (self.layer,) = resolve_layers(layer, decoder.n_layers)
         self.decoder = decoder
-        self.tolerances = Tolerances.of(verifier, eps, nu, backoff)
+        self.tolerances = Tolerances.of(verifier, eps, nu, backoff, scales)
         self.policy = make_policy(policy, seed) if isinstance(policy, str) else policy
         self.policy_name = policy if isinstance(policy, str) else repr(policy)
         self.batch = batch
@@ -279,6 +282,7 @@ class Settings(TypedDict, total=False):
     """What :class:`SipIt` may be given by keyword besides ``eps``; each is described there."""
 
     nu: Tolerance | None
+    scales: Scales | None
     policy: str | Policy
     verifier: VerifierName
     backoff: float

@@ -76,8 +76,7 @@ class Speculation:
         self.known = tuple(known)
         self.work = work
         # One for each position whose tolerance is its own; the last serves all after it.
-        eps, nu = tolerances.eps, tolerances.nu
-        self._balls = [tolerances.ball(at) for at in range(max(len(eps), len(nu)))]
+        self._balls = [tolerances.ball(at) for at in range(tolerances.positions)]
         self._shortlists = ShortlistSearch(
             decoder, layer, lens, self._ball, work=work, limits=limits
         )
@@ -120,7 +119,8 @@ class Speculation:
             queries=queries,
             finite=states.isfinite().all(dim=1).tolist(),
             window=len(states),
-            tested=Tested(states[len(self.known)]),
+            tested=Tested(states[len(self.known)], self._ball(len(self.known)).scale),
+            later=self._ball(1).scale,
         )
         if first is not None:
             prompt.certified.discard(first.position)
@@ -155,7 +155,7 @@ class Speculation:
 
     def _judge(self, found: Continued, lengths: Sequence[int]) -> list[int]:
         """Settles the verified positions, keeps them cached, and improves the guesses for the rest."""
-        away, ids = self._distances(found, lengths), found.ids.tolist()
+        (residuals, away), ids = self._distances(found, lengths), found.ids.tolist()
         failed, counts = [], [0] * len(found.rows)
         for row, (at, length) in enumerate(zip(found.rows, lengths, strict=False)):
             prompt, cached = self.prompts[at], len(self.prefixes.ids[at])
@@ -163,7 +163,8 @@ class Speculation:
             while not prompt.done and prompt.at < end:
                 column = prompt.at - cached
                 state = found.states[row, column]
-                if not self._accepts(prompt, ids[row][column], away[row][column], state):
+                distance = residuals[row][column], away[row][column]
+                if not self._accepts(prompt, ids[row][column], distance, state):
                     break
             counts[row] = min(prompt.at, end) - cached
             prompt.window = max(_LEAST_WINDOW, 2 * (prompt.at - begun))
@@ -173,19 +174,41 @@ class Speculation:
         self._guess_again(found, failed)
         return [one.prompt for one in failed]
 
-    def _distances(self, found: Continued, lengths: Sequence[int]) -> list[list[float]]:
+    def _distances(
+        self, found: Continued, lengths: Sequence[int]
+    ) -> tuple[list[list[float]], list[list[float]]]:
+        """How far each guess is from its state: Euclidean, and as the verifiers measure it."""
         targets = found.states.new_zeros(found.states.shape, dtype=torch.float64)
         for row, (at, length) in enumerate(zip(found.rows, lengths, strict=False)):
             cached = len(self.prefixes.ids[at])
             states = self.prompts[at].states[cached : cached + length]
             targets[row, : len(states)] = states
-        away = torch.linalg.vector_norm(found.states.double() - targets, dim=2)
-        return torch.where(away.isnan(), torch.inf, away).tolist()
+        off = found.states.double() - targets
+        residuals = away = torch.linalg.vector_norm(off, dim=2)
+        if self.tolerances.scales is not None:
+            away = self.tolerances.scales.later.norms(off)
+            for row, at in enumerate(found.rows[: len(lengths)]):
+                if not self.prefixes.ids[at]:
+                    away[row, 0] = self.tolerances.scales.first.norms(off[row, 0])
+        told = (torch.where(one.isnan(), torch.inf, one).tolist() for one in (residuals, away))
+        return next(told), next(told)
 
     def _accepts(
-        self, prompt: PartialPrompt, token: int, away: float, state: Float[Tensor, " hidden"]
+        self,
+        prompt: PartialPrompt,
+        token: int,
+        distance: tuple[float, float],
+        state: Float[Tensor, " hidden"],
     ) -> bool:
-        """Tests a guess behind a verified prefix, and settles its position where it verifies."""
+        """Tests a guess behind a verified prefix, and settles its position where it verifies.
+
+        Args:
+            prompt: whose next position is tested.
+            token: the guess.
+            distance: of its state from the true one, Euclidean and as the verifier measures it.
+            state: of the guess.
+        """
+        residual, away = distance
         position = prompt.at
         if not prompt.finite[position]:
             prompt.settle(Outcome(position, Status.NOT_FINITE))
@@ -201,7 +224,7 @@ class Speculation:
         else:
             # The ball's judgement of a single candidate, by which most positions are settled.
             prompt.settle(
-                Outcome(position, Status.ACCEPTED, token, away, ball.eps, tried=1, rank=0)
+                Outcome(position, Status.ACCEPTED, token, residual, ball.eps, away, tried=1, rank=0)
             )
         return True
 

@@ -15,7 +15,8 @@ against the margin.
 
 Tolerances are numbers by position: they come from the resolution at the positions inverted (SPEC
 section 2), where position 0 has a number of its own, because the norms of attention sinks, and so
-their errors, are far above the rest.
+their errors, are far above the rest. Where a scale is given, ``eps``, ``nu`` and ``delta`` are all
+scaled distances, in which outlier coordinates count no more than their resolution lets them.
 """
 
 import math
@@ -28,6 +29,7 @@ from torch import Tensor
 from pytest_injectivity.core.shapes import Bool, Float64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.recovery import Status
+from pytest_injectivity.states.scaled import Scale, Scales
 
 Tolerance: TypeAlias = float | Sequence[float]
 """One number, or one for each of the positions 0, 1, …; the last serves all positions after it."""
@@ -54,6 +56,11 @@ class Judgement:
 class Verifier(Protocol):
     """Decides when a search may stop and what its outcome is."""
 
+    @property
+    def scale(self) -> Scale | None:
+        """The resolution of each coordinate, by which distances are scaled; None: Euclidean."""
+        ...
+
     def settles(self, distances: Float64[Tensor, " candidates"]) -> bool:
         """Whether a candidate just tested ends the search."""
         ...
@@ -76,14 +83,16 @@ class Ball:
     """Accepts a candidate within ``eps``.
 
     Attributes:
-        eps: the largest observation error, in the states' units.
-        nu: how far two evaluations of one candidate may lie apart.
+        eps: the largest observation error, in the states' units, or scaled.
+        nu: how far two evaluations of one candidate may lie apart, likewise.
         backoff: the largest factor by which ``eps`` may be widened; 1 widens nothing.
+        scale: see :class:`Verifier`.
     """
 
     eps: float
     nu: float
     backoff: float = 1.0
+    scale: Scale | None = None
 
     def settles(self, distances: Float64[Tensor, " candidates"]) -> bool:
         """A candidate within ``eps`` ends the search."""
@@ -111,9 +120,11 @@ class Argmin:
 
     Attributes:
         nu: how far two evaluations of one candidate may lie apart.
+        scale: see :class:`Verifier`.
     """
 
     nu: float
+    scale: Scale | None = None
 
     def settles(self, distances: Float64[Tensor, " candidates"]) -> bool:  # noqa: ARG002
         """Nothing ends the search before the vocabulary does."""
@@ -143,19 +154,26 @@ class Tolerances:
 
     Attributes:
         name: ``"ball"`` or ``"argmin"``.
-        eps: the largest observation error at positions 0, 1, …, in the states' units.
+        eps: the largest observation error at positions 0, 1, …, in the states' units, or scaled.
         nu: how far two evaluations of one candidate may lie apart, likewise.
         backoff: the largest factor by which ``eps`` may be widened where nothing verifies.
+        scales: the resolution of each coordinate, where distances are scaled by it.
     """
 
     name: VerifierName
     eps: tuple[float, ...]
     nu: tuple[float, ...]
     backoff: float
+    scales: Scales | None = None
 
     @classmethod
     def of(
-        cls, name: VerifierName, eps: Tolerance, nu: Tolerance | None, backoff: float
+        cls,
+        name: VerifierName,
+        eps: Tolerance,
+        nu: Tolerance | None,
+        backoff: float,
+        scales: Scales | None = None,
     ) -> "Tolerances":
         """Checks the name and the numbers; ``nu`` is ``eps`` where it is not given.
 
@@ -170,17 +188,24 @@ class Tolerances:
                 f"backoff={backoff!r} is not a factor to widen eps by: give a finite number that is"
                 " at least 1 (1 widens nothing)"
             )
-        return cls(name, _checked("eps", eps), _checked("nu", eps if nu is None else nu), backoff)
+        radii = _checked("eps", eps)
+        return cls(name, radii, radii if nu is None else _checked("nu", nu), backoff, scales)
 
     def verifier(self, position: int) -> Verifier:
         """The verifier of one position."""
         ball = self.ball(position)
-        return Argmin(ball.nu) if self.name == "argmin" else ball
+        return Argmin(ball.nu, ball.scale) if self.name == "argmin" else ball
 
     def ball(self, position: int) -> Ball:
         """The ball of one position, whatever the verifier's name."""
         eps, nu = (side[min(position, len(side) - 1)] for side in (self.eps, self.nu))
-        return Ball(eps, nu, self.backoff)
+        scale = None if self.scales is None else self.scales.at(position)
+        return Ball(eps, nu, self.backoff, scale)
+
+    @property
+    def positions(self) -> int:
+        """How many first positions have tolerances of their own; the last serves all after it."""
+        return max(len(self.eps), len(self.nu), 1 if self.scales is None else 2)
 
 
 def _checked(name: str, value: Tolerance) -> tuple[float, ...]:

@@ -51,5 +51,5 @@ class QuantizationInfo:
         return (
             f"{self.kind} rounds a channel finely where any token of the batch is an outlier in it:"
             " a prompt's states depend on the prompts beside it, and on its own later tokens; the"
-            " noise floor includes it"
+            " resolution includes it"
         )

@@ -86,8 +86,8 @@ SHOWN = (
     Shown("99 %", lambda one: one.drift_q99, None, _largest),
     Shown("max", lambda one: one.drift_max, None, _largest),
     Shown("cosine", lambda one: one.cosine_min, None, _smallest),
-    Shown("noise", lambda one: one.noise),
-    Shown("parent's", lambda one: one.reference_noise),
+    Shown("resol.", lambda one: one.resolution),
+    Shown("parent's", lambda one: one.reference_resolution),
     _rates("SipIt", lambda one: one.sipit, lambda one: one.reference_sipit),
     _rates(
         "read",

@@ -30,12 +30,14 @@ class MeasuredLayer:
         geometry: the `LayerGeometry` of its finite rows; None where there are fewer than two, which
             have no pair.
         not_finite: rows with a NaN or an infinity.
-        noise: the noise floor; None where there is none (rounded states).
+        resolution: the layer's resolution; None where there is none (rounded states).
+        error: its distance to true float64; None where it was not measured.
     """
 
     geometry: Any
     not_finite: int
-    noise: float | None
+    resolution: float | None
+    error: float | None = None
 
 
 def short(value: float) -> str:
@@ -114,7 +116,7 @@ _MARGIN = _of_geometry(lambda geometry: float(geometry.margin(q=0.0)))
 _MARGIN_Q = _of_geometry(lambda geometry: float(geometry.margin(q=0.01)))
 _DISTANCE, _RATIO, _NORMS = "distance of states", "distance of states / of prompts", "mean norms"
 
-# Minima are those of one pair, quantiles of the 1 % of rows; a noise floor is the largest distance
+# Minima are those of one pair, quantiles of the 1 % of rows; a resolution is the largest distance
 # among a few prompts, and another machine's may be half or twice as large.
 METRICS: tuple[Metric, ...] = (
     Metric(
@@ -157,13 +159,23 @@ METRICS: tuple[Metric, ...] = (
         marked=True,
     ),
     Metric(
-        name="noise",
-        title="noise",
-        meaning="noise floor",
+        name="resolution",
+        title="resol.",
+        meaning="resolution",
         unit=_DISTANCE,
         better="less",
         tolerance=1.0,
-        read=lambda layer: None if layer.geometry is None else layer.noise,
+        read=lambda layer: None if layer.geometry is None else layer.resolution,
+    ),
+    Metric(
+        name="error",
+        title="error",
+        meaning="distance to float64",
+        unit=_DISTANCE,
+        better="less",
+        tolerance=1.0,
+        read=lambda layer: None if layer.geometry is None else layer.error,
+        tabled=False,  # a table of 80 columns has no room for it
     ),
     Metric(
         name="margin",

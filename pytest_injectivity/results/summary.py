@@ -205,7 +205,7 @@ class Comparison:
             parent; at layer 0 pairs of tokens.
         drift_median, drift_q99, drift_max: ``||h - h'|| / ||h'||`` over the prompts, h' the parent's.
         cosine_mean, cosine_min: the cosine of the angle between h and h'.
-        noise, reference_noise: the noise floors.
+        resolution, reference_resolution: how far two evaluations of one state may lie apart.
         sipit, reference_sipit: rates of prompts that SipIt recovers; None where not measured.
         cross: how much the parent reads from the model's states; None where not measured.
     """
@@ -224,8 +224,8 @@ class Comparison:
     drift_max: float | None = None
     cosine_mean: float | None = None
     cosine_min: float | None = None
-    noise: float | None = None
-    reference_noise: float | None = None
+    resolution: float | None = None
+    reference_resolution: float | None = None
     sipit: Estimate | None = None
     reference_sipit: Estimate | None = None
     cross: CrossReading | None = None

@@ -125,7 +125,7 @@ def diagnose(
     for draw in range(1 + DRAWS):
         if draw:
             redraw(copy, generator)
-        for key, (distance, norm) in _evaluated(copy, prompts, open_pairs, layers).items():
+        for key, (distance, norm) in distances_of_pairs(copy, prompts, open_pairs, layers).items():
             found[key] = (
                 found[key].drawn(_share(distance, norm)) if draw else Diagnosis(distance, norm)
             )
@@ -139,7 +139,7 @@ def diagnose(
     return found
 
 
-def _evaluated(
+def distances_of_pairs(
     decoder: Decoder,
     prompts: Sequence[Sequence[int]],
     pairs: Sequence[Pair],

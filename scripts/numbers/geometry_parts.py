@@ -5,7 +5,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from recording import CONFIDENCE, Found, Q, Setting, layers_of, noise_of, run_of, trends_of, updated
+from recording import (
+    CONFIDENCE,
+    Found,
+    Q,
+    Setting,
+    layers_of,
+    resolution_of,
+    run_of,
+    trends_of,
+    updated,
+)
 
 from pytest_injectivity import Audit, one_step_margins, sweep_bits, sweep_lengths
 
@@ -36,7 +46,7 @@ def geometry(setting: Setting, found: Found) -> None:
     for bits in GRIDS:
         found.take(f"layers {bits}", layers_of, audit, bits)
     found.take("trends", trends_of, audit)
-    found.take("noise", noise_of, audit)
+    found.take("resolution", resolution_of, audit)
 
 
 def _collisions(audit: Audit, found: Found) -> None:

@@ -140,9 +140,11 @@ def trends_of(audit: Audit) -> list[object]:
     return [audit.trend(layer) for layer in audit.layers]
 
 
-def noise_of(audit: Audit) -> list[object]:
-    """The noise floor of each layer, at position 0 and at the others."""
-    return [[audit.noise(layer).value, audit.noise(layer).at(0)] for layer in audit.layers]
+def resolution_of(audit: Audit) -> list[object]:
+    """The resolution of each layer, at position 0 and at the others."""
+    return [
+        [audit.resolution(layer).value, audit.resolution(layer).at(0)] for layer in audit.layers
+    ]
 
 
 def comparisons_of(child: Audit, layers: Iterable[int | str]) -> list[object]:

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from pytest_injectivity import Audit
 from pytest_injectivity.testing import additive_decoder
-from tests.audits import Ids, audit_of, few_noise_prompts
+from tests.audits import Ids, audit_of, small_samples
 
 
 @pytest.fixture(autouse=True)
 def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The noise floor of three prompts says as much about tiny models as that of sixteen."""
-    few_noise_prompts(monkeypatch, 3)
+    """The resolution on few prompts says as much about tiny models as that on many."""
+    small_samples(monkeypatch)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pytest_injectivity import Audit, OptionError, PromptError
 from pytest_injectivity.audit.one_step_margins import one_step_margins
 from pytest_injectivity.testing import plant_equal_embeddings, plant_nan, tiny_decoder
 from tests import reference
-from tests.audits import audit_of, few_noise_prompts
+from tests.audits import audit_of, small_samples
 
 IDS = [[at, 3 * at % 7, at] for at in range(1, 12)]
 Made = Callable[..., Audit]
@@ -20,8 +20,8 @@ Made = Callable[..., Audit]
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
-    """The audit of a decoder on these prompts, the noise floor on two of them."""
-    few_noise_prompts(monkeypatch, 2)
+    """The audit of a decoder on these prompts, the resolution on two of them."""
+    small_samples(monkeypatch)
 
     def audit(decoder: Any = None, ids: Any = IDS, **config: Any) -> Audit:
         return audit_of(tmp_path, decoder or tiny_decoder("gpt2"), ids, **config)
@@ -45,8 +45,10 @@ def test_margins_are_those_of_brute_force(made: Made) -> None:
     for one in found:
         assert (4, 64, audit.prompts.hash) == (one.prompts, one.continuations, one.prompt_hash)
         # The cached prefix rounds as it likes.
-        assert min(margins[one.layer]) == pytest.approx(one.minimum, abs=2 * one.noise)
-        assert float(np.median(margins[one.layer])) == pytest.approx(one.median, abs=2 * one.noise)
+        assert min(margins[one.layer]) == pytest.approx(one.minimum, abs=2 * one.resolution)
+        assert float(np.median(margins[one.layer])) == pytest.approx(
+            one.median, abs=2 * one.resolution
+        )
 
 
 def test_the_seed_draws_the_tokens(made: Made) -> None:
@@ -73,7 +75,7 @@ def test_what_is_not_finite_is_no_margin(made: Made) -> None:
     """None, which JSON can say; layers before it keep theirs."""
     found = one_step_margins(made(plant_nan(tiny_decoder("gpt2"), 2)), prompts=2)
     assert [False, True, True] == [one.minimum is None for one in found]
-    assert [False, True, True] == [one.noise is None for one in found]
+    assert [False, True, True] == [one.resolution is None for one in found]
 
 
 def test_prompts_that_fill_the_context_are_passed_over(made: Made) -> None:

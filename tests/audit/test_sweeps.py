@@ -35,7 +35,7 @@ from pytest_injectivity.results.sweeps import (
 )
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
 from tests import reference
-from tests.audits import few_noise_prompts
+from tests.audits import small_samples
 
 # Of 4, 8 and 16 bytes and more: 7 windows of 4, 3 of 8, 2 of 16, all distinct.
 TEXTS = ["abcdefghijklmnopqr", "one two", "thrée", "0123456789ABCDEFG", "thre"]
@@ -68,7 +68,7 @@ def _ascii() -> Any:
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """The config of a tiny model by its seed, on texts of one's own."""
-    few_noise_prompts(monkeypatch, 2)
+    small_samples(monkeypatch)
 
     def made(
         seed: int = 0, texts: Sequence[Any] = TEXTS, tokenizer: Any = None, **given: Any
@@ -118,7 +118,7 @@ def test_points_are_those_of_brute_force(config: Config) -> None:
             assert float(ratios.min()) == pytest.approx(point.colipschitz, rel=1e-12)
             assert mean == pytest.approx(point.mean_norm, rel=1e-12)
             assert float(nearest.min()) / mean == pytest.approx(point.normalized_margin, rel=1e-12)
-            assert point.noise == audit.noise(layer).value
+            assert point.resolution == audit.resolution(layer).value
 
 
 def test_every_length_has_the_smallest_sets_number(config: Config) -> None:
@@ -329,8 +329,8 @@ def test_rounded_points_are_measured_on_the_rounded_states(config: Config) -> No
         pairs = len(states) * (len(states) - 1) / 2
         for eps, fraction in point.near_fractions.items():
             assert len(reference.near(states, float(eps))) / pairs == fraction
-    assert rounded.noise is None
-    assert full.noise == audit.noise("norm").value
+    assert rounded.resolution is None
+    assert full.resolution == audit.resolution("norm").value
 
 
 def test_grids_of_a_sweep_are_refused_like_any(config: Config) -> None:

@@ -61,7 +61,7 @@ FULL = Outer(
     many=(Inner(1.0), Inner(2.5, (3, 4))),
     colour=Colour.BLUE,
     counts={"a": 1},
-    numbers={"margin": 0.5, "near": {"0.1": 0.25}, "noise": None},
+    numbers={"margin": 0.5, "near": {"0.1": 0.25}, "resolution": None},
 )
 
 
@@ -77,7 +77,7 @@ def test_a_dataclass_is_plain_data() -> None:
         "counts": {"a": 1},
         "margin": 0.5,
         "near": {"0.1": 0.25},
-        "noise": None,
+        "resolution": None,
         "twice": 6,
     } == plain(FULL)
 

@@ -24,7 +24,7 @@ from pytest_injectivity.testing import (
     save_checkpoint,
     tiny_decoder,
 )
-from tests.audits import few_noise_prompts
+from tests.audits import small_samples
 
 # Nobody would print these words by chance.
 SECRETS = ("heliotrope", "quagmire")
@@ -83,8 +83,8 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CI", "BUILD_NUMBER", "PY_COLORS", "FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
-    # The noise floor of three prompts says as much about tiny models as that of sixteen.
-    few_noise_prompts(monkeypatch, 3)
+    # The resolution on few prompts says as much about tiny models as that on many.
+    small_samples(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.audits import few_noise_prompts
+from tests.audits import small_samples
 from tests.integration.conftest import Run
 from tests.integration.support import output, reproduce_lines, said
 
@@ -17,7 +17,7 @@ RED = "def test_gate(injx):\n    injx.assert_margin_above('norm', 1e9)\n"
 
 @pytest.fixture(autouse=True)
 def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    few_noise_prompts(monkeypatch, 3)
+    small_samples(monkeypatch)
 
 
 class TestARun:
@@ -82,7 +82,7 @@ class TestARun:
         assert "give a whole number of bits from 2 to 32, alone or in a text" in said(result)
 
     def test_collisions_are_not_diagnosed(self, audited: Run) -> None:
-        """There is no float64 copy: the noise floor leaves it out, the diagnosis says so."""
+        """There is no float64 copy: no error is measured, the diagnosis says so."""
         result = audited(
             GATE, "--injx-activation-bits=8", model="planted", prompts=["a x", "a y", "b", "cc"]
         )
@@ -90,8 +90,8 @@ class TestARun:
         assert "1 collision" in output(result)
         why = "would be another function, as its activations are rounded to 8 bits as it runs"
         assert re.search(f"not diagnosed: a float64 copy of .* {why}", said(result))
-        assert f"{why}: the noise floor leaves the distance to float64 out" in said(result)
-        assert "float64 error nan" in said(result)
+        assert f"{why}: the error of the states is not measured" in said(result)
+        assert "error not measured" in said(result)
 
     def test_grids_of_captured_states_have_their_columns(self, audited: Run) -> None:
         """Finest first, named in full; a line says where scales come from that are not the set's."""

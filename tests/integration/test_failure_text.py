@@ -46,7 +46,7 @@ def test_the_short_summary_is_the_verdict(failed: Callable[..., str], style: str
 
 
 def test_the_failure_says_what_one_needs(failed: Callable[..., str]) -> None:
-    """What was audited, every failing layer, its worst pair, floor, what passes, how to reproduce."""
+    """What was audited, every failing layer, worst pair, resolution, what passes, how to reproduce."""
     text = failed()
     for check in CHECKS:
         block = text.partition(f"GateFailure: FAIL {check} ")[2].partition("GateFailure\n")[0]
@@ -56,7 +56,7 @@ def test_the_failure_says_what_one_needs(failed: Callable[..., str]) -> None:
             assert part[2].splitlines()[0], (check, layer)
         if check != "bilipschitz_within":
             assert re.search(r"prompt \d \(\w{10}, 7 tokens\)", block), check
-            assert "noise floor" in block, check
+            assert "resolution" in block, check
         assert f"reproduce: pytest test_suite.py::test_{check[:6]} --injx-model=" in block
 
 
@@ -66,8 +66,8 @@ def test_the_interval_names_its_level(failed: Callable[..., str]) -> None:
     assert re.search(r"interval of the separation margin \(min\): \[0, .*\] at 95%", text)
 
 
-def test_eps_below_the_noise_floor_is_decided_there(audited: Run) -> None:
-    """The verdict prints that, and the floor (SPEC section 2)."""
+def test_eps_below_the_resolution_is_said(audited: Run) -> None:
+    """The verdict prints that, and the resolution (SPEC section 2)."""
     text = output(
         audited(
             "def test_gate(injx):\n    injx.assert_no_collisions(1, eps=1e-30)\n",
@@ -75,8 +75,9 @@ def test_eps_below_the_noise_floor_is_decided_there(audited: Run) -> None:
             prompts=["ax", "ay", "b"],
         )
     )
-    floor = re.findall(r"noise floor (\S+) over 3 prompts", text)
-    assert [floor[0]] == re.findall(r"eps 1e-30 is below the noise floor: decided at (\S+)", text)
+    resolution = re.findall(r"resolution (\S+) over \d+ prompts", text)
+    said = re.findall(r"eps 1e-30 is below the resolution: pairs near (\S+) decide", text)
+    assert [resolution[0]] == said
 
 
 def test_a_relative_eps_is_one_of_the_mean_norm(audited: Run) -> None:

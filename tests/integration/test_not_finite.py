@@ -71,14 +71,14 @@ def test_nan_fails_sipit_from_its_layer_on_and_not_before(audited: Run) -> None:
 
 
 def test_nan_before_the_last_token_fails_the_layer(audited: Run) -> None:
-    """At layer 0 a NaN stays at its position: the rows are finite, the noise floor is not."""
+    """At layer 0 a NaN stays at its position: the rows are finite, the resolution is not."""
     result = audited(
         "def test_gate(injx):\n    injx.assert_margin_above(0, margin=1e-12)\n",
         model="nan-token",
         prompts=["five", "1 % of", "six", "seven"],
     )
     assert pytest.ExitCode.TESTS_FAILED == result.ret
-    assert "FAIL margin_above layer00: the noise floor is not finite" in output(result)
+    assert "FAIL margin_above layer00: the resolution is not finite" in output(result)
 
 
 def test_the_worst_value_of_a_nan_layer_is_nan_in_junit(

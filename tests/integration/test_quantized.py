@@ -118,14 +118,12 @@ def test_rounded_activations_leave_float64_out_and_say_so(tmp_path: Path) -> Non
         ),
         watcher=Listener(),  # type: ignore[arg-type]
     )
-    floor = audit.noise(1).later
+    floor = audit.resolution(1).later
     text = " ".join(announced)
     assert floor.error != floor.error
-    assert floor.reproduction >= 0
+    assert floor.distance >= 0
     assert "depend on the prompts beside it" in text
-    assert (
-        "rounds activations as it runs: the noise floor leaves the distance to float64 out" in text
-    )
+    assert "rounds activations as it runs: the error of the states is not measured" in text
 
 
 def test_a_collision_of_rounded_activations_is_not_diagnosed(tmp_path: Path) -> None:

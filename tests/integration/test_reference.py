@@ -54,7 +54,7 @@ def test_a_sound_child_is_green_and_its_numbers_are_shown(
     text = said(result)
     reference = flags[1].partition("=")[2]
     assert f"against {reference} (float32, cpu)" in text.replace("- ", "-")
-    assert "layer m kept m/norm kept α kept α/norm kept new drift 99 % max cosine noise" in text
+    assert "layer m kept m/norm kept α kept α/norm kept new drift 99 % max cosine resol." in text
     assert "SipIt prompts recovered, model and parent" in text
     found = json.loads(report.read_text())
     names = [one["layer"] for one in found["comparisons"]]

@@ -68,7 +68,7 @@ def test_the_gate_suite_runs_to_its_table(
     by_name = {layer["layer"]: layer for layer in report["layers"]}
     for name in names[1:]:
         assert 0 == by_name[name]["collisions"]
-        assert 0 < by_name[name]["noise"] < by_name[name]["margin"]
+        assert 0 < by_name[name]["resolution"] < by_name[name]["margin"]
     assert by_name["layer00"]["collisions"] > 0
     run = report["run"]
     assert 1000 == run["n"] + sum(run["dropped"].values())

@@ -43,7 +43,7 @@ def test_states_are_read_and_nothing_of_them_is_shown(
         assert "1 of 1 verdicts PASS" in output(result)
         (verdict,) = json.loads((pytester.path / "r.json").read_text())["verdicts"]
         assert "states_recoverable" == verdict["check"]
-        assert {"observation_error", "noise", "first_residual", "candidates_per_token"} == set(
+        assert {"observation_error", "resolution", "first_residual", "candidates_per_token"} == set(
             verdict["reasons"][0]["figures"]
         )
         found = properties(cases(pytester.path / "junit.xml")["test_gate"])

@@ -59,7 +59,7 @@ def test_the_table_shows_the_audits_own_numbers(
         expected = audit.layer_summary("norm" if layer == "norm" else int(layer[5:]))
         shown = [float(cell.rstrip("◄")) for cell in cells]
         numbers = [
-            *(expected.mean_norm, expected.collisions, expected.noise, expected.margin),
+            *(expected.mean_norm, expected.collisions, expected.resolution, expected.margin),
             *(expected.margin_q, expected.normalized_margin_q),
             *(expected.colipschitz_q, expected.normalized_colipschitz_q),
         ]

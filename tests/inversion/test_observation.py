@@ -80,7 +80,7 @@ def test_states_of_another_model_are_recognised(decoder: Decoder, seed: int) -> 
     """Nothing verifies, and nothing is near either; the numbers say by how much."""
     found = observe_first(decoder, _states(tiny_decoder("llama", seed=seed)), 2, nu=NU)
     assert (Match.NO, 0) == (found.match, found.verified)
-    assert found.residual > 100 * found.floor
+    assert found.residual > 100 * found.resolution
 
 
 def test_states_of_another_layer_are_recognised(decoder: Decoder) -> None:

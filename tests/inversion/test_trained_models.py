@@ -1,4 +1,4 @@
-"""SipIt on trained models, with the tolerance an audit would use: the noise floor."""
+"""SipIt on trained models, with the tolerance an audit would use: the resolution."""
 
 import argparse
 import decimal
@@ -20,7 +20,8 @@ from pytest_injectivity.inversion.recovery import Recovery, Status
 from pytest_injectivity.inversion.sipit import observe, recover_all
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
-from pytest_injectivity.states.resolution import measure_noise
+from pytest_injectivity.states.resolution_sample import DEFAULT_SIZE
+from tests.resolutions import resolution_of
 
 SHIPPED = "builtin:gpt2-stdlib"
 SHARED = ("gpt2-1m", "qwen3-1m", "stories260k-llama")
@@ -35,17 +36,21 @@ class Sample(NamedTuple):
     prompts: list[tuple[int, ...]]
 
     def invert(self, layer: Layer, policy: str, **settings: Any) -> list[bool]:
-        """Whether each prompt came back exactly, verified within the noise floor."""
+        """Whether each prompt came back exactly, verified within the resolution."""
         # Of a few prompts, as an audit measures it: the others may exceed it.
-        floor = measure_noise(self.decoder, self.decoder.as_float64(), self.prompts[:4], [layer])
+        resolution = resolution_of(self.decoder, self.prompts[:4], [layer], size=DEFAULT_SIZE)[
+            layer
+        ]
         states = [observe(self.decoder, ids, [layer])[layer] for ids in self.prompts]
-        eps = (floor[layer].at(0), floor[layer].at(1))
-        found = recover_all(self.decoder, states, layer, eps=eps, policy=policy, **settings)
+        eps, scales = resolution.radii, resolution.scales
+        found = recover_all(
+            self.decoder, states, layer, eps=eps, scales=scales, policy=policy, **settings
+        )
         assert 0 == found.ambiguous
         certified = [o for o in found.sampled if o.status is Status.CERTIFIED]
         assert len(certified) >= 0.9 * len(found.sampled)
-        # What was certified could not have been mistaken: eps + nu < delta / 2.
-        assert all(2 * (o.eps + floor[layer].at(1)) < (o.margin or 0) for o in certified)
+        # What was certified is far from every other token beside what evaluations differ by.
+        assert all(2 * resolution.at(1) < (o.margin or 0) for o in certified)
         return list(map(Recovery.exact, found.recoveries, self.prompts))
 
 
@@ -103,13 +108,13 @@ def test_short_prompts_of_other_families_come_back(
 
 
 @pytest.mark.parametrize("name", [SHIPPED, *SHARED])
-def test_candidates_side_by_side_stay_within_the_noise_floor(
+def test_candidates_side_by_side_stay_within_the_resolution(
     sample: Callable[[str, int, int], Sample], name: str
 ) -> None:
-    """The floor is measured alone, in a batch and behind a prefix: a tree mask adds nothing to it."""
+    """The tree mask is one of the ways in which the resolution is measured."""
     few = sample(name, 4, 12)
     layers = three_layers(few.decoder)
-    floor = measure_noise(few.decoder, None, few.prompts, list(layers))
+    resolutions = resolution_of(few.decoder, few.prompts, list(layers), size=DEFAULT_SIZE)
     assert 4 == len(few.prompts)
     for ids in few.prompts:
         prefix = few.decoder.prefix(torch.tensor(ids[:-1]), layers[-1])
@@ -118,7 +123,7 @@ def test_candidates_side_by_side_stay_within_the_noise_floor(
         alone = few.decoder.candidates(prefix, tokens, layers, side_by_side=False)
         for layer in layers:
             apart = torch.linalg.vector_norm(together[layer] - alone[layer], dim=1)
-            assert float(apart.max()) <= floor[layer].value
+            assert float(apart.max()) <= 2 * resolutions[layer].at(1)
 
 
 @pytest.mark.slow
@@ -138,16 +143,16 @@ def test_twenty_of_twenty_prompts_come_back(
 def test_a_slightly_wrong_model_recovers_nothing(
     sample: Callable[[str, int, int], Sample], name: str
 ) -> None:
-    """Weights 1 % off are another model: nothing verifies within the floor of the first."""
+    """Weights 1 % off are another model: nothing verifies within the radius of the first."""
     few = sample(name, 2, 3)
     layer = few.decoder.n_layers
-    floor = measure_noise(few.decoder, None, few.prompts, [layer])[layer]
+    resolution = resolution_of(few.decoder, few.prompts, [layer], size=DEFAULT_SIZE)[layer]
     states = [observe(few.decoder, ids, [layer])[layer] for ids in few.prompts]
     wrong = load_decoder(few.decoder.source, device="cpu")
     generator = torch.Generator().manual_seed(0)
     for parameter in wrong.model.parameters():
         parameter.mul_(1 + 0.01 * torch.randn(parameter.shape, generator=generator))
-    found = recover_all(wrong, states, layer, eps=(floor.at(0), floor.at(1)))
+    found = recover_all(wrong, states, layer, eps=resolution.radii, scales=resolution.scales)
     assert {Status.NEAREST: 6} == found.statuses
 
 
@@ -155,9 +160,9 @@ def test_a_slightly_wrong_model_recovers_nothing(
 def test_the_first_positions_tokens_are_far_apart(
     sample: Callable[[str, int, int], Sample], name: str
 ) -> None:
-    """The one-step margin over the whole vocabulary lies above the noise at layer 1."""
+    """The one-step margin over the whole vocabulary lies above the resolution at layer 1."""
     decoder = sample(name, 1, 2).decoder
-    floor = measure_noise(decoder, None, [(1, 2)], [1])[1]
+    resolution = resolution_of(decoder, [(1, 2)], [1])[1]
     table = OneStep.of(decoder, 1, ()).table()
     assert table.isfinite().all()
-    assert closest_pair(table).distance > 2 * floor.at(0)
+    assert closest_pair(table).distance > 2 * resolution.at(0)

@@ -121,8 +121,8 @@ def test_a_layer_that_is_gone_is_worse_and_a_new_one_is_not(tmp_path: Path) -> N
 def test_a_number_that_is_lost_is_worse(tmp_path: Path) -> None:
     """One of a layer that is there."""
     was = _read(tmp_path, report(layer("norm")))
-    now = _read(tmp_path, report(layer("norm", noise=None)))
-    assert ["norm: noise 3.8e-05 -> none: the second run did not measure it"] == worse(
+    now = _read(tmp_path, report(layer("norm", resolution=None)))
+    assert ["norm: resolution 3.8e-05 -> none: the second run did not measure it"] == worse(
         compare(was, now, read_tolerances(None))
     )
     assert "–◄" in _text(was, now)

@@ -85,7 +85,13 @@ def _run(text: str = "m") -> RunSummary:
 
 
 def _layer(name: str, **given: Any) -> LayerSummary:
-    numbers = {"mean_norm": 2.0, "collisions": 0, "margin": 0.5, "margin_q": 1.0, "noise": 1e-5}
+    numbers = {
+        "mean_norm": 2.0,
+        "collisions": 0,
+        "margin": 0.5,
+        "margin_q": 1.0,
+        "resolution": 1e-5,
+    }
     numbers |= {"normalized_margin_q": 0.5}
     return LayerSummary(name, None, 12, numbers={**numbers, **given})
 
@@ -278,7 +284,7 @@ def test_the_tables_are_those_of_the_terminal() -> None:
     worst = _layer("norm", margin_q=0.5, normalized_margin_q=0.25)
     findings = replace(_findings(), layers=(_layer("layer01"), worst))
     table = [row for row in _rows(markdown(findings, GREEN)) if len(row) > 4]
-    assert ["layer", "norm", "coll.", "noise", "margin", "m 1%", "m/norm"] == table[0][:7]
+    assert ["layer", "norm", "coll.", "resol.", "margin", "m 1%", "m/norm"] == table[0][:7]
     assert ["layer01", "2", "0", "1e-05", "0.5", "1", "0.5"] == table[1][:7]
     assert ["norm", "2", "0", "1e-05", "0.5", "0.5", "0.25◄"] == table[2][:7]
 

@@ -29,7 +29,7 @@ LAYER = LayerSummary(
         "colipschitz": 0.25,
         "colipschitz_q": 0.5,
         "normalized_colipschitz_q": 0.125,
-        "noise": 1e-6,
+        "resolution": 1e-6,
         "near_fractions": {},
     },
 )
@@ -107,7 +107,7 @@ def test_what_was_not_measured_is_a_dash() -> None:
 def test_rounded_layers_have_a_table_of_their_own() -> None:
     """Collisions, and what is left of margin and constant in percent of the unrounded ones."""
     rounded = replace(LAYER, bits=4).with_numbers(
-        collisions=7, margin_q=1.0, colipschitz_q=0.45, noise=None
+        collisions=7, margin_q=1.0, colipschitz_q=0.45, resolution=None
     )
     text = "\n".join(summary_lines(_findings(LAYER, rounded), 80, color=False))
     assert re.search(r"layer01 +7 50/90", text)
@@ -198,7 +198,9 @@ def test_names_are_no_markup(name: str) -> None:
 @given(st.integers(110, 200), st.floats(1e-30, 1e30), st.integers(0, 10**9))
 def test_lines_fit_the_terminal(width: int, value: float, collisions: int) -> None:
     """Whatever the numbers are, where there is room for a row of them."""
-    layer = LAYER.with_numbers(margin=value, margin_q=value, noise=value, collisions=collisions)
+    layer = LAYER.with_numbers(
+        margin=value, margin_q=value, resolution=value, collisions=collisions
+    )
     other = replace(layer, layer="norm").with_numbers(mean_norm=value)
     lines = summary_lines(_findings(layer, other), width, color=False)
     assert max(map(cell_len, lines)) <= width
@@ -209,7 +211,7 @@ def test_eighty_columns_hold_a_row_of_large_numbers() -> None:
     layer = LAYER.with_numbers(
         collisions=4_999_950_000,
         mean_norm=123456.0,
-        noise=1.234e-06,
+        resolution=1.234e-06,
         margin=1.234e-05,
         margin_q=1.234e-05,
         colipschitz_q=1.234e-07,

@@ -22,7 +22,7 @@ from pytest_injectivity.results.summary import LayerSummary
 NEAR = "near_fractions"
 NAMES = [f"{one.name} 0.01" if one.rungs else one.name for one in recorded()]
 MORE = {"margin", "margin_q", "colipschitz", "colipschitz_q"}
-LESS = {"not_finite", "collisions", "noise", f"{NEAR} 0.01"}
+LESS = {"not_finite", "collisions", "resolution", f"{NEAR} 0.01"}
 EITHER = {"mean_norm", "median_norm"}
 
 _names = st.sampled_from(NAMES)
@@ -41,9 +41,9 @@ _shares = st.floats(0.0, 3.0)
         ("collisions", 0, 1, 0.0, Fate.WORSE),
         ("collisions", 3, 3, 0.0, Fate.KEPT),
         ("collisions", 3, 2, 0.0, Fate.BETTER),
-        ("noise", 1.0, 1.9, 1.0, Fate.KEPT),
-        ("noise", 1.0, 2.1, 1.0, Fate.WORSE),
-        ("noise", 1.0, 0.4, 1.0, Fate.BETTER),
+        ("resolution", 1.0, 1.9, 1.0, Fate.KEPT),
+        ("resolution", 1.0, 2.1, 1.0, Fate.WORSE),
+        ("resolution", 1.0, 0.4, 1.0, Fate.BETTER),
         ("mean_norm", 10.0, 10.05, 0.01, Fate.KEPT),
         ("mean_norm", 10.0, 10.2, 0.01, Fate.WORSE),
         ("mean_norm", 10.0, 9.8, 0.01, Fate.WORSE),
@@ -56,7 +56,7 @@ _shares = st.floats(0.0, 3.0)
 def test_what_becomes_of_a_number(
     name: str, was: float | None, now: float | None, tolerance: float, fate: Fate
 ) -> None:
-    """Margins fall, counts and noise rise, norms do either: the direction that is bad is judged."""
+    """Margins fall, counts and resolutions rise, norms do either: the bad direction is judged."""
     assert fate is Change(name, was, now, tolerance).fate
 
 
@@ -124,7 +124,7 @@ def test_the_tolerance_that_is_said_to_pass_does_and_a_smaller_one_does_not(
 @pytest.mark.parametrize(("was", "now"), [(0.0, 1.0), (1.0, math.nan), (1.0, None)])
 def test_there_may_be_no_tolerance_that_passes(was: float, now: float | None) -> None:
     """Of nothing any share is nothing, and what is lost or no number passes at none."""
-    assert Change("noise", was, now, 0.0).needed is None
+    assert Change("resolution", was, now, 0.0).needed is None
 
 
 def test_the_words_say_was_is_and_percent() -> None:
@@ -134,14 +134,14 @@ def test_the_words_say_was_is_and_percent() -> None:
         "margin 1.000001 -> 1.000002 (+0.0001 %)" == Change("margin", 1.000001, 1.000002, 0).words
     )
     assert "collisions 0 -> 2" == Change("collisions", 0, 2, 0.0).words
-    assert "noise 3 -> none" == Change("noise", 3.0, None, 0.0).words
+    assert "resolution 3 -> none" == Change("resolution", 3.0, None, 0.0).words
 
 
 def test_all_numbers_of_both_sides_are_there_in_order() -> None:
     """What was recorded and not measured, and the reverse; near fractions from wide to narrow."""
-    was = {"noise": 1.0, "near_fractions 1e-05": 0.0, "near_fractions 0.01": 0.5}
-    every = changes(was, {"collisions": 1, "noise": 2.0}, read_tolerances(None))
-    assert ["collisions", "noise", "near_fractions 0.01", "near_fractions 1e-05"] == [
+    was = {"resolution": 1.0, "near_fractions 1e-05": 0.0, "near_fractions 0.01": 0.5}
+    every = changes(was, {"collisions": 1, "resolution": 2.0}, read_tolerances(None))
+    assert ["collisions", "resolution", "near_fractions 0.01", "near_fractions 1e-05"] == [
         change.name for change in every
     ]
     assert [(None, 1), (1.0, 2.0), (0.5, None), (0.0, None)] == [(c.was, c.now) for c in every]
@@ -149,10 +149,10 @@ def test_all_numbers_of_both_sides_are_there_in_order() -> None:
 
 def test_the_worst_is_what_went_farthest_in_the_bad_direction() -> None:
     """A margin that grew ten times is no harm, a number that is lost is the greatest."""
-    was = {"margin": 1.0, "margin_q": 1.0, "mean_norm": 1.0, "noise": 1.0}
+    was = {"margin": 1.0, "margin_q": 1.0, "mean_norm": 1.0, "resolution": 1.0}
     now = {"margin": 10.0, "margin_q": 0.9, "mean_norm": 1.5}
     every = worst_first(changes(was, now, read_tolerances(None)))
-    assert ["noise", "mean_norm", "margin_q", "margin"] == [change.name for change in every]
+    assert ["resolution", "mean_norm", "margin_q", "margin"] == [change.name for change in every]
 
 
 def test_the_numbers_of_a_layer() -> None:
@@ -166,7 +166,7 @@ def test_the_numbers_of_a_layer() -> None:
 
 
 def test_default_tolerances() -> None:
-    """Counts exactly, quantiles and norms 1 %, minima 5 %, a noise floor may double."""
+    """Counts exactly, quantiles and norms 1 %, minima 5 %, a resolution may double."""
     expected = {
         "not_finite": 0.0,
         "collisions": 0.0,
@@ -176,7 +176,7 @@ def test_default_tolerances() -> None:
         "colipschitz": 0.05,
         "mean_norm": 0.01,
         "median_norm": 0.01,
-        "noise": 1.0,
+        "resolution": 1.0,
         "near_fractions": 0.01,
     }
     assert expected.items() <= read_tolerances(None).by_metric.items()
@@ -187,7 +187,7 @@ def test_one_tolerance_does_not_loosen_counts() -> None:
     """Who allows 20 % of a margin allows no collision; who names collisions does."""
     read = read_tolerances(0.2).by_metric
     assert {0.0} == {read["collisions"], read["not_finite"]}
-    assert {0.2} == {value for name, value in read.items() if name not in LESS - {"noise"}}
+    assert {0.2} == {value for name, value in read.items() if name not in LESS - {"resolution"}}
     assert 0.5 == read_tolerances({"collisions": 0.5}).of("collisions")
 
 

@@ -49,7 +49,7 @@ def _geometry(rows: list[list[float]], ids: list[list[int]]) -> LayerGeometry:
 
 # Two rows one apart, of norms 3 and 4, of prompts that differ in one token.
 GEOMETRY = _geometry([[3.0], [4.0]], [[1, 2], [1, 3]])
-TWO_ROWS = MeasuredLayer(GEOMETRY, not_finite=3, noise=1e-6)
+TWO_ROWS = MeasuredLayer(GEOMETRY, not_finite=3, resolution=1e-6)
 EXTRA = Metric("entropy", "ent.", "entropy", "nats", "more", 0.1, lambda _layer: 7.25)
 
 
@@ -61,7 +61,7 @@ def test_every_metric_of_a_layer_is_measured() -> None:
         "mean_norm": 3.5,
         "median_norm": 3.5,
         "collisions": 0,
-        "noise": 1e-6,
+        "resolution": 1e-6,
         "margin": 1.0,
         "margin_q": 1.0,
         "normalized_margin": 1 / 3.5,
@@ -77,8 +77,8 @@ def test_every_metric_of_a_layer_is_measured() -> None:
 
 
 def test_a_layer_without_a_pair_has_its_lost_rows_alone() -> None:
-    """No distance, no norm and no noise floor."""
-    assert {"not_finite": 9} == flat(measure(MeasuredLayer(None, not_finite=9, noise=1e-6)))
+    """No distance, no norm and no resolution."""
+    assert {"not_finite": 9} == flat(measure(MeasuredLayer(None, not_finite=9, resolution=1e-6)))
 
 
 def test_a_layer_without_partners_has_no_colipschitz_constant() -> None:
@@ -119,7 +119,7 @@ def test_what_is_no_number_is_refused(name: str) -> None:
 def test_numbers_are_attributes_and_items() -> None:
     """By the metric's name, or a rung's."""
     layer = LayerSummary("norm", None, 9, numbers={"margin": 0.5, "near_fractions": {"0.01": 0.25}})
-    assert (0.5, None) == (layer.margin, layer.noise)
+    assert (0.5, None) == (layer.margin, layer.resolution)
     assert (0.5, 0.25, None) == (
         layer["margin"],
         layer["near_fractions 0.01"],

@@ -33,11 +33,14 @@ def test_layers_are_in_the_order_of_their_depth() -> None:
 def test_a_comparison_has_what_any_worker_knows() -> None:
     """One worker ran SipIt and another did not."""
     rate = Estimate(0.5, 0.4, 0.6)
-    first, second = Comparison("norm", 9, 0, 0, sipit=rate), Comparison("norm", 9, 0, 0, noise=0.1)
+    first, second = (
+        Comparison("norm", 9, 0, 0, sipit=rate),
+        Comparison("norm", 9, 0, 0, resolution=0.1),
+    )
     (found,) = gather(
         [Told(at, "comparison", dumps(one)) for at, one in enumerate((first, second))]
     ).comparisons
-    assert (rate, 0.1) == (found.sipit, found.noise)
+    assert (rate, 0.1) == (found.sipit, found.resolution)
 
 
 def test_a_run_says_where_all_of_its_numbers_come_from() -> None:

@@ -25,7 +25,7 @@ from pytest_injectivity.results.summary import RunSummary
 from tests.recordings import RUN, layer, report
 
 STAMP = Stamp.of(build(RunSummary, RUN))
-BASELINE = Recorded(STAMP, {"layer01": {"collisions": 0, "margin": 0.1234567, "noise": 1e-05}})
+BASELINE = Recorded(STAMP, {"layer01": {"collisions": 0, "margin": 0.1234567, "resolution": 1e-05}})
 
 
 @pytest.fixture
@@ -104,12 +104,14 @@ def test_a_baseline_is_made_for_git() -> None:
     plain = json.loads(text, object_pairs_hook=list)
     assert sorted(dict(plain)) == list(dict(plain))
     lines = [line.strip().rstrip(",") for line in text.splitlines()]
-    assert {'"collisions": 0', '"margin": 0.1234567', '"noise": 1e-05'} <= set(lines)
+    assert {'"collisions": 0', '"margin": 0.1234567', '"resolution": 1e-05'} <= set(lines)
     assert baseline_text(BASELINE) == baseline_text(deepcopy(BASELINE))
 
 
 @given(
-    st.dictionaries(st.sampled_from(["margin", "noise", "colipschitz"]), st.floats(1e-200, 1e200))
+    st.dictionaries(
+        st.sampled_from(["margin", "resolution", "colipschitz"]), st.floats(1e-200, 1e200)
+    )
 )
 def test_rounding_keeps_numbers_to_the_resolution(numbers: dict[str, float]) -> None:
     """Within the share that comparing allows for, and rounding again changes nothing."""

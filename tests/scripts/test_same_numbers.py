@@ -40,7 +40,7 @@ def _report() -> dict[str, Any]:
     return {
         "run": {"n": 20, "versions": {"torch": "2"}, "activations": None},
         "layers": [
-            {"layer": one, "margin": MARGIN, "noise": math.nan} for one in ("norm", "layer01")
+            {"layer": one, "margin": MARGIN, "resolution": math.nan} for one in ("norm", "layer01")
         ],
         "releases": [{"release": "identity", "place": "4", "attacks": attacks}],
         "verdicts": [recovery],

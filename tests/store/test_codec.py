@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.neighbours import Neighbours
 from pytest_injectivity.inversion.recovery import Status
-from pytest_injectivity.states.resolution import Floor, NoiseFloor
+from pytest_injectivity.states.pair_decisions import Decision, Kind
 from pytest_injectivity.store import codec as plain
 from pytest_injectivity.store.codec import from_bytes, to_bytes
 
@@ -44,7 +44,7 @@ def test_rows_of_numbers_survive(rows: tuple[tuple[int, ...], ...]) -> None:
 
 def test_dataclasses_enumerations_and_nan_survive() -> None:
     """Nested; a float with all its digits."""
-    value = (NoiseFloor(Floor(0.1 + 0.2, math.nan), Floor(math.inf), 3), Status.AMBIGUOUS)
+    value = (Decision(Kind.RESOLVED, 0.1 + 0.2, math.nan, math.inf, 3.0), Status.AMBIGUOUS)
     found = from_bytes(to_bytes(value))
     assert repr(value) == repr(found)
     assert found[1] is Status.AMBIGUOUS
@@ -73,7 +73,7 @@ class _Elsewhere:
     """No class of the package."""
 
 
-@pytest.mark.parametrize("value", [object(), np.int64(1), {1, 2}, b"bytes", Floor, 1j])
+@pytest.mark.parametrize("value", [object(), np.int64(1), {1, 2}, b"bytes", Decision, 1j])
 def test_other_values_are_refused(value: object) -> None:
     """By the name of their type, when they are written."""
     with pytest.raises(TypeError, match="is no plain data"):

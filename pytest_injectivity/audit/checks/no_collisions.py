@@ -1,19 +1,25 @@
 """Judges whether prompts collide at a layer: equal, not to be told apart, or nearer than eps.
 
-The last bits of a row depend on the shape of the batch it was computed in. Pairs within twice the noise
-floor are therefore evaluated again, both prompts in batches of one shape: a pair that is equal there is
-a collision, any other pair is unresolved at this precision (SPEC section 2). Both kinds fail, under
-their own names, and both are diagnosed: does the architecture cause them, or do this checkpoint's values
-(SPEC section 3)?
+The last bits of a row depend on the shape of the batch it was computed in. Pairs near the resolution
+are therefore evaluated again in eight ways: a pair with equal bits in one of them is a collision, a pair
+that is no farther apart than its prompts are from themselves is unresolved at this precision, and the
+others are resolved (SPEC section 2). The first two kinds fail, under their own names, and are diagnosed:
+does the architecture cause them, or do this checkpoint's values (SPEC section 3)?
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.judging.arguments import tolerances
 from pytest_injectivity.audit.judging.base import Audited, by_layer
-from pytest_injectivity.audit.judging.collisions import Found, Named, floor_lines, would_pass
+from pytest_injectivity.audit.judging.collisions import (
+    Found,
+    Named,
+    blurred,
+    decision_words,
+    resolution_lines,
+    would_pass,
+)
 from pytest_injectivity.audit.judging.common import not_finite
 from pytest_injectivity.audit.judging.diagnosis import Diagnosed
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
@@ -24,13 +30,12 @@ from pytest_injectivity.results.verdict import Reason, Verdict, judge
 from pytest_injectivity.stats import exact_collision_rate_bound, near_collision_rate_bound
 
 if TYPE_CHECKING:
+    from pytest_injectivity.audit.measurements.doubtful_pairs import DoubtfulPairs
     from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.geometry.layer import LayerGeometry
-    from pytest_injectivity.geometry.search.near_pairs import NearPairs
     from pytest_injectivity.states.diagnosis import Pair
 
 _QUANTITY = "colliding pairs"
-_EVALUATED_AGAIN = 1000
 _LISTED = 3
 
 # Pairs diagnosed at each layer: each draw of the weights costs a forward pass of their prompts. Past the
@@ -50,8 +55,8 @@ def check_no_collisions(
     Args:
         audit: the audit whose model is judged.
         layer: the layers judged.
-        eps: absolute, or ``"1e-5 rel"`` of the layer's mean norm; below the noise floor it is
-            decided at the noise floor (SPEC section 2).
+        eps: absolute, or ``"1e-5 rel"`` of the layer's mean norm; judged as asked, whatever the
+            layer's resolution is (SPEC section 2).
         bits: round the captured states to so many bits first ([VS] figure 4), or to another `Grid`,
             as text: ``"4 asymmetric per-token"``, ``"8 per-channel clip=99.9"``.
 
@@ -73,7 +78,7 @@ def judge_collisions(
     """The reasons the layers contribute to ``no_collisions``, in the order given."""
     grid = None if bits is None else Grid.parse(bits)
     reasons: dict[Layer, Reason] = {}
-    found: dict[Layer, Found] = {}
+    asked: dict[Layer, float] = {}
     for layer, tolerance in tolerances.items():
         if lost := not_finite(measured, layer, _QUANTITY, 0.0):
             reasons[layer] = lost
@@ -81,32 +86,81 @@ def judge_collisions(
         geometry = measured.geometry(layer, bits=grid)
         eps = tolerance.absolute(geometry.mean_norm)
         if grid is None:
-            found[layer] = _in_states(measured, layer, geometry, eps)
+            asked[layer] = eps
         else:
             reasons[layer] = _rounded(measured, layer, grid, _on_grid(geometry, eps))
-    # The pairs of all layers are diagnosed together, because they share the draws of the weights.
+    # The pairs of all layers are evaluated in the same passes, and share the draws of the weights.
+    doubts = measured.doubtful(list(asked))
+    found = {
+        layer: _in_states(measured.geometry(layer), eps, doubts[layer])
+        for layer, eps in asked.items()
+    }
     doubtful = {
         layer: one.named("collision") + one.named("unresolved") for layer, one in found.items()
     }
     diagnosed = Diagnosed.asked(measured, doubtful)
+    resolved = _resolved_lines(measured, doubts)
     for layer, one in found.items():
-        reasons[layer] = _computed(measured, layer, one, diagnosed[layer])
+        blur = doubts[layer].blur
+        if blur is not None and not one.total:
+            reasons[layer] = blurred(measured, layer, _QUANTITY, blur, ())
+        else:
+            lines = resolved[layer]
+            reasons[layer] = _computed(measured, layer, one, doubts[layer], diagnosed[layer], lines)
     return [reasons[layer] for layer in tolerances]
 
 
-def _computed(measured: "Measurements", layer: Layer, found: Found, diagnosed: Diagnosed) -> Reason:
+def _computed(  # noqa: PLR0917 - one layer's findings
+    measured: "Measurements",
+    layer: Layer,
+    found: Found,
+    doubts: "DoubtfulPairs",
+    diagnosed: Diagnosed,
+    resolved: Sequence[str],
+) -> Reason:
     """The reason of a layer from the states as the model computed them."""
     headline = found.headline(
         diagnosed.counted(found.named("collision"), found.collisions),
         diagnosed.counted(found.named("unresolved"), found.unresolved),
     )
+    decided = dict(zip(doubts.pairs, doubts.decisions, strict=True))
     lines = []
     for one in found.pairs[:_LISTED]:
-        lines += [_pair_line(measured, one, f"{one.kind}, "), diagnosed.line(one.pair)]
+        lines.append(_pair_line(measured, one, f"{one.kind}, "))
+        if one.pair in decided:
+            lines.append(f"  {decision_words(decided[one.pair])}")
+        lines.append(diagnosed.line(one.pair))
     if doubtful := found.collisions + found.unresolved:
         lines.append(diagnosed.summary(doubtful))
-    lines += floor_lines(measured, layer, found.eps)
+    if doubts.beyond:
+        lines.append(
+            f"{doubts.beyond} more pairs near the resolution were not evaluated: unresolved"
+        )
+    lines += [*resolved, *resolution_lines(measured, layer, found.eps)]
     return _reason(measured, layer, found, headline, filter(None, lines))
+
+
+def _resolved_lines(
+    measured: "Measurements", doubts: Mapping[Layer, "DoubtfulPairs"]
+) -> dict[Layer, list[str]]:
+    """Lines on the pairs near the resolution that evaluation tells apart, by layer."""
+    resolved = {layer: one.of_kind("resolved") for layer, one in doubts.items()}
+    closest = {layer: [one[0][0]] for layer, one in resolved.items() if one}
+    exact = measured.exact_distances(closest)
+    lines: dict[Layer, list[str]] = {layer: [] for layer in doubts}
+    for layer, some in resolved.items():
+        if not some:
+            continue
+        scaled = sum(decision.by == "scaled" for _, _, decision in some)
+        pair, distance, decision = some[0]
+        known = exact.get((layer, pair))
+        truth = "" if known is None else f"; in float64 {show(known)} apart"
+        lines[layer] = [
+            f"resolved pairs near the resolution: {len(some)}, {scaled} by the scaled distance alone",
+            _pair_line(measured, Named("resolved", pair, distance), "the closest, "),
+            f"  {decision_words(decision)}{truth}",
+        ]
+    return lines
 
 
 def _rounded(measured: "Measurements", layer: Layer, grid: Grid, found: Found) -> Reason:
@@ -125,8 +179,8 @@ def _rounded(measured: "Measurements", layer: Layer, grid: Grid, found: Found) -
     scale = "" if grid.plain else f", scale: {grid.source(len(before))}"
     equal = "equal codes of one scale" if grid.per == "token" else "equal codes"
     lines.append(
-        f"states rounded to {grid.words}{scale}; {equal} collide; noise floor before rounding"
-        f" {show(measured.noise(layer).value)}"
+        f"states rounded to {grid.words}{scale}; {equal} collide; resolution before rounding"
+        f" {show(measured.resolution(layer).value)}"
     )
     return _reason(measured, layer, found, found.headline(words), lines)
 
@@ -153,70 +207,59 @@ def _reason(
 
 
 def _on_grid(geometry: "LayerGeometry", eps: float) -> Found:
-    """Count the pairs of rounded rows, which are equal or not: there is no noise between them."""
+    """Count the pairs of rounded rows, which are equal or not: they have no resolution."""
     near = geometry.near(eps, limit=_LISTED)
     collisions = geometry.equal.pairs
+    listed = zip(near.left.tolist(), near.right.tolist(), near.distance.tolist(), strict=True)
     return Found(
         collisions=collisions,
         unresolved=0,
         near=near.count - collisions,
         eps=eps,
-        threshold=eps,
-        pairs=_named(geometry, near, ["collision"] * min(collisions, _LISTED)),
-        closest=geometry.closest.distance,
-    )
-
-
-def _in_states(
-    measured: "Measurements", layer: Layer, geometry: "LayerGeometry", eps: float
-) -> Found:
-    noise = measured.noise(layer).value
-    threshold = max(eps, noise)
-    doubtful = geometry.near(2 * noise, limit=_EVALUATED_AGAIN)
-    equal = _evaluated_equal(measured, layer, geometry, doubtful)
-    # Beyond the pairs evaluated again, the captured rows themselves say which are equal.
-    collisions = sum(equal) + geometry.equal.pairs - int((doubtful.distance == 0).sum())
-    near = geometry.near(threshold, limit=_DIAGNOSED)
-    return Found(
-        collisions=collisions,
-        unresolved=doubtful.count - collisions,
-        near=max(0, near.count - doubtful.count),
-        eps=eps,
-        threshold=threshold,
-        pairs=_named(
-            geometry,
-            near if near.count > doubtful.count else doubtful,
-            ["collision" if same else "unresolved" for same in equal],
+        pairs=tuple(
+            Named(
+                "collision" if at < collisions else "near",
+                _prompts_of(geometry, left, right),
+                distance,
+            )
+            for at, (left, right, distance) in enumerate(listed)
         ),
         closest=geometry.closest.distance,
     )
 
 
-def _named(geometry: "LayerGeometry", near: "NearPairs", kinds: Sequence[str]) -> tuple[Named, ...]:
-    """The closest pairs with their kinds; pairs past the kinds given are near."""
-    prompts = geometry.prompt_of
-    listed = zip(near.left, near.right, near.distance, strict=True)
-    return tuple(
-        Named(
-            kinds[at] if at < len(kinds) else "near",
-            (int(prompts[left]), int(prompts[right])),
-            float(distance),
+def _in_states(geometry: "LayerGeometry", eps: float, doubts: "DoubtfulPairs") -> Found:
+    """Count the pairs of a layer as the model computed it."""
+    again = doubts.of_kind("collision", "unresolved")
+    collided = sum(decision.kind == "collision" for _, _, decision in again)
+    near = geometry.near(eps, limit=_DIAGNOSED + len(again))
+    known = geometry.equal.pairs + sum(distance <= eps for _, distance, _ in again)
+    listed = [
+        Named("near" if distance else "collision", _prompts_of(geometry, left, right), distance)
+        for left, right, distance in zip(
+            near.left.tolist(), near.right.tolist(), near.distance.tolist(), strict=True
         )
-        for at, (left, right, distance) in enumerate(islice(listed, _DIAGNOSED))
+    ]
+    kinds = {pair: Named(str(decision.kind), pair, distance) for pair, distance, decision in again}
+    every = {one.pair: one for one in listed} | kinds
+    return Found(
+        collisions=geometry.equal.pairs + collided,
+        unresolved=len(again) - collided + doubts.beyond,
+        near=max(0, near.count - known),
+        eps=eps,
+        pairs=tuple(sorted(every.values(), key=lambda one: one.distance)[:_DIAGNOSED]),
+        closest=geometry.closest.distance,
     )
+
+
+def _prompts_of(geometry: "LayerGeometry", left: int, right: int) -> "Pair":
+    first, second = int(geometry.prompt_of[left]), int(geometry.prompt_of[right])
+    return min(first, second), max(first, second)
 
 
 def _pair_line(measured: "Measurements", one: Named, what: str = "") -> str:
     names = " and ".join(measured.target.name_of(prompt) for prompt in one.pair)
     return f"{what}distance {show(one.distance)}: {names}"
-
-
-def _evaluated_equal(
-    measured: "Measurements", layer: Layer, geometry: "LayerGeometry", pairs: "NearPairs"
-) -> list[bool]:
-    left, right = geometry.prompt_of[pairs.left], geometry.prompt_of[pairs.right]
-    prompts = list(zip(left.tolist(), right.tolist(), strict=True))
-    return measured.equal_together(layer, prompts)
 
 
 def _context_lines(measured: "Measurements", layer: Layer, found: Found) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pytest_injectivity.audit.judging.arguments import count, tolerances
 from pytest_injectivity.audit.judging.base import Audited, by_layer
-from pytest_injectivity.audit.judging.collisions import floor_lines
+from pytest_injectivity.audit.judging.collisions import resolution_lines
 from pytest_injectivity.audit.judging.common import not_finite
 from pytest_injectivity.audit.judging.tables import (
     Place,
@@ -65,8 +65,8 @@ def check_no_continuation_collisions(
     Args:
         audit: the audit whose model is judged.
         layer: the layers judged.
-        eps: absolute, or ``"1e-5 rel"`` of the layer's mean norm over the prompt set; below the
-            noise floor it is decided at the noise floor (SPEC section 2).
+        eps: absolute, or ``"1e-5 rel"`` of the layer's mean norm over the prompt set; judged
+            as asked, whatever the layer's resolution is (SPEC section 2).
         prompts: how many prompts are continued, those of smallest nearest-neighbour distance at
             the deepest layer asked for; all where the set has fewer. A prompt that fills the
             context is passed over and counted.
@@ -162,7 +162,7 @@ def _judged(
         *pair_lines(measured, counted),
         *compared,
         _rivals_line(found),
-        *floor_lines(measured, layer, counted[0].found.eps),
+        *resolution_lines(measured, layer, counted[0].found.eps),
     ]
     return table_reason(layer, _QUANTITY, counted, lines)
 
@@ -172,7 +172,7 @@ def _place(measured: "Measurements", layer: Layer, prompt: int) -> Place:
         search=measured.continuations,
         ids=measured.target.prompts.ids[prompt],
         words=f"after {measured.target.name_of(prompt)}",
-        noise=measured.noise(layer).value,
+        resolution=measured.resolution(layer).value,
         scale=measured.geometry(layer).mean_norm,
     )
 

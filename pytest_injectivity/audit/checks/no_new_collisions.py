@@ -15,7 +15,7 @@ from pytest_injectivity.audit.judging.base import (
     compared,
     with_embedding,
 )
-from pytest_injectivity.audit.judging.collisions import floor_lines
+from pytest_injectivity.audit.judging.collisions import blurred, resolution_lines
 from pytest_injectivity.audit.judging.retained import lost_rows
 from pytest_injectivity.audit.judging.tables import left_out_lines, undecided
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
@@ -35,13 +35,13 @@ def check_no_new_collisions(
     """No two prompts collide that the parent tells apart.
 
     Pairs are collisions, unresolved or near as in `check_no_collisions`, in each model at its own
-    noise floor. At layer 0 all rows of the input embedding are compared.
+    resolution. At layer 0 all rows of the input embedding are compared.
 
     Args:
         audit: the audit whose model is judged.
         layer: the layers judged; None: layer 0 and those of the config.
-        eps: absolute, or ``"1e-5 rel"`` of each model's mean norm; below the noise floor it is
-            decided at the noise floor (SPEC section 2).
+        eps: absolute, or ``"1e-5 rel"`` of each model's mean norm; judged as asked, whatever the
+            resolutions are (SPEC section 2).
 
     Raises:
         LayerError: the model has no such layer.
@@ -68,6 +68,10 @@ def judge_new_collisions(against: "Against", layer: Layer, tolerance: Tolerance)
     elif reason := lost_rows(against, layer, _QUANTITY, 0.0):
         return reason
     found = find_new_collisions(against, layer, tolerance)
+    if layer != 0 and not found.count:
+        for side, said in ((against.child, []), (against.parent, ["that is of the parent"])):
+            if blur := side.doubtful([layer])[layer].blur:
+                return blurred(side, layer, _QUANTITY, blur, said)
     return Reason(
         where=layer_id(layer),
         status=judge(found.count, "<=", 0),
@@ -94,12 +98,12 @@ def _lines(against: "Against", layer: Layer, found: NewCollisions) -> list[str]:
     compared = (
         f"{len(against.child.one_step.tokens)} rows of the input embedding compared"
         if layer == 0
-        else f"N = {n}; in the parent a pair collides within {show(found.parents_threshold)}"
+        else f"N = {n}; in the parent eps is {show(found.parents_eps)}"
     )
     lines += filter(None, (both, compared))
     if layer == 0:
         return lines + left_out_lines(against.child, against.child.one_step)
-    return lines + floor_lines(against.child, layer, found.eps)
+    return lines + resolution_lines(against.child, layer, found.eps)
 
 
 def _would_pass(found: NewCollisions) -> str:

@@ -51,8 +51,8 @@ def check_one_step_distinct(
     Args:
         audit: the audit whose model is judged.
         layer: the layers judged; None: layer 0 and those of the config.
-        eps: absolute, or ``"1e-5 rel"`` of the mean norm of the states compared; below the noise
-            floor of their position it is decided at the noise floor (SPEC section 2).
+        eps: absolute, or ``"1e-5 rel"`` of the mean norm of the states compared; judged as
+            asked, whatever the resolution of their position is (SPEC section 2).
 
     Raises:
         LayerError: the model has no such layer.
@@ -96,9 +96,9 @@ def _tables(measured: "Measurements", layers: Sequence[Layer]) -> dict[Layer, _T
     with measured.target.watcher.progress("one-step tables", len(kinds)) as advance:
         for done, (kind, words, ids, own) in enumerate(kinds, 1):
             for layer, table in measured.one_step.of(ids, own).items():
-                # Rows of a matrix are not evaluated: there is no noise between them.
-                noise = 0.0 if ids is None else measured.noise(layer).at(len(ids))
-                place = Place(measured.one_step, ids, words, noise, table.mean_norm)
+                # Rows of a matrix are not evaluated: they have no resolution.
+                at = 0.0 if ids is None else measured.resolution(layer).at(len(ids))
+                place = Place(measured.one_step, ids, words, at, table.mean_norm)
                 tables[layer][kind] = place, table
             advance(done)
     return tables
@@ -127,8 +127,8 @@ def _judged(
             total = table.not_finite + table.compared
             headline = f"{table.not_finite} of {total} tokens {place.words} are not finite"
             return undecided(layer, _QUANTITY, headline, left_out)
-        if not math.isfinite(place.noise):
-            return undecided(layer, _QUANTITY, "the noise floor is not finite", left_out)
+        if not math.isfinite(place.resolution):
+            return undecided(layer, _QUANTITY, "the resolution is not finite", left_out)
     if not any(table.pairs for _, table in tables.values()):
         return undecided(layer, _QUANTITY, "nothing was compared", left_out)
     counted = {
@@ -145,7 +145,7 @@ def _judged(
         for name, value in (
             (f"{kind}_margin", one.table.minimum[0]),
             (f"{kind}_closest_distinct", one.table.closest),
-            (f"{kind}_noise", one.place.noise),
+            (f"{kind}_resolution", one.place.resolution),
         )
     }
     return table_reason(
@@ -154,10 +154,10 @@ def _judged(
 
 
 def _lines(measured: "Measurements", one: Counted) -> list[str]:
-    """Lines on what was compared at one place, and on the one-step margin beside the noise floor."""
+    """Lines on what was compared at one place, and on the one-step margin beside the resolution."""
     table, place = one.table, one.place
     compared = (
-        f"{place.words}: one-step margin {show(table.minimum[0])}, noise floor {show(place.noise)},"
+        f"{place.words}: one-step margin {show(table.minimum[0])}, resolution {show(place.resolution)},"
         f" {table.pairs} pairs of {table.compared} tokens"
     )
     lines = [compared]
@@ -168,9 +168,9 @@ def _lines(measured: "Measurements", one: Counted) -> list[str]:
         )
     if apart := one.closest_distinct:
         lines.append(pair_line(measured, apart))
-    if one.found.eps < place.noise:
+    if 0 < one.found.eps < place.resolution:
         lines.append(
-            f"{place.words}: eps {show(one.found.eps)} is below the noise floor: decided at"
-            f" {show(place.noise)}"
+            f"{place.words}: eps {show(one.found.eps)} is below the resolution: pairs near"
+            f" {show(place.resolution)} decide"
         )
     return lines

@@ -142,7 +142,7 @@ def _figures(
         "forwards_per_token": found.forwards_per_token,
         "certified": found.certified,
         "ambiguous": found.ambiguous,
-        "eps": measured.noise(layer).at(1),
+        "eps": measured.resolution(layer).later.radius,
     }
     if found.searched:
         figures["first_guess_right"] = found.first_guesses / found.searched
@@ -150,7 +150,8 @@ def _figures(
 
 
 def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recovered) -> list[str]:
-    noise = measured.noise(layer)
+    resolution = measured.resolution(layer)
+    first, later = resolution.radii
     right = sum(one.right for one in found.prompts)
     how = (
         f"{right} of {len(found.prompts) * attempt.tokens} tokens right, policy {attempt.policy},"
@@ -164,11 +165,16 @@ def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recove
     ranks = f"the first candidate was right for {found.first_guesses} of {found.searched} tokens"
     if found.largest_rank is not None:
         ranks += f", the worst rank was {found.largest_rank}"
+    radius = (
+        f"eps {show(later)} (position 0: {show(first)}) in the scaled distance, the largest over"
+        f" {resolution.later.evaluations} ({resolution.first.evaluations}) evaluations; resolution"
+        f" {show(resolution.value)}"
+    )
     lines = [
         how,
         f"{found.forwards_per_token:.2f} tokens run a token, certificates apart; {ranks}",
         f"rate of tokens right {tokens}, tokens clustered by prompt",
-        f"eps {show(noise.at(1))} (position 0: {show(noise.at(0))}), from the noise floor",
+        radius,
     ]
     if found.certified:
         ambiguous = clopper_pearson(found.ambiguous, found.certified, _CONFIDENCE)

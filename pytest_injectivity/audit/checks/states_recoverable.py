@@ -37,7 +37,7 @@ class ExternalReadingKey(NumberKey):
         certify: positions that are certified by a pass over the whole vocabulary.
         seed: the policy's seed.
         special: the tokens that the tokenizer puts before every text.
-        noise: the noise floors, at position 0 and at all later positions.
+        resolution: of the model's states, at position 0 and at all later positions.
     """
 
     states: str
@@ -45,7 +45,7 @@ class ExternalReadingKey(NumberKey):
     certify: int
     seed: int
     special: tuple[int, ...]
-    noise: tuple[float, float]
+    resolution: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def check_states_recoverable(
 
     A prompt counts when every position is verified and, where the file has its ids, every token
     is right. The tolerance is the file's observation error, or an estimate of it from the first
-    tokens, and never the local noise floor alone (SPEC section 4). States of another model or
+    tokens, and never the local resolution alone (SPEC section 4). States of another model or
     layer fail, and the verdict says so.
 
     Args:
@@ -133,8 +133,8 @@ def judge_external_states(
         headline = f"{lost} of {len(external.states)} prompts have states that are not finite"
         evidence = [f"a NaN or an infinity in {', '.join(at[:_LISTED])}", _about(external)]
         return _failed(external, asked, headline, evidence)
-    if not math.isfinite(sum(_floor(measured))):
-        return _failed(external, asked, "the noise floor is not finite", [_about(external)])
+    if not math.isfinite(sum(_resolution(measured))):
+        return _failed(external, asked, "the resolution is not finite", [_about(external)])
     read, inversion = _read(measured, asked)
     if read.recovered is None:
         headline, line = _mismatch(external, read.observation)
@@ -169,7 +169,7 @@ def _judged(
         would_pass=f"a rate of at most {recovered / total!r}",
         figures={
             "observation_error": observed.error[-1],
-            "noise": observed.eps[-1] - observed.error[-1],
+            "resolution": observed.eps[-1] - observed.error[-1],
             "first_residual": observed.residual,
             "candidates_per_token": found.candidates_per_token,
         },
@@ -195,9 +195,9 @@ def _failed(
     return reason, (1.0, 0.0)
 
 
-def _floor(measured: "Measurements") -> tuple[float, float]:
-    floor = measured.noise(measured.external_states.layer)
-    return floor.at(0), floor.at(1)
+def _resolution(measured: "Measurements") -> tuple[float, float]:
+    of = measured.resolution(measured.external_states.layer)
+    return of.at(0), of.at(1)
 
 
 def _read(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion | None"]:
@@ -210,7 +210,7 @@ def _read(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion | 
         certify=asked.certify,
         seed=measured.target.config.seed,
         special=_special(measured),
-        noise=_floor(measured),
+        resolution=_resolution(measured),
     )
     return measured.target.remember(key, lambda: _invert(measured, asked)[0]), None
 
@@ -219,7 +219,7 @@ def _invert(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion 
     from pytest_injectivity.inversion.observation import Match, observe_first
     from pytest_injectivity.inversion.sipit import Settings, recover_all
 
-    external, decoder, nu = measured.external_states, measured.target.decoder, _floor(measured)
+    external, decoder, nu = measured.external_states, measured.target.decoder, _resolution(measured)
     observed = observe_first(
         decoder,
         external.states,
@@ -267,8 +267,8 @@ def _mismatch(external: "ExternalStates", observed: "Observation") -> tuple[str,
     if observed.position:
         first += " after the special tokens"
     numbers = (
-        f"residual {show(observed.residual)} against a floor of {show(observed.floor)}, states of norm"
-        f" {show(observed.norm)}"
+        f"residual {show(observed.residual)} against a resolution of {show(observed.resolution)},"
+        f" states of norm {show(observed.norm)}"
     )
     if observed.match is Match.NO:
         return "not of this model at this layer", (
@@ -320,7 +320,7 @@ def _shown(measured: "Measurements", inversion: "Inversion") -> list[str]:
 
 def _how(external: "ExternalStates", read: Read, found: Recovered) -> list[str]:
     observed, positions = read.observation, sum(map(len, external.states))
-    noise = observed.eps[-1] - observed.error[-1]
+    resolution = observed.eps[-1] - observed.error[-1]
     if observed.relative is None:
         error = f"observation error {show(observed.error[-1])}, given"
     else:
@@ -329,7 +329,7 @@ def _how(external: "ExternalStates", read: Read, found: Recovered) -> list[str]:
             f" {observed.looked_at} first tokens that verify: {show(observed.relative)} of a state's"
             " norm, twice that after them"
         )
-    lines = [f"{error}; noise floor {show(noise)} on top"]
+    lines = [f"{error}; resolution {show(resolution)} on top"]
     if 2 * observed.verified < observed.looked_at:
         lines.append(
             f"only {observed.verified} of {observed.looked_at} first tokens verify: are these states of"

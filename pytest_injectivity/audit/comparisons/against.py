@@ -119,10 +119,17 @@ class Against:
         """
         lost, parents_lost = self.not_finite(layer)
         n = len(self.child.target.prompts)
-        noise, parents_noise = (finite(one.noise(layer).value) for one in (self.child, self.parent))
+        resolution, parents = (
+            finite(one.resolution(layer).value) for one in (self.child, self.parent)
+        )
         if lost or parents_lost:
             return Comparison(
-                layer_id(layer), n, lost, parents_lost, noise=noise, reference_noise=parents_noise
+                layer_id(layer),
+                n,
+                lost,
+                parents_lost,
+                resolution=resolution,
+                reference_resolution=parents,
             )
         drift = self.drift(layer)
         # Layer 0 sees the last token only: its margin is 0 where any two prompts end in the same token.
@@ -142,8 +149,8 @@ class Against:
             drift_max=finite(float(drift.relative.max())),
             cosine_mean=finite(math.fsum(drift.cosine) / n),
             cosine_min=finite(float(drift.cosine.min())),
-            noise=noise,
-            reference_noise=parents_noise,
+            resolution=resolution,
+            reference_resolution=parents,
             sipit=sipit and sipit[0],
             reference_sipit=sipit and sipit[1],
             cross=cross,

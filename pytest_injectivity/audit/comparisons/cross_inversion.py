@@ -104,8 +104,8 @@ def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "Cro
 
     started = time.perf_counter()
     attacked, sample = _chosen(against, prompts, tokens)
-    floor = against.parent.noise(layer)
-    nu = floor.at(0), floor.at(1)
+    resolution = against.parent.resolution(layer)
+    nu = resolution.at(0), resolution.at(1)
     # One model runs after the other, because both may not fit in memory together.
     own, theirs = (
         [observe(one.target.decoder, ids, [layer])[layer].cpu() for ids in (*attacked, *sample)]

@@ -1,10 +1,10 @@
 """Pairs that collide at one layer of a model and not in its parent.
 
-Collisions in the model are decided as in ``no_collisions``, at the model's own noise floor. A pair that
-also collides in the parent, at the parent's floor, is not counted, so that pairs which the architecture
-cannot tell apart are left out. At layer 0, where a state depends on the last token only, the rows of the
-input embedding are compared instead of the prompts: every pair of tokens, whether prompts end in them or
-not.
+Collisions in the model are decided as in ``no_collisions``, at the model's own resolution. A pair that
+also collides in the parent, at the parent's resolution, is not counted, so that pairs which the
+architecture cannot tell apart are left out. At layer 0, where a state depends on the last token only,
+the rows of the input embedding are compared instead of the prompts: every pair of tokens, whether
+prompts end in them or not.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,10 @@ from pytest_injectivity.core.tolerances import Tolerance
 if TYPE_CHECKING:
     from pytest_injectivity.audit.comparisons.against import Against
     from pytest_injectivity.audit.measurements.measurements import Measurements
-    from pytest_injectivity.geometry.search.near_pairs import NearPairs
     from pytest_injectivity.inversion.continuations import Continuations
+    from pytest_injectivity.states.diagnosis import Pair
 
 _QUANTITY = "new collisions"
-_EVALUATED_AGAIN = 1000
 _LISTED = 3
 
 
@@ -35,35 +34,33 @@ class NewCollisionsKey(NumberKey):
 
     Attributes:
         layer: the layer.
-        threshold: the distance within which two states of the model collide.
-        parents_threshold: the distance within which two states of the parent collide.
+        eps: the tolerance asked for, in the units of the model's states.
+        parents_eps: likewise in the units of the parent's.
         most: how many of each model's pairs are compared one by one.
     """
 
     layer: Layer
-    threshold: float
-    parents_threshold: float
+    eps: float
+    parents_eps: float
     most: int
 
 
-class Near(NamedTuple):
-    """The pairs within the threshold in one of the two models.
+class Colliding(NamedTuple):
+    """The pairs that collide in one of the two models.
 
     Attributes:
-        pairs: the pairs listed, closest first.
-        threshold: the distance within which pairs count.
+        pairs: how many.
+        listed: the distance and the kind of those listed, closest first.
         eps: the tolerance asked for, in the states' units.
     """
 
-    pairs: "NearPairs"
-    threshold: float
+    pairs: int
+    listed: "dict[Pair, tuple[float, str]]"
     eps: float
 
-    @property
-    def listed(self) -> list[tuple[int, int]]:
-        """The pairs listed, each with its smaller index first."""
-        found = zip(self.pairs.left.tolist(), self.pairs.right.tolist(), strict=True)
-        return [(min(pair), max(pair)) for pair in found]
+    def has(self, pair: "Pair", distance: float) -> bool:
+        """Whether a pair collides whose states are this far apart."""
+        return distance <= self.eps or pair in self.listed
 
 
 @dataclass(frozen=True)
@@ -94,8 +91,7 @@ class NewCollisions:
         kinds: how many pairs of each kind among those evaluated, at most 10,000.
         pairs: the closest new pairs.
         eps: the tolerance asked for, in the units of the model's states.
-        threshold: the distance within which pairs of the model collide.
-        parents_threshold: likewise of the parent, in the units of its states.
+        parents_eps: likewise in the units of the parent's states.
     """
 
     count: int
@@ -104,8 +100,7 @@ class NewCollisions:
     kinds: dict[str, int]
     pairs: tuple[NewPair, ...]
     eps: float
-    threshold: float
-    parents_threshold: float
+    parents_eps: float
 
     @property
     def headline(self) -> str:
@@ -119,7 +114,7 @@ class NewCollisions:
             if n and kind in names
         ]
         if near := self.kinds["near"]:
-            said.append(f"{near} new near (eps {show(self.threshold)})")
+            said.append(f"{near} new near (eps {show(self.eps)})")
         if self.exact and self.count == sum(self.kinds.values()):
             return ", ".join(said)
         first = f", of the closest {', '.join(said)}" if said else ""
@@ -137,9 +132,11 @@ def find_new_collisions(
         tolerance: the distance within which a pair collides.
         most: how many of each model's pairs are compared one by one; beyond them pairs are counted.
     """
-    near = _tokens if layer == 0 else _prompts
-    own, theirs = (near(one, layer, tolerance, most) for one in (against.child, against.parent))
-    if not own.pairs.count:
+    colliding = _tokens if layer == 0 else _prompts
+    own, theirs = (
+        colliding(one, layer, tolerance, most) for one in (against.child, against.parent)
+    )
+    if not own.pairs:
         none = {"collision": 0, "unresolved": 0, "near": 0}
         return NewCollisions(
             count=0,
@@ -148,47 +145,63 @@ def find_new_collisions(
             kinds=none,
             pairs=(),
             eps=own.eps,
-            threshold=own.threshold,
-            parents_threshold=theirs.threshold,
+            parents_eps=theirs.eps,
         )
     return against.remember(
-        NewCollisionsKey(layer, own.threshold, theirs.threshold, most),
+        NewCollisionsKey(layer, own.eps, theirs.eps, most),
         lambda: _compared(against, layer, own, theirs),
     )
 
 
-def _compared(against: "Against", layer: Layer, own: Near, theirs: Near) -> NewCollisions:
-    listed = own.listed
+def _compared(against: "Against", layer: Layer, own: Colliding, theirs: Colliding) -> NewCollisions:
+    listed = list(own.listed)
     parents = _distances(against.parent, layer, listed)
-    new = [at for at, far in enumerate(parents) if far > theirs.threshold]
-    count, exact = len(new), own.pairs.count == len(listed)
+    new = [at for at, pair in enumerate(listed) if not theirs.has(pair, float(parents[at]))]
+    count, exact = len(new), own.pairs == len(listed)
     if not exact:
         # The model has more pairs than are listed: how many are old is counted on the parent's pairs.
-        again = _distances(against.child, layer, theirs.listed)
-        unlisted = theirs.pairs.count - len(again)
-        old = int((again <= own.threshold).sum()) + unlisted
-        count, exact = max(count, own.pairs.count - old), not unlisted
-    found = [(listed[at], float(own.pairs.distance[at]), float(parents[at])) for at in new]
-    kinds = _kinds(against.child, layer, [(pair, distance) for pair, distance, _ in found])
+        pairs = list(theirs.listed)
+        again = _distances(against.child, layer, pairs)
+        unlisted = theirs.pairs - len(pairs)
+        both = sum(own.has(pair, float(far)) for pair, far in zip(pairs, again, strict=True))
+        count, exact = max(count, own.pairs - both - unlisted), not unlisted
+    found = [(listed[at], *own.listed[listed[at]], float(parents[at])) for at in new]
+    kinds = [kind for _, _, kind, _ in found]
     return NewCollisions(
         count=count,
         exact=exact,
-        old=own.pairs.count - count,
+        old=own.pairs - count,
         kinds={kind: kinds.count(kind) for kind in ("collision", "unresolved", "near")},
         pairs=tuple(
-            NewPair(kind, *one) for kind, one in list(zip(kinds, found, strict=True))[:_LISTED]
+            NewPair(kind, pair, distance, far) for pair, distance, kind, far in found[:_LISTED]
         ),
         eps=own.eps,
-        threshold=own.threshold,
-        parents_threshold=theirs.threshold,
+        parents_eps=theirs.eps,
     )
 
 
-def _prompts(one: "Measurements", layer: Layer, tolerance: Tolerance, most: int) -> Near:
+def _prompts(one: "Measurements", layer: Layer, tolerance: Tolerance, most: int) -> Colliding:
     geometry = one.geometry(layer)
     eps = tolerance.absolute(geometry.mean_norm)
-    threshold = max(eps, 2 * one.noise(layer).value)
-    return Near(geometry.near(threshold, limit=most), threshold, eps)
+    near, doubts = geometry.near(eps, limit=most), one.doubtful([layer])[layer]
+    prompts = geometry.prompt_of
+    listed = _listed(prompts[near.left], prompts[near.right], near.distance)
+    again = doubts.of_kind("collision", "unresolved")
+    beyond = [pair for pair, distance, _ in again if distance > eps]
+    listed |= {pair: (distance, str(decision.kind)) for pair, distance, decision in again}
+    ordered = dict(sorted(listed.items(), key=lambda item: item[1][0]))
+    return Colliding(near.count + len(beyond) + doubts.beyond, ordered, eps)
+
+
+def _listed(
+    left: np.ndarray, right: np.ndarray, distances: np.ndarray
+) -> "dict[Pair, tuple[float, str]]":
+    """The distance and the kind of pairs within eps."""
+    every = zip(left.tolist(), right.tolist(), distances.tolist(), strict=True)
+    return {
+        (min(one, other), max(one, other)): (distance, "near" if distance else "collision")
+        for one, other, distance in every
+    }
 
 
 def embedding_table(one: "Measurements") -> "Continuations":
@@ -196,10 +209,11 @@ def embedding_table(one: "Measurements") -> "Continuations":
     return one.one_step.of(None, [0])[0]
 
 
-def _tokens(one: "Measurements", layer: Layer, tolerance: Tolerance, most: int) -> Near:
-    # Rows of a matrix are not evaluated: there is no noise between them.
+def _tokens(one: "Measurements", layer: Layer, tolerance: Tolerance, most: int) -> Colliding:
+    # Rows of a matrix are not evaluated: they have no resolution.
     eps = tolerance.absolute(embedding_table(one).mean_norm)
-    return Near(one.one_step.within(None, layer, eps, most), eps, eps)
+    near = one.one_step.within(None, layer, eps, most)
+    return Colliding(near.count, _listed(near.left, near.right, near.distance), eps)
 
 
 def _distances(one: "Measurements", layer: Layer, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -214,18 +228,3 @@ def _distances(one: "Measurements", layer: Layer, pairs: Sequence[tuple[int, int
     if rows.device.type == "mps":
         rows, sides = rows.cpu(), sides.cpu()
     return pair_distances(rows, sides[:, 0], sides[:, 1]).cpu().numpy()
-
-
-def _kinds(
-    one: "Measurements", layer: Layer, pairs: Sequence[tuple[tuple[int, int], float]]
-) -> list[str]:
-    """The kind of each pair; pairs within twice the noise floor are evaluated again in one shape."""
-    if layer == 0:
-        return ["collision" if distance == 0 else "near" for _, distance in pairs]
-    within = 2 * one.noise(layer).value
-    doubtful = [pair for pair, distance in pairs if distance <= within]
-    equal = one.equal_together(layer, doubtful[:_EVALUATED_AGAIN])
-    # Beyond the pairs evaluated again, the captured rows themselves say which are equal.
-    equal += [distance == 0 for _, distance in pairs[len(equal) : len(doubtful)]]
-    kinds = ["collision" if same else "unresolved" for same in equal]
-    return [*kinds, *["near"] * (len(pairs) - len(doubtful))]

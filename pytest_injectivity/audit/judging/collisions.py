@@ -1,15 +1,18 @@
 """Counts of colliding pairs, and their lines in a verdict, for prompts and for tokens alike."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_injectivity.audit.judging.common import noise_line
-from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.audit.judging.common import resolution_line
+from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.results.verdict import Reason, Status
 
 if TYPE_CHECKING:
+    from pytest_injectivity.audit.measurements.doubtful_pairs import Blur
     from pytest_injectivity.audit.measurements.measurements import Measurements
-    from pytest_injectivity.states.diagnosis import Pair
+    from pytest_injectivity.states.pair_decisions import Decision, Pair
 
 
 class Named(NamedTuple):
@@ -24,11 +27,10 @@ class Found(NamedTuple):
     """The pairs that count against a layer.
 
     Attributes:
-        collisions: equal, also when evaluated again in one shape.
-        unresolved: within twice the noise floor, and not equal when evaluated again.
-        near: farther apart than twice the noise floor, and within eps.
+        collisions: equal as captured, or in a shape in which they were evaluated again.
+        unresolved: near the resolution, and not told apart by evaluation.
+        near: within eps, and neither of the two above.
         eps: the tolerance asked for, in the states' units.
-        threshold: the larger of eps and the noise floor, within which pairs count.
         pairs: the closest pairs of prompts, with their kinds and distances.
         closest: the smallest distance of all pairs.
     """
@@ -37,7 +39,6 @@ class Found(NamedTuple):
     unresolved: int
     near: int
     eps: float
-    threshold: float
     pairs: Sequence[Named]
     closest: float
 
@@ -58,17 +59,56 @@ class Found(NamedTuple):
         )
         said = [f"{n} {name}{'s' if n > 1 else ''}{more}" for n, name, more in counts if n]
         if self.near:
-            said.append(f"{self.near} near (eps {show(self.threshold)})")
+            said.append(f"{self.near} near (eps {show(self.eps)})")
         return ", ".join(said) or "no collision"
 
 
-def floor_lines(measured: "Measurements", layer: Layer, eps: float) -> list[str]:
-    """Lines on the noise floor, which is the threshold where eps is smaller."""
-    noise = measured.noise(layer).value
-    lines = [noise_line(measured, layer)]
-    if eps < noise:
-        lines.append(f"eps {show(eps)} is below the noise floor: decided at {show(noise)}")
+def resolution_lines(measured: "Measurements", layer: Layer, eps: float) -> list[str]:
+    """Lines on the resolution, and on an eps that is below it."""
+    value = measured.resolution(layer).value
+    lines = [resolution_line(measured, layer)]
+    if 0 < eps < value:
+        lines.append(f"eps {show(eps)} is below the resolution: pairs near {show(value)} decide")
     return lines
+
+
+def decision_words(decision: "Decision") -> str:
+    """What evaluation says of a pair, as a clause."""
+    if decision.kind == "collision":
+        return "equal bits in one shape"
+    if decision.by == "scaled":
+        apart, itself, what = (
+            decision.scaled_apart,
+            decision.scaled_itself,
+            " in the scaled distance",
+        )
+    else:
+        apart, itself, what = decision.apart, decision.itself, ""
+    return (
+        f"at least {show(apart)} apart{what} in 8 ways of evaluation, each up to {show(itself)}"
+        " from itself"
+    )
+
+
+def blurred(
+    measured: "Measurements", layer: Layer, quantity: str, blur: "Blur", lines: Iterable[str]
+) -> Reason:
+    """The reason of a layer whose resolution does not tell its states apart: INSUFFICIENT."""
+    how = (
+        f"resolution {show(blur.distance)} ({blur.between}) is above half of the median distance of"
+        f" a nearest neighbour, {show(blur.median)}; in the scaled distance {show(blur.scaled_distance)}"
+        f" against {show(blur.scaled_median)}"
+    )
+    return Reason(
+        where=layer_id(layer),
+        status=Status.INSUFFICIENT,
+        quantity=quantity,
+        value=math.nan,
+        bound=0,
+        relation="<=",
+        headline=f"the resolution does not tell states apart: {blur.between} disagree",
+        evidence=(how, *lines, resolution_line(measured, layer)),
+    )
 
 
 def would_pass(found: Found) -> str:

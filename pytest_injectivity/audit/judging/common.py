@@ -30,7 +30,7 @@ def not_finite(
     measured.geometry(layer)  # so that the table shows the layer
     names = [measured.target.name_of(prompt) for prompt in lost[:_NAMED]]
     more = [f"… and {len(lost) - _NAMED} more"] if len(lost) > _NAMED else []
-    where = ", ".join(names) or "a prompt of the noise floor's sample, before its last token"
+    where = ", ".join(names) or "a sequence of the resolution's sample, before its last token"
     return Reason(
         where=layer_id(layer),
         status=Status.FAIL,
@@ -41,7 +41,7 @@ def not_finite(
         headline=(
             f"{len(lost)} of {len(measured.states(layer))} rows are not finite"
             if lost
-            else "the noise floor is not finite"
+            else "the resolution is not finite"
         ),
         evidence=(f"a NaN or an infinity in the states of {where}", *more),
     )
@@ -55,14 +55,14 @@ def pair_line(
     return f"{what}: {names[0]} and {names[1]}"
 
 
-def noise_line(measured: "Measurements", layer: Layer) -> str:
-    """A line on the layer's noise floor and where it comes from."""
-    floor = measured.noise(layer)
-    later = floor.later
+def resolution_line(measured: "Measurements", layer: Layer) -> str:
+    """A line on the layer's resolution and where it comes from, and on its error."""
+    resolution = measured.resolution(layer)
+    error = resolution.error
+    said = "not measured" if math.isnan(error) else f"{show(error)} to float64"
     return (
-        f"noise floor {show(floor.value)} over {floor.prompts} prompts: reproduction"
-        f" {show(later.reproduction)}, float64 error {show(later.error)}, rounding"
-        f" {show(later.rounding)}"
+        f"resolution {show(resolution.value)} over {resolution.prompts} prompts"
+        f" ({resolution.later.between}); error {said}"
     )
 
 

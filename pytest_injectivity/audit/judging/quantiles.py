@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_injectivity.audit.judging.arguments import fraction, optional_confidence
-from pytest_injectivity.audit.judging.common import noise_line
+from pytest_injectivity.audit.judging.common import resolution_line
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.shapes import Float64, Int64
@@ -147,7 +147,7 @@ def scale_lines(
     if asked.grid is not None and not asked.grid.plain:
         lines.append(f"scale of the grid: {asked.grid.source(len(geometry))}")
     if asked.grid is None:
-        lines.append(noise_line(measured, layer))
+        lines.append(resolution_line(measured, layer))
     return lines
 
 

@@ -19,16 +19,18 @@ from pytest_injectivity.results.verdict import Reason, Status, judge
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
+    from pytest_injectivity.geometry.search.near_pairs import NearPairs
     from pytest_injectivity.inversion.continuation_search import ContinuationSearch
     from pytest_injectivity.inversion.continuations import Continuations
 
-_EVALUATED_AGAIN = 100
+# Pairs decided by evaluation at one place, the closest; those beyond count as unresolved.
+_EVALUATED = 1000
 _LISTED = 3
 
 
 @dataclass(frozen=True)
-class ContinuationsEqualTogetherKey(NumberKey):
-    """Whether pairs of continuations of a prompt are equal when they are computed in one shape.
+class DecidedContinuationsKey(NumberKey):
+    """Whether pairs of continuations of a prompt can be told apart.
 
     Attributes:
         layer: the layer.
@@ -42,20 +44,20 @@ class ContinuationsEqualTogetherKey(NumberKey):
 
 
 class Place(NamedTuple):
-    """The place at which every token is compared: the tokens before it, and its noise floor.
+    """The place at which every token is compared: the tokens before it, and its resolution.
 
     Attributes:
         search: computes the table.
         ids: the tokens before it; None for the rows of the input embedding.
         words: names the place in lines, such as ``put first``.
-        noise: the noise floor of the place; 0 for rows of a matrix, which are not evaluated.
+        resolution: at the place; 0 for rows of a matrix, which are not evaluated.
         scale: the mean norm that a relative eps is multiplied by.
     """
 
     search: "ContinuationSearch"
     ids: tuple[int, ...] | None
     words: str
-    noise: float
+    resolution: float
     scale: float
 
 
@@ -108,35 +110,29 @@ def count_collisions(
 ) -> Counted:
     """Counts the pairs of tokens that collide at one place."""
     eps = tolerance.absolute(place.scale)
-    threshold = max(eps, place.noise)
-    doubtful = place.search.within(place.ids, layer, 2 * place.noise, _EVALUATED_AGAIN)
-    near = place.search.within(place.ids, layer, threshold, _LISTED)
-    tokens = list(zip(doubtful.left.tolist(), doubtful.right.tolist(), strict=True))
-    if place.ids is None:
-        equal = (doubtful.distance == 0).tolist()
-    else:
-        equal = _evaluated_equal(measured, layer, place.ids, tokens)
-    # Beyond the pairs evaluated again, the rows themselves say which are equal.
-    collisions = sum(equal) + table.collisions - int((doubtful.distance == 0).sum())
+    near = place.search.within(place.ids, layer, eps, _LISTED + _EVALUATED)
+    kinds = {
+        pair: (distance, "near" if distance else "collision") for pair, distance in _listed(near)
+    }
+    decided, beyond = _decided(measured, layer, place, table)
+    again = {pair: (distance, kind) for pair, distance, kind in decided if kind != "resolved"}
+    collided = sum(kind == "collision" for _, kind in again.values())
+    within = table.collisions + sum(distance <= eps for distance, _ in again.values())
     found = Found(
-        collisions=collisions,
-        unresolved=doubtful.count - collisions,
-        near=max(0, near.count - doubtful.count),
+        collisions=table.collisions + collided,
+        unresolved=len(again) - collided + beyond,
+        near=max(0, near.count - within),
         eps=eps,
-        threshold=threshold,
         pairs=(),
         closest=table.minimum[0],
     )
-    kinds = [*("collision" if same else "unresolved" for same in equal), *["near"] * _LISTED]
-    listed = near if near.count > doubtful.count else doubtful
-    pairs = zip(listed.distance, listed.left, listed.right, kinds, strict=False)
+    ordered = sorted((kinds | again).items(), key=lambda one: (one[1][0], one[0]))
     return Counted(
         place,
         table,
         found,
         tuple(
-            Pair(float(distance), int(left), int(right), kind, place.words)
-            for distance, left, right, kind in list(pairs)[:_LISTED]
+            Pair(distance, *pair, kind, place.words) for pair, (distance, kind) in ordered[:_LISTED]
         ),
     )
 
@@ -211,18 +207,44 @@ def _together(found: Sequence[Found]) -> Found:
     )
 
 
-def _evaluated_equal(
-    measured: "Measurements", layer: Layer, ids: tuple[int, ...], pairs: list[tuple[int, int]]
-) -> list[bool]:
-    from pytest_injectivity.states.reevaluation import equal_when_evaluated_together
+def _listed(near: "NearPairs") -> list[tuple[tuple[int, int], float]]:
+    sides = zip(near.left.tolist(), near.right.tolist(), strict=True)
+    return [
+        ((min(pair), max(pair)), distance)
+        for pair, distance in zip(sides, near.distance.tolist(), strict=True)
+    ]
 
-    if not pairs:
-        return []
-    tokens = sorted({token for pair in pairs for token in pair})
-    place = {token: at for at, token in enumerate(tokens)}
-    continued = [(*ids, token) for token in tokens]
-    indexes = [(place[left], place[right]) for left, right in pairs]
-    return measured.target.remember(
-        ContinuationsEqualTogetherKey(layer, ids, tuple(pairs)),
-        lambda: equal_when_evaluated_together(measured.target.decoder, continued, indexes, layer),
+
+def _decided(
+    measured: "Measurements", layer: Layer, place: Place, table: "Continuations"
+) -> tuple[list[tuple[tuple[int, int], float, str]], int]:
+    """The pairs near the resolution that are not equal, with their kinds, and how many are left."""
+    from pytest_injectivity.states.candidate_pairs import near_distance
+    from pytest_injectivity.states.pair_decisions import decide_pairs
+
+    if place.ids is None:
+        return [], 0
+    limit = table.collisions + _EVALUATED
+    within = near_distance(measured.resolution(layer).of(len(place.ids)))
+    near = place.search.within(place.ids, layer, within, limit)
+    some = [(pair, distance) for pair, distance in _listed(near) if distance]
+    beyond = near.count - table.collisions - len(some)
+    if not some:
+        return [], beyond
+    tokens = sorted({token for pair, _ in some for token in pair})
+    at = {token: row for row, token in enumerate(tokens)}
+    ids = place.ids
+    pairs = tuple((at[left], at[right]) for (left, right), _ in some)
+    decisions = measured.target.remember(
+        DecidedContinuationsKey(layer, ids, tuple(pair for pair, _ in some)),
+        lambda: decide_pairs(
+            measured.target.decoder,
+            [(*ids, token) for token in tokens],
+            {layer: pairs},
+            {layer: measured.resolution(layer)},
+        )[layer],
     )
+    return [
+        (pair, distance, str(decision.kind))
+        for (pair, distance), decision in zip(some, decisions, strict=True)
+    ], beyond

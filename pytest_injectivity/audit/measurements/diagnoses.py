@@ -4,7 +4,7 @@ import gc
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.audit.keys import DiagnosisKey
+from pytest_injectivity.audit.keys import DiagnosisKey, ExactDistanceKey
 from pytest_injectivity.audit.measurements.float64_copies import Float64Copies
 from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer
@@ -52,6 +52,39 @@ class Diagnoses:
         ):
             self._known |= self.target.entry.remember_each(keys, self._diagnose)
         return self._known
+
+    def exact_distances(
+        self, pairs: Mapping[Layer, "Sequence[Pair]"]
+    ) -> Mapping[tuple[Layer, "Pair"], float]:
+        """The distances of pairs in true float64, where the model has a float64 copy.
+
+        Args:
+            pairs: by layer, pairs of prompts.
+        """
+        keys = {
+            (layer, pair): ExactDistanceKey(layer, pair)
+            for layer, some in pairs.items()
+            for pair in some
+        }
+        if not keys or not (self.target.entry.known(keys.values()) or not self._float64.why_none()):
+            return {}
+        found: Mapping[tuple[Layer, Pair], float] = self.target.entry.remember_each(
+            keys, self._exact_distances
+        )
+        return found
+
+    def _exact_distances(
+        self, missing: "Sequence[tuple[Layer, Pair]]"
+    ) -> "Mapping[tuple[Layer, Pair], float]":
+        from pytest_injectivity.states.diagnosis import distances_of_pairs
+
+        exact = self.target.decoder.as_float64()
+        layers = by_depth({layer for layer, _ in missing})
+        pairs = sorted({pair for _, pair in missing})
+        found = distances_of_pairs(exact, self.target.prompts.ids, pairs, layers)
+        del exact
+        gc.collect()
+        return {key: found[key][0] for key in missing}
 
     def _diagnose(
         self, missing: "Sequence[tuple[Layer, Pair]]"

@@ -1,14 +1,12 @@
 """Summaries of one layer as plain data, and how its numbers fall as prompts are added."""
 
-import math
-
 from pytest_injectivity.audit.keys import TrendKey
 from pytest_injectivity.audit.measurements.layer_states import LayerStates
-from pytest_injectivity.audit.measurements.noise_floors import NoiseFloors
+from pytest_injectivity.audit.measurements.resolutions import Resolutions
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.quantization.grid import Grid, GridLike
 from pytest_injectivity.results.metrics import MeasuredLayer, measure
-from pytest_injectivity.results.summary import LayerSummary, Trend
+from pytest_injectivity.results.summary import LayerSummary, Trend, finite
 
 
 class LayerSummaries:
@@ -16,13 +14,13 @@ class LayerSummaries:
 
     Args:
         states: the layers' states and geometries.
-        noise: their noise floors.
+        resolutions: their resolutions.
     """
 
-    def __init__(self, states: LayerStates, noise: NoiseFloors) -> None:
+    def __init__(self, states: LayerStates, resolutions: Resolutions) -> None:
         self.target = states.target
         self._states = states
-        self._noise = noise
+        self._resolutions = resolutions
         self._trends: dict[Layer, Trend] = {}
 
     def of(self, layer: int | str, bits: GridLike | None = None) -> LayerSummary:
@@ -33,9 +31,12 @@ class LayerSummaries:
         # Only finite rows are rounded, so lost rows are counted in the layer as it was computed.
         lost = int((~self._states.geometry(one).finite).sum())
         paired = len(geometry) >= 2  # noqa: PLR2004 - a pair is two
-        noise = self._noise.of(one).value if grid is None else math.nan
+        resolution = self._resolutions.of(one) if grid is None else None
         measured = MeasuredLayer(
-            geometry if paired else None, lost, noise if math.isfinite(noise) else None
+            geometry if paired else None,
+            lost,
+            None if resolution is None else finite(resolution.value),
+            None if resolution is None else finite(resolution.error),
         )
         return LayerSummary(
             layer=layer_id(one),

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.audit.keys import EqualTogetherKey, MinimalEditExistsKey, MinimalEditsKey
+from pytest_injectivity.audit.keys import MinimalEditExistsKey, MinimalEditsKey
 from pytest_injectivity.audit.measurements.diagnoses import Diagnoses
+from pytest_injectivity.audit.measurements.doubtful_pairs import DoubtfulPairs, Doubts
 from pytest_injectivity.audit.measurements.float64_copies import Float64Copies, free_bytes
 from pytest_injectivity.audit.measurements.layer_states import LayerStates
 from pytest_injectivity.audit.measurements.layer_summaries import LayerSummaries
-from pytest_injectivity.audit.measurements.noise_floors import NoiseFloors
+from pytest_injectivity.audit.measurements.resolutions import Resolutions
 from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import OptionError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.prompts.metrics import PairDistances
     from pytest_injectivity.states.diagnosis import Diagnosis, Pair
     from pytest_injectivity.states.external import ExternalStates
-    from pytest_injectivity.states.resolution import NoiseFloor
+    from pytest_injectivity.states.resolution import LayerResolution
     from pytest_injectivity.store.entry import Entry
 
 
@@ -45,9 +46,10 @@ class Measurements:
         self.target = target
         self.layers = LayerStates(target)
         self._float64 = Float64Copies(target)
-        self._noise = NoiseFloors(target, self._float64)
+        self._resolutions = Resolutions(target, self._float64)
+        self._doubts = Doubts(self.layers, self._resolutions)
         self._diagnoses = Diagnoses(target, self._float64)
-        self._summaries = LayerSummaries(self.layers, self._noise)
+        self._summaries = LayerSummaries(self.layers, self._resolutions)
         self._edits: dict[Layer, Ratios] = {}
 
     def expect(self, layers: Iterable[Layer]) -> None:
@@ -114,21 +116,31 @@ class Measurements:
         return lost
 
     def is_finite(self, layer: Layer) -> bool:
-        """Whether the states of a layer, and its noise floor, are finite."""
+        """Whether the states of a layer, and its resolution, are finite."""
         if self.lost_prompts(layer):
             return False
-        floor = self.noise(layer)
-        return math.isfinite(floor.at(0)) and math.isfinite(floor.at(1))
+        resolution = self.resolution(layer)
+        return math.isfinite(resolution.at(0)) and math.isfinite(resolution.at(1))
 
-    def noise(self, layer: Layer) -> "NoiseFloor":
-        """The noise floor of a layer over a sample of the prompts."""
-        return self._noise.of(layer)
+    def resolution(self, layer: Layer) -> "LayerResolution":
+        """The resolution of a layer over a sample of the prompts."""
+        return self._resolutions.of(layer)
+
+    def doubtful(self, layers: Sequence[Layer]) -> Mapping[Layer, DoubtfulPairs]:
+        """The pairs near the resolution of layers whose rows are finite, decided by evaluation."""
+        return self._doubts.of(layers)
 
     def diagnoses(
         self, pairs: Mapping[Layer, "Sequence[Pair]"]
     ) -> Mapping[tuple[Layer, "Pair"], "Diagnosis"]:
         """The diagnoses of colliding pairs of prompts, by layer; see `Diagnoses.of`."""
         return self._diagnoses.of(pairs)
+
+    def exact_distances(
+        self, pairs: Mapping[Layer, "Sequence[Pair]"]
+    ) -> Mapping[tuple[Layer, "Pair"], float]:
+        """The distances of pairs of prompts in true float64; empty where there is no float64 copy."""
+        return self._diagnoses.exact_distances(pairs)
 
     def no_float64(self) -> str:
         """Why no float64 copy of the model can be had; empty where one can."""
@@ -166,22 +178,6 @@ class Measurements:
                 ),
             )
         return self._edits[layer]
-
-    def equal_together(self, layer: Layer, pairs: "Sequence[tuple[int, int]]") -> list[bool]:
-        """Whether the states of pairs of prompts are equal when computed in one shape.
-
-        See `equal_when_evaluated_together`.
-        """
-        from pytest_injectivity.states.reevaluation import equal_when_evaluated_together
-
-        if not pairs:
-            return []
-        return self.target.remember(
-            EqualTogetherKey(layer, tuple((int(left), int(right)) for left, right in pairs)),
-            lambda: equal_when_evaluated_together(
-                self.target.decoder, self.target.prompts.ids, pairs, layer
-            ),
-        )
 
     def _search(self, entry: "Entry") -> "ContinuationSearch":
         from pytest_injectivity.inversion.continuation_search import ContinuationSearch

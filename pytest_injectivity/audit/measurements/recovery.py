@@ -27,7 +27,7 @@ class RecoveryKey(NumberKey):
         policy: orders the candidates.
         certify: positions that are certified by a pass over the whole vocabulary.
         seed: the policy's seed.
-        eps: the radii of the verifier, at position 0 and at all later positions.
+        radii: scaled, of the verifier, at position 0 and at all later positions.
     """
 
     layer: Layer
@@ -36,7 +36,7 @@ class RecoveryKey(NumberKey):
     policy: str
     certify: int
     seed: int
-    eps: tuple[float, float]
+    radii: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,6 @@ def recovered(measured: "Measurements", layer: Layer, attempt: Attempt) -> Recov
         OptionError: too few prompts are long enough.
     """
     truths = measured.target.prompts.sample(attempt.prompts, attempt.tokens).ids
-    noise = measured.noise(layer)
     key = RecoveryKey(
         layer=layer,
         prompts=attempt.prompts,
@@ -75,7 +74,7 @@ def recovered(measured: "Measurements", layer: Layer, attempt: Attempt) -> Recov
         policy=attempt.policy,
         certify=attempt.certify,
         seed=measured.target.config.seed,
-        eps=(noise.at(0), noise.at(1)),
+        radii=measured.resolution(layer).radii,
     )
     return measured.target.remember(key, lambda: _invert(measured, layer, attempt, truths))
 
@@ -85,7 +84,7 @@ def _invert(
 ) -> Recovered:
     from pytest_injectivity.inversion.sipit import observe, recover_all
 
-    decoder, noise = measured.target.decoder, measured.noise(layer)
+    decoder, resolution = measured.target.decoder, measured.resolution(layer)
     label = f"SipIt {layer_id(layer)}"
     with measured.target.watcher.progress(label, len(truths)) as advance:
         states = [observe(decoder, truth, [layer])[layer] for truth in truths]
@@ -93,8 +92,9 @@ def _invert(
             decoder,
             states,
             layer,
-            # The attention sink at position 0 has its own floor; the second serves all others.
-            eps=(noise.at(0), noise.at(1)),
+            # The attention sink at position 0 has its own radius; the second serves all others.
+            eps=resolution.radii,
+            scales=resolution.scales,
             policy=attempt.policy,
             seed=measured.target.config.seed,
             known=known_tokens(measured, truths),

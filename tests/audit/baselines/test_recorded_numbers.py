@@ -59,7 +59,7 @@ def test_a_missing_baseline_fails_and_writes_nothing(make: Make, tmp_path: Path)
         *((name, 1.2) for name in ("margin", "margin_q", "colipschitz", "colipschitz_q")),
         ("mean_norm", 1.2),
         ("median_norm", 0.8),
-        ("noise", 0.3),
+        ("resolution", 0.3),
     ],
 )
 def test_a_number_that_got_worse_fails_its_layer(
@@ -142,13 +142,13 @@ def test_a_number_that_can_no_longer_be_measured_fails(make: Make, record: Recor
     """As when rows are not finite; a number that somebody took out of the file is not compared."""
     path = record()
     audit = make()
-    lost = audit.layer_summary("norm").with_numbers(noise=None)
+    lost = audit.layer_summary("norm").with_numbers(resolution=None)
     audit.measurements.layer_summary = lambda *_: lost  # type: ignore[method-assign]
     verdict = audit.check_matches_baseline("norm")
-    assert "noise was " in verdict.first_line
+    assert "resolution was " in verdict.first_line
     assert "is none" in verdict.first_line
     assert "it was recorded and cannot be measured any more" in verdict.text
-    edit(path, lambda plain: plain["layers"]["norm"].pop("noise"))
+    edit(path, lambda plain: plain["layers"]["norm"].pop("resolution"))
     again = make()
     again.layer_summary = lambda *_: lost  # type: ignore[method-assign]
     assert again.check_matches_baseline("norm").passed
@@ -208,7 +208,7 @@ def test_a_stale_baseline_passes_and_is_announced(make: Make, record: Record) ->
         (0.2, False),
         ({"margin_q": 0.5}, True),
         ({"margin": 0.5}, False),
-        ({1: 0.0, 2: 0.5, "norm": {"noise": 2.0}}, True),
+        ({1: 0.0, 2: 0.5, "norm": {"resolution": 2.0}}, True),
         ({1: 0.5, "2:": 0.0, "norm": 0.5}, False),
         ({2: {"margin_q": 0.4}}, True),
     ],

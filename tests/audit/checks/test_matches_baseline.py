@@ -13,7 +13,7 @@ from pytest_injectivity.results.saved_runs import numbers_of
 from pytest_injectivity.results.summary import LayerSummary
 from pytest_injectivity.results.verdict import Status, Verdict
 
-NUMBERS = {"not_finite": 0, "collisions": 0, "margin": 1.0, "margin_q": 2.0, "noise": 1e-5}
+NUMBERS = {"not_finite": 0, "collisions": 0, "margin": 1.0, "margin_q": 2.0, "resolution": 1e-5}
 LAYER = LayerSummary("layer02", None, 9, numbers=NUMBERS)
 WAS = numbers_of(LAYER)
 DEFAULTS = read_tolerances(None)
@@ -29,7 +29,7 @@ def test_a_layer_as_recorded_passes() -> None:
 
 def test_the_worst_number_is_named_first_and_all_are_evidence() -> None:
     """Was, is, how much that is, and what is allowed."""
-    now = WAS | {"margin_q": 1.0, "margin": 0.9, "noise": 9e-6}
+    now = WAS | {"margin_q": 1.0, "margin": 0.9, "resolution": 9e-6}
     reason, stale = judge_recorded(LAYER, WAS, now, DEFAULTS)
     assert (Status.FAIL, ()) == (reason.status, stale)
     assert "margin_q was 2, is 1, wants >= 1.98" == reason.summary
@@ -52,8 +52,10 @@ def test_what_no_tolerance_lets_pass_is_said() -> None:
     """A first collision, or a number that is lost."""
     reason, _ = judge_recorded(LAYER, WAS, WAS | {"collisions": 2}, DEFAULTS)
     assert "no tolerance: collisions 0 -> 2" == reason.would_pass
-    lost, _ = judge_recorded(LAYER, WAS, {k: v for k, v in WAS.items() if k != "noise"}, DEFAULTS)
-    assert "noise was 1e-05, is none" == lost.summary
+    lost, _ = judge_recorded(
+        LAYER, WAS, {k: v for k, v in WAS.items() if k != "resolution"}, DEFAULTS
+    )
+    assert "resolution was 1e-05, is none" == lost.summary
     assert math.isnan(lost.value)
 
 

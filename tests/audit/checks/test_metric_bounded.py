@@ -54,9 +54,9 @@ def test_rounded_states_are_judged_where_bits_are_given(audit: Audit) -> None:
 
 
 def test_a_number_that_was_not_measured_fails(audit: Audit) -> None:
-    """Rounded states have no noise floor."""
-    verdict = audit.check_metric_bounded(1, "noise", at_most=1e9, bits=8)
-    assert "FAIL metric_bounded layer01: noise was not measured" == verdict.first_line
+    """Rounded states have no resolution."""
+    verdict = audit.check_metric_bounded(1, "resolution", at_most=1e9, bits=8)
+    assert "FAIL metric_bounded layer01: resolution was not measured" == verdict.first_line
 
 
 @pytest.mark.parametrize(

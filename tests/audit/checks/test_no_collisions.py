@@ -1,12 +1,15 @@
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from pytest_injectivity import Audit, Reason
+from pytest_injectivity.testing import additive_decoder, plant_equal_embeddings, tiny_decoder
 from tests import reference
+from tests.audits import audit_of
 
 Additive = Callable[..., Audit]
 Rows = Callable[..., Tensor]
@@ -23,9 +26,10 @@ def _single(count: int) -> list[list[int]]:
 
 
 def _moved(rows: Tensor, token: int, distance: float, onto: int) -> Tensor:
-    """Row ``token`` at this distance from row ``onto``, along one coordinate."""
+    """Row ``token`` at this distance from row ``onto``, along one coordinate, where both are small."""
+    rows[onto, 3] = 0.0
     rows[token] = rows[onto]
-    rows[token, 3] += distance
+    rows[token, 3] = distance
     return rows
 
 
@@ -64,28 +68,70 @@ def test_minus_zero_is_zero(additive: Additive, random_rows: Rows) -> None:
     assert "1 collision (accidental)" == _one(additive(rows, _single(4))).headline
 
 
-@pytest.mark.parametrize("factor", [0.5, 1.5])
-def test_pairs_within_twice_the_floor_are_unresolved(
+@pytest.mark.parametrize("factor", [0.05, 0.2])
+def test_pairs_within_the_resolution_are_unresolved(
     additive: Additive, random_rows: Rows, factor: float
 ) -> None:
     """Not equal and not to be told apart: red under their own name, whatever eps is."""
-    rows = random_rows(6)
-    floor = additive(rows, _single(6)).noise(1).value
-    reason = _one(additive(_moved(rows, 4, factor * floor, 1), _single(6)))
+    rows = _moved(random_rows(6), 4, 0.0, 1)
+    rounding = 2.0**-24 * float(rows[1].double().norm())
+    reason = _one(additive(_moved(rows, 4, factor * rounding, 1), _single(6)))
     assert ("FAIL", "1 unresolved pair (accidental)") == (str(reason.status), reason.headline)
     assert reason.would_pass.startswith("no eps")
     assert any(line.startswith("unresolved, distance ") for line in reason.evidence)
+    assert any("in 8 ways of evaluation, each up to " in line for line in reason.evidence)
 
 
-def test_pairs_beyond_twice_the_floor_are_apart(additive: Additive, random_rows: Rows) -> None:
-    """A pair three floors apart is not a collision, and near only where eps says so."""
+def test_pairs_at_three_times_the_resolution_are_resolved(
+    additive: Additive, random_rows: Rows
+) -> None:
+    """Such a pair is no collision, the verdict says how it was decided, and near only within eps."""
     rows = random_rows(6)
-    floor = additive(rows, _single(6)).noise(1).value
-    audit = additive(_moved(rows, 4, 3 * floor, 1), _single(6))
-    assert "no collision" == _one(audit).headline
-    near = _one(audit, eps=4 * floor)
+    resolution = additive(rows, _single(6)).resolution(1).value
+    audit = additive(_moved(rows, 4, 3 * resolution, 1), _single(6))
+    found = _one(audit)
+    assert ("PASS", "no collision") == (str(found.status), found.headline)
+    assert "resolved pairs near the resolution: 1, 0 by the scaled distance alone" in found.evidence
+    assert any("; in float64 " in line for line in found.evidence)
+    near = _one(audit, eps=4 * resolution)
     assert near.headline.startswith("1 near (eps ")
     assert near.value == 1
+
+
+def test_eps_is_judged_as_asked(additive: Additive, random_rows: Rows) -> None:
+    """An eps below the resolution is not raised to it, and the verdict says that it is below."""
+    audit = additive(random_rows(6), _single(6))
+    eps = audit.resolution(1).value / 10
+    found = _one(audit, eps=eps)
+    assert found.status == "PASS"
+    assert any("is below the resolution" in line for line in found.evidence)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_planted_collisions_are_found_in_half_precision(tmp_path: Path, dtype: str) -> None:
+    """Prompts that differ in two tokens of equal embedding, and no others."""
+    decoder = plant_equal_embeddings(tiny_decoder("llama"), 3, 7)
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(8, 64, (30, 12), generator=generator).tolist()
+    ids[4] = [*ids[3][:5], 7, *ids[3][6:]]
+    ids[3][5] = 3
+    audit = audit_of(tmp_path, decoder, ids, dtype=dtype)
+    verdict = audit.check_no_collisions("all")
+    assert ["1 collision (accidental)"] * 3 == [one.headline for one in verdict.reasons]
+
+
+def test_a_layer_without_resolution_decides_nothing(tmp_path: Path) -> None:
+    """Rows nearer to each other than one rounding: INSUFFICIENT, and the ways are named."""
+    rows = torch.full((8, 8), 1000.0)
+    rows[:, 0] += torch.arange(8) * 2.0**-14
+    decoder = additive_decoder(rows, torch.zeros(64, 8))
+    audit = audit_of(tmp_path, decoder, _single(8))
+    found = _one(audit)
+    assert "INSUFFICIENT" == str(found.status)
+    assert "the resolution does not tell states apart: one rounding of a state disagree" in (
+        found.headline
+    )
+    assert not audit.check_no_collisions(1).passed
 
 
 def test_eps_itself_is_near(additive: Additive) -> None:
@@ -113,21 +159,18 @@ def test_counts_are_those_of_brute_force(additive: Additive, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(0, 3, (24, 8), generator=generator).float()
     audit = additive(rows, _single(24))
-    states, floor = audit.states(1), audit.noise(1).value
+    states = audit.states(1)
     for eps in (0.0, 1.0, 1.5, 2.0, 3.0):
-        near, doubtful = (len(reference.near(states, one)) for one in (max(eps, floor), 2 * floor))
-        equal = len(reference.colliding(states))
+        near, equal = len(reference.near(states, eps)), len(reference.colliding(states))
         reason = _one(audit, eps=eps)
-        assert max(near, doubtful) == reason.value
+        assert near == reason.value
         words = re.sub(r" \((first \d+ )?accidental\)", "", reason.headline).split(", ")
         assert (f"{equal} collision{'s' * (equal > 1)}" in words) == (equal > 0)
-        assert (f"{near - doubtful} near (eps {eps:g})" in words) == (near > doubtful)
+        assert (f"{near - equal} near (eps {eps:g})" in words) == (near > equal)
 
 
-def test_more_pairs_than_are_evaluated_again_are_all_counted(
-    additive: Additive, random_rows: Rows
-) -> None:
-    """60 equal rows are 1,770 pairs, of which 1,000 are looked at again."""
+def test_many_equal_rows_are_all_counted(additive: Additive, random_rows: Rows) -> None:
+    """60 equal rows are 1,770 pairs."""
     ids = [[1 + at // 8, 1 + at % 8, 0] for at in range(60)]
     reason = _one(additive(random_rows(10), ids))
     headline = "1770 collisions (first 10 accidental)"

@@ -44,7 +44,7 @@ def test_continuations_that_are_apart_pass(additive: Additive, random_rows: Rows
     low, middle = (reference.lower_quantile(np.repeat(nearest, 4), q) for q in (0.01, 0.5))
     assert f"from its nearest rival: 1 % {low:.4g}, 10 % " in text
     assert f"50 % {middle:.4g}" in text
-    assert "noise floor " in text
+    assert "resolution " in text
 
 
 def test_equal_embedding_rows_collide_after_every_prompt(tmp_path: Path) -> None:
@@ -65,21 +65,22 @@ def test_equal_embedding_rows_collide_after_every_prompt(tmp_path: Path) -> None
         )
 
 
-@pytest.mark.parametrize("factor", [0.5, 1.5])
-def test_pairs_within_twice_the_floor_are_unresolved(
+@pytest.mark.parametrize("factor", [0.05, 0.2])
+def test_pairs_within_the_resolution_are_unresolved(
     additive: Additive, random_rows: Rows, factor: float
 ) -> None:
     """Not equal and not to be told apart: one pair a prompt."""
     rows = random_rows(12)
-    floor = additive(rows, IDS).noise(1).value
-    reason = _one(additive(_moved(rows, 11, factor * floor, 10), IDS), prompts=3)
+    rows[10, 3] = 0.0
+    rounding = 2.0**-24 * float(rows[10].double().norm())
+    reason = _one(additive(_moved(rows, 11, factor * rounding, 10), IDS), prompts=3)
     assert ("FAIL", "3 unresolved pairs") == (str(reason.status), reason.headline)
     assert reason.would_pass.startswith("no eps")
     assert 3 == sum(line.startswith("unresolved, distance ") for line in reason.evidence)
 
 
 def test_pairs_within_eps_are_near(additive: Additive, random_rows: Rows) -> None:
-    """Beyond twice the floor only eps makes a pair near; the smallest distance would have passed."""
+    """Of resolved pairs only eps makes one near; the smallest distance would have passed."""
     audit = additive(_moved(random_rows(12), 11, 0.125, 10), IDS)
     assert "no collision" == _one(audit, eps=0.12).headline
     near = _one(audit, eps=0.13)
@@ -95,25 +96,26 @@ def test_counts_are_those_of_brute_force(additive: Additive, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(0, 3, (24, 8), generator=generator).float()
     audit = additive(rows, IDS)
-    floor = audit.noise(1).value
     for eps in (0.0, 1.0, 1.5, 2.0, 3.0):
-        near, doubtful = (len(reference.near(rows, one)) for one in (max(eps, floor), 2 * floor))
-        assert 4 * max(near, doubtful) == _one(audit, eps=eps).value
+        assert 4 * len(reference.near(rows, eps)) == _one(audit, eps=eps).value
 
 
-def test_more_pairs_than_are_evaluated_again_are_all_counted(additive: Additive) -> None:
-    """60 equal rows are 1,770 pairs a prompt, of which 100 are looked at again."""
+def test_many_equal_continuations_are_all_counted(additive: Additive) -> None:
+    """60 equal rows are 1,770 pairs a prompt."""
     rows = torch.eye(64)
     rows[4:] = rows[4]
     reason = _one(additive(rows, IDS), prompts=2)
     assert ("3540 collisions", 3540) == (reason.headline, reason.value)
 
 
-def test_eps_below_the_floor_is_decided_at_the_floor(additive: Additive, random_rows: Rows) -> None:
-    """And said, as of prompts."""
+def test_eps_below_the_resolution_is_said(additive: Additive, random_rows: Rows) -> None:
+    """And judged as asked."""
     audit = additive(random_rows(12), IDS)
-    said = [line for line in _one(audit, eps=0.0).evidence if "is below the noise floor" in line]
-    assert [f"eps 0 is below the noise floor: decided at {audit.noise(1).value:.4g}"] == said
+    found = _one(audit, eps=1e-30)
+    said = [line for line in found.evidence if "is below the resolution" in line]
+    value = audit.resolution(1).value
+    assert [f"eps 1e-30 is below the resolution: pairs near {value:.4g} decide"] == said
+    assert "no collision" == found.headline
 
 
 def test_a_relative_eps_is_of_the_prompt_sets_norm(additive: Additive) -> None:

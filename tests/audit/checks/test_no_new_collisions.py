@@ -80,7 +80,7 @@ def test_near_pairs_are_new_where_the_parent_keeps_them_apart(
 def test_states_that_cannot_be_told_apart_are_unresolved(
     tmp_path: Path, rows: torch.Tensor
 ) -> None:
-    """Within twice the noise floor and not equal when evaluated again."""
+    """Farther apart in no evaluation than they are from themselves."""
     child = rows.clone()
     child[7] = child[3]
     child[7, 0] = torch.nextafter(child[3, 0], torch.tensor(9.0))

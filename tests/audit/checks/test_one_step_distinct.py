@@ -40,7 +40,7 @@ def _first(audit: Audit, layer: Layer, before: tuple[int, ...] = ()) -> Tensor:
 
 @pytest.mark.parametrize("family", ["gpt2", "gemma2", "mamba"])
 def test_the_margin_is_that_of_brute_force(tmp_path: Path, family: str) -> None:
-    """At each layer, named with its pair and beside the noise floor of the first position."""
+    """At each layer, named with its pair and beside the resolution of the first position."""
     audit = audit_of(tmp_path, tiny_decoder(family), IDS, key=b"key")
     verdict = audit.check_one_step_distinct()
     embedding, *deeper = verdict.reasons
@@ -52,7 +52,7 @@ def test_the_margin_is_that_of_brute_force(tmp_path: Path, family: str) -> None:
     for layer, reason in zip((1, 2, "norm"), deeper, strict=True):
         distance, left, right = reference.near(_first(audit, layer), 1e9)[0]
         assert distance == pytest.approx(reason.figures["first_position_margin"], rel=1e-4)
-        assert audit.noise(layer).at(0) == reason.figures["first_position_noise"]
+        assert audit.resolution(layer).at(0) == reason.figures["first_position_resolution"]
         names = (
             f"{audit.target.name_of_token(left)} and {audit.target.name_of_token(right)} put first"
         )
@@ -68,7 +68,7 @@ def test_bos_goes_first_where_the_tokenizer_puts_it(tmp_path: Path) -> None:
     reason = _one(audit)
     nearest = reference.near(_first(audit, 1, (256,)), 1e9)[0][0]
     assert nearest == pytest.approx(reason.figures["after_special_margin"], rel=1e-4)
-    assert audit.noise(1).at(1) == reason.figures["after_special_noise"]
+    assert audit.resolution(1).at(1) == reason.figures["after_special_resolution"]
     assert 2 == sum(f"{257 * 256 // 2} pairs of 257 tokens" in line for line in reason.evidence)
     without = _one(audit_of(tmp_path, decoder, IDS, special_tokens="no"))
     assert not any(AFTER in line for line in without.evidence)
@@ -91,32 +91,32 @@ def test_equal_embedding_rows_are_counted_by_classes(tmp_path: Path) -> None:
         assert reason.would_pass.startswith("no eps")
 
 
-@pytest.mark.parametrize("factor", [0.5, 1.5])
-def test_pairs_within_twice_the_first_positions_floor_are_unresolved(
-    additive: Additive, random_rows: Rows, factor: float
+def test_pairs_within_the_first_positions_resolution_are_unresolved(
+    additive: Additive, random_rows: Rows
 ) -> None:
-    """Position 0 has a floor of its own: here it is much the larger one."""
+    """Position 0 has a resolution of its own: here it is much the larger one."""
     positions = torch.zeros(64, 16)
-    positions[0, 0] = 1000.0
+    positions[0, :2] = 1000.0
     rows = random_rows(12)
-    floor = additive(rows, IDS, positions).noise(1)
-    assert floor.at(0) > 50 * floor.at(1)
+    resolution = additive(rows, IDS, positions).resolution(1)
+    assert resolution.at(0) > 50 * resolution.at(1)
+    # One unit in the last place of a coordinate of 1,000, where a rounding of the state is larger.
     rows[11] = rows[10]
-    rows[11, 3] += factor * floor.at(0)
+    rows[11, 0] += 2.0**-14
     reason = _one(additive(rows, IDS, positions))
     assert ("FAIL", "1 unresolved pair") == (str(reason.status), reason.headline)
     assert reason.would_pass.startswith("no eps")
 
 
-def test_embedding_rows_have_no_noise(additive: Additive, random_rows: Rows) -> None:
+def test_embedding_rows_have_no_resolution(additive: Additive, random_rows: Rows) -> None:
     """They are the checkpoint's numbers: distinct rows are distinct, however near."""
     rows = random_rows(12)
     rows[11] = rows[10]
     rows[11, 3] = torch.nextafter(rows[11, 3], torch.tensor(9.0))
     audit = additive(rows, IDS)
     reason = _one(audit, 0)
-    assert ("PASS", 0.0) == (str(reason.status), reason.figures["embedding_noise"])
-    assert 0 < reason.figures["embedding_margin"] < audit.noise(0).at(0)
+    assert ("PASS", 0.0) == (str(reason.status), reason.figures["embedding_resolution"])
+    assert 0 < reason.figures["embedding_margin"] < audit.resolution(0).at(0)
     near = _one(audit, 0, eps=1e-3)
     assert ("1 near (eps 0.001)", "FAIL") == (near.headline, str(near.status))
 
@@ -127,18 +127,18 @@ def test_counts_are_those_of_brute_force(additive: Additive, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(0, 3, (24, 8), generator=generator).float()
     audit = additive(rows, IDS)
-    floor = audit.noise(1).at(0)
     for eps in (0.0, 1.0, 1.5, 2.0, 3.0):
-        near, doubtful = (len(reference.near(rows, one)) for one in (max(eps, floor), 2 * floor))
-        assert max(near, doubtful) == _one(audit, eps=eps).value
+        assert len(reference.near(rows, eps)) == _one(audit, eps=eps).value
 
 
-def test_eps_below_the_floor_is_decided_at_the_floor(additive: Additive, random_rows: Rows) -> None:
-    """And said with the floor of the position."""
+def test_eps_below_the_resolution_is_said(additive: Additive, random_rows: Rows) -> None:
+    """With the resolution of the position; eps is judged as asked."""
     audit = additive(random_rows(12), IDS)
-    said = [line for line in _one(audit).evidence if "is below the noise floor" in line]
-    floor = audit.noise(1).at(0)
-    assert [f"put first: eps 0 is below the noise floor: decided at {floor:.4g}"] == said
+    found = _one(audit, eps=1e-30)
+    said = [line for line in found.evidence if "is below the resolution" in line]
+    value = audit.resolution(1).at(0)
+    assert [f"put first: eps 1e-30 is below the resolution: pairs near {value:.4g} decide"] == said
+    assert "no collision" == found.headline
 
 
 def test_a_relative_eps_is_of_the_states_compared(additive: Additive) -> None:
@@ -192,13 +192,13 @@ def test_thresholds_may_differ_by_layer(additive: Additive, random_rows: Rows) -
 
 
 def test_figures_are_in_the_json(additive: Additive, random_rows: Rows) -> None:
-    """The one-step margin beside the noise, as numbers."""
+    """The one-step margin beside the resolution, as numbers."""
     audit = additive(random_rows(12), IDS)
     (told,) = plain(audit.check_one_step_distinct(1))["reasons"]
     assert {
         "first_position_margin": reference.near(random_rows(12), 1e9)[0][0],
         "first_position_closest_distinct": reference.near(random_rows(12), 1e9)[0][0],
-        "first_position_noise": audit.noise(1).at(0),
+        "first_position_resolution": audit.resolution(1).at(0),
     } == told["figures"]
 
 

@@ -129,13 +129,14 @@ def test_confidence_needs_a_rate_below_one(audit: Audit) -> None:
 def test_the_result_is_sipits_own(planted: Audit) -> None:
     """The same states, tolerance, policy and seed give the same recoveries."""
     reason = _one(planted, 2, prompts=6, tokens=4, policy="random", certify=7)
-    decoder, floor = planted.decoder, planted.noise(2)
+    decoder, resolution = planted.decoder, planted.resolution(2)
     truths = [list(ids) for ids in sorted(planted.prompts.ids, key=_hash(planted))]
     inversion = recover_all(
         decoder,
         [observe(decoder, truth, [2])[2] for truth in truths],
         2,
-        eps=(floor.at(0), floor.at(1)),
+        eps=resolution.radii,
+        scales=resolution.scales,
         policy="random",
         seed=planted.config.seed,
         certify=7,

@@ -25,7 +25,7 @@ Judge = Callable[..., Reason]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One store for all: what is known of a model, such as its noise floor, is measured once."""
+    """One store for all: what is known of a model, such as its resolution, is measured once."""
     return str(tmp_path_factory.mktemp("store"))
 
 
@@ -116,7 +116,7 @@ def test_coarser_states_are_read_with_their_own_error(
     )
     reason = judge(decoder, coarse, error=error if given else None)
     assert ("PASS", "6 of 6 prompts recovered (wants 1)") == (str(reason.status), reason.headline)
-    assert reason.figures["noise"] < error / 100
+    assert reason.figures["resolution"] < error / 100
     said = ", given;" if given else ", estimated from 6 of 6 first tokens"
     assert said in _text(reason)
     bound = 1.0 if given else 20.0
@@ -158,7 +158,7 @@ def test_states_of_another_model_or_layer_are_recognised(
         "these states are not of this model at this layer: nothing verifies at the first token;"
         " residual "
     )
-    assert " against a floor of " in line
+    assert " against a resolution of " in line
 
 
 def test_states_that_are_not_finite_fail(judge: Judge) -> None:
@@ -176,12 +176,12 @@ def test_states_that_are_not_finite_fail(judge: Judge) -> None:
 
 
 def test_a_model_that_is_not_finite_fails(judge: Judge) -> None:
-    """Its noise floor is no number."""
+    """Its resolution is no number."""
     from pytest_injectivity.testing import plant_nan
 
     states = _states(tiny_decoder("llama"))
     reason = judge(plant_nan(tiny_decoder("llama"), 2), states)
-    assert ("FAIL", "the noise floor is not finite") == (str(reason.status), reason.headline)
+    assert ("FAIL", "the resolution is not finite") == (str(reason.status), reason.headline)
 
 
 def test_ambiguous_tokens_are_no_recovery(judge: Judge) -> None:

@@ -38,8 +38,8 @@ def test_a_comparison_is_what_the_numbers_are(shared: Audit) -> None:
         assert number(shared) / number(shared.reference) == pytest.approx(kept.value)
         assert 0 < kept.low <= kept.value <= kept.high
     assert 0 == found.new_collisions
-    assert shared.noise(1).value == found.noise
-    assert shared.reference.noise(1).value == found.reference_noise
+    assert shared.resolution(1).value == found.resolution
+    assert shared.reference.resolution(1).value == found.reference_resolution
     assert (None, None, None) == (found.sipit, found.reference_sipit, found.cross)
     assert found == loads(Comparison, dumps(found))
 

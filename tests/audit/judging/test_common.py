@@ -75,13 +75,13 @@ def test_the_note_names_the_first_bad_layer_and_the_worst(
     assert note == worst_note([passed, *failed], lambda reason: reason.value)
 
 
-def test_a_noise_floor_that_is_not_finite_says_where_it_was_lost(
+def test_a_resolution_that_is_not_finite_says_where_it_was_lost(
     additive: Callable[..., Audit], random_rows: Callable[..., Tensor]
 ) -> None:
     """At layer 0 every row is finite: the NaN stands before a prompt's last token."""
     rows = random_rows(6)
     rows[5] = math.nan
     (reason,) = additive(rows, [[5, 1], [0, 2], [0, 3]]).check_margin_above(0, margin=0.1).reasons
-    place = "a prompt of the noise floor's sample, before its last token"
-    assert "the noise floor is not finite" == reason.headline
+    place = "a sequence of the resolution's sample, before its last token"
+    assert "the resolution is not finite" == reason.headline
     assert (f"a NaN or an infinity in the states of {place}",) == reason.evidence

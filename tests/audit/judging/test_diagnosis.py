@@ -91,8 +91,9 @@ def test_an_unresolved_pair_says_its_float64_distance(
     """Red at this precision; in float64 the same weights tell the pair apart."""
     ids = [[0, at] for at in range(6)]
     rows = random_rows(6)
+    rows[1, 3] = 0.0
     rows[4] = rows[1]
-    rows[4, 3] += 0.5 * additive(rows, ids).noise(1).value
+    rows[4, 3] = 0.1 * additive(rows, ids).resolution(1).value
     moved = float((rows[4].double() - rows[1].double()).norm())
     (reason,) = _reasons(additive(rows, ids), 1)
     assert "1 unresolved pair (accidental)" == reason.headline

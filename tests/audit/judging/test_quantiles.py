@@ -270,7 +270,7 @@ def test_margins_shrink_with_fewer_bits_to_the_grid(additive: Additive, random_r
         verdict = found.check_margin_above(1, margin=1e-12, bits=bits)
         assert expected == pytest.approx(_value(verdict), rel=1e-12)
         assert f"{bits} bits" in verdict.reasons[0].quantity
-        assert not any("noise floor" in line for line in verdict.reasons[0].evidence)
+        assert not any("resolution" in line for line in verdict.reasons[0].evidence)
 
 
 @pytest.mark.parametrize("normalized", [False, True])

@@ -13,10 +13,10 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states import capture as capturing
 from pytest_injectivity.states.capture import capture
-from pytest_injectivity.states.resolution import measure_noise
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
 from tests import reference
 from tests.audits import Witness, audit_of
+from tests.resolutions import resolution_of
 
 IDS = [[at, (5 * at + 1) % 64, 7, at] for at in range(9)] + [[50], [51, 52]]
 
@@ -100,29 +100,34 @@ def test_bits_that_are_none_are_refused(shared: Audit, bits: int) -> None:
     assert not [one for one in shared.measurements.measured if one[1] == bits]
 
 
-def test_the_noise_floor_is_that_of_a_sample(shared: Audit) -> None:
-    """Of the 16 prompts of smallest hash, against true float64."""
-    sample = shared.prompts.subset(len(IDS))
-    expected = measure_noise(shared.decoder, shared.decoder.as_float64(), sample.ids, shared.layers)
-    assert expected[1] == shared.noise(1)
-    assert shared.noise(1) is shared.noise(1)
-    assert shared.noise("norm").prompts == len(IDS)
+def test_the_resolution_is_that_of_a_sample(shared: Audit) -> None:
+    """Of the prompts of smallest hash, against true float64."""
+    ordered = [
+        ids for _, ids in sorted(zip(shared.prompts.hashes, shared.prompts.ids, strict=True))
+    ]
+    size = shared.measurements._resolutions._sampled
+    expected = resolution_of(shared.decoder, ordered, shared.layers, float64=True, size=size)[1]
+    found = shared.resolution(1)
+    assert expected.later.scale.values.tolist() == found.later.scale.values.tolist()
+    assert (expected.value, expected.radii) == (found.value, found.radii)
+    assert (expected.error, expected.prompts) == (found.error, found.prompts)
+    assert shared.resolution(1) is shared.resolution(1)
 
 
 def test_without_room_for_float64_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The floor leaves the error out, which is then NaN, and somebody is told."""
+    """The error is then NaN, and somebody is told."""
     witness = Witness()
     audit = audit_of(tmp_path, tiny_decoder(), IDS, watcher=witness)
     monkeypatch.setattr(
         "pytest_injectivity.audit.measurements.float64_copies.free_bytes", lambda _: 1000
     )
-    floor = audit.noise(1)
+    floor = audit.resolution(1)
     assert np.isnan(floor.later.error)
     assert floor.value > 0
     (sentence,) = [one for one in witness.sentences if "float64" in one]
-    assert "the noise floor leaves the distance to float64 out" in sentence
+    assert "the error of the states is not measured" in sentence
     assert audit.check_no_collisions("all").passed
 
 
@@ -196,10 +201,10 @@ def test_the_layer_summary_is_that_of_brute_force(shared: Audit) -> None:
             assert len(reference.near(states, float(eps))) / pairs == fraction
 
 
-def test_a_summary_of_rounded_states_has_no_noise(shared: Audit) -> None:
+def test_a_summary_of_rounded_states_has_no_resolution(shared: Audit) -> None:
     """Between points of a grid there is none."""
     found = shared.layer_summary(1, bits=3)
-    assert (("layer01", 3), None) == (found.key, found.noise)
+    assert (("layer01", 3), None) == (found.key, found.resolution)
 
 
 def test_hamming_without_partners_has_no_constant(tmp_path: Path) -> None:

@@ -59,12 +59,12 @@ class TestCapturedStates:
         audit_text = audit.check_no_collisions(1, bits="2 asymmetric per-channel", eps=1e9).text
         assert (
             "states rounded to 2 bits asymmetric per-channel, scale: the set itself; equal codes"
-            " collide; noise floor before rounding"
+            " collide; resolution before rounding"
         ) in audit_text
         tokens = audit.check_no_collisions(1, bits="2 per-token", eps=1e9).text
         assert "2 bits per-token, scale: each token's own; equal codes of one scale coll" in tokens
         plain = audit.check_no_collisions(1, bits=2, eps=1e9).text
-        assert "states rounded to 2 bits; equal codes collide; noise floor" in plain
+        assert "states rounded to 2 bits; equal codes collide; resolution" in plain
         for check in (audit.check_margin_above, audit.check_colipschitz_above):
             verdict = check(1, 1e9, bits="4 calibrated=5")
             assert "(q=0.01, 4 bits calibrated=5)" in verdict.reasons[0].quantity

@@ -131,7 +131,7 @@ class TestInversion:
 
     @pytest.mark.parametrize("grid", GRIDS)
     def test_fine_grids_are_inverted(self, tmp_path: Path, grid: str) -> None:
-        """Every prompt of a layer, by a noise floor that was measured on the model that rounds."""
+        """Every prompt of a layer, by a resolution that was measured on the model that rounds."""
         audit = rounding_audit(tmp_path, grid, drawn_prompts(12, shortest=8))
         layer = (1, 2, "norm", 2)[GRIDS.index(grid)]
         audit.assert_sipit_recovers(layer, prompts=6, tokens=8)
@@ -195,9 +195,9 @@ def _subset(ids: list[list[int]], n: int) -> list[list[int]]:
 
 
 def test_what_is_missing_is_announced_once(tmp_path: Path) -> None:
-    """That the noise floor has no float64 part."""
+    """That the resolution has no float64 part."""
     witness = Witness()
     audit = rounding_audit(tmp_path, 8, watcher=witness)
-    audit.noise(1)
+    audit.resolution(1)
     (told,) = [one for one in witness.sentences if "float64" in one]
-    assert "as its activations are rounded to 8 bits as it runs: the noise floor leaves" in told
+    assert "as its activations are rounded to 8 bits as it runs: the error of the states is" in told

@@ -27,7 +27,7 @@ from pytest_injectivity.testing import (
     save_checkpoint,
     tiny_decoder,
 )
-from tests.audits import Witness, few_noise_prompts
+from tests.audits import Witness, small_samples
 
 TEXTS = [f"{word} {number}{word[::-1]}" for word in ("quagmire", "fen") for number in range(8)]
 LAYERS = (1, 2, "norm")
@@ -35,7 +35,7 @@ LAYERS = (1, 2, "norm")
 
 @pytest.fixture(autouse=True)
 def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    few_noise_prompts(monkeypatch, 3)
+    small_samples(monkeypatch)
 
 
 def _files(folder: Path) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose store has seen every check once."""
     folder = tmp_path_factory.mktemp("seen")
     with pytest.MonkeyPatch.context() as patch:
-        few_noise_prompts(patch, 3)
+        small_samples(patch)
         audit = Audit(AuditConfig(**_files(folder)))
         everything(audit)
     assert "computed" == audit.run_summary().numbers
@@ -130,7 +130,7 @@ def test_a_second_run_loads_no_weights(
     found = everything(audit, **thresholds)
     assert "from the store" == audit.run_summary().numbers.removeprefix("computed, in part ")
     monkeypatch.undo()
-    few_noise_prompts(monkeypatch, 3)
+    small_samples(monkeypatch)
     assert same(cold_text(warm, **thresholds), found)
 
 
@@ -198,7 +198,12 @@ def test_a_damaged_store_is_never_believed(files: dict[str, Any], tmp_path: Path
     def measured() -> list[Any]:
         audit = Audit(AuditConfig(**files, layers="1"), key=b"k")
         geometry = audit.geometry(1)
-        found = [audit.facts, audit.prompts.hash, audit.noise(1), geometry.nearest.index.tolist()]
+        found = [
+            audit.facts,
+            audit.prompts.hash,
+            audit.resolution(1).later.scale.values.tobytes(),
+            geometry.nearest.index.tolist(),
+        ]
         return [*found, geometry.nearest.distance.tobytes(), audit.states(1).tolist()]
 
     fresh, store = measured(), tmp_path / "store"

@@ -1,0 +1,150 @@
+"""Pairs of prompts near the resolution of a layer, each decided by evaluation (SPEC section 2)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_injectivity.audit.keys import DoubtfulPairsKey
+from pytest_injectivity.audit.measurements.layer_states import LayerStates
+from pytest_injectivity.audit.measurements.resolutions import Resolutions
+from pytest_injectivity.core.layers import Layer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pytest_injectivity.states.pair_decisions import Decision, Pair
+    from pytest_injectivity.states.resolution import LayerResolution
+
+MOST_EVALUATED = 200_000
+"""Pairs of a layer that are evaluated, the closest; those beyond count as unresolved."""
+
+
+@dataclass(frozen=True)
+class Blur:
+    """A layer whose resolution does not tell its states apart, in neither distance.
+
+    Attributes:
+        distance: the resolution.
+        median: the median distance of a row from its nearest neighbour.
+        scaled_distance, scaled_median: the same in the scaled distance.
+        between: the two ways of evaluation that disagree.
+    """
+
+    distance: float
+    median: float
+    scaled_distance: float
+    scaled_median: float
+    between: str
+
+
+@dataclass(frozen=True)
+class DoubtfulPairs:
+    """The pairs of one layer near its resolution, apart from those that are equal as captured.
+
+    Attributes:
+        pairs: indexes of prompts, closest first; of prompts with equal states one stands for all.
+        distances: of their captured states.
+        decisions: what evaluation says of each.
+        beyond: how many pairs are near the resolution and were not evaluated.
+        blur: the layer's resolution is none, and no pair was evaluated; None elsewhere.
+    """
+
+    pairs: tuple["Pair", ...]
+    distances: tuple[float, ...]
+    decisions: tuple["Decision", ...]
+    beyond: int
+    blur: Blur | None
+
+    def of_kind(self, *kinds: str) -> list[tuple["Pair", float, "Decision"]]:
+        """The pairs of these kinds, closest first, each with its distance and its decision."""
+        every = zip(self.pairs, self.distances, self.decisions, strict=True)
+        return [one for one in every if one[2].kind in kinds]
+
+
+class Doubts:
+    """Finds and decides the pairs near the resolution of each layer.
+
+    Args:
+        states: the layers' states and geometries.
+        resolutions: the layers' resolutions.
+        most: pairs of a layer that are evaluated.
+    """
+
+    def __init__(
+        self, states: LayerStates, resolutions: Resolutions, *, most: int = MOST_EVALUATED
+    ) -> None:
+        self.target = states.target
+        self._states = states
+        self._resolutions = resolutions
+        self._most = most
+        self._known: dict[Layer, DoubtfulPairs] = {}
+
+    def of(self, layers: Sequence[Layer]) -> Mapping[Layer, DoubtfulPairs]:
+        """The pairs of layers whose rows are finite; those of all layers are evaluated together."""
+        wanted = [layer for layer in layers if layer not in self._known]
+        self._known |= self.target.entry.remember_each(
+            {layer: DoubtfulPairsKey(layer, self._most) for layer in wanted}, self._decide
+        )
+        return {layer: self._known[layer] for layer in layers}
+
+    def _decide(self, layers: Sequence[Layer]) -> Mapping[Layer, DoubtfulPairs]:
+        from pytest_injectivity.states.pair_decisions import decide_pairs
+
+        resolutions = {layer: self._resolutions.of(layer) for layer in layers}
+        near = {layer: self._near(layer, resolutions[layer]) for layer in layers}
+        pairs = {layer: one.pairs for layer, one in near.items() if one.pairs}
+        decided: Mapping[Layer, list[Decision]] = {}
+        if pairs:
+            decided = decide_pairs(self.target.decoder, self.target.prompts.ids, pairs, resolutions)
+        return {
+            layer: DoubtfulPairs(
+                one.pairs, one.distances, tuple(decided.get(layer, ())), one.beyond, one.blur
+            )
+            for layer, one in near.items()
+        }
+
+    def _near(self, layer: Layer, resolution: "LayerResolution") -> "_Near":
+        from pytest_injectivity.states.candidate_pairs import candidate_pairs
+
+        geometry = self._states.geometry(layer)
+        rows, prompts = geometry.rows, geometry.prompt_of
+        if geometry.equal.classes:
+            one_each = geometry.equal.representatives
+            rows, prompts = rows[one_each], prompts[one_each]
+        if len(prompts) < 2:  # noqa: PLR2004 - a pair is two
+            return _Near((), (), 0, None)
+        lengths = [len(self.target.prompts.ids[prompt]) for prompt in prompts]
+        found = candidate_pairs(rows, lengths, resolution, limit=self._most)
+        if 4 * found.count >= len(prompts) and (blur := _blur(rows, resolution, lengths)):
+            return _Near((), (), 0, blur)
+        left, right = prompts[found.left].tolist(), prompts[found.right].tolist()
+        return _Near(
+            tuple((min(pair), max(pair)) for pair in zip(left, right, strict=True)),
+            tuple(found.distance.tolist()),
+            found.count - len(left),
+            None,
+        )
+
+
+@dataclass(frozen=True)
+class _Near:
+    pairs: tuple["Pair", ...]
+    distances: tuple[float, ...]
+    beyond: int
+    blur: Blur | None
+
+
+def _blur(rows: "Tensor", resolution: "LayerResolution", lengths: Sequence[int]) -> Blur | None:
+    """Whether half of the nearest neighbours are within twice the resolution, in both distances."""
+    from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
+
+    of = resolution.of(max(lengths) - 1)
+    median = float(np.median(nearest_neighbours(rows).distance))
+    if not of.distance > median / 2:
+        return None
+    scaled_median = float(np.median(nearest_neighbours(of.scale.searchable(rows)).distance))
+    if not of.radius > scaled_median / 2:
+        return None
+    return Blur(of.distance, median, of.radius, scaled_median, of.between)

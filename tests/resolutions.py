@@ -1,0 +1,26 @@
+"""Resolutions of small models, measured on samples that take little time."""
+
+from collections.abc import Sequence
+
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.states.resolution import LayerResolution
+from pytest_injectivity.states.resolution_measurement import measure_resolution
+from pytest_injectivity.states.resolution_sample import SampleSize, choose_sample
+
+SMALL = SampleSize(positions=64, held_out=128, prompts=4, singles=16, held_out_singles=64, exact=24)
+"""Of tiny models it says as much as the sample of an audit."""
+
+
+def resolution_of(
+    decoder: Decoder,
+    prompts: Sequence[Sequence[int]],
+    layers: Sequence[Layer],
+    *,
+    float64: bool = False,
+    size: SampleSize = SMALL,
+) -> dict[Layer, LayerResolution]:
+    """The resolution of each layer, with the error where a float64 copy is asked for."""
+    sample = choose_sample(prompts, decoder.vocab_size, decoder.context, size=size)
+    exact = decoder.as_float64() if float64 else None
+    return measure_resolution(decoder, exact, sample, layers)

@@ -1,0 +1,78 @@
+"""Pairs near the resolution in either distance: all of them, those of one-token prompts by their own."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_injectivity.states.candidate_pairs import candidate_pairs, near_distance, near_radius
+from pytest_injectivity.states.resolution import LayerResolution, Resolution
+from pytest_injectivity.states.scaled import Scale
+
+
+def _resolution(distance: float, radius: float, sigma: np.ndarray) -> Resolution:
+    return Resolution(distance, "", Scale(sigma), radius, distance, radius, 1, 0.0)
+
+
+def _slow(
+    rows: np.ndarray, lengths: list[int], resolution: LayerResolution
+) -> list[tuple[int, int]]:
+    found = []
+    for left in range(len(rows)):
+        for right in range(left + 1, len(rows)):
+            sides = [resolution.of(lengths[at] - 1) for at in (left, right)]
+            sigma = np.maximum(sides[0].scale.values, sides[1].scale.values)
+            off = rows[left] - rows[right]
+            near = np.sqrt((off**2).sum()) <= max(map(near_distance, sides))
+            scaled = np.sqrt(((off / sigma) ** 2).sum()) <= max(map(near_radius, sides))
+            if near or scaled:
+                found.append((left, right))
+    return found
+
+
+@given(
+    seed=st.integers(0, 500),
+    ones=st.integers(0, 12),
+    distances=st.tuples(st.sampled_from([0.01, 0.2, 0.5]), st.sampled_from([0.01, 0.2, 0.5])),
+    radii=st.tuples(st.sampled_from([0.1, 0.7]), st.sampled_from([0.1, 0.7])),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+)
+def test_they_are_those_of_a_slow_loop(
+    seed: int,
+    ones: int,
+    distances: tuple[float, float],
+    radii: tuple[float, float],
+    dtype: torch.dtype,
+) -> None:
+    """Some prompts of one token, whose resolution may be finer or coarser."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randn(12, 3, generator=generator).to(dtype)
+    sigma = torch.rand(2, 3, generator=generator).double().numpy() + 0.2
+    first, later = (_resolution(*one) for one in zip(distances, radii, sigma, strict=True))
+    resolution = LayerResolution(first, later, 1)
+    lengths = [1] * ones + [5] * (12 - ones)
+    found = candidate_pairs(rows, lengths, resolution, limit=100)
+    pairs = sorted(zip(found.left.tolist(), found.right.tolist(), strict=True))
+    assert _slow(rows.double().numpy(), lengths, resolution) == pairs
+    assert len(pairs) == found.count
+    assert sorted(found.distance) == found.distance.tolist()
+
+
+def test_more_than_are_listed_are_counted() -> None:
+    """The closest are listed."""
+    rows = torch.arange(10.0)[:, None].square()
+    one = _resolution(1e3, 1.0, np.ones(1))
+    found = candidate_pairs(rows, [2] * 10, LayerResolution(one, one, 1), limit=3)
+    assert (45, [0, 1, 0]) == (found.count, found.left.tolist())
+
+
+@pytest.mark.parametrize(("distance", "usual", "near"), [(1.0, 0.1, 1.0), (1.0, 0.5, 2.0)])
+def test_near_is_four_times_the_usual_and_no_less_than_the_largest(
+    distance: float, usual: float, near: float
+) -> None:
+    """In either distance."""
+    one = replace(_resolution(distance, distance, np.ones(1)), usual=usual, usual_radius=usual)
+    assert near == near_distance(one) == near_radius(one)

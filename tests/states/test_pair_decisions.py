@@ -1,0 +1,155 @@
+"""Pairs near the resolution: decided by eight evaluations of each prompt."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.states.last_states import WAYS, evaluate_last
+from pytest_injectivity.states.pair_decisions import Decision, Kind, decide, decide_pairs
+from pytest_injectivity.states.scaled import Scale
+from pytest_injectivity.testing import plant_equal_embeddings, tiny_decoder
+from tests.resolutions import resolution_of
+
+LAYERS: tuple[Layer, ...] = (0, 1, 2, "norm")
+# 1 and 3 differ from 0 and 2 only where 7 stands for 3; 4 is a prompt of its own.
+PROMPTS = [[5, 3, 9], [5, 7, 9], [*range(40), 3, 1], [*range(40), 7, 1], [8] * 61, [3], [7]]
+
+
+def slow(left: np.ndarray, right: np.ndarray, sigma: np.ndarray, unit: float) -> Decision:
+    """``D`` and ``S`` in both distances by loops over ways."""
+
+    def norm(row: np.ndarray) -> float:
+        return float(np.sqrt(np.sum(row**2)))
+
+    found = []
+    for scale in (np.ones_like(sigma), sigma):
+        sides = [[row / scale for row in side] for side in (left, right)]
+        apart = min(norm(one - other) for one in sides[0] for other in sides[1])
+        itself = max(norm(one - other) for side in sides for one in side for other in side)
+        rounding = unit * max(norm(one) for side in sides for one in side)
+        found += [apart, max(itself, rounding)]
+    if any((one == other).all() for one, other in zip(left, right, strict=True)):
+        kind = Kind.COLLISION
+    elif found[0] > found[1] or found[2] > found[3]:
+        kind = Kind.RESOLVED
+    else:
+        kind = Kind.UNRESOLVED
+    return Decision(kind, *found)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    spread=st.sampled_from([0.0, 0.01, 1.0]),
+    apart=st.sampled_from([0.0, 0.005, 0.5, 20.0]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.float64]),
+)
+def test_a_decision_is_that_of_a_slow_loop(
+    seed: int, spread: float, apart: float, dtype: torch.dtype
+) -> None:
+    """Random evaluations around two points, some in one place."""
+    generator = torch.Generator().manual_seed(seed)
+    point = torch.randn(6, generator=generator)
+    left = (point + spread * torch.randn(8, 6, generator=generator)).to(dtype)
+    right = (point + apart + spread * torch.randn(8, 6, generator=generator)).to(dtype)
+    sigma = torch.rand(6, generator=generator).double().numpy() + 0.1
+    (found,) = decide({0: left, 1: right}, [(0, 1)], Scale(sigma))
+    unit = torch.finfo(dtype).eps / 2
+    expected = slow(left.double().numpy(), right.double().numpy(), sigma, unit)
+    assert expected.kind is found.kind
+    numbers = ("apart", "itself", "scaled_apart", "scaled_itself")
+    for name in numbers:
+        assert getattr(expected, name) == pytest.approx(getattr(found, name), rel=1e-9)
+
+
+def test_an_outlier_coordinate_hides_a_pair_from_the_euclidean_distance_only() -> None:
+    """It rounds by 10, the others by 0.01: 1 apart in one of these is resolved when scaled."""
+    left, right = torch.zeros(8, 3), torch.zeros(8, 3)
+    left[0, 0], right[:, 1] = 10.0, 1.0
+    (found,) = decide({0: left, 1: right}, [(0, 1)], Scale(np.array([10.0, 0.01, 0.01])))
+    assert (Kind.RESOLVED, "scaled") == (found.kind, found.by)
+    assert found.apart < found.itself
+
+
+def test_one_unit_in_the_last_place_is_no_knowledge() -> None:
+    """With the same bits each time a prompt is still as far from itself as one rounding."""
+    left = torch.ones(8, 4)
+    right = left.clone()
+    right[:, 0] = torch.nextafter(torch.tensor(1.0), torch.tensor(2.0))
+    (found,) = decide({4: left, 2: right}, [(2, 4)], Scale(np.full(4, 2.0**-24)))
+    assert (Kind.UNRESOLVED, "") == (found.kind, found.by)
+    assert 2 * 2.0**-24 == pytest.approx(found.itself, rel=1e-6)
+
+
+def planted(family: str, context: int, dtype: torch.dtype) -> Decoder:
+    """A decoder in which tokens 3 and 7 have one embedding row."""
+    decoder = tiny_decoder(family, context=context, dtype=dtype)
+    return plant_equal_embeddings(decoder, kept=3, copied=7)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("context", [64, 61])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_planted_pairs_collide_and_no_others(family: str, context: int, dtype: torch.dtype) -> None:
+    """At every layer, in half precision too, and at the end of an odd context."""
+    prompts = [*PROMPTS, [7, *[8] * 60], [3, *[8] * 60]]
+    decoder = planted(family, context, dtype)
+    resolutions = resolution_of(decoder, prompts, LAYERS)
+    pairs = [(0, 1), (2, 3), (7, 8), (5, 6), (0, 4), (1, 2)]
+    found = decide_pairs(decoder, prompts, dict.fromkeys(LAYERS, pairs), resolutions)
+    assert set(LAYERS) == set(found)
+    for decisions in found.values():
+        kinds = [one.kind for one in decisions]
+        assert [Kind.COLLISION] * 4 == kinds[:4]
+        assert [Kind.RESOLVED] * 2 == kinds[4:]
+
+
+def test_each_prompt_is_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many pairs it is in, and no deeper than its pairs' layers."""
+    decoder = tiny_decoder("gpt2")
+    resolutions = resolution_of(decoder, PROMPTS, LAYERS)
+    alone: list[tuple[int, Layer]] = []
+    run = decoder.states
+
+    def states(ids: torch.Tensor, layers: list[Layer], **kept: object) -> object:
+        if len(ids) == 1 and kept.get("prefix") is None and ids.shape[1] % 8:
+            alone.append((ids.shape[1], layers[-1]))
+        return run(ids, layers, **kept)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decoder, "states", states)
+    pairs: dict[Layer, list[tuple[int, int]]] = {1: [(0, 4), (1, 4)], 2: [(0, 1)]}
+    decide_pairs(decoder, PROMPTS, pairs, resolutions)
+    assert [(3, 2), (3, 2), (61, 1)] == sorted(alone, key=lambda one: one[0])
+
+
+def test_no_pairs_are_no_work() -> None:
+    """Nothing is evaluated where nothing is in doubt."""
+    assert {1: []} == decide_pairs(tiny_decoder("gpt2"), PROMPTS, {1: []}, {})
+
+
+def test_nan_is_equal_to_nothing() -> None:
+    """Rows that are not finite are no collision."""
+    states = dict.fromkeys((0, 1), torch.full((8, 2), torch.nan))
+    (found,) = decide(states, [(0, 1)], Scale(np.ones(2)))
+    assert Kind.UNRESOLVED is found.kind
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mamba", "gemma3_text"])
+@pytest.mark.parametrize("longest", [None, 64])
+def test_every_way_gives_the_same_state(family: str, longest: int | None) -> None:
+    """In float64, up to its rounding: no way drops what another one sees."""
+    decoder = tiny_decoder(family, dtype=torch.float64)
+    prompts = [ids for ids in PROMPTS if len(ids) < 64]
+    found = evaluate_last(decoder, prompts, LAYERS, longest=longest)
+    assert set(LAYERS) == set(found)
+    for layer, rows in found.items():
+        assert (len(prompts), len(WAYS)) == rows.shape[:2]
+        for at, ids in enumerate(prompts):
+            alone = decoder.states(torch.tensor([ids]), [layer])[layer][0, -1]
+            off = (rows[at] - alone).norm(dim=1) / alone.norm()
+            # Mamba keeps its residual stream in float32.
+            assert float(off.max()) < (1e-6 if family == "mamba" else 1e-12)

@@ -1,0 +1,50 @@
+"""What a resolution is measured on: enough of it, two parts apart, the same each time."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_injectivity.states.resolution_sample import SampleSize, choose_sample
+
+PROMPTS = st.lists(
+    st.lists(st.integers(0, 30), min_size=1, max_size=40).map(tuple), min_size=1, max_size=40
+)
+
+
+@given(prompts=PROMPTS, context=st.none() | st.integers(40, 80), vocab=st.integers(31, 5000))
+def test_every_part_is_filled(
+    prompts: list[tuple[int, ...]], context: int | None, vocab: int
+) -> None:
+    """Both parts have their positions, single tokens are drawn once, and none is in two parts."""
+    size = SampleSize(positions=50, held_out=100, singles=8, held_out_singles=64, exact=20)
+    sample = choose_sample(prompts, vocab, context, size=size)
+    assert sum(map(len, sample.prompts)) >= 50
+    assert sum(map(len, sample.held_out)) >= 100
+    assert max(map(len, (*sample.prompts, *sample.held_out))) <= (context or 64)
+    singles = (*sample.singles, *sample.held_out_singles)
+    assert len(set(singles)) == len(singles) == min(vocab, 72)
+    assert set(singles) <= set(range(vocab))
+    assert 1 <= sample.exact <= len(sample.prompts)
+    assert sum(map(len, sample.prompts[: sample.exact])) >= 20
+    assert sample == choose_sample(prompts, vocab, context, size=size)
+
+
+def test_whole_prompts_take_turns() -> None:
+    """The first of them make the scale, the second measure the radius."""
+    prompts = [(at,) * 10 for at in range(8)]
+    sample = choose_sample(prompts, 64, None, size=SampleSize(positions=30, held_out=30))
+    assert tuple(prompts[::2][:3]) == sample.prompts
+    assert tuple(prompts[1::2][:3]) == sample.held_out
+
+
+def test_a_large_set_takes_a_share() -> None:
+    """Of the tokens of the set, up to a number."""
+    prompts = [tuple(range(100))] * 1000
+    size = SampleSize(positions=10, held_out=10, share=1 / 100, most=1500, prompts=100)
+    sample = choose_sample(prompts, 100, None, size=size)
+    assert (10, 15) == (len(sample.prompts), len(sample.held_out))
+
+
+def test_one_token_of_vocabulary_serves_both_parts() -> None:
+    """There is no other."""
+    sample = choose_sample([(0,)], 1, None)
+    assert (0,) == sample.singles == sample.held_out_singles
