@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from pytest_injectivity.models.agreement import (
 )
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import TABLE
-from pytest_injectivity.testing import plant_nan, tiny_decoder
+from pytest_injectivity.models.loading import load_decoder
+from pytest_injectivity.testing import plant_nan, save_checkpoint, tiny_decoder
 
 WAYS = [
     "in a batch",
@@ -126,3 +128,16 @@ def test_the_number_of_threads_is_put_back() -> None:
     found = torch.get_num_threads()
     torch.set_num_threads(before)
     assert 2 == found
+
+
+def test_a_model_whose_ways_disagree_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each loading of a configuration that is new to the process is checked."""
+    folder = save_checkpoint(tiny_decoder("gpt_neo", hidden=24), tmp_path / "checkpoint")
+    monkeypatch.setattr(agreement, "Decoder", _Forgetful)
+    agreement._agreed.cache_clear()
+    with pytest.raises(ModelError, match=r"states computed .* prefix.* differ"):
+        load_decoder(str(folder), device="cpu")
+    monkeypatch.undo()
+    assert 24 == load_decoder(str(folder), device="cpu").hidden_size
