@@ -117,7 +117,7 @@ class Decoder(Forward):
         Row ``i`` is the state of ``tokens[i]`` put after the prefix (``None``: at the first
         position). Runs in batches that bound the memory, whatever the number of candidates. Where
         the attention takes masks, candidates stand side by side behind one copy of the prefix, each
-        seeing the prefix and itself: equal to a row each up to the noise floor.
+        seeing the prefix and itself: equal to a row each up to the resolution.
 
         Args:
             prefix: the tokens before.
