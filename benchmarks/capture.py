@@ -20,6 +20,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from machine import machine
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
@@ -201,7 +202,9 @@ def main() -> None:
                 quick=arguments.quick,
             )
         )
-    Console(width=140).print(table)
+    console = Console(width=140)
+    console.print(table)
+    console.print(machine())
 
 
 def gpt2_small_prompts(source: str) -> Prompts:

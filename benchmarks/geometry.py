@@ -3,6 +3,8 @@
     ./dev bench geometry --shared ../shared                # all but the million rows and the GPU
     ./dev bench geometry --shared ../shared neighbours pairs
     ./dev bench geometry --shared ../shared million        # one million rows, several minutes
+    ./dev bench geometry --shared ../shared --prompts 6000 neighbours layers    # a minute
+    ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 ./dev bench ...    # as on a processor without AMX
 
 Real states: the layers of a small trained model side by side, on windows of the standard library and
 on a file of prompts. Times are medians of alternating runs on the same number of threads; ratios are
@@ -43,7 +45,11 @@ K = 8
 def neighbours(shared: SharedStates, runs: int) -> None:
     """K = 8 nearest rows against faiss.knn, which returns the row itself too."""
     rows = []
-    for name, states in (("prompts-20k", shared.slices()), ("windows", shared.windows())):
+    kinds = [("prompts-20k", shared.slices)]
+    if shared.most is None:
+        kinds.append(("windows", shared.windows))
+    for name, states_of in kinds:
+        states = states_of()
         array = states.numpy()
         ours, theirs = medians(
             [lambda s=states: k_nearest(s, K), lambda a=array: faiss.knn(a, a, K + 1)],
@@ -313,13 +319,14 @@ def main() -> None:
         "--shared", type=Path, required=True, help="folder with models/ and prompts/"
     )
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--prompts", type=int, help="of the file of prompts; no windows then")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
     torch.set_num_threads(arguments.threads)
     faiss.omp_set_num_threads(arguments.threads)
-    shared = SharedStates(arguments.shared)
+    shared = SharedStates(arguments.shared, arguments.prompts)
     for part in arguments.parts or [name for name in PARTS if name not in APART]:
         PARTS[part](shared, arguments.runs)
 

@@ -21,10 +21,16 @@ WINDOW_TOKENS = 20
 
 
 class SharedStates:
-    """Models and prompts of a folder, and states computed from them."""
+    """Models and prompts of a folder, and states computed from them.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the folder.
+        most: prompts taken of a file; None: all.
+    """
+
+    def __init__(self, root: Path, most: int | None = None) -> None:
         self.root = root
+        self.most = most
 
     @cache  # noqa: B019 - one instance, for the length of the process
     def decoder(self, name: str) -> Decoder:
@@ -35,6 +41,8 @@ class SharedStates:
         """Prompts for a model; a file of the folder, or a built-in set."""
         decoder = self.decoder(name)
         path = self.root / "prompts" / source
+        if self.most is not None:
+            settings.setdefault("max_prompts", self.most)
         return load_prompts(
             str(path) if path.exists() else source,
             decoder.tokenizer,

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
+from machine import machine
 from rich.console import Console
 from rich.table import Table
 
@@ -25,8 +26,9 @@ def medians(works: Sequence[Callable[[], object]], runs: int) -> list[float]:
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; the first column is text."""
-    shown = Table(title=f"{title} ({torch.get_num_threads()} threads)", title_justify="left")
+    """Print a table and the machine it was measured on; the first column is text."""
+    title = f"{title} ({torch.get_num_threads()} threads)"
+    shown = Table(title=title, title_justify="left", caption=machine(), caption_justify="left")
     for at, column in enumerate(columns):
         shown.add_column(column, justify="right" if at else "left")
     for row in rows:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from machine import machine
 from rich.console import Console
 from rich.table import Table
 
@@ -117,7 +118,9 @@ def main() -> None:
             f"{one_run.gigabytes:.2f} GB",
             "yes" if one_run.loaded else "no",
         )
-    Console(width=100).print(table)
+    console = Console(width=100)
+    console.print(table)
+    console.print(machine())
 
 
 if __name__ == "__main__":

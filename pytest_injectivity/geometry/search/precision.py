@@ -1,17 +1,10 @@
-"""What a device multiplies fastest, and who may use it."""
+"""Who may use the units of a device that drop digits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-
-
-def fastest_dtype(device: torch.device) -> torch.dtype:
-    """What products are fastest in: bfloat16 where a matrix unit multiplies it."""
-    told: Any = getattr(torch.cpu, "get_capabilities", dict)
-    unit = device.type == "cuda" or bool(told().get("amx_bf16"))
-    return torch.bfloat16 if unit else torch.float32
 
 
 @contextmanager

@@ -16,7 +16,7 @@ Three things move a product away from the exact value, and each is bounded:
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
@@ -24,9 +24,11 @@ from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.geometry.distances import row_norms
+from pytest_injectivity.geometry.search.kernels import kernel_for
 from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
 from pytest_injectivity.geometry.search.possible_pairs import PossiblePairs
-from pytest_injectivity.geometry.search.precision import fastest_dtype, precision_of
+from pytest_injectivity.geometry.search.precision import precision_of
+from pytest_injectivity.geometry.search.scratch import Scratch
 from pytest_injectivity.geometry.search.tile_sides import GROUP
 
 _TENSOR_CORES = 4.0
@@ -47,6 +49,7 @@ class Products:
         scale: a power of two that keeps squares from overflowing: a distance times it is one of the
             caller's rows.
         limits: sizes of tiles, of chunks and of parts of a search.
+        scratch: the memory that one tile after the other is written to.
     """
 
     order: Int64[Tensor, " n"]
@@ -57,6 +60,7 @@ class Products:
     floor: float
     scale: float
     limits: SearchLimits = DEFAULT_LIMITS
+    scratch: Scratch = field(default_factory=Scratch, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -72,11 +76,11 @@ class Products:
         Args:
             rows: finite rows.
             order: the order they shall stand in; as they are by default.
-            dtype: what they are rounded to; the fastest the device has by default.
+            dtype: what they are rounded to; the fastest for so many rows by default (`kernels`).
             limits: sizes of tiles, of chunks and of parts of a search.
         """
-        dtype = dtype or fastest_dtype(rows.device)
         n, width = rows.shape
+        dtype = dtype or kernel_for(n, width, rows.device)
         if order is None:
             order = torch.arange(n, device=rows.device)
         mean, scale = centre(rows, limits.chunk_elements)
@@ -87,8 +91,10 @@ class Products:
         for part in chunks(n, width, limits.chunk_elements):
             exact = (rows[order[part]].double() - mean) / scale
             rounded[part] = exact.to(dtype)
-            # Centring rounds too, in the last place of float64.
-            drift[part] = row_norms(exact - rounded[part].double()) + unit * row_norms(exact)
+            # Centring rounds too, and so do sums of squares, in the last places of float64.
+            moved = torch.linalg.vector_norm(exact - rounded[part], dim=1)
+            last_places = unit * torch.linalg.vector_norm(exact, dim=1)
+            drift[part] = (1 + width * unit) * (moved + last_places)
         summed = torch.float64 if dtype == torch.float64 else torch.float32
         squares = torch.full((padded,), torch.inf, dtype=summed, device=rows.device)
         squares[:n] = row_norms(rounded[:n]).square().to(summed)
@@ -131,10 +137,14 @@ class Products:
         return [tiles[start:end] for start, end in pairwise(ends)]
 
     def squared(self, own: slice, others: slice) -> Float[Tensor, "own others"]:
-        """Approximate squared distances, less the squares of the rows ``own``."""
+        """Approximate squared distances, less the squares of the rows ``own``.
+
+        The next call writes to the same memory.
+        """
         left, right = (self._multiplied(part) for part in (own, others))
+        tile = self.scratch.tensor("tile", (len(left), len(right)), self.squares)
         with precision_of(self.rounded.dtype):
-            return torch.addmm(self.squares[others], left, right.T, alpha=-2)
+            return torch.addmm(self.squares[others], left, right.T, alpha=-2, out=tile)
 
     def nearest_of(
         self, own: slice, sample: Int64[Tensor, " sample"], k: int

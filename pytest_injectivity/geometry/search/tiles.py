@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Float, Float64, Int64
+from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
 from pytest_injectivity.geometry.search.possible_pairs import PossiblePairs
 from pytest_injectivity.geometry.search.precision import precision_of
 from pytest_injectivity.geometry.search.products import Products, chunks
@@ -47,21 +47,28 @@ class Tile:
         tile = self.products.squared(self.own, self.others)
         rows, columns = self._side(self.own, reach), self._side(self.others, reach).grouped()
         if stretch is None:
-            stretch = torch.ones_like(reach[self.own])
-            row, group = self._groups_alike(tile, rows, columns)
+            alike = self._limit(rows.across(), columns.farthest())
+            near = tile.view(len(tile), -1, GROUP).amin(2) <= alike
         else:
-            row, group = self._groups(tile, rows, columns, stretch.to(tile.dtype))
-        stretched = stretch.to(tile.dtype)
+            near = self._groups(tile, rows, columns, stretch.to(tile.dtype))
+        row, group = near.nonzero(as_tuple=True)
         step = tile.shape[1] // GROUP
         found = []
         for part in chunks(len(row), GROUP, self.products.limits.chunk_elements):
             i, g = row[part], group[part]
             values = tile.view(-1, GROUP).index_select(0, i * step + g)
-            limit = self._limit(rows.at(i).across(), columns.at(g), stretched[i, None])
+            if stretch is None:
+                # One limit for each group, that of its columns together: they reach about equally far.
+                limit = alike[i, g, None]
+            else:
+                stretched = stretch.to(tile.dtype)[i, None]
+                limit = self._limit(rows.at(i).across(), columns.at(g), stretched)
             at, inside = (values <= limit).nonzero(as_tuple=True)
             left, right = i[at], g[at] * GROUP + inside
             pairs = self._bounded(left, right, values[at, inside])
-            within = torch.maximum(reach[pairs.left], reach[pairs.right]) * stretch[left]
+            within = torch.maximum(reach[pairs.left], reach[pairs.right])
+            if stretch is not None:
+                within *= stretch[left]
             # Below the diagonal a tile repeats what is above it.
             found.append(pairs.where((pairs.left < pairs.right) & (pairs.lower <= within)))
         return PossiblePairs(
@@ -168,22 +175,14 @@ class Tile:
             sides.append(side)
         return TileSide(*sides)
 
-    def _groups_alike(
-        self, tile: Float[Tensor, "own others"], rows: TileSide, columns: TileSide
-    ) -> tuple[Int64[Tensor, " some"], Int64[Tensor, " some"]]:
-        """As `_groups`, by one limit for each group; good where its columns reach equally far."""
-        limit = self._limit(rows.across(), columns.farthest())
-        row, group = (tile.view(len(tile), -1, GROUP).amin(2) <= limit).nonzero(as_tuple=True)
-        return row, group
-
     def _groups(
         self,
         tile: Float[Tensor, "own others"],
         rows: TileSide,
         columns: TileSide,
         stretch: Float[Tensor, " own"],
-    ) -> tuple[Int64[Tensor, " some"], Int64[Tensor, " some"]]:
-        """Rows and groups of columns whose smallest entry is in reach of the row or of a column."""
+    ) -> Bool[Tensor, "own groups"]:
+        """The groups of columns whose smallest entry is in reach of the row or of a column."""
         shape = (len(tile), -1, GROUP)
         farthest = columns.farthest()
         by_row = self._limit(rows.across(), farthest.reaching(-torch.inf), stretch[:, None])
@@ -197,12 +196,12 @@ class Tile:
         reaches = torch.stack(
             [torch.where(looking, reach.square(), -torch.inf), torch.where(looking, reach, 0.0)]
         )
+        left = self.products.scratch.tensor("less reach", tuple(tile.shape), tile)
         with precision_of(tile.dtype):
-            left = torch.addmm(tile, own, reaches, alpha=-1)
+            torch.addmm(tile, own, reaches, alpha=-1, out=left)
         by_column = self._limit(rows.reaching(0.0).across(), farthest.reaching(0.0))
         near |= left.view(shape).amin(2) <= by_column
-        row, group = near.nonzero(as_tuple=True)
-        return row, group
+        return near
 
     def _limit(
         self, rows: TileSide, columns: TileSide, stretch: Tensor | float = 1.0, sign: float = 1.0

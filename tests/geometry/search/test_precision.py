@@ -1,12 +1,10 @@
-"""What a device multiplies fastest, and that full rows are multiplied in full precision."""
+"""Full rows are multiplied in full precision, whatever the user has set."""
 
 import pytest
 import torch
 
-from pytest_injectivity.geometry.search.precision import fastest_dtype, precision_of
+from pytest_injectivity.geometry.search.precision import precision_of
 from tests.adversaries import draw_rows
-
-CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])
@@ -47,26 +45,3 @@ def test_fast_products_of_bfloat16_values_lose_nothing() -> None:
     with precision_of(torch.bfloat16):
         inside = rows @ rows.T
     torch.testing.assert_close(inside, (rows.double() @ rows.double().T).float(), rtol=0, atol=1e-3)
-
-
-def test_a_machine_that_does_not_tell_its_units_gets_float32(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Older torch has no such question; emulated bfloat16 would be slower than float32."""
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert torch.float32 == fastest_dtype(CPU)
-
-
-@pytest.mark.parametrize(("unit", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_a_processor_with_a_matrix_unit_gets_bfloat16(
-    monkeypatch: pytest.MonkeyPatch, *, unit: bool, dtype: torch.dtype
-) -> None:
-    """As torch tells its capabilities."""
-    told = {"amx_bf16": unit}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
-    assert dtype == fastest_dtype(CPU)
-
-
-def test_a_gpu_gets_bfloat16() -> None:
-    """Every GPU that torch supports multiplies it."""
-    assert torch.bfloat16 == fastest_dtype(torch.device("cuda"))
