@@ -7,7 +7,7 @@ missed, and the searches compute the distances of those by subtraction in float6
 Three things move a product away from the exact value, and each is bounded:
 
 - rows are centred (an offset shared by all would eat the digits) and rounded, to bfloat16 where the
-  machine multiplies it several times faster. How far that moves row i is not estimated but measured,
+  machine multiplies it faster (`kernels`). How far that moves row i is not estimated but measured,
   ``drift[i]``; by the triangle inequality a distance moves by at most ``drift[i] + drift[j]``;
 - a dot product of d terms, summed in any order, is off by at most ``d u |a| |b|`` (Higham, "Accuracy
   and Stability of Numerical Algorithms", section 3.1), and so are the squares: ``slack``;
