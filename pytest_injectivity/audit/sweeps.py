@@ -167,6 +167,9 @@ class _Part:
     def announce(self, sentence: str) -> None:
         self._watcher.announce(f"{self._label}: {sentence}")
 
+    def foretell(self, sentence: str) -> None:
+        self._watcher.foretell(f"{self._label}: {sentence}")
+
     def progress(self, label: str, total: int) -> AbstractContextManager[Advance]:
         return self._watcher.progress(f"{self._label}: {label}", total)
 

@@ -7,6 +7,9 @@ from typing import Protocol
 Advance = Callable[[int], None]
 """Called with the number of steps done so far."""
 
+UNCOUNTED = 0
+"""The total of a piece of work whose steps are not counted."""
+
 
 class Watcher(Protocol):
     """Receives what an audit reports while it works."""
@@ -14,14 +17,25 @@ class Watcher(Protocol):
     def announce(self, sentence: str) -> None:
         """Receive a sentence for people: something was changed or could not be done."""
 
+    def foretell(self, sentence: str) -> None:
+        """Receive a sentence on long work that is about to begin, to be shown before it does."""
+
     def progress(self, label: str, total: int) -> AbstractContextManager[Advance]:
-        """Enter the context of a long piece of work, which is left when the work is done."""
+        """Enter the context of a long piece of work, which is left when the work is done.
+
+        Args:
+            label: names the work.
+            total: its number of steps; `UNCOUNTED` where they are not counted.
+        """
 
 
 class Silent:
     """A watcher that ignores everything."""
 
     def announce(self, sentence: str) -> None:
+        """Ignore the sentence."""
+
+    def foretell(self, sentence: str) -> None:
         """Ignore the sentence."""
 
     @contextmanager

@@ -77,7 +77,10 @@ class Run:
         from pytest_injectivity.audit.audit import Audit
         from pytest_injectivity.reports.progress import TerminalWatcher
 
-        watcher = TerminalWatcher(self._announced.append, None if self._is_worker else self.config)
+        worker: dict[str, Any] = getattr(self.config, "workerinput", {})
+        watcher = TerminalWatcher(
+            self._announced.append, self.config, worker=worker.get("workerid", "")
+        )
         workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
         audit = Audit(
             self.audited,

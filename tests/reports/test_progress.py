@@ -1,4 +1,5 @@
 import io
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -6,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_injectivity.core.progress import UNCOUNTED
 from pytest_injectivity.reports.progress import TerminalWatcher
 
 
@@ -69,24 +71,63 @@ def test_a_terminal_shows_a_bar(config: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert "12/12" in terminal.getvalue()
 
 
-def test_a_log_shows_none(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file or a pipe gets not one character."""
+def test_a_log_shows_nothing_of_short_work(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that is over before the first line is due leaves not one character in a file or a pipe."""
     log = io.StringIO()
     monkeypatch.setattr("sys.stderr", log)
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
+    # Rich takes a log for a terminal where this is set, as CI does for colours.
+    monkeypatch.setenv("FORCE_COLOR", "1")
     with TerminalWatcher(print, config).progress("hidden states", 12) as advance:
         advance(12)
     assert "" == log.getvalue()
     assert ["lifted", "back"] == config.lifted
 
 
-def test_a_worker_shows_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The controller's terminal is not its own."""
+def test_a_log_gets_lines_of_long_work(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines come from a thread of their own, also while no step is finished."""
+    log = io.StringIO()
+    monkeypatch.setattr("sys.stderr", log)
+    written = threading.Event()
+    monkeypatch.setattr(log, "flush", written.set)
+    with TerminalWatcher(print, config, every=0.0).progress("hidden states", 12):
+        assert written.wait(10)
+    assert "\ninjectivity: hidden states: 0 of 12, " in log.getvalue()
+
+
+def test_what_is_foretold_is_written_at_once(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in the log, on a line of its own, before the work it is about; nothing is kept."""
+    log = io.StringIO()
+    monkeypatch.setattr("sys.stderr", log)
+    kept: list[str] = []
+    TerminalWatcher(kept.append, config).foretell("this takes a minute")
+    assert "\nthis takes a minute\n" == log.getvalue()
+    assert ["lifted", "back"] == config.lifted
+    assert [] == kept
+
+
+def test_a_worker_draws_no_bar(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terminal that it shares with the controller is not its own."""
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
-    with TerminalWatcher(print, None).progress("hidden states", 12) as advance:
+    with TerminalWatcher(print, config, worker="gw1").progress("hidden states", 12) as advance:
         advance(12)
+    assert "" == terminal.getvalue()
+
+
+def test_a_worker_names_itself_in_a_log(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of several workers stand in one log."""
+    log = io.StringIO()
+    monkeypatch.setattr("sys.stderr", log)
+    TerminalWatcher(print, config, worker="gw1").foretell("this takes a minute")
+    assert "\n[gw1] this takes a minute\n" == log.getvalue()
+
+
+def test_work_without_steps_draws_no_bar(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar of nothing would say nothing."""
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with TerminalWatcher(print, config).progress("loading", UNCOUNTED):
+        pass
     assert "" == terminal.getvalue()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.config.audit_config import AuditConfig
-from pytest_injectivity.core.progress import Watcher
+from pytest_injectivity.core.progress import UNCOUNTED, Watcher
 from pytest_injectivity.models.checkpoint import Checkpoint
 from pytest_injectivity.models.loading import resolve_device
 from pytest_injectivity.prompts.promptset import PromptSet
@@ -123,4 +123,4 @@ class Kept:
         return Path(folder)
 
     def _waiting(self) -> AbstractContextManager[object]:
-        return self.watcher.progress(_WAITING, 1)
+        return self.watcher.progress(_WAITING, UNCOUNTED)
