@@ -233,6 +233,9 @@ class AuditConfig:
     )
     show_prompts: bool = _switch("show the text of prompts in failures and reports")
     require: bool = _switch("fail the run when nothing was compared")
+    plan: bool = _switch(
+        "run no test: print what the collected ones would measure, with bytes, token-forwards and time"
+    )
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -301,7 +304,7 @@ class AuditConfig:
         and in how much memory.
         """
         unsaid = {"hash_key_file", "report", "require", "show_prompts", "memory_budget"}
-        unsaid |= {"cache_dir", "cache_size", "no_cache", "update_baseline"}
+        unsaid |= {"cache_dir", "cache_size", "no_cache", "update_baseline", "plan"}
         given = [option for option in options() if option.name not in unsaid]
         return shlex.join(
             f"{flag(option)}={value}"

@@ -91,6 +91,11 @@ def pytest_configure(config: pytest.Config) -> None:
             "--injx-update-baseline: workers of pytest-xdist measure a part each: run without -n, or"
             " with -n 0"
         )
+    if audited.plan and _distributed(config):
+        raise pytest.UsageError(
+            "--injx-plan: a plan is of all tests, and workers of pytest-xdist have a part each: run"
+            " without -n, or with -n 0"
+        )
     config.stash[_RUN] = run
     config.pluginmanager.register(run, "injectivity-run")
 

@@ -212,13 +212,21 @@ class Run:
         self.gathering.take(report)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self) -> None:
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Note that tests run, unlike with ``--fixtures``, ``--collect-only`` or ``--setup-plan``.
+
+        With ``--injx-plan`` the plan is printed instead, and no test runs.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtestloop
         """
         option = self.config.option
+        if self.audited.plan and not session.testsfailed and not option.collectonly:
+            from pytest_injectivity.plugin.plan import print_plan
+
+            print_plan(session, self.audit)
+            return True
         self._ran = not (self._is_worker or option.collectonly or option.setuponly)
+        return None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

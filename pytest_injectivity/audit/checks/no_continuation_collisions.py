@@ -131,6 +131,9 @@ def _survey(
 ) -> dict[Layer, dict[int, "Continuations"]]:
     """Compare the continuations of each prompt chosen, by layer and prompt."""
     found: dict[Layer, dict[int, Continuations]] = {layer: {} for layer in layers}
+    measured.target.foretelling.before(
+        lambda costs: costs.tables(layers, places=len(chosen.prompts), name="continuations")
+    )
     with measured.target.watcher.progress("continuations", len(chosen.prompts)) as advance:
         for done, prompt in enumerate(chosen.prompts, 1):
             ids = measured.target.prompts.ids[prompt]

@@ -93,6 +93,10 @@ def _tables(measured: "Measurements", layers: Sequence[Layer]) -> dict[Layer, _T
         kinds += [(*_FIRST, (), deeper)]
     if deeper and (special := _special_tokens(measured)):
         kinds += [(*_AFTER, special, deeper)]
+    if deeper:
+        measured.target.foretelling.before(
+            lambda costs: costs.tables(deeper, places=len(kinds), name="one-step tables")
+        )
     with measured.target.watcher.progress("one-step tables", len(kinds)) as advance:
         for done, (kind, words, ids, own) in enumerate(kinds, 1):
             for layer, table in measured.one_step.of(ids, own).items():

@@ -4,12 +4,15 @@ Every layer that is expected (those of the config, and those that the running ch
 in the same pass of the prompts.
 """
 
-from collections.abc import Iterable
-from functools import cached_property
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from pytest_injectivity.audit.target.target import Target, by_depth
-from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.number_keys import NumberKey, PartKey
+from pytest_injectivity.core.progress import UNCOUNTED
+from pytest_injectivity.geometry.keys import NeighboursKey, RatiosKey
 from pytest_injectivity.quantization.grid import Grid, GridLike
 
 if TYPE_CHECKING:
@@ -112,8 +115,23 @@ class LayerStates:
             layer,
             states,
             self.prompt_distances,
-            remember=self.target.remember,
+            remember=partial(self._remember, layer),
         )
+
+    def _remember(self, layer: Layer, key: NumberKey, compute: Callable[[], Any]) -> Any:
+        """A number of a layer's geometry, which is foretold and shown while it is computed."""
+
+        def computed() -> Any:
+            together = by_depth(self.target.together(layer))
+            if isinstance(key, NeighboursKey):
+                self.target.foretelling.before(lambda costs: costs.neighbours(together))
+            elif isinstance(key, RatiosKey):
+                self.target.foretelling.before(lambda costs: costs.ratios(together))
+            with self.target.watcher.progress(f"geometry of {layer_id(layer)}", UNCOUNTED):
+                return compute()
+
+        # A part of a search is computed while the search is.
+        return self.target.remember(key, compute if isinstance(key, PartKey) else computed)
 
     def _on_grid(self, layer: Layer, grid: Grid) -> "LayerGeometry":
         plain = self.geometry(layer)
@@ -142,6 +160,7 @@ class LayerStates:
                     f"injectivity: states of {needed:,} bytes are kept beyond --injx-cache-size="
                     f"{self.target.config.cache_size:,} until another audit needs the room"
                 )
+            self.target.foretelling.before(lambda costs: costs.capture(tuple(done)))
             with (
                 self.target.watcher.progress("hidden states", len(prompts)) as advance,
                 rows.sink() as sink,

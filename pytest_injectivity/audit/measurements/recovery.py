@@ -85,6 +85,11 @@ def _invert(
     from pytest_injectivity.inversion.sipit import observe, recover_all
 
     decoder, resolution = measured.target.decoder, measured.resolution(layer)
+    measured.target.foretelling.before(
+        lambda costs: costs.sipit(
+            layer, prompts=attempt.prompts, tokens=attempt.tokens, certify=attempt.certify
+        )
+    )
     label = f"SipIt {layer_id(layer)}"
     with measured.target.watcher.progress(label, len(truths)) as advance:
         states = [observe(decoder, truth, [layer])[layer] for truth in truths]

@@ -25,6 +25,7 @@ from pytest_injectivity.prompts.naming import prompt_name, token_name
 from pytest_injectivity.quantization.grid import Rounded
 
 if TYPE_CHECKING:
+    from pytest_injectivity.audit.target.foretelling import Foretelling
     from pytest_injectivity.audit.target.target_store import Kept
     from pytest_injectivity.models.assumptions import Assumptions
     from pytest_injectivity.models.checkpoint import Checkpoint
@@ -54,7 +55,7 @@ class Target:
     """
 
     def __init__(self, config: AuditConfig | None = None, **process: Unpack[Process]) -> None:
-        self.config = config or AuditConfig()
+        self.config: AuditConfig = config or AuditConfig()
         self.watcher: Watcher = process.get("watcher") or Silent()
         self.workers = process.get("workers", 1)
         self._key = process.get("key") or self.config.key()
@@ -67,6 +68,13 @@ class Target:
         self._prompts: PromptSet | None = None
         self._journal: Journal | None = None
         self._expected: set[Layer] = set()
+
+    @cached_property
+    def foretelling(self) -> "Foretelling":
+        """Tells the watcher of long phases before they begin."""
+        from pytest_injectivity.audit.target.foretelling import Foretelling
+
+        return Foretelling(self)
 
     @property
     def process(self) -> Process:

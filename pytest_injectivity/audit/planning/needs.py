@@ -1,0 +1,159 @@
+"""What the checks of an audit need measured, each need once, whatever number of checks asks for it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_injectivity.core.layers import Layer, LayerSpec, resolve_layers
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A call of a check, as far as it is known.
+
+    Attributes:
+        check: its name, such as ``no_collisions``.
+        arguments: by the names of its parameters; those that are not known are left out.
+    """
+
+    check: str
+    arguments: Mapping[str, Any]
+
+    def number(self, name: str, default: int) -> int:
+        """A number among the arguments, or what the check takes without one."""
+        found = self.arguments.get(name, default)
+        return found if isinstance(found, int) else default
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that has to be measured.
+
+    Attributes:
+        kind: which of `KINDS`.
+        layers: at which layers; those of equal needs are joined.
+        reference: of the reference, not of the model.
+        prompts, tokens: how many prompts, of which length; 0 where that is the prompt set's.
+        certify: positions that get a pass over the vocabulary.
+        words: names what is not predicted.
+    """
+
+    kind: str
+    layers: tuple[Layer, ...] = ()
+    reference: bool = False
+    prompts: int = 0
+    tokens: int = 0
+    certify: int = 0
+    words: str = ""
+
+
+KINDS = (
+    "load",
+    "capture",
+    "noise",
+    "geometry",
+    "tables",
+    "continuations",
+    "sipit",
+    "cross",
+    "release",
+    "outside",
+)
+"""The kinds of needs, in the order in which an audit comes to them."""
+
+
+def needs_of(asked: Asked, n_layers: int, default: str) -> tuple[Need, ...]:
+    """What a call of a check needs.
+
+    Args:
+        asked: the call.
+        n_layers: the model's number of blocks.
+        default: the layers of the config.
+
+    Raises:
+        LayerError: the model has no such layer.
+    """
+    layers = _layers(asked, n_layers, default)
+    return _NEEDS.get(asked.check, _geometry)(asked, layers)
+
+
+def _layers(asked: Asked, n_layers: int, default: str) -> tuple[Layer, ...]:
+    """The layers a check is asked for: its argument, else those its values name, else the config's."""
+    spec: LayerSpec | None = asked.arguments.get("layer")
+    if spec is None:
+        by_layer = [
+            tuple(given) for given in asked.arguments.values() if isinstance(given, Mapping)
+        ]
+        spec = by_layer[0] if by_layer else default
+        if asked.check in {"one_step_distinct", "no_new_collisions", "state_drift_below"}:
+            spec = spec if by_layer else f"0,{default}"
+    return resolve_layers(spec, n_layers)
+
+
+_States = tuple[Need, ...]
+
+
+def _states(layers: tuple[Layer, ...], *, reference: bool = False) -> _States:
+    return (
+        Need("load", reference=reference),
+        Need("capture", layers, reference),
+        Need("noise", layers, reference),
+    )
+
+
+def _geometry(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    del asked
+    return (*_states(layers), Need("geometry", layers))
+
+
+def _retained(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    other = (*_states(layers, reference=True), Need("geometry", layers, reference=True))
+    return (*_geometry(asked, layers), *other)
+
+
+def _sipit(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    size = (asked.number("prompts", 20), asked.number("tokens", 20), asked.number("certify", 100))
+    needs = [Need("sipit", (one,), False, *size) for one in layers]  # noqa: FBT003 - the model itself
+    return (*_states(layers), *needs)
+
+
+def _cross(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    size = (asked.number("prompts", 20), asked.number("tokens", 20))
+    needs = [Need("cross", (one,), True, *size) for one in layers]  # noqa: FBT003 - the reference reads
+    return (*_retained(asked, layers), *needs)
+
+
+def _tables(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    del asked
+    return (Need("load"), Need("noise", layers), Need("tables", layers))
+
+
+def _continuations(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    size = asked.number("prompts", 10)
+    return (*_geometry(asked, layers), Need("continuations", layers, prompts=size))
+
+
+def _release(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    del layers
+    return (Need("load"), Need("release", words=str(asked.arguments.get("release", "")) or "?"))
+
+
+def _outside(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    del asked, layers
+    return (Need("load"), Need("outside"))
+
+
+_NEEDS: dict[str, Callable[[Asked, tuple[Layer, ...]], _States]] = {
+    "sipit_recovers": _sipit,
+    "not_read_by_reference": _cross,
+    "one_step_distinct": _tables,
+    "no_continuation_collisions": _continuations,
+    "not_recoverable": _release,
+    "utility_kept": _release,
+    "states_recoverable": _outside,
+    "margin_retained": _retained,
+    "colipschitz_retained": _retained,
+    "no_new_collisions": _retained,
+    "state_drift_below": _retained,
+}
+"""The checks that need more, or less, than the geometry of their layers."""

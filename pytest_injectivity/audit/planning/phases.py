@@ -1,0 +1,154 @@
+"""The phases that the needs of an audit become, each with its predicted cost."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.audit.planning.needs import KINDS, Need
+from pytest_injectivity.core.layers import Layer, depth
+from pytest_injectivity.results.plan import Phase
+
+if TYPE_CHECKING:
+    from pytest_injectivity.plan.costs import Costs
+
+_OF_REFERENCE = " of the reference"
+_NOISE_SAMPLE = 16
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What loading the model took, or is assumed to take.
+
+    Attributes:
+        model: the model's name.
+        reference: the reference's name; empty where none is named.
+        seconds: of the model; a reference is assumed to take as long.
+        bytes: of its weights in memory.
+    """
+
+    model: str
+    reference: str
+    seconds: float
+    bytes: int
+
+
+def joined(needs: Iterable[Need], config_layers: Sequence[Layer]) -> tuple[Need, ...]:
+    """The needs, each once, in the order in which an audit comes to them.
+
+    Args:
+        needs: of all checks; those that differ in their layers alone become one, because an audit
+            measures each layer once.
+        config_layers: the layers of the config, which a capture takes along.
+    """
+    found: dict[Need, set[Layer]] = {}
+    for one in needs:
+        alone = one if one.kind in {"sipit", "cross"} else replace(one, layers=())
+        found.setdefault(alone, set()).update(one.layers)
+    merged = []
+    for one, layers in found.items():
+        every = layers | set(config_layers) if one.kind in {"capture", "noise"} else layers
+        merged.append(replace(one, layers=tuple(sorted(every, key=depth))))
+    return tuple(
+        sorted(
+            merged, key=lambda one: (KINDS.index(one.kind), one.reference, *map(depth, one.layers))
+        )
+    )
+
+
+def phases_of(needs: Sequence[Need], costs: "Costs", loading: Loading) -> tuple[Phase, ...]:
+    """The phases of needs that can be predicted, in order.
+
+    Args:
+        needs: as `joined` gives them.
+        costs: predicts.
+        loading: of the model.
+    """
+    return tuple(
+        phase
+        for need in needs
+        if need.kind in _PHASES
+        for phase in _PHASES[need.kind](need, costs, loading)
+    )
+
+
+def unforeseen_of(needs: Sequence[Need]) -> tuple[str, ...]:
+    """Sentences on the needs that are not predicted."""
+    return tuple(
+        _UNFORESEEN[one.kind].format(one.words) for one in needs if one.kind in _UNFORESEEN
+    )
+
+
+_UNFORESEEN = {
+    "release": "attacks on what is released, and its utility: {}",
+    "outside": "reading the states of --injx-states",
+}
+
+
+def _load(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    del costs
+    name = loading.reference if need.reference else loading.model
+    what = "a second model" if need.reference else "the model"
+    return [Phase(f"loading {what}", name, loading.seconds, bytes=loading.bytes)]
+
+
+def _capture(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    del loading
+    return [costs.capture(need.layers, whose=_whose(need))]
+
+
+def _noise(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    del loading
+    return [costs.resolution(need.layers, sample=_NOISE_SAMPLE, whose=_whose(need))]
+
+
+def _geometry(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    del loading
+    whose = _whose(need)
+    return [costs.neighbours(need.layers, whose=whose), costs.ratios(need.layers, whose=whose)]
+
+
+def _tables(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    del loading
+    deeper = [layer for layer in need.layers if layer != 0]
+    # As a prompt's first token, and after the special tokens.
+    return [costs.tables(deeper, places=2, name="one-step tables")] if deeper else []
+
+
+def _continuations(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    del loading
+    return [costs.tables(need.layers, places=need.prompts, name="continuations")]
+
+
+def _sipit(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    del loading
+    (layer,) = need.layers
+    return [costs.sipit(layer, prompts=need.prompts, tokens=need.tokens, certify=need.certify)]
+
+
+def _cross(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    # Two attacks, neither certified.
+    (phase,) = _sipit(replace(need, certify=0), costs, loading)
+    return [
+        replace(
+            phase,
+            name=f"cross inversion {phase.name.removeprefix('SipIt ')}",
+            seconds=2 * phase.seconds,
+            token_forwards=2 * phase.token_forwards,
+        )
+    ]
+
+
+def _whose(need: Need) -> str:
+    return _OF_REFERENCE if need.reference else ""
+
+
+_PHASES: dict[str, Callable[[Need, "Costs", Loading], list[Phase]]] = {
+    "load": _load,
+    "capture": _capture,
+    "noise": _noise,
+    "geometry": _geometry,
+    "tables": _tables,
+    "continuations": _continuations,
+    "sipit": _sipit,
+    "cross": _cross,
+}

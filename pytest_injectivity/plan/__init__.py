@@ -1,0 +1,1 @@
+"""Predicts what an audit takes, from sizes of model and prompts and from rates of the machine."""

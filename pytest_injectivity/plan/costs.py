@@ -1,0 +1,171 @@
+"""Predicts the phases of an audit: what each is, its token-forwards, bytes and seconds.
+
+The counts follow from the sizes: a capture runs the batches that are planned for it, a search compares
+all pairs, a certificate is one pass over the vocabulary. What depends on the states (how many candidates
+SipIt tests, how many edit distances a search needs) is what was typical of the models in docs/log.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from pytest_injectivity.core.layers import Layer, depth, layer_id
+from pytest_injectivity.inversion.lens_calibration import calibration_size
+from pytest_injectivity.inversion.limits import InversionLimits
+from pytest_injectivity.plan.capture_work import Passes, capture_passes
+from pytest_injectivity.plan.rates import Rates
+from pytest_injectivity.plan.sizes import Sizes
+from pytest_injectivity.results.plan import Phase
+
+# Tokens that a guess and its correction run for each token recovered (docs/log.md).
+_FORWARDS_A_TOKEN = 2.0
+# A layer's table needs, beside the search of all rows, those of the half and the quarter (`trend`).
+_TREND = 1 + 1 / 4 + 1 / 16
+# Passes that hold tables of the vocabulary.
+_CANDIDATES_A_PASS = 1024
+_BATCH_TOKENS = 4096
+_FEWER = "--injx-max-prompts"
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Predicts phases for a model, its prompts and a machine.
+
+    Attributes:
+        sizes: of the model.
+        prompts: token ids.
+        rates: of the machine.
+        batch_tokens: tokens of one pass of a capture.
+    """
+
+    sizes: Sizes
+    prompts: Sequence[Sequence[int]]
+    rates: Rates
+    batch_tokens: int
+
+    @cached_property
+    def capture_passes(self) -> Passes:
+        """The passes of the prompts."""
+        return capture_passes(
+            self.prompts, batch_tokens=self.batch_tokens, context=self.sizes.context
+        )
+
+    def capture(self, layers: Sequence[Layer], *, whose: str = "") -> Phase:
+        """The capture of the last-token states at some layers.
+
+        Args:
+            layers: the layers.
+            whose: names the model where it is not the one audited.
+        """
+        passes = self.capture_passes
+        return Phase(
+            name=f"hidden states{whose}",
+            what=f"{len(self.prompts):,} prompts at {_layers(layers)}",
+            seconds=self._forward(passes, max(layers, key=depth)),
+            token_forwards=passes.tokens,
+            bytes=len(self.prompts) * len(layers) * self.sizes.state_bytes,
+            shorter_by=f"{_FEWER}, --injx-length, a shallower deepest layer (--injx-layers)",
+        )
+
+    def neighbours(self, layers: Sequence[Layer], *, whose: str = "") -> Phase:
+        """The nearest neighbours of all rows, with those of the trend."""
+        rows = len(self.prompts)
+        return Phase(
+            name=f"nearest neighbours{whose}",
+            what=f"{rows:,} rows at {_layers(layers)}",
+            seconds=len(layers) * _TREND * self.rates.neighbours.seconds(rows),
+            shorter_by=f"{_FEWER}, --injx-layers",
+        )
+
+    def ratios(self, layers: Sequence[Layer], *, whose: str = "") -> Phase:
+        """The co-Lipschitz constants of all rows, with those of the trend."""
+        rows = len(self.prompts)
+        return Phase(
+            name=f"co-Lipschitz constants{whose}",
+            what=f"{rows:,} rows at {_layers(layers)}",
+            seconds=len(layers) * _TREND * self.rates.ratios.seconds(rows),
+            shorter_by=f"{_FEWER}, --injx-layers",
+        )
+
+    def sipit(self, layer: Layer, *, prompts: int, tokens: int, certify: int) -> Phase:
+        """The inversion of prompts at one layer, and the certificates of some of its positions.
+
+        Args:
+            layer: the layer.
+            prompts: how many.
+            tokens: of each.
+            certify: positions that are compared with the whole vocabulary.
+        """
+        positions, vocab = prompts * tokens, self.sizes.vocab
+        calibration = calibration_size(vocab, self.sizes.hidden, positions)
+        forwards = positions + calibration + round(_FORWARDS_A_TOKEN * positions)
+        tabled = vocab <= InversionLimits().largest_table
+        # The first position is certified by the table.
+        certified = min(certify, positions) * (1 - tabled / tokens)
+        candidates = round(vocab * (tabled + certified))
+        passes = Passes(prompts + 2 * tokens + -(-calibration // _BATCH_TOKENS), forwards)
+        seconds = self._forward(passes, layer)
+        seconds += candidates * self.rates.candidate * self.sizes.share(layer)
+        return Phase(
+            name=f"SipIt {layer_id(layer)}",
+            what=(
+                f"{prompts} prompts of {tokens} tokens, {round(certified)} passes over the"
+                f" vocabulary of {vocab:,}"
+            ),
+            seconds=seconds,
+            token_forwards=forwards + candidates,
+            shorter_by="certify=, prompts= and tokens= of the check",
+        )
+
+    def tables(self, layers: Sequence[Layer], *, places: int, name: str) -> Phase:
+        """Tables of the one-step map over the whole vocabulary, all pairs compared.
+
+        Args:
+            layers: the layers.
+            places: how many tables a layer has.
+            name: of the phase.
+        """
+        vocab = self.sizes.vocab
+        deepest = max(layers, key=depth)
+        seconds = places * vocab * self.rates.candidate * self.sizes.share(deepest)
+        seconds += places * len(layers) * self.rates.neighbours.seconds(vocab)
+        return Phase(
+            name=name,
+            what=f"{places} tables of {vocab:,} tokens at {_layers(layers)}",
+            seconds=seconds,
+            token_forwards=places * vocab,
+            bytes=vocab * self.sizes.state_bytes,
+            shorter_by="layer= and prompts= of the check",
+        )
+
+    def resolution(self, layers: Sequence[Layer], *, sample: int, whose: str = "") -> Phase:
+        """The evaluations of a sample of prompts in several ways, float64 among them.
+
+        Args:
+            layers: the layers.
+            sample: how many prompts.
+            whose: names the model where it is not the one audited.
+        """
+        lengths = sorted(map(len, self.prompts))
+        sample = min(sample, len(lengths))
+        tokens = round(sample * sum(lengths) / len(lengths))
+        # Alone, half of it again behind a prefix, and padded in a batch with dummy rows.
+        plain = round(3.5 * tokens)
+        passes = Passes(3 * sample, plain)
+        seconds = self._forward(passes, max(layers, key=depth))
+        seconds += tokens * self.rates.token * self.rates.float64
+        return Phase(
+            name=f"noise floor{whose}",
+            what=f"{sample} prompts at {_layers(layers)}, and in a float64 copy",
+            seconds=seconds,
+            token_forwards=plain + tokens,
+            bytes=8 * self.sizes.parameters,
+        )
+
+    def _forward(self, passes: Passes, layer: Layer) -> float:
+        share = self.sizes.share(layer)
+        return share * (passes.count * self.rates.forward + passes.tokens * self.rates.token)
+
+
+def _layers(layers: Sequence[Layer]) -> str:
+    return layer_id(layers[0]) if len(layers) == 1 else f"{len(layers)} layers"

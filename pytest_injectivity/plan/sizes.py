@@ -1,0 +1,42 @@
+"""The sizes of a model that the cost of an audit depends on; no weights are needed for them."""
+
+from dataclasses import dataclass
+
+from pytest_injectivity.core.layers import Layer, depth
+
+_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a model.
+
+    Attributes:
+        n_layers: blocks.
+        hidden: the width of the residual stream.
+        vocab: rows of the input embedding.
+        parameters: numbers of its weights.
+        dtype: of the states, such as ``float32``.
+        context: the longest prompt accepted; None where there is no limit.
+    """
+
+    n_layers: int
+    hidden: int
+    vocab: int
+    parameters: int
+    dtype: str
+    context: int | None
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the state of one token at one layer."""
+        return self.hidden * _BYTES[self.dtype]
+
+    @property
+    def block_parameters(self) -> int:
+        """Numbers that every token is multiplied with on its way through all blocks."""
+        return max(self.parameters - self.vocab * self.hidden, self.hidden)
+
+    def share(self, layer: Layer) -> float:
+        """The share of the blocks that a pass to this layer runs."""
+        return min(depth(layer), self.n_layers) / self.n_layers

@@ -1,0 +1,44 @@
+"""``--injx-plan``: prints what the collected tests would measure, and runs none of them."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_injectivity.audit.bound_checks import CHECKS
+from pytest_injectivity.audit.planning.needs import Asked
+from pytest_injectivity.audit.planning.plan_audit import plan_audit
+from pytest_injectivity.errors import InjectivityError
+from pytest_injectivity.plugin.reading.collected import read_tests
+from pytest_injectivity.reports.plan_table import plan_lines
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.audit import Audit
+
+
+def print_plan(session: pytest.Session, audit: "Audit") -> None:
+    """Print the plan of the collected tests.
+
+    Args:
+        session: pytest's, whose tests are collected.
+        audit: what is audited and how; nothing is measured of it.
+
+    Raises:
+        pytest.UsageError: the model or the prompts cannot be audited.
+    """
+    reporter: Any = session.config.pluginmanager.getplugin("terminalreporter")
+    try:
+        known = {"n_layers": audit.n_layers, "layers": audit.layers}
+        read = read_tests(session.items, CHECKS, known)
+        asked = [Asked(name, given) for name, given in read.calls]
+        plan = plan_audit(audit.config, asked, watcher=audit.watcher)
+    except InjectivityError as error:
+        raise pytest.UsageError(str(error)) from None
+    reporter.section("injectivity: plan")
+    reporter.write_line(
+        f"{len(session.items)} tests collected, {read.tests} of them with checks, {len(read.calls)}"
+        " calls of checks; read from their source"
+    )
+    for line in plan_lines(plan):
+        reporter.write_line(line)
+    for sentence in read.unforeseen:
+        reporter.write_line(f"not foreseen: {sentence}")

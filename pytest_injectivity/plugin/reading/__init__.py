@@ -1,0 +1,1 @@
+"""Reads from the source of tests which checks they call, without running them."""

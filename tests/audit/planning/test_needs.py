@@ -1,0 +1,64 @@
+import pytest
+
+from pytest_injectivity.audit.bound_checks import CHECKS
+from pytest_injectivity.audit.planning.needs import KINDS, Asked, Need, needs_of
+from pytest_injectivity.errors import LayerError
+
+
+def _needs(check: str, **arguments: object) -> tuple[Need, ...]:
+    return needs_of(Asked(check, arguments), 4, "all")
+
+
+@pytest.mark.parametrize("check", sorted(CHECKS))
+def test_every_check_needs_something(check: str) -> None:
+    """Each needs the model at least, and needs are of the kinds there are."""
+    found = _needs(check)
+    assert "load" in {one.kind for one in found}
+    assert set() == {one.kind for one in found} - set(KINDS)
+
+
+def test_the_argument_names_the_layers() -> None:
+    """As the check itself reads it."""
+    layers = {one.layers for one in _needs("no_collisions", layer="2,-1") if one.kind == "capture"}
+    assert {(2, 4)} == layers
+
+
+def test_values_by_layer_name_the_layers() -> None:
+    """Where no layer is given."""
+    found = _needs("margin_above", margin={"1": 0.1, "norm": 0.2})
+    assert {(1, "norm")} == {one.layers for one in found if one.kind == "geometry"}
+
+
+def test_without_either_the_config_names_them() -> None:
+    """All of them."""
+    found = _needs("no_collisions")
+    assert {(1, 2, 3, 4, "norm")} == {one.layers for one in found if one.kind == "geometry"}
+
+
+def test_some_checks_look_at_the_embedding_too() -> None:
+    """Layer 0 stands beside the config's layers."""
+    found = _needs("one_step_distinct")
+    assert {(0, 1, 2, 3, 4, "norm")} == {one.layers for one in found if one.kind == "tables"}
+
+
+def test_sipit_needs_its_prompts_and_certificates() -> None:
+    """One need a layer, with the numbers of the call and the defaults of the check."""
+    found = [
+        one for one in _needs("sipit_recovers", layer=[1, 4], certify=7) if one.kind == "sipit"
+    ]
+    assert [
+        Need("sipit", (1,), prompts=20, tokens=20, certify=7),
+        Need("sipit", (4,), prompts=20, tokens=20, certify=7),
+    ] == found
+
+
+def test_a_comparison_needs_a_second_model() -> None:
+    """Loaded, captured and measured like the first."""
+    other = {one.kind for one in _needs("margin_retained", fraction=0.5) if one.reference}
+    assert {"load", "capture", "noise", "geometry"} == other
+
+
+def test_a_layer_that_is_not_there_is_refused() -> None:
+    """As the check would refuse it."""
+    with pytest.raises(LayerError, match="layer 9"):
+        _needs("no_collisions", layer=9)

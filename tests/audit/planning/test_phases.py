@@ -1,0 +1,59 @@
+from pytest_injectivity.audit.planning.needs import Asked, Need, needs_of
+from pytest_injectivity.audit.planning.phases import (
+    Loading,
+    joined,
+    phases_of,
+    unforeseen_of,
+)
+from pytest_injectivity.plan.costs import Costs
+from pytest_injectivity.plan.rates import Rates
+from pytest_injectivity.plan.sizes import Sizes
+
+SIZES = Sizes(4, 64, 1000, 1_000_000, "float32", 128)
+COSTS = Costs(SIZES, [tuple(range(16))] * 4, Rates.assumed(SIZES, 0.1), 4096)
+LOADING = Loading("child", "parent", 2.0, 4_000_000)
+
+
+def _names(*asked: Asked) -> list[str]:
+    needs = joined(
+        [need for one in asked for need in needs_of(one, 4, "all")], (1, 2, 3, 4, "norm")
+    )
+    return [phase.name for phase in phases_of(needs, COSTS, LOADING)]
+
+
+def test_what_two_checks_need_is_done_once() -> None:
+    """The margin and the collisions of all layers are one capture and one search."""
+    once = _names(Asked("margin_above", {}))
+    assert once == _names(Asked("margin_above", {}), Asked("no_collisions", {"layer": 2}))
+
+
+def test_phases_are_in_the_order_of_the_work() -> None:
+    """Models first, then states, searches, and what inverts them."""
+    assert [
+        "loading the model",
+        "hidden states",
+        "noise floor",
+        "nearest neighbours",
+        "co-Lipschitz constants",
+        "SipIt layer01",
+        "SipIt layer04",
+    ] == _names(Asked("sipit_recovers", {"layer": [4, 1]}), Asked("no_collisions", {}))
+
+
+def test_a_reference_is_a_second_model() -> None:
+    """With phases of its own."""
+    names = _names(Asked("margin_retained", {}))
+    assert "loading a second model" in names
+    assert "hidden states of the reference" in names
+
+
+def test_a_capture_takes_the_layers_of_the_config_along() -> None:
+    """One pass gives them all."""
+    (need,) = joined([Need("capture", (0,))], (1, "norm"))
+    assert (0, 1, "norm") == need.layers
+
+
+def test_releases_are_not_foreseen() -> None:
+    """Attacks have no cost model, and the plan says so."""
+    needs = joined(needs_of(Asked("not_recoverable", {"release": "identity@4"}), 4, "all"), ())
+    assert ("attacks on what is released, and its utility: identity@4",) == unforeseen_of(needs)

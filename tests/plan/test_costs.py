@@ -1,0 +1,85 @@
+from dataclasses import replace
+
+import pytest
+
+from pytest_injectivity.plan.costs import Costs
+from pytest_injectivity.plan.rates import Rates, Search
+from pytest_injectivity.plan.sizes import Sizes
+
+SIZES = Sizes(10, 64, 1000, 1_000_000, "bfloat16", 128)
+RATES = Rates(
+    forward=0.5,
+    token=0.01,
+    candidate=0.001,
+    float64=3.0,
+    neighbours=Search(1.0, 0.5),
+    ratios=Search(2.0, 1.0),
+    words="by hand",
+)
+
+
+def _costs(prompts: int = 4, length: int = 16) -> Costs:
+    return Costs(SIZES, [tuple(range(length))] * prompts, RATES, 4096)
+
+
+def test_a_capture_costs_its_passes_and_its_tokens() -> None:
+    """Four prompts of 16 tokens are one pass of 64 tokens, and leave a row a layer."""
+    phase = _costs().capture([1, 10])
+    assert 64 == phase.token_forwards
+    assert pytest.approx(0.5 + 0.64) == phase.seconds
+    assert 4 * 2 * 64 * 2 == phase.bytes
+
+
+def test_a_shallow_capture_runs_a_part_of_the_blocks() -> None:
+    """A pass ends at the deepest layer asked for."""
+    assert pytest.approx(0.3 * (0.5 + 0.64)) == _costs().capture([1, 3]).seconds
+    assert pytest.approx(0.5 + 0.64) == _costs().capture(["norm"]).seconds
+
+
+def test_a_search_compares_all_pairs() -> None:
+    """Of 4 rows 6 pairs, and the halves and quarters of the trend."""
+    assert pytest.approx(2 * 1.3125 * (1 + 0.5 * 6)) == _costs().neighbours([1, 2]).seconds
+    assert pytest.approx(2 * 1.3125 * (2 + 1.0 * 6)) == _costs().ratios([1, 2]).seconds
+
+
+def test_a_certificate_is_a_pass_over_the_vocabulary() -> None:
+    """Two certificates more are two vocabularies of candidates more, at the share of the blocks."""
+    few, more = (_costs().sipit(5, prompts=2, tokens=10, certify=one) for one in (5, 10))
+    # A tenth of the positions is the first one, which the table certifies.
+    assert 4500 == more.token_forwards - few.token_forwards
+    assert pytest.approx(4500 * 0.001 * 0.5) == more.seconds - few.seconds
+
+
+def test_no_more_positions_are_certified_than_there_are() -> None:
+    """The default of 100 is more than two prompts of ten tokens have."""
+    some, all_ = (_costs().sipit(5, prompts=2, tokens=10, certify=one) for one in (20, 100))
+    assert all_ == some
+
+
+def test_a_large_vocabulary_has_no_table() -> None:
+    """Past the largest table the first position is searched like the others."""
+    huge = replace(_costs(), sizes=replace(SIZES, vocab=2**20))
+    phase = huge.sipit(10, prompts=1, tokens=10, certify=0)
+    assert 2**20 > phase.token_forwards
+
+
+def test_every_phase_names_what_makes_it_shorter() -> None:
+    """All but the noise floor, whose sample is fixed, have a flag or an argument."""
+    costs = _costs()
+    phases = [
+        costs.capture([1]),
+        costs.neighbours([1]),
+        costs.ratios([1]),
+        costs.sipit(1, prompts=2, tokens=2, certify=1),
+        costs.tables([1], places=1, name="one-step tables"),
+    ]
+    assert all(phase.shorter_by for phase in phases)
+    assert "" == costs.resolution([1], sample=16).shorter_by
+
+
+def test_assumed_rates_need_no_machine() -> None:
+    """Twice the TFLOP/s halve what tokens and products take."""
+    slow, fast = Rates.assumed(SIZES, 1.0), Rates.assumed(SIZES, 2.0)
+    assert pytest.approx(2.0) == slow.token / fast.token
+    assert 2 * (1_000_000 - 64_000) / 1e12 == slow.token
+    assert slow.neighbours.pair > fast.neighbours.pair

@@ -1,0 +1,45 @@
+from pytest_injectivity.reports.plan_table import plan_lines
+from pytest_injectivity.results.plan import Phase, Plan
+
+PHASES = (
+    Phase("loading the model", "a/model", 1.0, bytes=4_000_000),
+    Phase("hidden states", "10 prompts", 95.0, token_forwards=12_345, shorter_by="--injx-length"),
+)
+
+
+def _text(plan: Plan) -> str:
+    return "\n".join(plan_lines(plan))
+
+
+def test_each_phase_has_a_row() -> None:
+    """Its name, time, token-forwards and bytes; a dash where it has none."""
+    rows = _text(Plan(PHASES, "a/model", "10 of a.txt", "calibration")).splitlines()
+    assert ["loading", "the", "model", "1", "s", "–", "4", "MB", "a/model"] in [
+        row.split() for row in rows
+    ]
+    assert ["hidden", "states", "1", "min", "35", "s", "12,345", "–", "10", "prompts"] in [
+        row.split() for row in rows
+    ]
+
+
+def test_the_last_row_is_the_sum() -> None:
+    """Of the times and of the token-forwards."""
+    assert "together" in _text(Plan(PHASES, "m", "p", "r"))
+    (row,) = [
+        one.split() for one in plan_lines(Plan(PHASES, "m", "p", "r")) if one.startswith("together")
+    ]
+    assert ["together", "1", "min", "36", "s", "12,345"] == row
+
+
+def test_long_phases_say_what_makes_them_shorter() -> None:
+    """Short ones do not."""
+    text = _text(Plan(PHASES, "m", "p", "r"))
+    assert "hidden states is shorter by --injx-length" in text
+    assert "loading the model is shorter" not in text
+
+
+def test_what_is_not_foreseen_is_said() -> None:
+    """One line each, which no name breaks."""
+    text = _text(Plan((), "m", "p", "r", unforeseen=("attacks on a\nrelease",)))
+    assert "not foreseen: attacks on a" in text
+    assert "\nrelease" not in text

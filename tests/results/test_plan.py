@@ -1,0 +1,28 @@
+from pytest_injectivity.results.plan import LIMIT, Phase, Plan
+
+
+def test_a_phase_is_long_beyond_thirty_seconds() -> None:
+    """At the limit it is not."""
+    assert 30 == LIMIT
+    assert not Phase("a", "b", 30.0).is_long
+    assert Phase("a", "b", 30.1).is_long
+
+
+def test_the_sentence_says_what_how_long_and_which_flag() -> None:
+    """In that order."""
+    phase = Phase("hidden states", "10 prompts", 95.0, shorter_by="--injx-max-prompts")
+    assert (
+        "injectivity: hidden states: 10 prompts: about 1 min 35 s; shorter by --injx-max-prompts"
+    ) == phase.sentence
+
+
+def test_a_phase_that_nothing_shortens_names_no_flag() -> None:
+    """The sentence ends with the time."""
+    assert Phase("noise floor", "16 prompts", 40.0).sentence.endswith("about 40 s")
+
+
+def test_a_plan_sums_its_phases() -> None:
+    """Seconds and token-forwards."""
+    phases = (Phase("a", "b", 1.5, token_forwards=3), Phase("c", "d", 2.0, token_forwards=4))
+    plan = Plan(phases, "model", "prompts", "rates")
+    assert (3.5, 7) == (plan.seconds, plan.token_forwards)
