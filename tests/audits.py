@@ -10,7 +10,7 @@ import pytest
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.audit.measurements.resolutions import Resolutions
-from pytest_injectivity.core.progress import Advance
+from pytest_injectivity.core.progress import UNCOUNTED, Advance
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import save_checkpoint
 from tests.resolutions import SMALL
@@ -67,9 +67,14 @@ class Witness:
         """A sentence."""
         self.sentences.append(sentence)
 
+    def foretell(self, sentence: str) -> None:
+        """A sentence on long work."""
+        self.sentences.append(sentence)
+
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Advance]:
-        """A piece of work."""
+        """A piece of work; remembered where its steps are counted."""
         steps: list[int] = []
-        self.works.append((label, total, steps))
+        if total != UNCOUNTED:
+            self.works.append((label, total, steps))
         yield steps.append

@@ -52,6 +52,9 @@ class _Ear:
     def announce(self, sentence: str) -> None:
         self.said.append(sentence)
 
+    def foretell(self, sentence: str) -> None:
+        self.said.append(sentence)
+
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG002
         self.labels.append(label)

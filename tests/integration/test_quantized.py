@@ -104,6 +104,9 @@ def test_rounded_activations_leave_float64_out_and_say_so(tmp_path: Path) -> Non
         def announce(self, message: str) -> None:
             announced.append(message)
 
+        def foretell(self, message: str) -> None:
+            announced.append(message)
+
         def progress(self, _what: str, _total: int) -> object:
             from contextlib import nullcontext
 

@@ -23,6 +23,9 @@ class Listener:
         """Keep it."""
         self.heard.append(sentence)
 
+    def foretell(self, _sentence: str) -> None:
+        """Keep nothing."""
+
     def progress(self, _label: str, _total: int) -> Any:
         """Show nothing."""
         return nullcontext(lambda _done: None)
