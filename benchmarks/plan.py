@@ -27,7 +27,11 @@ def main() -> None:
     parser.add_argument("--certify", type=int, default=1)
     given = parser.parse_args()
     config = AuditConfig(
-        model=given.model, prompts=given.prompts, max_prompts=given.max_prompts, no_cache=True
+        model=given.model,
+        prompts=given.prompts,
+        max_prompts=given.max_prompts,
+        overlong="drop",
+        no_cache=True,
     )
     audit = Audit(config)
     target, measured = audit.target, audit.measurements

@@ -117,3 +117,12 @@ def test_a_plan_of_workers_is_refused(audited: Run) -> None:
     done = audited(SUITE, "--injx-plan", "-n", "2")
     assert pytest.ExitCode.USAGE_ERROR == done.ret
     assert "--injx-plan" in output(done)
+
+
+def test_a_plan_is_switched_off_by_a_flag(audited: Run, pytester: pytest.Pytester) -> None:
+    """What an ini switches on; the last of several flags wins."""
+    pytester.makeini("[pytest]\ninjx_plan = yes\n")
+    suite = "def test_a(injx):\n    assert not injx.config.plan\n"
+    audited(suite, "--injx-no-plan").assert_outcomes(passed=1)
+    assert "injectivity: plan" in output(audited(suite, "--injx-no-plan", "--injx-plan"))
+    assert "injectivity: plan" in output(audited(suite))
