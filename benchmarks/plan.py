@@ -52,7 +52,7 @@ def main() -> None:
         Phase("co-Lipschitz constants", f"{rows} rows", search.ratios.seconds(rows)),
         lambda: measured.geometry(layer).colipschitz_rows,
     )
-    _line(costs.resolution(audit.layers, sample=16), lambda: measured.is_finite(layer))
+    _line(costs.resolution(audit.layers), lambda: measured.is_finite(layer))
     _line(
         costs.sipit(layer, prompts=given.invert, tokens=10, certify=given.certify),
         lambda: recovered(measured, layer, attempt),

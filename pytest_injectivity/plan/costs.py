@@ -16,9 +16,13 @@ from pytest_injectivity.plan.capture_work import Passes, capture_passes
 from pytest_injectivity.plan.rates import Rates
 from pytest_injectivity.plan.sizes import Sizes
 from pytest_injectivity.results.plan import Phase
+from pytest_injectivity.states.resolution_sample import choose_sample
 
 # Tokens that a guess and its correction run for each token recovered (docs/log.md).
 _FORWARDS_A_TOKEN = 2.0
+# How often a prompt of a resolution's sample is run (alone, padded, in two batches, behind a prefix and
+# beside other tokens), in how many passes, and how often a single token is.
+_WAYS, _BESIDE, _PASSES, _SINGLES = 5.5, 32, 7, 3
 # A layer's table needs, beside the search of all rows, those of the half and the quarter (`trend`).
 _TREND = 1 + 1 / 4 + 1 / 16
 # Passes that hold tables of the vocabulary.
@@ -138,27 +142,30 @@ class Costs:
             shorter_by="layer= and prompts= of the check",
         )
 
-    def resolution(self, layers: Sequence[Layer], *, sample: int, whose: str = "") -> Phase:
-        """The evaluations of a sample of prompts in several ways, float64 among them.
+    def resolution(self, layers: Sequence[Layer], *, whose: str = "") -> Phase:
+        """The evaluations of a sample of prompts in every way, and in float64.
 
         Args:
             layers: the layers.
-            sample: how many prompts.
             whose: names the model where it is not the one audited.
         """
-        lengths = sorted(map(len, self.prompts))
-        sample = min(sample, len(lengths))
-        tokens = round(sample * sum(lengths) / len(lengths))
-        # Alone, half of it again behind a prefix, and padded in a batch with dummy rows.
-        plain = round(3.5 * tokens)
-        passes = Passes(3 * sample, plain)
-        seconds = self._forward(passes, max(layers, key=depth))
-        seconds += tokens * self.rates.token * self.rates.float64
+        sample = choose_sample(self.prompts, self.sizes.vocab, self.sizes.context)
+        first, second = (sum(map(len, one)) for one in (sample.prompts, sample.held_out))
+        prompts = len(sample.prompts) + len(sample.held_out)
+        singles = len(sample.singles) + len(sample.held_out_singles)
+        tokens = round(_WAYS * first + (_WAYS - 1) * second) + _BESIDE * prompts
+        tokens += _SINGLES * singles
+        exact = sum(map(len, sample.prompts[: sample.exact]))
+        seconds = self._forward(Passes(_PASSES * prompts, tokens), max(layers, key=depth))
+        seconds += exact * self.rates.token * self.rates.float64
         return Phase(
-            name=f"noise floor{whose}",
-            what=f"{sample} prompts at {_layers(layers)}, and in a float64 copy",
+            name=f"resolution{whose}",
+            what=(
+                f"{prompts} prompts and {singles:,} single tokens at {_layers(layers)}, some in a"
+                " float64 copy"
+            ),
             seconds=seconds,
-            token_forwards=plain + tokens,
+            token_forwards=tokens + exact,
             bytes=8 * self.sizes.parameters,
         )
 

@@ -66,7 +66,7 @@ def test_the_phases_are_those_of_the_collected_tests(planned: pytest.RunResult) 
     for phase in (
         "loading the model",
         "hidden states",
-        "noise floor",
+        "resolution",
         "nearest neighbours",
         "co-Lipschitz constants",
         "SipIt layer01",

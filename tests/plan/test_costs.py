@@ -64,7 +64,7 @@ def test_a_large_vocabulary_has_no_table() -> None:
 
 
 def test_every_phase_names_what_makes_it_shorter() -> None:
-    """All but the noise floor, whose sample is fixed, have a flag or an argument."""
+    """All but the resolution, whose sample is fixed, have a flag or an argument."""
     costs = _costs()
     phases = [
         costs.capture([1]),
@@ -74,7 +74,7 @@ def test_every_phase_names_what_makes_it_shorter() -> None:
         costs.tables([1], places=1, name="one-step tables"),
     ]
     assert all(phase.shorter_by for phase in phases)
-    assert "" == costs.resolution([1], sample=16).shorter_by
+    assert "" == costs.resolution([1]).shorter_by
 
 
 def test_assumed_rates_need_no_machine() -> None:

@@ -18,7 +18,7 @@ def test_the_sentence_says_what_how_long_and_which_flag() -> None:
 
 def test_a_phase_that_nothing_shortens_names_no_flag() -> None:
     """The sentence ends with the time."""
-    assert Phase("noise floor", "16 prompts", 40.0).sentence.endswith("about 40 s")
+    assert Phase("resolution", "16 prompts", 40.0).sentence.endswith("about 40 s")
 
 
 def test_a_plan_sums_its_phases() -> None:

@@ -50,7 +50,7 @@ class Need:
 KINDS = (
     "load",
     "capture",
-    "noise",
+    "resolution",
     "geometry",
     "tables",
     "continuations",
@@ -97,7 +97,7 @@ def _states(layers: tuple[Layer, ...], *, reference: bool = False) -> _States:
     return (
         Need("load", reference=reference),
         Need("capture", layers, reference),
-        Need("noise", layers, reference),
+        Need("resolution", layers, reference),
     )
 
 
@@ -125,7 +125,7 @@ def _cross(asked: Asked, layers: tuple[Layer, ...]) -> _States:
 
 def _tables(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     del asked
-    return (Need("load"), Need("noise", layers), Need("tables", layers))
+    return (Need("load"), Need("resolution", layers), Need("tables", layers))
 
 
 def _continuations(asked: Asked, layers: tuple[Layer, ...]) -> _States:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pytest_injectivity.plan.costs import Costs
 
 _OF_REFERENCE = " of the reference"
-_NOISE_SAMPLE = 16
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def joined(needs: Iterable[Need], config_layers: Sequence[Layer]) -> tuple[Need,
         found.setdefault(alone, set()).update(one.layers)
     merged = []
     for one, layers in found.items():
-        every = layers | set(config_layers) if one.kind in {"capture", "noise"} else layers
+        every = layers | set(config_layers) if one.kind in {"capture", "resolution"} else layers
         merged.append(replace(one, layers=tuple(sorted(every, key=depth))))
     return tuple(
         sorted(
@@ -96,9 +95,9 @@ def _capture(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
     return [costs.capture(need.layers, whose=_whose(need))]
 
 
-def _noise(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+def _resolution(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
     del loading
-    return [costs.resolution(need.layers, sample=_NOISE_SAMPLE, whose=_whose(need))]
+    return [costs.resolution(need.layers, whose=_whose(need))]
 
 
 def _geometry(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
@@ -145,7 +144,7 @@ def _whose(need: Need) -> str:
 _PHASES: dict[str, Callable[[Need, "Costs", Loading], list[Phase]]] = {
     "load": _load,
     "capture": _capture,
-    "noise": _noise,
+    "resolution": _resolution,
     "geometry": _geometry,
     "tables": _tables,
     "continuations": _continuations,

@@ -55,7 +55,7 @@ def test_sipit_needs_its_prompts_and_certificates() -> None:
 def test_a_comparison_needs_a_second_model() -> None:
     """Loaded, captured and measured like the first."""
     other = {one.kind for one in _needs("margin_retained", fraction=0.5) if one.reference}
-    assert {"load", "capture", "noise", "geometry"} == other
+    assert {"load", "capture", "resolution", "geometry"} == other
 
 
 def test_a_layer_that_is_not_there_is_refused() -> None:

@@ -32,7 +32,7 @@ def test_phases_are_in_the_order_of_the_work() -> None:
     assert [
         "loading the model",
         "hidden states",
-        "noise floor",
+        "resolution",
         "nearest neighbours",
         "co-Lipschitz constants",
         "SipIt layer01",
