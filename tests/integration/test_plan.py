@@ -123,6 +123,6 @@ def test_a_plan_is_switched_off_by_a_flag(audited: Run, pytester: pytest.Pyteste
     """What an ini switches on; the last of several flags wins."""
     pytester.makeini("[pytest]\ninjx_plan = yes\n")
     suite = "def test_a(injx):\n    assert not injx.config.plan\n"
-    audited(suite, "--injx-no-plan").assert_outcomes(passed=1)
+    assert "1 passed" in output(audited(suite, "--injx-no-plan"))
     assert "injectivity: plan" in output(audited(suite, "--injx-no-plan", "--injx-plan"))
     assert "injectivity: plan" in output(audited(suite))
