@@ -8,7 +8,7 @@ from pytest_injectivity.states.resolution import LayerResolution
 from pytest_injectivity.states.resolution_measurement import measure_resolution
 from pytest_injectivity.states.resolution_sample import SampleSize, choose_sample
 
-SMALL = SampleSize(positions=64, held_out=128, prompts=4, singles=16, held_out_singles=64, exact=24)
+SMALL = SampleSize(positions=24, held_out=48, prompts=2, singles=8, held_out_singles=32, exact=8)
 """Of tiny models it says as much as the sample of an audit."""
 
 

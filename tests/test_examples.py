@@ -13,6 +13,7 @@ import pytest
 
 import pytest_injectivity
 from pytest_injectivity import Audit, AuditConfig, plugin, stats
+from tests.audits import small_samples
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -60,6 +61,7 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audit]:
     folder = tmp_path_factory.mktemp("examples")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        small_samples(patch)
         yield Audit(AuditConfig(max_prompts=64, device="cpu", cache_dir=str(folder / "store")))
 
 

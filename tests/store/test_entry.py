@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.number_keys import NumberKey, PartKey
 from pytest_injectivity.geometry.keys import RowsKey
 from pytest_injectivity.geometry.search.neighbours import Neighbours
-from pytest_injectivity.states.resolution import Floor
 from pytest_injectivity.store.entry import Entry
 from pytest_injectivity.store.journal import Journal
 from pytest_injectivity.store.store import Store
 
 
 @dataclass(frozen=True)
-class FloorKey(NumberKey):
+class LayerKey(NumberKey):
     """A number of a layer; those of one seed are computed together."""
 
     together = ("layer",)
@@ -31,7 +31,7 @@ class FloorKey(NumberKey):
     seed: int = 0
 
 
-A, B = FloorKey(1, seed=1), FloorKey(2, seed=2)
+A, B = LayerKey(1, seed=1), LayerKey(2, seed=2)
 
 
 def entry_of(folder: Path, code: str = "code", journal: Journal | None = None) -> Entry:
@@ -104,13 +104,13 @@ def test_of_numbers_computed_together_only_the_missing_are(tmp_path: Path) -> No
     """Such as a layer that is new."""
     entry, asked = entry_of(tmp_path), []
 
-    def compute(missing: tuple[int, ...]) -> dict[int, Floor]:
+    def compute(missing: tuple[int, ...]) -> dict[int, Interval]:
         asked.append(missing)
-        return {one: Floor(one / 7) for one in missing}
+        return {one: Interval(one / 7, 1.0, 0.95) for one in missing}
 
-    keys = {one: FloorKey(one) for one in (1, 2, 3)}
-    entry.remember(FloorKey(2), lambda: Floor(2 / 7))
-    expected = {one: Floor(one / 7) for one in keys}
+    keys = {one: LayerKey(one) for one in (1, 2, 3)}
+    entry.remember(LayerKey(2), lambda: Interval(2 / 7, 1.0, 0.95))
+    expected = {one: Interval(one / 7, 1.0, 0.95) for one in keys}
     assert expected == entry.remember_each(keys, compute)
     assert expected == entry.remember_each(keys, compute)
     assert [(1, 3)] == asked
