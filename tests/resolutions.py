@@ -8,7 +8,7 @@ from pytest_injectivity.states.resolution import LayerResolution
 from pytest_injectivity.states.resolution_measurement import measure_resolution
 from pytest_injectivity.states.resolution_sample import SampleSize, choose_sample
 
-SMALL = SampleSize(positions=24, held_out=48, prompts=2, singles=8, held_out_singles=32, exact=8)
+SMALL = SampleSize(positions=8, held_out=12, prompts=1, singles=4, held_out_singles=12, exact=4)
 """Of tiny models it says as much as the sample of an audit."""
 
 
