@@ -85,14 +85,8 @@ def _run(text: str = "m") -> RunSummary:
 
 
 def _layer(name: str, **given: Any) -> LayerSummary:
-    numbers = {
-        "mean_norm": 2.0,
-        "collisions": 0,
-        "margin": 0.5,
-        "margin_q": 1.0,
-        "resolution": 1e-5,
-    }
-    numbers |= {"normalized_margin_q": 0.5}
+    numbers = {"mean_norm": 2.0, "collisions": 0, "margin": 0.5, "margin_q": 1.0}
+    numbers |= {"normalized_margin_q": 0.5, "resolution": 1e-5}
     return LayerSummary(name, None, 12, numbers={**numbers, **given})
 
 
