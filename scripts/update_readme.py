@@ -52,6 +52,15 @@ def failure() -> str:
     return fenced("\n".join(line.removeprefix("    ") for line in lines))
 
 
+def plan() -> str:
+    """What the example gate would measure of the shipped model, phase by phase."""
+    printed = pytest_output("--injx-plan", "example_suites/quantization_gate")
+    found = re.search(r"^phase .*^together[^\n]*$", printed, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise RuntimeError(f"the plan printed no phases:\n{printed}")
+    return fenced(found[0])
+
+
 def options() -> str:
     """The flags, as ``pytest --help`` explains them."""
     printed = pytest_output("--help")
@@ -84,7 +93,7 @@ def red_ci_summary() -> str:
 
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"audit": audit, "failure": failure, "options": options},
+    "README.md": {"audit": audit, "failure": failure, "options": options, "plan": plan},
     "docs/ci.md": {"green": ci_summary, "red": red_ci_summary},
 }
 

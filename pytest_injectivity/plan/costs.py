@@ -13,7 +13,7 @@ from pytest_injectivity.core.layers import Layer, depth, layer_id
 from pytest_injectivity.inversion.lens_calibration import calibration_size
 from pytest_injectivity.inversion.limits import InversionLimits
 from pytest_injectivity.plan.capture_work import Passes, capture_passes
-from pytest_injectivity.plan.rates import Rates
+from pytest_injectivity.plan.rates import Rates, Search
 from pytest_injectivity.plan.sizes import Sizes
 from pytest_injectivity.results.plan import Phase
 from pytest_injectivity.states.resolution_sample import choose_sample
@@ -73,23 +73,11 @@ class Costs:
 
     def neighbours(self, layers: Sequence[Layer], *, whose: str = "") -> Phase:
         """The nearest neighbours of all rows, with those of the trend."""
-        rows = len(self.prompts)
-        return Phase(
-            name=f"nearest neighbours{whose}",
-            what=f"{rows:,} rows at {_layers(layers)}",
-            seconds=len(layers) * _TREND * self.rates.neighbours.seconds(rows),
-            shorter_by=f"{_FEWER}, --injx-layers",
-        )
+        return self._of_pairs(f"nearest neighbours{whose}", self.rates.neighbours, layers)
 
     def ratios(self, layers: Sequence[Layer], *, whose: str = "") -> Phase:
         """The co-Lipschitz constants of all rows, with those of the trend."""
-        rows = len(self.prompts)
-        return Phase(
-            name=f"co-Lipschitz constants{whose}",
-            what=f"{rows:,} rows at {_layers(layers)}",
-            seconds=len(layers) * _TREND * self.rates.ratios.seconds(rows),
-            shorter_by=f"{_FEWER}, --injx-layers",
-        )
+        return self._of_pairs(f"co-Lipschitz constants{whose}", self.rates.ratios, layers)
 
     def sipit(self, layer: Layer, *, prompts: int, tokens: int, certify: int) -> Phase:
         """The inversion of prompts at one layer, and the certificates of some of its positions.
@@ -167,6 +155,16 @@ class Costs:
             seconds=seconds,
             token_forwards=tokens + exact,
             bytes=8 * self.sizes.parameters,
+        )
+
+    def _of_pairs(self, name: str, search: Search, layers: Sequence[Layer]) -> Phase:
+        """A search over all pairs of rows at some layers, with those of the trend."""
+        rows = len(self.prompts)
+        return Phase(
+            name=name,
+            what=f"{rows:,} rows at {_layers(layers)}",
+            seconds=len(layers) * _TREND * search.seconds(rows),
+            shorter_by=f"{_FEWER}, --injx-layers",
         )
 
     def _forward(self, passes: Passes, layer: Layer) -> float:
