@@ -116,9 +116,12 @@ class Doubts:
         if len(prompts) < 2:  # noqa: PLR2004 - a pair is two
             return _Near((), (), 0, None)
         lengths = [len(self.target.prompts.ids[prompt]) for prompt in prompts]
-        found = candidate_pairs(rows, lengths, resolution, limit=self._most)
-        if 4 * found.count >= len(prompts) and (blur := _blur(rows, resolution, lengths)):
+        # Half of the rows have a neighbour within twice the resolution, or nothing is blurred: counting
+        # such pairs is cheaper than finding the nearest row of each. A pair has two rows.
+        within = geometry.near(2 * resolution.of(max(lengths) - 1).distance, limit=1)
+        if 4 * within.count >= len(prompts) and (blur := blur_of(rows, resolution, lengths)):
             return _Near((), (), 0, blur)
+        found = candidate_pairs(rows, lengths, resolution, limit=self._most)
         left, right = prompts[found.left].tolist(), prompts[found.right].tolist()
         return _Near(
             tuple((min(pair), max(pair)) for pair in zip(left, right, strict=True)),
@@ -136,8 +139,14 @@ class _Near:
     blur: Blur | None
 
 
-def _blur(rows: "Tensor", resolution: "LayerResolution", lengths: Sequence[int]) -> Blur | None:
-    """Whether half of the nearest neighbours are within twice the resolution, in both distances."""
+def blur_of(rows: "Tensor", resolution: "LayerResolution", lengths: Sequence[int]) -> Blur | None:
+    """Whether half of the nearest neighbours are within twice the resolution, in both distances.
+
+    Args:
+        rows: distinct last-token states, at least two.
+        resolution: of their layer.
+        lengths: of their prompts, in tokens.
+    """
     from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
 
     of = resolution.of(max(lengths) - 1)
