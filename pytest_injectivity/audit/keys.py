@@ -64,6 +64,11 @@ class MinimalEditExistsKey(NumberKey):
 
 
 @dataclass(frozen=True)
+class TokenClassesKey(NumberKey):
+    """The classes of tokens with equal embedding rows, which depend on the model alone."""
+
+
+@dataclass(frozen=True)
 class ResolutionKey(NumberKey):
     """The resolution of a layer, with the error beside it.
 

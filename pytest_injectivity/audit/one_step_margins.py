@@ -34,6 +34,8 @@ class OneStepMargin:
         prompts: how many prompts, those of smallest hash that do not fill the context.
         prompt_hash: of the set they are from.
         continuations: tokens that continue each of them, drawn by the seed.
+        twins: tokens left out because a smaller id has the same embedding row.
+        left_out: rows of the embedding left out because no token has them.
         seed: as said.
         minimum, median: of the prompts' margins, in the states' units; None where a state is not finite.
         resolution: the layer's resolution; None where it is not finite.
@@ -44,6 +46,8 @@ class OneStepMargin:
     prompts: int
     prompt_hash: str
     continuations: int
+    twins: int
+    left_out: int
     seed: int
     minimum: float | None
     median: float | None
@@ -58,7 +62,8 @@ def one_step_margins(
     Args:
         audit: of a model on a prompt set.
         prompts: how many prompts to continue; at most those of the set that leave room for a token.
-        continuations: how many tokens continue each; at most those the tokenizer knows.
+        continuations: how many tokens continue each, one of each class of equal embedding rows; at
+            most those the tokenizer knows.
 
     Raises:
         OptionError: fewer than one prompt, or fewer than two continuations, are asked for.
@@ -76,7 +81,8 @@ def one_step_margins(
         )
     decoder, layers = measured.target.decoder, measured.target.layers
     chosen = _with_room(measured, prompts)
-    tokens = _drawn(measured.continuations.tokens, continuations, measured.target.config.seed)
+    classes = measured.token_classes
+    tokens = _drawn(classes.tokens, continuations, measured.target.config.seed)
     margins: dict[Layer, list[float]] = {layer: [] for layer in layers}
     with measured.target.watcher.progress("continuations", len(chosen)) as advance:
         for done, ids in enumerate(chosen, 1):
@@ -90,6 +96,8 @@ def one_step_margins(
             prompts=len(chosen),
             prompt_hash=measured.target.prompts.hash,
             continuations=len(tokens),
+            twins=len(classes.known) - len(classes),
+            left_out=classes.left_out,
             seed=measured.target.config.seed,
             minimum=_finite(float(np.min(margins[layer]))),
             median=_finite(float(np.median(margins[layer]))),

@@ -5,11 +5,13 @@ a table is kept (`continuations`); pairs within a distance, and nearest rivals i
 vocabularies, compute the table again.
 
 The empty prompt's table is that of the first position, the same for every prompt. ``None`` in a prompt's
-place asks for the table of the input embedding's rows, before any position.
+place asks for the table of the input embedding's rows, before any position: of all tokens, where every
+other table has one token of each class of equal rows.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +24,7 @@ from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
 from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
 from pytest_injectivity.inversion.continuations import Continuations, finite_continuations
+from pytest_injectivity.inversion.token_classes import TokenClasses
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.prompts.promptset import prompt_hash
 
@@ -88,31 +91,37 @@ class ContinuationSearch:
 
     Args:
         decoder: gives the model; asked only where something is computed.
-        tokens: the token ids continued by, ascending (`continuation_tokens`).
+        classes: gives the vocabulary's classes of equal embedding rows.
         free: says how many bytes are free where the model is.
         remember: asked for everything that takes a pass over the vocabulary.
         rivals_at_once: up to so many continuations the search of all their nearest rivals costs less
             than the pass, and is made with it.
-
-    Attributes:
-        tokens: as given.
     """
 
     def __init__(
         self,
         decoder: Callable[[], Decoder],
-        tokens: Int64[Tensor, " tokens"],
+        classes: Callable[[], TokenClasses],
         free: Callable[[], int],
         remember: RememberEach = forgetful,
         *,
         rivals_at_once: int = 4096,
     ) -> None:
         self._decoder = decoder
-        self.tokens = tokens
+        self._classes = classes
         self._free = free
         self._remember = remember
         self._rivals_at_once = rivals_at_once
         self._found: dict[tuple[tuple[int, ...] | None, Layer], Continuations] = {}
+
+    @cached_property
+    def classes(self) -> TokenClasses:
+        """The vocabulary's classes of equal embedding rows."""
+        return self._classes()
+
+    def tokens(self, prompt: Before) -> Int64[Tensor, " tokens"]:
+        """The token ids compared, ascending: one of each class; all of them as embedding rows."""
+        return torch.tensor(self.classes.known) if prompt is None else self.classes.tokens
 
     def of(self, prompt: Before, layers: Sequence[Layer]) -> dict[Layer, Continuations]:
         """The continuations of a prompt that does not fill the context, at each layer.
@@ -130,7 +139,7 @@ class ContinuationSearch:
         found: Mapping[Layer, Continuations] = self._remember(
             {layer: _key(ids, layer) for layer in missing},
             lambda unknown: {
-                layer: Continuations.of(self.tokens, table, self._rivals_at_once)
+                layer: Continuations.of(self.tokens(ids), table, self._rivals_at_once)
                 for layer, table in self._tables(ids, unknown)
             },
         )
@@ -181,16 +190,17 @@ class ContinuationSearch:
         self, prompt: Before, layer: Layer
     ) -> tuple[Int64[np.ndarray, " compared"], Float[Tensor, "compared hidden"]]:
         ((_, table),) = self._tables(_ids(prompt), [layer])
-        return finite_continuations(self.tokens, table)
+        return finite_continuations(self.tokens(prompt), table)
 
     def _tables(
         self, ids: tuple[int, ...] | None, layers: Sequence[Layer]
     ) -> Iterator[tuple[Layer, Float[Tensor, "tokens hidden"]]]:
         """The table of each layer, shallow first; no more than a group of them is held at a time."""
         decoder, ordered = self._decoder(), sorted(layers, key=depth)
+        tokens = self.tokens(ids)
         if ids is None:
             rows = decoder.embedding_matrix()
-            table = _where_distances_are(rows[self.tokens.to(rows.device)])
+            table = _where_distances_are(rows[tokens.to(rows.device)])
             yield from ((layer, table) for layer in ordered)
             return
         together = self._layers_at_once(decoder)
@@ -198,13 +208,13 @@ class ContinuationSearch:
             group = ordered[start : start + together]
             prefix = decoder.prefix(torch.tensor(ids, dtype=torch.long), group[-1])
             # A row each: equal tokens have equal states, bit for bit.
-            tables = decoder.candidates(prefix, self.tokens, group, side_by_side=False)
+            tables = decoder.candidates(prefix, tokens, group, side_by_side=False)
             for layer in group:
                 yield layer, _where_distances_are(tables.pop(layer))
 
     def _layers_at_once(self, decoder: Decoder) -> int:
         share = self._free() * _SHARE_OF_FREE
-        elements = len(self.tokens) * decoder.hidden_size
+        elements = len(self.classes) * decoder.hidden_size
         table = 2 * elements * decoder.dtype.itemsize
         return max(1, int((share - _WORKING_BYTES * elements) // table))
 

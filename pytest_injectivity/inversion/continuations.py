@@ -5,13 +5,12 @@ equal rows are two prompts that the model cannot tell apart, found among ``V (V 
 of by chance. A table is as large as the embedding matrix, so that of each table only its equal rows, its
 closest pair and, for small vocabularies, each token's nearest rival are kept.
 
-Continuations are by the tokens that the tokenizer knows: rows of the embedding beyond them pad it to a
-round number, stand in no prompt, and are often all equal. Without a tokenizer all rows count.
+Continuations are by one token of each class of equal embedding rows (`token_classes`): twins collide
+after every prompt, and say nothing about this one.
 """
 
 from dataclasses import dataclass
 from itertools import combinations, islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,19 +23,6 @@ from pytest_injectivity.geometry.search.near_pairs import NearPairs
 from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
 
 _ROWS_AT_ONCE = 2**14
-
-
-def continuation_tokens(tokenizer: Any, vocab_size: int) -> Int64[Tensor, " tokens"]:
-    """The token ids that may continue a prompt, ascending: those the tokenizer knows.
-
-    Args:
-        tokenizer: the model's; None: every row of the embedding counts.
-        vocab_size: rows of the embedding; a tokenizer may have more.
-    """
-    if tokenizer is None:
-        return torch.arange(vocab_size)
-    known = {token for token in tokenizer.get_vocab().values() if token < vocab_size}
-    return torch.tensor(sorted(known), dtype=torch.long)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.inversion.recovery import Outcome
 from pytest_injectivity.inversion.search import look_up
 from pytest_injectivity.inversion.speculation import Speculation
+from pytest_injectivity.inversion.token_classes import TokenClasses
 from pytest_injectivity.inversion.verifiers import Tolerances
 from pytest_injectivity.models.decoder import Decoder
 
@@ -32,6 +33,7 @@ class FirstPosition:
         layer: the layer inverted.
         known: the tokens before the position, the same for all prompts.
         tolerances: what the position's verifier is made of.
+        classes: the candidates.
         seed: of the lens of position 0.
         largest_table: a larger vocabulary gets no table.
 
@@ -48,12 +50,14 @@ class FirstPosition:
         *,
         known: tuple[int, ...],
         tolerances: Tolerances,
+        classes: TokenClasses,
         seed: int,
         largest_table: int,
     ) -> None:
         self.step = OneStep.of(decoder, layer, known)
         self.position = len(known)
-        self.tabled = decoder.vocab_size <= largest_table
+        self.tabled = len(classes) <= largest_table
+        self._classes = classes
         self._verifier = tolerances.verifier(self.position)
         self._seed = seed
 
@@ -66,7 +70,8 @@ class FirstPosition:
 
     def look_up(self, targets: Float[Tensor, "targets hidden"]) -> list[Outcome]:
         """Inverts states by the table."""
-        return look_up(self._table, targets, self.position, self._verifier)
+        tokens = self._classes.tokens
+        return look_up(self._table, tokens, targets, self.position, self._verifier)
 
     def outcomes(
         self,
@@ -93,11 +98,11 @@ class FirstPosition:
         return [outcome for (outcome,) in alone]
 
     @cached_property
-    def _table(self) -> Float[Tensor, "vocab hidden"]:
-        return self.step.table()
+    def _table(self) -> Float[Tensor, "candidates hidden"]:
+        return self.step(self._classes.tokens)
 
     @cached_property
     def _lens(self) -> Lens:
-        decoder = self.step.decoder
-        tokens = calibration_size(decoder.vocab_size, decoder.hidden_size, decoder.vocab_size)
+        decoder, vocab = self.step.decoder, len(self._classes)
+        tokens = calibration_size(vocab, decoder.hidden_size, vocab)
         return calibrate_first(decoder, self.step.layer, tokens=tokens, seed=self._seed)

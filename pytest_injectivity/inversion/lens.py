@@ -36,7 +36,7 @@ class Lens:
         signatures: what each token adds to it.
         whitener: ``d x d``; in coordinates ``x @ whitener`` what is left has a covariance of one.
         rows: each token's embedding row divided by its root mean square.
-        ranked: tokens that have a signature; the others (not finite) are never proposed.
+        ranked: tokens that are proposed; the others (not finite, no token of the tokenizer's) are not.
         forwards: tokens run to calibrate it.
     """
 

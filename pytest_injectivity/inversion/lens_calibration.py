@@ -19,6 +19,7 @@ from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.inversion.lens_fitting import fit_lens
 from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.prompts.known_tokens import known_tokens
 from pytest_injectivity.states.batches import plan_batches
 
 CALIBRATION_TOKENS = 2**15
@@ -103,6 +104,7 @@ def calibrate(
     skipped = 0 if known else 1
     return fit_lens(
         decoder.embedding_matrix(),
+        usable,
         states[:, skipped:],
         drawn[:, skipped:],
         len(known) + skipped,
@@ -119,14 +121,16 @@ def calibrate_first(decoder: Decoder, layer: Layer, *, tokens: int, seed: int = 
         tokens: how many to run, each alone.
         seed: which.
     """
-    drawn = balanced_sequences(_usable(decoder), tokens, 1, seed)
+    usable = _usable(decoder)
+    drawn = balanced_sequences(usable, tokens, 1, seed)
     states = OneStep.of(decoder, layer, ())(drawn[:, 0])[:, None]
-    return fit_lens(decoder.embedding_matrix(), states, drawn, 0, drawn.numel())
+    return fit_lens(decoder.embedding_matrix(), usable, states, drawn, 0, drawn.numel())
 
 
 def _usable(decoder: Decoder) -> Int[Tensor, " tokens"]:
-    """The tokens whose embedding rows are finite."""
-    return decoder.embedding_matrix().isfinite().all(dim=1).cpu().nonzero()[:, 0]
+    """The tokens that the tokenizer has whose embedding rows are finite."""
+    known = torch.from_numpy(known_tokens(decoder.tokenizer, decoder.vocab_size))
+    return known[decoder.embedding_matrix().isfinite().all(dim=1).cpu()[known]]
 
 
 def balanced_sequences(

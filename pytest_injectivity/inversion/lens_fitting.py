@@ -16,8 +16,9 @@ _RIDGE = 1e-3
 _SHRINKAGE = 1e-4
 
 
-def fit_lens(
+def fit_lens(  # noqa: PLR0917 - what was drawn, and what came of it
     embeddings: Float[Tensor, "vocab hidden"],
+    ranked: Int[Tensor, " ranked"],
     states: Float[Tensor, "rows length hidden"],
     drawn: Int[Tensor, "rows length"],
     skipped: int,
@@ -27,13 +28,15 @@ def fit_lens(
 
     Args:
         embeddings: the model's input embedding, a row for each token.
+        ranked: the tokens that are ranked, whose rows are finite.
         states: of each row of drawn tokens, at each of its positions.
         drawn: the tokens.
         skipped: positions before the first one of ``states``; the lens has no mean for them.
         forwards: tokens that were run to compute the states.
     """
     rows = embeddings.float()
-    usable = rows.isfinite().all(dim=1)
+    usable = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    usable[ranked.to(rows.device)] = True
     states = states if states.dtype == torch.float64 else states.float()
     seen = drawn.to(states.device)
     finite = states.isfinite().all(dim=2)

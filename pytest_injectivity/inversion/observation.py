@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
-from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.inversion.one_step import OneStep, distances_from_each, local_margins
+from pytest_injectivity.inversion.token_classes import token_classes
 from pytest_injectivity.models.decoder import Decoder
 
 MOST_RELATIVE = 2.0**-5
@@ -153,25 +154,30 @@ def _look_up(
 ) -> list[list[_Look]]:
     """The first tokens of some prompts, position by position, up to the first that is not special."""
     chosen, shortest = states[:looked_at], min(map(len, states))
+    classes = token_classes(decoder)
+    frame = classes.representative[torch.tensor(special, dtype=torch.long)].tolist()
     passed: list[list[_Look]] = []
     for position in range(len(special) + 1):
-        table = OneStep.of(decoder, layer, special[:position]).table()
-        passed.append(_looks(table, torch.stack([one[position] for one in chosen])))
+        table = OneStep.of(decoder, layer, special[:position])(classes.tokens)
+        targets = torch.stack([one[position] for one in chosen])
+        passed.append(_looks(table, classes.tokens, targets))
         if position + 1 == shortest or any(
-            one.token != token for one in passed[-1] for token in special[position : position + 1]
+            one.token != token for one in passed[-1] for token in frame[position : position + 1]
         ):
             break
     return passed
 
 
 def _looks(
-    table: Float[Tensor, "vocab hidden"], states: Float[Tensor, "prompts hidden"]
+    table: Float[Tensor, "candidates hidden"],
+    tokens: Int64[Tensor, " candidates"],
+    states: Float[Tensor, "prompts hidden"],
 ) -> list[_Look]:
     states = states.to(table.device)
-    residuals, tokens = distances_from_each(table, states).min(dim=1)
+    residuals, nearest = distances_from_each(table, states).min(dim=1)
     # Apple's GPUs have no float64.
     norms = torch.linalg.vector_norm(states.cpu().double(), dim=1)
-    found = (tokens, residuals, local_margins(table, tokens), norms)
+    found = (tokens[nearest], residuals, local_margins(table, nearest), norms)
     return [_Look(*one) for one in zip(*(part.tolist() for part in found), strict=True)]
 
 

@@ -53,10 +53,6 @@ class OneStep:
         """``F(v; prefix)`` of each token, in the model's dtype, in bounded batches."""
         return self.decoder.candidates(self.prefix, tokens, [self.layer])[self.layer]
 
-    def table(self) -> Float[Tensor, "vocab hidden"]:
-        """``F(v; prefix)`` of every token: as large as the model's own embedding matrix."""
-        return self(torch.arange(self.decoder.vocab_size))
-
 
 def distances(
     states: Float[Tensor, "candidates hidden"],

@@ -5,10 +5,13 @@ An outcome belongs to a position, a recovery to a prompt, an inversion to the pr
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pytest_injectivity.core.layers import Layer
+
+MOST_RIVALS = 8
+"""Rivals of an answer that are listed."""
 
 
 class Status(StrEnum):
@@ -42,6 +45,8 @@ class Outcome:
         margin: ``delta``, the Euclidean distance from the answer's state to its nearest rival's, where
             the whole vocabulary was tested.
         rivals: tokens that cannot be told from the answer, nearest first, at most eight.
+        twins: the tokens that have the answer's embedding row, which no layer can tell from it; they
+            are rivals too, the first of them.
         tried: candidates tested to find the answer; a pass over the whole vocabulary that was made
             to certify it, or was shared with other prompts, is not counted.
         rank: the answer's place in the policy's order, from 0, where the search found it there.
@@ -57,11 +62,19 @@ class Outcome:
     rivals: tuple[int, ...] = ()
     tried: int = 0
     rank: int | None = None
+    twins: tuple[int, ...] = ()
 
     @property
     def verified(self) -> bool:
         """Whether exactly one candidate was found to verify."""
         return self.status in {Status.CERTIFIED, Status.ACCEPTED}
+
+    def beside(self, twins: tuple[int, ...]) -> "Outcome":
+        """The same answer where other tokens have its embedding row: ambiguous, if it verifies."""
+        if not twins or not (self.verified or self.status is Status.AMBIGUOUS):
+            return self
+        rivals = (*twins, *self.rivals)[:MOST_RIVALS]
+        return replace(self, status=Status.AMBIGUOUS, rivals=rivals, twins=twins)
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from pytest_injectivity.inversion.one_step import (
     local_margins,
 )
 from pytest_injectivity.inversion.policies import Policy, Situation
-from pytest_injectivity.inversion.recovery import Outcome, Status
+from pytest_injectivity.inversion.recovery import MOST_RIVALS, Outcome, Status
+from pytest_injectivity.inversion.token_classes import TokenClasses
 from pytest_injectivity.inversion.verifiers import Verifier
 from pytest_injectivity.states.scaled import Scale
 
-_MOST_RIVALS = 8
 # Distances from a table held at once.
 _TABLE_ELEMENTS = 2**23
 
@@ -60,19 +60,19 @@ class Tested:
         """How many candidates."""
         return sum(map(len, self.tokens))
 
-    def outcome(self, position: int, verifier: Verifier, vocab_size: int, tried: int) -> Outcome:
+    def outcome(self, position: int, verifier: Verifier, candidates: int, tried: int) -> Outcome:
         """The verifier's judgement of the nearest candidate.
 
         Args:
             position: of the state in its prompt.
             verifier: judges.
-            vocab_size: tells whether the whole vocabulary was tested.
+            candidates: how many there are, which tells whether all were tested.
             tried: how many of the candidates the search needed.
         """
         tokens, away = _joined(self.tokens), _joined(self.distances)
         answer = nearest_of(tokens, away)
         margin = scaled = None
-        if len(tokens) == vocab_size and away[answer].isfinite():
+        if len(tokens) == candidates and away[answer].isfinite():
             states = _joined(self.states)
             margin = scaled = local_margin(states, answer)
             if self.scale is not None:
@@ -128,7 +128,7 @@ def conclude(  # noqa: PLR0917 - one position's findings
         return Outcome(position, Status.NOT_FINITE, tried=tried)
     judged = verifier.judge(away, answer, nearest.judged)
     rivals = judged.rivals.nonzero()[:, 0]
-    rivals = rivals[away[rivals].argsort(stable=True)][:_MOST_RIVALS]
+    rivals = rivals[away[rivals].argsort(stable=True)][:MOST_RIVALS]
     return Outcome(
         position,
         judged.status,
@@ -144,7 +144,14 @@ def conclude(  # noqa: PLR0917 - one position's findings
 
 
 def search(
-    at: Situation, position: int, policy: Policy, verifier: Verifier, *, batch: int, certify: bool
+    at: Situation,
+    position: int,
+    policy: Policy,
+    verifier: Verifier,
+    classes: TokenClasses,
+    *,
+    batch: int,
+    certify: bool,
 ) -> Outcome:
     """Inverts one state by testing candidates after its prefix, each at most once.
 
@@ -153,13 +160,13 @@ def search(
         position: of the state in its prompt.
         policy: orders the candidates.
         verifier: says when to stop, and judges.
+        classes: the candidates; what else a policy names is passed over.
         batch: candidates tested at first; twice as many each time after.
         certify: test the rest of the vocabulary too, once the verifier accepts a candidate.
     """
     if not at.target.isfinite().all():
         return Outcome(position, Status.NOT_FINITE)
-    vocab_size = at.step.decoder.vocab_size
-    untested = torch.ones(vocab_size, dtype=torch.bool)
+    untested = classes.searched.clone()
     tested = Tested(at.target, verifier.scale)
     for tokens in _batches(policy.order(at), untested, batch):
         tested.add(tokens, at.step(tokens))
@@ -169,18 +176,26 @@ def search(
     rest = untested.nonzero()[:, 0]
     if certify and len(rest):
         tested.add(rest, at.step(rest))
-    return tested.outcome(position, verifier, vocab_size, tried)
+    return tested.outcome(position, verifier, len(classes), tried)
 
 
 def look_up(
-    table: Float[Tensor, "vocab hidden"],
+    table: Float[Tensor, "candidates hidden"],
+    tokens: Int[Tensor, " candidates"],
     targets: Float[Tensor, "targets hidden"],
     position: int,
     verifier: Verifier,
 ) -> list[Outcome]:
-    """Inverts states of one position by a table of its one-step map; what it finds is certified."""
+    """Inverts states of one position by a table of its one-step map; what it finds is certified.
+
+    Args:
+        table: the state of each candidate.
+        tokens: the candidates.
+        targets: the states to invert.
+        position: of the states in their prompts.
+        verifier: judges.
+    """
     outcomes: list[Outcome] = []
-    tokens = torch.arange(len(table))
     for some in torch.split(targets, max(1, _TABLE_ELEMENTS // max(1, len(table)))):
         away = distances_from_each(table, some, verifier.scale)
         answers = torch.tensor([nearest_of(tokens, row) for row in away])
@@ -196,10 +211,10 @@ def look_up(
 
 
 def _nearest(
-    table: Float[Tensor, "vocab hidden"],
+    table: Float[Tensor, "candidates hidden"],
     targets: Float[Tensor, "targets hidden"],
     answers: Int[Tensor, " targets"],
-    away: Float64[Tensor, "targets vocab"],
+    away: Float64[Tensor, "targets candidates"],
     scale: Scale | None,
 ) -> list[Nearest]:
     """The nearest candidate of each target in a table."""

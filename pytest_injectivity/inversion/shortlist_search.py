@@ -17,6 +17,7 @@ from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.inversion.limits import InversionLimits
 from pytest_injectivity.inversion.partial_prompt import PartialPrompt
 from pytest_injectivity.inversion.recovery import Work
+from pytest_injectivity.inversion.token_classes import TokenClasses
 from pytest_injectivity.inversion.verifiers import Ball
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix_buffer import PrefixBuffer
@@ -37,6 +38,7 @@ class ShortlistSearch:
         layer: the layer inverted.
         lens: ranks the candidates.
         ball: the verifier of each position.
+        classes: the candidates.
         work: counts the candidates run.
         limits: how long the first shortlist is, and among how many tokens the next are looked for.
     """
@@ -48,6 +50,7 @@ class ShortlistSearch:
         lens: Lens,
         ball: Callable[[int], Ball],
         *,
+        classes: TokenClasses,
         work: Work,
         limits: InversionLimits,
     ) -> None:
@@ -55,6 +58,7 @@ class ShortlistSearch:
         self.layer = layer
         self.lens = lens
         self.ball = ball
+        self.classes = classes
         self.work = work
         self.limits = limits
 
@@ -68,7 +72,7 @@ class ShortlistSearch:
             prefixes: their verified tokens, cached.
             stuck: indexes of the prompts whose next position is settled.
         """
-        size, vocab = self.limits.shortlist, self.decoder.vocab_size
+        size, vocab = self.limits.shortlist, len(self.classes)
         while stuck:
             together = self.decoder.masks and size * _GROWTH <= _BATCH_TOKENS
             chunk = max(1, _BATCH_TOKENS // size) if together else 1
@@ -113,10 +117,10 @@ class ShortlistSearch:
 
     def _shortlist(self, prompt: PartialPrompt, size: int) -> Int[Tensor, " candidates"]:
         """The most likely tokens not tested yet; all of them where few would be left."""
-        vocab, tested = self.decoder.vocab_size, torch.cat(prompt.tested.tokens)
-        if size * 2 >= vocab - len(tested):
-            untested = torch.ones(vocab, dtype=torch.bool)
-            untested[tested] = False
+        tested = torch.cat(prompt.tested.tokens)
+        untested = self.classes.searched.clone()
+        untested[tested] = False
+        if size * 2 >= len(self.classes) - len(tested):
             return untested.nonzero()[:, 0]
         count = size + len(tested)
         if len(tested) > 1:
@@ -131,7 +135,12 @@ class ShortlistSearch:
             )
         else:
             ranked = self.lens.rank(prompt.queries[prompt.at][None], count)[0]
-        return ranked[~torch.isin(ranked, tested)][:size]
+        likely = ranked[untested[ranked]][:size]
+        if len(likely) == size:
+            return likely
+        # What is not finite ranks nothing: any candidates do.
+        untested[likely] = False
+        return torch.cat([likely, untested.nonzero()[: size - len(likely), 0]])
 
     def after(
         self, prefixes: PrefixBuffer, at: int, position: int, tokens: Int[Tensor, " candidates"]

@@ -15,6 +15,7 @@ as published.
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import TypedDict, Unpack
 
 import numpy as np
@@ -32,6 +33,7 @@ from pytest_injectivity.inversion.policies import ByLens, Policy, Situation, mak
 from pytest_injectivity.inversion.recovery import Inversion, Outcome, Recovery, Status, Work
 from pytest_injectivity.inversion.search import search
 from pytest_injectivity.inversion.speculation import Speculation
+from pytest_injectivity.inversion.token_classes import token_classes
 from pytest_injectivity.inversion.verifiers import Tolerance, Tolerances, VerifierName
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.scaled import Scales
@@ -115,11 +117,13 @@ class SipIt:
         self.known = tuple(known)
         self.work = Work()
         self.limits = limits
+        self.classes = token_classes(decoder)
         self._first = FirstPosition(
             decoder,
             self.layer,
             known=self.known,
             tolerances=self.tolerances,
+            classes=self.classes,
             seed=seed,
             largest_table=limits.largest_table,
         )
@@ -142,10 +146,14 @@ class SipIt:
         speculates = isinstance(self.policy, ByLens) and self.tolerances.name == "ball"
         work = self._speculated if speculates else self._searched
         for recovery in work(states, certified):
-            found.append(recovery)
+            named = (one.beside(self._twins(one)) for one in recovery.outcomes)
+            found.append(replace(recovery, outcomes=tuple(named)))
             if progress is not None:
                 progress(len(found))
         return tuple(found)
+
+    def _twins(self, outcome: Outcome) -> tuple[int, ...]:
+        return () if outcome.token is None else self.classes.twins_of(outcome.token)
 
     def calibrate(self, states: Sequence[Float[Tensor, "_length hidden"]]) -> Lens:
         """Computes what all prompts share, as :meth:`recover` does first: the lens, and the table."""
@@ -156,7 +164,7 @@ class SipIt:
         return self.policy.lenses.calibrated(
             decoder,
             self.layer,
-            tokens=calibration_size(decoder.vocab_size, decoder.hidden_size, positions),
+            tokens=calibration_size(len(self.classes), decoder.hidden_size, positions),
             length=max(map(len, states)),
             known=self.known,
             seed=self.policy.seed,
@@ -188,7 +196,7 @@ class SipIt:
             # The answer is run once more as it becomes part of the prefix.
             self.work.forwards += outcome.tried + (position + 1 < len(states))
             if outcome.tried and outcome.margin is not None:
-                self.work.certificates += self.decoder.vocab_size - outcome.tried
+                self.work.certificates += len(self.classes) - outcome.tried
             yield outcome
 
     def _speculated(
@@ -214,6 +222,7 @@ class SipIt:
             self.layer,
             lens,
             tolerances=self.tolerances,
+            classes=self.classes,
             known=self.known,
             work=self.work,
             limits=self.limits,
@@ -258,7 +267,9 @@ class SipIt:
             (outcome,) = self._first.look_up(at.target[None])
             return outcome
         verifier = self.tolerances.verifier(position)
-        return search(at, position, self.policy, verifier, batch=self.batch, certify=certify)
+        return search(
+            at, position, self.policy, verifier, self.classes, batch=self.batch, certify=certify
+        )
 
 
 def observe(

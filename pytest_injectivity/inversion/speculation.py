@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
-from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.inversion.limits import InversionLimits
 from pytest_injectivity.inversion.partial_prompt import PartialPrompt
 from pytest_injectivity.inversion.recovery import Outcome, Status, Work
 from pytest_injectivity.inversion.search import Tested
 from pytest_injectivity.inversion.shortlist_search import ShortlistSearch
+from pytest_injectivity.inversion.token_classes import TokenClasses
 from pytest_injectivity.inversion.verifiers import Ball, Tolerances
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix_buffer import Continued
@@ -53,6 +54,7 @@ class Speculation:
         layer: the layer inverted.
         lens: its lens.
         tolerances: what the verifiers are made of.
+        classes: the candidates.
         known: tokens every prompt begins with.
         work: counts the tokens run.
         limits: sizes of shortlists.
@@ -65,6 +67,7 @@ class Speculation:
         lens: Lens,
         *,
         tolerances: Tolerances,
+        classes: TokenClasses,
         known: Sequence[int],
         work: Work,
         limits: InversionLimits,
@@ -73,12 +76,13 @@ class Speculation:
         self.layer = layer
         self.lens = lens
         self.tolerances = tolerances
+        self.classes = classes
         self.known = tuple(known)
         self.work = work
         # One for each position whose tolerance is its own; the last serves all after it.
         self._balls = [tolerances.ball(at) for at in range(tolerances.positions)]
         self._shortlists = ShortlistSearch(
-            decoder, layer, lens, self._ball, work=work, limits=limits
+            decoder, layer, lens, self._ball, classes=classes, work=work, limits=limits
         )
 
     def invert(
@@ -115,7 +119,7 @@ class Speculation:
             states=states,
             certified=set(certified),
             ids=list(self.known),
-            guesses=self.lens.rank(queries, 1)[:, 0],
+            guesses=self._first(queries),
             queries=queries,
             finite=states.isfinite().all(dim=1).tolist(),
             window=len(states),
@@ -220,7 +224,7 @@ class Speculation:
         if not accepted:
             return False
         if len(tested) > 1:
-            prompt.settle(tested.outcome(position, ball, self.decoder.vocab_size, len(tested)))
+            prompt.settle(tested.outcome(position, ball, len(self.classes), len(tested)))
         else:
             # The ball's judgement of a single candidate, by which most positions are settled.
             prompt.settle(
@@ -246,7 +250,7 @@ class Speculation:
         )
         # A state that is not finite says nothing about its context.
         usable = queries.isfinite().all(dim=1)
-        guesses = self.lens.rank(queries, 1)[:, 0]
+        guesses = self._first(queries)
         sizes = [one.end - one.column for one in failed]
         for one, to, query, guess, better in zip(
             failed,
@@ -260,13 +264,17 @@ class Speculation:
             prompt.queries[to][better] = query[better]
             prompt.guesses[to][better.cpu()] = guess[better.cpu()]
 
+    def _first(self, queries: Float[Tensor, "states hidden"]) -> Int[Tensor, " states"]:
+        """The most likely candidate of each query: of one that is not finite, any candidate."""
+        return self.classes.representative[self.lens.rank(queries, 1)[:, 0]]
+
     def _certify(self, at: int) -> None:
         """Tests the rest of the vocabulary at the positions named, in order.
 
         A token that comes nearer than the one accepted takes its place, and what follows is
         inverted again.
         """
-        prompt, vocab = self.prompts[at], self.decoder.vocab_size
+        prompt, vocab = self.prompts[at], len(self.classes)
         for position in sorted(prompt.kept):
             tested, accepted = (
                 prompt.kept.pop(position),
@@ -274,7 +282,7 @@ class Speculation:
             )
             if accepted.token is None or len(tested) == vocab:
                 continue
-            untested = torch.ones(vocab, dtype=torch.bool)
+            untested = self.classes.searched.clone()
             untested[torch.cat(tested.tokens)] = False
             rest = untested.nonzero()[:, 0]
             tested.add(rest, self._shortlists.after(self.prefixes, at, position, rest))

@@ -14,6 +14,7 @@ import numpy as np
 
 from pytest_injectivity.errors import PromptError
 from pytest_injectivity.prompts.framing import Tokenizer, ids_frame
+from pytest_injectivity.prompts.known_tokens import known_tokens
 from pytest_injectivity.prompts.rows import Row
 from pytest_injectivity.prompts.settings import Settings
 
@@ -69,7 +70,9 @@ def stdlib_rows(tokenizer: Tokenizer | None) -> Iterator[Row]:
 
 
 def random_rows(tokenizer: Tokenizer | None, settings: Settings) -> Iterator[Row]:
-    """Rows of token ids, uniform over the embedding's rows, drawn from the seed.
+    """Rows of token ids, uniform over the tokenizer's tokens, drawn from the seed.
+
+    Without a tokenizer they are uniform over the embedding's rows.
 
     There are ``max_prompts`` of them (1,000 by default), and each makes a prompt of ``length``
     tokens (by default 32, or the context where that is shorter), BOS included where asked for.
@@ -85,7 +88,8 @@ def random_rows(tokenizer: Tokenizer | None, settings: Settings) -> Iterator[Row
     frame = ids_frame(tokenizer, settings.special_tokens)
     count = settings.max_prompts or RANDOM_PROMPTS
     shape = (count, length - len(frame))
-    drawn = np.random.default_rng(settings.seed).integers(settings.vocab_size, size=shape)
-    for index, ids in enumerate(drawn.tolist()):
+    known = known_tokens(tokenizer, settings.vocab_size)
+    drawn = np.random.default_rng(settings.seed).integers(len(known), size=shape)
+    for index, ids in enumerate(known[drawn].tolist()):
         # BOS is added here, because a random row that begins with it would be taken to have it already.
         yield Row(frame.around(tuple(ids)), f"builtin:random, window {index}")

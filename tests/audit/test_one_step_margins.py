@@ -62,13 +62,15 @@ def test_the_seed_draws_the_tokens(made: Made) -> None:
     assert 6 == few[0][0].continuations
 
 
-def test_equal_embedding_rows_have_no_margin(made: Made) -> None:
-    """Two tokens that are one to the model, after every prompt."""
+def test_equal_embedding_rows_count_as_one_continuation(made: Made) -> None:
+    """The margin is over classes, and how many tokens have a twin is said."""
     decoder = plant_equal_embeddings(tiny_decoder("llama"), kept=3, copied=7)
     found = one_step_margins(made(decoder), prompts=2)
     assert len(found) > 1
     for one in found:
-        assert (0.0, 0.0) == (one.minimum, one.median)
+        assert (1, 0, 63) == (one.twins, one.left_out, one.continuations)
+        assert one.minimum is not None
+        assert one.minimum > 0
 
 
 def test_what_is_not_finite_is_no_margin(made: Made) -> None:

@@ -1,7 +1,7 @@
 """Every continuation of a prompt, against brute force over states that are known."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import PromptError
 from pytest_injectivity.inversion.continuation_search import ContinuationSearch
-from pytest_injectivity.inversion.continuations import Continuations, continuation_tokens
+from pytest_injectivity.inversion.continuations import Continuations
+from pytest_injectivity.inversion.token_classes import TokenClasses, token_classes
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.prompts.known_tokens import known_tokens
 from pytest_injectivity.testing import (
     additive_decoder,
     byte_tokenizer,
@@ -30,12 +32,15 @@ LAYERS: tuple[Layer, ...] = (0, 1, 2, "norm")
 
 
 def _search(decoder: Decoder, free: int = 2**30, rivals_at_once: int = 4096) -> ContinuationSearch:
-    tokens = _tokens(decoder)
-    return ContinuationSearch(lambda: decoder, tokens, lambda: free, rivals_at_once=rivals_at_once)
+    return ContinuationSearch(
+        lambda: decoder, _each_alone(decoder), lambda: free, rivals_at_once=rivals_at_once
+    )
 
 
-def _tokens(decoder: Decoder) -> Tensor:
-    return continuation_tokens(decoder.tokenizer, decoder.vocab_size)
+def _each_alone(decoder: Decoder) -> Callable[[], TokenClasses]:
+    """Every token in a class of its own, so that equal rows are left to the tables."""
+    known = known_tokens(decoder.tokenizer, decoder.vocab_size)
+    return lambda: TokenClasses(decoder.vocab_size, known, ())
 
 
 def _additive(tokens: Tensor, rivals_at_once: int = 4096) -> ContinuationSearch:
@@ -117,26 +122,38 @@ def test_equal_embedding_rows_are_equal_continuations() -> None:
         assert 1 == found.collisions
 
 
+def test_twins_are_continued_once() -> None:
+    """One of each class of equal embedding rows; the table of the rows themselves holds all tokens."""
+    decoder = plant_equal_embeddings(tiny_decoder("llama"), kept=3, copied=40)
+    search = ContinuationSearch(lambda: decoder, lambda: token_classes(decoder), lambda: 2**30)
+    found = search.of(IDS, [1])[1]
+    nearest = reference.nearest(_whole(decoder, IDS, 1)[search.tokens(IDS)])[0]
+    assert (63, 0) == (found.compared, found.collisions)
+    assert nearest.min() == pytest.approx(found.closest, rel=1e-4)
+    embedding = search.of(None, [0])[0]
+    assert (64, [[3, 40]]) == (embedding.compared, [one.tolist() for one in embedding.equal])
+
+
 def test_rows_beyond_the_tokenizer_are_left_out() -> None:
     """Padding of the embedding stands in no prompt: its equal rows are no collision."""
     decoder = tiny_decoder("llama", vocab=300, tokenizer=byte_tokenizer())
     decoder.parts.embeddings.weight[256:] = 0.0
     search = _search(decoder)
     found = search.of(IDS, [1])[1]
-    assert list(range(256)) == search.tokens.tolist()
+    assert list(range(256)) == search.tokens(IDS).tolist()
     assert (256, 0) == (found.compared, found.collisions)
 
 
 def test_a_tokenizer_may_have_more_than_the_embedding() -> None:
     """Ids that the model does not take are no continuation."""
     search = _search(tiny_decoder(vocab=128, tokenizer=byte_tokenizer()))
-    assert list(range(128)) == search.tokens.tolist()
+    assert list(range(128)) == search.tokens(IDS).tolist()
 
 
 def test_without_a_tokenizer_every_row_is_a_token() -> None:
     """Nothing is known of what is not."""
     search = _search(tiny_decoder())
-    assert list(range(64)) == search.tokens.tolist()
+    assert list(range(64)) == search.tokens(IDS).tolist()
 
 
 def test_what_is_not_finite_is_counted_and_compared_with_nothing() -> None:
@@ -239,7 +256,7 @@ def test_layers_go_in_groups_that_fit() -> None:
     decoder = tiny_decoder("llama", layers=3)
     layers: tuple[Layer, ...] = ("norm", 3, 1, 0)
     roomy, tight = (
-        Watched(lambda: decoder, _tokens(decoder), lambda f=free: f) for free in (2**30, 0)
+        Watched(lambda: decoder, _each_alone(decoder), lambda f=free: f) for free in (2**30, 0)
     )
     expected = _plain(roomy.of(IDS, layers))
     assert [[0, 1, 3, "norm"]] == roomy.passes
@@ -252,7 +269,7 @@ def test_memory_bounds_the_group() -> None:
     table = 64 * 16
     decoder = tiny_decoder("llama", layers=3)
     free = 2 * (2 * 2 * 4 + 32) * table
-    search = Watched(lambda: decoder, _tokens(decoder), lambda: free)
+    search = Watched(lambda: decoder, _each_alone(decoder), lambda: free)
     search.of(IDS, [1, 2, 3])
     assert [[1, 2], [3]] == search.passes
 
@@ -260,7 +277,7 @@ def test_memory_bounds_the_group() -> None:
 def test_a_prompt_and_layer_is_searched_once() -> None:
     """Only the layers that are missing are computed; pairs apart need no second look."""
     decoder = tiny_decoder()
-    search = Watched(lambda: decoder, _tokens(decoder), lambda: 2**30)
+    search = Watched(lambda: decoder, _each_alone(decoder), lambda: 2**30)
     first = search.of(IDS, [1, 2])
     assert first[1] is search.of(IDS, [1, "norm"])[1]
     search.within(IDS, 1, 0.0, 10)
@@ -309,8 +326,8 @@ def test_what_is_remembered_needs_no_model() -> None:
         near = search.within(IDS, 1, 2.0, 5)
         return [_plain(found), near.count, near.left.tolist(), search.rivals(IDS, 1).tolist()]
 
-    first = asked(ContinuationSearch(load, _tokens(decoder), lambda: 2**30, remember))
+    first = asked(ContinuationSearch(load, _each_alone(decoder), lambda: 2**30, remember))
     assert calls
     calls.clear()
-    assert first == asked(ContinuationSearch(load, _tokens(decoder), lambda: 2**30, remember))
+    assert first == asked(ContinuationSearch(load, _each_alone(decoder), lambda: 2**30, remember))
     assert not calls

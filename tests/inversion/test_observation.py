@@ -110,13 +110,29 @@ def test_a_given_error_that_is_too_small_is_unclear(decoder: Decoder) -> None:
     assert (Match.UNCLEAR, 0) == (found.match, found.verified)
 
 
-def test_equal_tokens_leave_the_error_open() -> None:
+def test_tokens_that_are_almost_equal_leave_the_error_open() -> None:
     """A nearest candidate with a rival as near cannot be taken for the truth."""
     decoder = plant_equal_embeddings(tiny_decoder("llama"), 3, 9)
+    decoder.parts.embeddings.weight[9, 0] *= 1 + 2.0**-22
     found = observe_first(decoder, _states(decoder, ids=[[3, 5, 6], [9, 5]]), 2, nu=NU)
     assert (Match.UNCLEAR, 0) == (found.match, found.verified)
     one = observe_first(decoder, _states(decoder, ids=[[3, 5, 6], [4, 5]]), 2, nu=NU)
     assert (Match.YES, 1) == (one.match, one.verified)
+
+
+def test_a_first_token_with_a_twin_tells_the_error() -> None:
+    """Whichever of the two it is, its state is the same."""
+    decoder = plant_equal_embeddings(tiny_decoder("llama"), 3, 9)
+    found = observe_first(decoder, _states(decoder, ids=[[3, 5, 6], [9, 5]]), 2, nu=NU)
+    assert (Match.YES, 2) == (found.match, found.verified)
+
+
+def test_special_tokens_with_a_twin_are_passed_over() -> None:
+    """The special token is the larger id of its class."""
+    decoder = plant_equal_embeddings(tiny_decoder("llama"), 3, 60)
+    states = _states(decoder, ids=[[60, 5, 6], [60, 7]])
+    found = observe_first(decoder, states, 2, nu=NU, special=(60,))
+    assert (Match.YES, 1, 2) == (found.match, found.position, found.verified)
 
 
 def test_special_tokens_are_passed_over(decoder: Decoder) -> None:

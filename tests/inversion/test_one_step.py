@@ -27,7 +27,7 @@ def test_the_map_is_the_last_state_of_the_whole_prompt(
 ) -> None:
     """A cached prefix, longer than a sliding window too, changes no more than rounding."""
     decoder, prefix = tiny_decoder(family), IDS[:length]
-    found = OneStep.of(decoder, layer, prefix).table()
+    found = OneStep.of(decoder, layer, prefix)(torch.arange(decoder.vocab_size))
     whole = torch.tensor([[*prefix, token] for token in range(decoder.vocab_size)])
     expected = decoder.states(whole, [layer])[layer][:, -1]
     assert expected.dtype == found.dtype
@@ -38,10 +38,12 @@ def test_one_token_on_is_a_longer_prefix_and_the_shorter_stays() -> None:
     """``after`` extends a copy: the map it came from answers as before."""
     decoder = tiny_decoder("llama")
     short = OneStep.of(decoder, 2, IDS[:3])
-    before = short.table()
-    longer = short.after(IDS[3]).table()
-    torch.testing.assert_close(longer, OneStep.of(decoder, 2, IDS[:4]).table())
-    assert torch.equal(before, short.table())
+    before = short(torch.arange(decoder.vocab_size))
+    longer = short.after(IDS[3])(torch.arange(decoder.vocab_size))
+    torch.testing.assert_close(
+        longer, OneStep.of(decoder, 2, IDS[:4])(torch.arange(decoder.vocab_size))
+    )
+    assert torch.equal(before, short(torch.arange(decoder.vocab_size)))
 
 
 @given(

@@ -92,7 +92,9 @@ def test_equal_embeddings_are_ambiguous(layer: Layer, policy: str, floor: Floor)
     told = [(outcome.status, {outcome.token, *outcome.rivals}) for outcome in found.outcomes]
     both = (Status.AMBIGUOUS, {8, 41})
     assert [both, (Status.CERTIFIED, {5}), both, (Status.CERTIFIED, {9})] == told
-    assert all(outcome.margin < 1e-5 for outcome in found.failures if outcome.margin is not None)
+    assert [(41,), (41,)] == [outcome.twins for outcome in found.failures]
+    # Margins are over classes: that of an ambiguous token is its distance from the others.
+    assert all(outcome.margin > 1e-5 for outcome in found.failures if outcome.margin is not None)
     assert not found.exact((8, 5, 41, 9))
     assert not found.verified
 

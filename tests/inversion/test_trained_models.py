@@ -163,6 +163,6 @@ def test_the_first_positions_tokens_are_far_apart(
     """The one-step margin over the whole vocabulary lies above the resolution at layer 1."""
     decoder = sample(name, 1, 2).decoder
     resolution = resolution_of(decoder, [(1, 2)], [1])[1]
-    table = OneStep.of(decoder, 1, ()).table()
+    table = OneStep.of(decoder, 1, ())(torch.arange(decoder.vocab_size))
     assert table.isfinite().all()
     assert closest_pair(table).distance > 2 * resolution.at(0)

@@ -7,6 +7,7 @@ import pytest
 from pytest_injectivity.errors import OptionError, PromptError
 from pytest_injectivity.prompts.builtin import Builtin, parse_builtin
 from pytest_injectivity.prompts.loading import load_prompts
+from pytest_injectivity.testing import byte_tokenizer
 
 BOS = 41
 VOCABULARY = 43
@@ -63,6 +64,13 @@ def test_random_length(arguments: dict[str, int], length: int) -> None:
     )
 
     assert (20, {length}) == (len(prompts), set(prompts.lengths.tolist()))
+
+
+def test_random_draws_no_padding() -> None:
+    """Rows of the embedding beyond the tokenizer stand in no text."""
+    prompts = load_prompts("builtin:random", byte_tokenizer(), vocab_size=100_000)
+    drawn = {token for ids in prompts.ids for token in ids}
+    assert set(range(256)) == drawn
 
 
 def test_random_is_uniform_over_the_embedding() -> None:

@@ -1,6 +1,8 @@
 """Judges whether one-token continuations of a prompt collide, for the closest prompts ([N] figure 4).
 
-Collisions are decided as in every table of the one-step map (`judging.tables`).
+Collisions are decided as in every table of the one-step map (`judging.tables`). Tokens with equal
+embedding rows collide after every prompt and say nothing about this one: they count as one token here,
+and as collisions in `check_one_step_distinct`.
 """
 
 from collections.abc import Mapping
@@ -15,11 +17,11 @@ from pytest_injectivity.audit.judging.common import not_finite
 from pytest_injectivity.audit.judging.tables import (
     Place,
     count_collisions,
-    left_out_lines,
     pair_lines,
     table_reason,
     undecided,
 )
+from pytest_injectivity.audit.judging.vocabulary import vocabulary_lines
 from pytest_injectivity.core.layers import Layer, LayerSpec, depth, layer_id
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.tolerances import PerLayer, Tolerance
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from pytest_injectivity.inversion.continuations import Continuations
 
 _QUANTITY = "colliding pairs of continuations"
+_TWINS = (
+    "they collide after every prompt, which one_step_distinct counts; one of each class is compared"
+)
 _QUANTILES = (0.01, 0.1, 0.5)
 
 
@@ -60,7 +65,8 @@ def check_no_continuation_collisions(
 
     The prompts that come closest to another are continued by every token of the tokenizer, and
     all pairs of these continuations are compared ([N] figure 4). Pairs are collisions, unresolved
-    or near as in `check_no_collisions`; comparing nothing fails.
+    or near as in `check_no_collisions`; comparing nothing fails. Tokens with equal embedding rows
+    count as one: `check_one_step_distinct` fails them.
 
     Args:
         audit: the audit whose model is judged.
@@ -184,10 +190,10 @@ def _compared_lines(
     measured: "Measurements", chosen: Chosen, found: dict[int, "Continuations"]
 ) -> list[str]:
     pairs = sum(one.pairs for one in found.values())
-    search = measured.continuations
-    each = f"{len(search.tokens)} continuations of each of {len(found)} prompts"
+    classes = measured.token_classes
+    each = f"{len(classes)} continuations of each of {len(found)} prompts"
     lines = [f"{pairs} pairs compared: {each}, the closest to another at {layer_id(chosen.layer)}"]
-    lines += left_out_lines(measured, search)
+    lines += vocabulary_lines(classes, _TWINS)
     if chosen.full:
         lines.append(
             f"{chosen.full} prompts passed over: they fill the context of"

@@ -17,7 +17,8 @@ from pytest_injectivity.audit.judging.base import (
 )
 from pytest_injectivity.audit.judging.collisions import blurred, resolution_lines
 from pytest_injectivity.audit.judging.retained import lost_rows
-from pytest_injectivity.audit.judging.tables import left_out_lines, undecided
+from pytest_injectivity.audit.judging.tables import undecided
+from pytest_injectivity.audit.judging.vocabulary import padding_lines
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.tolerances import PerLayer, Tolerance
@@ -96,13 +97,13 @@ def _lines(against: "Against", layer: Layer, found: NewCollisions) -> list[str]:
     both = f"{found.old} more collide in the parent too" if found.old else ""
     n = len(against.child.target.prompts)
     compared = (
-        f"{len(against.child.one_step.tokens)} rows of the input embedding compared"
+        f"{len(against.child.one_step.tokens(None))} rows of the input embedding compared"
         if layer == 0
         else f"N = {n}; in the parent eps is {show(found.parents_eps)}"
     )
     lines += filter(None, (both, compared))
     if layer == 0:
-        return lines + left_out_lines(against.child, against.child.one_step)
+        return lines + padding_lines(against.child.token_classes)
     return lines + resolution_lines(against.child, layer, found.eps)
 
 

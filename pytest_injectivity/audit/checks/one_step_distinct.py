@@ -4,24 +4,29 @@ The comparison is exhaustive and needs no prompt set: at layer 0 it compares the
 embedding, at every other layer the states of each token as the first token of a prompt and, where the
 tokenizer puts special tokens first, after these. Every prompt begins in one of these ways, so two tokens
 that are equal there are equal at the beginning of every prompt.
+
+Tokens with equal embedding rows (twins) are equal at every layer, whatever the blocks compute. They
+count once a layer, by their embedding rows; the tables of the layers above compare one token of each
+class, so that what they count and their margins are the layer's own.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from pytest_injectivity.audit.judging.arguments import tolerances
+from pytest_injectivity.audit.judging.arguments import count, tolerances
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.audit.judging.tables import (
     Counted,
     Place,
     count_collisions,
-    left_out_lines,
     pair_line,
     pair_lines,
     table_reason,
     undecided,
 )
+from pytest_injectivity.audit.judging.vocabulary import twin_lines, vocabulary_lines
 from pytest_injectivity.core.layers import Layer, LayerSpec
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.tolerances import PerLayer, Tolerance
@@ -37,10 +42,15 @@ _QUANTITY = "colliding pairs of tokens"
 _EMBEDDING = ("embedding", "as embedding rows")
 _FIRST = ("first_position", "put first")
 _AFTER = ("after_special", "after the tokenizer's special tokens")
+_TWINS = "equal at every layer, each class compared once"
 
 
 def check_one_step_distinct(
-    audit: "Audited", layer: LayerSpec | None = None, eps: PerLayer[float | str] = 0.0
+    audit: "Audited",
+    layer: LayerSpec | None = None,
+    eps: PerLayer[float | str] = 0.0,
+    *,
+    twins: int = 0,
 ) -> Verdict:
     """No two tokens collide where no prompt is needed: exhaustive over the vocabulary.
 
@@ -53,10 +63,12 @@ def check_one_step_distinct(
         layer: the layers judged; None: layer 0 and those of the config.
         eps: absolute, or ``"1e-5 rel"`` of the mean norm of the states compared; judged as
             asked, whatever the resolution of their position is (SPEC section 2).
+        twins: how many pairs of tokens may have equal embedding rows, such as those of tokens that
+            training never met; more fail every layer.
 
     Raises:
         LayerError: the model has no such layer.
-        OptionError: eps is not accepted.
+        OptionError: eps or twins is not accepted.
 
     Example:
         >>> audit.check_one_step_distinct(0).passed
@@ -64,17 +76,24 @@ def check_one_step_distinct(
     """
     if layer is None and not isinstance(eps, Mapping):
         layer = f"0,{audit.measurements.target.config.layers}"
+    accepted = count("twins", twins, least=0)
+    asked = by_layer(audit, "eps", tolerances(eps), layer)
     return audit.verdict(
-        "one_step_distinct",
-        judge_one_step(audit.measurements, by_layer(audit, "eps", tolerances(eps), layer)),
+        "one_step_distinct", judge_one_step(audit.measurements, asked, twins=accepted)
     )
 
 
-def judge_one_step(measured: "Measurements", tolerances: Mapping[Layer, Tolerance]) -> list[Reason]:
+def judge_one_step(
+    measured: "Measurements", tolerances: Mapping[Layer, Tolerance], *, twins: int
+) -> list[Reason]:
     """The reasons the layers contribute to ``one_step_distinct``, in the order given."""
     tables = _tables(measured, list(tolerances))
+    counted = measured.token_classes.pairs
+    counted = counted if counted > twins else 0
+    # Layer 0 lists pairs of embedding rows as its own; without it the first layer names them.
+    naming = None if 0 in tolerances else next(iter(tolerances), None)
     return [
-        _judged(measured, layer, tolerance, tables[layer])
+        _judged(measured, layer, tolerance, tables[layer], twins=counted, names=layer == naming)
         for layer, tolerance in tolerances.items()
     ]
 
@@ -123,9 +142,18 @@ def _special_tokens(measured: "Measurements") -> tuple[int, ...]:
 
 
 def _judged(
-    measured: "Measurements", layer: Layer, tolerance: Tolerance, tables: _Tables
+    measured: "Measurements",
+    layer: Layer,
+    tolerance: Tolerance,
+    tables: _Tables,
+    *,
+    twins: int,
+    names: bool,
 ) -> Reason:
-    left_out = left_out_lines(measured, measured.one_step)
+    classes = measured.token_classes
+    left_out = vocabulary_lines(classes, _TWINS)
+    if names:
+        left_out += twin_lines(measured, classes)
     for place, table in tables.values():
         if table.not_finite:
             total = table.not_finite + table.compared
@@ -133,13 +161,13 @@ def _judged(
             return undecided(layer, _QUANTITY, headline, left_out)
         if not math.isfinite(place.resolution):
             return undecided(layer, _QUANTITY, "the resolution is not finite", left_out)
-    if not any(table.pairs for _, table in tables.values()):
+    if not twins and not any(table.pairs for _, table in tables.values()):
         return undecided(layer, _QUANTITY, "nothing was compared", left_out)
     counted = {
-        kind: count_collisions(measured, layer, tolerance, place, table)
+        kind: _apart_from_twins(count_collisions(measured, layer, tolerance, place, table))
         for kind, (place, table) in tables.items()
     }
-    counts = any(one.found.total for one in counted.values())
+    counts = any(one.found.total or one.pairs for one in counted.values())
     lines = pair_lines(measured, list(counted.values())) if counts else []
     for one in counted.values():
         lines += _lines(measured, one)
@@ -147,21 +175,39 @@ def _judged(
         name: value
         for kind, one in counted.items()
         for name, value in (
-            (f"{kind}_margin", one.table.minimum[0]),
+            (f"{kind}_margin", _margin(one)),
             (f"{kind}_closest_distinct", one.table.closest),
             (f"{kind}_resolution", one.place.resolution),
         )
+        if math.isfinite(value)
     }
     return table_reason(
-        layer, _QUANTITY, list(counted.values()), [*lines, *left_out], figures=figures
+        layer,
+        _QUANTITY,
+        list(counted.values()),
+        [*lines, *left_out],
+        figures={"twins": classes.pairs, **figures},
+        twins=twins,
     )
+
+
+def _apart_from_twins(one: Counted) -> Counted:
+    """What is counted at a place, without the equal rows of the embedding, which count by themselves."""
+    if one.place.ids is not None:
+        return one
+    return replace(one, found=one.found._replace(collisions=0))
+
+
+def _margin(one: Counted) -> float:
+    """The one-step margin: over one token of each class of equal embedding rows."""
+    return one.table.closest if one.place.ids is None else one.table.minimum[0]
 
 
 def _lines(measured: "Measurements", one: Counted) -> list[str]:
     """Lines on what was compared at one place, and on the one-step margin beside the resolution."""
     table, place = one.table, one.place
     compared = (
-        f"{place.words}: one-step margin {show(table.minimum[0])}, resolution {show(place.resolution)},"
+        f"{place.words}: one-step margin {show(_margin(one))}, resolution {show(place.resolution)},"
         f" {table.pairs} pairs of {table.compared} tokens"
     )
     lines = [compared]

@@ -1,6 +1,7 @@
 """Judges whether SipIt recovers prompts from the states of one layer (SPEC section 4)."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from pytest_injectivity.audit.judging.arguments import count, optional_confidence, share_at_least
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.audit.judging.common import not_finite, settled
+from pytest_injectivity.audit.judging.vocabulary import token_words, vocabulary_lines
 from pytest_injectivity.audit.measurements.recovered import Recovered
 from pytest_injectivity.audit.measurements.recovery import Attempt, recovered
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
@@ -27,6 +29,8 @@ _WHY = {
     "nearest, unverified": "nearest, unverified (no candidate verifies)",
     "not finite": "not finite (the state, or every candidate's)",
 }
+_SAME = "ambiguous (another token has the same embedding)"
+_TWINS = "a prompt with one of them is ambiguous, the others are not touched"
 
 
 def check_sipit_recovers(
@@ -95,7 +99,7 @@ def judge_recovery(
         relation=">=",
         headline=f"{right} of {len(exact)} prompts recovered (wants {attempt.min_rate:.6g})",
         evidence=(
-            *_failures(measured, found, sample.prompts),
+            *_failures(measured, found, sample.prompts, sample.ids),
             *_how(measured, layer, attempt, found),
         ),
         interval=clopper_pearson(right, len(exact), attempt.confidence or _CONFIDENCE),
@@ -108,14 +112,20 @@ def judge_recovery(
     return reason, rate_p_values(right, len(exact), attempt.min_rate)
 
 
-def _failures(measured: "Measurements", found: Recovered, chosen: tuple[int, ...]) -> list[str]:
+def _failures(
+    measured: "Measurements",
+    found: Recovered,
+    chosen: tuple[int, ...],
+    truths: Sequence[tuple[int, ...]],
+) -> list[str]:
     lines = []
-    for prompt, one in zip(chosen, found.prompts, strict=True):
+    for prompt, truth, one in zip(chosen, truths, found.prompts, strict=True):
         if not one.exact:
             residual = "" if one.residual is None else f", residual {show(one.residual)}"
-            lines.append(
-                f"{measured.target.name_of(prompt)}: position {one.position}: {one.why}{residual}"
-            )
+            at = one.position
+            words = "" if at is None else token_words(measured, truth[at], twin=one.twin)
+            why = f"{one.why}{words}{residual}"
+            lines.append(f"{measured.target.name_of(prompt)}: position {at}: {why}")
     more = [f"… and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     return lines[:_LISTED] + more + _summed(found)
 
@@ -125,7 +135,7 @@ def _summed(found: Recovered) -> list[str]:
     failed = [one for one in found.prompts if not one.exact]
     if not failed:
         return []
-    why = Counter(_WHY.get(one.why, one.why) for one in failed)
+    why = Counter(_SAME if one.twin else _WHY.get(one.why, one.why) for one in failed)
     at = Counter(one.position for one in failed if one.position is not None)
     places = ", ".join(f"{where}{f' ({n} prompts)' * (n > 1)}" for where, n in sorted(at.items()))
     reasons = ", ".join(f"{text}: {n}" for text, n in why.most_common())
@@ -184,4 +194,4 @@ def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recove
             f"{found.certified} positions passed over the whole vocabulary: {found.ambiguous}"
             f" ambiguous, rate {ambiguous}{smallest}"
         )
-    return lines
+    return lines + vocabulary_lines(measured.token_classes, _TWINS)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from pytest_injectivity.audit.judging.arguments import count, optional_confidence, share_at_least
 from pytest_injectivity.audit.judging.base import Audited
 from pytest_injectivity.audit.judging.common import settled
+from pytest_injectivity.audit.judging.vocabulary import token_words, vocabulary_lines
 from pytest_injectivity.audit.measurements.recovered import Recovered
 from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.core.number_keys import NumberKey
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _QUANTITY = "rate of prompts read"
 _CONFIDENCE = 0.95
 _LISTED = 5
+_TWINS = "a prompt with one of them is ambiguous, the others are not touched"
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,10 @@ def _judged(
         relation=">=",
         headline=f"{recovered} of {total} prompts {what} (wants {asked.min_rate:.6g})",
         evidence=(
-            *_failures(external, found),
+            *_failures(measured, found),
             *(_shown(measured, inversion) if inversion else ()),
             *_how(external, read, found),
+            *vocabulary_lines(measured.token_classes, _TWINS),
             _about(external),
         ),
         seconds=found.seconds,
@@ -298,12 +301,15 @@ def _name(external: "ExternalStates", prompt: int) -> str:
     return f"prompt {prompt} of the file ({len(external.states[prompt])} tokens)"
 
 
-def _failures(external: "ExternalStates", found: Recovered) -> list[str]:
-    lines = []
+def _failures(measured: "Measurements", found: Recovered) -> list[str]:
+    external, lines = measured.external_states, []
     for prompt, one in enumerate(found.prompts):
         if not one.exact:
             residual = "" if one.residual is None else f", residual {show(one.residual)}"
-            lines.append(f"{_name(external, prompt)}: position {one.position}: {one.why}{residual}")
+            at, why = one.position, one.why
+            if external.ids is not None and at is not None:
+                why += token_words(measured, external.ids[prompt][at], twin=one.twin)
+            lines.append(f"{_name(external, prompt)}: position {at}: {why}{residual}")
     more = [f"… and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     return lines[:_LISTED] + more
 

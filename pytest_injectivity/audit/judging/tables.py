@@ -142,10 +142,24 @@ def table_reason(
     quantity: str,
     counted: Sequence[Counted],
     lines: Iterable[str],
+    *,
     figures: dict[str, float] | None = None,
+    twins: int = 0,
 ) -> Reason:
-    """The reason of a layer, from the pairs that count at any of its places."""
+    """The reason of a layer, from the pairs that count at any of its places.
+
+    Args:
+        layer: the layer.
+        quantity: what is counted.
+        counted: the pairs that count at each place.
+        lines: the evidence.
+        figures: the numbers beside it.
+        twins: pairs of equal embedding rows that count once, whatever the number of places.
+    """
     found = _together([one.found for one in counted])
+    own = found.collisions
+    found = found._replace(collisions=own + twins)
+    of_collisions = f", {twins if own else 'all'} of equal embedding rows" if twins else ""
     return Reason(
         where=layer_id(layer),
         status=judge(found.total, "<=", 0),
@@ -153,9 +167,9 @@ def table_reason(
         value=found.total,
         bound=0,
         relation="<=",
-        headline=found.headline(),
+        headline=found.headline(of_collisions),
         evidence=tuple(lines),
-        would_pass=would_pass(found),
+        would_pass=would_pass(found) if own or not twins else f"twins={twins}",
         figures=figures or {},
     )
 
@@ -186,14 +200,6 @@ def pair_line(measured: "Measurements", pair: Pair) -> str:
     """A line that names the tokens of a pair."""
     tokens = " and ".join(measured.target.name_of_token(token) for token in (pair.left, pair.right))
     return f"{pair.kind}, distance {show(pair.distance)}: {tokens} {pair.words}"
-
-
-def left_out_lines(measured: "Measurements", search: "ContinuationSearch") -> list[str]:
-    """A line on how many rows of the embedding belong to no token."""
-    left_out = measured.target.facts.vocab_size - len(search.tokens)
-    if not left_out:
-        return []
-    return [f"{left_out} rows of the embedding left out: no token of the tokenizer's"]
 
 
 def _together(found: Sequence[Found]) -> Found:

@@ -5,7 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.audit.keys import MinimalEditExistsKey, MinimalEditsKey
+from pytest_injectivity.audit.keys import (
+    MinimalEditExistsKey,
+    MinimalEditsKey,
+    TokenClassesKey,
+)
 from pytest_injectivity.audit.measurements.diagnoses import Diagnoses
 from pytest_injectivity.audit.measurements.doubtful_pairs import DoubtfulPairs, Doubts
 from pytest_injectivity.audit.measurements.float64_copies import Float64Copies, free_bytes
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.geometry.layer import LayerGeometry
     from pytest_injectivity.geometry.search.ratios import Ratios
     from pytest_injectivity.inversion.continuation_search import ContinuationSearch
+    from pytest_injectivity.inversion.token_classes import TokenClasses
     from pytest_injectivity.prompts.metrics import PairDistances
     from pytest_injectivity.states.diagnosis import Diagnosis, Pair
     from pytest_injectivity.states.external import ExternalStates
@@ -76,6 +81,15 @@ class Measurements:
     def one_step(self) -> "ContinuationSearch":
         """Searches the states of all tokens after given ids; kept with the model, not the prompt set."""
         return self._search(self.target.kept.of_model(self.target.rounded))
+
+    @cached_property
+    def token_classes(self) -> "TokenClasses":
+        """The vocabulary's classes of equal embedding rows; kept with the model."""
+        from pytest_injectivity.inversion.token_classes import token_classes
+
+        return self.target.kept.model.remember(
+            TokenClassesKey(), lambda: token_classes(self.target.decoder)
+        )
 
     @cached_property
     def external_states(self) -> "ExternalStates":
@@ -181,11 +195,10 @@ class Measurements:
 
     def _search(self, entry: "Entry") -> "ContinuationSearch":
         from pytest_injectivity.inversion.continuation_search import ContinuationSearch
-        from pytest_injectivity.inversion.continuations import continuation_tokens
 
         return ContinuationSearch(
             lambda: self.target.decoder,
-            continuation_tokens(self.target.tokenizer, self.target.facts.vocab_size),
+            lambda: self.token_classes,
             lambda: free_bytes(self.target.kept.device),
             entry.remember_each,
         )

@@ -21,6 +21,7 @@ class Returned:
         position: the first position that failed; None where the prompt was recovered.
         why: the reason it failed.
         residual: distance of the nearest candidate there; None where none was tested.
+        twin: whether another token has the embedding row of the token found there.
     """
 
     exact: bool
@@ -28,6 +29,7 @@ class Returned:
     position: int | None = None
     why: str = ""
     residual: float | None = None
+    twin: bool = False
 
     @classmethod
     def of(cls, recovery: "Recovery", truth: Sequence[int]) -> "Returned":
@@ -45,6 +47,7 @@ class Returned:
             position=failed.position,
             why=str(failed.status),
             residual=failed.residual,
+            twin=bool(failed.twins),
         )
 
 

@@ -47,22 +47,47 @@ def test_continuations_that_are_apart_pass(additive: Additive, random_rows: Rows
     assert "resolution " in text
 
 
-def test_equal_embedding_rows_collide_after_every_prompt(tmp_path: Path) -> None:
-    """By classes: three equal rows are three pairs a prompt, at every layer, layer 0 too."""
+def test_equal_embedding_rows_are_one_continuation(tmp_path: Path) -> None:
+    """They collide after every prompt, which another check counts; here they are said."""
     decoder = plant_equal_embeddings(tiny_decoder("llama"), kept=3, copied=9)
     plant_equal_embeddings(decoder, kept=3, copied=20)
     audit = audit_of(tmp_path, decoder, IDS, key=b"key")
     verdict = audit.check_no_continuation_collisions("0,all", prompts=2)
     assert 4 == len(verdict.reasons)
     for reason in verdict.reasons:
-        assert ("FAIL", 6, "6 collisions") == (str(reason.status), reason.value, reason.headline)
-        assert reason.would_pass.startswith("no eps")
-        said = [line for line in reason.evidence if line.startswith("collision, distance 0: ")]
-        assert 3 == len(said)
-        assert (
-            f"{audit.target.name_of_token(3)} and {audit.target.name_of_token(9)} after prompt "
-            in said[0]
+        assert ("PASS", 0, "no collision") == (str(reason.status), reason.value, reason.headline)
+        assert f"{2 * 62 * 61 // 2} pairs compared: 62 continuations of each" in reason.evidence[1]
+        assert reason.evidence[2].startswith(
+            "3 tokens have the same embedding row as another (3 pairs, 1 classes, the largest of 3): "
         )
+
+
+def test_a_vocabulary_of_equal_rows_has_nothing_to_compare(additive: Additive) -> None:
+    """Which fails: no two continuations are apart."""
+    reason = _one(additive(torch.ones(12, 8), IDS))
+    assert ("FAIL", "nothing was compared") == (str(reason.status), reason.headline)
+
+
+def _merged(additive: Additive, tokens: int) -> Audit:
+    """The embedding rows of the last tokens are apart, and adding a position rounds that away."""
+    rows = torch.eye(64)
+    rows[-tokens:] = rows[-1]
+    rows[-tokens:, 0] = torch.arange(tokens) * 2.0**-40
+    positions = torch.zeros(64, 64)
+    positions[:, 0] = 1.0
+    return additive(rows, IDS, positions)
+
+
+def test_tokens_that_a_layer_merges_collide_after_every_prompt(additive: Additive) -> None:
+    """Three equal continuations are three pairs a prompt, named by their tokens."""
+    audit = _merged(additive, 3)
+    reason = _one(audit, prompts=2)
+    assert ("FAIL", 6, "6 collisions") == (str(reason.status), reason.value, reason.headline)
+    assert reason.would_pass.startswith("no eps")
+    said = [line for line in reason.evidence if line.startswith("collision, distance 0: ")]
+    assert 3 == len(said)
+    first, second = (audit.target.name_of_token(token) for token in (61, 62))
+    assert f"{first} and {second} after prompt " in said[0]
 
 
 @pytest.mark.parametrize("factor", [0.05, 0.2])
@@ -102,9 +127,7 @@ def test_counts_are_those_of_brute_force(additive: Additive, seed: int) -> None:
 
 def test_many_equal_continuations_are_all_counted(additive: Additive) -> None:
     """60 equal rows are 1,770 pairs a prompt."""
-    rows = torch.eye(64)
-    rows[4:] = rows[4]
-    reason = _one(additive(rows, IDS), prompts=2)
+    reason = _one(_merged(additive, 60), prompts=2)
     assert ("3540 collisions", 3540) == (reason.headline, reason.value)
 
 
@@ -215,6 +238,7 @@ def test_tokens_are_text_and_named_by_keyed_hashes(tmp_path: Path) -> None:
     """Ids and text only when asked for; the same token has the same name all through a run."""
     decoder = tiny_decoder("gpt2", vocab=256, tokenizer=byte_tokenizer())
     plant_equal_embeddings(decoder, kept=ord("x"), copied=ord("\n"))
+    decoder.parts.embeddings.weight[ord("\n"), 0] *= 1.0001
     audit = audit_of(tmp_path, decoder, IDS, special_tokens="no")
     plain = "\n".join(_one(audit, prompts=1).evidence)
     assert audit.target.name_of_token(ord("x")) in plain

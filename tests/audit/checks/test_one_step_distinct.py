@@ -75,7 +75,7 @@ def test_bos_goes_first_where_the_tokenizer_puts_it(tmp_path: Path) -> None:
 
 
 def test_equal_embedding_rows_are_counted_by_classes(tmp_path: Path) -> None:
-    """Three equal rows and two: 4 pairs at every layer, layer 0 too."""
+    """Three equal rows and two: 4 pairs, once at every layer, layer 0 too; the others are apart."""
     decoder = plant_equal_embeddings(tiny_decoder("gpt2"), kept=3, copied=9)
     plant_equal_embeddings(decoder, kept=3, copied=20)
     plant_equal_embeddings(decoder, kept=5, copied=6)
@@ -83,12 +83,69 @@ def test_equal_embedding_rows_are_counted_by_classes(tmp_path: Path) -> None:
     verdict = audit.check_one_step_distinct()
     assert 4 == len(verdict.reasons)
     for reason in verdict.reasons:
-        assert ("FAIL", 4, "4 collisions") == (str(reason.status), reason.value, reason.headline)
-        place = "as embedding rows" if reason.where == "layer00" else "put first"
-        said = f"{place}: tokens equal to another: 5; classes of them: 2, the largest of 3"
-        assert said in reason.evidence
-        assert any(line.startswith("closest pair that is not equal, ") for line in reason.evidence)
-        assert reason.would_pass.startswith("no eps")
+        assert ("FAIL", 4) == (str(reason.status), reason.value)
+        assert "4 collisions, all of equal embedding rows" == reason.headline
+        said = (
+            "5 tokens have the same embedding row as another (4 pairs, 2 classes, the largest of 3)"
+        )
+        assert 1 == sum(line.startswith(said) for line in reason.evidence)
+        assert (4, "twins=4") == (reason.figures["twins"], reason.would_pass)
+    embedding, first, *_ = verdict.reasons
+    rows = audit.decoder.embedding_matrix()
+    apart = next(near[0] for near in reference.near(rows, 1e9) if near[0] > 0)
+    assert apart == pytest.approx(embedding.figures["embedding_margin"], rel=1e-12)
+    assert any(line.startswith("closest pair that is not equal, ") for line in embedding.evidence)
+    apart = next(near[0] for near in reference.near(_first(audit, 1), 1e9) if near[0] > 1e-6)
+    assert apart == pytest.approx(first.figures["first_position_margin"], rel=1e-4)
+
+
+def test_twins_are_named_once(tmp_path: Path) -> None:
+    """As pairs of embedding rows where layer 0 is judged, else at the first layer."""
+    decoder = plant_equal_embeddings(tiny_decoder("gpt2"), kept=5, copied=6)
+    audit = audit_of(tmp_path, decoder, IDS)
+    left, right = (audit.target.name_of_token(token) for token in (5, 6))
+    embedding, *deeper = audit.check_one_step_distinct().reasons
+    assert f"collision, distance 0: {left} and {right} as embedding rows" in embedding.evidence
+    assert 3 == len(deeper)
+    assert not any(left in line and right in line for one in deeper for line in one.evidence)
+    first, second = audit.check_one_step_distinct([1, 2]).reasons
+    assert f"{left} has the same embedding as {right}" in first.evidence
+    assert not any(left in line and right in line for line in second.evidence)
+
+
+def test_a_number_of_twins_may_be_accepted(tmp_path: Path) -> None:
+    """Then they fail no layer, and are said all the same; one more fails."""
+    decoder = plant_equal_embeddings(tiny_decoder("gpt2"), kept=5, copied=6)
+    verdict = audit_of(tmp_path, decoder, IDS).check_one_step_distinct(twins=1)
+    assert ["no collision"] * 4 == [one.headline for one in verdict.reasons]
+    assert verdict.passed
+    assert all(
+        any(line.startswith("2 tokens have the same embedding row") for line in one.evidence)
+        for one in verdict.reasons
+    )
+    plant_equal_embeddings(decoder, kept=7, copied=8)
+    (tmp_path / "more").mkdir()
+    more = audit_of(tmp_path / "more", decoder, IDS).check_one_step_distinct(twins=1)
+    assert [2] * 4 == [one.value for one in more.reasons]
+
+
+def test_collisions_of_a_layer_are_counted_beside_twins(additive: Additive) -> None:
+    """Two rows that adding a position makes equal, and two that were equal before."""
+    rows = torch.eye(12)
+    rows[1], rows[3] = rows[0], rows[2]
+    rows[3, 5] = 2.0**-40
+    positions = torch.zeros(64, 12)
+    positions[:, 5] = 1.0
+    embedding, first = additive(rows, IDS, positions).check_one_step_distinct("0,1").reasons
+    assert "1 collision, all of equal embedding rows" == embedding.headline
+    assert "2 collisions, 1 of equal embedding rows" == first.headline
+
+
+def test_a_vocabulary_of_equal_rows_is_all_collisions(additive: Additive) -> None:
+    """No two tokens are apart: every pair counts, at every layer."""
+    verdict = additive(torch.ones(12, 8), IDS).check_one_step_distinct("0,1")
+    assert [66, 66] == [one.value for one in verdict.reasons]
+    assert "FAIL" == str(verdict.status)
 
 
 def test_pairs_within_the_first_positions_resolution_are_unresolved(
@@ -199,6 +256,7 @@ def test_figures_are_in_the_json(additive: Additive, random_rows: Rows) -> None:
         "first_position_margin": reference.near(random_rows(12), 1e9)[0][0],
         "first_position_closest_distinct": reference.near(random_rows(12), 1e9)[0][0],
         "first_position_resolution": audit.resolution(1).at(0),
+        "twins": 0,
     } == told["figures"]
 
 

@@ -81,7 +81,12 @@ def test_an_ambiguous_token_is_no_recovery(planted: Audit) -> None:
     reason = _one(planted, prompts=6, tokens=4)
     assert ("FAIL", "5 of 6 prompts recovered (wants 1)") == (str(reason.status), reason.headline)
     (line,) = [line for line in reason.evidence if "position" in line and "prompt" in line[:6]]
-    assert line.startswith(f"{planted.name_of(3)}: position 0: ambiguous, residual ")
+    own, other = (planted.target.name_of_token(token) for token in (3, 9))
+    why = f"ambiguous: {own} has the same embedding as {other}, residual 0"
+    assert f"{planted.name_of(3)}: position 0: {why}" == line
+    assert "reasons: ambiguous (another token has the same embedding): 1" in reason.evidence
+    said = "2 tokens have the same embedding row as another (1 pairs, 1 classes, the largest of 2)"
+    assert any(line.startswith(said) for line in reason.evidence)
     assert reason.value == 5 / 6
 
 
@@ -175,7 +180,7 @@ def test_five_failures_are_named_and_the_rest_counted(tmp_path: Path) -> None:
     decoder = plant_equal_embeddings(tiny_decoder("llama"), 3, 9)
     audit = audit_of(tmp_path, decoder, [[at, 3, 20 + at] for at in range(8)])
     evidence = _one(audit, prompts=8, tokens=3).evidence
-    assert 5 == sum("ambiguous, residual" in line for line in evidence)
+    assert 5 == sum("position 1: ambiguous: token" in line for line in evidence)
     assert "… and 3 more" in evidence
 
 

@@ -42,7 +42,9 @@ def test_teacher_forced_rows_are_assigned_all_at_once() -> None:
         prompts, sent.observed.rows, found[release, "matching", True].ids, strict=True
     ):
         released = one.apply(rows, draws(0, ids))
-        tables = [OneStep.of(decoder, 1, ids[:at]).table() for at in range(4)]
+        tables = [
+            OneStep.of(decoder, 1, ids[:at])(torch.arange(decoder.vocab_size)) for at in range(4)
+        ]
         squared = torch.stack([distances_from_each(table, released).square() for table in tables])
         costs, tokens = squared.min(dim=2)
         best = min(

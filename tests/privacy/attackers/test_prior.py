@@ -39,7 +39,10 @@ def test_the_posterior_is_likelihood_times_probability(release: str) -> None:
         for at, row in enumerate(one.apply(rows, draws(0, ids))):
             nu = sent.nu[min(at, 1)]  # type: ignore[index]
             inverse = torch.linalg.inv(one.noise.covariance(nu))
-            apart = OneStep.of(decoder, 1, ids[:at]).table().double() - row.double()
+            apart = (
+                OneStep.of(decoder, 1, ids[:at])(torch.arange(decoder.vocab_size)).double()
+                - row.double()
+            )
             posterior = -torch.einsum("vi,ij,vj->v", apart, inverse, apart) / 2
             if at:
                 prefix = torch.tensor(ids[:at])
