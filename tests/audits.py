@@ -13,7 +13,7 @@ from pytest_injectivity.audit.measurements.resolutions import Resolutions
 from pytest_injectivity.core.progress import UNCOUNTED, Advance
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import save_checkpoint
-from tests.resolutions import SMALL
+from tests.resolutions import TINY
 
 Ids = Sequence[Sequence[int]]
 
@@ -52,8 +52,8 @@ def audit_against(
 
 
 def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Resolutions on fewer prompts: of tiny models they say as much, and take less time."""
-    monkeypatch.setitem(Resolutions.__init__.__kwdefaults__, "size", SMALL)
+    """Resolutions on two prompts and a few tokens: on more they take longer than all else."""
+    monkeypatch.setitem(Resolutions.__init__.__kwdefaults__, "size", TINY)
 
 
 class Witness:

@@ -15,7 +15,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
+
+from tests import shape_checks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,9 +36,7 @@ def modules_with_shapes() -> list[str]:
     return [".".join(name) for name in names if name[1:3] not in unchecked]
 
 
-# The calls of these modules' functions are checked. A check costs more than a short function does, so
-# modules without shapes are left alone.
-install_import_hook(modules_with_shapes(), "beartype.beartype")
+shape_checks.install(modules_with_shapes())
 
 # No deadline: the first example of a test pays for imports, and machines are shared. The same examples
 # in every run: a red run must be one's own; `--hypothesis-profile=default` looks for new ones.

@@ -4,12 +4,12 @@ import hashlib
 import os
 import platform
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pytest_injectivity.core.versions import version
 from pytest_injectivity.quantization.formats.registry import installed
 
 _PACKAGE = Path(__file__).parents[1]

@@ -1,9 +1,8 @@
 """The summary of a run, which every report begins with: what was audited, as plain data."""
 
-from importlib.metadata import version
-
 from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.core.text import one_line
+from pytest_injectivity.core.versions import version
 from pytest_injectivity.results.summary import RunSummary
 
 _VERSIONED = ("pytest-injectivity", "torch", "transformers", "numpy")

@@ -7,12 +7,12 @@ what differs from a checkpoint in full precision; the defaults do nothing.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from torch import nn
 
+from pytest_injectivity.core.versions import installed_version
 from pytest_injectivity.quantization.packed import Packed
 from pytest_injectivity.quantization.stored_tensors import StoredTensor
 
@@ -160,11 +160,3 @@ class Format:
 def in_blocks(name: str) -> bool:
     """Whether a stored tensor belongs to a block, by its name."""
     return _IN_BLOCKS.match(name) is not None
-
-
-def installed_version(name: str) -> str | None:
-    """The version of a distribution; None where it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_injectivity.core.versions import installed_version
 from pytest_injectivity.errors import MissingExtra, ModelError
-from pytest_injectivity.quantization.formats.base import Format, Signs, installed_version
+from pytest_injectivity.quantization.formats.base import Format, Signs
 from pytest_injectivity.quantization.formats.bitsandbytes import BitsAndBytes
 from pytest_injectivity.quantization.formats.compressed_tensors import CompressedTensors
 from pytest_injectivity.quantization.formats.fp8 import Fp8
