@@ -22,6 +22,7 @@ from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack,
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 from pytest_injectivity.privacy.search.lens_cache import lens_of
 from pytest_injectivity.privacy.search.one_step_tables import OneStepTable
+from pytest_injectivity.prompts.known_tokens import known_tokens
 
 WIDTH = 4
 """Default number of prefixes kept."""
@@ -71,6 +72,8 @@ class _BeamAttack(BaseAttack):
         self._setting = setting
         self._width = width
         self._shortlist = shortlist
+        known = known_tokens(setting.decoder.tokenizer, setting.decoder.vocab_size)
+        self._tokens: Int64[Tensor, " tokens"] = torch.from_numpy(known)
         self._read: dict[int, tuple[int, ...]] = {}
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
@@ -104,10 +107,11 @@ class _BeamAttack(BaseAttack):
     ) -> list[tuple[float, _Hypothesis, int]]:
         """The best continuations of one prefix, as cost, prefix and token."""
         decoder, channel = self._setting.decoder, self._setting.channel
-        surprise = OneStepTable(decoder, held.prefix, [channel.place]).surprise
+        table = OneStepTable(decoder, held.prefix, [channel.place])
+        surprise = table.surprise
         tokens = listed
-        if len(listed) < decoder.vocab_size:
-            expected = surprise.topk(self._shortlist, largest=False).indices.cpu()
+        if len(listed) < len(self._tokens):
+            expected = table.expected(self._shortlist)
             tokens = torch.cat([listed, expected[~torch.isin(expected, listed)]])
         states = decoder.candidates(held.prefix, tokens, [channel.place.layer])
         images = channel.release.image(states[channel.place.layer])
@@ -123,10 +127,10 @@ class _BeamAttack(BaseAttack):
 
     def _listed(self, prompt: int) -> Int64[Tensor, "positions some"]:
         """The candidates of each position: the lens's, or the whole of a small vocabulary."""
-        setting, vocab = self._setting, self._setting.decoder.vocab_size
+        setting = self._setting
         released = setting.channel.released[prompt]
-        if vocab <= self._shortlist:
-            return torch.arange(vocab).expand(len(released), -1)
+        if len(self._tokens) <= self._shortlist:
+            return self._tokens.expand(len(released), -1)
         lens = lens_of(
             setting.decoder, setting.channel.place.layer, setting.channel.lengths, setting.seed
         )

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from pytest_injectivity.privacy.attackers.base import AttackSetting, LookedUp
 from pytest_injectivity.privacy.search.channel import Channel
+from pytest_injectivity.privacy.search.padding import named_tokens
 
 
 class EmbeddingAttacker:
@@ -31,4 +32,7 @@ class EmbeddingAttacker:
         embeddings = setting.decoder.embedding_matrix().nan_to_num()
         rows = normalize(setting.channel.release.image(embeddings).float(), dim=1)
         released = torch.cat(setting.channel.released).to(rows)
-        return LookedUp(setting.channel, (normalize(released, dim=1) @ rows.T).argmax(dim=1))
+        cosines = normalize(released, dim=1) @ rows.T
+        if (named := named_tokens(setting.decoder)) is not None:
+            cosines[:, ~named.to(cosines.device)] = -torch.inf
+        return LookedUp(setting.channel, cosines.argmax(dim=1))

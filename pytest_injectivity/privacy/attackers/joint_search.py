@@ -24,6 +24,7 @@ from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack,
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 from pytest_injectivity.privacy.search.mahalanobis import MahalanobisMetric
 from pytest_injectivity.privacy.search.one_step_tables import OneStepTable
+from pytest_injectivity.prompts.known_tokens import known_tokens
 
 LONGEST_GAP = 3
 """The most tokens that are searched together."""
@@ -127,6 +128,8 @@ class GapSearch:
         self._size = size
         self._exhaustive = exhaustive
         self._position = len(prefix) + size - 1
+        known = known_tokens(self._decoder.tokenizer, self._decoder.vocab_size)
+        self._tokens: Int64[Tensor, " tokens"] = torch.from_numpy(known)
         self._metric: MahalanobisMetric = setting.channel.metric(self._position)
         empty = torch.empty(0, size, dtype=torch.long)
         self._kept: Int64[Tensor, "kept size"] = empty
@@ -134,9 +137,9 @@ class GapSearch:
 
     def found(self) -> tuple[list[int], bool]:
         """The tokens found, and whether their row is within reach of the released one."""
-        vocab = self._decoder.vocab_size
+        vocab = len(self._tokens)
         if vocab**self._size <= self._exhaustive:
-            every = torch.cartesian_prod(*[torch.arange(vocab)] * self._size)
+            every = torch.cartesian_prod(*[self._tokens] * self._size)
             self._keep(every.reshape(-1, self._size))
         else:
             self._keep(self._beginning()[None])
@@ -161,7 +164,7 @@ class GapSearch:
         """The text that the model expects, token by token; token 0 where nothing comes before."""
         ids: list[int] = []
         for _ in range(self._size):
-            ids.append(int(self._surprise(ids).argmin()))
+            ids.append(int(self._expected(ids, 1)))
         return torch.tensor(ids)
 
     def _varied(
@@ -170,17 +173,16 @@ class GapSearch:
         """A sequence with one token replaced by every token, or by those expected at its place."""
         before = held[:at].tolist()
         if listed is None or at + 1 == self._size or not len(self._prefix) + at:
-            tokens = torch.arange(self._decoder.vocab_size)
+            tokens = self._tokens
         else:
-            count = min(listed, self._decoder.vocab_size)
-            tokens = self._surprise(before).topk(count, largest=False).indices.cpu()
+            tokens = self._expected(before, min(listed, len(self._tokens)))
         tried = held.expand(len(tokens), -1).clone()
         tried[:, at] = tokens
         return tried
 
-    def _surprise(self, ids: Sequence[int]) -> Float[Tensor, " vocab"]:
+    def _expected(self, ids: Sequence[int], count: int) -> Int64[Tensor, " count"]:
         longer = self._decoder.extend(self._prefix, torch.tensor(ids, dtype=torch.long))
-        return OneStepTable(self._decoder, longer, [self._channel.place]).surprise
+        return OneStepTable(self._decoder, longer, [self._channel.place]).expected(count)
 
     def _keep(self, tried: Int64[Tensor, "tried size"]) -> None:
         """Keeps the best of the sequences kept and tried, none of them twice."""

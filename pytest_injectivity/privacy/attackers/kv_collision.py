@@ -37,4 +37,7 @@ class KvCollisionAttacker(PositionwiseAttacker):
             distances = distances_from_each(image, target)
             unit = distances.median(dim=1, keepdim=True).values
             away.append(distances / torch.where(unit > 0, unit, 1.0))
-        return Guess.unverified(torch.stack(away).sum(dim=0).argmin(dim=1))
+        total = torch.stack(away).sum(dim=0)
+        if (named := view.table.named) is not None:
+            total[:, ~named.to(total.device)] = torch.inf
+        return Guess.unverified(total.argmin(dim=1))

@@ -20,6 +20,7 @@ from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
 from pytest_injectivity.privacy.search.candidates import Candidates
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
+from pytest_injectivity.privacy.search.padding import named_tokens
 
 # Singular values below this share of the largest are rounding of float64.
 _NOTHING = 1e-12
@@ -73,6 +74,7 @@ class _ProcrustesAttack(BaseAttack):
         self._products = torch.zeros(width, width, dtype=torch.float64, device=home)
         self._pairs = 0
         self._first = 0
+        self._named = named_tokens(setting.decoder)
         self._firsts: dict[int, Tensor] = {}
         self._frame = self._found(0)
         self._framed_at = 0
@@ -98,7 +100,8 @@ class _ProcrustesAttack(BaseAttack):
         self, images: Float[Tensor, "vocab width"], rows: Float[Tensor, "rows width"]
     ) -> Tensor:
         frame = self._frame
-        return Candidates(frame.of_images(images)).nearest(frame.of_rows(rows)).tokens[:, 0]
+        candidates = Candidates(frame.of_images(images), named=self._named)
+        return candidates.nearest(frame.of_rows(rows)).tokens[:, 0]
 
     def _refresh(self, position: int) -> None:
         """Computes the known directions again, once a position."""

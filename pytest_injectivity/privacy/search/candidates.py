@@ -42,30 +42,40 @@ class Candidates:
     Args:
         rows: the image of each token, in any floating dtype; rows that are not finite are never found.
         metric: measures distances.
+        named: which of the tokens may be answers; None: all of them.
+
+    Attributes:
+        found: the candidates that may be found: named, and with a finite image; None where all are.
     """
 
     def __init__(
-        self, rows: Float[Tensor, "vocab width"], metric: MahalanobisMetric = EUCLIDEAN
+        self,
+        rows: Float[Tensor, "vocab width"],
+        metric: MahalanobisMetric = EUCLIDEAN,
+        named: Bool[Tensor, " vocab"] | None = None,
     ) -> None:
         self.rows = rows
         self.metric = metric
-        self.finite: Bool[Tensor, " vocab"] | None = None
+        self.named = named
+        self.found: Bool[Tensor, " vocab"] | None = None
         self._center = _wide(rows.mean(dim=0))
-        if not bool(self._center.isfinite().all()):
-            self.finite = rows.isfinite().all(dim=1)
-            rows = rows.masked_fill(~self.finite[:, None], 0.0)
+        if named is not None or not bool(self._center.isfinite().all()):
+            self.found = rows.isfinite().all(dim=1)
+            if named is not None:
+                self.found &= named.to(rows.device)
+            rows = rows.masked_fill(~self.found[:, None], 0.0)
             self._center = _wide(rows.mean(dim=0))
         self._coarse, self._off = self._whitened_float32(rows)
         lengths = self._coarse.square().sum(dim=1)
         self._longest = float(lengths.max()) ** 0.5
         self._lengths = (
-            lengths if self.finite is None else lengths.masked_fill(~self.finite, torch.inf)
+            lengths if self.found is None else lengths.masked_fill(~self.found, torch.inf)
         )
         self._own: dict[tuple[int, ...], Scan] = {}
 
     def __len__(self) -> int:
-        """The number of candidates whose images are finite."""
-        return len(self.rows) if self.finite is None else int(self.finite.sum())
+        """The number of candidates that may be found."""
+        return len(self.rows) if self.found is None else int(self.found.sum())
 
     def scan(self, targets: Float[Tensor, "targets width"]) -> "Scan":
         """Compares finite released rows with all candidates by one product."""
@@ -204,9 +214,9 @@ class Scan:
         # 0 / 0 and inf - inf are computed exactly; the true token and what is not finite are no rivals.
         least = torch.where(least.isnan(), -torch.inf, least).scatter(1, there, torch.inf)
         most = torch.where(most.isnan(), torch.inf, most).scatter(1, there, torch.inf)
-        if self.candidates.finite is not None:
-            least = least.masked_fill(~self.candidates.finite, torch.inf)
-            most = most.masked_fill(~self.candidates.finite, torch.inf)
+        if self.candidates.found is not None:
+            least = least.masked_fill(~self.candidates.found, torch.inf)
+            most = most.masked_fill(~self.candidates.found, torch.inf)
         bound = most.amin(dim=1)
         # The divisions above were rounded too.
         bound = bound + 8 * _UNIT * bound.abs()

@@ -143,7 +143,8 @@ class ChannelView:
         # The table keeps one search structure for every release whose image is the row itself.
         plain = rows.device == self.images.device and torch.equal(self.images[:1], rows[:1])
         plain = plain and torch.equal(self.images, rows)
-        found = self.table.plain(place) if plain else Candidates(self.images)
+        named = self.table.named
+        found = self.table.plain(place) if plain else Candidates(self.images, named=named)
         if not len(found):
             raise ModelError(
                 f"{self.table.decoder.source}: no token has a finite image at {self.channel.place.name}"
@@ -155,7 +156,9 @@ class ChannelView:
     def weighed(self) -> Candidates:
         """The images, searched by Mahalanobis distance under the release's noise."""
         metric = self.channel.metric(self.position)
-        return self.candidates if metric.is_euclidean else Candidates(self.candidates.rows, metric)
+        if metric.is_euclidean:
+            return self.candidates
+        return Candidates(self.candidates.rows, metric, self.table.named)
 
     def scan(self, prompts: Sequence[int], *, weighed: bool = False) -> Scan:
         """Compares the row of each prompt at this position with all images.

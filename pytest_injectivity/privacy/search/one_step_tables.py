@@ -13,12 +13,13 @@ from torch import Tensor
 
 from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.layers import Layer, depth
-from pytest_injectivity.core.shapes import Float, Float32
+from pytest_injectivity.core.shapes import Bool, Float, Float32, Int64
 from pytest_injectivity.inversion.one_step import distances
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.privacy.releases.observed import Observed, flatten_cache
 from pytest_injectivity.privacy.search.candidates import Candidates
+from pytest_injectivity.privacy.search.padding import named_tokens
 
 FLOOR_PROMPTS = 8
 """Default number of prompts that a floor is measured on."""
@@ -60,8 +61,21 @@ class OneStepTable:
     def plain(self, place: Place) -> Candidates:
         """The rows themselves, searched by Euclidean distance; the images of every additive noise."""
         if place not in self._plain:
-            self._plain[place] = Candidates(self.rows(place))
+            self._plain[place] = Candidates(self.rows(place), named=self.named)
         return self._plain[place]
+
+    @property
+    def named(self) -> Bool[Tensor, " vocab"] | None:
+        """Which rows of the embedding are tokens; None where all are."""
+        return named_tokens(self.decoder)
+
+    def expected(self, count: int) -> Int64[Tensor, " count"]:
+        """The tokens that the model expects most after the prefix, on the CPU; no padding."""
+        surprise = self.surprise
+        if self.named is not None:
+            surprise = surprise.masked_fill(~self.named, torch.inf)
+            count = min(count, int(self.named.sum()))
+        return surprise.topk(count, largest=False).indices.cpu()
 
     @cached_property
     def surprise(self) -> Float32[Tensor, " vocab"]:
@@ -87,7 +101,7 @@ def measure_floor(
 ) -> tuple[float, float]:
     """The largest distance ``nu`` from observed rows to the one-step maps of their true tokens.
 
-    It is no less than the rounding of one row, ``4 u sqrt(d) max|h|`` (SPEC section 2). Where the
+    It is no less than one rounding of a row, ``u ||h||`` (SPEC section 2). Where the
     sender's weights differ from the attacker's, ``nu`` is the difference that they make, which an
     attacker could not measure.
 
@@ -107,7 +121,7 @@ def measure_floor(
                 row = rows[observed.place.positions(len(ids)).index(position)]
                 away = float(distances(_one(decoder, prefix, token, observed.place), row)[0])
                 unit = torch.finfo(row.dtype).eps / 2
-                rounding = 4 * unit * len(row) ** 0.5 * float(row.abs().max())
+                rounding = unit * float(torch.linalg.vector_norm(row.double()))
                 at = min(position, 1)
                 largest[at] = max(largest[at], away, rounding)
             prefix = decoder.extend(prefix, torch.tensor([token]))

@@ -66,6 +66,33 @@ def _run(
     )
 
 
+class _Tokenizer:
+    """Knows the larger half of the ids: rows of the embedding below it are padding."""
+
+    def get_vocab(self) -> dict[str, int]:
+        """The ids by name."""
+        return {str(token): token for token in range(VOCAB // 2, VOCAB)}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_no_attacker_names_padding(name: str) -> None:
+    """Not even rows of padding that equal a token's and have smaller ids."""
+    half = VOCAB // 2
+    decoder = tiny_decoder("llama", vocab=VOCAB, tokenizer=_Tokenizer())
+    decoder.parts.embeddings.weight[:half] = decoder.parts.embeddings.weight[half:]
+    prompts = tuple(tuple(token % half + half for token in ids) for ids in PROMPTS)
+    attacker = BY_NAME[name]
+    fitting = _fitting(attacker, decoder)
+    assert fitting
+    for place, release in fitting:
+        sent = case(decoder, place, [release], prompts)
+        found = run_attacks(decoder, [sent], seed=0, attackers=(attacker,), keep_ids=True)
+        answers = {
+            token for one in found for attack in one.attacks for ids in attack.ids for token in ids
+        }
+        assert not answers & set(range(half))
+
+
 def test_every_attacker_of_the_folder_has_a_row() -> None:
     """A class that has a name and a source is an attacker, one a file; none is left out."""
     modules = [

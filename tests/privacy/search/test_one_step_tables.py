@@ -91,6 +91,19 @@ def test_the_floor_is_no_less_than_what_two_evaluations_differ_by(
             assert away[torch.arange(len(away)) != token].min() > 100 * nu
 
 
+def test_a_floor_is_at_least_one_rounding(
+    observed: Callable[..., Observed], decoder: Decoder
+) -> None:
+    """Of the longest row measured at the position, and not of its largest coordinate."""
+    seen = observed("1")
+    least = [
+        max(2.0**-24 * float(one.double().norm()) for rows in seen.rows for one in some(rows))
+        for some in (lambda rows: rows[:1], lambda rows: rows[1:])
+    ]
+    found = measure_floor(decoder, seen)
+    assert all(one <= nu < 100 * one for one, nu in zip(least, found, strict=True))
+
+
 def test_a_floor_of_the_last_row_alone_serves_every_position(
     observed: Callable[..., Observed], decoder: Decoder
 ) -> None:
