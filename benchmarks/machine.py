@@ -43,6 +43,14 @@ def machine() -> str:
     )
 
 
+def status(field: str) -> int:
+    """A size in /proc/self/status, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"{field} is not in /proc/self/status: peak memory needs Linux")
+
+
 def _told(cpuinfo: str) -> dict[str, str]:
     """What the first processor of /proc/cpuinfo says."""
     lines = (line.partition(":") for line in cpuinfo.partition("\n\n")[0].splitlines())

