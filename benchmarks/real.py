@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from real_gate import gates
+from real_planted import plantings
 from real_sipit import inversions
 from yardstick import yardstick
 
@@ -66,7 +67,12 @@ def sipit(asked: Asked) -> str:
     return inversions(asked.checkpoint, asked.source, asked.dtypes, asked.layers, asked.certify)
 
 
-PARTS: dict[str, Callable[[Asked], str]] = {part.__name__: part for part in (gate, sipit)}
+def planted(asked: Asked) -> str:
+    """Pairs of prompts planted closer than the resolution, and at three times it."""
+    return plantings(asked.checkpoint, asked.source, asked.dtypes, asked.layers)
+
+
+PARTS: dict[str, Callable[[Asked], str]] = {part.__name__: part for part in (gate, planted, sipit)}
 
 
 def main() -> None:

@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from machine import machine
 
+from pytest_injectivity.models.quiet import hush
+
 T = TypeVar("T")
 
 
@@ -70,5 +72,6 @@ def _answered(
     threads: int,
     answer: "multiprocessing.SimpleQueue[T]",
 ) -> None:
+    hush()
     torch.set_num_threads(threads)
     answer.put(work(*arguments))
