@@ -23,60 +23,42 @@ import faiss
 import numpy as np
 import torch
 from geometry_continuations import continuations
-from shared_states import MODELS, STATES_OF, WINDOWS, SharedStates
+from geometry_faiss import layer_times, nearest_times
+from shared_states import MODELS, STATES_OF, SharedStates
 from side_by_side import medians, table
 from torch import Tensor
 
-from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.geometry.distances import row_norms
 from pytest_injectivity.geometry.equal_rows import EqualRows
-from pytest_injectivity.geometry.layer import LayerGeometry
 from pytest_injectivity.geometry.search.approximate import approximate_neighbours
 from pytest_injectivity.geometry.search.near_pairs import pairs_within
 from pytest_injectivity.geometry.search.neighbours import k_nearest, nearest_neighbours
 from pytest_injectivity.geometry.search.precision import precision_of
-from pytest_injectivity.geometry.search.ratios import extreme_ratios
-from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from pytest_injectivity.states.capture import capture
 
 K = 8
 
 
 def neighbours(shared: SharedStates, runs: int) -> None:
-    """K = 8 nearest rows against faiss.knn, which returns the row itself too."""
-    rows = []
-    kinds = [("prompts-20k", shared.slices)]
+    """K = 8 nearest rows against faiss.knn."""
+    found = [nearest_times("prompts-20k", shared.slices(), runs)]
     if shared.most is None:
-        kinds.append(("windows", shared.windows))
-    for name, states_of in kinds:
-        states = states_of()
-        array = states.numpy()
-        ours, theirs = medians(
-            [lambda s=states: k_nearest(s, K), lambda a=array: faiss.knn(a, a, K + 1)],
-            runs if len(states) < WINDOWS / 2 else 1,
-        )
-        found = k_nearest(states, K)
-        squared, index = faiss.knn(array[:2000], array, K + 1)
-        same = np.mean(
-            [set(row[row != at][:K]) == set(found.index[at]) for at, row in enumerate(index)]
-        )
-        norm = float(row_norms(states).mean())
-        off = np.abs(np.sqrt(np.maximum(squared[:, 1], 0)) - found.distance[:2000, 0]).max() / norm
-        rows.append(
-            (
-                f"{name} {len(states)} x {states.shape[1]}",
-                f"{ours:.2f} s",
-                f"{theirs:.2f} s",
-                f"{ours / theirs:.3f}",
-                f"{found.searched_again}",
-                f"{100 * same:.1f} %",
-                f"{off:.1e}",
-            )
-        )
+        found.append(nearest_times("windows", shared.windows(), runs))
     table(
         "k = 8 nearest rows",
         ("states", "ours", "faiss", "ratio", "searched again", "faiss: same sets", "off by / norm"),
-        rows,
+        (
+            (
+                one.states,
+                f"{one.ours:.2f} s",
+                f"{one.theirs:.2f} s",
+                f"{one.ratio:.3f}",
+                f"{one.searched_again}",
+                f"{100 * one.same:.1f} %",
+                f"{one.off:.1e}",
+            )
+            for one in found
+        ),
     )
 
 
@@ -170,43 +152,19 @@ def layers(shared: SharedStates, runs: int) -> None:
     """Collisions, margins, near map and co-Lipschitz constants of all layers against faiss.knn."""
     rows = []
     for name in MODELS:
-        prompts = shared.prompts("prompts-20k.jsonl", name)
-        decoder = shared.decoder(name)
         start = time.perf_counter()
-        states = capture(decoder, prompts.ids, decoder.layers).rows
+        states, ids = shared.layers(name)
         captured = time.perf_counter() - start
-        metric = PairDistances(PromptMetric.LEVENSHTEIN, prompts.ids)
-        looked_at: list[int] = []
-
-        def margins(states: dict[Layer, Tensor] = states, metric: PairDistances = metric) -> None:
-            for layer, rows in states.items():
-                geometry = LayerGeometry(layer, rows, metric)
-                _ = geometry.equal, geometry.mean_norm, geometry.margin(), geometry.near_fractions()
-
-        def constants(
-            states: dict[Layer, Tensor] = states,
-            metric: PairDistances = metric,
-            looked_at: list[int] = looked_at,
-        ) -> None:
-            looked_at.extend(
-                extreme_ratios(rows, metric, "smallest").looked_at for rows in states.values()
-            )
-
-        def knn(states: dict[Layer, Tensor] = states) -> None:
-            for rows in states.values():
-                faiss.knn(rows.numpy(), rows.numpy(), 2)
-
-        ours, ratios, theirs = medians([margins, constants, knn], runs)
-        every = len(prompts) * (len(prompts) - 1) / 2
+        one = layer_times(name, states, ids, runs)
         rows.append(
             (
-                f"{name}, {len(states)} layers, {len(prompts)} x {decoder.hidden_size}",
-                f"{ours:.2f} s",
-                f"{ratios:.2f} s",
-                f"{theirs:.2f} s",
-                f"{ours / theirs:.2f}",
-                f"{(ours + ratios) / theirs:.2f}",
-                f"{100 * max(looked_at) / every:.3f} %",
+                one.model,
+                f"{one.margins:.2f} s",
+                f"{one.constants:.2f} s",
+                f"{one.theirs:.2f} s",
+                f"{one.margin_ratio:.2f}",
+                f"{one.both_ratio:.2f}",
+                f"{100 * one.edited:.3f} %",
                 f"{captured:.1f} s",
             )
         )

@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from real_gate import gates
 from real_planted import plantings
+from real_search import searches
 from real_sipit import inversions
 from yardstick import yardstick
 
@@ -37,6 +38,8 @@ class Asked:
         layers: those inverted.
         prompts: how many the gate takes.
         certify: positions certified a layer; None: as the check does.
+        runs: times of searches are medians of so many.
+        rows: prompts whose states are searched; None: all, and 100,000 windows too.
     """
 
     model: Path | None
@@ -45,6 +48,8 @@ class Asked:
     layers: tuple[int, ...]
     prompts: int
     certify: int | None
+    runs: int
+    rows: int | None
 
     @property
     def checkpoint(self) -> Path:
@@ -72,7 +77,14 @@ def planted(asked: Asked) -> str:
     return plantings(asked.checkpoint, asked.source, asked.dtypes, asked.layers)
 
 
-PARTS: dict[str, Callable[[Asked], str]] = {part.__name__: part for part in (gate, planted, sipit)}
+def search(asked: Asked) -> str:
+    """Exact searches against faiss.knn, with a matrix unit and without."""
+    return searches(asked.shared, asked.runs, asked.rows)
+
+
+PARTS: dict[str, Callable[[Asked], str]] = {
+    part.__name__: part for part in (gate, planted, sipit, search)
+}
 
 
 def main() -> None:
@@ -89,6 +101,8 @@ def main() -> None:
     parser.add_argument("--layers", default="1,15,30", help="inverted")
     parser.add_argument("--prompts", type=int, default=1000, help="of the gate")
     parser.add_argument("--certify", type=int, help="positions a layer; default: as the check does")
+    parser.add_argument("--runs", type=int, default=3, help="of searches")
+    parser.add_argument("--rows", type=int, help="of searches; default: all, and 100,000 windows")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -99,6 +113,8 @@ def main() -> None:
         layers=tuple(map(int, given.layers.split(","))),
         prompts=given.prompts,
         certify=given.certify,
+        runs=given.runs,
+        rows=given.rows,
     )
     for part in given.parts or PARTS:
         print(PARTS[part](asked), end="\n\n", flush=True)

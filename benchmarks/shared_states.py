@@ -72,6 +72,12 @@ class SharedStates:
         prompts = self.prompts("builtin:challenge", max_prompts=WINDOWS)
         return self._side_by_side(prompts.ids, (1, 2, 3, 4))
 
+    @cache  # noqa: B019 - as above
+    def layers(self, name: str) -> tuple[dict[Layer, Tensor], Sequence[Sequence[int]]]:
+        """The states of all layers of a model on the file of prompts, and the prompts' ids."""
+        prompts, decoder = self.prompts("prompts-20k.jsonl", name), self.decoder(name)
+        return dict(capture(decoder, prompts.ids, decoder.layers).rows), prompts.ids
+
     def _side_by_side(self, ids: Sequence[Sequence[int]], layers: Sequence[Layer]) -> Tensor:
         rows = capture(self.decoder(STATES_OF), ids, layers).rows
         return torch.cat([rows[layer] for layer in layers], dim=1)
