@@ -3,6 +3,12 @@
 Near is four times the usual resolution, and no less than the largest seen. In bfloat16 the largest of
 some thousand distances is often five times the 99 % quantile, and four times the largest would be
 farther than most nearest neighbours.
+
+A pair farther than four times the largest in one of the two distances is resolved in it: evaluations of
+each prompt lie within the resolution of its state as captured, so that those of the two prompts are at
+least twice the resolution apart. Such a pair is no candidate, however near it is in the other distance,
+unless it is the closest of all that are near. On real weights in bfloat16 many pairs are near in the
+Euclidean distance and few in the scaled one.
 """
 
 from collections import Counter
@@ -12,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Float, Int64
+from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
 from pytest_injectivity.states.resolution import LayerResolution, Resolution
@@ -33,6 +39,16 @@ def near_radius(resolution: Resolution) -> float:
     return max(resolution.radius, TIMES * resolution.usual_radius)
 
 
+def far_distance(resolution: Resolution) -> float:
+    """The distance beyond which a pair is resolved without an evaluation."""
+    return TIMES * resolution.distance
+
+
+def far_radius(resolution: Resolution) -> float:
+    """The scaled distance beyond which a pair is resolved without an evaluation."""
+    return TIMES * resolution.radius
+
+
 def candidate_pairs(
     rows: Float[Tensor, "n hidden"],
     lengths: Sequence[int],
@@ -46,7 +62,8 @@ def candidate_pairs(
         rows: finite states, no two of them equal.
         lengths: tokens of the prompt of each row; a prompt of one token uses position 0's resolution.
         resolution: of the layer.
-        limit: how many pairs to list; of those beyond, each search counts its own.
+        limit: how many pairs to list; where more are near, those beyond are counted as candidates
+            without a look at their other distance.
 
     Returns:
         Distances are Euclidean, whichever distance is near.
@@ -54,22 +71,59 @@ def candidate_pairs(
     own = [resolution.of(length - 1) for length in lengths]
     most = Counter(own).most_common(1)[0][0]
     usual = np.array([one is most for one in own])
-    euclidean = pairs_within(rows, near_distance(most), limit=limit)
-    scaled = pairs_within(most.scale.searchable(rows), near_radius(most), limit=limit)
-    keys = []
-    for one in (euclidean, scaled):
-        both = usual[one.left] & usual[one.right]
-        keys.append(_keys(one.left[both], one.right[both], len(rows)))
+    found, beyond = _of_usual(rows, usual, most, limit)
+    keys = [found]
     for row in np.flatnonzero(~usual).tolist():
         keys.append(_with(rows, row, np.flatnonzero(usual), own[row], most))
         keys.append(_with(rows, row, np.flatnonzero(~usual), own[row], own[row]))
     every = np.unique(np.concatenate(keys))
     left, right = np.divmod(every, len(rows))
-    sides = [torch.from_numpy(side).to(rows.device) for side in (left, right)]
-    distance = pair_distances(rows, *sides).cpu().numpy()
+    distance = _distances(rows, every)
     order = np.lexsort((every, distance))[:limit]
-    beyond = max(one.count - len(one.left) for one in (euclidean, scaled))
     return NearPairs(len(every) + beyond, left[order], right[order], distance[order])
+
+
+def _of_usual(
+    rows: Float[Tensor, "n hidden"], usual: Bool[np.ndarray, " n"], of: Resolution, limit: int
+) -> tuple[Int64[np.ndarray, " pairs"], int]:
+    """The candidates of one resolution, and how many pairs beyond the limit were not looked at."""
+    scaled = of.scale.searchable(rows)
+    near = [
+        pairs_within(rows, near_distance(of), limit=limit),
+        pairs_within(scaled, near_radius(of), limit=limit),
+    ]
+    beyond = max(one.count - len(one.left) for one in near)
+    if beyond:
+        # No candidate is far in either distance, so that one of these may hold all of them.
+        for space, far in ((scaled, far_radius(of)), (rows, far_distance(of))):
+            within = pairs_within(space, far, limit=limit)
+            if within.count <= limit:
+                near, beyond = [within], 0
+                break
+    every = np.unique(np.concatenate([_keys(one.left, one.right, len(rows)) for one in near]))
+    left, right = np.divmod(every, len(rows))
+    every = every[usual[left] & usual[right]]
+    distance = _distances(rows, every)
+    kept = _candidates(of, distance, _distances(scaled, every))
+    # Of the closest pair it is shown how it is decided.
+    kept[np.argsort(distance)[:1]] = True
+    return every[kept], beyond
+
+
+def _candidates(
+    of: Resolution, distance: Float64[np.ndarray, " pairs"], radius: Float64[np.ndarray, " pairs"]
+) -> Bool[np.ndarray, " pairs"]:
+    """Which pairs are near in one distance and not far in the other."""
+    near = (distance <= near_distance(of)) | (radius <= near_radius(of))
+    return near & (distance <= far_distance(of)) & (radius <= far_radius(of))
+
+
+def _distances(
+    rows: Float[Tensor, "n hidden"], pairs: Int64[np.ndarray, " pairs"]
+) -> Float64[np.ndarray, " pairs"]:
+    sides = [torch.from_numpy(side).to(rows.device) for side in np.divmod(pairs, len(rows))]
+    distances: np.ndarray = pair_distances(rows, *sides).cpu().numpy()
+    return distances
 
 
 def _with(
@@ -81,17 +135,20 @@ def _with(
 ) -> Int64[np.ndarray, " pairs"]:
     """The pairs of one row with others, by the coarser of both resolutions."""
     scale = own.scale.joined(theirs.scale)
-    distance = max(near_distance(own), near_distance(theirs))
-    radius = max(near_radius(own), near_radius(theirs))
+    near, far = (
+        [max(of(own), of(theirs)) for of in each]
+        for each in ((near_distance, near_radius), (far_distance, far_radius))
+    )
     found = [among[:0]]
     for others in torch.split(torch.from_numpy(among).to(rows.device), _BLOCK):
         off = rows[others].double() - rows[row].double()
-        within = torch.linalg.vector_norm(off, dim=1) <= distance
-        within |= scale.norms(off) <= radius
+        distance, radius = torch.linalg.vector_norm(off, dim=1), scale.norms(off)
+        within = (distance <= near[0]) | (radius <= near[1])
+        within &= (distance <= far[0]) & (radius <= far[1])
         found.append(others[within].cpu().numpy())
-    near: np.ndarray = np.concatenate(found)
-    near = near[near != row]
-    return _keys(np.full(len(near), row), near, len(rows))
+    others_near: np.ndarray = np.concatenate(found)
+    others_near = others_near[others_near != row]
+    return _keys(np.full(len(others_near), row), others_near, len(rows))
 
 
 def _keys(

@@ -14,23 +14,34 @@ from pytest_injectivity.states.scaled import Scale
 
 
 def _resolution(distance: float, radius: float, sigma: np.ndarray) -> Resolution:
-    return Resolution(distance, "", Scale(sigma), radius, distance, radius, 1, 0.0)
+    """A quarter of the largest is usual, so that near in one distance may be far in the other."""
+    usual = distance / 8, radius / 8
+    return Resolution(distance, "", Scale(sigma), radius, *usual, 1, 0.0)
 
 
 def _slow(
     rows: np.ndarray, lengths: list[int], resolution: LayerResolution
 ) -> list[tuple[int, int]]:
-    found = []
+    found, usual = [], []
+    most = max([1, 5], key=lengths.count) if lengths.count(1) != lengths.count(5) else lengths[0]
     for left in range(len(rows)):
         for right in range(left + 1, len(rows)):
             sides = [resolution.of(lengths[at] - 1) for at in (left, right)]
             sigma = np.maximum(sides[0].scale.values, sides[1].scale.values)
             off = rows[left] - rows[right]
-            near = np.sqrt((off**2).sum()) <= max(map(near_distance, sides))
-            scaled = np.sqrt(((off / sigma) ** 2).sum()) <= max(map(near_radius, sides))
-            if near or scaled:
+            apart, scaled = (np.sqrt((one**2).sum()) for one in (off, off / sigma))
+            near = apart <= max(map(near_distance, sides)) or scaled <= max(map(near_radius, sides))
+            # Farther than four times the resolution in one distance is resolved in it.
+            far = apart > 4 * max(side.distance for side in sides) or scaled > 4 * max(
+                side.radius for side in sides
+            )
+            if near and not far:
                 found.append((left, right))
-    return found
+            if near and lengths[left] == lengths[right] == most:
+                usual.append((float(apart), (left, right)))
+    # The closest pair of the commoner length is always one.
+    closest = [pair for _, pair in sorted(usual)[:1]]
+    return sorted({*found, *closest})
 
 
 @given(
@@ -64,9 +75,33 @@ def test_they_are_those_of_a_slow_loop(
 def test_more_than_are_listed_are_counted() -> None:
     """The closest are listed."""
     rows = torch.arange(10.0)[:, None].square()
-    one = _resolution(1e3, 1.0, np.ones(1))
+    one = _resolution(1e3, 1e3, np.ones(1))
     found = candidate_pairs(rows, [2] * 10, LayerResolution(one, one, 1), limit=3)
     assert (45, [0, 1, 0]) == (found.count, found.left.tolist())
+
+
+def test_a_pair_resolved_in_one_distance_is_no_candidate() -> None:
+    """Near in the Euclidean distance, and five times the resolution apart in the scaled one."""
+    rows = torch.tensor([[0.0, 0.0], [0.0, 0.5], [0.39, 0.0]])
+    one = _resolution(1.0, 1.0, np.array([0.1, 0.1]))
+    found = candidate_pairs(rows, [2] * 3, LayerResolution(one, one, 1), limit=100)
+    assert [(0, 2)] == list(zip(found.left.tolist(), found.right.tolist(), strict=True))
+
+
+def test_the_closest_pair_is_a_candidate() -> None:
+    """Near in the Euclidean distance; far in the scaled one, as the other two pairs are."""
+    rows = torch.tensor([[0.0, 0.0], [0.0, 0.6], [0.5, 0.0]])
+    one = _resolution(1.0, 1.0, np.array([0.1, 0.1]))
+    found = candidate_pairs(rows, [2] * 3, LayerResolution(one, one, 1), limit=100)
+    assert [(0, 2)] == list(zip(found.left.tolist(), found.right.tolist(), strict=True))
+
+
+def test_the_other_distance_serves_where_one_lists_too_many() -> None:
+    """All pairs are near in the Euclidean distance, and all but one far in the scaled one."""
+    rows = torch.arange(10.0)[:, None].square()
+    one = _resolution(1e3, 1.0, np.full(1, 0.3))
+    found = candidate_pairs(rows, [2] * 10, LayerResolution(one, one, 1), limit=3)
+    assert (1, [0], [1]) == (found.count, found.left.tolist(), found.right.tolist())
 
 
 @pytest.mark.parametrize(("distance", "usual", "near"), [(1.0, 0.1, 1.0), (1.0, 0.5, 2.0)])
