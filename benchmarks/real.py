@@ -20,8 +20,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from real_gate import gates
 from real_planted import plantings
+from real_published import publications
+from real_rejections import rejections
 from real_search import searches
 from real_sipit import inversions
+from real_subsets import subsets as subsets_of
 from yardstick import yardstick
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -40,6 +43,7 @@ class Asked:
         certify: positions certified a layer; None: as the check does.
         runs: times of searches are medians of so many.
         rows: prompts whose states are searched; None: all, and 100,000 windows too.
+        limit: minutes after which the published SipIt is stopped, a layer.
     """
 
     model: Path | None
@@ -50,6 +54,13 @@ class Asked:
     certify: int | None
     runs: int
     rows: int | None
+    limit: float
+
+    @property
+    def small_models(self) -> list[Path]:
+        """The trained models of the folder."""
+        weights = sorted((self.shared / "models").glob("*/model.safetensors"))
+        return [one.parent for one in weights]
 
     @property
     def checkpoint(self) -> Path:
@@ -82,8 +93,28 @@ def search(asked: Asked) -> str:
     return searches(asked.shared, asked.runs, asked.rows)
 
 
+def false_rejections(asked: Asked) -> str:
+    """True tokens that the ball rejects, and wrong models that recover something."""
+    return rejections(asked.small_models, asked.source, asked.dtypes)
+
+
+def subsets(asked: Asked) -> str:
+    """Subsets of natural prompts, and planted collisions, of small models."""
+    return subsets_of(asked.small_models, asked.source, asked.dtypes)
+
+
+def published(asked: Asked) -> str:
+    """The published SipIt beside the lens."""
+    found = [
+        publications(asked.checkpoint, asked.source, dtype, asked.layers[:2], 60 * asked.limit)
+        for dtype in asked.dtypes
+    ]
+    return "\n\n".join(found)
+
+
 PARTS: dict[str, Callable[[Asked], str]] = {
-    part.__name__: part for part in (gate, planted, sipit, search)
+    part.__name__: part
+    for part in (gate, planted, sipit, false_rejections, subsets, search, published)
 }
 
 
@@ -103,6 +134,7 @@ def main() -> None:
     parser.add_argument("--certify", type=int, help="positions a layer; default: as the check does")
     parser.add_argument("--runs", type=int, default=3, help="of searches")
     parser.add_argument("--rows", type=int, help="of searches; default: all, and 100,000 windows")
+    parser.add_argument("--limit-minutes", type=float, default=30, help="of published, a layer")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -115,6 +147,7 @@ def main() -> None:
         certify=given.certify,
         runs=given.runs,
         rows=given.rows,
+        limit=given.limit_minutes,
     )
     for part in given.parts or PARTS:
         print(PARTS[part](asked), end="\n\n", flush=True)

@@ -15,6 +15,7 @@ import os
 import resource
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -64,12 +65,10 @@ def speed(shared: SharedPrompts, runs: int) -> None:
             found = [by_lens(sample) for _ in range(runs)]
             ours = statistics.median(run.recovery for run in found) / PROMPTS
             calibration = statistics.median(run.calibration for run in found) / PROMPTS
-            few = Sample(
-                decoder,
-                layer,
-                [*prompts[: PUBLISHED_PROMPTS - 1], prompts[-1]],
-                [*sample.states[: PUBLISHED_PROMPTS - 1], sample.states[-1]],
-                sample.eps,
+            few = replace(
+                sample,
+                prompts=[*prompts[: PUBLISHED_PROMPTS - 1], prompts[-1]],
+                states=[*sample.states[: PUBLISHED_PROMPTS - 1], sample.states[-1]],
             )
             ids = torch.tensor(prompts)
             alone = cpu_seconds(lambda d=decoder, i=ids, w=layer: d.states(i, [w])) / PROMPTS

@@ -55,7 +55,14 @@ class SharedPrompts:
 
 @dataclass(frozen=True)
 class Sample:
-    """Prompts, their states at a layer, and the tolerance."""
+    """Prompts, their states at a layer, and the tolerance.
+
+    Attributes:
+        decoder, layer, prompts, states: what is inverted.
+        eps: the scaled radius at position 0 and at later ones.
+        scales: the resolution of each coordinate.
+        distances: the resolution in the Euclidean distance, likewise by position.
+    """
 
     decoder: Decoder
     layer: Layer
@@ -63,6 +70,7 @@ class Sample:
     states: Sequence[Tensor]
     eps: tuple[float, float]
     scales: Scales
+    distances: tuple[float, float]
 
     @classmethod
     def of(
@@ -75,7 +83,8 @@ class Sample:
         sample = choose_sample(prompts, decoder.vocab_size, decoder.context)
         resolution = measure_resolution(decoder, None, sample, [layer])[layer]
         states = [observe(decoder, ids, [layer])[layer] for ids in prompts]
-        return cls(decoder, layer, prompts, states, resolution.radii, resolution.scales)
+        distances = resolution.at(0), resolution.at(1)
+        return cls(decoder, layer, prompts, states, resolution.radii, resolution.scales, distances)
 
     def first(self, count: int) -> "Sample":
         """The first so many prompts, at the same tolerance."""

@@ -1,0 +1,231 @@
+"""How often SipIt's ball rejects the true token, and whether a wrong model recovers anything.
+
+A state observed alone is held against the same token evaluated as a search does: behind its cached
+prefix by itself, side by side with other candidates, and within a padded batch of whole prompts. It is
+rejected where the scaled distance exceeds the radius. Radii come from other prompts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from real_tables import markdown, told
+from torch import Tensor
+
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.inversion.sipit import observe, recover_all
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.loading import load_decoder
+from pytest_injectivity.models.redraw import redraw
+from pytest_injectivity.prompts.loading import load_prompts
+from pytest_injectivity.states.resolution import LayerResolution
+from pytest_injectivity.states.resolution_measurement import measure_resolution
+from pytest_injectivity.states.resolution_sample import choose_sample
+
+PROMPTS = 60
+TOKENS = 20
+READ = 20
+"""Prompts that a wrong model tries to read."""
+MOST = 1e-3
+_RIVALS = 31
+WRONG = {"float32": 0.01, "bfloat16": 0.1, "float16": 0.1}
+"""Noise on the weights, over each tensor's root mean square, at which nothing may be recovered."""
+STRENGTHS = tuple(float(10.0**power) for power in np.arange(-6, 0, 0.5))
+
+
+@dataclass(frozen=True)
+class Rejections:
+    """What the ball says of true tokens at the layers of a model.
+
+    Attributes:
+        model, dtype: which.
+        layers: the layers looked at.
+        tested: evaluations of true tokens.
+        rejected: how many of these are farther than the radius.
+        largest: the largest distance over the radius.
+        redrawn, noisy: prompts that a model with other weights, or with noise on them, recovers.
+        strength: that noise, over each tensor's root mean square.
+        smallest: the smallest noise of those tried at which nothing is recovered; infinite where
+            none is.
+    """
+
+    model: str
+    dtype: str
+    layers: tuple[Layer, ...]
+    tested: int
+    rejected: int
+    largest: float
+    redrawn: int
+    noisy: int
+    strength: float
+    smallest: float
+
+    @property
+    def met(self) -> bool:
+        """Whether few true tokens are rejected and no wrong model recovers a prompt."""
+        few = self.rejected <= MOST * self.tested
+        return few and not self.redrawn and not self.noisy
+
+
+def of_model(folder: Path, source: str, dtype: str) -> Rejections:
+    """Counts rejections of the true token, and recoveries by wrong models.
+
+    Args:
+        folder: the checkpoint.
+        source: of the prompts.
+        dtype: the dtype computed in.
+    """
+    decoder = load_decoder(str(folder), dtype=dtype, device="cpu")
+    found = load_prompts(
+        source,
+        decoder.tokenizer,
+        overlong="drop",
+        context=decoder.context,
+        vocab_size=decoder.vocab_size,
+    )
+    long = [ids[:TOKENS] for ids in found.ids if len(ids) >= TOKENS]
+    prompts = list(dict.fromkeys(long))[:PROMPTS]
+    layers: tuple[Layer, ...] = tuple(sorted({1, decoder.n_layers // 2, decoder.n_layers}))
+    sample = choose_sample(found.ids[-len(found) // 2 :], decoder.vocab_size, decoder.context)
+    resolutions = measure_resolution(decoder, None, sample, layers)
+    ratios = np.concatenate([over_radius(decoder, prompts, layer, resolutions) for layer in layers])
+    told(f"{folder.name} {dtype}: {(ratios > 1).sum()} of {len(ratios)}, up to {ratios.max():.3g}")
+    observed = [observe(decoder, ids, layers) for ids in prompts[:READ]]
+
+    def recovered(reader: Decoder) -> int:
+        """Prompts that somebody with this model reads, over the layers, with the model's resolution."""
+        own = measure_resolution(reader, None, sample, layers)
+        return sum(_read(reader, observed, prompts, layer, own[layer]) for layer in layers)
+
+    wrong = decoder_of(folder, dtype)
+    redraw(wrong, torch.Generator().manual_seed(0))
+    redrawn = recovered(wrong)
+    by_strength = {}
+    for strength in sorted({*STRENGTHS, WRONG[dtype]}, reverse=True):
+        by_strength[strength] = recovered(with_noise(decoder_of(folder, dtype), strength))
+        told(f"{folder.name} {dtype}: noise {strength:.2g}: {by_strength[strength]} recovered")
+        if by_strength[strength] and strength < WRONG[dtype]:
+            break
+    return Rejections(
+        model=folder.name,
+        dtype=dtype,
+        layers=layers,
+        tested=len(ratios),
+        rejected=int((ratios > 1).sum()),
+        largest=float(ratios.max()),
+        redrawn=redrawn,
+        noisy=by_strength[WRONG[dtype]],
+        strength=WRONG[dtype],
+        smallest=smallest_rejected(by_strength),
+    )
+
+
+def smallest_rejected(recovered: dict[float, int]) -> float:
+    """The smallest strength from which on nothing is recovered; infinite where there is none."""
+    smallest = float("inf")
+    for strength in sorted(recovered, reverse=True):
+        if recovered[strength]:
+            break
+        smallest = strength
+    return smallest
+
+
+def decoder_of(folder: Path, dtype: str) -> Decoder:
+    """The model, to be changed."""
+    return load_decoder(str(folder), dtype=dtype, device="cpu")
+
+
+def with_noise(decoder: Decoder, strength: float, seed: int = 0) -> Decoder:
+    """Adds Gaussian noise to every weight, in proportion to its tensor's root mean square."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in decoder.model.parameters():
+            size = parameter.double().square().mean().sqrt()
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(parameter.double() + strength * size * noise)
+    return decoder
+
+
+def over_radius(
+    decoder: Decoder,
+    prompts: Sequence[tuple[int, ...]],
+    layer: Layer,
+    resolutions: dict[Layer, LayerResolution],
+) -> np.ndarray:
+    """The scaled distance of each evaluation of a true token from its state, over the radius."""
+    resolution = resolutions[layer]
+    draw = torch.Generator().manual_seed(0)
+    together = decoder.states(torch.tensor(prompts), [layer])[layer]
+    ratios: list[float] = []
+    for ids, batched in zip(prompts, together, strict=True):
+        states = observe(decoder, ids, [layer])[layer]
+        for position, token in enumerate(ids):
+            of = resolution.of(position)
+            prefix = decoder.prefix(torch.tensor(ids[:position], dtype=torch.long), layer)
+            others = torch.randint(decoder.vocab_size, (_RIVALS,), generator=draw)
+            alone, beside = (
+                decoder.candidates(prefix, torch.cat([torch.tensor([token]), some]), [layer])[layer]
+                for some in (others[:0], others)
+            )
+            ways: list[Tensor] = [alone[0], beside[0], batched[position]]
+            off = torch.stack(ways).double() - states[position].double()
+            ratios += (of.scale.norms(off) / of.radius).tolist()
+    return np.array(ratios)
+
+
+def _read(
+    reader: Decoder,
+    observed: Sequence[dict[Layer, Tensor]],
+    prompts: Sequence[tuple[int, ...]],
+    layer: Layer,
+    resolution: LayerResolution,
+) -> int:
+    found = recover_all(
+        reader,
+        [states[layer] for states in observed],
+        layer,
+        eps=resolution.radii,
+        scales=resolution.scales,
+        certify=0,
+    )
+    return sum(
+        one.exact(ids) for one, ids in zip(found.recoveries, prompts[: len(observed)], strict=True)
+    )
+
+
+COLUMNS = (
+    "model, dtype (layers)",
+    "true tokens tested",
+    f"rejected (asked: at most {MOST:g} of them)",
+    "largest distance / radius",
+    "recovered with redrawn weights",
+    "recovered with noise on the weights",
+    "smallest noise that recovers nothing",
+    "met",
+)
+
+
+def rejections(models: Sequence[Path], source: str, dtypes: Sequence[str]) -> str:
+    """False rejections and wrong models, of each model in each dtype, as a table."""
+    found = [of_model(folder, source, dtype) for folder in models for dtype in dtypes]
+    tested, rejected = sum(one.tested for one in found), sum(one.rejected for one in found)
+    rows = [
+        (
+            f"{one.model}, {one.dtype} ({', '.join(map(str, one.layers))})",
+            f"{one.tested}",
+            f"{one.rejected}",
+            f"{one.largest:.3f}",
+            f"{one.redrawn} of {READ * len(one.layers)}",
+            f"{one.noisy} of {READ * len(one.layers)} at {one.strength:g}",
+            f"{one.smallest:.2g}",
+            "yes" if one.met else "no",
+        )
+        for one in found
+    ]
+    met = "yes" if rejected <= MOST * tested else "no"
+    rows.append(("all together", f"{tested}", f"{rejected}", "", "", "", "", met))
+    return markdown(
+        f"True tokens and wrong models, {PROMPTS} prompts of {TOKENS} tokens", COLUMNS, rows
+    )
