@@ -123,8 +123,7 @@ def by_lens(sample: Sample) -> Run:
     sipit = SipIt(sample.decoder, sample.layer, eps=sample.eps, scales=sample.scales)
     calibration = cpu_seconds(lambda: sipit.calibrate(sample.states))
     found: list[Recovery] = []
-    nothing = [()] * len(sample.states)
-    recovery = cpu_seconds(lambda: found.extend(sipit.recover(sample.states, nothing)))
+    recovery = cpu_seconds(lambda: found.extend(sipit.recover(sample.states)))
     searched = [o for one in found for o in one.outcomes if o.position]
     tried = [o.tried for o in searched if o.tried]
     return Run(

@@ -6,7 +6,7 @@ is looked up and certified at the same time. Where the vocabulary is too large f
 position.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -68,6 +68,13 @@ class FirstPosition:
         elif not self.position:
             self._lens  # noqa: B018 - likewise
 
+    @property
+    def shared(self) -> int:
+        """Tokens run for what all prompts share: the table, or the lens of position 0."""
+        if self.tabled:
+            return len(self._classes)
+        return 0 if self.position else self._lens.forwards
+
     def look_up(self, targets: Float[Tensor, "targets hidden"]) -> list[Outcome]:
         """Inverts states by the table."""
         tokens = self._classes.tokens
@@ -76,25 +83,19 @@ class FirstPosition:
     def outcomes(
         self,
         states: Sequence[Float[Tensor, "_length hidden"]],
-        certified: Sequence[Collection[int]],
         speculation: Callable[[Lens], Speculation],
     ) -> Sequence[Outcome | None]:
         """The outcome of each prompt's first position; None where it is searched like the others.
 
         Args:
             states: of each prompt at every position.
-            certified: positions of each prompt that are held against the whole vocabulary.
             speculation: inverts prompts of one token by a lens.
         """
         if self.tabled:
             return self.look_up(torch.stack([one[self.position] for one in states]))
         if self.position:
             return [None] * len(states)
-        alone = speculation(self._lens).invert(
-            [one[:1] for one in states],
-            [None] * len(states),
-            [{0}.intersection(positions) for positions in certified],
-        )
+        alone = speculation(self._lens).invert([one[:1] for one in states], [None] * len(states))
         return [outcome for (outcome,) in alone]
 
     @cached_property

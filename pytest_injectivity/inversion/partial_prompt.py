@@ -16,7 +16,6 @@ class PartialPrompt:
 
     Attributes:
         states: to invert, at every position, known tokens included.
-        certified: positions held against the whole vocabulary.
         ids: the tokens settled so far, known ones included.
         outcomes: of the positions settled so far.
         guesses: the most likely token of each position.
@@ -24,12 +23,10 @@ class PartialPrompt:
         window: how many guesses the next pass holds.
         tested: at the position to settle next.
         later: the scale of distances at positions from 1 on; None: they are Euclidean.
-        kept: what was tested at positions to be certified.
         ended: a position has no token to go on from.
     """
 
     states: Float[Tensor, "length hidden"]
-    certified: set[int]
     ids: list[int]
     guesses: Int[Tensor, " length"]
     queries: Float[Tensor, "length hidden"]
@@ -38,7 +35,6 @@ class PartialPrompt:
     tested: Tested
     later: Scale | None = None
     outcomes: list[Outcome] = field(default_factory=list)
-    kept: dict[int, Tested] = field(default_factory=dict)
     ended: bool = False
 
     @property
@@ -54,8 +50,6 @@ class PartialPrompt:
     def settle(self, outcome: Outcome) -> None:
         """Goes on after the position's outcome, or ends where it has no token."""
         self.outcomes.append(outcome)
-        if outcome.position in self.certified:
-            self.kept[outcome.position] = self.tested
         if outcome.token is None:
             later = range(outcome.position + 1, len(self.states))
             self.outcomes += [Outcome(position, Status.NOT_REACHED) for position in later]

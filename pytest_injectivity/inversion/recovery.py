@@ -4,7 +4,7 @@ An outcome belongs to a position, a recovery to a prompt, an inversion to the pr
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -106,6 +106,17 @@ class Recovery:
         """The positions that are not verified, with their reasons."""
         return tuple(outcome for outcome in self.outcomes if not outcome.verified)
 
+    def beside(self, twins_of: Callable[[int], tuple[int, ...]]) -> "Recovery":
+        """The recovery with answers called ambiguous whose embedding row other tokens have.
+
+        Args:
+            twins_of: gives the other tokens with a token's embedding row.
+        """
+        outcomes = (
+            one if one.token is None else one.beside(twins_of(one.token)) for one in self.outcomes
+        )
+        return replace(self, outcomes=tuple(outcomes))
+
     def exact(self, truth: Sequence[int]) -> bool:
         """Whether the prompt is the truth and every position verified: what counts as recovered.
 
@@ -130,11 +141,12 @@ class Inversion:
         layer: the layer inverted.
         policy: the policy that ordered the candidates, by name.
         recoveries: one for each prompt, in the order given.
-        sample: the ``(prompt, position)`` chosen at random to be certified.
+        sample: the ``(prompt, position)`` certified, in the random order in which they were drawn.
         seconds: time in all, calibration and the first-position table included.
         forwards: tokens run through the model to test candidates and to cache prefixes; not counted
             are padding, what all prompts share (a calibration, the table of the first position) and
             a policy's own passes.
+        shared: tokens run for what all prompts share: the calibration, the first position's table.
         certificates: tokens run besides to certify the sample.
     """
 
@@ -144,6 +156,7 @@ class Inversion:
     sample: tuple[tuple[int, int], ...]
     seconds: float
     forwards: int = 0
+    shared: int = 0
     certificates: int = 0
 
     @property
@@ -189,7 +202,7 @@ class Work:
 
     Attributes:
         forwards: to test candidates and to cache prefixes.
-        certificates: to hold an answer against the rest of the vocabulary.
+        certificates: to hold answers against the whole vocabulary.
     """
 
     forwards: int = 0

@@ -1,7 +1,6 @@
 """The search at one position: candidates are tested in a policy's order until a verifier accepts one.
 
-This is the published algorithm ([N] alg. 1), with candidates in growing batches and, where asked
-for, the rest of the vocabulary tested as well, which certifies the answer (SPEC section 4).
+This is the published algorithm ([N] alg. 1), with candidates in growing batches (SPEC section 4).
 """
 
 from collections.abc import Iterator
@@ -151,7 +150,6 @@ def search(
     classes: TokenClasses,
     *,
     batch: int,
-    certify: bool,
 ) -> Outcome:
     """Inverts one state by testing candidates after its prefix, each at most once.
 
@@ -162,7 +160,6 @@ def search(
         verifier: says when to stop, and judges.
         classes: the candidates; what else a policy names is passed over.
         batch: candidates tested at first; twice as many each time after.
-        certify: test the rest of the vocabulary too, once the verifier accepts a candidate.
     """
     if not at.target.isfinite().all():
         return Outcome(position, Status.NOT_FINITE)
@@ -172,11 +169,7 @@ def search(
         tested.add(tokens, at.step(tokens))
         if verifier.settles(tested.distances[-1]):
             break
-    tried = len(tested)
-    rest = untested.nonzero()[:, 0]
-    if certify and len(rest):
-        tested.add(rest, at.step(rest))
-    return tested.outcome(position, verifier, len(classes), tried)
+    return tested.outcome(position, verifier, len(classes), len(tested))
 
 
 def look_up(

@@ -72,8 +72,28 @@ class ShortlistSearch:
             prefixes: their verified tokens, cached.
             stuck: indexes of the prompts whose next position is settled.
         """
-        size, vocab = self.limits.shortlist, len(self.classes)
+        self._settle(prompts, prefixes, stuck, self.limits.shortlist)
+
+    def _settle(
+        self,
+        prompts: Sequence[PartialPrompt],
+        prefixes: PrefixBuffer,
+        stuck: Sequence[int],
+        size: int,
+    ) -> None:
+        """Settles prompts by shortlists from one of ``size`` tokens on.
+
+        What was tested is held until a prompt is settled: where the states of all would take too much
+        memory, half of the prompts are settled first.
+        """
+        vocab = len(self.classes)
         while stuck:
+            held = len(stuck) * min(size, vocab) * self.decoder.hidden_size
+            if len(stuck) > 1 and held > self.limits.held_states:
+                middle = len(stuck) // 2
+                self._settle(prompts, prefixes, stuck[:middle], size)
+                self._settle(prompts, prefixes, stuck[middle:], size)
+                return
             together = self.decoder.masks and size * _GROWTH <= _BATCH_TOKENS
             chunk = max(1, _BATCH_TOKENS // size) if together else 1
             untested = [at for at in stuck if len(prompts[at].tested) < vocab]

@@ -10,25 +10,25 @@ one-step map is the same for every prompt, is looked up in one table::
 
 With the policy ``lens`` and the ball, the default, whole prompts are guessed and verified side by
 side (`speculation`); with any other policy positions are searched one after the other (`search`),
-as published.
+as published. Then some positions are held against the whole vocabulary (`certificates`).
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer, resolve_layers
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.inversion.certificates import Certifier, draw_positions
 from pytest_injectivity.inversion.first_position import FirstPosition
 from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.inversion.lens_calibration import calibration_size
-from pytest_injectivity.inversion.limits import InversionLimits
+from pytest_injectivity.inversion.limits import CERTIFIED_POSITIONS, InversionLimits
+from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.inversion.policies import ByLens, Policy, Situation, make_policy
 from pytest_injectivity.inversion.recovery import Inversion, Outcome, Recovery, Status, Work
 from pytest_injectivity.inversion.search import search
@@ -40,17 +40,13 @@ from pytest_injectivity.states.scaled import Scales
 
 DEFAULT_LIMITS = InversionLimits()
 
-CERTIFIED_POSITIONS = 100
-"""How many positions of a layer are certified where no number is given."""
-
 DEFAULT_POLICY = "lens"
 """The policy used where none is named."""
 
 DEFAULT_BACKOFF = 4.0
 """How far ``eps`` may be widened where nothing else is said.
 
-The radius is the largest distance seen between evaluations of a sample, and other states may have a
-larger one. Trained models of 0.3M to 1M parameters needed 1.6.
+The radius is the largest distance seen in a sample. Trained models of 0.3M to 1M parameters needed 1.6.
 """
 
 
@@ -77,7 +73,7 @@ class SipIt:
             past the point where uniqueness stops; the outcome then reads "accepted, uncertified"
             and says how far. 1 widens nothing.
         batch: candidates tested at first at a position; doubled each time after.
-        seed: decides the random policy's order and the positions certified.
+        seed: decides the random policy's order and which positions are certified first.
         known: tokens every prompt begins with (a special token): not searched, their rows skipped.
         limits: sizes that bound memory and steps, and change no answer.
 
@@ -118,6 +114,7 @@ class SipIt:
         self.work = Work()
         self.limits = limits
         self.classes = token_classes(decoder)
+        self._calibrated = 0
         self._first = FirstPosition(
             decoder,
             self.layer,
@@ -131,29 +128,58 @@ class SipIt:
     def recover(
         self,
         states: Sequence[Float[Tensor, "_length hidden"]],
-        certified: Sequence[Collection[int]],
         progress: Callable[[int], None] | None = None,
-    ) -> tuple[Recovery, ...]:
-        """Inverts prompts, with a pass over the whole vocabulary at the positions named.
+    ) -> list[Recovery]:
+        """Inverts prompts; what the table of the first position finds is certified.
 
         Args:
             states: of each prompt at every position, known tokens included.
-            certified: positions of each prompt; the first one searched is always looked up in its
-                table, where that is made.
             progress: called with the number of prompts done.
         """
         found: list[Recovery] = []
-        speculates = isinstance(self.policy, ByLens) and self.tolerances.name == "ball"
-        work = self._speculated if speculates else self._searched
-        for recovery in work(states, certified):
-            named = (one.beside(self._twins(one)) for one in recovery.outcomes)
-            found.append(replace(recovery, outcomes=tuple(named)))
+        work = self._speculated if self._speculates else self._searched
+        for recovery in work(states):
+            found.append(recovery)
             if progress is not None:
                 progress(len(found))
-        return tuple(found)
+        return found
 
-    def _twins(self, outcome: Outcome) -> tuple[int, ...]:
-        return () if outcome.token is None else self.classes.twins_of(outcome.token)
+    def certify(
+        self,
+        states: Sequence[Float[Tensor, "_length hidden"]],
+        recoveries: list[Recovery],
+        positions: Sequence[tuple[int, int]],
+        budget: int | None = None,
+    ) -> tuple[tuple[int, int], ...]:
+        """Passes over the whole vocabulary at positions of inverted prompts; see `Certifier.certify`."""
+        certifier = Certifier(
+            self.decoder,
+            self.layer,
+            tolerances=self.tolerances,
+            classes=self.classes,
+            work=self.work,
+            rest=self._rest,
+        )
+        return certifier.certify(states, recoveries, positions, budget)
+
+    @property
+    def shared(self) -> int:
+        """Tokens run for what all prompts share: the calibration, and the first position's table."""
+        return self._first.shared + self._calibrated
+
+    @property
+    def _speculates(self) -> bool:
+        return isinstance(self.policy, ByLens) and self.tolerances.name == "ball"
+
+    def _rest(
+        self, states: Float[Tensor, "length hidden"], ids: tuple[int, ...]
+    ) -> tuple[Outcome, ...]:
+        """The outcomes of the positions after these tokens."""
+        if not self._speculates:
+            step = OneStep.of(self.decoder, self.layer, ids)
+            return tuple(self._outcomes(states, step, len(ids)))
+        (outcomes,) = self._speculation(self.calibrate([states]), ids).invert([states], [None])
+        return outcomes
 
     def calibrate(self, states: Sequence[Float[Tensor, "_length hidden"]]) -> Lens:
         """Computes what all prompts share, as :meth:`recover` does first: the lens, and the table."""
@@ -161,7 +187,7 @@ class SipIt:
             raise OptionError(f"policy {self.policy_name} has nothing to calibrate: give lens")
         self._first.prepare()
         decoder, positions = self.decoder, sum(map(len, states))
-        return self.policy.lenses.calibrated(
+        lens = self.policy.lenses.calibrated(
             decoder,
             self.layer,
             tokens=calibration_size(len(self.classes), decoder.hidden_size, positions),
@@ -169,79 +195,59 @@ class SipIt:
             known=self.known,
             seed=self.policy.seed,
         )
+        self._calibrated = lens.forwards
+        return lens
 
-    def _searched(
-        self,
-        states: Sequence[Float[Tensor, "_length hidden"]],
-        certified: Sequence[Collection[int]],
-    ) -> Iterator[Recovery]:
+    def _searched(self, states: Sequence[Float[Tensor, "_length hidden"]]) -> Iterator[Recovery]:
         """Inverts one prompt and one position after the other."""
-        for one, positions in zip(states, certified, strict=True):
+        for one in states:
             started = time.perf_counter()
-            outcomes = tuple(self._outcomes(one, positions))
+            outcomes = tuple(self._outcomes(one, self._first.step, len(self.known)))
             yield Recovery(self.known, outcomes, time.perf_counter() - started)
 
     def _outcomes(
-        self, states: Float[Tensor, "length hidden"], certified: Collection[int]
+        self, states: Float[Tensor, "length hidden"], step: OneStep, begin: int
     ) -> Iterator[Outcome]:
-        step, outcome = self._first.step, None
-        for position in range(len(self.known), len(states)):
+        outcome = None
+        for position in range(begin, len(states)):
             if outcome is not None:
                 if outcome.token is None:
                     yield Outcome(position, Status.NOT_REACHED)
                     continue
                 step = step.after(outcome.token)
             at = Situation(step, states[position])
-            outcome = self._invert(at, position, certify=position in certified)
+            outcome = self._invert(at, position)
             # The answer is run once more as it becomes part of the prefix.
             self.work.forwards += outcome.tried + (position + 1 < len(states))
-            if outcome.tried and outcome.margin is not None:
-                self.work.certificates += len(self.classes) - outcome.tried
             yield outcome
 
-    def _speculated(
-        self,
-        states: Sequence[Float[Tensor, "_length hidden"]],
-        certified: Sequence[Collection[int]],
-    ) -> Iterator[Recovery]:
+    def _speculated(self, states: Sequence[Float[Tensor, "_length hidden"]]) -> Iterator[Recovery]:
         """Inverts as many prompts side by side as their caches have room for."""
-        together = max(1, self._cached_tokens() // max(map(len, states)))
-        lens = self.calibrate(states)
+        lens, together = self.calibrate(states), self._cached_tokens() // max(map(len, states))
+        together = max(1, together)
         for start in range(0, len(states), together):
-            some, positions = states[start : start + together], certified[start : start + together]
-            started = time.perf_counter()
-            firsts = self._first.outcomes(some, positions, self._speculation)
-            outcomes = self._speculation(lens).invert(some, firsts, positions)
+            some, started = states[start : start + together], time.perf_counter()
+            firsts = self._first.outcomes(some, self._speculation)
+            outcomes = self._speculation(lens).invert(some, firsts)
             seconds = (time.perf_counter() - started) / len(some)
             for one in outcomes:
                 yield Recovery(self.known, one, seconds)
 
-    def _speculation(self, lens: Lens) -> Speculation:
+    def _speculation(self, lens: Lens, known: Sequence[int] | None = None) -> Speculation:
         return Speculation(
             self.decoder,
             self.layer,
             lens,
             tolerances=self.tolerances,
             classes=self.classes,
-            known=self.known,
+            known=self.known if known is None else known,
             work=self.work,
             limits=self.limits,
         )
 
     def _cached_tokens(self) -> int:
-        """How many tokens may be cached at once."""
         each = 2 * self.decoder.n_layers * self.decoder.hidden_size * self.decoder.dtype.itemsize
         return self.limits.cached_bytes // each
-
-    def draw(self, lengths: Sequence[int], count: int) -> tuple[tuple[int, int], ...]:
-        """``(prompt, position)`` of ``count`` positions searched, at random, none twice, in order."""
-        every = [
-            (prompt, position)
-            for prompt, length in enumerate(lengths)
-            for position in range(len(self.known), length)
-        ]
-        drawn = np.random.default_rng(self.seed).permutation(len(every))[:count]
-        return tuple(every[index] for index in sorted(drawn.tolist()))
 
     def check(self, states: Float[Tensor, "length hidden"]) -> None:
         """Refuses states that do not fit the model or the known tokens.
@@ -262,14 +268,12 @@ class SipIt:
                 f" least one more than is known, and at most {longest or 'any number'} in all"
             )
 
-    def _invert(self, at: Situation, position: int, *, certify: bool) -> Outcome:
+    def _invert(self, at: Situation, position: int) -> Outcome:
         if position == len(self.known):
             (outcome,) = self._first.look_up(at.target[None])
             return outcome
-        verifier = self.tolerances.verifier(position)
-        return search(
-            at, position, self.policy, verifier, self.classes, batch=self.batch, certify=certify
-        )
+        ball = self.tolerances.verifier(position)
+        return search(at, position, self.policy, ball, self.classes, batch=self.batch)
 
 
 def observe(
@@ -329,8 +333,11 @@ def recover(
     """
     sipit = SipIt(decoder, layer, eps=eps, **settings)
     sipit.check(states)
-    (recovery,) = sipit.recover([states], [range(len(states)) if certify else ()])
-    return recovery
+    recoveries = sipit.recover([states])
+    if certify:
+        positions = [(0, at) for at in range(len(sipit.known), len(states))]
+        sipit.certify([states], recoveries, positions)
+    return recoveries[0].beside(sipit.classes.twins_of)
 
 
 def recover_all(
@@ -339,7 +346,7 @@ def recover_all(
     layer: Layer,
     *,
     eps: Tolerance,
-    certify: int = CERTIFIED_POSITIONS,
+    certify: int | None = None,
     progress: Callable[[int], None] | None = None,
     **settings: Unpack[Settings],
 ) -> Inversion:
@@ -351,7 +358,10 @@ def recover_all(
         layer: the layer they were captured at.
         eps: the largest observation error; see :class:`SipIt`.
         certify: how many positions, drawn at random over all prompts, get a pass over the whole
-            vocabulary: their ambiguity rate estimates that of all.
+            vocabulary: their ambiguity rate estimates that of all. None: until their passes have run
+            as many tokens as the recovery did, what prompts share included; at least one position
+            and at most `CERTIFIED_POSITIONS`. Tokens are counted and not seconds, so that the same
+            states have the same positions certified on every machine.
         progress: called with the number of prompts done.
         settings: see :class:`SipIt`.
 
@@ -361,7 +371,7 @@ def recover_all(
         PromptError: a known token is not in the vocabulary.
     """
     started = time.perf_counter()
-    if not states or certify < 0:
+    if not states or (certify is not None and certify < 0):
         raise OptionError(
             f"{len(states)} prompts to invert, certify={certify}: give the states of at least one"
             " prompt, and a number of positions that is at least 0"
@@ -369,18 +379,20 @@ def recover_all(
     sipit = SipIt(decoder, layer, eps=eps, **settings)
     for one in states:
         sipit.check(one)
-    sample = sipit.draw([len(one) for one in states], certify)
-    certified: list[set[int]] = [set() for _ in states]
-    for prompt, at in sample:
-        certified[prompt].add(at)
-    recoveries = sipit.recover(states, certified, progress)
+    recoveries = sipit.recover(states, progress)
+    forwards = sipit.work.forwards
+    most = CERTIFIED_POSITIONS if certify is None else certify
+    drawn = draw_positions([len(one) for one in states], len(sipit.known), most, sipit.seed)
+    budget = None if certify is not None else forwards + sipit.shared
+    sample = sipit.certify(states, recoveries, drawn, budget)
     seconds = time.perf_counter() - started
     return Inversion(
         layer=sipit.layer,
         policy=sipit.policy_name,
-        recoveries=recoveries,
+        recoveries=tuple(one.beside(sipit.classes.twins_of) for one in recoveries),
         sample=sample,
         seconds=seconds,
-        forwards=sipit.work.forwards,
+        forwards=forwards,
+        shared=sipit.shared,
         certificates=sipit.work.certificates,
     )

@@ -7,12 +7,10 @@ what the context adds at all later positions, so that all their guesses improve 
 settled by shortlists (`shortlist_search`) before the next pass.
 
 The lens only orders the candidates. A token is accepted by the verifier, from a state computed
-after verified tokens. A position to be certified is held against the whole vocabulary; where that
-finds a nearer token the prompt goes on from it, as it does when positions are searched one after
-the other.
+after verified tokens.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -89,35 +87,27 @@ class Speculation:
         self,
         states: Sequence[Float[Tensor, "_length hidden"]],
         firsts: Sequence[Outcome | None],
-        certified: Sequence[Collection[int]],
     ) -> list[tuple[Outcome, ...]]:
         """The outcomes of each prompt.
 
         Args:
             states: of each prompt.
             firsts: the outcome of its first position searched, where it was looked up in a table.
-            certified: positions of each prompt that are held against the whole vocabulary.
         """
-        self.prompts = [self._begun(*one) for one in zip(states, firsts, certified, strict=True)]
+        self.prompts = [self._begun(*one) for one in zip(states, firsts, strict=True)]
         self.prefixes = self.decoder.prefix_buffer(len(states), max(map(len, states)), self.layer)
         while active := [at for at, prompt in enumerate(self.prompts) if not prompt.done]:
             self._shortlists.settle(self.prompts, self.prefixes, self._verify(active))
-            for at in active:
-                if self.prompts[at].done:
-                    self._certify(at)
         return [tuple(prompt.outcomes) for prompt in self.prompts]
 
     def _ball(self, position: int) -> Ball:
         return self._balls[min(position, len(self._balls) - 1)]
 
-    def _begun(
-        self, states: Tensor, first: Outcome | None, certified: Collection[int]
-    ) -> PartialPrompt:
+    def _begun(self, states: Tensor, first: Outcome | None) -> PartialPrompt:
         positions = torch.arange(len(states), device=states.device)
         queries = self.lens.uncorrected(states, positions)
         prompt = PartialPrompt(
             states=states,
-            certified=set(certified),
             ids=list(self.known),
             guesses=self._first(queries),
             queries=queries,
@@ -127,7 +117,6 @@ class Speculation:
             later=self._ball(1).scale,
         )
         if first is not None:
-            prompt.certified.discard(first.position)
             prompt.settle(first)
         return prompt
 
@@ -219,7 +208,7 @@ class Speculation:
             return False
         ball = self._ball(position)
         accepted, tested = away <= ball.eps, prompt.tested
-        if not accepted or len(tested) or position in prompt.certified:
+        if not accepted or len(tested):
             tested.add(torch.tensor([token]), state[None], torch.tensor([away]).double())
         if not accepted:
             return False
@@ -267,38 +256,3 @@ class Speculation:
     def _first(self, queries: Float[Tensor, "states hidden"]) -> Int[Tensor, " states"]:
         """The most likely candidate of each query: of one that is not finite, any candidate."""
         return self.classes.representative[self.lens.rank(queries, 1)[:, 0]]
-
-    def _certify(self, at: int) -> None:
-        """Tests the rest of the vocabulary at the positions named, in order.
-
-        A token that comes nearer than the one accepted takes its place, and what follows is
-        inverted again.
-        """
-        prompt, vocab = self.prompts[at], len(self.classes)
-        for position in sorted(prompt.kept):
-            tested, accepted = (
-                prompt.kept.pop(position),
-                prompt.outcomes[position - len(self.known)],
-            )
-            if accepted.token is None or len(tested) == vocab:
-                continue
-            untested = self.classes.searched.clone()
-            untested[torch.cat(tested.tokens)] = False
-            rest = untested.nonzero()[:, 0]
-            tested.add(rest, self._shortlists.after(self.prefixes, at, position, rest))
-            self.work.certificates += len(rest)
-            verifier = self._ball(position)
-            outcome = tested.outcome(position, verifier, vocab, accepted.tried)
-            prompt.outcomes[position - len(self.known)] = outcome
-            if outcome.token != accepted.token:
-                self._return_to(at, outcome)
-                return
-
-    def _return_to(self, at: int, outcome: Outcome) -> None:
-        prompt, position = self.prompts[at], outcome.position
-        del prompt.outcomes[position - len(self.known) :], prompt.ids[position:]
-        prompt.kept.clear()
-        prompt.ended = False
-        self.prefixes.cut(at, position)
-        prompt.certified = {later for later in prompt.certified if later > position}
-        prompt.settle(outcome)

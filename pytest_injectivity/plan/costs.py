@@ -11,7 +11,7 @@ from functools import cached_property
 
 from pytest_injectivity.core.layers import Layer, depth, layer_id
 from pytest_injectivity.inversion.lens_calibration import calibration_size
-from pytest_injectivity.inversion.limits import InversionLimits
+from pytest_injectivity.inversion.limits import CERTIFIED_POSITIONS, InversionLimits
 from pytest_injectivity.plan.capture_work import Passes, capture_passes
 from pytest_injectivity.plan.rates import Rates, Search
 from pytest_injectivity.plan.sizes import Sizes
@@ -79,21 +79,25 @@ class Costs:
         """The co-Lipschitz constants of all rows, with those of the trend."""
         return self._of_pairs(f"co-Lipschitz constants{whose}", self.rates.ratios, layers)
 
-    def sipit(self, layer: Layer, *, prompts: int, tokens: int, certify: int) -> Phase:
+    def sipit(self, layer: Layer, *, prompts: int, tokens: int, certify: int | None) -> Phase:
         """The inversion of prompts at one layer, and the certificates of some of its positions.
 
         Args:
             layer: the layer.
             prompts: how many.
             tokens: of each.
-            certify: positions that are compared with the whole vocabulary.
+            certify: positions that are compared with the whole vocabulary; None: as many as cost
+                what the recovery does.
         """
         positions, vocab = prompts * tokens, self.sizes.vocab
         calibration = calibration_size(vocab, self.sizes.hidden, positions)
         forwards = positions + calibration + round(_FORWARDS_A_TOKEN * positions)
         tabled = vocab <= InversionLimits().largest_table
         # The first position is certified by the table.
-        certified = min(certify, positions) * (1 - tabled / tokens)
+        most = CERTIFIED_POSITIONS if certify is None else certify
+        certified = min(most, positions) * (1 - tabled / tokens)
+        if certify is None:
+            certified = min(certified, -(-(forwards + tabled * vocab) // vocab))
         candidates = round(vocab * (tabled + certified))
         passes = Passes(prompts + 2 * tokens + -(-calibration // _BATCH_TOKENS), forwards)
         seconds = self._forward(passes, layer)

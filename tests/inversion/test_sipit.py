@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import LayerError, OptionError, PromptError
+from pytest_injectivity.inversion.certificates import draw_positions
 from pytest_injectivity.inversion.policies import POLICIES
 from pytest_injectivity.inversion.recovery import Recovery, Status
-from pytest_injectivity.inversion.sipit import SipIt, recover, recover_all
+from pytest_injectivity.inversion.sipit import recover, recover_all
 from pytest_injectivity.testing import (
     plant_equal_embeddings,
     tiny_decoder,
@@ -133,7 +134,8 @@ def test_prompts_of_different_lengths(floor: Floor) -> None:
     prompts = [ids[: 1 + number % 4] for number, ids in enumerate(drawn(8, 4))]
     states = [observed(decoder, ids, 1) for ids in prompts]
     done: list[int] = []
-    found = recover_all(decoder, states, 1, eps=max(map(floor, states)), progress=done.append)
+    eps = max(map(floor, states))
+    found = recover_all(decoder, states, 1, eps=eps, certify=100, progress=done.append)
     assert list(range(1, 9)) == done
     assert all(map(Recovery.exact, found.recoveries, prompts))
     # Fewer than a hundred positions: all are certified.
@@ -143,18 +145,16 @@ def test_prompts_of_different_lengths(floor: Floor) -> None:
 
 def test_the_sample_is_of_the_positions_searched_and_hangs_on_the_seed() -> None:
     """Uniform over them, whatever prompt they belong to; none twice, none that is known."""
-    decoder = tiny_decoder()
-    sipit = SipIt(decoder, 1, eps=0.1, known=(9,))
     lengths = [2, 5, 40, 3] * 10
-    sample = sipit.draw(lengths, 100)
+    sample = draw_positions(lengths, 1, 100, seed=0)
     assert 100 == len(set(sample))
-    assert list(sample) == sorted(sample)
     assert all(1 <= position < lengths[prompt] for prompt, position in sample)
     # 390 of the 460 positions searched lie in the long prompts.
     assert 70 < sum(lengths[prompt] == 40 for prompt, _ in sample) < 97
-    assert sample == SipIt(decoder, 2, eps=0.2, known=(9,)).draw(lengths, 100)
-    assert sample != SipIt(decoder, 1, eps=0.1, known=(9,), seed=1).draw(lengths, 100)
-    assert [(0, 1), (1, 1), (1, 2)] == list(sipit.draw([2, 3], 100))
+    assert sample == draw_positions(lengths, 1, 100, seed=0)
+    assert sample[:30] == draw_positions(lengths, 1, 30, seed=0)
+    assert sample != draw_positions(lengths, 1, 100, seed=1)
+    assert [(0, 1), (1, 1), (1, 2)] == sorted(draw_positions([2, 3], 1, 100, seed=0))
 
 
 def test_an_inversion_says_what_it_was(floor: Floor) -> None:

@@ -28,8 +28,8 @@ def inverted(
     decoder: Decoder, prompts: Prompts, floor: Floor, layer: Any = 2, **asked: Any
 ) -> Inversion:
     states = [observe(decoder, ids, [layer])[layer] for ids in prompts]
-    eps = asked.pop("eps", max(map(floor, states)))
-    return recover_all(decoder, states, layer, eps=eps, **asked)
+    asked = {"eps": max(map(floor, states)), "certify": 100, **asked}
+    return recover_all(decoder, states, layer, **asked)
 
 
 def told(found: Inversion) -> list[list[tuple[Any, ...]]]:
@@ -109,11 +109,17 @@ def test_every_token_run_is_counted(floor: Floor, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Decoder, "continued", counting)
     monkeypatch.setattr(Decoder, "candidates", counting_candidates)
-    found = sipit.recover(states, [(), {3, 5}, ()])
-    assert all(map(Recovery.exact, found, prompts))
-    # Long shortlists and certificates are a matter of one prompt each.
+    found = sipit.recover(states)
+    # Long shortlists are a matter of one prompt each.
     assert 29 <= sipit.work.forwards <= run["continued"] + run["candidates"]
-    assert sipit.work.certificates == 128 - sum(found[1].outcomes[at].tried for at in (3, 5))
+    run["candidates"] = 0
+    open_ = [at for at in range(12) if found[1].outcomes[at].margin is None]
+    sipit.certify(states, found, [(1, at) for at in range(12)])
+    assert all(map(Recovery.exact, found, prompts))
+    assert open_
+    # The whole vocabulary behind as many tokens as are before the position.
+    assert 64 * len(open_) == run["candidates"]
+    assert 64 * len(open_) + sum(open_) == sipit.work.certificates
 
 
 def test_several_waves_are_as_one(floor: Floor) -> None:
@@ -153,6 +159,20 @@ def test_without_a_table_the_first_position_is_certified_where_it_is_asked(floor
     assert [one.outcomes[0].margin for one in expected.recoveries] == [
         one.outcomes[0].margin for one in found.recoveries
     ]
+
+
+@pytest.mark.parametrize("held", [0, 16 * 16 * 2, 16 * 16 * 4])
+def test_prompts_that_wait_at_long_shortlists_take_turns(held: int, floor: Floor) -> None:
+    """Fewer at once where their candidates' states are bounded: a wrong model has every prompt wait."""
+    decoder, wrong = tiny_decoder("llama"), tiny_decoder("llama", seed=9)
+    states = [observe(decoder, ids, [2])[2] for ids in drawn(9, 7, 9, 3, 9)]
+    eps = max(map(floor, states))
+    found = [
+        recover_all(wrong, states, 2, eps=eps, limits=limits)
+        for limits in (InversionLimits(), InversionLimits(held_states=held))
+    ]
+    assert told(found[0]) == told(found[1])
+    assert Status.NEAREST in found[0].statuses
 
 
 def test_a_pool_of_likely_tokens_changes_no_answer(floor: Floor) -> None:

@@ -56,6 +56,16 @@ def test_no_more_positions_are_certified_than_there_are() -> None:
     assert all_ == some
 
 
+def test_certificates_by_budget_cost_what_the_recovery_does() -> None:
+    """At least one, and never more than the positions that the table does not certify."""
+    none, budget, every = (
+        _costs().sipit(5, prompts=2, tokens=10, certify=one) for one in (0, None, 100)
+    )
+    assert none.token_forwards <= budget.token_forwards - none.token_forwards
+    assert budget.token_forwards < 2 * none.token_forwards + 1000
+    assert budget.token_forwards < every.token_forwards
+
+
 def test_a_large_vocabulary_has_no_table() -> None:
     """Past the largest table the first position is searched like the others."""
     huge = replace(_costs(), sizes=replace(SIZES, vocab=2**20))

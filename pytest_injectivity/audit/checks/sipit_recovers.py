@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_injectivity.audit.judging.arguments import count, optional_confidence, share_at_least
+from pytest_injectivity.audit.judging.arguments import (
+    count,
+    optional_confidence,
+    optional_count,
+    share_at_least,
+)
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.audit.judging.common import not_finite, settled
-from pytest_injectivity.audit.judging.vocabulary import token_words, vocabulary_lines
+from pytest_injectivity.audit.judging.vocabulary import (
+    certified_lines,
+    token_words,
+    vocabulary_lines,
+)
 from pytest_injectivity.audit.measurements.recovered import Recovered
 from pytest_injectivity.audit.measurements.recovery import Attempt, recovered
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
@@ -42,7 +51,7 @@ def check_sipit_recovers(
     prompts: int = 20,
     tokens: int = 20,
     policy: str = "lens",
-    certify: int = 100,
+    certify: int | None = None,
 ) -> Verdict:
     """SipIt recovers prompts from their hidden states, token by token, and verifies them.
 
@@ -56,7 +65,9 @@ def check_sipit_recovers(
         prompts: how many prompts, drawn by hash from those with enough tokens.
         tokens: their length; longer prompts are cut to it.
         policy: ``lens``, ``lm-order``, ``gradient`` or ``random``; orders the candidates only.
-        certify: positions a layer that are certified by a pass over the whole vocabulary.
+        certify: positions a layer that are certified by a pass over the whole vocabulary; None: in a
+            seeded order until these passes have run as many tokens as the recovery, at least one
+            and at most 100.
 
     Raises:
         LayerError: the model has no such layer.
@@ -73,7 +84,7 @@ def check_sipit_recovers(
         prompts=count("prompts", prompts),
         tokens=count("tokens", tokens),
         policy=policy,
-        certify=count("certify", certify, least=0),
+        certify=optional_count("certify", certify),
     )
     layers = by_layer(audit, "layer", attempt, layer)
     judged = [judge_recovery(audit.measurements, one, attempt) for one in layers]
@@ -186,12 +197,5 @@ def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recove
         f"rate of tokens right {tokens}, tokens clustered by prompt",
         radius,
     ]
-    if found.certified:
-        ambiguous = clopper_pearson(found.ambiguous, found.certified, _CONFIDENCE)
-        margin = found.smallest_margin
-        smallest = "" if margin is None else f", smallest local margin {show(margin)}"
-        lines.append(
-            f"{found.certified} positions passed over the whole vocabulary: {found.ambiguous}"
-            f" ambiguous, rate {ambiguous}{smallest}"
-        )
+    lines += certified_lines(found, budgeted=attempt.certify is None)
     return lines + vocabulary_lines(measured.token_classes, _TWINS)

@@ -4,10 +4,18 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from pytest_injectivity.audit.judging.arguments import count, optional_confidence, share_at_least
+from pytest_injectivity.audit.judging.arguments import (
+    optional_confidence,
+    optional_count,
+    share_at_least,
+)
 from pytest_injectivity.audit.judging.base import Audited
 from pytest_injectivity.audit.judging.common import settled
-from pytest_injectivity.audit.judging.vocabulary import token_words, vocabulary_lines
+from pytest_injectivity.audit.judging.vocabulary import (
+    certified_lines,
+    token_words,
+    vocabulary_lines,
+)
 from pytest_injectivity.audit.measurements.recovered import Recovered
 from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.core.number_keys import NumberKey
@@ -36,7 +44,7 @@ class ExternalReadingKey(NumberKey):
     Attributes:
         states: the SHA-256 of their file.
         policy: orders the candidates; None: SipIt's own choice.
-        certify: positions that are certified by a pass over the whole vocabulary.
+        certify: positions that are certified by a pass over the whole vocabulary; None: by budget.
         seed: the policy's seed.
         special: the tokens that the tokenizer puts before every text.
         resolution: of the model's states, at position 0 and at all later positions.
@@ -44,7 +52,7 @@ class ExternalReadingKey(NumberKey):
 
     states: str
     policy: str | None
-    certify: int
+    certify: int | None
     seed: int
     special: tuple[int, ...]
     resolution: tuple[float, float]
@@ -58,13 +66,14 @@ class Reading:
         min_rate: the least share of prompts read.
         confidence: the gate's level; None where point values are judged.
         policy: orders the candidates; None: SipIt's own choice.
-        certify: positions that are certified by a pass over the whole vocabulary.
+        certify: positions that are certified by a pass over the whole vocabulary; None: as many as
+            cost what the recovery does.
     """
 
     min_rate: float
     confidence: float | None
     policy: str | None
-    certify: int
+    certify: int | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ def check_states_recoverable(
     min_rate: float = 1.0,
     confidence: float | None = None,
     policy: str | None = None,
-    certify: int = 100,
+    certify: int | None = None,
 ) -> Verdict:
     """The states in ``--injx-states`` can be read with this model, at the layer the file names.
 
@@ -100,7 +109,9 @@ def check_states_recoverable(
         min_rate: the least share of prompts read.
         confidence: judge what the sample proves; refused with ``min_rate=1.0``, which no sample proves.
         policy: orders the candidates only; None: SipIt's own choice.
-        certify: positions that are certified by a pass over the whole vocabulary.
+        certify: positions that are certified by a pass over the whole vocabulary; None: in a seeded
+            order until these passes have run as many tokens as the recovery, at least one and at
+            most 100.
 
     Raises:
         OptionError: no file is named, it is not accepted or does not fit the model, or a number
@@ -115,7 +126,7 @@ def check_states_recoverable(
         min_rate=share_at_least("min_rate", min_rate),
         confidence=optional_confidence(confidence),
         policy=policy,
-        certify=count("certify", certify, least=0),
+        certify=optional_count("certify", certify),
     )
     judged = [judge_external_states(audit.measurements, asked)]
     return audit.verdict("states_recoverable", settled(judged, confidence))
@@ -163,7 +174,7 @@ def _judged(
         evidence=(
             *_failures(measured, found),
             *(_shown(measured, inversion) if inversion else ()),
-            *_how(external, read, found),
+            *_how(external, read, found, budgeted=asked.certify is None),
             *vocabulary_lines(measured.token_classes, _TWINS),
             _about(external),
         ),
@@ -324,7 +335,7 @@ def _shown(measured: "Measurements", inversion: "Inversion") -> list[str]:
     return lines
 
 
-def _how(external: "ExternalStates", read: Read, found: Recovered) -> list[str]:
+def _how(external: "ExternalStates", read: Read, found: Recovered, *, budgeted: bool) -> list[str]:
     observed, positions = read.observation, sum(map(len, external.states))
     resolution = observed.eps[-1] - observed.error[-1]
     if observed.relative is None:
@@ -347,10 +358,4 @@ def _how(external: "ExternalStates", read: Read, found: Recovered) -> list[str]:
         else f"{sum(p.right for p in found.prompts)} of {positions} tokens right, "
     )
     lines.append(f"{right}{found.candidates_per_token:.1f} candidates a token")
-    if found.certified:
-        ambiguous = clopper_pearson(found.ambiguous, found.certified, _CONFIDENCE)
-        lines.append(
-            f"{found.certified} positions passed over the whole vocabulary: {found.ambiguous}"
-            f" ambiguous, rate {ambiguous}"
-        )
-    return lines
+    return lines + certified_lines(found, budgeted=budgeted)

@@ -25,6 +25,15 @@ REQUIRED: Any = _Required()
 """Marks a threshold as required; Python demands a default, because ``layer`` before it has one."""
 
 
+def optional_count(name: str, given: int | None) -> int | None:
+    """Read a number of things that may be none, or None.
+
+    Raises:
+        OptionError: it is no integer of at least 0.
+    """
+    return None if given is None else count(name, given, least=0)
+
+
 def at_least(name: str, given: PerLayer[float]) -> PerLayer[float]:
     """Read the lower bound of a quantity that is never negative.
 

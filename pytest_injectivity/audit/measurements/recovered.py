@@ -63,7 +63,7 @@ class Recovered:
         searched: how many tokens were searched, not looked up in the first position's table.
         largest_rank: the worst place of a token in the policy's order; None where none was searched.
         seconds: how long the inversion took when it was computed.
-        certified: how many positions were compared with the whole vocabulary.
+        certified: how many positions, drawn at random, were compared with the whole vocabulary.
         ambiguous: how many of these have another candidate within the radius.
         smallest_margin: the smallest local margin at these; None where there are none.
     """

@@ -25,7 +25,7 @@ class RecoveryKey(NumberKey):
         prompts: how many prompts.
         tokens: their length.
         policy: orders the candidates.
-        certify: positions that are certified by a pass over the whole vocabulary.
+        certify: positions that are certified by a pass over the whole vocabulary; None: by budget.
         seed: the policy's seed.
         radii: scaled, of the verifier, at position 0 and at all later positions.
     """
@@ -34,7 +34,7 @@ class RecoveryKey(NumberKey):
     prompts: int
     tokens: int
     policy: str
-    certify: int
+    certify: int | None
     seed: int
     radii: tuple[float, float]
 
@@ -49,7 +49,8 @@ class Attempt:
         prompts: how many prompts.
         tokens: their length; longer prompts are cut to it.
         policy: orders the candidates.
-        certify: how many positions of a layer are certified by a pass over the whole vocabulary.
+        certify: how many positions of a layer are certified by a pass over the whole vocabulary; None:
+            as many as cost what the recovery does.
     """
 
     min_rate: float
@@ -57,7 +58,7 @@ class Attempt:
     prompts: int
     tokens: int
     policy: str
-    certify: int
+    certify: int | None
 
 
 def recovered(measured: "Measurements", layer: Layer, attempt: Attempt) -> Recovered:

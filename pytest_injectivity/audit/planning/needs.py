@@ -34,7 +34,8 @@ class Need:
         layers: at which layers; those of equal needs are joined.
         reference: of the reference, not of the model.
         prompts, tokens: how many prompts, of which length; 0 where that is the prompt set's.
-        certify: positions that get a pass over the vocabulary.
+        certify: positions that get a pass over the vocabulary; None: as many as cost what the
+            recovery does.
         words: names what is not predicted.
     """
 
@@ -43,7 +44,7 @@ class Need:
     reference: bool = False
     prompts: int = 0
     tokens: int = 0
-    certify: int = 0
+    certify: int | None = 0
     words: str = ""
 
 
@@ -112,8 +113,17 @@ def _retained(asked: Asked, layers: tuple[Layer, ...]) -> _States:
 
 
 def _sipit(asked: Asked, layers: tuple[Layer, ...]) -> _States:
-    size = (asked.number("prompts", 20), asked.number("tokens", 20), asked.number("certify", 100))
-    needs = [Need("sipit", (one,), False, *size) for one in layers]  # noqa: FBT003 - the model itself
+    certify = asked.arguments.get("certify")
+    needs = [
+        Need(
+            "sipit",
+            (one,),
+            prompts=asked.number("prompts", 20),
+            tokens=asked.number("tokens", 20),
+            certify=certify if isinstance(certify, int) else None,
+        )
+        for one in layers
+    ]
     return (*_states(layers), *needs)
 
 

@@ -16,12 +16,19 @@ from pytest_injectivity.privacy.search.padding import named_tokens
 
 
 class EmbeddingAttacker:
-    """Answers with the token whose embedding row has the largest cosine with the state."""
+    """Answers with the token whose embedding row has the largest cosine with the state.
+
+    Args:
+        block_elements: cosines held at once.
+    """
 
     name = "embedding"
     source = "a baseline of Qu et al., arXiv 2503.09022"
     teacher_forced = True
     free_running = False
+
+    def __init__(self, block_elements: int = 2**24) -> None:
+        self.block_elements = block_elements
 
     def fits(self, channel: Channel) -> bool:
         """Whether states are shown in order at every position."""
@@ -32,7 +39,11 @@ class EmbeddingAttacker:
         embeddings = setting.decoder.embedding_matrix().nan_to_num()
         rows = normalize(setting.channel.release.image(embeddings).float(), dim=1)
         released = torch.cat(setting.channel.released).to(rows)
-        cosines = normalize(released, dim=1) @ rows.T
-        if (named := named_tokens(setting.decoder)) is not None:
-            cosines[:, ~named.to(cosines.device)] = -torch.inf
-        return LookedUp(setting.channel, cosines.argmax(dim=1))
+        named = named_tokens(setting.decoder)
+        answers = []
+        for some in torch.split(released, max(1, self.block_elements // len(rows))):
+            cosines = normalize(some, dim=1) @ rows.T
+            if named is not None:
+                cosines[:, ~named.to(cosines.device)] = -torch.inf
+            answers.append(cosines.argmax(dim=1))
+        return LookedUp(setting.channel, torch.cat(answers))

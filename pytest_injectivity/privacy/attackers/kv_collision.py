@@ -10,18 +10,27 @@ as long as values and would decide alone.
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
+from pytest_injectivity.core.shapes import Int64
 from pytest_injectivity.inversion.one_step import distances_from_each
 from pytest_injectivity.privacy.attackers.base import Guess, PositionwiseAttacker
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
 
 class KvCollisionAttacker(PositionwiseAttacker):
-    """Answers with the candidate whose keys and values are nearest, each in a unit of its own."""
+    """Answers with the candidate whose keys and values are nearest, each in a unit of its own.
+
+    Args:
+        block_elements: distances held at once.
+    """
 
     name = "collision"
     source = "Shadow in the Cache: Luo et al., arXiv 2508.09442"
     free_running = True
+
+    def __init__(self, block_elements: int = 2**23) -> None:
+        self.block_elements = block_elements
 
     def fits(self, channel: Channel) -> bool:
         """Whether keys or values are shown in order at every position."""
@@ -30,8 +39,15 @@ class KvCollisionAttacker(PositionwiseAttacker):
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The candidate with the smallest sum of relative distances."""
         sides = list(view.channel.sides)
-        targets = torch.split(view.channel.at(prompts, view.position), sides, dim=1)
         images = torch.split(view.images, sides, dim=1)
+        rows = view.channel.at(prompts, view.position)
+        blocks = torch.split(rows, max(1, self.block_elements // len(view.images)))
+        answers = [self._nearest(view, images, torch.split(some, sides, dim=1)) for some in blocks]
+        return Guess.unverified(torch.cat(answers))
+
+    def _nearest(
+        self, view: ChannelView, images: Sequence[Tensor], targets: Sequence[Tensor]
+    ) -> Int64[Tensor, " rows"]:
         away = []
         for image, target in zip(images, targets, strict=True):
             distances = distances_from_each(image, target)
@@ -40,4 +56,4 @@ class KvCollisionAttacker(PositionwiseAttacker):
         total = torch.stack(away).sum(dim=0)
         if (named := view.table.named) is not None:
             total[:, ~named.to(total.device)] = torch.inf
-        return Guess.unverified(total.argmin(dim=1))
+        return total.argmin(dim=1)

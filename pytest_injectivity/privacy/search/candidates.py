@@ -7,7 +7,9 @@ The rounding of an inner product of ``n`` terms is at most ``n u |y| |c|`` to fi
 order of summation (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -43,6 +45,8 @@ class Candidates:
         rows: the image of each token, in any floating dtype; rows that are not finite are never found.
         metric: measures distances.
         named: which of the tokens may be answers; None: all of them.
+        block_elements: distances held at once; of more rows they are computed block by block, each time
+            they are asked for.
 
     Attributes:
         found: the candidates that may be found: named, and with a finite image; None where all are.
@@ -53,8 +57,11 @@ class Candidates:
         rows: Float[Tensor, "vocab width"],
         metric: MahalanobisMetric = EUCLIDEAN,
         named: Bool[Tensor, " vocab"] | None = None,
+        *,
+        block_elements: int = 2**25,
     ) -> None:
         self.rows = rows
+        self.together = max(1, block_elements // max(1, len(rows)))
         self.metric = metric
         self.named = named
         self.found: Bool[Tensor, " vocab"] | None = None
@@ -78,18 +85,24 @@ class Candidates:
         return len(self.rows) if self.found is None else int(self.found.sum())
 
     def scan(self, targets: Float[Tensor, "targets width"]) -> "Scan":
-        """Compares finite released rows with all candidates by one product."""
+        """Compares finite released rows with all candidates, in blocks of bounded memory."""
+        return Scan(self, targets)
+
+    def block(self, targets: Float[Tensor, "targets width"]) -> "ScanBlock":
+        """Compares so few rows with all candidates by one product that its result fits in memory."""
         coarse = self.metric.whitened(_wide(targets).double() - self._center.double()).float()
         with precision_of(torch.float32):
             keys = torch.addmm(self._lengths, coarse, self._coarse.T, alpha=-2.0)
         reach = coarse.square().sum(dim=1).sqrt() + self._longest
         terms = self._coarse.shape[1] + _FURTHER
         slack = terms * _UNIT * reach.square() + (2 * reach + self._off) * self._off
-        return Scan(self, targets, keys, 1.01 * slack)
+        return ScanBlock(self, targets, keys, 1.01 * slack)
 
     def own(self, tokens: Int64[Tensor, " targets"]) -> "Scan":
         """Compares some candidates with all; kept, because many releases have the same images."""
         key = tuple(tokens.tolist())
+        if len(tokens) > self.together:
+            return self.scan(self.rows[tokens])
         if key not in self._own:
             self._own[key] = self.scan(self.rows[tokens])
         return self._own[key]
@@ -149,9 +162,49 @@ class Candidates:
             return self.metric.whitened_float32(centered)
 
 
-@dataclass(frozen=True, eq=False)
 class Scan:
-    """Released rows compared with all candidates by one product.
+    """Released rows compared with all candidates, in blocks of bounded memory.
+
+    Args:
+        candidates: the candidates.
+        targets: the released rows, finite.
+    """
+
+    def __init__(self, candidates: Candidates, targets: Float[Tensor, "targets width"]) -> None:
+        self.candidates = candidates
+        self.targets = targets
+
+    @cached_property
+    def _only(self) -> "ScanBlock":
+        return self.candidates.block(self.targets)
+
+    def blocks(self) -> Iterator["ScanBlock"]:
+        """The blocks in the order of the rows; one alone is kept for the next question."""
+        if len(self.targets) <= self.candidates.together:
+            yield self._only
+            return
+        for some in torch.split(self.targets, self.candidates.together):
+            yield self.candidates.block(some)
+
+    def nearest(self, count: int = 1, penalties: Float[Tensor, " vocab"] | None = None) -> Nearest:
+        """The nearest candidates of each row (see `ScanBlock.nearest`)."""
+        found = [block.nearest(count, penalties) for block in self.blocks()]
+        if len(found) == 1:
+            return found[0]
+        tokens, values = ([one.tokens for one in found], [one.values for one in found])
+        return Nearest(torch.cat(tokens), torch.cat(values))
+
+    def radii(self, truths: Int64[Tensor, " targets"]) -> Float64[Tensor, " targets"]:
+        """The smallest move of each row that makes another candidate nearer (see `ScanBlock.radii`)."""
+        parts = torch.split(truths, self.candidates.together)
+        return torch.cat(
+            [block.radii(some) for block, some in zip(self.blocks(), parts, strict=True)]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ScanBlock:
+    """A block of released rows compared with all candidates by one product.
 
     Attributes:
         candidates: the candidates.
@@ -202,7 +255,7 @@ class Scan:
         Args:
             truths: the true token of each row; its image is finite.
         """
-        own, there = self.candidates.own(truths), truths[:, None]
+        (own,), there = self.candidates.own(truths).blocks(), truths[:, None]
         over = self.keys - self.keys.gather(1, there)
         apart = own.keys - own.keys.gather(1, there)
         over_slack, apart_slack = 2 * self.slack[:, None], 2 * own.slack[:, None]

@@ -150,7 +150,9 @@ def test_the_result_is_sipits_own(planted: Audit) -> None:
     assert recovered / 6 == reason.value
     tried = f"policy random, {inversion.candidates_per_token:.1f} candidates a token"
     assert any(tried in line for line in reason.evidence)
-    assert any(line.startswith("7 positions passed over") for line in reason.evidence)
+    assert any(
+        line.startswith("7 positions, drawn at random, passed over") for line in reason.evidence
+    )
 
 
 def _hash(audit: Audit) -> object:
@@ -170,9 +172,9 @@ def test_a_bos_that_every_prompt_has_is_known(tmp_path: Path) -> None:
     )
     assert {256} == {ids[0] for ids in with_bos.prompts.ids}
     every = _one(with_bos, prompts=4, tokens=4, certify=100)
-    assert any(line.startswith("12 positions passed over") for line in every.evidence)
+    assert any(line.startswith("12 positions, drawn at random,") for line in every.evidence)
     plain = _one(audit, prompts=4, tokens=3, certify=100)
-    assert any(line.startswith("12 positions passed over") for line in plain.evidence)
+    assert any(line.startswith("12 positions, drawn at random,") for line in plain.evidence)
 
 
 def test_five_failures_are_named_and_the_rest_counted(tmp_path: Path) -> None:
@@ -188,8 +190,28 @@ def test_the_figures_are_those_of_the_evidence(planted: Audit) -> None:
     """Positions passed over the whole vocabulary, and how many of them are ambiguous."""
     reason = _one(planted, 1, prompts=6, tokens=4, certify=100)
     passed, ambiguous = (reason.figures[name] for name in ("certified", "ambiguous"))
-    said = f"{passed:g} positions passed over the whole vocabulary: {ambiguous:g} ambiguous, rate"
+    said = (
+        f"{passed:g} positions, drawn at random, passed over the whole vocabulary: {ambiguous:g}"
+        " ambiguous, rate"
+    )
     assert [True] == [line.startswith(said) for line in reason.evidence if " passed over" in line]
+
+
+def test_no_rate_is_stated_of_few_positions(planted: Audit) -> None:
+    """The 24 positions have one, 19 of them have none."""
+    few, many = (_one(planted, 1, prompts=6, tokens=4, certify=n) for n in (19, 20))
+    (line,) = [line for line in few.evidence if " passed over" in line]
+    assert "rate [" not in line
+    assert "(no rate is stated of fewer than 20)" in line
+    assert any("passed over" in line and ", rate [" in line for line in many.evidence)
+
+
+def test_by_default_positions_are_certified_by_budget(planted: Audit) -> None:
+    """And the verdict says so; the same positions every time."""
+    first, again = (_one(planted, "norm", prompts=6, tokens=4) for _ in range(2))
+    (line,) = [line for line in first.evidence if " passed over" in line]
+    assert "until they had cost what the recovery did: " in line
+    assert first.figures == again.figures
 
 
 def test_a_rate_that_is_none_is_refused(audit: Audit) -> None:

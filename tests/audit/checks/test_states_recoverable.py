@@ -255,7 +255,10 @@ def test_policies_may_be_named(judge: Judge) -> None:
     for policy in ("random", "lm-order"):
         reason = judge(decoder, _states(decoder), asked={"policy": policy, "certify": 3})
         assert "PASS" == str(reason.status)
-        assert "3 positions passed over the whole vocabulary: 0 ambiguous" in _text(reason)
+        assert (
+            "3 positions, drawn at random, passed over the whole vocabulary: 0 ambiguous"
+            in _text(reason)
+        )
     with pytest.raises(OptionError, match="policy 'guess' is not known"):
         judge(decoder, _states(decoder), asked={"policy": "guess"})
 

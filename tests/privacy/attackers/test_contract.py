@@ -10,6 +10,8 @@ import pytest
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy import attackers
 from pytest_injectivity.privacy.attackers.base import Attack, Attacker, AttackSetting
+from pytest_injectivity.privacy.attackers.embedding import EmbeddingAttacker
+from pytest_injectivity.privacy.attackers.kv_collision import KvCollisionAttacker
 from pytest_injectivity.privacy.attackers.registry import ATTACKERS
 from pytest_injectivity.privacy.evaluation.attack import run_attacks
 from pytest_injectivity.privacy.evaluation.results import AttackResult
@@ -64,6 +66,20 @@ def _run(
     return by_name(
         run_attacks(decoder, [sent], seed=0, attackers=(attacker,), free_running=2, keep_ids=True)
     )
+
+
+@pytest.mark.parametrize("attacker", [EmbeddingAttacker, KvCollisionAttacker])
+@pytest.mark.parametrize("block_elements", [1, 2 * VOCAB])
+def test_blocks_change_no_answer(
+    attacker: type[EmbeddingAttacker | KvCollisionAttacker], block_elements: int, decoder: Decoder
+) -> None:
+    """Attackers that compare rows by themselves do so in bounded memory."""
+    blocked, whole = attacker(block_elements), attacker()
+    fitting = _fitting(whole, decoder)
+    assert fitting
+    for channel in fitting:
+        expected, found = (_run(one, decoder, channel) for one in (whole, blocked))
+        assert [one.ids for one in expected.values()] == [one.ids for one in found.values()]
 
 
 class _Tokenizer:

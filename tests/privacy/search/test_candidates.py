@@ -154,3 +154,19 @@ def test_distances_to_one_candidate_each() -> None:
     found = Candidates(rows).away(targets, torch.tensor([3, 1]))
     expected = (targets.double() - rows[[3, 1]].double()).norm(dim=1)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("block_elements", [1, 30, 95])
+def test_blocks_change_no_answer(block_elements: int) -> None:
+    """Nearest candidates, with penalties, margins and radii, of more rows than are compared at once."""
+    rows, targets, penalties = _drawn(30, 6, 1), _drawn(17, 6, 2), _drawn(30, 1, 3)[:, 0].abs()
+    truths = torch.arange(17) % 5
+    whole, blocked = Candidates(rows), Candidates(rows, block_elements=block_elements)
+    assert blocked.together < 17
+    for count in (1, 2):
+        expected = whole.scan(targets).nearest(count, penalties)
+        found = blocked.scan(targets).nearest(count, penalties)
+        assert torch.equal(expected.tokens, found.tokens)
+        assert torch.equal(expected.values, found.values)
+    assert torch.equal(whole.margins(truths), blocked.margins(truths))
+    assert torch.equal(whole.scan(targets).radii(truths), blocked.scan(targets).radii(truths))
