@@ -74,6 +74,7 @@ class ResolutionKey(NumberKey):
 
     Attributes:
         layer: the layer.
+        first: at position 0; else at all positions from 1 on.
         sample: how much it is measured on, as text.
         float64: whether the error was measured against a float64 copy of the model.
     """
@@ -81,6 +82,7 @@ class ResolutionKey(NumberKey):
     together = ("layer",)
 
     layer: Layer
+    first: bool
     sample: str
     float64: bool
 

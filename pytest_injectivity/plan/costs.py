@@ -20,9 +20,12 @@ from pytest_injectivity.states.resolution_sample import choose_sample
 
 # Tokens that a guess and its correction run for each token recovered (docs/log.md).
 _FORWARDS_A_TOKEN = 2.0
-# How often a prompt of a resolution's sample is run (alone, padded, in two batches, behind a prefix and
-# beside other tokens), in how many passes, and how often a single token is.
-_WAYS, _BESIDE, _PASSES, _SINGLES = 5.5, 32, 7, 3
+# Of a resolution's sample: how often each position is run, alone and in two batches, padding included;
+# the prompts of a batch; and the passes and tokens, for each part, of the ways in which few prompts are
+# run.
+_RUNS, _BATCH, _OTHER_PASSES, _OTHER_TOKENS = 3.3, 12, 22, 1500
+# How often a single token is run, and the rows of such a pass.
+_SINGLES, _SINGLES_A_PASS, _EXACT_SINGLES = 2, 160, 64
 # A layer's table needs, beside the search of all rows, those of the half and the quarter (`trend`).
 _TREND = 1 + 1 / 4 + 1 / 16
 # Passes that hold tables of the vocabulary.
@@ -142,24 +145,39 @@ class Costs:
             whose: names the model where it is not the one audited.
         """
         sample = choose_sample(self.prompts, self.sizes.vocab, self.sizes.context)
-        first, second = (sum(map(len, one)) for one in (sample.prompts, sample.held_out))
-        prompts = len(sample.prompts) + len(sample.held_out)
-        singles = len(sample.singles) + len(sample.held_out_singles)
-        tokens = round(_WAYS * first + (_WAYS - 1) * second) + _BESIDE * prompts
-        tokens += _SINGLES * singles
+        count = tokens = 0
+        for part in (sample.prompts, sample.held_out):
+            count += len(part) + 2 * -(-len(part) // _BATCH) + _OTHER_PASSES
+            tokens += round(_RUNS * sum(map(len, part))) + _OTHER_TOKENS
         exact = sum(map(len, sample.prompts[: sample.exact]))
-        seconds = self._forward(Passes(_PASSES * prompts, tokens), max(layers, key=depth))
-        seconds += exact * self.rates.token * self.rates.float64
+        prompts = len(sample.prompts) + len(sample.held_out)
         return Phase(
             name=f"resolution{whose}",
-            what=(
-                f"{prompts} prompts and {singles:,} single tokens at {_layers(layers)}, some in a"
-                " float64 copy"
-            ),
-            seconds=seconds,
+            what=f"{prompts} prompts at {_layers(layers)}, some in a float64 copy",
+            seconds=self._evaluations(Passes(count, tokens), exact, layers),
             token_forwards=tokens + exact,
             bytes=8 * self.sizes.parameters,
         )
+
+    def first_resolution(self, layers: Sequence[Layer], *, whose: str = "") -> Phase:
+        """The same at position 0, of single tokens; see `resolution`."""
+        sample = choose_sample(self.prompts, self.sizes.vocab, self.sizes.context)
+        singles = len(sample.singles) + len(sample.held_out_singles)
+        tokens = _SINGLES * singles
+        exact = min(len(sample.singles), _EXACT_SINGLES)
+        passes = Passes(-(-tokens // _SINGLES_A_PASS), tokens)
+        return Phase(
+            name=f"resolution of position 0{whose}",
+            what=f"{singles:,} single tokens at {_layers(layers)}, some in a float64 copy",
+            seconds=self._evaluations(passes, exact, layers),
+            token_forwards=tokens + exact,
+            bytes=8 * self.sizes.parameters,
+        )
+
+    def _evaluations(self, passes: Passes, exact: int, layers: Sequence[Layer]) -> float:
+        """Seconds of passes, and of so many tokens in float64."""
+        seconds = self._forward(passes, max(layers, key=depth))
+        return seconds + exact * self.rates.token * self.rates.float64
 
     def _of_pairs(self, name: str, search: Search, layers: Sequence[Layer]) -> Phase:
         """A search over all pairs of rows at some layers, with those of the trend."""

@@ -101,15 +101,14 @@ def _decide_layer(
     resolution: LayerResolution,
 ) -> list[Decision]:
     """The decisions of one layer's pairs: those of one scale together."""
-    first, later = resolution.scales.first, resolution.scales.later
-    # Two prompts have the coarser resolution of each coordinate.
-    scales = (later, first.joined(later), first)
-    ones = [sum(len(prompts[prompt]) == 1 for prompt in pair) for pair in pairs]
+    last = [sorted(min(len(prompts[one]) - 1, 1) for one in pair) for pair in pairs]
     found: dict[int, Decision] = {}
-    for count, scale in enumerate(scales):
-        at = [row for row, of in enumerate(ones) if of == count]
-        some = [pairs[row] for row in at]
-        found |= dict(zip(at, decide(states, some, scale), strict=True))
+    for positions in ([0, 0], [0, 1], [1, 1]):
+        if at := [row for row, of in enumerate(last) if of == positions]:
+            # Two prompts have the coarser resolution of each coordinate.
+            one, other = (resolution.of(position).scale for position in positions)
+            some = [pairs[row] for row in at]
+            found |= dict(zip(at, decide(states, some, one.joined(other)), strict=True))
     return [found[row] for row in range(len(pairs))]
 
 

@@ -11,7 +11,9 @@ The error, the distance to the same weights in true float64, is another number: 
 deployed function is from the exact one, and decides nothing about the deployed one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from pytest_injectivity.states.scaled import Scale, Scales
 
@@ -48,14 +50,19 @@ class LayerResolution:
     """The resolution of a layer over a sample of prompts.
 
     Attributes:
-        first: at position 0.
-        later: at every other position; at position 0 where no prompt can have another.
+        later: at every position from 1 on; at position 0 where no prompt can have another.
+        measure_first: measures that of position 0.
         prompts: prompts and sequences of the sample, both parts together.
     """
 
-    first: Resolution
     later: Resolution
+    measure_first: Callable[[], Resolution]
     prompts: int
+
+    @cached_property
+    def first(self) -> Resolution:
+        """The resolution at position 0, measured when it is first asked for."""
+        return self.measure_first()
 
     @property
     def value(self) -> float:

@@ -2,7 +2,7 @@
 
 One part of the sample makes the resolution of each coordinate; the radius in these units is measured
 on another part. Both cost a share of capturing the prompt set, and no fewer evaluations than a radius
-needs.
+needs. Positions are those from 1 on: single tokens stand for position 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,8 +32,8 @@ class SampleSize:
         exact: positions compared with float64, at least.
     """
 
-    positions: int = 256
-    held_out: int = 640
+    positions: int = 192
+    held_out: int = 672
     share: float = 1 / 256
     most: int = 2**13
     prompts: int = 64
@@ -50,8 +50,9 @@ class Sample:
     """What is evaluated.
 
     Attributes:
-        prompts: make the resolution of each coordinate.
-        held_out: measure the radius in these units.
+        prompts: make the resolution of each coordinate; at least two tokens each, where the context
+            window has two.
+        held_out: measure the radius in these units; likewise.
         singles: tokens put first, that make the resolution at position 0.
         held_out_singles: tokens put first, that measure the radius there.
         exact: how many of the prompts are compared with float64.
@@ -74,7 +75,8 @@ def choose_sample(
 ) -> Sample:
     """Chooses a sample from prompts in a given order; the same input gives the same sample.
 
-    Where the prompts do not fill a part, sequences of tokens drawn from them do.
+    Where the prompts of two tokens or more do not fill a part, sequences of tokens drawn from all
+    prompts do.
 
     Args:
         prompts: token ids, at least one prompt, those preferred first.
@@ -96,7 +98,8 @@ def choose_sample(
     ]
     pool = np.concatenate([np.asarray(one, dtype=np.int64) for one in prompts])
     # Parts take turns, so that a small set serves both.
-    own, others = prompts[::2], prompts[1::2]
+    long = [one for one in prompts if len(one) > 1]
+    own, others = long[::2], long[1::2]
     length = min(_CHUNK, context or _CHUNK)
     chosen, held_out = (
         _filled(part[: size.prompts], tokens, lambda: generator.choice(pool, size=length).tolist())
@@ -116,17 +119,17 @@ def choose_sample(
 def _filled(
     part: Sequence[Sequence[int]], positions: int, draw: Callable[[], list[int]]
 ) -> tuple[Ids, ...]:
-    """Prompts of a part up to so many positions, and then drawn ones."""
+    """Prompts of a part up to so many positions, the last one cut, and then drawn ones."""
     found: list[Ids] = []
     left = positions
     for one in part:
         if left <= 0:
             break
-        found.append(tuple(int(token) for token in one))
-        left -= len(one)
+        found.append(tuple(int(token) for token in one[: left + 1]))
+        left -= len(found[-1]) - 1
     while left > 0:
         found.append(tuple(draw()))
-        left -= len(found[-1])
+        left -= max(len(found[-1]) - 1, 1)
     return tuple(found)
 
 

@@ -87,6 +87,15 @@ def test_every_phase_names_what_makes_it_shorter() -> None:
     assert "" == costs.resolution([1]).shorter_by
 
 
+def test_position_0_is_a_phase_of_its_own() -> None:
+    """Two passes of each single token, and no token of the prompts'."""
+    first, later = _costs().first_resolution([1]), _costs().resolution([1])
+    more = replace(_costs(), prompts=[*_costs().prompts] * 40)
+    assert first.token_forwards == more.first_resolution([1]).token_forwards
+    assert later.token_forwards != more.resolution([1]).token_forwards
+    assert first.token_forwards > 2 * SIZES.vocab * 0.9 > 0
+
+
 def test_assumed_rates_need_no_machine() -> None:
     """Twice the TFLOP/s halve what tokens and products take."""
     slow, fast = Rates.assumed(SIZES, 1.0), Rates.assumed(SIZES, 2.0)

@@ -63,7 +63,7 @@ def test_they_are_those_of_a_slow_loop(
     rows = torch.randn(12, 3, generator=generator).to(dtype)
     sigma = torch.rand(2, 3, generator=generator).double().numpy() + 0.2
     first, later = (_resolution(*one) for one in zip(distances, radii, sigma, strict=True))
-    resolution = LayerResolution(first, later, 1)
+    resolution = LayerResolution(later, lambda: first, 1)
     lengths = [1] * ones + [5] * (12 - ones)
     found = candidate_pairs(rows, lengths, resolution, limit=100)
     pairs = sorted(zip(found.left.tolist(), found.right.tolist(), strict=True))
@@ -76,7 +76,7 @@ def test_more_than_are_listed_are_counted() -> None:
     """The closest are listed."""
     rows = torch.arange(10.0)[:, None].square()
     one = _resolution(1e3, 1e3, np.ones(1))
-    found = candidate_pairs(rows, [2] * 10, LayerResolution(one, one, 1), limit=3)
+    found = candidate_pairs(rows, [2] * 10, LayerResolution(one, lambda: one, 1), limit=3)
     assert (45, [0, 1, 0]) == (found.count, found.left.tolist())
 
 
@@ -84,7 +84,7 @@ def test_a_pair_resolved_in_one_distance_is_no_candidate() -> None:
     """Near in the Euclidean distance, and five times the resolution apart in the scaled one."""
     rows = torch.tensor([[0.0, 0.0], [0.0, 0.5], [0.39, 0.0]])
     one = _resolution(1.0, 1.0, np.array([0.1, 0.1]))
-    found = candidate_pairs(rows, [2] * 3, LayerResolution(one, one, 1), limit=100)
+    found = candidate_pairs(rows, [2] * 3, LayerResolution(one, lambda: one, 1), limit=100)
     assert [(0, 2)] == list(zip(found.left.tolist(), found.right.tolist(), strict=True))
 
 
@@ -92,7 +92,7 @@ def test_the_closest_pair_is_a_candidate() -> None:
     """Near in the Euclidean distance; far in the scaled one, as the other two pairs are."""
     rows = torch.tensor([[0.0, 0.0], [0.0, 0.6], [0.5, 0.0]])
     one = _resolution(1.0, 1.0, np.array([0.1, 0.1]))
-    found = candidate_pairs(rows, [2] * 3, LayerResolution(one, one, 1), limit=100)
+    found = candidate_pairs(rows, [2] * 3, LayerResolution(one, lambda: one, 1), limit=100)
     assert [(0, 2)] == list(zip(found.left.tolist(), found.right.tolist(), strict=True))
 
 
@@ -100,7 +100,7 @@ def test_the_other_distance_serves_where_one_lists_too_many() -> None:
     """All pairs are near in the Euclidean distance, and all but one far in the scaled one."""
     rows = torch.arange(10.0)[:, None].square()
     one = _resolution(1e3, 1.0, np.full(1, 0.3))
-    found = candidate_pairs(rows, [2] * 10, LayerResolution(one, one, 1), limit=3)
+    found = candidate_pairs(rows, [2] * 10, LayerResolution(one, lambda: one, 1), limit=3)
     assert (1, [0], [1]) == (found.count, found.left.tolist(), found.right.tolist())
 
 

@@ -1,6 +1,7 @@
 """The resolution of a layer: the largest of what evaluations differ by, coordinate by coordinate too."""
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,23 +12,22 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.states.evaluations import Evaluation, evaluate_prompts
-from pytest_injectivity.states.resolution_measurement import measure_resolution
+from pytest_injectivity.states.evaluations import Evaluations, evaluate_candidates, evaluate_prompts
 from pytest_injectivity.states.resolution_sample import Sample
 from pytest_injectivity.testing import additive_decoder, plant_nan, tiny_decoder
-from tests.resolutions import resolution_of
+from tests.resolutions import measured_on, resolution_of
 
 LAYERS: tuple[Layer, ...] = (0, 1, 2, "norm")
-PROMPTS = ((5, 9, 3, 60, 2, 2, 17), (1,), (8, 8), tuple(range(40)), (4, 3, 2), (63,) * 21)
+PROMPTS = ((5, 9, 3, 60, 2, 2, 17), (8, 8), tuple(range(40)), (4, 3, 2), (63,) * 21)
 HELD_OUT = ((7, 7, 1), tuple(range(20, 50)))
-SAMPLE = Sample(PROMPTS, HELD_OUT, tuple(range(8)), tuple(range(8, 64)), exact=6)
+SAMPLE = Sample(PROMPTS, HELD_OUT, tuple(range(8)), tuple(range(8, 64)), exact=5)
 
 
 @pytest.fixture
 def shifted(monkeypatch: pytest.MonkeyPatch) -> Decoder:
     """A decoder whose states are off by 3e-3 in a batch and by 4e-3 across it after a prefix.
 
-    At position 0 of more than one token they are off by 0.5 in a batch.
+    At position 0 they are off by 0.5 where tokens follow.
     """
     decoder = tiny_decoder("gpt2", dtype=torch.float64)
     run = decoder.states
@@ -35,11 +35,13 @@ def shifted(monkeypatch: pytest.MonkeyPatch) -> Decoder:
     def states(ids: Tensor, layers: Any, *, prefix: Any = None, **kept: Any) -> Any:
         found = run(ids, layers, prefix=prefix, **kept)
         for table in found.values():
-            if table.ndim < 3:
-                continue
-            if len(ids) > 1:
-                table[:, 0, 0] += 0.5
-                table[:, 1:, 0] += 3e-3
+            at = kept.get("positions")
+            if at is not None and prefix is None and not at.any():
+                table[:, 0] += 0.5 * (ids.shape[1] > 1)
+            elif len(ids) > 1:
+                table[..., 0] += 3e-3
+            elif at is not None:
+                pass
             elif prefix is not None:
                 table[:, :, 1] += 4e-3
         return found
@@ -50,7 +52,7 @@ def shifted(monkeypatch: pytest.MonkeyPatch) -> Decoder:
 
 def test_every_two_ways_are_compared(shifted: Decoder) -> None:
     """3e-3 one way and 4e-3 across it are 5e-3 apart; position 0 keeps its 0.5 to itself."""
-    found = measure_resolution(shifted, None, SAMPLE, LAYERS)
+    found = measured_on(shifted, SAMPLE, LAYERS)
     assert set(LAYERS) == set(found)
     for one in found.values():
         assert 5e-3 == pytest.approx(one.value, rel=1e-9)
@@ -65,30 +67,36 @@ def test_the_error_is_apart(shifted: Decoder) -> None:
     exact = tiny_decoder("gpt2", dtype=torch.float64)
     with torch.no_grad():
         exact.parts.embeddings.weight[:, 0] += 1.0
-    found = measure_resolution(shifted, exact, SAMPLE, (0,))[0]
+    found = measured_on(shifted, SAMPLE, (0,), exact=exact)[0]
     assert 1.0 == pytest.approx(found.error, rel=1e-9)
     assert 5e-3 == pytest.approx(found.value, rel=1e-9)
 
 
-def slow(ways: list[list[Evaluation]], first: bool) -> dict[str, Any]:  # noqa: FBT001
+def evaluated(
+    decoder: Decoder, prompts: Sequence[tuple[int, ...]]
+) -> dict[Layer, list[np.ndarray]]:
+    """The evaluations of each state of the prompts, and of candidates of the longest and shortest."""
+    ordered = sorted(prompts, key=len, reverse=True)
+    parts = [evaluate_prompts(decoder, ordered, LAYERS, every_way=True)]
+    parts += [evaluate_candidates(decoder, ordered[at], LAYERS) for at in (0, -1)]
+    return {layer: [one for part in parts for one in by_state(part[layer])] for layer in LAYERS}
+
+
+def by_state(found: Evaluations) -> list[np.ndarray]:
+    """The evaluations of each state, ``(ways, hidden)`` in float64, those that were made."""
+    states = np.asarray(found.states.double())
+    return [states[np.asarray(found.evaluated[:, at]), at] for at in range(states.shape[1])]
+
+
+def slow(states: list[np.ndarray], unit: float) -> dict[str, Any]:
     """Resolution, scale parts and norms by loops over tokens and ways, in float64."""
     largest, roundings, sizes, spread = [0.0], [0.0], [], []
-    for prompt in ways:
-        length = len(prompt[0].states)
-        for position in range(length):
-            if (position == 0) is not first:
-                continue
-            states = [
-                np.asarray(one.states[position - one.start].double())
-                for one in prompt
-                if one.start <= position < one.start + len(one.states)
-            ]
-            unit = torch.finfo(prompt[0].states.dtype).eps / 2
-            roundings.append(unit * float(np.sqrt((states[0] ** 2).sum())))
-            sizes.append(np.abs(states[0]))
-            for left, right in combinations(states, 2):
-                largest.append(float(np.sqrt(((left - right) ** 2).sum())))
-                spread.append(np.abs(left - right))
+    for ways in states:
+        roundings.append(unit * float(np.sqrt((ways[0] ** 2).sum())))
+        sizes.append(np.abs(ways[0]))
+        for left, right in combinations(ways, 2):
+            largest.append(float(np.sqrt(((left - right) ** 2).sum())))
+            spread.append(np.abs(left - right))
     return {
         "nu": max(*largest, *roundings),
         "spread": np.max(spread, axis=0),
@@ -101,53 +109,42 @@ def slow(ways: list[list[Evaluation]], first: bool) -> dict[str, Any]:  # noqa: 
 def test_later_positions_are_those_of_a_slow_loop(family: str, dtype: torch.dtype) -> None:
     """``nu``, ``sigma`` and the radius of the same evaluations, by loops in float64."""
     decoder = tiny_decoder(family, dtype=dtype)
-    found = measure_resolution(decoder, None, SAMPLE, LAYERS)
-    own = evaluate_prompts(decoder, PROMPTS, LAYERS, thorough=True)
-    held = evaluate_prompts(decoder, HELD_OUT, LAYERS, thorough=False)
+    found = measured_on(decoder, SAMPLE, LAYERS)
+    own, held = (evaluated(decoder, prompts) for prompts in (PROMPTS, HELD_OUT))
     assert set(LAYERS) == set(found)
     for layer, one in found.items():
-        made = slow([prompt[layer] for prompt in own], first=False)
-        other = slow([prompt[layer] for prompt in held], first=False)
-        unit = torch.finfo(own[0][layer][0].states.dtype).eps / 2
+        unit = torch.finfo(decoder.states(torch.tensor([[1, 2]]), [layer])[layer].dtype).eps / 2
+        made, other = (slow(every[layer], unit) for every in (own, held))
         sigma = np.maximum(made["spread"], unit * made["usual"])
         assert sigma.tolist() == pytest.approx(one.later.scale.values.tolist(), rel=1e-9)
         assert max(made["nu"], other["nu"]) == pytest.approx(one.value, rel=1e-9)
-        scaled = [
-            [way._replace(states=one.later.scale.divided(way.states)) for way in prompt[layer]]
-            for prompt in held
-        ]
-        radius = max(
-            float(torch.linalg.vector_norm(left - right))
-            for prompt in scaled
-            for position in range(1, len(prompt[0].states))
-            for left, right in combinations(
-                [
-                    way.states[position - way.start]
-                    for way in prompt
-                    if way.start <= position < way.start + len(way.states)
-                ],
-                2,
-            )
-        )
-        rounding = unit * max(
-            float(row.norm()) for prompt in scaled for row in prompt[0].states[1:]
-        )
-        assert max(radius, rounding) == pytest.approx(one.later.radius, rel=1e-9)
+        scaled = [ways / sigma for ways in held[layer]]
+        assert slow(scaled, unit)["nu"] == pytest.approx(one.later.radius, rel=1e-9)
         assert one.later.usual_radius <= one.later.radius
         assert one.later.usual <= one.later.distance
 
 
 def test_the_radius_of_position_0_is_measured_on_every_single_held_out() -> None:
-    """Two passes of 56 tokens, beside the first tokens of two prompts in three ways, of one in four."""
-    found = measure_resolution(tiny_decoder("gpt2"), None, SAMPLE, [1])[1]
-    assert 2 * 56 + 2 * 3 + 1 == found.first.evaluations
+    """Two passes of 56 tokens, one of them with others after each, and 24 with others alone."""
+    found = measured_on(tiny_decoder("gpt2"), SAMPLE, [1])[1]
+    assert 3 * 56 + 24 == found.first.evaluations
+
+
+def test_position_0_is_measured_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate on prompts of several tokens does without its passes."""
+    decoder = tiny_decoder("gpt2")
+    found = measured_on(decoder, SAMPLE, [1])[1]
+    assert found.value > 0
+    monkeypatch.setattr(decoder, "states", None)
+    with pytest.raises(TypeError):
+        _ = found.first
 
 
 def test_a_resolution_is_at_least_one_rounding() -> None:
     """Where every way gives the same bits, two states are no better known than to one rounding."""
     tokens = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
     decoder = additive_decoder(tokens, torch.zeros(64, 16))
-    found = measure_resolution(decoder, None, SAMPLE, [1])[1]
+    found = measured_on(decoder, SAMPLE, [1])[1]
     used = sorted({token for ids in (*PROMPTS, *HELD_OUT) for token in ids[1:]})
     norms = tokens[used].double().norm(dim=1)
     assert 2.0**-24 * float(norms.max()) == pytest.approx(found.value, rel=1e-6)
@@ -160,7 +157,7 @@ def test_a_sink_at_position_0_is_kept_apart() -> None:
     positions = torch.zeros(64, 16)
     positions[0] = 1e5
     tokens = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
-    found = measure_resolution(additive_decoder(tokens, positions), None, SAMPLE, [1])[1]
+    found = measured_on(additive_decoder(tokens, positions), SAMPLE, [1])[1]
     assert 1e5 * 2.0**-24 * 4 == pytest.approx(found.at(0), rel=1e-3)
     assert found.value < 1e-5
 
@@ -168,7 +165,7 @@ def test_a_sink_at_position_0_is_kept_apart() -> None:
 def test_states_of_zeros_have_a_scale() -> None:
     """No distance is divided by 0."""
     decoder = additive_decoder(torch.zeros(64, 16), torch.zeros(64, 16))
-    found = measure_resolution(decoder, None, SAMPLE, [1])[1]
+    found = measured_on(decoder, SAMPLE, [1])[1]
     assert [1.0] * 16 == found.later.scale.values.tolist()
     assert 0.0 == found.later.radius == found.value
 
@@ -188,10 +185,10 @@ def test_other_batches_are_within_a_few_resolutions(family: str, dtype: torch.dt
     """Rows in shapes that were not sampled are about as far from each other as those that were."""
     decoder = tiny_decoder(family, dtype=dtype)
     found = resolution_of(decoder, PROMPTS, LAYERS)
-    alone = decoder.states(torch.tensor([PROMPTS[3]]), LAYERS)
+    alone = decoder.states(torch.tensor([PROMPTS[2]]), LAYERS)
     assert set(LAYERS) == set(found)
     for height in (3, 7):
-        states = decoder.states(torch.tensor([PROMPTS[3]] * height), LAYERS)
+        states = decoder.states(torch.tensor([PROMPTS[2]] * height), LAYERS)
         for layer in LAYERS:
             off = states[layer].double() - alone[layer].double()
             assert float(off[:, 1:].norm(dim=2).max()) <= 3 * found[layer].value
@@ -216,8 +213,8 @@ def test_states_that_are_not_finite_have_no_resolution() -> None:
 def test_progress_counts_every_prompt() -> None:
     """Up to all of both parts."""
     told: list[int] = []
-    measure_resolution(tiny_decoder("gpt2"), None, SAMPLE, [1], progress=told.append)
-    assert 8 == told[-1]
+    measured_on(tiny_decoder("gpt2"), SAMPLE, [1], progress=told.append)
+    assert 7 == told[-1]
     assert sorted(told) == told
 
 
@@ -233,5 +230,5 @@ def test_few_prompts_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(decoder, "states", states)
     prompts = tuple(tuple(range(at, at + 33)) for at in range(30))
-    measure_resolution(decoder, None, Sample(prompts, prompts, (1,), (2,), 0), [1])
+    measured_on(decoder, Sample(prompts, prompts, (1,), (2,), 0), [1])
     assert max(passes) <= 16 * 64

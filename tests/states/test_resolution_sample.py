@@ -17,9 +17,11 @@ def test_every_part_is_filled(
     """Both parts have their positions, single tokens are drawn once, and none is in two parts."""
     size = SampleSize(positions=50, held_out=100, singles=8, held_out_singles=64, exact=20)
     sample = choose_sample(prompts, vocab, context, size=size)
-    assert sum(map(len, sample.prompts)) >= 50
-    assert sum(map(len, sample.held_out)) >= 100
-    assert max(map(len, (*sample.prompts, *sample.held_out))) <= (context or 64)
+    every = (*sample.prompts, *sample.held_out)
+    assert sum(len(one) - 1 for one in sample.prompts) >= 50
+    assert sum(len(one) - 1 for one in sample.held_out) >= 100
+    assert min(map(len, every)) > 1
+    assert max(map(len, every)) <= (context or 64)
     singles = (*sample.singles, *sample.held_out_singles)
     assert len(set(singles)) == len(singles) == min(vocab, 72)
     assert set(singles) <= set(range(vocab))
@@ -29,19 +31,19 @@ def test_every_part_is_filled(
 
 
 def test_whole_prompts_take_turns() -> None:
-    """The first of them make the scale, the second measure the radius."""
-    prompts = [(at,) * 10 for at in range(8)]
-    sample = choose_sample(prompts, 64, None, size=SampleSize(positions=30, held_out=30))
+    """The first of them make the scale, the second measure the radius, and the last one is cut."""
+    prompts = [(at,) * 11 for at in range(8)]
+    sample = choose_sample(prompts, 64, None, size=SampleSize(positions=30, held_out=24))
     assert tuple(prompts[::2][:3]) == sample.prompts
-    assert tuple(prompts[1::2][:3]) == sample.held_out
+    assert (prompts[1], prompts[3], prompts[5][:5]) == sample.held_out
 
 
 def test_a_large_set_takes_a_share() -> None:
-    """Of the tokens of the set, up to a number."""
+    """Of the tokens of the set, up to a number of positions, 99 a prompt."""
     prompts = [tuple(range(100))] * 1000
     size = SampleSize(positions=10, held_out=10, share=1 / 100, most=1500, prompts=100)
     sample = choose_sample(prompts, 100, None, size=size)
-    assert (10, 15) == (len(sample.prompts), len(sample.held_out))
+    assert (11, 16) == (len(sample.prompts), len(sample.held_out))
 
 
 def test_one_token_of_vocabulary_serves_both_parts() -> None:

@@ -134,7 +134,8 @@ class Measurements:
         if self.lost_prompts(layer):
             return False
         resolution = self.resolution(layer)
-        return math.isfinite(resolution.at(0)) and math.isfinite(resolution.at(1))
+        positions = {min(len(ids) - 1, 1) for ids in self.target.prompts.ids}
+        return all(math.isfinite(resolution.at(position)) for position in positions)
 
     def resolution(self, layer: Layer) -> "LayerResolution":
         """The resolution of a layer over a sample of the prompts."""

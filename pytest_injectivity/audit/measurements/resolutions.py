@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.keys import ResolutionKey
@@ -12,8 +12,8 @@ from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer
 
 if TYPE_CHECKING:
-    from pytest_injectivity.states.resolution import LayerResolution
-    from pytest_injectivity.states.resolution_sample import SampleSize
+    from pytest_injectivity.states.resolution import LayerResolution, Resolution
+    from pytest_injectivity.states.resolution_sample import Sample, SampleSize
 
 
 class Resolutions:
@@ -31,22 +31,37 @@ class Resolutions:
         self.target = target
         self._float64 = float64
         self._size = size
-        self._known: dict[Layer, LayerResolution] = {}
+        self._layers: dict[Layer, LayerResolution] = {}
+        self._known: dict[tuple[Layer, bool], Resolution] = {}
 
     def of(self, layer: Layer) -> "LayerResolution":
-        """The resolution of a layer over a sample of the prompts."""
-        if layer not in self._known:
-            wanted = by_depth(self.target.together(layer) - self._known.keys())
-            keys = {one: ResolutionKey(one, str(self._sampled), float64=True) for one in wanted}
+        """The resolution of a layer over a sample of the prompts; position 0's when it is asked for."""
+        from pytest_injectivity.states.resolution import LayerResolution
+
+        if layer not in self._layers:
+            self._layers[layer] = LayerResolution(
+                self._at(layer, first=False),
+                partial(self._at, layer, first=True),
+                len(self._sample.prompts) + len(self._sample.held_out),
+            )
+        return self._layers[layer]
+
+    def _at(self, layer: Layer, *, first: bool) -> "Resolution":
+        if (layer, first) not in self._known:
+            together = self.target.together(layer)
+            wanted = by_depth({one for one in together if (one, first) not in self._known})
+            size = str(self._sampled)
+            keys = {one: ResolutionKey(one, first, size, float64=True) for one in wanted}
             exact = self.target.entry.known(keys.values()) or self._float64.available(
                 "the error of the states is not measured"
             )
             if not exact:
                 keys = {one: replace(key, float64=False) for one, key in keys.items()}
-            self._known |= self.target.entry.remember_each(
-                keys, partial(self._measure, exact=exact)
+            found: Mapping[Layer, Resolution] = self.target.entry.remember_each(
+                keys, partial(self._measure, first=first, exact=exact)
             )
-        return self._known[layer]
+            self._known |= {(one, first): resolution for one, resolution in found.items()}
+        return self._known[layer, first]
 
     @property
     def _sampled(self) -> "SampleSize":
@@ -54,24 +69,28 @@ class Resolutions:
 
         return self._size or DEFAULT_SIZE
 
-    def _measure(
-        self, layers: "Sequence[Layer]", *, exact: bool
-    ) -> "Mapping[Layer, LayerResolution]":
-        from pytest_injectivity.states.resolution_measurement import measure_resolution
+    @cached_property
+    def _sample(self) -> "Sample":
         from pytest_injectivity.states.resolution_sample import choose_sample
 
-        target = self.target
-        by_hash = sorted(zip(target.prompts.hashes, target.prompts.ids, strict=True))
-        sample = choose_sample(
-            [ids for _, ids in by_hash],
-            target.facts.vocab_size,
-            target.facts.context,
-            size=self._sampled,
-        )
-        copy = target.decoder.as_float64() if exact else None
-        passes = len(sample.prompts) + len(sample.held_out)
-        with target.watcher.progress("resolution", passes) as advance:
-            found = measure_resolution(target.decoder, copy, sample, layers, progress=advance)
+        prompts, facts = self.target.prompts, self.target.facts
+        by_hash = sorted(zip(prompts.hashes, prompts.ids, strict=True))
+        ids = [one for _, one in by_hash]
+        return choose_sample(ids, facts.vocab_size, facts.context, size=self._sampled)
+
+    def _measure(
+        self, layers: "Sequence[Layer]", *, first: bool, exact: bool
+    ) -> "Mapping[Layer, Resolution]":
+        from pytest_injectivity.states.resolution_measurement import measure_first, measure_later
+
+        decoder, sample = self.target.decoder, self._sample
+        copy = decoder.as_float64() if exact else None
+        if first:
+            found = measure_first(decoder, copy, sample, layers)
+        else:
+            passes = len(sample.prompts) + len(sample.held_out)
+            with self.target.watcher.progress("resolution", passes) as advance:
+                found = measure_later(decoder, copy, sample, layers, progress=advance)
         del copy
         gc.collect()
         return found

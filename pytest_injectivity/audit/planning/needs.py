@@ -52,6 +52,7 @@ KINDS = (
     "load",
     "capture",
     "resolution",
+    "first",
     "geometry",
     "tables",
     "continuations",
@@ -124,18 +125,19 @@ def _sipit(asked: Asked, layers: tuple[Layer, ...]) -> _States:
         )
         for one in layers
     ]
-    return (*_states(layers), *needs)
+    return (*_states(layers), Need("first", layers), *needs)
 
 
 def _cross(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     size = (asked.number("prompts", 20), asked.number("tokens", 20))
     needs = [Need("cross", (one,), True, *size) for one in layers]  # noqa: FBT003 - the reference reads
-    return (*_retained(asked, layers), *needs)
+    return (*_retained(asked, layers), Need("first", layers, reference=True), *needs)
 
 
 def _tables(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     del asked
-    return (Need("load"), Need("resolution", layers), Need("tables", layers))
+    resolutions = (Need("resolution", layers), Need("first", layers))
+    return (Need("load"), *resolutions, Need("tables", layers))
 
 
 def _continuations(asked: Asked, layers: tuple[Layer, ...]) -> _States:

@@ -45,7 +45,7 @@ def joined(needs: Iterable[Need], config_layers: Sequence[Layer]) -> tuple[Need,
         found.setdefault(alone, set()).update(one.layers)
     merged = []
     for one, layers in found.items():
-        every = layers | set(config_layers) if one.kind in {"capture", "resolution"} else layers
+        every = layers | set(config_layers) if one.kind in _OF_ALL else layers
         merged.append(replace(one, layers=tuple(sorted(every, key=depth))))
     return tuple(
         sorted(
@@ -77,6 +77,9 @@ def unforeseen_of(needs: Sequence[Need]) -> tuple[str, ...]:
     )
 
 
+# What is measured of all layers in the same passes.
+_OF_ALL = {"capture", "resolution", "first"}
+
 _UNFORESEEN = {
     "release": "attacks on what is released, and its utility: {}",
     "outside": "reading the states of --injx-states",
@@ -98,6 +101,11 @@ def _capture(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
 def _resolution(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
     del loading
     return [costs.resolution(need.layers, whose=_whose(need))]
+
+
+def _first(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    del loading
+    return [costs.first_resolution(need.layers, whose=_whose(need))]
 
 
 def _geometry(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
@@ -145,6 +153,7 @@ _PHASES: dict[str, Callable[[Need, "Costs", Loading], list[Phase]]] = {
     "load": _load,
     "capture": _capture,
     "resolution": _resolution,
+    "first": _first,
     "geometry": _geometry,
     "tables": _tables,
     "continuations": _continuations,

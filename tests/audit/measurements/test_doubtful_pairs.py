@@ -20,7 +20,7 @@ CORNERS = torch.eye(12)
 def resolution_at(distance: float, radius: float) -> LayerResolution:
     """A resolution of so much, in units of 1 in every coordinate for the scaled distance."""
     one = Resolution(distance, "alone / padded", Scale(np.ones(12)), radius, 0.0, 0.0, 1, 0.0)
-    return LayerResolution(one, one, 1)
+    return LayerResolution(one, lambda: one, 1)
 
 
 @pytest.mark.parametrize(
@@ -53,5 +53,5 @@ def test_a_blurred_layer_without_a_pair_in_the_resolution_is_found(tmp_path: Pat
     median = float(np.median(geometry.nearest.distance))
     assert median / 2 < distance
     one = Resolution(distance, "alone / padded", Scale(np.ones(16)), distance, 0.0, 0.0, 1, 0.0)
-    doubts = Doubts(states, _Known(LayerResolution(one, one, 1)))
+    doubts = Doubts(states, _Known(LayerResolution(one, lambda: one, 1)))
     assert doubts.of([2])[2].blur is not None

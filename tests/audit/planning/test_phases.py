@@ -33,6 +33,7 @@ def test_phases_are_in_the_order_of_the_work() -> None:
         "loading the model",
         "hidden states",
         "resolution",
+        "resolution of position 0",
         "nearest neighbours",
         "co-Lipschitz constants",
         "SipIt layer01",

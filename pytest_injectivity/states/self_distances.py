@@ -1,0 +1,134 @@
+"""How far evaluations of the same states are apart: what a resolution is made of (SPEC section 2)."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pytest_injectivity.core.shapes import Bool, Float, Float64
+from pytest_injectivity.states.evaluations import Evaluations
+from pytest_injectivity.states.resolution import Resolution
+from pytest_injectivity.states.scaled import Scale
+
+# The quantile that is called usual: the largest of some thousand distances is often several times it.
+_USUAL = 0.99
+
+_ONE_ROUNDING = "one rounding of a state"
+
+
+class SelfDistances:
+    """Takes evaluations of states of one layer, and keeps what they differ by.
+
+    The evaluations that make the scale come first, those that the radius is measured on second.
+    """
+
+    def __init__(self) -> None:
+        self._largest = 0.0
+        self._between = _ONE_ROUNDING
+        self._unit = 0.0
+        self._spread: Tensor | None = None
+        self._sizes: Tensor | None = None
+        self._rows = 0
+        self._away: list[Tensor] = []
+        self._scaled: list[Tensor] = []
+        self._evaluations = 0
+        self._error = math.nan
+        self._scale: Scale | None = None
+
+    def widen(self, found: Evaluations) -> None:
+        """Takes evaluations that make the resolution of each coordinate."""
+        states = _exact(found.states)
+        self._see(found, states)
+        # The largest difference of two ways in a coordinate is its largest value less its smallest.
+        widest = (states.amax(dim=0) - states.amin(dim=0)).amax(dim=0)
+        sizes = states[0].abs().sum(dim=0)
+        self._spread = widest if self._spread is None else torch.maximum(self._spread, widest)
+        self._sizes = sizes if self._sizes is None else self._sizes + sizes
+        self._rows += states.shape[1]
+
+    def measure(self, found: Evaluations) -> None:
+        """Takes evaluations that the radius is measured on, once the scale is made."""
+        states = _exact(found.states)
+        self._see(found, states)
+        scaled = self.scale().divided(states)
+        away = self._unit * torch.linalg.vector_norm(scaled[0], dim=1).cpu()
+        for rows, _, apart in _apart(scaled, found.evaluated):
+            away[rows] = torch.maximum(away[rows], apart.amax(dim=(1, 2)).cpu())
+        self._scaled.append(away)
+        self._evaluations += int(found.evaluated.sum())
+
+    def compare(
+        self, own: Float[Tensor, "states hidden"], exact: Float[Tensor, "states hidden"]
+    ) -> None:
+        """Takes states as deployed and the same states in float64."""
+        error = float(torch.linalg.vector_norm(_exact(own) - _exact(exact), dim=1).max())
+        self._error = error if math.isnan(self._error) else float(np.maximum(self._error, error))
+
+    def scale(self) -> Scale:
+        """``sigma_l``: what was seen of each coordinate, and at least one rounding of its usual size."""
+        if self._scale is None:
+            if self._spread is None or self._sizes is None:
+                raise ValueError("no evaluation has made a scale")
+            usual = self._sizes / self._rows
+            usual = torch.where(usual == 0, usual.mean(), usual)
+            sigma = torch.maximum(self._spread, self._unit * usual)
+            # States that are 0 in every coordinate have no resolution; no distance is divided by 0.
+            sigma = torch.where(sigma == 0, 1.0, sigma)
+            self._scale = Scale(sigma.cpu().numpy())
+        return self._scale
+
+    def resolution(self) -> Resolution:
+        """What was measured."""
+        away, scaled = (torch.cat(one) for one in (self._away, self._scaled))
+        return Resolution(
+            distance=float(away.max()),
+            between=self._between,
+            scale=self.scale(),
+            radius=float(scaled.max()),
+            usual=float(torch.quantile(away, _USUAL)),
+            usual_radius=float(torch.quantile(scaled, _USUAL)),
+            evaluations=self._evaluations,
+            error=self._error,
+        )
+
+    def _see(self, found: Evaluations, states: Float64[Tensor, "ways states hidden"]) -> None:
+        """Takes the Euclidean distances of evaluations."""
+        self._unit = torch.finfo(found.states.dtype).eps / 2
+        away = self._unit * torch.linalg.vector_norm(states[0], dim=1).cpu()
+        self._note(float(away.max()), _ONE_ROUNDING)
+        for rows, ways, apart in _apart(states, found.evaluated):
+            away[rows] = torch.maximum(away[rows], apart.amax(dim=(1, 2)).cpu())
+            pair = divmod(int(apart.amax(dim=0).argmax()), len(ways))
+            names = [found.ways[int(ways[one])] for one in sorted(pair)]
+            self._note(float(apart.max()), " / ".join(names))
+        self._away.append(away)
+
+    def _note(self, largest: float, between: str) -> None:
+        """Remembers which ways are farthest apart."""
+        if largest > self._largest:
+            self._largest, self._between = largest, between
+
+
+def _apart(
+    states: Float64[Tensor, "ways states hidden"], evaluated: Bool[Tensor, "ways states"]
+) -> Iterator[tuple[Tensor, Tensor, Float64[Tensor, "some some_ways some_ways"]]]:
+    """The distance of every two evaluations of each state, by subtraction.
+
+    Yields:
+        Indexes of states and of ways, and the distances between these ways. The states that only the
+        ways of all states evaluate come apart from the others, which are few.
+    """
+    of_all = evaluated.all(dim=1)
+    more = evaluated[~of_all].any(dim=0)
+    for rows, ways in ((~more, of_all), (more, torch.ones_like(of_all))):
+        if rows.any():
+            some = states[ways][:, rows.to(states.device)].transpose(0, 1)
+            apart = torch.cdist(some, some, compute_mode="donot_use_mm_for_euclid_dist")
+            yield rows.nonzero()[:, 0], ways.nonzero()[:, 0], apart
+
+
+def _exact(rows: Float[Tensor, "*some hidden"]) -> Float64[Tensor, "*some hidden"]:
+    # Apple's GPUs have no float64.
+    return (rows.cpu() if rows.device.type == "mps" else rows).double()
