@@ -16,7 +16,7 @@ from pytest_injectivity.inversion.sipit import SipIt, observe
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.prompts.loading import load_prompts
-from pytest_injectivity.states.resolution_measurement import measure_first, measure_later
+from pytest_injectivity.states.resolution_measurement import measure_resolution
 from pytest_injectivity.states.resolution_sample import choose_sample
 from pytest_injectivity.states.scaled import Scales
 
@@ -81,14 +81,10 @@ class Sample:
     ) -> "Sample":
         """Observes the states of the prompts, and measures the resolution on some of them."""
         sample = choose_sample(prompts, decoder.vocab_size, decoder.context)
-        first, later = (
-            measure(decoder, None, sample, [layer])[layer]
-            for measure in (measure_first, measure_later)
-        )
+        resolution = measure_resolution(decoder, None, sample, [layer])[layer]
         states = [observe(decoder, ids, [layer])[layer] for ids in prompts]
-        radii, distances = (first.radius, later.radius), (first.distance, later.distance)
-        scales = Scales(first.scale, later.scale)
-        return cls(decoder, layer, prompts, states, radii, scales, distances)
+        distances = resolution.at(0), resolution.at(1)
+        return cls(decoder, layer, prompts, states, resolution.radii, resolution.scales, distances)
 
     def first(self, count: int) -> "Sample":
         """The first so many prompts, at the same tolerance."""

@@ -1,13 +1,12 @@
 """Resolutions of small models, measured on samples that take little time."""
 
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Sequence
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.states.resolution import LayerResolution, Resolution
-from pytest_injectivity.states.resolution_measurement import measure_first, measure_later
-from pytest_injectivity.states.resolution_sample import Sample, SampleSize, choose_sample
+from pytest_injectivity.states.resolution import LayerResolution
+from pytest_injectivity.states.resolution_measurement import measure_resolution
+from pytest_injectivity.states.resolution_sample import SampleSize, choose_sample
 
 SMALL = SampleSize(positions=8, held_out=12, prompts=1, singles=4, held_out_singles=12, exact=4)
 """Of tiny models it says as much as the sample of an audit."""
@@ -27,25 +26,4 @@ def resolution_of(
     """The resolution of each layer, with the error where a float64 copy is asked for."""
     sample = choose_sample(prompts, decoder.vocab_size, decoder.context, size=size)
     exact = decoder.as_float64() if float64 else None
-    return measured_on(decoder, sample, layers, exact=exact)
-
-
-def measured_on(
-    decoder: Decoder,
-    sample: Sample,
-    layers: Sequence[Layer],
-    *,
-    exact: Decoder | None = None,
-    progress: Callable[[int], None] = lambda _done: None,
-) -> dict[Layer, LayerResolution]:
-    """The resolution of each layer over a given sample."""
-    later = measure_later(decoder, exact, sample, layers, progress=progress)
-    every = cache(lambda: measure_first(decoder, exact, sample, layers))
-
-    def first(layer: Layer) -> Resolution:
-        return every()[layer]
-
-    count = len(sample.prompts) + len(sample.held_out)
-    return {
-        layer: LayerResolution(one, partial(first, layer), count) for layer, one in later.items()
-    }
+    return measure_resolution(decoder, exact, sample, layers)

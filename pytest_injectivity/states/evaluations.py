@@ -86,9 +86,9 @@ def evaluate_prompts(
     for way, wider in ((BATCHED, 0), (OTHER_SHAPE, GRAIN)):
         for first in range(0, len(prompts), _DOZEN):
             some = slice(first, first + _DOZEN)
-            found = _batched(decoder, prompts[some], layers, wider)
-            for start, states in zip(starts[some], found, strict=True):
-                table.put(way, start, states)
+            batch = _batched(decoder, prompts[some], layers, wider)
+            for start, found in zip(starts[some], batch, strict=True):
+                table.put(way, start, found)
     if every_way:
         for at in {0, len(prompts) - 1}:
             _by_itself(decoder, prompts[at], layers, table, starts[at])

@@ -5,6 +5,7 @@ position 0, and it takes as long as all the others.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from pytest_injectivity.states.evaluations import (
     evaluate_first,
     evaluate_prompts,
 )
-from pytest_injectivity.states.resolution import Resolution
+from pytest_injectivity.states.resolution import LayerResolution, Resolution
 from pytest_injectivity.states.resolution_sample import Ids, Sample
 from pytest_injectivity.states.self_distances import SelfDistances
 
@@ -32,6 +33,27 @@ _LOW = 10
 _FOLLOWED, _FOLLOWED_ALONE = 64, 24
 # First tokens compared with float64.
 _EXACT = 64
+
+
+def measure_resolution(
+    decoder: Decoder,
+    exact: Decoder | None,
+    sample: Sample,
+    layers: Sequence[Layer],
+    *,
+    progress: Callable[[int], None] = lambda _done: None,
+) -> dict[Layer, LayerResolution]:
+    """Measures the resolution of layers, position 0's when it is asked for; see `measure_later`."""
+    later = measure_later(decoder, exact, sample, layers, progress=progress)
+    first = cache(lambda: measure_first(decoder, exact, sample, layers))
+    count = len(sample.prompts) + len(sample.held_out)
+
+    def of_first(layer: Layer) -> Resolution:
+        return first()[layer]
+
+    return {
+        layer: LayerResolution(one, partial(of_first, layer), count) for layer, one in later.items()
+    }
 
 
 def measure_later(

@@ -13,9 +13,10 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.evaluations import Evaluations, evaluate_candidates, evaluate_prompts
+from pytest_injectivity.states.resolution_measurement import measure_resolution
 from pytest_injectivity.states.resolution_sample import Sample
 from pytest_injectivity.testing import additive_decoder, plant_nan, tiny_decoder
-from tests.resolutions import measured_on, resolution_of
+from tests.resolutions import resolution_of
 
 LAYERS: tuple[Layer, ...] = (0, 1, 2, "norm")
 PROMPTS = ((5, 9, 3, 60, 2, 2, 17), (8, 8), tuple(range(40)), (4, 3, 2), (63,) * 21)
@@ -52,7 +53,7 @@ def shifted(monkeypatch: pytest.MonkeyPatch) -> Decoder:
 
 def test_every_two_ways_are_compared(shifted: Decoder) -> None:
     """3e-3 one way and 4e-3 across it are 5e-3 apart; position 0 keeps its 0.5 to itself."""
-    found = measured_on(shifted, SAMPLE, LAYERS)
+    found = measure_resolution(shifted, None, SAMPLE, LAYERS)
     assert set(LAYERS) == set(found)
     for one in found.values():
         assert 5e-3 == pytest.approx(one.value, rel=1e-9)
@@ -67,7 +68,7 @@ def test_the_error_is_apart(shifted: Decoder) -> None:
     exact = tiny_decoder("gpt2", dtype=torch.float64)
     with torch.no_grad():
         exact.parts.embeddings.weight[:, 0] += 1.0
-    found = measured_on(shifted, SAMPLE, (0,), exact=exact)[0]
+    found = measure_resolution(shifted, exact, SAMPLE, (0,))[0]
     assert 1.0 == pytest.approx(found.error, rel=1e-9)
     assert 5e-3 == pytest.approx(found.value, rel=1e-9)
 
@@ -109,7 +110,7 @@ def slow(states: list[np.ndarray], unit: float) -> dict[str, Any]:
 def test_later_positions_are_those_of_a_slow_loop(family: str, dtype: torch.dtype) -> None:
     """``nu``, ``sigma`` and the radius of the same evaluations, by loops in float64."""
     decoder = tiny_decoder(family, dtype=dtype)
-    found = measured_on(decoder, SAMPLE, LAYERS)
+    found = measure_resolution(decoder, None, SAMPLE, LAYERS)
     own, held = (evaluated(decoder, prompts) for prompts in (PROMPTS, HELD_OUT))
     assert set(LAYERS) == set(found)
     for layer, one in found.items():
@@ -126,14 +127,14 @@ def test_later_positions_are_those_of_a_slow_loop(family: str, dtype: torch.dtyp
 
 def test_the_radius_of_position_0_is_measured_on_every_single_held_out() -> None:
     """Two passes of 56 tokens, one of them with others after each, and 24 with others alone."""
-    found = measured_on(tiny_decoder("gpt2"), SAMPLE, [1])[1]
+    found = measure_resolution(tiny_decoder("gpt2"), None, SAMPLE, [1])[1]
     assert 3 * 56 + 24 == found.first.evaluations
 
 
 def test_position_0_is_measured_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate on prompts of several tokens does without its passes."""
     decoder = tiny_decoder("gpt2")
-    found = measured_on(decoder, SAMPLE, [1])[1]
+    found = measure_resolution(decoder, None, SAMPLE, [1])[1]
     assert found.value > 0
     monkeypatch.setattr(decoder, "states", None)
     with pytest.raises(TypeError):
@@ -144,7 +145,7 @@ def test_a_resolution_is_at_least_one_rounding() -> None:
     """Where every way gives the same bits, two states are no better known than to one rounding."""
     tokens = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
     decoder = additive_decoder(tokens, torch.zeros(64, 16))
-    found = measured_on(decoder, SAMPLE, [1])[1]
+    found = measure_resolution(decoder, None, SAMPLE, [1])[1]
     used = sorted({token for ids in (*PROMPTS, *HELD_OUT) for token in ids[1:]})
     norms = tokens[used].double().norm(dim=1)
     assert 2.0**-24 * float(norms.max()) == pytest.approx(found.value, rel=1e-6)
@@ -157,7 +158,7 @@ def test_a_sink_at_position_0_is_kept_apart() -> None:
     positions = torch.zeros(64, 16)
     positions[0] = 1e5
     tokens = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
-    found = measured_on(additive_decoder(tokens, positions), SAMPLE, [1])[1]
+    found = measure_resolution(additive_decoder(tokens, positions), None, SAMPLE, [1])[1]
     assert 1e5 * 2.0**-24 * 4 == pytest.approx(found.at(0), rel=1e-3)
     assert found.value < 1e-5
 
@@ -165,7 +166,7 @@ def test_a_sink_at_position_0_is_kept_apart() -> None:
 def test_states_of_zeros_have_a_scale() -> None:
     """No distance is divided by 0."""
     decoder = additive_decoder(torch.zeros(64, 16), torch.zeros(64, 16))
-    found = measured_on(decoder, SAMPLE, [1])[1]
+    found = measure_resolution(decoder, None, SAMPLE, [1])[1]
     assert [1.0] * 16 == found.later.scale.values.tolist()
     assert 0.0 == found.later.radius == found.value
 
@@ -213,7 +214,7 @@ def test_states_that_are_not_finite_have_no_resolution() -> None:
 def test_progress_counts_every_prompt() -> None:
     """Up to all of both parts."""
     told: list[int] = []
-    measured_on(tiny_decoder("gpt2"), SAMPLE, [1], progress=told.append)
+    measure_resolution(tiny_decoder("gpt2"), None, SAMPLE, [1], progress=told.append)
     assert 7 == told[-1]
     assert sorted(told) == told
 
@@ -230,5 +231,5 @@ def test_few_prompts_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(decoder, "states", states)
     prompts = tuple(tuple(range(at, at + 33)) for at in range(30))
-    measured_on(decoder, Sample(prompts, prompts, (1,), (2,), 0), [1])
+    measure_resolution(decoder, None, Sample(prompts, prompts, (1,), (2,), 0), [1])
     assert max(passes) <= 16 * 64
