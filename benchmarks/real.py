@@ -43,6 +43,7 @@ class Asked:
         certify: positions certified a layer; None: as the check does.
         runs: times of searches are medians of so many.
         rows: prompts whose states are searched; None: all, and 100,000 windows too.
+        models: those of the folder that false rejections and subsets take; none named: all.
         limit: minutes after which the published SipIt is stopped, a layer.
     """
 
@@ -55,12 +56,14 @@ class Asked:
     runs: int
     rows: int | None
     limit: float
+    models: tuple[str, ...]
 
     @property
     def small_models(self) -> list[Path]:
         """The trained models of the folder."""
         weights = sorted((self.shared / "models").glob("*/model.safetensors"))
-        return [one.parent for one in weights]
+        every = {one.parent.name: one.parent for one in weights}
+        return [every[name] for name in self.models or every]
 
     @property
     def checkpoint(self) -> Path:
@@ -128,6 +131,9 @@ def main() -> None:
         "--shared", type=Path, required=True, help="folder with models/ and prompts/"
     )
     parser.add_argument("--model", type=Path, help="a checkpoint in place of the yardstick")
+    parser.add_argument(
+        "--models", help="of the folder: for false_rejections and subsets; default: all"
+    )
     parser.add_argument("--dtypes", default=",".join(DTYPES))
     parser.add_argument("--layers", default="1,15,30", help="inverted")
     parser.add_argument("--prompts", type=int, default=1000, help="of the gate")
@@ -148,6 +154,7 @@ def main() -> None:
         runs=given.runs,
         rows=given.rows,
         limit=given.limit_minutes,
+        models=tuple(given.models.split(",")) if given.models else (),
     )
     for part in given.parts or PARTS:
         print(PARTS[part](asked), end="\n\n", flush=True)

@@ -86,13 +86,14 @@ def gate(model: Path, source: str, most: int, dtype: str) -> Gate:
         )
     )
     loading = seconds(lambda: (audit.decoder, audit.prompts))
+    told(f"{dtype}: loading {loading:.1f} s, peak so far {_peak()}")
     last = audit.layers[-1]
     capture = seconds(lambda: audit.states(last))
-    told(f"{dtype}: capture {capture:.1f} s")
+    told(f"{dtype}: capture {capture:.1f} s, peak so far {_peak()}")
     resolution = seconds(lambda: audit.resolution(last))
-    told(f"{dtype}: resolution {resolution:.1f} s")
+    told(f"{dtype}: resolution {resolution:.1f} s, peak so far {_peak()}")
     collisions = seconds(audit.check_no_collisions)
-    told(f"{dtype}: collisions {collisions:.1f} s")
+    told(f"{dtype}: collisions {collisions:.1f} s, peak so far {_peak()}")
     margins = seconds(lambda: audit.check_margin_above(margin=MARGIN, normalized=True))
     constants = seconds(lambda: audit.check_colipschitz_above(alpha=CONSTANT, normalized=True))
     return Gate(
@@ -110,6 +111,10 @@ def gate(model: Path, source: str, most: int, dtype: str) -> Gate:
         verdicts=tuple(verdict.first_line for verdict in audit.verdicts),
         passed=all(verdict.passed for verdict in audit.verdicts),
     )
+
+
+def _peak() -> str:
+    return f"{status('VmHWM') / 1e9:.2f} GB"
 
 
 def gates(model: Path, source: str, most: int, dtypes: Sequence[str]) -> str:

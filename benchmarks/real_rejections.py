@@ -5,7 +5,7 @@ prefix by itself, side by side with other candidates, and within a padded batch 
 rejected where the scaled distance exceeds the radius. Radii come from other prompts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,13 +26,15 @@ from pytest_injectivity.states.resolution_sample import choose_sample
 
 PROMPTS = 60
 TOKENS = 20
-READ = 20
-"""Prompts that a wrong model tries to read."""
+READ = 5
+READ_TOKENS = 10
+"""Prompts that a wrong model tries to read, and their length: each position costs the vocabulary."""
 MOST = 1e-3
 _RIVALS = 31
 WRONG = {"float32": 0.01, "bfloat16": 0.1, "float16": 0.1}
 """Noise on the weights, over each tensor's root mean square, at which nothing may be recovered."""
-STRENGTHS = tuple(float(10.0**power) for power in np.arange(-6, 0, 0.5))
+LEAST = 1e-7
+"""Noise below every rounding that is looked at."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Rejections:
         largest: the largest distance over the radius.
         redrawn, noisy: prompts that a model with other weights, or with noise on them, recovers.
         strength: that noise, over each tensor's root mean square.
-        smallest: the smallest noise of those tried at which nothing is recovered; infinite where
-            none is.
+        smallest: the smallest noise at which nothing is recovered, to a factor of two; infinite where
+            that noise is recovered from.
     """
 
     model: str
@@ -92,22 +94,26 @@ def of_model(folder: Path, source: str, dtype: str) -> Rejections:
     resolutions = measure_resolution(decoder, None, sample, layers)
     ratios = np.concatenate([over_radius(decoder, prompts, layer, resolutions) for layer in layers])
     told(f"{folder.name} {dtype}: {(ratios > 1).sum()} of {len(ratios)}, up to {ratios.max():.3g}")
-    observed = [observe(decoder, ids, layers) for ids in prompts[:READ]]
+    short = [ids[:READ_TOKENS] for ids in prompts[:READ]]
+    observed = [observe(decoder, ids, layers) for ids in short]
 
-    def recovered(reader: Decoder) -> int:
-        """Prompts that somebody with this model reads, over the layers, with the model's resolution."""
-        own = measure_resolution(reader, None, sample, layers)
-        return sum(_read(reader, observed, prompts, layer, own[layer]) for layer in layers)
+    def recovered(reader: Decoder, own: Mapping[Layer, LayerResolution]) -> int:
+        """Prompts that somebody with this model reads, over the layers."""
+        return sum(_read(reader, observed, short, layer, own[layer]) for layer in layers)
 
-    wrong = decoder_of(folder, dtype)
+    wrong = load_decoder(str(folder), dtype=dtype, device="cpu")
     redraw(wrong, torch.Generator().manual_seed(0))
-    redrawn = recovered(wrong)
-    by_strength = {}
-    for strength in sorted({*STRENGTHS, WRONG[dtype]}, reverse=True):
-        by_strength[strength] = recovered(with_noise(decoder_of(folder, dtype), strength))
-        told(f"{folder.name} {dtype}: noise {strength:.2g}: {by_strength[strength]} recovered")
-        if by_strength[strength] and strength < WRONG[dtype]:
-            break
+    redrawn = recovered(wrong, measure_resolution(wrong, None, sample, layers))
+
+    def by_noise(strength: float) -> int:
+        """Prompts that the model with noise on its weights reads."""
+        noisy = with_noise(load_decoder(str(folder), dtype=dtype, device="cpu"), strength)
+        # So little noise does not change how a model rounds.
+        read = recovered(noisy, resolutions)
+        told(f"{folder.name} {dtype}: noise {strength:.2g}: {read} recovered")
+        return read
+
+    noisy = by_noise(WRONG[dtype])
     return Rejections(
         model=folder.name,
         dtype=dtype,
@@ -116,25 +122,24 @@ def of_model(folder: Path, source: str, dtype: str) -> Rejections:
         rejected=int((ratios > 1).sum()),
         largest=float(ratios.max()),
         redrawn=redrawn,
-        noisy=by_strength[WRONG[dtype]],
+        noisy=noisy,
         strength=WRONG[dtype],
-        smallest=smallest_rejected(by_strength),
+        smallest=smallest_rejected(by_noise, WRONG[dtype]) if not noisy else float("inf"),
     )
 
 
-def smallest_rejected(recovered: dict[float, int]) -> float:
-    """The smallest strength from which on nothing is recovered; infinite where there is none."""
-    smallest = float("inf")
-    for strength in sorted(recovered, reverse=True):
-        if recovered[strength]:
-            break
-        smallest = strength
-    return smallest
+def smallest_rejected(recovered: Callable[[float], int], rejected: float) -> float:
+    """Bisects the smallest strength at which nothing is recovered, to a factor of two.
 
-
-def decoder_of(folder: Path, dtype: str) -> Decoder:
-    """The model, to be changed."""
-    return load_decoder(str(folder), dtype=dtype, device="cpu")
+    Args:
+        recovered: prompts recovered at a strength.
+        rejected: a strength at which none is.
+    """
+    low, high = LEAST, rejected
+    while high / low > 2:  # noqa: PLR2004 - a factor of two
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if recovered(middle) else (low, middle)
+    return high
 
 
 def with_noise(decoder: Decoder, strength: float, seed: int = 0) -> Decoder:
@@ -152,7 +157,7 @@ def over_radius(
     decoder: Decoder,
     prompts: Sequence[tuple[int, ...]],
     layer: Layer,
-    resolutions: dict[Layer, LayerResolution],
+    resolutions: Mapping[Layer, LayerResolution],
 ) -> np.ndarray:
     """The scaled distance of each evaluation of a true token from its state, over the radius."""
     resolution = resolutions[layer]
@@ -190,9 +195,7 @@ def _read(
         scales=resolution.scales,
         certify=0,
     )
-    return sum(
-        one.exact(ids) for one, ids in zip(found.recoveries, prompts[: len(observed)], strict=True)
-    )
+    return sum(one.exact(ids) for one, ids in zip(found.recoveries, prompts, strict=True))
 
 
 COLUMNS = (

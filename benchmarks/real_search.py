@@ -95,8 +95,12 @@ def searches(root: Path, runs: int, most: int | None) -> str:
         torch.save(nearest, Path(folder) / "nearest")
         torch.save({name: shared.layers(name) for name in MODELS}, Path(folder) / "layers")
         settings: tuple[Mapping[str, str], ...] = ({}, WITHOUT)
-        found = [alone(searched, Path(folder), runs, environment=one) for one in settings]
-    return "\n\n".join(table for one in found for table in tables(one))
+        found = []
+        for one in settings:
+            found += tables(alone(searched, Path(folder), runs, environment=one))
+            for table in found[-2:]:
+                told(table)
+    return "\n\n".join(found)
 
 
 def tables(one: Searched) -> tuple[str, str]:

@@ -4,11 +4,12 @@ Near is four times the usual resolution, and no less than the largest seen. In b
 some thousand distances is often five times the 99 % quantile, and four times the largest would be
 farther than most nearest neighbours.
 
-A pair farther than four times the largest in one of the two distances is resolved in it: evaluations of
-each prompt lie within the resolution of its state as captured, so that those of the two prompts are at
-least twice the resolution apart. Such a pair is no candidate, however near it is in the other distance,
-unless it is the closest of all that are near. On real weights in bfloat16 many pairs are near in the
-Euclidean distance and few in the scaled one.
+A pair is unresolved where, in both distances, its prompts' evaluations are no farther apart than either
+prompt's are from themselves. By the triangle inequality its states as captured are then within three
+times that. So a pair farther than three times the usual resolution, and than the largest, in one of the
+two distances is resolved in it. It is no candidate, however near it is in the other, unless it is the
+closest of all that are near. On real weights in bfloat16 many pairs are near in the Euclidean distance
+and few in the scaled one.
 """
 
 from collections import Counter
@@ -24,7 +25,9 @@ from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_withi
 from pytest_injectivity.states.resolution import LayerResolution, Resolution
 
 TIMES = 4.0
-"""Pairs within so many times the usual resolution are decided by evaluation."""
+"""Pairs within so many times the usual resolution are near."""
+
+_WITHIN = 3.0
 
 _BLOCK = 2**14
 
@@ -41,12 +44,12 @@ def near_radius(resolution: Resolution) -> float:
 
 def far_distance(resolution: Resolution) -> float:
     """The distance beyond which a pair is resolved without an evaluation."""
-    return TIMES * resolution.distance
+    return max(resolution.distance, _WITHIN * resolution.usual)
 
 
 def far_radius(resolution: Resolution) -> float:
     """The scaled distance beyond which a pair is resolved without an evaluation."""
-    return TIMES * resolution.radius
+    return max(resolution.radius, _WITHIN * resolution.usual_radius)
 
 
 def candidate_pairs(
