@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from pytest_injectivity import Audit, AuditConfig, layer_id, load_decoder
-from pytest_injectivity.config.audit_config import SHIPPED_MODEL
+from pytest_injectivity.config.options import SHIPPED_MODEL
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import (
     double_block,

@@ -6,17 +6,6 @@ Nothing heavy is imported by importing the package: torch and transformers come 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pytest_injectivity.errors import (
-    GateFailure,
-    InjectivityError,
-    LayerError,
-    MissingExtra,
-    ModelError,
-    OptionError,
-    PromptError,
-    WrongUse,
-)
-
 if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
     from pytest_injectivity.audit.one_step_margins import OneStepMargin, one_step_margins
@@ -26,6 +15,16 @@ if TYPE_CHECKING:
     from pytest_injectivity.config.release_spec import ReleaseSpec
     from pytest_injectivity.core.interval import Interval
     from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id, resolve_layers
+    from pytest_injectivity.errors import (
+        GateFailure,
+        InjectivityError,
+        LayerError,
+        MissingExtra,
+        ModelError,
+        OptionError,
+        PromptError,
+        WrongUse,
+    )
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.models.loading import load_decoder
     from pytest_injectivity.privacy.releases.custom import CustomRelease
@@ -43,25 +42,33 @@ if TYPE_CHECKING:
     from pytest_injectivity.results.verdict import Reason, Status, Verdict
     from pytest_injectivity.states.external import save_states
 
-# pytest imports this package on every start: what is not an error waits until it is used.
+# pytest imports this package on every start: each name is imported when it is used.
 _LAZY = {
     "Audit": "audit.audit",
     "AuditConfig": "config.audit_config",
     "CustomRelease": "privacy.releases.custom",
     "Decoder": "models.decoder",
+    "GateFailure": "errors",
     "Grid": "quantization.grid",
+    "InjectivityError": "errors",
     "Interval": "core.interval",
     "Layer": "core.layers",
+    "LayerError": "errors",
     "LayerSpec": "core.layers",
+    "MissingExtra": "errors",
+    "ModelError": "errors",
     "OneStepMargin": "audit.one_step_margins",
+    "OptionError": "errors",
     "Place": "config.release_place",
     "PrivacyCurve": "results.releases",
+    "PromptError": "errors",
     "PromptSet": "prompts.promptset",
     "Reason": "results.verdict",
     "ReleaseSpec": "config.release_spec",
     "Status": "results.verdict",
     "SweepPoint": "results.sweeps",
     "Verdict": "results.verdict",
+    "WrongUse": "errors",
     "compare_models": "audit.sweeps",
     "first_collisions": "results.sweeps",
     "layer_id": "core.layers",

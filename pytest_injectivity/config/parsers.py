@@ -1,28 +1,19 @@
 """The parsers of options: each turns a flag's or an ini's text into a value.
 
 A parser also takes a value of the field's own type and returns it. It raises `OptionError` with the
-value and what is accepted. Standard library only: pytest reads this file on every start.
+value and what is accepted. Pytest reads this file on every start, so it imports the standard library
+only: errors, and the classes of values that few runs give, are imported by the functions that make them.
 """
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, cast
-
-from pytest_injectivity.errors import OptionError
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from pytest_injectivity.config.release_spec import ReleaseSpec
+    from pytest_injectivity.config.report_target import ReportTarget
+    from pytest_injectivity.errors import OptionError
     from pytest_injectivity.quantization.grid import Grid, GridLike
-
-
-class ReportTarget(NamedTuple):
-    """A report to write: ``KIND:PATH``, of one of `REPORT_KINDS`."""
-
-    kind: str
-    path: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.path}"
 
 
 REPORT_KINDS = {
@@ -38,7 +29,7 @@ def text(value: object) -> str:
     """A text that is not empty, without the space around it."""
     if isinstance(value, str) and value.strip():
         return value.strip()
-    raise OptionError(f"{value!r} is empty: give a text")
+    raise _refused(f"{value!r} is empty: give a text")
 
 
 def choice(*accepted: str) -> Callable[[object], str]:
@@ -47,7 +38,7 @@ def choice(*accepted: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if value in accepted:
             return str(value)
-        raise OptionError(f"{value!r} is not accepted: give one of {', '.join(accepted)}")
+        raise _refused(f"{value!r} is not accepted: give one of {', '.join(accepted)}")
 
     return parse
 
@@ -58,7 +49,7 @@ def pattern(expression: str, accepted: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if isinstance(value, str) and re.fullmatch(expression, value, re.ASCII):
             return value
-        raise OptionError(f"{value!r} is not accepted: give {accepted}")
+        raise _refused(f"{value!r} is not accepted: give {accepted}")
 
     return parse
 
@@ -71,7 +62,7 @@ def integer(smallest: int) -> Callable[[object], int]:
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and value >= smallest:
             return value
-        raise OptionError(f"{value!r} is not accepted: give an integer of at least {smallest}")
+        raise _refused(f"{value!r} is not accepted: give an integer of at least {smallest}")
 
     return parse
 
@@ -92,7 +83,7 @@ def size(value: object) -> int:
         given = int(float(read[1]) * _UNITS[read[2]])
         if given > 0:
             return given
-    raise OptionError(f"{value!r} is not a size: give one above 0 such as 500MB, 2GiB or 1.5TB")
+    raise _refused(f"{value!r} is not a size: give one above 0 such as 500MB, 2GiB or 1.5TB")
 
 
 def quantization(value: object) -> str:
@@ -104,30 +95,37 @@ def quantization(value: object) -> str:
 
 def grid(value: object) -> "Grid":
     """The grid that activations are rounded to."""
-    # Imported here, as `release_spec` is below: few runs name one, and pytest starts faster.
     from pytest_injectivity.quantization.grid import Grid
 
     return Grid.parse(cast("GridLike", value))  # it refuses everything else
 
 
-def reports(value: object) -> tuple[ReportTarget, ...]:
+def reports(value: object) -> tuple["ReportTarget", ...]:
     """Reports to write, one or several."""
-    if isinstance(value, (list, tuple)) and not isinstance(value, ReportTarget):
+    if isinstance(value, (list, tuple)):
         return tuple(target for item in value for target in reports(item))
+    from pytest_injectivity.config.report_target import ReportTarget
+
     if isinstance(value, ReportTarget):
         return (value,)
     kind, colon, path = str(value).partition(":")
     if kind in REPORT_KINDS and colon and path:
         return (ReportTarget(kind, path),)
     kinds = " or ".join(f"{kind}:PATH" for kind in REPORT_KINDS)
-    raise OptionError(f"{value!r} is not a report: give {kinds}")
+    raise _refused(f"{value!r} is not a report: give {kinds}")
 
 
 def releases(value: object) -> tuple["ReleaseSpec", ...]:
     """Releases, one or several, as texts or parsed already."""
     if isinstance(value, (list, tuple)):
         return tuple(one for item in value for one in releases(item))
-    # Few runs name a release, so the grammar is not imported on every start of pytest.
     from pytest_injectivity.config.release_spec import ReleaseSpec, parse
 
     return (value if isinstance(value, ReleaseSpec) else parse(value),)
+
+
+def _refused(message: str) -> "OptionError":
+    """The error of a value that is not accepted."""
+    from pytest_injectivity.errors import OptionError
+
+    return OptionError(message)

@@ -1,38 +1,32 @@
 """The pytest plugin's options and fixtures; its other hooks are in ``session``.
 
 Pytest imports this file on every start, so it imports the standard library, pytest and this package's
-light files only. Torch, transformers, numpy and rich are imported by the first test that uses an audit.
+light files only. The state and the hooks of a run are imported when an option is given or a test is
+collected; torch, transformers, numpy and rich by the first test that uses an audit.
 """
 
 import argparse
 import os
-import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import Field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from pytest_injectivity.audit import checks
-from pytest_injectivity.config.audit_config import (
-    config_from,
-    flag,
-    ini_name,
-    off_flag,
-    options,
-)
-from pytest_injectivity.errors import OptionError
-from pytest_injectivity.plugin.session import Run
+from pytest_injectivity.config.options import flag, ini_name, off_flag, options
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
     from pytest_injectivity.core.layers import Layer
     from pytest_injectivity.geometry.layer import LayerGeometry
     from pytest_injectivity.models.decoder import Decoder
+    from pytest_injectivity.plugin.session import Run
     from pytest_injectivity.prompts.promptset import PromptSet
     from pytest_injectivity.results.verdict import Verdict
 
-_RUN = pytest.StashKey[Run]()
+_CHECKS = Path(__file__).parents[1] / "audit" / "checks"
+_RUN: "pytest.StashKey[Run]" = pytest.StashKey()
 
 
 class _Switch(argparse.Action):
@@ -80,24 +74,36 @@ def pytest_configure(config: pytest.Config) -> None:
     https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_configure
     """
     given = {option.name: config.getoption(ini_name(option)) for option in options()}
-    try:
-        ini = {option.name: _ini(config, option) for option in options()}
-        audited = config_from(given, ini)
-        run = Run(config, audited, named=audited.require or _model_asked_for(config))
-    except OptionError as error:
-        raise pytest.UsageError(str(error)) from None
-    if audited.update_baseline and _distributed(config):
-        raise pytest.UsageError(
-            "--injx-update-baseline: workers of pytest-xdist measure a part each: run without -n, or"
-            " with -n 0"
-        )
-    if audited.plan and _distributed(config):
-        raise pytest.UsageError(
-            "--injx-plan: a plan is of all tests, and workers of pytest-xdist have a part each: run"
-            " without -n, or with -n 0"
-        )
-    config.stash[_RUN] = run
-    config.pluginmanager.register(run, "injectivity-run")
+    ini = {option.name: _ini(config, option) for option in options()}
+    anything = any(value is not None for value in given.values()) or any(ini.values())
+    if anything or _distributed(config) or hasattr(config, "workerinput"):
+        from pytest_injectivity.plugin.beginning import begin
+
+        config.stash[_RUN] = begin(config, given, ini, distributed=_distributed(config))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Shorten wrong use during collection (by ``injx_layer``) to one paragraph.
+
+    https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_make_collect_report
+    """
+    report = yield
+    excinfo = getattr(getattr(report, "call", None), "excinfo", None)
+    if excinfo is not None:
+        _run(collector.config).shorten(report, excinfo.value)
+    return report
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have the `Run` watch the tests that were collected, also where no option was given.
+
+    https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collection_finish
+    """
+    if session.items:
+        _run(session.config).number(session.items)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -109,32 +115,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """
     given = [_names(mark) for mark in metafunc.definition.iter_markers("parametrize")]
     wanted = set(metafunc.fixturenames).difference(*given)
-    run = metafunc.config.stash[_RUN]
     if "injx_layer" in wanted:
         from pytest_injectivity.core.layers import layer_id
 
-        layers = run.audit.layers
+        layers = _run(metafunc.config).audit.layers
         ids = [layer_id(layer) for layer in layers]
         metafunc.parametrize("injx_layer", layers, ids=ids, indirect=True, scope="session")
     if "injx_release" in wanted:
-        texts = [str(one) for one in run.audited.release]
+        texts = [str(one) for one in _run(metafunc.config).audited.release]
         metafunc.parametrize("injx_release", texts, indirect=True, scope="session")
+
+
+def _run(config: pytest.Config) -> "Run":
+    """The run's state, with hooks of its own; made here where no option was given."""
+    if _RUN not in config.stash:
+        from pytest_injectivity.plugin.beginning import begin
+
+        config.stash[_RUN] = begin(config, {}, {}, distributed=False)
+    return config.stash[_RUN]
 
 
 def _distributed(config: pytest.Config) -> bool:
     """Whether pytest-xdist sends tests to workers; it has read its options by now."""
     return bool(config.getoption("dist", "no") != "no")
-
-
-def _model_asked_for(config: pytest.Config) -> bool:
-    """Whether ``--injx-model`` was typed on the command line, and not named in an ini or ``addopts``."""
-
-    def named(arguments: Iterable[object]) -> bool:
-        return any(str(one).partition("=")[0] == "--injx-model" for one in arguments)
-
-    typed = [*config.invocation_params.args, *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
-    given = config.getoption("injx_model") is not None
-    return given and (named(typed) or not named(config.getini("addopts")))
 
 
 def _ini(config: pytest.Config, option: "Field[Any]") -> object:
@@ -143,7 +146,7 @@ def _ini(config: pytest.Config, option: "Field[Any]") -> object:
     except (pytest.UsageError, TypeError, ValueError) as error:  # pytest 8 and 9 differ
         switch, repeatable = "switch" in option.metadata, option.metadata.get("repeatable")
         accepted = "true or false" if switch else "a list of texts" if repeatable else "a text"
-        raise OptionError(f"{ini_name(option)}: {error}: give {accepted}") from None
+        raise pytest.UsageError(f"{ini_name(option)}: {error}: give {accepted}") from None
 
 
 def _names(mark: pytest.Mark) -> list[str]:
@@ -155,7 +158,7 @@ def _names(mark: pytest.Mark) -> list[str]:
 @pytest.fixture(scope="session")
 def injx(pytestconfig: pytest.Config) -> "Audit":
     """The `Audit` of this session: a model, a prompt set, and everything measured of them."""
-    return pytestconfig.stash[_RUN].audit
+    return _run(pytestconfig).audit
 
 
 @pytest.fixture(scope="session")
@@ -196,8 +199,7 @@ def check_names() -> tuple[str, ...]:
     The files are not imported: what judges a model takes time to import. Nor are they globbed, because
     compiling the pattern takes longer than the rest of this function.
     """
-    files = (file for folder in checks.__path__ for file in os.listdir(folder))  # noqa: PTH208 - as above
-    names = (file.removesuffix(".py") for file in files if file.endswith(".py"))
+    names = (file.removesuffix(".py") for file in os.listdir(_CHECKS) if file.endswith(".py"))  # noqa: PTH208 - as above
     return tuple(sorted(name for name in names if not name.startswith("_")))
 
 

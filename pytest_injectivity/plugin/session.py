@@ -127,12 +127,17 @@ class Run:
         if error:
             self.lost_workers.append(str(node.gateway.id))
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Number the collected tests, which are the same in every worker, to put findings in order.
+    def number(self, items: list[pytest.Item]) -> None:
+        """Number the collected tests, which are the same in every worker, to put findings in order."""
+        self._places = {item.nodeid: at for at, item in enumerate(items)}
 
-        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collection_finish
-        """
-        self._places = {item.nodeid: at for at, item in enumerate(session.items)}
+    def shorten(self, report: pytest.CollectReport, error: BaseException) -> None:
+        """Shorten wrong use during collection to one paragraph; other errors stay as they are."""
+        if not isinstance(error, WrongUse):
+            return
+        report.longrepr = _paragraph(error)
+        # Further attributes of a report travel with it from a worker.
+        report.__dict__[told.WRONG_USE] = _paragraph(error)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
@@ -158,22 +163,6 @@ class Run:
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_teardown
         """
         return (yield from self._telling(item, "teardown"))
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_make_collect_report(
-        self,
-    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-        """Shorten wrong use during collection (by ``injx_layer``) to one paragraph.
-
-        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_make_collect_report
-        """
-        report = yield
-        excinfo = getattr(getattr(report, "call", None), "excinfo", None)
-        if excinfo is not None and isinstance(excinfo.value, WrongUse):
-            report.longrepr = _paragraph(excinfo.value)
-            # Further attributes of a report travel with it from a worker.
-            report.__dict__[told.WRONG_USE] = _paragraph(excinfo.value)
-        return report
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record wrong use during collection, here or in a worker.

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from pytest_injectivity.config.parsers import REPORT_KINDS, ReportTarget
+from pytest_injectivity.config.parsers import REPORT_KINDS
+from pytest_injectivity.config.report_target import ReportTarget
 from pytest_injectivity.results.run_results import RunResults
 
 Writer = Callable[[Path, RunResults], None]

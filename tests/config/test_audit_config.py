@@ -8,16 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pytest_injectivity
-from pytest_injectivity.config.audit_config import (
+from pytest_injectivity.config.audit_config import AuditConfig, config_from
+from pytest_injectivity.config.options import (
     SHIPPED_MODEL,
-    AuditConfig,
-    config_from,
     flag,
     ini_name,
     off_flag,
     options,
 )
-from pytest_injectivity.config.parsers import ReportTarget
+from pytest_injectivity.config.report_target import ReportTarget
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.quantization.grid import Grid
 

@@ -2,7 +2,7 @@ from dataclasses import Field
 
 import pytest
 
-from pytest_injectivity.config.audit_config import flag, ini_name, off_flag, options
+from pytest_injectivity.config.options import flag, ini_name, off_flag, options
 from tests.integration.support import output, said
 
 REFUSED = {

@@ -21,17 +21,9 @@ HEAVY = {
 }
 HEAVY |= {"jaxtyping", "torch", "transformers"}
 # What every start imports of this package.
-OWN = {
-    "audit",
-    "audit.checks",
-    "config",
-    "config.audit_config",
-    "config.parsers",
-    "errors",
-    "plugin",
-    "plugin.session",
-    "plugin.told",
-}
+OWN = {"config", "config.options", "config.parsers", "plugin"}
+# What is imported besides when an option is given or tests are collected.
+RUN = {"config.audit_config", "errors", "plugin.beginning", "plugin.session", "plugin.told"}
 # What is imported besides when tests have run, to gather what they found.
 GATHERING = {"plugin.ending", "plugin.failures", "plugin.gathering", "results", "results.told"}
 SPY = """
@@ -77,9 +69,9 @@ def _seconds(folder: Path, *arguments: str) -> float:
     [
         (["--help"], pytest.ExitCode.OK, OWN),
         ([], pytest.ExitCode.NO_TESTS_COLLECTED, OWN),
-        (["test_unit.py"], pytest.ExitCode.OK, OWN | GATHERING),
-        (["--fixtures", "test_unit.py"], pytest.ExitCode.OK, OWN),
-        (["test_gate.py", "--injx-seed=-1"], pytest.ExitCode.USAGE_ERROR, OWN),
+        (["test_unit.py"], pytest.ExitCode.OK, OWN | RUN | GATHERING),
+        (["--fixtures", "test_unit.py"], pytest.ExitCode.OK, OWN | RUN),
+        (["test_gate.py", "--injx-seed=-1"], pytest.ExitCode.USAGE_ERROR, OWN | RUN),
     ],
     ids=["help", "empty", "unit", "fixtures", "refused"],
 )

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pytest_injectivity.config.audit_config import AuditConfig, options
+from pytest_injectivity.config.audit_config import AuditConfig
+from pytest_injectivity.config.options import options
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.quantization.while_loading import WHILE_LOADING

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_injectivity.config.parsers import REPORT_KINDS, ReportTarget, reports
+from pytest_injectivity.config.parsers import REPORT_KINDS, reports
+from pytest_injectivity.config.report_target import ReportTarget
 from pytest_injectivity.reports.registry import write_report, writer
 from pytest_injectivity.results.outcome import FailedTest, Outcome
 from pytest_injectivity.results.run_results import RunResults
