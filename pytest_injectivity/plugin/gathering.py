@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_injectivity.plugin.failures import Failures
-from pytest_injectivity.plugin.told import AT, PREFIX, VERDICT, WRONG_USE
+from pytest_injectivity.plugin.properties import AT, PREFIX, VERDICT, WRONG_USE
 from pytest_injectivity.results.told import Told
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from _pytest._code.code import ExceptionRepr
 
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.errors import GateFailure, WrongUse
-from pytest_injectivity.plugin import told
+from pytest_injectivity.plugin import properties
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
@@ -137,7 +137,7 @@ class Run:
             return
         report.longrepr = _paragraph(error)
         # Further attributes of a report travel with it from a worker.
-        report.__dict__[told.WRONG_USE] = _paragraph(error)
+        report.__dict__[properties.WRONG_USE] = _paragraph(error)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
@@ -145,7 +145,7 @@ class Run:
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_setup
         """
-        told.forget_earlier_attempt(item)
+        properties.forget_earlier_attempt(item)
         return (yield from self._telling(item, "setup"))
 
     @pytest.hookimpl(wrapper=True)
@@ -169,8 +169,8 @@ class Run:
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collectreport
         """
-        if told.WRONG_USE in report.__dict__:
-            self.gathering.misused(str(report.__dict__[told.WRONG_USE]))
+        if properties.WRONG_USE in report.__dict__:
+            self.gathering.misused(str(report.__dict__[properties.WRONG_USE]))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -181,11 +181,11 @@ class Run:
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport
         """
         report = yield
-        report.__dict__[told.AT] = self._places.get(item.nodeid, len(self._places))
+        report.__dict__[properties.AT] = self._places.get(item.nodeid, len(self._places))
         error = None if call.excinfo is None else call.excinfo.value
         if isinstance(error, WrongUse) and report.failed:
             report.longrepr = _paragraph(error, _line(call.excinfo, item))
-            report.user_properties.append((told.WRONG_USE, _paragraph(error)))
+            report.user_properties.append((properties.WRONG_USE, _paragraph(error)))
         elif isinstance(error, GateFailure) and isinstance(report.longrepr, ExceptionRepr):
             # The short summary shows this line and cuts it; the class name would take half of it.
             crash = report.longrepr.reprcrash
@@ -293,15 +293,15 @@ class Run:
         try:
             return (yield)
         finally:
-            verdicts: list[told.Property] = []
-            others: list[told.Property] = []
+            verdicts: list[properties.Property] = []
+            others: list[properties.Property] = []
             if self._audit is not None:
                 news = self._audit.news()
-                verdicts += told.verdict_properties(news)
-                others += told.properties_of(news)
-                others += map(told.sentence, self._announced)
+                verdicts += properties.verdict_properties(news)
+                others += properties.properties_of(news)
+                others += map(properties.sentence, self._announced)
                 self._announced.clear()
-            told.tell(item, phase, verdicts, others)
+            properties.tell(item, phase, verdicts, others)
 
     def _where(self) -> str:
         """The name of the running test, from the folder pytest was started in, quoted for a shell."""

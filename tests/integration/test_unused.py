@@ -23,7 +23,13 @@ HEAVY |= {"jaxtyping", "torch", "transformers"}
 # What every start imports of this package.
 OWN = {"config", "config.options", "config.parsers", "plugin"}
 # What is imported besides when an option is given or tests are collected.
-RUN = {"config.audit_config", "errors", "plugin.beginning", "plugin.session", "plugin.told"}
+RUN = {
+    "config.audit_config",
+    "errors",
+    "plugin.beginning",
+    "plugin.properties",
+    "plugin.session",
+}
 # What is imported besides when tests have run, to gather what they found.
 GATHERING = {"plugin.ending", "plugin.failures", "plugin.gathering", "results", "results.told"}
 SPY = """
