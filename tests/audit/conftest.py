@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,12 @@ from pytest_injectivity.testing import additive_decoder
 from tests.audits import Ids, audit_of, small_samples
 
 
-@pytest.fixture(autouse=True)
-def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _small_samples() -> Iterator[None]:
     """The resolution on few prompts says as much about tiny models as that on many."""
-    small_samples(monkeypatch)
+    with pytest.MonkeyPatch.context() as patch:
+        small_samples(patch)
+        yield
 
 
 @pytest.fixture

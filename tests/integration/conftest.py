@@ -87,6 +87,12 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     small_samples(monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def _shared_store(_own_cache: None, _caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs find in the store what the runs of other tests measured: models and prompts are the same."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(_caches / "integration"))
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The folder of a tiny model, by name."""

@@ -66,10 +66,13 @@ def test_the_terminal_and_the_report_say_what_is_quantized(
     assert (kind, 4.0, 1.0) == tuple(run["quantized"][name] for name in ("kind", "bits", "share"))
 
 
-def test_quantized_and_plain_numbers_have_keys_of_their_own(tmp_path: Path) -> None:
+def test_quantized_and_plain_numbers_have_keys_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One checkpoint, quantized while loading or not, is two models to the store."""
     needs("torchao")
     folder = saved_parent(tmp_path / "full")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
     given = {"model": str(folder), "prompts": str(_prompts(tmp_path)), "device": "cpu"}
     plain = Audit(AuditConfig(**given))
     quantized = Audit(AuditConfig(**given, quantization="torchao-int4"))

@@ -49,7 +49,7 @@ _RUNS = 15
 
 def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     # Compiled files are kept, as they are for anybody who runs pytest twice.
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder.parent / "compiled")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return subprocess.Popen(  # noqa: S603 - pytest itself
         [sys.executable, "-m", "pytest", *(f"-pno:{name}" for name in ALONE), *arguments],

@@ -6,8 +6,10 @@ import json
 import logging
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from pytest_injectivity.inversion.recovery import Recovery, Status
 from pytest_injectivity.inversion.sipit import observe, recover_all
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
+from pytest_injectivity.states.resolution import LayerResolution
 from pytest_injectivity.states.resolution_sample import DEFAULT_SIZE
 from tests.resolutions import resolution_of
 
@@ -29,18 +32,22 @@ _FOLDER = Path(__file__).parents[2] / ".." / "shared" / "models"
 _MODULES = (argparse, decimal, json, logging, subprocess)
 
 
-class Sample(NamedTuple):
+@dataclass(frozen=True)
+class Sample:
     """Prompts of one model, 90 % text and 10 % random tokens, and how to invert them."""
 
     decoder: Decoder
     prompts: list[tuple[int, ...]]
 
+    @cached_property
+    def resolutions(self) -> dict[Layer, LayerResolution]:
+        """At three layers, of a few prompts, as an audit measures it: the others may exceed it."""
+        layers = three_layers(self.decoder)
+        return resolution_of(self.decoder, self.prompts[:4], layers, size=DEFAULT_SIZE)
+
     def invert(self, layer: Layer, policy: str, **settings: Any) -> list[bool]:
         """Whether each prompt came back exactly, verified within the resolution."""
-        # Of a few prompts, as an audit measures it: the others may exceed it.
-        resolution = resolution_of(self.decoder, self.prompts[:4], [layer], size=DEFAULT_SIZE)[
-            layer
-        ]
+        resolution = self.resolutions[layer]
         states = [observe(self.decoder, ids, [layer])[layer] for ids in self.prompts]
         eps, scales = resolution.radii, resolution.scales
         found = recover_all(
@@ -59,11 +66,14 @@ def sample() -> Callable[[str, int, int], Sample]:
     """Makes a sample of a model; skips the test where the model is not on this machine."""
     loaded: dict[str, Decoder] = {}
 
+    @cache
     def make(name: str, count: int, length: int) -> Sample:
         source = name if name.startswith("builtin:") else str(_FOLDER / name)
         if source != name and not Path(source, "config.json").is_file():
             pytest.skip(f"the trained model {name} is not on this machine")
-        decoder = loaded.setdefault(name, load_decoder(source, device="cpu"))
+        if name not in loaded:
+            loaded[name] = load_decoder(source, device="cpu")
+        decoder = loaded[name]
         texts = [str(module.__doc__) for module in _MODULES]
         rows = [decoder.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         windows = [
@@ -114,7 +124,6 @@ def test_candidates_side_by_side_stay_within_the_resolution(
     """The tree mask is one of the ways in which the resolution is measured."""
     few = sample(name, 4, 12)
     layers = three_layers(few.decoder)
-    resolutions = resolution_of(few.decoder, few.prompts, list(layers), size=DEFAULT_SIZE)
     assert 4 == len(few.prompts)
     for ids in few.prompts:
         prefix = few.decoder.prefix(torch.tensor(ids[:-1]), layers[-1])
@@ -123,7 +132,7 @@ def test_candidates_side_by_side_stay_within_the_resolution(
         alone = few.decoder.candidates(prefix, tokens, layers, side_by_side=False)
         for layer in layers:
             apart = torch.linalg.vector_norm(together[layer] - alone[layer], dim=1)
-            assert float(apart.max()) <= 2 * resolutions[layer].at(1)
+            assert float(apart.max()) <= 2 * few.resolutions[layer].at(1)
 
 
 @pytest.mark.slow
@@ -146,7 +155,7 @@ def test_a_slightly_wrong_model_recovers_nothing(
     """Weights 1 % off are another model: nothing verifies within the radius of the first."""
     few = sample(name, 2, 3)
     layer = few.decoder.n_layers
-    resolution = resolution_of(few.decoder, few.prompts, [layer], size=DEFAULT_SIZE)[layer]
+    resolution = few.resolutions[layer]
     states = [observe(few.decoder, ids, [layer])[layer] for ids in few.prompts]
     wrong = load_decoder(few.decoder.source, device="cpu")
     generator = torch.Generator().manual_seed(0)

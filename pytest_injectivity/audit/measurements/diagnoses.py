@@ -1,6 +1,5 @@
 """Diagnoses of colliding pairs: each is made once, for all layers in the same passes."""
 
-import gc
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -83,7 +82,7 @@ class Diagnoses:
         pairs = sorted({pair for _, pair in missing})
         found = distances_of_pairs(exact, self.target.prompts.ids, pairs, layers)
         del exact
-        gc.collect()
+        self._float64.free()
         return {key: found[key][0] for key in missing}
 
     def _diagnose(
@@ -100,5 +99,5 @@ class Diagnoses:
                 seed=self.target.config.seed,
                 progress=advance,
             )
-        gc.collect()
+        self._float64.free()
         return found

@@ -1,6 +1,5 @@
 """Resolutions of layers: each is measured once, all expected layers in the same passes."""
 
-import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -92,5 +91,5 @@ class Resolutions:
             with self.target.watcher.progress("resolution", passes) as advance:
                 found = measure_later(decoder, copy, sample, layers, progress=advance)
         del copy
-        gc.collect()
+        self._float64.free()
         return found

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -11,11 +9,13 @@ from tests.audits import audit_of
 IDS = [[token] for token in range(12)]
 
 
-@pytest.fixture
-def audit(tmp_path: Path) -> Audit:
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     """Twelve prompts whose states are known."""
     rows = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
-    return audit_of(tmp_path, additive_decoder(rows, torch.zeros(4, 8)), IDS)
+    return audit_of(
+        tmp_path_factory.mktemp("audit"), additive_decoder(rows, torch.zeros(4, 8)), IDS
+    )
 
 
 @pytest.mark.parametrize("name", [one.name for one in recorded() if not one.rungs])

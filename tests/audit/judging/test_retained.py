@@ -14,7 +14,11 @@ IDS: Ids = [[token] for token in range(40)]
 
 
 def _pair(folder: Path, own: Tensor, parents: Tensor, ids: Ids = IDS, **config: object) -> Audit:
-    """States at position 0 are the rows of these tables."""
+    """States at position 0 are the rows of these tables.
+
+    The folder above has one store for all tests: the same parent's numbers are measured once.
+    """
+    config = {"cache_dir": str(folder.parent / "store"), **config}
     zeros = torch.zeros(8, own.shape[1])
     decoders = (additive_decoder(rows, zeros) for rows in (own, parents))
     return audit_against(folder, *decoders, ids, **config)
