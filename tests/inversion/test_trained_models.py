@@ -155,7 +155,7 @@ def test_a_slightly_wrong_model_recovers_nothing(
     """Weights 1 % off are another model: nothing verifies within the radius of the first."""
     few = sample(name, 2, 3)
     layer = few.decoder.n_layers
-    resolution = few.resolutions[layer]
+    resolution = sample(name, 2, 6).resolutions[layer]
     states = [observe(few.decoder, ids, [layer])[layer] for ids in few.prompts]
     wrong = load_decoder(few.decoder.source, device="cpu")
     generator = torch.Generator().manual_seed(0)
