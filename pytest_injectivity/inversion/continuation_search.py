@@ -21,9 +21,11 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.shapes import Float, Float64, Int64
+from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
 from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
 from pytest_injectivity.inversion.continuations import Continuations, finite_continuations
+from pytest_injectivity.inversion.near_tokens import Reach, near_tokens
 from pytest_injectivity.inversion.token_classes import TokenClasses
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.prompts.promptset import prompt_hash
@@ -71,6 +73,25 @@ class NearContinuationsKey(NumberKey):
 
     table: ContinuationsKey
     eps: float
+    limit: int
+
+
+@dataclass(frozen=True)
+class NearResolutionKey(NumberKey):
+    """The pairs of distinct continuations that the resolution may not tell apart.
+
+    Attributes:
+        table: the continuations.
+        distance: within which a pair is looked at, in the states' units.
+        radius: likewise, scaled.
+        scale: names the resolution of each coordinate.
+        limit: how many pairs are listed; all are counted.
+    """
+
+    table: ContinuationsKey
+    distance: float
+    radius: float
+    scale: str
     limit: int
 
 
@@ -162,6 +183,26 @@ class ContinuationSearch:
         near: NearPairs = self._one(key, lambda: self._near(prompt, layer, eps, limit))
         return near
 
+    def near_resolution(
+        self, prompt: Sequence[int], layer: Layer, reach: Reach, limit: int
+    ) -> NearPairs:
+        """The pairs of distinct continuations that the resolution may not tell apart, as token ids.
+
+        Args:
+            prompt: token ids.
+            layer: the layer.
+            reach: of the place.
+            limit: how many pairs to list, closest in the scaled distance first; all are counted.
+        """
+        if self.of(prompt, [layer])[layer].closest > reach.distance:
+            none = np.zeros(0, dtype=np.int64)
+            return NearPairs(0, none, none, np.zeros(0))
+        key = NearResolutionKey(
+            _key(prompt, layer), reach.distance, reach.radius, reach.digest, limit
+        )
+        near: NearPairs = self._one(key, lambda: self._doubtful(prompt, layer, reach, limit))
+        return near
+
     def rivals(self, prompt: Before, layer: Layer) -> Float64[np.ndarray, " compared"]:
         """Each finite continuation's distance from its nearest rival, by ascending token id.
 
@@ -184,6 +225,14 @@ class ContinuationSearch:
     def _near(self, prompt: Before, layer: Layer, eps: float, limit: int) -> NearPairs:
         tokens, rows = self._table(prompt, layer)
         near = pairs_within(rows, eps, limit=limit)
+        return NearPairs(near.count, tokens[near.left], tokens[near.right], near.distance)
+
+    def _doubtful(self, prompt: Sequence[int], layer: Layer, reach: Reach, limit: int) -> NearPairs:
+        tokens, rows = self._table(prompt, layer)
+        distinct = EqualRows.of(rows).representatives
+        if len(distinct) < len(rows):
+            tokens, rows = tokens[distinct], rows[torch.from_numpy(distinct).to(rows.device)]
+        near = near_tokens(rows, reach, limit)
         return NearPairs(near.count, tokens[near.left], tokens[near.right], near.distance)
 
     def _table(

@@ -41,6 +41,7 @@ class FirstPosition:
         step: the one-step map.
         position: of the state in its prompt.
         tabled: whether the vocabulary gets a table.
+        shared: tokens run so far for what all prompts share: the table, or the lens of position 0.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class FirstPosition:
         self.step = OneStep.of(decoder, layer, known)
         self.position = len(known)
         self.tabled = len(classes) <= largest_table
+        self.shared = 0
         self._classes = classes
         self._verifier = tolerances.verifier(self.position)
         self._seed = seed
@@ -67,13 +69,6 @@ class FirstPosition:
             self._table  # noqa: B018 - a cached property
         elif not self.position:
             self._lens  # noqa: B018 - likewise
-
-    @property
-    def shared(self) -> int:
-        """Tokens run for what all prompts share: the table, or the lens of position 0."""
-        if self.tabled:
-            return len(self._classes)
-        return 0 if self.position else self._lens.forwards
 
     def look_up(self, targets: Float[Tensor, "targets hidden"]) -> list[Outcome]:
         """Inverts states by the table."""
@@ -100,10 +95,13 @@ class FirstPosition:
 
     @cached_property
     def _table(self) -> Float[Tensor, "candidates hidden"]:
+        self.shared += len(self._classes)
         return self.step(self._classes.tokens)
 
     @cached_property
     def _lens(self) -> Lens:
         decoder, vocab = self.step.decoder, len(self._classes)
         tokens = calibration_size(vocab, decoder.hidden_size, vocab)
-        return calibrate_first(decoder, self.step.layer, tokens=tokens, seed=self._seed)
+        lens = calibrate_first(decoder, self.step.layer, tokens=tokens, seed=self._seed)
+        self.shared += lens.forwards
+        return lens

@@ -114,7 +114,7 @@ class SipIt:
         self.work = Work()
         self.limits = limits
         self.classes = token_classes(decoder)
-        self._calibrated = 0
+        self._lens: Lens | None = None
         self._first = FirstPosition(
             decoder,
             self.layer,
@@ -165,7 +165,7 @@ class SipIt:
     @property
     def shared(self) -> int:
         """Tokens run for what all prompts share: the calibration, and the first position's table."""
-        return self._first.shared + self._calibrated
+        return self._first.shared + (self._lens.forwards if self._lens else 0)
 
     @property
     def _speculates(self) -> bool:
@@ -178,7 +178,8 @@ class SipIt:
         if not self._speculates:
             step = OneStep.of(self.decoder, self.layer, ids)
             return tuple(self._outcomes(states, step, len(ids)))
-        (outcomes,) = self._speculation(self.calibrate([states]), ids).invert([states], [None])
+        lens = self._lens or self.calibrate([states])
+        (outcomes,) = self._speculation(lens, ids).invert([states], [None])
         return outcomes
 
     def calibrate(self, states: Sequence[Float[Tensor, "_length hidden"]]) -> Lens:
@@ -195,7 +196,7 @@ class SipIt:
             known=self.known,
             seed=self.policy.seed,
         )
-        self._calibrated = lens.forwards
+        self._lens = lens
         return lens
 
     def _searched(self, states: Sequence[Float[Tensor, "_length hidden"]]) -> Iterator[Recovery]:

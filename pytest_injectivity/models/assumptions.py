@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.prompts.known_tokens import known_tokens
 
 # Real-analytic on the whole line, by the names transformers gives them.
 _ANALYTIC = frozenset(
@@ -118,6 +119,9 @@ class Assumptions:
 def assumptions(decoder: Decoder) -> Assumptions:
     """Looks the assumptions up in a model's configuration, modules and embedding rows."""
     model: Any = decoder.model
+    # Padding of the embedding is no token's, and often all alike.
+    known = torch.from_numpy(known_tokens(decoder.tokenizer, decoder.vocab_size))
+    known = known.to(decoder.device)
     config = model.config.get_text_config()
     named = (getattr(config, name, None) for name in _ACTIVATIONS)
     activation = next((name for name in named if isinstance(name, str)), "unknown")
@@ -129,7 +133,7 @@ def assumptions(decoder: Decoder) -> Assumptions:
         width=decoder.hidden_size,
         norm_eps=_least_epsilon(decoder),
         tied=head is not None and getattr(head, "weight", None) is decoder.parts.embeddings.weight,
-        duplicated_rows=equal_pairs(decoder.embedding_matrix()),
+        duplicated_rows=equal_pairs(decoder.embedding_matrix()[known]),
         plain=decoder.family.known and decoder.quantized is None and decoder.rounding is None,
         quantized=0.0 if decoder.quantized is None else decoder.quantized.bits,
         activations="" if decoder.rounding is None else decoder.rounding.grid.words,

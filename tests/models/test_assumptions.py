@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_injectivity.models.assumptions import Assumptions, assumptions, equal_pairs
-from pytest_injectivity.testing import plant_equal_embeddings, tiny_decoder
+from pytest_injectivity.testing import byte_tokenizer, plant_equal_embeddings, tiny_decoder
 
 ACTIVATION = {
     "gpt2": "gelu_new",
@@ -41,6 +41,15 @@ def test_the_least_epsilon_of_the_modules_counts() -> None:
     assert 0.0 == found.norm_eps
     assert not found.hold
     assert "norm eps 0 NOT ABOVE 0" in found.line
+
+
+def test_padding_of_the_embedding_is_no_duplicate() -> None:
+    """Rows that no token has are often all alike; tokens among them count."""
+    decoder = tiny_decoder("llama", vocab=300, tokenizer=byte_tokenizer())
+    decoder.parts.embeddings.weight[256:] = 0.0
+    assert assumptions(decoder).hold
+    plant_equal_embeddings(decoder, kept=3, copied=40)
+    assert 1 == assumptions(decoder).duplicated_rows
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Pairs decided by evaluation at one place, the closest; those beyond count as unresolved.
 _EVALUATED = 1000
+# Pairs near each other in the scaled distance whose Euclidean distance is looked at.
+_LOOKED_AT = 200_000
 _LISTED = 3
 
 
@@ -114,7 +116,7 @@ def count_collisions(
     kinds = {
         pair: (distance, "near" if distance else "collision") for pair, distance in _listed(near)
     }
-    decided, beyond = _decided(measured, layer, place, table)
+    decided, beyond = _decided(measured, layer, place)
     again = {pair: (distance, kind) for pair, distance, kind in decided if kind != "resolved"}
     collided = sum(kind == "collision" for _, kind in again.values())
     within = table.collisions + sum(distance <= eps for distance, _ in again.values())
@@ -222,19 +224,18 @@ def _listed(near: "NearPairs") -> list[tuple[tuple[int, int], float]]:
 
 
 def _decided(
-    measured: "Measurements", layer: Layer, place: Place, table: "Continuations"
+    measured: "Measurements", layer: Layer, place: Place
 ) -> tuple[list[tuple[tuple[int, int], float, str]], int]:
-    """The pairs near the resolution that are not equal, with their kinds, and how many are left."""
-    from pytest_injectivity.states.candidate_pairs import near_distance
+    """The pairs within reach of the resolution, with their kinds, and how many were not evaluated."""
+    from pytest_injectivity.inversion.near_tokens import Reach
     from pytest_injectivity.states.pair_decisions import decide_pairs
 
     if place.ids is None:
         return [], 0
-    limit = table.collisions + _EVALUATED
-    within = near_distance(measured.resolution(layer).of(len(place.ids)))
-    near = place.search.within(place.ids, layer, within, limit)
-    some = [(pair, distance) for pair, distance in _listed(near) if distance]
-    beyond = near.count - table.collisions - len(some)
+    reach = Reach.of(measured.resolution(layer).of(len(place.ids)))
+    near = place.search.near_resolution(place.ids, layer, reach, _LOOKED_AT)
+    some = _listed(near)[:_EVALUATED]
+    beyond = near.count - len(some)
     if not some:
         return [], beyond
     tokens = sorted({token for pair, _ in some for token in pair})
