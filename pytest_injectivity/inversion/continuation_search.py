@@ -25,7 +25,7 @@ from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
 from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
 from pytest_injectivity.inversion.continuations import Continuations, finite_continuations
-from pytest_injectivity.inversion.near_tokens import Reach, near_tokens
+from pytest_injectivity.inversion.near_tokens import NearTokens, Reach, near_tokens
 from pytest_injectivity.inversion.token_classes import TokenClasses
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.prompts.promptset import prompt_hash
@@ -185,7 +185,7 @@ class ContinuationSearch:
 
     def near_resolution(
         self, prompt: Sequence[int], layer: Layer, reach: Reach, limit: int
-    ) -> NearPairs:
+    ) -> NearTokens:
         """The pairs of distinct continuations that the resolution may not tell apart, as token ids.
 
         Args:
@@ -196,11 +196,11 @@ class ContinuationSearch:
         """
         if self.of(prompt, [layer])[layer].closest > reach.distance:
             none = np.zeros(0, dtype=np.int64)
-            return NearPairs(0, none, none, np.zeros(0))
+            return NearTokens(NearPairs(0, none, none, np.zeros(0)))
         key = NearResolutionKey(
             _key(prompt, layer), reach.distance, reach.radius, reach.digest, limit
         )
-        near: NearPairs = self._one(key, lambda: self._doubtful(prompt, layer, reach, limit))
+        near: NearTokens = self._one(key, lambda: self._doubtful(prompt, layer, reach, limit))
         return near
 
     def rivals(self, prompt: Before, layer: Layer) -> Float64[np.ndarray, " compared"]:
@@ -227,13 +227,17 @@ class ContinuationSearch:
         near = pairs_within(rows, eps, limit=limit)
         return NearPairs(near.count, tokens[near.left], tokens[near.right], near.distance)
 
-    def _doubtful(self, prompt: Sequence[int], layer: Layer, reach: Reach, limit: int) -> NearPairs:
+    def _doubtful(
+        self, prompt: Sequence[int], layer: Layer, reach: Reach, limit: int
+    ) -> NearTokens:
         tokens, rows = self._table(prompt, layer)
         distinct = EqualRows.of(rows).representatives
         if len(distinct) < len(rows):
             tokens, rows = tokens[distinct], rows[torch.from_numpy(distinct).to(rows.device)]
-        near = near_tokens(rows, reach, limit)
-        return NearPairs(near.count, tokens[near.left], tokens[near.right], near.distance)
+        found = near_tokens(rows, reach, limit)
+        near = found.pairs
+        named = NearPairs(near.count, tokens[near.left], tokens[near.right], near.distance)
+        return NearTokens(named, found.sampled)
 
     def _table(
         self, prompt: Before, layer: Layer

@@ -16,9 +16,13 @@ from torch import Tensor
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
+from pytest_injectivity.inversion.one_step import distances_from_each
 from pytest_injectivity.states.candidate_pairs import far_distance, far_radius
 from pytest_injectivity.states.resolution import Resolution
 from pytest_injectivity.states.scaled import Scale
+
+# Times the limit: so many pairs are not counted one by one.
+_TOO_MANY = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +51,55 @@ class Reach:
         return hashlib.sha256(values.tobytes()).hexdigest()[:40]
 
 
-def near_tokens(rows: Float[Tensor, "tokens hidden"], reach: Reach, limit: int) -> NearPairs:
+@dataclass(frozen=True, eq=False)
+class NearTokens:
+    """The pairs of tokens at one place that have to be evaluated.
+
+    Attributes:
+        pairs: row indexes, smaller first, the closest in the scaled distance first; distances are
+            Euclidean.
+        sampled: 0 where all pairs are counted. Where there are too many to list, so many rows were
+            compared with all others, and the count is of the pairs that these are in.
+    """
+
+    pairs: NearPairs
+    sampled: int = 0
+
+
+def near_tokens(
+    rows: Float[Tensor, "tokens hidden"], reach: Reach, limit: int, *, sample: int = 128
+) -> NearTokens:
     """The pairs of states within reach in both distances, the closest in the scaled one first.
 
     Args:
         rows: finite states of one place, no two of them equal.
         reach: of the place.
-        limit: how many pairs within the radius are looked at; of those beyond it all are counted.
-
-    Returns:
-        Row indexes, smaller first; distances are Euclidean.
+        limit: how many pairs within the radius are looked at; of those beyond it all are counted,
+            unless a sample of the rows shows ten times as many.
+        sample: how many rows, evenly spread, are compared with all others first.
     """
+    seen = _seen(rows, reach, sample)
+    # Each pair is met from both of its rows.
+    if seen * len(rows) > 2 * _TOO_MANY * limit * min(sample, len(rows)):
+        none = np.zeros(0, dtype=np.int64)
+        return NearTokens(NearPairs(seen, none, none, np.zeros(0)), min(sample, len(rows)))
     scaled = pairs_within(reach.scale.searchable(rows), reach.radius, limit=limit)
     left, right = np.minimum(scaled.left, scaled.right), np.maximum(scaled.left, scaled.right)
     sides = [torch.from_numpy(side).to(rows.device) for side in (left, right)]
     distance = pair_distances(rows, *sides).cpu().numpy()
     within = distance <= reach.distance
     beyond = scaled.count - len(left)
-    return NearPairs(int(within.sum()) + beyond, left[within], right[within], distance[within])
+    count = int(within.sum()) + beyond
+    return NearTokens(NearPairs(count, left[within], right[within], distance[within]))
+
+
+def _seen(rows: Float[Tensor, "tokens hidden"], reach: Reach, sample: int) -> int:
+    """The pairs within reach that some rows are in, each counted once."""
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(sample, len(rows))).round().astype(int))
+    some = torch.from_numpy(chosen)
+    targets = rows[some.to(rows.device)]
+    within = distances_from_each(rows, targets) <= reach.distance
+    within &= distances_from_each(rows, targets, reach.scale) <= reach.radius
+    # A pair of two chosen rows is met from both sides, and each row meets itself.
+    both = int(within[:, some].sum()) - len(some)
+    return int(within.sum()) - len(some) - both // 2

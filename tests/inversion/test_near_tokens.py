@@ -41,7 +41,7 @@ def test_pairs_are_those_of_brute_force(dtype: torch.dtype, distance: float, rad
     reach = Reach(distance, radius, Scale(sigma))
     for seed in range(3):
         rows = _rows(seed, dtype)
-        found = near_tokens(rows, reach, 10_000)
+        found = near_tokens(rows, reach, 10_000).pairs
         pairs = list(zip(found.left.tolist(), found.right.tolist(), strict=True))
         assert _within(rows, reach) == set(pairs)
         assert len(pairs) == found.count
@@ -53,15 +53,27 @@ def test_what_is_not_looked_at_counts_as_near() -> None:
     """Beyond the limit nothing is known of the other distance."""
     rows = _rows(0, torch.float32)
     reach = Reach(0.0, 1e9, Scale(np.ones(8)))
-    found = near_tokens(rows, reach, 7)
-    assert (30 * 29 // 2 - 7, 0) == (found.count, len(found.left))
+    found = near_tokens(rows, reach, 30)
+    assert (30 * 29 // 2 - 30, 0, 0) == (found.pairs.count, len(found.pairs.left), found.sampled)
 
 
-def test_the_reach_is_four_times_the_largest_distances() -> None:
-    """Not of the usual ones: what is farther apart is resolved by the triangle inequality."""
+@pytest.mark.parametrize("sample", [1, 7, 30, 99])
+def test_too_many_pairs_are_counted_on_a_sample(sample: int) -> None:
+    """Each pair of a sampled row once, by brute force; nothing is listed."""
+    rows = _rows(1, torch.float32)
+    reach = Reach(900.0, 1e9, Scale(np.ones(8)))
+    found = near_tokens(rows, reach, 1, sample=sample)
+    chosen = {round(at) for at in np.linspace(0, 29, min(sample, 30)).tolist()}
+    expected = [pair for pair in _within(rows, reach) if chosen & set(pair)]
+    assert (len(expected), min(sample, 30)) == (found.pairs.count, found.sampled)
+    assert not len(found.pairs.left)
+
+
+def test_the_reach_is_that_of_prompts() -> None:
+    """Beyond the largest distance and three times the usual one a pair is resolved."""
     scale = Scale(np.ones(2))
-    of = Resolution(2.0, "alone / padded", scale, 3.0, 0.1, 0.2, 10, 0.0)
+    of = Resolution(2.0, "alone / padded", scale, 3.0, 0.1, 2.0, 10, 0.0)
     reach = Reach.of(of)
-    assert (8.0, 12.0) == (reach.distance, reach.radius)
+    assert (2.0, 6.0) == (reach.distance, reach.radius)
     assert reach.digest == Reach(1.0, 1.0, Scale(np.ones(2))).digest
     assert reach.digest != Reach(8.0, 12.0, Scale(np.array([1.0, 2.0]))).digest

@@ -82,12 +82,14 @@ class Counted:
         table: the states of all tokens at the place, every pair compared.
         found: how many pairs of each kind.
         pairs: the closest of these pairs.
+        sampled: of how many tokens the unresolved pairs are, where there are too many to count; else 0.
     """
 
     place: Place
     table: "Continuations"
     found: Found
     pairs: tuple[Pair, ...]
+    sampled: int = 0
 
     @property
     def closest(self) -> Pair | None:
@@ -116,7 +118,7 @@ def count_collisions(
     kinds = {
         pair: (distance, "near" if distance else "collision") for pair, distance in _listed(near)
     }
-    decided, beyond = _decided(measured, layer, place)
+    decided, beyond, sampled = _decided(measured, layer, place)
     again = {pair: (distance, kind) for pair, distance, kind in decided if kind != "resolved"}
     collided = sum(kind == "collision" for _, kind in again.values())
     within = table.collisions + sum(distance <= eps for distance, _ in again.values())
@@ -136,6 +138,7 @@ def count_collisions(
         tuple(
             Pair(distance, *pair, kind, place.words) for pair, (distance, kind) in ordered[:_LISTED]
         ),
+        sampled,
     )
 
 
@@ -195,7 +198,14 @@ def pair_lines(measured: "Measurements", counted: Sequence[Counted]) -> list[str
     listed = sorted(pair for one in counted for pair in one.pairs)[:_LISTED]
     if not listed:
         listed = sorted(one.closest for one in counted if one.closest)[:1]
-    return [pair_line(measured, one) for one in listed]
+    lines = [pair_line(measured, one) for one in listed]
+    lines += [
+        f"{one.place.words}: too many unresolved pairs to count: those of {one.sampled} tokens"
+        " are counted"
+        for one in counted
+        if one.sampled
+    ]
+    return lines
 
 
 def pair_line(measured: "Measurements", pair: Pair) -> str:
@@ -225,19 +235,20 @@ def _listed(near: "NearPairs") -> list[tuple[tuple[int, int], float]]:
 
 def _decided(
     measured: "Measurements", layer: Layer, place: Place
-) -> tuple[list[tuple[tuple[int, int], float, str]], int]:
-    """The pairs within reach of the resolution, with their kinds, and how many were not evaluated."""
+) -> tuple[list[tuple[tuple[int, int], float, str]], int, int]:
+    """The pairs within reach with their kinds, how many were not evaluated, and the sample of tokens."""
     from pytest_injectivity.inversion.near_tokens import Reach
     from pytest_injectivity.states.pair_decisions import decide_pairs
 
     if place.ids is None:
-        return [], 0
+        return [], 0, 0
     reach = Reach.of(measured.resolution(layer).of(len(place.ids)))
-    near = place.search.near_resolution(place.ids, layer, reach, _LOOKED_AT)
+    found = place.search.near_resolution(place.ids, layer, reach, _LOOKED_AT)
+    near = found.pairs
     some = _listed(near)[:_EVALUATED]
     beyond = near.count - len(some)
     if not some:
-        return [], beyond
+        return [], beyond, found.sampled
     tokens = sorted({token for pair, _ in some for token in pair})
     at = {token: row for row, token in enumerate(tokens)}
     ids = place.ids
@@ -251,7 +262,11 @@ def _decided(
             {layer: measured.resolution(layer)},
         )[layer],
     )
-    return [
-        (pair, distance, str(decision.kind))
-        for (pair, distance), decision in zip(some, decisions, strict=True)
-    ], beyond
+    return (
+        [
+            (pair, distance, str(decision.kind))
+            for (pair, distance), decision in zip(some, decisions, strict=True)
+        ],
+        beyond,
+        found.sampled,
+    )
