@@ -23,9 +23,10 @@ _FORWARDS_A_TOKEN = 2.0
 # Of a resolution's sample: how often each position is run, alone and in two batches, padding included;
 # the prompts of a batch; and the passes and tokens, for each part, of the ways in which few prompts are
 # run.
-_RUNS, _BATCH, _OTHER_PASSES, _OTHER_TOKENS = 3.3, 12, 22, 1500
-# How often a single token is run, and the rows of such a pass.
-_SINGLES, _SINGLES_A_PASS, _EXACT_SINGLES = 2, 160, 64
+_RUNS, _BATCH, _OTHER_PASSES, _OTHER_TOKENS = 3.3, 12, 52, 1500
+# How often a single token is run, the rows of such a pass, the passes of tokens by themselves, and the
+# tokens compared with float64.
+_SINGLES, _SINGLES_A_PASS, _BY_THEMSELVES, _EXACT_SINGLES = 2, 160, 108, 64
 # A layer's table needs, beside the search of all rows, those of the half and the quarter (`trend`).
 _TREND = 1 + 1 / 4 + 1 / 16
 # Passes that hold tables of the vocabulary.
@@ -165,7 +166,7 @@ class Costs:
         singles = len(sample.singles) + len(sample.held_out_singles)
         tokens = _SINGLES * singles
         exact = min(len(sample.singles), _EXACT_SINGLES)
-        passes = Passes(-(-tokens // _SINGLES_A_PASS), tokens)
+        passes = Passes(-(-tokens // _SINGLES_A_PASS) + _BY_THEMSELVES, tokens)
         return Phase(
             name=f"resolution of position 0{whose}",
             what=f"{singles:,} single tokens at {_layers(layers)}, some in a float64 copy",

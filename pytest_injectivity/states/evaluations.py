@@ -23,6 +23,7 @@ PADDED = "padded"
 BEHIND_PREFIX = "behind a cached prefix"
 SIDE_BY_SIDE = "side by side"
 ROW_BY_ROW = "each in its row behind a cached prefix"
+BY_ITSELF = "by itself behind a cached prefix"
 WHOLE = "with its prefix in a batch"
 ONE_BY_ONE = "cached one by one"
 FOLLOWED = "with tokens after it"
@@ -30,10 +31,12 @@ FOLLOWED_ALONE = "alone with tokens after it"
 
 _DOZEN = 12
 _CANDIDATES = 64
+# Each of these takes a pass. A pass of one row multiplies by other kernels than all larger ones.
+_BY_ITSELF = 12
 # Tokens of a prompt before its candidates, at most.
 _BEFORE = 7
 # Each token that is cached by itself costs two passes.
-_ONE_BY_ONE = 4
+_ONE_BY_ONE = 8
 # Tokens of a sequence that begins with the token evaluated; alone, of one sequence after the other.
 _FOLLOWED = 16
 _LENGTHS = range(2, 2**10, 3)
@@ -161,6 +164,8 @@ def evaluate_candidates(
     table.put(WHOLE, 0, decoder.states(whole, layers, positions=last))
     for way, side_by_side in ((ROW_BY_ROW, False), (SIDE_BY_SIDE, True)):
         table.put(way, 0, decoder.candidates(prefix, tokens, layers, side_by_side=side_by_side))
+    for at in range(_BY_ITSELF):
+        table.put(BY_ITSELF, at, decoder.candidates(prefix, tokens[at : at + 1], layers))
     return table.evaluations(layers)
 
 
@@ -171,7 +176,7 @@ def evaluate_first(
     heights: Sequence[int],
     *,
     followed: int,
-    followed_alone: int = 0,
+    by_itself: int,
 ) -> dict[Layer, Evaluations]:
     """The states of tokens at position 0.
 
@@ -179,20 +184,22 @@ def evaluate_first(
         decoder: the model.
         tokens: which; their states are held at once.
         layers: which layers.
-        heights: rows of the passes in which all tokens are run, one way each; 1 is alone.
+        heights: rows of the passes in which all tokens are run, one way each.
         followed: how many of the tokens, the first, also begin longer sequences of one pass.
-        followed_alone: how many also begin a sequence of another length alone.
+        by_itself: how many are also run alone, and alone with tokens after them, of other lengths.
     """
     table = _Table(len(tokens))
     for height in heights:
-        way = ALONE if height == 1 else f"among {height} first tokens"
         for start, some in _split(tokens[:, None], height):
+            way = f"among {height} first tokens"
             table.put(way, start, _at_position_0(decoder, some, layers))
     for start, some in _split(_sequences(decoder, tokens[:followed], _FOLLOWED), followed):
         table.put(FOLLOWED, start, _at_position_0(decoder, some, layers))
-    for at, length in zip(range(followed_alone), _LENGTHS, strict=False):
-        alone = _sequences(decoder, tokens[at : at + 1], length)
-        table.put(FOLLOWED_ALONE, at, _at_position_0(decoder, alone, layers))
+    for at, length in zip(range(len(tokens[:by_itself])), _LENGTHS, strict=False):
+        token = tokens[at : at + 1]
+        table.put(ALONE, at, _at_position_0(decoder, token[:, None], layers))
+        longer = _sequences(decoder, token, length)
+        table.put(FOLLOWED_ALONE, at, _at_position_0(decoder, longer, layers))
     return table.evaluations(layers)
 
 

@@ -25,12 +25,11 @@ from pytest_injectivity.states.self_distances import SelfDistances
 
 # Tokens whose states are held at once, at all layers and in all ways.
 _TOGETHER = 512
-# The rows of the passes of first tokens; how many tokens are also run in passes of few rows, which take
-# long, and how many begin longer sequences.
+# The rows of the passes of first tokens. Of either part, so many tokens are also run in passes of few
+# rows, which take as long as a large one, and begin longer sequences.
 _HEIGHTS = (512, 96)
-_LOW_HEIGHTS = (512, 10, 1)
-_LOW = 10
-_FOLLOWED, _FOLLOWED_ALONE = 64, 24
+_LOW_HEIGHTS = (512, 10)
+_LOW = 24
 # First tokens compared with float64.
 _EXACT = 64
 
@@ -103,29 +102,18 @@ def measure_first(
 ) -> dict[Layer, Resolution]:
     """Measures the resolution at position 0; see `measure_later`."""
     found = {layer: SelfDistances() for layer in layers}
-    tokens, held_out = (torch.tensor(one) for one in (sample.singles, sample.held_out_singles))
-    low = evaluate_first(
-        decoder,
-        tokens[:_LOW],
-        layers,
-        _LOW_HEIGHTS,
-        followed=_LOW,
-        followed_alone=len(tokens[:_LOW]),
-    )
-    for layer, one in low.items():
-        found[layer].widen(_finite(one))
-    for some in torch.split(tokens, _TOGETHER):
-        for layer, one in evaluate_first(decoder, some, layers, _HEIGHTS, followed=0).items():
-            found[layer].widen(_finite(one))
-    for at, some in enumerate(torch.split(held_out, _TOGETHER)):
-        more = (0, 0) if at else (_FOLLOWED, min(len(some), _FOLLOWED_ALONE))
-        evaluations = evaluate_first(
-            decoder, some, layers, _HEIGHTS, followed=more[0], followed_alone=more[1]
-        )
-        for layer, one in evaluations.items():
-            found[layer].measure(_finite(one))
+    singles, held_out = (torch.tensor(one) for one in (sample.singles, sample.held_out_singles))
+    for tokens, make in ((singles, True), (held_out, False)):
+        every = [(tokens[:_LOW], _LOW_HEIGHTS, _LOW, _LOW)]
+        every += [(some, _HEIGHTS, 0, 0) for some in torch.split(tokens, _TOGETHER)]
+        for some, heights, followed, by_itself in every:
+            evaluations = evaluate_first(
+                decoder, some, layers, heights, followed=followed, by_itself=by_itself
+            )
+            for layer, one in evaluations.items():
+                (found[layer].widen if make else found[layer].measure)(_finite(one))
     if exact is not None:
-        own, truth = (_first(one, tokens[:_EXACT], layers) for one in (decoder, exact))
+        own, truth = (_first(one, singles[:_EXACT], layers) for one in (decoder, exact))
         for layer in layers:
             finite = own[layer].isfinite().all(dim=1)
             rows = finite if finite.any() else ~finite
