@@ -29,6 +29,12 @@ class Place:
         what: the layer's states, or the keys, the values or both that its block caches.
         every: the distance of observed positions, which are counted back from the last one; 1: all.
         last: whether the last token alone is observed.
+
+    Example:
+        >>> str(Place(-1, "kv", last=True))
+        '-1 kv last'
+        >>> Place(4, every=2).positions(7)
+        (0, 2, 4, 6)
     """
 
     layer: Layer

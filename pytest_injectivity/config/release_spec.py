@@ -61,7 +61,13 @@ class StepSpec:
 
 @dataclass(frozen=True)
 class ReleaseSpec:
-    """A release as it was written: its steps in order, and the place they are applied to."""
+    """A release as it was written: its steps in order, and the place they are applied to.
+
+    Example:
+        >>> spec = parse("round(4) | permute @ 8 last")
+        >>> spec.name, spec.place.layer, spec.is_identity
+        ('round(bits=4)|permute', 8, False)
+    """
 
     steps: tuple[StepSpec, ...]
     place: Place

@@ -177,6 +177,10 @@ class PrivacyCurve:
         min_agreement: the least agreement wanted.
         confidence: of the bounds.
         points: in the order asked for.
+
+    Example:
+        >>> PrivacyCurve("gaussian(?)@4", "gpt2", 0.05, 0.9, confidence=0.95, points=()).both
+        ()
     """
 
     derived: ClassVar = ("both", "line")

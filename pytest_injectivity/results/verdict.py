@@ -54,6 +54,10 @@ class Reason:
         unit: what ``where`` names: ``layer`` or ``release``.
         seconds: how long the measurement took when it was computed, where that is known; two equal
             runs differ in nothing else.
+
+    Example:
+        >>> Reason("norm", Status.FAIL, "1% margin", value=0.0125, bound=0.1, relation=">=").summary
+        '1% margin 0.0125, wants >= 0.1'
     """
 
     where: str
@@ -103,6 +107,12 @@ class Verdict:
         subject: a line on what was audited: model, prompts, N, prompt hash, dtype.
         reproduce: a command line that repeats this check.
         notes: lines that hold for all reasons.
+
+    Example:
+        >>> reason = Reason("norm", Status.FAIL, "1% margin", value=0.0125, bound=0.1, relation=">=")
+        >>> verdict = Verdict("margin_above", (reason,), subject="gpt2", reproduce="pytest")
+        >>> bool(verdict), verdict.first_line
+        (False, 'FAIL margin_above norm: 1% margin 0.0125, wants >= 0.1')
     """
 
     derived: ClassVar = ("status", "first_line")
