@@ -1,9 +1,9 @@
 """Geometry against what a user would do instead, side by side in one process.
 
     ./dev bench geometry --shared ../shared                # all but the million rows and the GPU
-    ./dev bench geometry --shared ../shared neighbours pairs
+    ./dev bench geometry --shared ../shared neighbors pairs
     ./dev bench geometry --shared ../shared million        # one million rows, several minutes
-    ./dev bench geometry --shared ../shared --prompts 6000 neighbours layers    # a minute
+    ./dev bench geometry --shared ../shared --prompts 6000 neighbors layers    # a minute
     ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 ./dev bench ...    # as on a processor without AMX
 
 Real states: the layers of a small trained model side by side, on windows of the standard library and
@@ -30,16 +30,16 @@ from torch import Tensor
 
 from pytest_injectivity.geometry.distances import row_norms
 from pytest_injectivity.geometry.equal_rows import EqualRows
-from pytest_injectivity.geometry.search.approximate import approximate_neighbours
+from pytest_injectivity.geometry.search.approximate import approximate_neighbors
 from pytest_injectivity.geometry.search.near_pairs import pairs_within
-from pytest_injectivity.geometry.search.neighbours import k_nearest, nearest_neighbours
+from pytest_injectivity.geometry.search.neighbors import k_nearest, nearest_neighbors
 from pytest_injectivity.geometry.search.precision import precision_of
 from pytest_injectivity.states.capture import capture
 
 K = 8
 
 
-def neighbours(shared: SharedStates, runs: int) -> None:
+def neighbors(shared: SharedStates, runs: int) -> None:
     """K = 8 nearest rows against faiss.knn."""
     found = [nearest_times("prompts-20k", shared.slices(), runs)]
     if shared.most is None:
@@ -77,7 +77,7 @@ def planted(shared: SharedStates, runs: int) -> None:  # noqa: ARG001 - one sign
             float((states[-1 - at].double() - states[at].double()).norm())
             for at in range(len(apart))
         ]
-        found = nearest_neighbours(states)
+        found = nearest_neighbors(states)
         squared, index = faiss.knn(states.numpy(), states.numpy(), 2)
         for at, one in enumerate(apart):
             partner = len(states) - 1 - at
@@ -99,7 +99,7 @@ def planted(shared: SharedStates, runs: int) -> None:  # noqa: ARG001 - one sign
 
 
 def pairs(shared: SharedStates, runs: int) -> None:
-    """Pairs within eps against a full search for neighbours, and against brute force."""
+    """Pairs within eps against a full search for neighbors, and against brute force."""
     rows = []
     for name, states, relative in (
         ("windows", shared.windows(), 1e-6),
@@ -189,7 +189,7 @@ def million(shared: SharedStates, runs: int) -> None:  # noqa: ARG001 - one run 
     prompts = shared.prompts("builtin:random", length=8, max_prompts=1_000_000)
     states = capture(shared.decoder(STATES_OF), prompts.ids, (4,)).rows[4]
     start = time.perf_counter()
-    found = approximate_neighbours(states)
+    found = approximate_neighbors(states)
     taken = time.perf_counter() - start
     if found.recall is None:
         raise RuntimeError("the index did not say what it found")
@@ -228,7 +228,7 @@ def equal(shared: SharedStates, runs: int) -> None:
 
 
 def gpu(shared: SharedStates, runs: int) -> None:  # noqa: ARG001 - its rows are random
-    """100,000 x 4,096 on a GPU: neighbours beside the product alone."""
+    """100,000 x 4,096 on a GPU: neighbors beside the product alone."""
     if not torch.cuda.is_available():
         raise RuntimeError("there is no GPU on this machine")
     generator = torch.Generator("cuda").manual_seed(0)
@@ -244,7 +244,7 @@ def gpu(shared: SharedStates, runs: int) -> None:  # noqa: ARG001 - its rows are
     work = 2 * len(states) ** 2 / 2 * states.shape[1] / 1e12
     table(
         f"on {torch.cuda.get_device_name()}",
-        ("states", "neighbours", "TFLOP/s", "product alone", "TFLOP/s"),
+        ("states", "neighbors", "TFLOP/s", "product alone", "TFLOP/s"),
         [
             (
                 f"{len(states)} x {states.shape[1]}",
@@ -259,7 +259,7 @@ def gpu(shared: SharedStates, runs: int) -> None:  # noqa: ARG001 - its rows are
 
 PARTS = {
     part.__name__: part
-    for part in (neighbours, planted, pairs, equal, layers, continuations, million, gpu)
+    for part in (neighbors, planted, pairs, equal, layers, continuations, million, gpu)
 }
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.geometry.distances import row_norms
 from pytest_injectivity.geometry.layer import LayerGeometry
-from pytest_injectivity.geometry.search.neighbours import k_nearest
+from pytest_injectivity.geometry.search.neighbors import k_nearest
 from pytest_injectivity.geometry.search.ratios import extreme_ratios
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 

@@ -45,7 +45,7 @@ def main() -> None:
     _line(costs.capture(audit.layers), lambda: measured.states(layer))
     search = target.foretelling.rates
     _line(
-        Phase("nearest neighbours", f"{rows} rows", search.neighbours.seconds(rows)),
+        Phase("nearest neighbors", f"{rows} rows", search.neighbors.seconds(rows)),
         lambda: measured.geometry(layer).nearest,
     )
     _line(

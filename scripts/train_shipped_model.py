@@ -127,7 +127,7 @@ def token_stream(tokenizer: Any, texts: list[str]) -> Stream:
 
 
 def windows(stream: Stream, offset: int = 0) -> Windows:
-    """Consecutive windows of 257 tokens, 256 inputs and 256 targets; neighbours share a token."""
+    """Consecutive windows of 257 tokens, 256 inputs and 256 targets; neighbors share a token."""
     count = (len(stream) - offset - 1) // CONTEXT
     starts = offset + CONTEXT * np.arange(count)[:, None]
     return torch.from_numpy(stream[starts + np.arange(CONTEXT + 1)])

@@ -53,9 +53,9 @@ def _sink(n: int, d: int, generator: torch.Generator) -> Tensor:
 
 def _twins(n: int, d: int, generator: torch.Generator) -> Tensor:
     """Rows of norm about 1000 that come in groups 1e-4 to 1e-2 apart."""
-    centres = 1000.0 * _classes(n, d, generator) / d**0.5
+    centers = 1000.0 * _classes(n, d, generator) / d**0.5
     apart = 10 ** torch.empty(n, 1, dtype=torch.float64).uniform_(-4, -2, generator=generator)
-    return centres + apart * _gaussian(n, d, generator)
+    return centers + apart * _gaussian(n, d, generator)
 
 
 def _simplex(n: int, d: int, generator: torch.Generator) -> Tensor:  # noqa: ARG001 - same shape

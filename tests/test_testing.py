@@ -91,8 +91,8 @@ def test_the_states_of_an_additive_decoder_are_its_tables(seed: int, layers: int
     expected = tokens[IDS] + positions[:4]
     for layer in range(layers + 1):
         assert states[layer].equal(expected)
-    centred = expected - expected.mean(-1, keepdim=True)
-    normed = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    centered = expected - expected.mean(-1, keepdim=True)
+    normed = centered / (centered.square().mean(-1, keepdim=True) + 1e-5).sqrt()
     torch.testing.assert_close(states["norm"], normed, rtol=1e-4, atol=1e-5)
 
 

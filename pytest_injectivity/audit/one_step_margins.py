@@ -18,7 +18,7 @@ from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.core.layers import Layer, depth, layer_id
 from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.errors import OptionError, PromptError
-from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
+from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
 from pytest_injectivity.models.decoder import Decoder
 
 _FEWEST = 2
@@ -138,7 +138,7 @@ def _margin(states: Float[Tensor, "drawn hidden"]) -> float:
         return float("nan")
     # Distances are float64, which mps does not have.
     rows = states if states.device.type == "cuda" else states.cpu()
-    return float(nearest_neighbours(rows).distance.min())
+    return float(nearest_neighbors(rows).distance.min())
 
 
 def _finite(value: float) -> float | None:

@@ -56,8 +56,8 @@ class EqualRowsKey(NumberKey):
 
 
 @dataclass(frozen=True)
-class NeighboursKey(NumberKey):
-    """The nearest neighbour of each row."""
+class NeighborsKey(NumberKey):
+    """The nearest neighbor of each row."""
 
     rows: AnyRowsKey
 

@@ -20,17 +20,17 @@ from pytest_injectivity.geometry.keys import (
     EqualRowsKey,
     FiniteRowsKey,
     NearPairsKey,
-    NeighboursKey,
+    NeighborsKey,
     RatiosKey,
     RoundedRowsKey,
     RowNormsKey,
     RowsKey,
 )
 from pytest_injectivity.geometry.rounded_rows import quantize
-from pytest_injectivity.geometry.search.approximate import neighbours_of
+from pytest_injectivity.geometry.search.approximate import neighbors_of
 from pytest_injectivity.geometry.search.closest_pair import ClosestPair, closest_pair
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
-from pytest_injectivity.geometry.search.neighbours import Neighbours
+from pytest_injectivity.geometry.search.neighbors import Neighbors
 from pytest_injectivity.geometry.search.ratios import Extreme, Ratios, extreme_ratios
 from pytest_injectivity.geometry.search.resumable import Remember, RememberPart, forgetful
 from pytest_injectivity.prompts.metrics import PairDistances
@@ -45,7 +45,7 @@ class LayerGeometry:
     """The geometry of the last-token states of one layer (SPEC section 2).
 
     Rows that are not finite take part in no number: `finite` says which are left, and indexes of
-    neighbours and pairs count the rows of `rows`, the finite ones; `prompt_of` leads back to the
+    neighbors and pairs count the rows of `rows`, the finite ones; `prompt_of` leads back to the
     prompts.
 
     Args:
@@ -114,22 +114,22 @@ class LayerGeometry:
         return equal
 
     @cached_property
-    def nearest(self) -> Neighbours:
+    def nearest(self) -> Neighbors:
         """``r_i`` of each row.
 
         Raises:
             OptionError: fewer than two finite rows: there is nothing to compare.
         """
         self._check_pairs()
-        key = NeighboursKey(self._rows_key)
-        nearest: Neighbours = self._remember(
-            key, lambda: neighbours_of(self.rows, self.equal, remember=self._remembering(key))
+        key = NeighborsKey(self._rows_key)
+        nearest: Neighbors = self._remember(
+            key, lambda: neighbors_of(self.rows, self.equal, remember=self._remembering(key))
         )
         return nearest
 
     @cached_property
     def closest(self) -> ClosestPair:
-        """The closest pair: exact at any number of rows, where neighbours may be upper bounds."""
+        """The closest pair: exact at any number of rows, where neighbors may be upper bounds."""
         self._check_pairs()
         closest: ClosestPair = self._remember(
             ClosestPairKey(self._rows_key), lambda: closest_pair(self.rows, self.equal)
@@ -162,7 +162,7 @@ class LayerGeometry:
         return near
 
     @property
-    def _exact_nearest(self) -> Neighbours | None:
+    def _exact_nearest(self) -> Neighbors | None:
         """What rules rows out of a search for near pairs, where it was looked for and is exact."""
         nearest = self.__dict__.get("nearest")
         return None if nearest is None or nearest.recall is not None else nearest
@@ -212,7 +212,7 @@ class LayerGeometry:
         )
 
     def take(self, rows: Int64[np.ndarray, " taken"]) -> "LayerGeometry":
-        """The geometry of some of the finite rows alone: nearest neighbours are among them."""
+        """The geometry of some of the finite rows alone: nearest neighbors are among them."""
         chosen = self.rows[torch.from_numpy(rows).to(self.rows.device)]
         return LayerGeometry(self.layer, chosen, self._prompts.take(rows))
 

@@ -23,7 +23,7 @@ from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
-from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
+from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
 from pytest_injectivity.inversion.continuations import Continuations, finite_continuations
 from pytest_injectivity.inversion.near_tokens import NearTokens, Reach, near_tokens
 from pytest_injectivity.inversion.token_classes import TokenClasses
@@ -206,7 +206,7 @@ class ContinuationSearch:
     def rivals(self, prompt: Before, layer: Layer) -> Float64[np.ndarray, " compared"]:
         """Each finite continuation's distance from its nearest rival, by ascending token id.
 
-        A search of all nearest neighbours: past some thousand tokens it costs more than the pass.
+        A search of all nearest neighbors: past some thousand tokens it costs more than the pass.
         """
         found = self.of(prompt, [layer])[layer]
         if found.rivals is not None:
@@ -215,7 +215,7 @@ class ContinuationSearch:
             return np.zeros(found.compared if found.equal else 0)
         rivals: Float64[np.ndarray, " compared"] = self._one(
             RivalsKey(_key(prompt, layer)),
-            lambda: nearest_neighbours(self._table(prompt, layer)[1]).distance,
+            lambda: nearest_neighbors(self._table(prompt, layer)[1]).distance,
         )
         return rivals
 

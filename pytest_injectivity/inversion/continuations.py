@@ -20,7 +20,7 @@ from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.closest_pair import closest_pair
 from pytest_injectivity.geometry.search.near_pairs import NearPairs
-from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
+from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
 
 _ROWS_AT_ONCE = 2**14
 
@@ -89,7 +89,7 @@ class Continuations:
         closest, at = float("inf"), None
         rivals = np.zeros(len(rows)) if 1 < len(rows) <= rivals_at_once else None
         if len(distinct) > 1 and rivals is not None:
-            nearest = nearest_neighbours(apart)
+            nearest = nearest_neighbors(apart)
             rivals[distinct] = nearest.distance
             for members in equal.classes:
                 rivals[members] = 0.0

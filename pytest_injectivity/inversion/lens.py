@@ -1,6 +1,6 @@
 """The lens ranks the tokens that a state may belong to, before any candidate is tested (SPEC section 4).
 
-A lens is a forward model of the states of one layer: ``h ~ centre + signature(token)``, with one
+A lens is a forward model of the states of one layer: ``h ~ center + signature(token)``, with one
 covariance for all that the model leaves unexplained. All tokens of all positions are ranked at once by
 Mahalanobis distance, which is one product of two whitened matrices. A probing
 classifier goes the other way, from states to tokens, and cannot use the states that a search computes; a
@@ -32,7 +32,7 @@ class Lens:
     """A forward model of one layer's states; made by :func:`calibrate`.
 
     Attributes:
-        centre: mean state by position, from 0 to the last one calibrated; that one's serves all after.
+        center: mean state by position, from 0 to the last one calibrated; that one's serves all after.
         signatures: what each token adds to it.
         whitener: ``d x d``; in coordinates ``x @ whitener`` what is left has a covariance of one.
         rows: each token's embedding row divided by its root mean square.
@@ -40,7 +40,7 @@ class Lens:
         forwards: tokens run to calibrate it.
     """
 
-    centre: Float[Tensor, "positions hidden"]
+    center: Float[Tensor, "positions hidden"]
     signatures: Float[Tensor, "vocab hidden"]
     whitener: Float[Tensor, "hidden hidden"]
     rows: Float[Tensor, "vocab hidden"]
@@ -59,7 +59,7 @@ class Lens:
         self, states: Float[Tensor, "states hidden"], positions: Int[Tensor, " states"]
     ) -> Float[Tensor, "states hidden"]:
         """What to rank where nothing of the context is known: a state less its position's mean."""
-        return states.to(self.centre) - self.centre[positions.clamp(max=len(self.centre) - 1)]
+        return states.to(self.center) - self.center[positions.clamp(max=len(self.center) - 1)]
 
     def corrected(
         self,
@@ -69,7 +69,7 @@ class Lens:
     ) -> Float[Tensor, "states hidden"]:
         """What to rank where the states of some tokens after the same prefixes are known."""
         known = self.signatures[tokens.to(self.signatures.device)]
-        return states.to(self.centre) - computed.to(self.centre) + known
+        return states.to(self.center) - computed.to(self.center) + known
 
     def rank(
         self,
@@ -125,21 +125,21 @@ class Lens:
         """
         tokens = tokens.to(self.rows.device)
         finite = computed.isfinite().all(dim=1)
-        tokens, computed = tokens[finite], computed[finite].to(self.centre)
+        tokens, computed = tokens[finite], computed[finite].to(self.center)
         left = computed @ self.whitener - self._sites[tokens]
-        centre, mean = self.rows[tokens].mean(dim=0), left.mean(dim=0)
-        features = self.rows[tokens] - centre
+        center, mean = self.rows[tokens].mean(dim=0), left.mean(dim=0)
+        features = self.rows[tokens] - center
         kernel = features @ features.T
         kernel.diagonal().add_(_KERNEL_RIDGE * kernel.diagonal().mean() + 1e-30)
         slopes = torch.linalg.solve(kernel, left - mean)
-        aim = state.to(self.centre) @ self.whitener - mean
+        aim = state.to(self.center) @ self.whitener - mean
         # The mean of what the tested tokens leave unexplained rules out all but a pool of tokens.
         likely = self._nearest(aim[None], max(pool, count))[0]
         # The cheaper order of the two products: of a wide model few states are computed at first.
         few = 2 * len(features) < features.shape[1]
         maps = (features.T, slopes) if few else (features.T @ slopes,)
         away = [
-            (self._sites[some] + reduce(torch.matmul, maps, self.rows[some] - centre) - aim)
+            (self._sites[some] + reduce(torch.matmul, maps, self.rows[some] - center) - aim)
             .square()
             .sum(dim=1)
             for some in torch.split(likely, _BLOCK_ROWS)

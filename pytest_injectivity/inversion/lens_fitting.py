@@ -40,12 +40,12 @@ def fit_lens(  # noqa: PLR0917 - what was drawn, and what came of it
     states = states if states.dtype == torch.float64 else states.float()
     seen = drawn.to(states.device)
     finite = states.isfinite().all(dim=2)
-    centre = _means(states, finite)
-    samples, owners = (states - centre)[finite], seen[finite]
+    center = _means(states, finite)
+    samples, owners = (states - center)[finite], seen[finite]
     signatures = _signatures(rows.nan_to_num(), usable, samples, owners)
     left = samples - signatures[owners]
     return Lens(
-        centre=torch.cat([centre.new_zeros(skipped, centre.shape[1]), centre]),
+        center=torch.cat([center.new_zeros(skipped, center.shape[1]), center]),
         signatures=signatures,
         whitener=_whitener(left, signatures),
         rows=_normed(rows.nan_to_num()).to(signatures),

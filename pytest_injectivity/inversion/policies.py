@@ -98,10 +98,10 @@ class Gradient:
         rows = at.step.decoder.embedding_matrix()
         # Half precision would round the last steps away.
         wide = rows.float() if rows.dtype.itemsize < 4 else rows  # noqa: PLR2004 - bytes
-        centre = wide.mean(dim=0)
-        unit = float((wide - centre).square().sum(dim=1).mean().sqrt())
+        center = wide.mean(dim=0)
+        unit = float((wide - center).square().sum(dim=1).mean().sqrt())
         untried = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-        point, since, scale = centre, 0, 0.0
+        point, since, scale = center, 0, 0.0
         while len(left := untried.nonzero()[:, 0]):
             share = 1 - len(left) / len(rows)
             step = unit * self.first_step * (self.last_step / self.first_step) ** share

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
+from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
 from pytest_injectivity.geometry.search.ratios import extreme_ratios
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.plan.rates import Rates, Search
@@ -48,13 +48,13 @@ def calibrate(
     width = min(width, decoder.context or width)
     small, large = _two_shapes(decoder, width, batch_tokens, seconds=seconds / 2, clock=clock)
     token = max(large[1] - small[1], 1e-9) / max(large[0] - small[0], 1)
-    neighbours, ratios = _searches(decoder, distances, clock)
+    neighbors, ratios = _searches(decoder, distances, clock)
     return Rates(
         forward=max(0.0, small[1] - small[0] * token),
         token=token,
         candidate=_candidate(decoder, clock),
         float64=_float64(decoder, clock),
-        neighbours=neighbours,
+        neighbors=neighbors,
         ratios=ratios,
         words="calibration",
     )
@@ -121,7 +121,7 @@ def _searches(decoder: Decoder, distances: PairDistances, clock: Clock) -> tuple
         some = distances.take(np.arange(n))
         took.append(
             (
-                min(_timed(decoder, partial(nearest_neighbours, rows), clock) for _ in range(2)),
+                min(_timed(decoder, partial(nearest_neighbors, rows), clock) for _ in range(2)),
                 _timed(decoder, partial(extreme_ratios, rows, some, "smallest"), clock),
             )
         )

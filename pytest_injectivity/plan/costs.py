@@ -75,9 +75,9 @@ class Costs:
             shorter_by=f"{_FEWER}, --injx-length, a shallower deepest layer (--injx-layers)",
         )
 
-    def neighbours(self, layers: Sequence[Layer], *, whose: str = "") -> Phase:
-        """The nearest neighbours of all rows, with those of the trend."""
-        return self._of_pairs(f"nearest neighbours{whose}", self.rates.neighbours, layers)
+    def neighbors(self, layers: Sequence[Layer], *, whose: str = "") -> Phase:
+        """The nearest neighbors of all rows, with those of the trend."""
+        return self._of_pairs(f"nearest neighbors{whose}", self.rates.neighbors, layers)
 
     def ratios(self, layers: Sequence[Layer], *, whose: str = "") -> Phase:
         """The co-Lipschitz constants of all rows, with those of the trend."""
@@ -128,7 +128,7 @@ class Costs:
         vocab = self.sizes.vocab
         deepest = max(layers, key=depth)
         seconds = places * vocab * self.rates.candidate * self.sizes.share(deepest)
-        seconds += places * len(layers) * self.rates.neighbours.seconds(vocab)
+        seconds += places * len(layers) * self.rates.neighbors.seconds(vocab)
         return Phase(
             name=name,
             what=f"{places} tables of {vocab:,} tokens at {_layers(layers)}",

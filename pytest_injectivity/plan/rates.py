@@ -39,7 +39,7 @@ class Rates:
         token: of each token in it.
         candidate: of one token behind a cached prefix, through all blocks.
         float64: how many times longer a token takes in a float64 copy of the model.
-        neighbours: of the search for nearest neighbours.
+        neighbors: of the search for nearest neighbors.
         ratios: of the search for co-Lipschitz constants.
         words: where the numbers come from.
     """
@@ -48,7 +48,7 @@ class Rates:
     token: float
     candidate: float
     float64: float
-    neighbours: Search
+    neighbors: Search
     ratios: Search
     words: str
 
@@ -72,7 +72,7 @@ class Rates:
             token=token,
             candidate=token,
             float64=2.0,
-            neighbours=Search(_SEARCH_SECONDS, pair),
+            neighbors=Search(_SEARCH_SECONDS, pair),
             ratios=Search(_SEARCH_SECONDS, 2 * pair),
             words=f"assumed: {tflops:g} TFLOP/s",
         )

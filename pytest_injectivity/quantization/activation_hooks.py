@@ -27,7 +27,7 @@ class Rounding:
 
     Attributes:
         grid: the grid.
-        steps: distance between neighbouring codes, a row a block: one number, or one a channel; NaN
+        steps: distance between neighboring codes, a row a block: one number, or one a channel; NaN
             where a block gave no finite state. None: each token has a scale of its own.
         zeros: the codes that stand for zero, shaped as ``steps``.
     """

@@ -23,7 +23,7 @@ class Scale:
 
     Attributes:
         grid: the grid.
-        step: distance between neighbouring codes, in the units of the rows; 0 where nothing but zeros
+        step: distance between neighboring codes, in the units of the rows; 0 where nothing but zeros
             was seen: there everything is rounded to zero.
         zero: the code that stands for zero; 0 on a symmetric grid.
     """

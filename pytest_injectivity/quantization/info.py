@@ -21,7 +21,7 @@ class QuantizationInfo:
             GGUF, fp8 and compressed-tensors: they compute as plain weights do.
         rounds_activations: what enters a quantized layer is rounded as the model runs: no float64
             copy computes the same function.
-        neighbours: what is rounded depends on the other rows and tokens of a batch.
+        neighbors: what is rounded depends on the other rows and tokens of a batch.
     """
 
     kind: str
@@ -30,7 +30,7 @@ class QuantizationInfo:
     layers: str
     dense: bool = False
     rounds_activations: bool = False
-    neighbours: bool = False
+    neighbors: bool = False
 
     @property
     def line(self) -> str:
@@ -46,7 +46,7 @@ class QuantizationInfo:
     @property
     def caution(self) -> str:
         """A warning that states depend on what else is in the batch; empty where they do not."""
-        if not self.neighbours:
+        if not self.neighbors:
             return ""
         return (
             f"{self.kind} rounds a channel finely where any token of the batch is an outlier in it:"

@@ -154,7 +154,7 @@ def _proved(row: Format, blocks: nn.Module) -> QuantizationInfo | None:
         dense=any(layer.held_dense for _, layer in layers),
         rounds_activations=any(layer.rounds_activations for _, layer in layers)
         or any(row.rounds_activations(module) for module in blocks.modules()),
-        neighbours=any(layer.neighbours for _, layer in layers),
+        neighbors=any(layer.neighbors for _, layer in layers),
     )
 
 

@@ -24,7 +24,7 @@ class Packed:
         dense: gives ``W`` in float64.
         held_dense: the few-bit values are held as floating-point numbers.
         rounds_activations: ``x`` is rounded too, as the layer runs.
-        neighbours: how ``x`` is rounded depends on its other rows.
+        neighbors: how ``x`` is rounded depends on its other rows.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class Packed:
     dense: Dense
     held_dense: bool = False
     rounds_activations: bool = False
-    neighbours: bool = False
+    neighbors: bool = False
 
     @property
     def numbers(self) -> int:

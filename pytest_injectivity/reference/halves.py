@@ -1,7 +1,7 @@
 """The ratio of a model's quantile to its reference's, with its spread over halves of the prompts.
 
-Nearest neighbours and smallest ratios are searched again within each half: a half of the whole set's
-neighbours is not the half's own. Short lists of candidates, made once, serve all halves.
+Nearest neighbors and smallest ratios are searched again within each half: a half of the whole set's
+neighbors is not the half's own. Short lists of candidates, made once, serve all halves.
 """
 
 import math
@@ -32,7 +32,7 @@ def ratio_in_halves(
         child: the geometry of the model at a layer.
         reference: that of its reference, on the same prompts in the same order.
         rows: indexes of the prompts compared, ascending.
-        q: the lower quantile of nearest-neighbour distances, or of smallest ratios.
+        q: the lower quantile of nearest-neighbor distances, or of smallest ratios.
         prompt_distances: of each pair of these prompts, infinite where it is not admissible; None
             compares distances of states instead of ratios.
         normalized: divide each quantile by the mean norm of its half.

@@ -5,7 +5,7 @@ most of its tokens; buckets of similar lengths avoid both. Padding is on the rig
 attention no real token sees it.
 
 Shapes are canonical: padded lengths are multiples of 8, and a batch holds a multiple of 16 tokens, for
-which dummy rows are added at its end. A row's bits then depend neither on its neighbours nor on how many
+which dummy rows are added at its end. A row's bits then depend neither on its neighbors nor on how many
 there are (docs/log.md, 2026-11-22); in other shapes the matrix products have tail rows whose last bits
 differ. Where the context is no multiple of 8, prompts that are longer than its last multiple of 8 run
 alone, always in the same shape.

@@ -2,7 +2,7 @@
 
 Near is four times the usual resolution, and no less than the largest seen. In bfloat16 the largest of
 some thousand distances is often five times the 99 % quantile, and four times the largest would be
-farther than most nearest neighbours.
+farther than most nearest neighbors.
 
 A pair is unresolved where, in both distances, its prompts' evaluations are no farther apart than either
 prompt's are from themselves. By the triangle inequality its states as captured are then within three

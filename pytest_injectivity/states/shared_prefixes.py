@@ -1,6 +1,6 @@
 """Chooses which prompts share the computation of a common beginning.
 
-Sorted by their ids, prompts with a common beginning are neighbours, and every maximal run of them with
+Sorted by their ids, prompts with a common beginning are neighbors, and every maximal run of them with
 its longest common prefix is a node of a tree. Sharing at a node saves the prefix for all but one of its
 prompts; the best set of nodes, none inside another, follows from the leaves upwards. Prefixes are cut to
 multiples of `GRAIN` tokens, so that batches keep their canonical shapes (`batches`).
@@ -68,7 +68,7 @@ def group_by_prefix(
 
 
 def _best_runs(ordered: Sequence[Sequence[int]], least_saving: int, grain: int) -> list[_Run]:
-    """The runs to share at, by one sweep over the common prefixes of neighbours."""
+    """The runs to share at, by one sweep over the common prefixes of neighbors."""
     # The stack holds open runs: where each began, its prefix, and what was chosen inside it.
     stack: list[tuple[int, int, list[_Run]]] = [(0, 0, [])]
     for stop in range(1, len(ordered) + 1):
@@ -94,7 +94,7 @@ def _choose(run: _Run, inside: list[_Run], least_saving: int) -> list[_Run]:
 
 
 def _usable_prefix(left: Sequence[int], right: Sequence[int], grain: int) -> int:
-    """The common prefix of neighbours, short of either's last token, which must be run itself."""
+    """The common prefix of neighbors, short of either's last token, which must be run itself."""
     most = min(len(left), len(right)) - 1
     common = next((at for at in range(most) if left[at] != right[at]), most)
     return common // grain * grain

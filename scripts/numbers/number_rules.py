@@ -82,7 +82,7 @@ _RATES = (
     *("argmin_prompts", "argmin_tokens", "ball_prompts", "ball_tokens"),
 )
 
-_SPELLING = "quantization is spelled as the libraries spell it"
+_SPELLING = "words are spelled as the libraries of the field spell them"
 _NORMALIZED = "normalized numbers stand in JSON beside the raw ones"
 # What the rooms of one noun changed in JSON and texts.
 _ROOMS: tuple[Rule, ...] = (
@@ -90,6 +90,7 @@ _ROOMS: tuple[Rule, ...] = (
     Rule("added", "what `where` names: a layer or a release", "reasons/*/unit"),
     Rule("renamed", _SPELLING, "quantised", to="quantized"),
     Rule("phrase", _SPELLING, was="quantised", to="quantized"),
+    Rule("phrase", _SPELLING, was="neighbour", to="neighbor"),
     Rule("phrase", _SPELLING, was="normalised", to="normalized"),
     Rule("renamed", "the field's word", "attacks/*/forced", to="teacher_forced"),
     *(

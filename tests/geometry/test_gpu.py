@@ -8,7 +8,7 @@ from torch import Tensor
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.closest_pair import closest_pair
 from pytest_injectivity.geometry.search.near_pairs import pairs_within
-from pytest_injectivity.geometry.search.neighbours import k_nearest
+from pytest_injectivity.geometry.search.neighbors import k_nearest
 from pytest_injectivity.geometry.search.ratios import extreme_ratios
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from tests.adversaries import KINDS, draw_prompts, draw_rows
@@ -22,7 +22,7 @@ def rows(request: pytest.FixtureRequest) -> Tensor:
     return draw_rows(request.param, 700, 40)
 
 
-def test_neighbours_are_those_of_the_cpu(rows: Tensor) -> None:
+def test_neighbors_are_those_of_the_cpu(rows: Tensor) -> None:
     """Distances and indexes."""
     here, there = k_nearest(rows, 5), k_nearest(rows.cuda(), 5)
     np.testing.assert_array_equal(here.distance, there.distance)
@@ -62,7 +62,7 @@ def test_equal_rows_are_those_of_the_cpu(rows: Tensor) -> None:
     assert here.list_pairs(1000) == there.list_pairs(1000)
 
 
-def test_a_hundred_thousand_wide_rows_have_the_neighbours_of_a_direct_search() -> None:
+def test_a_hundred_thousand_wide_rows_have_the_neighbors_of_a_direct_search() -> None:
     """100,000 x 4,096 in bfloat16: a sample of rows is searched by subtraction."""
     generator = torch.Generator("cuda").manual_seed(0)
     rows = torch.randn(100_000, 4096, device="cuda", dtype=torch.bfloat16, generator=generator)

@@ -27,7 +27,7 @@ def geometry(
 
 @given(rows=any_rows(), q=QUANTILES)
 def test_margins_equal_the_reference(rows: Tensor, q: float) -> None:
-    """The lower quantile of the neighbours' distances, and divided by the mean norm."""
+    """The lower quantile of the neighbors' distances, and divided by the mean norm."""
     layer = geometry(rows)
     expected = reference.lower_quantile(reference.nearest(rows)[0], q)
     assert expected == pytest.approx(layer.margin(q), rel=1e-14)

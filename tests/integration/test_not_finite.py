@@ -140,7 +140,7 @@ def test_rounding_does_not_hide_lost_rows(audited: Run, bits: int) -> None:
     result.assert_outcomes(passed=1)
 
 
-def test_a_nan_prompt_does_not_spoil_its_neighbours(audited: Run) -> None:
+def test_a_nan_prompt_does_not_spoil_its_neighbors(audited: Run) -> None:
     """A row is lost by its own tokens only, wherever it stands in the file."""
     result = audited(
         "def test_gate(injx):\n    injx.assert_margin_above('all', margin=1e-12)\n",

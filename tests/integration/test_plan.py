@@ -67,7 +67,7 @@ def test_the_phases_are_those_of_the_collected_tests(planned: pytest.RunResult) 
         "loading the model",
         "hidden states",
         "resolution",
-        "nearest neighbours",
+        "nearest neighbors",
         "co-Lipschitz constants",
         "SipIt layer01",
         "SipIt layer02",

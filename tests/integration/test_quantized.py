@@ -98,7 +98,7 @@ def test_a_files_key_is_its_own(tmp_path: Path) -> None:
 
 
 def test_rounded_activations_leave_float64_out_and_say_so(tmp_path: Path) -> None:
-    """No noise against another function, and no diagnosis by it; the neighbours are announced."""
+    """No noise against another function, and no diagnosis by it; the neighbors are announced."""
     needs("bnb")
     folder = saved_parent(tmp_path / "full")
     announced: list[str] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_injectivity.audit.keys import ModelFactsKey
-from pytest_injectivity.geometry.keys import NeighboursKey, RowsKey
+from pytest_injectivity.geometry.keys import NeighborsKey, RowsKey
 from pytest_injectivity.store.shards import Shard
 from tests.integration.support import Done, output, run_pytest, said
 
@@ -100,7 +100,7 @@ def test_of_two_workers_one_captures(shared: Done) -> None:
 def test_no_number_is_computed_by_both(shared: Done) -> None:
     """Whoever comes second reads."""
     computed = (shared.folder / "computed.txt").read_text().splitlines()
-    assert NeighboursKey(RowsKey(1)).text in computed
+    assert NeighborsKey(RowsKey(1)).text in computed
     assert len(computed) == len(set(computed))
     assert "numbers computed" in " ".join(shared.text.split())
 
@@ -208,7 +208,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(
     assert 2 == sum(writer == killed for writer, _ in shards)
     assert 2 == len({writer for writer, _ in shards})
     computed = (folder / "computed.txt").read_text().splitlines()
-    assert {ModelFactsKey().text, NeighboursKey(RowsKey(1)).text} <= set(computed)
+    assert {ModelFactsKey().text, NeighborsKey(RowsKey(1)).text} <= set(computed)
     assert len(computed) == len(set(computed))
     assert Path(scratch).parent == folder / "tmp"
     assert [] == list((folder / "tmp").glob("pytest-injectivity-*"))

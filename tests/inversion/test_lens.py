@@ -21,7 +21,7 @@ def shifting(vocab: int = 50) -> Decoder:
 def of_rows(signatures: Tensor, rows: Tensor, whitener: Tensor | None = None) -> Lens:
     hidden = signatures.shape[1]
     return Lens(
-        centre=torch.zeros(1, hidden),
+        center=torch.zeros(1, hidden),
         signatures=signatures,
         whitener=torch.eye(hidden) if whitener is None else whitener,
         rows=rows,

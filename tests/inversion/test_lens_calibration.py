@@ -47,8 +47,8 @@ def test_known_tokens_begin_the_sequences(monkeypatch: pytest.MonkeyPatch) -> No
     )
     lens = calibrate(decoder, 2, tokens=640, length=10, known=(7, 5))
     assert all((ids[:, :2] == torch.tensor([7, 5])).all() for ids in prompts)
-    assert (10, 16) == lens.centre.shape
-    assert 0 == lens.centre[:2].abs().max() < lens.centre[2:].abs().min(dim=1).values.max()
+    assert (10, 16) == lens.center.shape
+    assert 0 == lens.center[:2].abs().max() < lens.center[2:].abs().min(dim=1).values.max()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_lens_is_kept_by_everything_it_was_asked_for(
     assert first is lenses.calibrated(decoder, **asked)
     assert changed is not first
     assert not (
-        first.centre.shape == changed.centre.shape and torch.equal(first.centre, changed.centre)
+        first.center.shape == changed.center.shape and torch.equal(first.center, changed.center)
     )
 
 
@@ -76,4 +76,4 @@ def test_a_lens_of_another_model_is_another() -> None:
     one, other = (
         lenses.calibrated(tiny_decoder(seed=seed), 2, tokens=640, length=10) for seed in (0, 1)
     )
-    assert not torch.equal(one.centre, other.centre)
+    assert not torch.equal(one.center, other.center)

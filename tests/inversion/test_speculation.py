@@ -254,7 +254,7 @@ def test_prompts_of_another_length_get_another_lens(floor: Floor) -> None:
     short, long = ([observe(decoder, ids, [2])[2]] for ids in prompts)
     sipit = SipIt(decoder, 2, eps=floor(short[0]))
     lenses = [sipit.calibrate(states) for states in (short, long, short)]
-    assert len(lenses[0].centre) < len(lenses[1].centre)
+    assert len(lenses[0].center) < len(lenses[1].center)
     assert lenses[0] is lenses[2]
 
 

@@ -272,7 +272,7 @@ def test_token_losses_equal_a_float64_reference() -> None:
 
 @pytest.mark.parametrize(("tokens", "count"), [(256, 0), (257, 1), (512, 1), (513, 2)])
 def test_windows_judge_each_token_once(tokens: int, count: int) -> None:
-    """Targets of neighbouring windows follow each other without a gap or an overlap."""
+    """Targets of neighboring windows follow each other without a gap or an overlap."""
     rows = script.windows(np.arange(tokens))
     assert list(range(1, 256 * count + 1)) == rows[:, 1:].flatten().tolist()
 

@@ -65,7 +65,7 @@ def test_few_prompts_are_calibrated_too(prompts: int) -> None:
     rates = calibrate(decoder, _distances(prompts, 8), batch_tokens=4096, seconds=0.01)
     assert rates.token > 0
     assert rates.candidate > 0
-    assert rates.neighbours.seconds(100) > 0
+    assert rates.neighbors.seconds(100) > 0
     assert rates.ratios.seconds(100) > 0
     assert rates.float64 >= 1
 

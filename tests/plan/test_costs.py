@@ -12,7 +12,7 @@ RATES = Rates(
     token=0.01,
     candidate=0.001,
     float64=3.0,
-    neighbours=Search(1.0, 0.5),
+    neighbors=Search(1.0, 0.5),
     ratios=Search(2.0, 1.0),
     words="by hand",
 )
@@ -38,7 +38,7 @@ def test_a_shallow_capture_runs_a_part_of_the_blocks() -> None:
 
 def test_a_search_compares_all_pairs() -> None:
     """Of 4 rows 6 pairs, and the halves and quarters of the trend."""
-    assert pytest.approx(2 * 1.3125 * (1 + 0.5 * 6)) == _costs().neighbours([1, 2]).seconds
+    assert pytest.approx(2 * 1.3125 * (1 + 0.5 * 6)) == _costs().neighbors([1, 2]).seconds
     assert pytest.approx(2 * 1.3125 * (2 + 1.0 * 6)) == _costs().ratios([1, 2]).seconds
 
 
@@ -78,7 +78,7 @@ def test_every_phase_names_what_makes_it_shorter() -> None:
     costs = _costs()
     phases = [
         costs.capture([1]),
-        costs.neighbours([1]),
+        costs.neighbors([1]),
         costs.ratios([1]),
         costs.sipit(1, prompts=2, tokens=2, certify=1),
         costs.tables([1], places=1, name="one-step tables"),
@@ -101,4 +101,4 @@ def test_assumed_rates_need_no_machine() -> None:
     slow, fast = Rates.assumed(SIZES, 1.0), Rates.assumed(SIZES, 2.0)
     assert pytest.approx(2.0) == slow.token / fast.token
     assert 2 * (1_000_000 - 64_000) / 1e12 == slow.token
-    assert slow.neighbours.pair > fast.neighbours.pair
+    assert slow.neighbors.pair > fast.neighbors.pair

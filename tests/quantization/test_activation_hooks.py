@@ -116,7 +116,7 @@ class TestEveryPath:
     """Whatever way a state is computed, its tokens are rounded the same (true float64: no flips)."""
 
     def test_rows_do_not_depend_on_their_batch(self, decoder: Decoder, relative: Relative) -> None:
-        """Neighbours and padding change nothing, of static scales and of each token's own."""
+        """Neighbors and padding change nothing, of static scales and of each token's own."""
         rows = _rows(3, 25, 11)
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=5)
         found = decoder.states(padded, decoder.layers)

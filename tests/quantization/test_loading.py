@@ -151,7 +151,7 @@ def test_the_assumptions_say_that_weights_are_quantized(published: Callable[[str
     assert not found.analytic_architecture
 
 
-def test_threshold_int8_depends_on_its_neighbours_and_says_so(
+def test_threshold_int8_depends_on_its_neighbors_and_says_so(
     full: Path, tmp_path: Path, relative: Relative
 ) -> None:
     """Outliers of one prompt change how the channels of another are rounded."""

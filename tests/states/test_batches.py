@@ -179,7 +179,7 @@ def assert_bits_are_their_own(decoder: Decoder, prompts: list[list[int]]) -> Non
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("context", [64, 57])
 @pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3", "gpt_neox"])
-def test_a_rows_bits_do_not_depend_on_its_neighbours(family: str, context: int) -> None:
+def test_a_rows_bits_do_not_depend_on_its_neighbors(family: str, context: int) -> None:
     """In real decoders, to the last bit, at every layer; 57 is no multiple of 16."""
     decoder = tiny_decoder(family, hidden=128, context=context)
     assert_bits_are_their_own(decoder, some_prompts(60, context, decoder.vocab_size, 1))
@@ -187,7 +187,7 @@ def test_a_rows_bits_do_not_depend_on_its_neighbours(family: str, context: int) 
 
 @settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), n=st.integers(2, 40))
-def test_a_rows_bits_do_not_depend_on_any_neighbours(seed: int, n: int) -> None:
+def test_a_rows_bits_do_not_depend_on_any_neighbors(seed: int, n: int) -> None:
     """Whatever the prompts are."""
     decoder = tiny_decoder("llama", hidden=128, context=64)
     assert_bits_are_their_own(decoder, some_prompts(n, 64, decoder.vocab_size, seed))
@@ -195,7 +195,7 @@ def test_a_rows_bits_do_not_depend_on_any_neighbours(seed: int, n: int) -> None:
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", ["gpt2-1m", "qwen3-1m", "slm4096-gpt2", "stories260k-llama"])
-def test_a_rows_bits_do_not_depend_on_its_neighbours_in_a_trained_model(
+def test_a_rows_bits_do_not_depend_on_its_neighbors_in_a_trained_model(
     name: str, shared_decoder: Callable[[str], Decoder]
 ) -> None:
     """Of the shapes that models in use have."""

@@ -296,7 +296,7 @@ def test_rows_that_are_not_finite_are_found_by_layer(family: str) -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_the_prompts_that_are_not_finite_are_named(bad: float) -> None:
-    """One token whose embedding is no number: its prompts, and no neighbour in their batch."""
+    """One token whose embedding is no number: its prompts, and no neighbor in their batch."""
     decoder = tiny_decoder("llama")
     prompts = [prompt for prompt in some_prompts(40, vocab=63) if 62 not in prompt]
     for at in (1, 4, 9):

@@ -29,7 +29,7 @@ Number = Callable[[Int64[np.ndarray, " rows"]], float]
 
 
 def margin_of(points: Float64[np.ndarray, "n d"], q: float) -> Number:
-    """The q-quantile of nearest-neighbour distances among some of the points."""
+    """The q-quantile of nearest-neighbor distances among some of the points."""
 
     def margin(rows: Int64[np.ndarray, " rows"]) -> float:
         chosen = points[rows]

@@ -134,7 +134,7 @@ def test_there_is_always_one_effective_row(n: int) -> None:
 
 @dataclass(frozen=True)
 class Simulated:
-    """Each row's nearest-neighbour distance, and the row that attains it, in many sets."""
+    """Each row's nearest-neighbor distance, and the row that attains it, in many sets."""
 
     distance: Float64[np.ndarray, "simulations n"]
     index: Int64[np.ndarray, "simulations n"]
@@ -145,7 +145,7 @@ class Simulated:
         return zip(self.distance, self.index, strict=True)
 
 
-def neighbour_distances(simulations: int, n: int, d: int, seed: int) -> Simulated:
+def neighbor_distances(simulations: int, n: int, d: int, seed: int) -> Simulated:
     """Sets of N Gaussian points."""
     generator = torch.Generator().manual_seed(seed)
     distance, index = [], []
@@ -181,7 +181,7 @@ def plain_interval(values: Float64[np.ndarray, " n"], q: float) -> tuple[float, 
 )
 def test_intervals_cover_where_plain_ranks_do_not(n: int, d: int, q: float) -> None:
     """1,000 simulations: at least 93 % where 95 % is promised; plain ranks: 75 to 92 %."""
-    samples = neighbour_distances(1000, n, d, seed=n + d)
+    samples = neighbor_distances(1000, n, d, seed=n + d)
     truth = float(np.quantile(samples.distance, q))
     found = [stats.quantile_interval(values, q, 0.95, partner) for values, partner in samples.each]
     covered = np.mean([interval.low <= truth <= interval.high for interval in found])
@@ -197,7 +197,7 @@ def test_intervals_cover_where_plain_ranks_do_not(n: int, d: int, q: float) -> N
 @pytest.mark.parametrize("q", [0.01, 0.1, 0.5])
 def test_intervals_cover_at_every_width(q: float, n: int, d: int) -> None:
     """At least 93 % of 1,000 sets."""
-    samples = neighbour_distances(1000, n, d, seed=1)
+    samples = neighbor_distances(1000, n, d, seed=1)
     truth = float(np.quantile(samples.distance, q))
     found = [stats.quantile_interval(values, q, 0.95, partner) for values, partner in samples.each]
     assert 0.93 <= np.mean([one.low <= truth <= one.high for one in found])
@@ -210,7 +210,7 @@ def test_intervals_are_under_four_times_as_wide_as_of_independent_rows(
     n: int, q: float, d: int
 ) -> None:
     """Where the sample is large enough for a lower limit above 0."""
-    samples = neighbour_distances(1000, n, d, seed=1)
+    samples = neighbor_distances(1000, n, d, seed=1)
     found = [stats.quantile_interval(values, q, 0.95, partner) for values, partner in samples.each]
     plain = [plain_interval(values, q) for values in samples.distance]
     wide = np.median([one.high - one.low for one in found])
@@ -228,7 +228,7 @@ def test_intervals_are_under_four_times_as_wide_as_of_independent_rows(
 )
 def test_p_values_keep_their_level(n: int, d: int, q: float) -> None:
     """Where the bound IS the quantile, each side is called proved at 5 % in at most 5 % of sets."""
-    samples = neighbour_distances(1000, n, d, seed=n + d)
+    samples = neighbor_distances(1000, n, d, seed=n + d)
     truth = float(np.quantile(samples.distance, q))
     p_values = np.array(
         [stats.quantile_p_values(values, q, truth, partner) for values, partner in samples.each]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_injectivity.geometry.equal_rows import EqualRows
-from pytest_injectivity.geometry.search.neighbours import Neighbours
+from pytest_injectivity.geometry.search.neighbors import Neighbors
 from pytest_injectivity.inversion.recovery import Status
 from pytest_injectivity.states.pair_decisions import Decision, Kind
 from pytest_injectivity.store import codec as plain
@@ -64,7 +64,7 @@ def test_a_rooms_results_survive() -> None:
     """What a layer's geometry is made of, its cached properties computed again."""
     equal = from_bytes(to_bytes(EqualRows(np.array([0, 1, 0]))))
     assert 1 == equal.pairs
-    found = from_bytes(to_bytes(Neighbours(np.ones(2), np.array([1, 0]), 0)))
+    found = from_bytes(to_bytes(Neighbors(np.ones(2), np.array([1, 0]), 0)))
     assert [1, 0] == found.index.tolist()
 
 

@@ -65,7 +65,7 @@ def test_what_says_nothing_does_not_count(folder: Path, reader: Reader) -> None:
 
 
 def test_one_file_may_be_the_checkpoint(folder: Path, tmp_path: Path) -> None:
-    """Its neighbours do not count."""
+    """Its neighbors do not count."""
     before = checkpoint_hash(folder, tmp_path / "m", "model.safetensors")
     (folder / "config.json").write_text("{}")
     assert before == checkpoint_hash(folder, tmp_path / "m", "model.safetensors")

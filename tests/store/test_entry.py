@@ -15,7 +15,7 @@ import pytest
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.number_keys import NumberKey, PartKey
 from pytest_injectivity.geometry.keys import RowsKey
-from pytest_injectivity.geometry.search.neighbours import Neighbours
+from pytest_injectivity.geometry.search.neighbors import Neighbors
 from pytest_injectivity.store.entry import Entry
 from pytest_injectivity.store.journal import Journal
 from pytest_injectivity.store.store import Store
@@ -132,13 +132,13 @@ def test_no_keys_are_no_numbers(tmp_path: Path) -> None:
 def test_a_damaged_number_is_computed_again(tmp_path: Path) -> None:
     """Whichever byte is flipped: the same number, from a new computation."""
     entry = entry_of(tmp_path)
-    value = Neighbours(np.array([0.5, 1 / 3]), np.array([1, 0]), 0)
+    value = Neighbors(np.array([0.5, 1 / 3]), np.array([1, 0]), 0)
     entry.remember(A, lambda: value)
     (path,) = entry._numbers.iterdir()
     written = path.read_bytes()
     for at in range(len(written)):
         path.write_bytes(written[:at] + bytes([written[at] ^ 0x20]) + written[at + 1 :])
-        computed: list[Neighbours] = []
+        computed: list[Neighbors] = []
         found = entry.remember(A, lambda seen=computed: seen.append(value) or value)
         assert [value] == computed
         assert value.distance.tobytes() == found.distance.tobytes()

@@ -40,7 +40,7 @@ def check_margin_above(
         audit: the audit whose model is judged.
         layer: the layers judged.
         margin: the bound, in the states' units, or in units of the mean norm when normalized.
-        q: the lower quantile of nearest-neighbour distances; 0 is their minimum.
+        q: the lower quantile of nearest-neighbor distances; 0 is their minimum.
         normalized: divide by the layer's mean norm.
         confidence: judge what the sample proves instead of the point value.
         bits: round the captured states to so many bits first, or to a `Grid` as text.

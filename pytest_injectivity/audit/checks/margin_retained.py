@@ -26,7 +26,7 @@ def check_margin_retained(
         layer: the layers judged.
         fraction: the least share of the parent's margin that is accepted, above 0.
         at_most: the largest share accepted; None: ``1 / fraction``; ``math.inf``: no limit.
-        q: the lower quantile of nearest-neighbour distances; 0 is their minimum.
+        q: the lower quantile of nearest-neighbor distances; 0 is their minimum.
         normalized: compare the margins divided by each model's mean norm.
         confidence: judge what the sample proves instead of the point value.
 

@@ -73,7 +73,7 @@ def check_no_continuation_collisions(
         layer: the layers judged.
         eps: absolute, or ``"1e-5 rel"`` of the layer's mean norm over the prompt set; judged
             as asked, whatever the layer's resolution is (SPEC section 2).
-        prompts: how many prompts are continued, those of smallest nearest-neighbour distance at
+        prompts: how many prompts are continued, those of smallest nearest-neighbor distance at
             the deepest layer asked for; all where the set has fewer. A prompt that fills the
             context is passed over and counted.
 
@@ -113,7 +113,7 @@ def judge_continuations(
 
 
 def choose_prompts(measured: "Measurements", layers: list[Layer], prompts: int) -> Chosen:
-    """The prompts of smallest nearest-neighbour distance at the deepest layer; ties by hash."""
+    """The prompts of smallest nearest-neighbor distance at the deepest layer; ties by hash."""
     deepest = max(layers, key=depth)
     geometry, context = measured.geometry(deepest), measured.target.facts.context
     distance, hashes = geometry.nearest.distance, measured.target.prompts.hashes

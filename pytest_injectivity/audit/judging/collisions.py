@@ -96,7 +96,7 @@ def blurred(
     """The reason of a layer whose resolution does not tell its states apart: INSUFFICIENT."""
     how = (
         f"resolution {show(blur.distance)} ({blur.between}) is above half of the median distance of"
-        f" a nearest neighbour, {show(blur.median)}; in the scaled distance {show(blur.scaled_distance)}"
+        f" a nearest neighbor, {show(blur.median)}; in the scaled distance {show(blur.scaled_distance)}"
         f" against {show(blur.scaled_median)}"
     )
     return Reason(

@@ -27,7 +27,7 @@ class Blur:
 
     Attributes:
         distance: the resolution.
-        median: the median distance of a row from its nearest neighbour.
+        median: the median distance of a row from its nearest neighbor.
         scaled_distance, scaled_median: the same in the scaled distance.
         between: the two ways of evaluation that disagree.
     """
@@ -116,7 +116,7 @@ class Doubts:
         if len(prompts) < 2:  # noqa: PLR2004 - a pair is two
             return _Near((), (), 0, None)
         lengths = [len(self.target.prompts.ids[prompt]) for prompt in prompts]
-        # Half of the rows have a neighbour within twice the resolution, or nothing is blurred: counting
+        # Half of the rows have a neighbor within twice the resolution, or nothing is blurred: counting
         # such pairs is cheaper than finding the nearest row of each. A pair has two rows.
         within = geometry.near(2 * resolution.of(max(lengths) - 1).distance, limit=1)
         if 4 * within.count >= len(prompts) and (blur := blur_of(rows, resolution, lengths)):
@@ -140,20 +140,20 @@ class _Near:
 
 
 def blur_of(rows: "Tensor", resolution: "LayerResolution", lengths: Sequence[int]) -> Blur | None:
-    """Whether half of the nearest neighbours are within twice the resolution, in both distances.
+    """Whether half of the nearest neighbors are within twice the resolution, in both distances.
 
     Args:
         rows: distinct last-token states, at least two.
         resolution: of their layer.
         lengths: of their prompts, in tokens.
     """
-    from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
+    from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
 
     of = resolution.of(max(lengths) - 1)
-    median = float(np.median(nearest_neighbours(rows).distance))
+    median = float(np.median(nearest_neighbors(rows).distance))
     if not of.distance > median / 2:
         return None
-    scaled_median = float(np.median(nearest_neighbours(of.scale.searchable(rows)).distance))
+    scaled_median = float(np.median(nearest_neighbors(of.scale.searchable(rows)).distance))
     if not of.radius > scaled_median / 2:
         return None
     return Blur(of.distance, median, of.radius, scaled_median, of.between)

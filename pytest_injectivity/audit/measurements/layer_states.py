@@ -12,7 +12,7 @@ from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey, PartKey
 from pytest_injectivity.core.progress import UNCOUNTED
-from pytest_injectivity.geometry.keys import NeighboursKey, RatiosKey
+from pytest_injectivity.geometry.keys import NeighborsKey, RatiosKey
 from pytest_injectivity.quantization.grid import Grid, GridLike
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.states.memory import Held
     from pytest_injectivity.store.rows import Rows
 
-# Bytes that a geometry holds for each row beside the row itself: norms, neighbours, ratios, classes.
+# Bytes that a geometry holds for each row beside the row itself: norms, neighbors, ratios, classes.
 _ROW_NUMBERS = 64
 
 
@@ -123,8 +123,8 @@ class LayerStates:
 
         def computed() -> Any:
             together = by_depth(self.target.together(layer))
-            if isinstance(key, NeighboursKey):
-                self.target.foretelling.before(lambda costs: costs.neighbours(together))
+            if isinstance(key, NeighborsKey):
+                self.target.foretelling.before(lambda costs: costs.neighbors(together))
             elif isinstance(key, RatiosKey):
                 self.target.foretelling.before(lambda costs: costs.ratios(together))
             with self.target.watcher.progress(f"geometry of {layer_id(layer)}", UNCOUNTED):

@@ -1,6 +1,6 @@
 """The trend of a layer's numbers as prompts are added (SPEC section 2, "Intervals").
 
-Minima and low quantiles of nearest-neighbour distances fall as N grows, so a gate that holds at
+Minima and low quantiles of nearest-neighbor distances fall as N grows, so a gate that holds at
 1,000 prompts says little of 100,000. The same numbers over the quarter and the half of the prompts with
 the smallest hashes show how fast. Their rows are among those of the whole set, so that no further states
 are captured.

@@ -111,7 +111,7 @@ def _first(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
 def _geometry(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
     del loading
     whose = _whose(need)
-    return [costs.neighbours(need.layers, whose=whose), costs.ratios(need.layers, whose=whose)]
+    return [costs.neighbors(need.layers, whose=whose), costs.ratios(need.layers, whose=whose)]
 
 
 def _tables(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:

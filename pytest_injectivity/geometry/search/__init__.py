@@ -1,1 +1,1 @@
-"""Exact searches over rows of states: neighbours, closest pairs, near pairs, ratios."""
+"""Exact searches over rows of states: neighbors, closest pairs, near pairs, ratios."""

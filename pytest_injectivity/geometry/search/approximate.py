@@ -1,10 +1,10 @@
-"""Approximate nearest neighbours for sets too large to look at all pairs, with their recall estimated.
+"""Approximate nearest neighbors for sets too large to look at all pairs, with their recall estimated.
 
 An inverted file (faiss, IndexIVFFlat) searches a few cells of rows around each row. It may miss the
 nearest row, but the row it finds is another row of the set: its distance, computed by float64
 subtraction, is an upper bound of ``r_i``, and margins made of such distances are upper bounds too.
 The recall, how often the row found is the nearest one, is counted on a sample whose exact
-neighbours are searched among all rows.
+neighbors are searched among all rows.
 """
 
 import math
@@ -16,15 +16,15 @@ from torch import Tensor
 from pytest_injectivity.core.shapes import Float, Float32, Int64
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.equal_rows import EqualRows
-from pytest_injectivity.geometry.search.neighbours import (
+from pytest_injectivity.geometry.search.neighbors import (
     NearestRows,
-    Neighbours,
+    Neighbors,
     Recall,
-    nearest_neighbours,
+    nearest_neighbors,
     search_some,
     with_equal_rows,
 )
-from pytest_injectivity.geometry.search.products import centre
+from pytest_injectivity.geometry.search.products import center
 from pytest_injectivity.geometry.search.ranking import first_k
 from pytest_injectivity.geometry.search.resumable import RememberPart, forgetful
 
@@ -36,14 +36,14 @@ _TRAINED_PER_CELL = 40
 _QUERIES = 2**16
 
 
-def neighbours_of(
+def neighbors_of(
     rows: Float[Tensor, "n hidden"],
     equal: EqualRows,
     *,
     remember: RememberPart = forgetful,
     exact_rows: int | None = None,
-) -> Neighbours:
-    """Exact neighbours of up to so many rows, those of an index beyond.
+) -> Neighbors:
+    """Exact neighbors of up to so many rows, those of an index beyond.
 
     Args:
         rows: finite rows.
@@ -52,18 +52,18 @@ def neighbours_of(
         exact_rows: how many; None: `EXACT_ROWS`.
     """
     if len(rows) <= (EXACT_ROWS if exact_rows is None else exact_rows):
-        return nearest_neighbours(rows, equal, remember=remember)
-    return approximate_neighbours(rows, equal)
+        return nearest_neighbors(rows, equal, remember=remember)
+    return approximate_neighbors(rows, equal)
 
 
-def approximate_neighbours(
+def approximate_neighbors(
     rows: Float[Tensor, "n hidden"],
     equal: EqualRows | None = None,
     *,
     seed: int = 0,
     probed_cells: int = 32,
     recall_sample: int = 1000,
-) -> Neighbours:
+) -> Neighbors:
     """A near row of each row, its distance an upper bound of ``r_i``, with the recall estimated.
 
     Args:
@@ -71,15 +71,15 @@ def approximate_neighbours(
         equal: the classes of equal rows, where the caller has them.
         seed: draws the index's cells and the sample that recall is estimated on.
         probed_cells: cells of the index around each row that are searched.
-        recall_sample: rows whose exact neighbour is searched.
+        recall_sample: rows whose exact neighbor is searched.
     """
     equal = equal or EqualRows.of(rows)
     kept = torch.from_numpy(equal.representatives).to(rows.device)
     distinct = rows if len(kept) == len(rows) else rows[kept]
-    candidates = _candidates(_centred(distinct), seed, probed_cells)
+    candidates = _candidates(_centered(distinct), seed, probed_cells)
     left = torch.arange(len(distinct)).repeat_interleave(candidates.shape[1])
     right = torch.from_numpy(candidates).flatten()
-    # faiss fills up with -1 where the cells hold too few rows; a row is not its own neighbour.
+    # faiss fills up with -1 where the cells hold too few rows; a row is not its own neighbor.
     usable = (right >= 0) & (right != left)
     left, right = left[usable].to(rows.device), right[usable].to(rows.device)
     exact = pair_distances(distinct, left, right)
@@ -90,7 +90,7 @@ def approximate_neighbours(
     found = NearestRows(distance.cpu().numpy(), index.cpu().numpy(), 0)
     nearest = with_equal_rows(found, equal, 1)
     recall = _recall(distinct, distance, seed, recall_sample)
-    return Neighbours(nearest.distance[:, 0], nearest.index[:, 0], 0, recall)
+    return Neighbors(nearest.distance[:, 0], nearest.index[:, 0], 0, recall)
 
 
 def _candidates(
@@ -115,14 +115,14 @@ def _candidates(
     return np.concatenate(found)
 
 
-def _centred(rows: Float[Tensor, "n hidden"]) -> Float32[np.ndarray, "n hidden"]:
+def _centered(rows: Float[Tensor, "n hidden"]) -> Float32[np.ndarray, "n hidden"]:
     """Rows about their mean, scaled: an offset would eat the digits, and squares must not overflow."""
-    mean, scale = centre(rows)
-    centred = np.empty(tuple(rows.shape), dtype=np.float32)
+    mean, scale = center(rows)
+    centered = np.empty(tuple(rows.shape), dtype=np.float32)
     for start in range(0, len(rows), _QUERIES):
         part = (rows[start : start + _QUERIES].double() - mean) / scale
-        centred[start : start + _QUERIES] = part.cpu().numpy()
-    return centred
+        centered[start : start + _QUERIES] = part.cpu().numpy()
+    return centered
 
 
 def _recall(

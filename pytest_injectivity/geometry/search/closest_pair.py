@@ -1,4 +1,4 @@
-"""The closest pair of a set, exactly, without all pairs and without every row's neighbour.
+"""The closest pair of a set, exactly, without all pairs and without every row's neighbor.
 
 The separation margin's minimum needs one pair only. A pair is ruled out where its distance along a
 few directions (`projections`) is beyond the best distance found so far, which costs a fraction of
@@ -107,7 +107,7 @@ class _Search:
         return True
 
     def _first_look(self, projections: Projections) -> None:
-        """Pairs that are neighbours along a direction and near along all of them."""
+        """Pairs that are neighbors along a direction and near along all of them."""
         coordinates = projections.coordinates
         for axis in range(_SEEDING_AXES):
             order = coordinates[:, axis].argsort()

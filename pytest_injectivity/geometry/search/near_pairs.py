@@ -8,7 +8,7 @@ The search takes the cheapest of three ways:
   surely within it, and these are only counted; the distances of those left open are computed.
 
 Equal rows are set apart first and counted by the sizes of their classes. Where the caller has the rows'
-nearest neighbours, only rows whose nearest neighbour is within eps take part.
+nearest neighbors, only rows whose nearest neighbor is within eps take part.
 """
 
 import math
@@ -24,7 +24,7 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
-from pytest_injectivity.geometry.search.neighbours import Neighbours
+from pytest_injectivity.geometry.search.neighbors import Neighbors
 from pytest_injectivity.geometry.search.products import Products
 from pytest_injectivity.geometry.search.projections import Projections
 from pytest_injectivity.geometry.search.tiles import Tile
@@ -53,7 +53,7 @@ class NearPairs:
 def pairs_within(
     rows: Float[Tensor, "n hidden"],
     eps: float,
-    nearest: Neighbours | None = None,
+    nearest: Neighbors | None = None,
     *,
     limit: int = 10_000,
     equal: EqualRows | None = None,
@@ -64,7 +64,7 @@ def pairs_within(
     Args:
         rows: finite rows.
         eps: absolute, in the states' units; 0 gives the exact collisions.
-        nearest: the nearest neighbours of the same rows, where the caller has them.
+        nearest: the nearest neighbors of the same rows, where the caller has them.
         limit: how many pairs to list; all are counted.
         equal: the classes of equal rows, where the caller has them.
         limits: sizes of what is held at once, and which way is taken; they change no number.
@@ -77,7 +77,7 @@ def pairs_within(
     equal = equal or EqualRows.of(rows)
     kept = equal.representatives
     if nearest is not None:
-        # A class of equal rows is its own neighbour, and its first row may have another one.
+        # A class of equal rows is its own neighbor, and its first row may have another one.
         near = nearest.distance <= eps
         kept = kept[near[kept]]
     classes = _Classes(equal, kept)

@@ -6,7 +6,7 @@ missed, and the searches compute the distances of those by subtraction in float6
 
 Three things move a product away from the exact value, and each is bounded:
 
-- rows are centred (an offset shared by all would eat the digits) and rounded, to bfloat16 where the
+- rows are centered (an offset shared by all would eat the digits) and rounded, to bfloat16 where the
   machine multiplies it faster (`kernels`). How far that moves row i is not estimated but measured,
   ``drift[i]``; by the triangle inequality a distance moves by at most ``drift[i] + drift[j]``;
 - a dot product of d terms, summed in any order, is off by at most ``d u |a| |b|`` (Higham, "Accuracy
@@ -41,7 +41,7 @@ class Products:
 
     Attributes:
         order: the row of the caller that stands at each position.
-        rounded: the centred rows, padded with zeros to whole groups.
+        rounded: the centered rows, padded with zeros to whole groups.
         squares: squared norms of the rounded rows; infinite for padding, which is near nothing.
         drift: how far rounding moved each row.
         slack: bound of the error of a pair's entry, relative to the sum of its two squared norms.
@@ -71,7 +71,7 @@ class Products:
         dtype: torch.dtype | None = None,
         limits: SearchLimits = DEFAULT_LIMITS,
     ) -> "Products":
-        """Centre the rows in float64 and round them once.
+        """Center the rows in float64 and round them once.
 
         Args:
             rows: finite rows.
@@ -83,7 +83,7 @@ class Products:
         dtype = dtype or kernel_for(n, width, rows.device)
         if order is None:
             order = torch.arange(n, device=rows.device)
-        mean, scale = centre(rows, limits.chunk_elements)
+        mean, scale = center(rows, limits.chunk_elements)
         padded = -(-n // GROUP) * GROUP
         rounded = torch.zeros(padded, width, dtype=dtype, device=rows.device)
         drift = torch.empty(n, dtype=torch.float64, device=rows.device)
@@ -91,7 +91,7 @@ class Products:
         for part in chunks(n, width, limits.chunk_elements):
             exact = (rows[order[part]].double() - mean) / scale
             rounded[part] = exact.to(dtype)
-            # Centring rounds too, and so do sums of squares, in the last places of float64.
+            # Centering rounds too, and so do sums of squares, in the last places of float64.
             moved = torch.linalg.vector_norm(exact - rounded[part], dim=1)
             last_places = unit * torch.linalg.vector_norm(exact, dim=1)
             drift[part] = (1 + width * unit) * (moved + last_places)
@@ -205,10 +205,10 @@ class Products:
         return chosen.float() if chosen.dtype == torch.bfloat16 else chosen
 
 
-def centre(
+def center(
     rows: Float[Tensor, "n hidden"], chunk_elements: int = DEFAULT_LIMITS.chunk_elements
 ) -> tuple[Float64[Tensor, " hidden"], float]:
-    """The rows' mean, and a power of two at least as large as any centred coordinate."""
+    """The rows' mean, and a power of two at least as large as any centered coordinate."""
     n, width = rows.shape
     parts = chunks(n, width, chunk_elements)
     mean = torch.stack([rows[part].double().sum(0) for part in parts]).sum(0) / n

@@ -210,7 +210,7 @@ class _Search:
     def _side_by_side(
         self, order: Int64[Tensor, " n"]
     ) -> tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]:
-        """Admissible pairs of positions that are neighbours in some order."""
+        """Admissible pairs of positions that are neighbors in some order."""
         offsets = range(1, min(self.limits.first_look, len(order) - 1) + 1)
         none = order[:0]
         left = torch.cat([none, *(order[:-offset] for offset in offsets)])

@@ -1,7 +1,7 @@
 """Shortlists of each row's smallest values, from which minima over any subset are looked up.
 
-Intervals of ratios between two models need nearest neighbours within a hundred random halves of the
-prompts (SPEC section 2, "Intervals"). A row's nearest neighbour within a half is the first row of its
+Intervals of ratios between two models need nearest neighbors within a hundred random halves of the
+prompts (SPEC section 2, "Intervals"). A row's nearest neighbor within a half is the first row of its
 shortlist that is in the half. The probability that a half holds none of the 24 listed is 2^-24.
 """
 
@@ -11,8 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float, Float64, Int64
-from pytest_injectivity.geometry.search.neighbours import k_nearest
-from pytest_injectivity.geometry.search.products import centre
+from pytest_injectivity.geometry.search.neighbors import k_nearest
+from pytest_injectivity.geometry.search.products import center
 
 _LISTED = 24
 
@@ -50,7 +50,7 @@ class Shortlists:
             prompts: the prompt distance of each pair; infinite where it is not admissible.
         """
         # A matrix product in float64 is exact enough: intervals do not show a distance's last places.
-        moved = rows.double() - centre(rows)[0]
+        moved = rows.double() - center(rows)[0]
         squares = moved.square().sum(dim=1)
         apart = (squares[:, None] + squares - 2 * moved @ moved.T).clamp_(min=0).sqrt_()
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -106,5 +106,5 @@ def _int8(module: Any, weight: Any) -> Packed | None:
         module.in_features,
         dense,
         rounds_activations=True,
-        neighbours=module.state.threshold > 0,
+        neighbors=module.state.threshold > 0,
     )

@@ -152,7 +152,7 @@ def test_a_relative_eps_is_of_the_prompt_sets_norm(additive: Additive) -> None:
 
 
 def test_the_prompts_closest_to_another_are_continued(tmp_path: Path) -> None:
-    """By nearest-neighbour distance at the deepest layer asked for; ties go to the smaller hash."""
+    """By nearest-neighbor distance at the deepest layer asked for; ties go to the smaller hash."""
     ids = [[at, at + 1, 9] for at in range(8)]
     audit = audit_of(tmp_path, tiny_decoder("llama", layers=3), ids)
     for layers, deepest in (([1, 3], 3), (["norm", 1], "norm"), ([1], 1)):
@@ -160,7 +160,7 @@ def test_the_prompts_closest_to_another_are_continued(tmp_path: Path) -> None:
         hashes = audit.prompts.hashes
         expected = sorted(range(8), key=lambda row: (nearest[row], hashes[row]))[:3]
         chosen = choose_prompts(audit, layers, 3)  # type: ignore[arg-type]
-        # Mutual neighbours have one distance up to its last bit: whole pairs are compared.
+        # Mutual neighbors have one distance up to its last bit: whole pairs are compared.
         assert set(expected) == set(chosen.prompts) or nearest[expected[2]] == pytest.approx(
             nearest[chosen.prompts[2]], rel=1e-12
         )

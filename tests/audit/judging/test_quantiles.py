@@ -34,7 +34,7 @@ QUANTILES = [0.0, 0.01, 0.05, 0.25, 0.5, 1.0]
 def indexed(
     tmp_path: Path, random_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], Audit]:
-    """The audit of the fixture below, its neighbours found by an index."""
+    """The audit of the fixture below, its neighbors found by an index."""
     monkeypatch.setattr(approximate, "EXACT_ROWS", 1)
 
     @cache
@@ -181,7 +181,7 @@ def test_an_index_proves_the_bound_of_a_pessimistic_sample(indexed: Callable[[],
 def test_the_minimum_is_exact_beyond_what_an_index_finds(
     audit: Callable[..., Audit], indexed: Callable[[], Audit]
 ) -> None:
-    """The closest pair needs no row's neighbour."""
+    """The closest pair needs no row's neighbor."""
     exact = _value(audit().check_margin_above(2, 1e-12, q=0.0))
     assert exact == _value(indexed().check_margin_above(2, 1e-12, q=0.0))
     assert Status.PASS is indexed().check_margin_above(2, exact, q=0.0).status

@@ -13,7 +13,7 @@ from pytest_injectivity.states.scaled import Scale
 from pytest_injectivity.testing import tiny_decoder
 from tests.audits import Audit, audit_of
 
-# Corners of a simplex: every nearest neighbour is at the square root of 2.
+# Corners of a simplex: every nearest neighbor is at the square root of 2.
 CORNERS = torch.eye(12)
 
 
@@ -28,7 +28,7 @@ def resolution_at(distance: float, radius: float) -> LayerResolution:
     [(0.8, 0.8, True), (0.6, 0.8, False), (0.8, 0.6, False), (0.6, 0.6, False)],
 )
 def test_both_distances_must_be_blurred(distance: float, radius: float, blurred: bool) -> None:  # noqa: FBT001 - a parameter
-    """Half of the median nearest neighbour is below the resolution, Euclidean and scaled."""
+    """Half of the median nearest neighbor is below the resolution, Euclidean and scaled."""
     found = blur_of(CORNERS, resolution_at(distance, radius), [4] * 12)
     assert blurred == (found is not None)
 

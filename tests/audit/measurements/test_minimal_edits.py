@@ -28,7 +28,7 @@ def prompts() -> Callable[..., PromptSet]:
 
 @pytest.mark.parametrize("layer", [1, 2, "norm"])
 def test_each_ratio_is_that_of_one_changed_token(layer: int | str) -> None:
-    """Every ratio is the distance to one of the prompt's neighbours at edit distance 1."""
+    """Every ratio is the distance to one of the prompt's neighbors at edit distance 1."""
     decoder = tiny_decoder("llama", vocab=12)
     some = PromptSet("test", ((1, 2, 3), (4,), (5, 6)), None, special_tokens=False)
     found = edit_ratios(decoder, some, LEVENSHTEIN, [layer], seed=0)[layer]

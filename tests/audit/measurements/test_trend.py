@@ -45,7 +45,7 @@ def _trend(prompts: PromptSet, rows: torch.Tensor, metric: str = "levenshtein") 
 @pytest.mark.parametrize("n", [50, 61, 130])
 @pytest.mark.parametrize("metric", ["levenshtein", "hamming"])
 def test_the_numbers_are_those_of_brute_force(n: int, metric: str) -> None:
-    """Over the prompts of smallest hash, with their nearest neighbours among themselves."""
+    """Over the prompts of smallest hash, with their nearest neighbors among themselves."""
     prompts = _prompts(n, equal_lengths=metric == "hamming")
     rows = _rows(prompts)
     n = len(prompts)

@@ -34,7 +34,7 @@ def test_phases_are_in_the_order_of_the_work() -> None:
         "hidden states",
         "resolution",
         "resolution of position 0",
-        "nearest neighbours",
+        "nearest neighbors",
         "co-Lipschitz constants",
         "SipIt layer01",
         "SipIt layer04",

@@ -175,7 +175,7 @@ def test_another_checkpoint_is_another_one(warm: dict[str, Any], name: str) -> N
 
 
 def test_another_layer_captures_what_is_missing(files: dict[str, Any]) -> None:
-    """And nothing else; its neighbours' rows are read."""
+    """And nothing else; its neighbors' rows are read."""
     first = Audit(AuditConfig(**files, layers="1"))
     one = first.states(1)
     later = Audit(AuditConfig(**files, layers="1,2"))

@@ -74,9 +74,9 @@ def test_the_closest_pair_may_stand_on_either_side_of_a_tiles_edge() -> None:
     at = torch.arange(256.0, dtype=torch.float64)
     rows = torch.zeros(256, 6, dtype=torch.float64)
     rows[:, 0] = 0.9 * at + 0.2 * (at >= 128)
-    # Along the second direction 130 stands between 127 and 128: no neighbours there either.
+    # Along the second direction 130 stands between 127 and 128: no neighbors there either.
     rows[:, 1] = 0.3 * (at - 128.8).abs()
-    # Neighbours along the first direction are 5 apart along a third one, but for 127 and 128.
+    # Neighbors along the first direction are 5 apart along a third one, but for 127 and 128.
     rows[:, 2] = 5.0 * (at + (at >= 128)).remainder(2)
     limits = SearchLimits(axes=2, few_rows=0, few_near=1.0, tile_rows=128, tile_columns=128)
     found = closest_pair(rows, limits=limits)

@@ -21,7 +21,7 @@ from pytest_injectivity.geometry.search.kernels import (
 )
 from pytest_injectivity.geometry.search.limits import SearchLimits
 from pytest_injectivity.geometry.search.near_pairs import pairs_within
-from pytest_injectivity.geometry.search.neighbours import k_nearest
+from pytest_injectivity.geometry.search.neighbors import k_nearest
 from pytest_injectivity.geometry.search.ratios import extreme_ratios
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from tests.adversaries import KINDS, any_rows, draw_rows

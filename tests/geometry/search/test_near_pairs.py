@@ -14,7 +14,7 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.search.limits import SearchLimits
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
-from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
+from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
 from tests import reference
 from tests.adversaries import DTYPES, KINDS, any_rows, draw_rows, exact_rows
 
@@ -31,8 +31,8 @@ _IN_TURN = cycle(WAYS.values())
 
 
 def within(rows: Tensor, eps: float, limit: int = 10_000) -> NearPairs:
-    """`pairs_within` of rows whose neighbours are known, the same along each way in turn."""
-    found = pairs_within(rows, eps, nearest_neighbours(rows), limit=limit)
+    """`pairs_within` of rows whose neighbors are known, the same along each way in turn."""
+    found = pairs_within(rows, eps, nearest_neighbors(rows), limit=limit)
     again = pairs_within(rows, eps, limit=limit, limits=next(_IN_TURN))
     assert found.count == again.count
     assert listed(found) == listed(again)
@@ -169,7 +169,7 @@ def test_an_eps_that_is_no_distance_is_refused(eps: float) -> None:
 def test_only_counting_looks_at_few_pairs(monkeypatch: pytest.MonkeyPatch, eps: float) -> None:
     """With limit=0, pairs that are surely near are counted and never subtracted."""
     rows = draw_rows("gaussian", 200, 3)
-    nearest = nearest_neighbours(rows)
+    nearest = nearest_neighbors(rows)
     looked_at = []
     subtract = pair_distances
     monkeypatch.setattr(

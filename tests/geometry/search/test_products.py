@@ -9,7 +9,7 @@ from hypothesis import given
 from torch import Tensor
 
 from pytest_injectivity.geometry.search.limits import SearchLimits
-from pytest_injectivity.geometry.search.products import Products, centre, chunks
+from pytest_injectivity.geometry.search.products import Products, center, chunks
 from tests import reference
 from tests.adversaries import KINDS, any_rows, draw_rows
 
@@ -48,7 +48,7 @@ def test_products_bound_rows_whose_squares_underflow(dtype: torch.dtype) -> None
 
 
 def test_bounds_are_tight_where_rows_share_an_offset() -> None:
-    """Centring takes the offset out: a filter that leaves every pair open is of no use."""
+    """Centering takes the offset out: a filter that leaves every pair open is of no use."""
     rows = draw_rows("offset 1e6", 50, 64, torch.float64)
     products = Products.of(rows, dtype=torch.float32)
     lower, upper = products.bounds(torch.arange(50))
@@ -123,7 +123,7 @@ def test_an_order_given_is_the_order_they_stand_in() -> None:
 
 
 def test_drift_is_how_far_rounding_moved_each_row() -> None:
-    """Up to the rounding of float64, by which the centring may have moved it too."""
+    """Up to the rounding of float64, by which the centering may have moved it too."""
     rows = draw_rows("gaussian", 30, 8, torch.float64)
     products = Products.of(rows, dtype=torch.bfloat16)
     exact = (rows - rows.mean(dim=0)) / products.scale
@@ -146,10 +146,10 @@ def test_parts_hold_every_tile_once_in_order() -> None:
 
 
 @pytest.mark.parametrize("elements", [1, 12, 10**6])
-def test_the_centre_is_the_mean_whatever_the_chunks(elements: int) -> None:
-    """And the scale a power of two at least as large as any centred coordinate."""
+def test_the_center_is_the_mean_whatever_the_chunks(elements: int) -> None:
+    """And the scale a power of two at least as large as any centered coordinate."""
     rows = draw_rows("offset 1e3", 50, 6, torch.float64)
-    mean, scale = centre(rows, elements)
+    mean, scale = center(rows, elements)
     torch.testing.assert_close(mean, rows.mean(dim=0), rtol=1e-14, atol=0)
     largest = float((rows - mean).abs().max())
     assert largest <= scale <= 2 * largest
@@ -159,7 +159,7 @@ def test_the_centre_is_the_mean_whatever_the_chunks(elements: int) -> None:
 def test_small_rows_have_a_scale_below_one() -> None:
     """A power of two as for large ones, so that their squares do not underflow."""
     rows = 1e-3 * draw_rows("gaussian", 50, 6, torch.float64)
-    mean, scale = centre(rows)
+    mean, scale = center(rows)
     largest = float((rows - mean).abs().max())
     assert largest <= scale <= 2 * largest < 1.0
     assert math.log2(scale).is_integer()
@@ -167,7 +167,7 @@ def test_small_rows_have_a_scale_below_one() -> None:
 
 def test_rows_all_equal_have_scale_one() -> None:
     """There is nothing to divide by."""
-    mean, scale = centre(torch.full((4, 3), 7.0))
+    mean, scale = center(torch.full((4, 3), 7.0))
     assert ([7.0] * 3, 1.0) == (mean.tolist(), scale)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
-from pytest_injectivity.geometry.search.neighbours import nearest_neighbours
+from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
 from pytest_injectivity.geometry.search.ratios import Extreme, Ratios, extreme_ratios
 from pytest_injectivity.geometry.search.resumable import SearchPart
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
@@ -124,10 +124,10 @@ def test_the_smallest_ratio_lies_between_the_margin_and_its_share(
 
 @given(rows=any_rows(), metric=metrics)
 def test_one_edit_apart_ratios_are_distances(rows: Tensor, metric: str) -> None:
-    """Prompts of one token: every metric is 1, and the ratios are those of the neighbours."""
+    """Prompts of one token: every metric is 1, and the ratios are those of the neighbors."""
     ids = [[at] for at in range(len(rows))]
     found = search(rows, ids, metric, "smallest")
-    np.testing.assert_array_equal(nearest_neighbours(rows).distance, found.ratio)
+    np.testing.assert_array_equal(nearest_neighbors(rows).distance, found.ratio)
 
 
 @given(rows=any_rows(), metric=metrics, extreme=extremes, power=st.integers(-8, 8), seed=SEEDS)

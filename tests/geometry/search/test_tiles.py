@@ -118,7 +118,7 @@ def test_no_pair_beyond_its_reach_is_missed(rows: Tensor, seed: int) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_closest_pair_of_every_tile_is_found(dtype: torch.dtype) -> None:
-    """Where other pairs are left out, too; no row is taken for its own neighbour."""
+    """Where other pairs are left out, too; no row is taken for its own neighbor."""
     limits = SearchLimits(tile_rows=32, tile_columns=32)
     rows = draw_rows("gaussian", 90, 7)
     # Tiles of rows that are near, and of rows that are far apart.

@@ -1,4 +1,4 @@
-"""Nearest neighbours: the distance of float64 subtraction, and the first row that attains it."""
+"""Nearest neighbors: the distance of float64 subtraction, and the first row that attains it."""
 
 from dataclasses import replace
 
@@ -12,13 +12,13 @@ from torch import Tensor
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.limits import SearchLimits
-from pytest_injectivity.geometry.search.neighbours import Neighbours, k_nearest, nearest_neighbours
+from pytest_injectivity.geometry.search.neighbors import Neighbors, k_nearest, nearest_neighbors
 from pytest_injectivity.geometry.search.resumable import SearchPart
 from tests import reference
 from tests.adversaries import DTYPES, KINDS, SEEDS, Kept, any_rows, draw_rows, exact_rows
 
 
-def assert_nearest(rows: Tensor, found: Neighbours) -> None:
+def assert_nearest(rows: Tensor, found: Neighbors) -> None:
     """The distances are the reference's, and each index attains its distance."""
     distance, _ = reference.nearest(rows)
     np.testing.assert_allclose(found.distance, distance, rtol=1e-14)
@@ -28,16 +28,16 @@ def assert_nearest(rows: Tensor, found: Neighbours) -> None:
 
 
 @given(rows=any_rows())
-def test_any_rows_have_the_neighbours_of_the_reference(rows: Tensor) -> None:
+def test_any_rows_have_the_neighbors_of_the_reference(rows: Tensor) -> None:
     """Of every kind, shape and dtype."""
-    assert_nearest(rows, nearest_neighbours(rows))
+    assert_nearest(rows, nearest_neighbors(rows))
 
 
 @given(rows=exact_rows())
 def test_ties_name_the_first_row(rows: Tensor) -> None:
     """Where distances are exact, index and distance are the reference's bit for bit."""
     distance, index = reference.nearest(rows)
-    found = nearest_neighbours(rows)
+    found = nearest_neighbors(rows)
     np.testing.assert_array_equal(found.distance, distance)
     np.testing.assert_array_equal(found.index, index)
 
@@ -47,14 +47,14 @@ def test_ties_name_the_first_row(rows: Tensor) -> None:
 def test_many_rows_of_a_kind(kind: str, dtype: torch.dtype) -> None:
     """Far more rows than candidates are proposed."""
     rows = draw_rows(kind, 120, 12, dtype)
-    assert_nearest(rows, nearest_neighbours(rows))
+    assert_nearest(rows, nearest_neighbors(rows))
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_wide_rows_of_a_kind(kind: str) -> None:
     """At a width where float32 products have lost two digits."""
     rows = draw_rows(kind, 40, 1200)
-    assert_nearest(rows, nearest_neighbours(rows))
+    assert_nearest(rows, nearest_neighbors(rows))
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -129,12 +129,12 @@ def test_planted_near_duplicates_are_found_at_any_norm(norm: float) -> None:
     for at, apart in enumerate((1e-3, 1e-4, 1e-5, 1e-6, 1e-7)):
         rows[390 + at] = rows[at]
         rows[390 + at, 0] += apart
-    found = nearest_neighbours(rows)
+    found = nearest_neighbors(rows)
     assert list(range(390, 395)) == found.index[:5].tolist()
     assert_nearest(rows, found)
 
 
-def test_more_neighbours_than_rows_is_wrong_use() -> None:
+def test_more_neighbors_than_rows_is_wrong_use() -> None:
     """The message says how many there may be."""
     with pytest.raises(OptionError, match=r"k=3 nearest of 3 rows: give 1 to 2"):
         k_nearest(torch.eye(3), 3)
@@ -144,15 +144,15 @@ def test_more_neighbours_than_rows_is_wrong_use() -> None:
 def test_prompt_order_does_not_matter(rows: Tensor, seed: int) -> None:
     """Shuffled rows have the same distances, to the bit."""
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-    shuffled = nearest_neighbours(rows[order])
-    np.testing.assert_array_equal(nearest_neighbours(rows).distance[order], shuffled.distance)
+    shuffled = nearest_neighbors(rows[order])
+    np.testing.assert_array_equal(nearest_neighbors(rows).distance[order], shuffled.distance)
 
 
 @given(rows=any_rows(), power=st.integers(-8, 8))
 def test_scaling_by_a_power_of_two_is_exact(rows: Tensor, power: int) -> None:
     """Distances scale to the bit and indexes stay, in float64, where nothing overflows."""
     rows = rows.double()
-    plain, scaled = nearest_neighbours(rows), nearest_neighbours(rows * 2.0**power)
+    plain, scaled = nearest_neighbors(rows), nearest_neighbors(rows * 2.0**power)
     np.testing.assert_array_equal(plain.distance * 2.0**power, scaled.distance)
     np.testing.assert_array_equal(plain.index, scaled.index)
 
@@ -163,31 +163,31 @@ def test_rotation_changes_rounding_only(seed: int, d: int) -> None:
     rows = draw_rows("gaussian", 25, d, torch.float64, seed)
     rotation, _ = torch.linalg.qr(draw_rows("gaussian", d, d, torch.float64, seed + 1))
     np.testing.assert_allclose(
-        nearest_neighbours(rows @ rotation).distance, nearest_neighbours(rows).distance, rtol=1e-11
+        nearest_neighbors(rows @ rotation).distance, nearest_neighbors(rows).distance, rtol=1e-11
     )
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_two_rows_are_each_others_neighbour(dtype: torch.dtype) -> None:
+def test_two_rows_are_each_others_neighbor(dtype: torch.dtype) -> None:
     """The smallest set there is, at the smallest width."""
-    found = nearest_neighbours(torch.tensor([[1.0], [3.0]], dtype=dtype))
+    found = nearest_neighbors(torch.tensor([[1.0], [3.0]], dtype=dtype))
     assert [2.0, 2.0] == found.distance.tolist()
     assert [1, 0] == found.index.tolist()
 
 
 def test_rows_all_equal_are_at_distance_zero() -> None:
-    """The first row's neighbour is the second, every other row's is the first."""
-    found = nearest_neighbours(torch.full((4, 3), 7.5))
+    """The first row's neighbor is the second, every other row's is the first."""
+    found = nearest_neighbors(torch.full((4, 3), 7.5))
     assert [0.0] * 4 == found.distance.tolist()
     assert [1, 0, 0, 0] == found.index.tolist()
 
 
-def test_a_neighbour_nearer_than_float32_products_can_see() -> None:
+def test_a_neighbor_nearer_than_float32_products_can_see() -> None:
     """1e-5 apart at norm 1000: the products' error is a thousand times that."""
     rows = draw_rows("norm 1e3", 50, 64)
     rows[31] = rows[4]
     rows[31, 0] += 1e-5 + rows[4, 0].abs() * 2**-22
-    found = nearest_neighbours(rows)
+    found = nearest_neighbors(rows)
     assert (31, 4) == (found.index[4], found.index[31])
     assert_nearest(rows, found)
 
@@ -196,7 +196,7 @@ def test_a_cluster_larger_than_the_list_of_candidates() -> None:
     """Fifty rows closer to each other than float32 products can tell apart."""
     rows = draw_rows("gaussian", 90, 32, torch.float64)
     rows[20:70] = rows[20] + 1e-9 * rows[20:70]
-    found = nearest_neighbours(rows)
+    found = nearest_neighbors(rows)
     assert_nearest(rows, found)
 
 
@@ -204,26 +204,26 @@ def test_a_cluster_larger_than_a_row_may_hold_is_searched_again() -> None:
     """Six hundred rows closer to each other than any but float64 products can tell apart."""
     rows = draw_rows("gaussian", 700, 8, torch.float64)
     rows[20:620] = rows[20] + 1e-9 * rows[20:620]
-    found = nearest_neighbours(rows)
+    found = nearest_neighbors(rows)
     assert_nearest(rows, found)
     assert found.searched_again == 600
 
 
 def test_rows_well_apart_are_not_searched_again() -> None:
     """The candidates' proof holds on ordinary rows: the search stays fast."""
-    assert nearest_neighbours(draw_rows("gaussian", 500, 64)).searched_again == 0
-    assert nearest_neighbours(draw_rows("offset 1e3", 500, 64)).searched_again == 0
+    assert nearest_neighbors(draw_rows("gaussian", 500, 64)).searched_again == 0
+    assert nearest_neighbors(draw_rows("offset 1e3", 500, 64)).searched_again == 0
 
 
 @pytest.mark.parametrize("precision", ["high", "medium"])
 def test_a_faster_product_set_by_the_user_changes_nothing(precision: str) -> None:
     """TF32 or bfloat16 products, where the machine has them."""
     rows = draw_rows("gaussian", 300, 64)
-    expected = nearest_neighbours(rows)
+    expected = nearest_neighbors(rows)
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision(precision)
-        found = nearest_neighbours(rows)
+        found = nearest_neighbors(rows)
     finally:
         torch.set_float32_matmul_precision(before)
     np.testing.assert_array_equal(expected.distance, found.distance)
@@ -234,7 +234,7 @@ def test_classes_given_are_those_used() -> None:
     """Rows that codes call equal are at distance 0, whatever their values say."""
     rows = torch.tensor([[0.0], [1.0], [5.0]])
     equal = EqualRows(np.array([0, 1, 0]))
-    found = nearest_neighbours(rows, equal)
+    found = nearest_neighbors(rows, equal)
     assert [0.0, 1.0, 0.0] == found.distance.tolist()
     assert [2, 0, 0] == found.index.tolist()
 

@@ -47,7 +47,7 @@ class Recall:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """The nearest other row of each row.
 
     Attributes:
@@ -92,14 +92,14 @@ class _Found:
     lower: Float64[np.ndarray, " candidates"]
 
 
-def nearest_neighbours(
+def nearest_neighbors(
     rows: Float[Tensor, "n hidden"],
     equal: EqualRows | None = None,
     *,
     remember: RememberPart = forgetful,
     limits: SearchLimits = DEFAULT_LIMITS,
-) -> Neighbours:
-    """Nearest neighbours by Euclidean distance, equal to a float64 search over all pairs.
+) -> Neighbors:
+    """Nearest neighbors by Euclidean distance, equal to a float64 search over all pairs.
 
     Args:
         rows: at least two finite rows.
@@ -108,7 +108,7 @@ def nearest_neighbours(
         limits: sizes of what is held at once; they change no number.
     """
     nearest = k_nearest(rows, 1, equal, remember=remember, limits=limits)
-    return Neighbours(nearest.distance[:, 0], nearest.index[:, 0], nearest.searched_again)
+    return Neighbors(nearest.distance[:, 0], nearest.index[:, 0], nearest.searched_again)
 
 
 def k_nearest(
@@ -295,7 +295,7 @@ def search_some(
 
     Args:
         rows: distinct finite rows, more than ``k``.
-        some: indexes of those whose neighbours are searched.
+        some: indexes of those whose neighbors are searched.
         k: how many of each.
         dtype: of the products; float64 ones tell apart rows that crowd around another.
         limits: sizes of what is held at once.
