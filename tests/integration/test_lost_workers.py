@@ -52,14 +52,13 @@ def run(
 @pytest.fixture(
     scope="module",
     params=[
-        ((LOST,), "the run was incomplete", "pytest-xdist lost gw"),
+        ((LOST, "--max-worker-restart=0"), "the run was incomplete", "pytest-xdist lost gw"),
         ((NOTHING,), "nothing was compared", "an audit was asked for"),
         pytest.param(
-            ((LOST, "--max-worker-restart=0"), "the run was incomplete", "pytest-xdist lost gw"),
-            marks=pytest.mark.slow,
+            ((LOST,), "the run was incomplete", "pytest-xdist lost gw"), marks=pytest.mark.slow
         ),
     ],
-    ids=["lost", "nothing", "lost and stopped"],
+    ids=["lost and stopped", "nothing", "lost"],
 )
 def red(request: pytest.FixtureRequest, run: Callable[..., Done]) -> tuple[Done, str, str]:
     """A run that did not do what it was to do; the title of the failure and what it says."""

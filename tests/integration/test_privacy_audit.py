@@ -196,6 +196,7 @@ def suite(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
+@pytest.mark.slow
 def test_the_copied_suite_audits_a_model(
     suite: pytest.Pytester,
     checkpoint: Callable[[str], Path],
