@@ -29,8 +29,6 @@ _RUNS, _BATCH, _OTHER_PASSES, _OTHER_TOKENS = 3.3, 12, 52, 1500
 _SINGLES, _SINGLES_A_PASS, _BY_THEMSELVES, _EXACT_SINGLES = 2, 160, 108, 64
 # A layer's table needs, beside the search of all rows, those of the half and the quarter (`trend`).
 _TREND = 1 + 1 / 4 + 1 / 16
-# Passes that hold tables of the vocabulary.
-_CANDIDATES_A_PASS = 1024
 _BATCH_TOKENS = 4096
 _FEWER = "--injx-max-prompts"
 

@@ -43,7 +43,7 @@ def near_radius(resolution: Resolution) -> float:
 
 
 def far_distance(resolution: Resolution) -> float:
-    """The distance beyond which a pair is resolved without an evaluation."""
+    """The distance beyond which a pair is resolved without an evaluation: no more than the near one."""
     return max(resolution.distance, _WITHIN * resolution.usual)
 
 
@@ -107,18 +107,10 @@ def _of_usual(
     left, right = np.divmod(every, len(rows))
     every = every[usual[left] & usual[right]]
     distance = _distances(rows, every)
-    kept = _candidates(of, distance, _distances(scaled, every))
+    kept = (distance <= far_distance(of)) & (_distances(scaled, every) <= far_radius(of))
     # Of the closest pair it is shown how it is decided.
     kept[np.argsort(distance)[:1]] = True
     return every[kept], beyond
-
-
-def _candidates(
-    of: Resolution, distance: Float64[np.ndarray, " pairs"], radius: Float64[np.ndarray, " pairs"]
-) -> Bool[np.ndarray, " pairs"]:
-    """Which pairs are near in one distance and not far in the other."""
-    near = (distance <= near_distance(of)) | (radius <= near_radius(of))
-    return near & (distance <= far_distance(of)) & (radius <= far_radius(of))
 
 
 def _distances(
@@ -138,20 +130,16 @@ def _with(
 ) -> Int64[np.ndarray, " pairs"]:
     """The pairs of one row with others, by the coarser of both resolutions."""
     scale = own.scale.joined(theirs.scale)
-    near, far = (
-        [max(of(own), of(theirs)) for of in each]
-        for each in ((near_distance, near_radius), (far_distance, far_radius))
-    )
+    far, far_scaled = (max(of(own), of(theirs)) for of in (far_distance, far_radius))
     found = [among[:0]]
     for others in torch.split(torch.from_numpy(among).to(rows.device), _BLOCK):
         off = rows[others].double() - rows[row].double()
-        distance, radius = torch.linalg.vector_norm(off, dim=1), scale.norms(off)
-        within = (distance <= near[0]) | (radius <= near[1])
-        within &= (distance <= far[0]) & (radius <= far[1])
+        within = torch.linalg.vector_norm(off, dim=1) <= far
+        within &= scale.norms(off) <= far_scaled
         found.append(others[within].cpu().numpy())
-    others_near: np.ndarray = np.concatenate(found)
-    others_near = others_near[others_near != row]
-    return _keys(np.full(len(others_near), row), others_near, len(rows))
+    near: np.ndarray = np.concatenate(found)
+    near = near[near != row]
+    return _keys(np.full(len(near), row), near, len(rows))
 
 
 def _keys(

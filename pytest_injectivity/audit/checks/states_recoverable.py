@@ -10,9 +10,9 @@ from pytest_injectivity.audit.judging.arguments import (
     share_at_least,
 )
 from pytest_injectivity.audit.judging.base import Audited
+from pytest_injectivity.audit.judging.certificates import certified_lines
 from pytest_injectivity.audit.judging.common import settled
 from pytest_injectivity.audit.judging.vocabulary import (
-    certified_lines,
     token_words,
     vocabulary_lines,
 )

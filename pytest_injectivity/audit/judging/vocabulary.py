@@ -6,17 +6,11 @@ tokens have the same row as another (twins), so that one of each class is tested
 
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.core.numbers import show
-from pytest_injectivity.stats import clopper_pearson
-
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
-    from pytest_injectivity.audit.measurements.recovered import Recovered
     from pytest_injectivity.inversion.token_classes import TokenClasses
 
 _LISTED = 3
-_CONFIDENCE = 0.95
-_LEAST_FOR_A_RATE = 20
 
 
 def vocabulary_lines(classes: "TokenClasses", consequence: str) -> list[str]:
@@ -46,32 +40,6 @@ def padding_lines(classes: "TokenClasses") -> list[str]:
 def twin_lines(measured: "Measurements", classes: "TokenClasses") -> list[str]:
     """Lines that name the first classes of tokens with equal embedding rows."""
     return [same_embedding(measured, *members.tolist()) for members in classes.twins[:_LISTED]]
-
-
-def certified_lines(found: "Recovered", *, budgeted: bool) -> list[str]:
-    """A line on the positions that were compared with the whole vocabulary, where there are any.
-
-    The positions are a random draw from those of the prompts inverted, so that the exact interval holds
-    for their rate whatever the prompts have in common.
-
-    Args:
-        found: the recovery.
-        budgeted: whether as many were drawn as cost what the recovery did.
-    """
-    if not found.certified:
-        return []
-    until = ", until they had cost what the recovery did" if budgeted else ""
-    line = (
-        f"{found.certified} positions, drawn at random, passed over the whole vocabulary{until}:"
-        f" {found.ambiguous} ambiguous"
-    )
-    if found.certified >= _LEAST_FOR_A_RATE:
-        line += f", rate {clopper_pearson(found.ambiguous, found.certified, _CONFIDENCE)}"
-    else:
-        line += f" (no rate is stated of fewer than {_LEAST_FOR_A_RATE})"
-    if found.smallest_margin is not None:
-        line += f", smallest local margin {show(found.smallest_margin)}"
-    return [line]
 
 
 def token_words(measured: "Measurements", token: int, *, twin: bool) -> str:
