@@ -148,6 +148,14 @@ def _pattern(config: Any, value: Value) -> Fields | str:
     return "the configuration has windows in other layers"
 
 
+def rotated_numbers(config: Any) -> int | None:
+    """The numbers of a head that are rotated; None where kinds of attention differ in it."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if any(isinstance(one, Mapping) for one in rope.values()):
+        return None
+    return int(_Seen(config, {}).width * (rope.get("partial_rotary_factor") or 1.0))
+
+
 def _rotated(config: Any, value: Value) -> Fields | str:
     """The numbers of a head that are rotated."""
     rope = getattr(config, "rope_parameters", None) or {}

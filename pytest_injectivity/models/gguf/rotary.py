@@ -4,6 +4,9 @@ Metadata name a kind (``rope.scaling.type``: linear, yarn, longrope) and its num
 each frequency is divided by: ``rope_freqs.weight``, which files of Llama 3.1 and later have, and
 ``rope_factors_short.weight`` and ``rope_factors_long.weight`` of longrope. transformers' loader drops
 all of them. Here they become ``rope_parameters``; what these cannot say is refused by name.
+
+The factors of ``rope_freqs.weight`` hold at every length. Where llama3's parameters give them, these
+become the configuration's; other factors are applied as they are, as longrope whose two lists are one.
 """
 
 from collections.abc import Mapping
@@ -14,9 +17,10 @@ from typing import Any, NoReturn
 import numpy as np
 from transformers import PreTrainedConfig
 
-from pytest_injectivity.core.shapes import Float32
+from pytest_injectivity.core.shapes import Float64
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.models.gguf.metadata import changed
+from pytest_injectivity.models.gguf.llama3 import llama3_parameters
+from pytest_injectivity.models.gguf.metadata import changed, rotated_numbers
 from pytest_injectivity.quantization.gguf_header import GgufHeader
 from pytest_injectivity.quantization.gguf_values import dense
 from pytest_injectivity.quantization.library_calls import refusing
@@ -114,9 +118,9 @@ def _scaling(said: _Said, text: Any) -> dict[str, Any]:
     """The entries of ``rope_parameters``; none where nothing is scaled."""
     tensors, context = said.header.tensors, text.max_position_embeddings
     if FREQUENCIES in tensors:
-        return _by_frequency(said, context)
+        return _by_frequency(said, text)
     if SHORT in tensors or LONG in tensors or said.kind == "longrope":
-        return _longrope(said, context)
+        return _longrope(said, text)
     unscaled = said.kind in _NONE or (said.kind == _LINEAR and said.factor == 1)
     if unscaled and said.attention == 1:
         return {}
@@ -144,42 +148,53 @@ def _yarn(said: _Said, context: int) -> dict[str, Any]:
     return found
 
 
-def _longrope(said: _Said, context: int) -> dict[str, Any]:
+def _longrope(said: _Said, text: Any) -> dict[str, Any]:
     if not {SHORT, LONG} <= set(said.header.tensors):
         _refuse(said.header, f"rotary scaling longrope without {SHORT} and {LONG}")
+    original = said.original or text.max_position_embeddings
     return {
         "rope_type": "longrope",
-        "short_factor": [float(one) for one in _factors(said.header, SHORT)],
-        "long_factor": [float(one) for one in _factors(said.header, LONG)],
+        "short_factor": _factors(said.header, SHORT, text).tolist(),
+        "long_factor": _factors(said.header, LONG, text).tolist(),
         "attention_factor": said.attention,
-        "factor": context / (said.original or context),
-        "original_max_position_embeddings": said.original or context,
+        "factor": text.max_position_embeddings / original,
+        "original_max_position_embeddings": original,
     }
 
 
-def _by_frequency(said: _Said, context: int) -> dict[str, Any]:
-    """A factor for each frequency, whatever the length: longrope whose two lists are one."""
+def _by_frequency(said: _Said, text: Any) -> dict[str, Any]:
+    """A factor for each frequency, whatever the length."""
     if said.kind not in (*_NONE, _LINEAR):
         _refuse(said.header, f"{FREQUENCIES} beside {_START}type {said.kind!r}")
-    factors = [float(one) * said.factor for one in _factors(said.header, FREQUENCIES)]
-    if all(one == 1 for one in factors) and said.attention == 1:
-        return {}
+    factors = _factors(said.header, FREQUENCIES, text) * said.factor
+    if said.attention == 1:
+        if bool((factors == 1).all()):
+            return {}
+        base = (getattr(text, "rope_parameters", None) or {}).get("rope_theta")
+        if base and (found := llama3_parameters(factors, float(base), said.original)):
+            return found
     return {
         "rope_type": "longrope",
-        "short_factor": factors,
-        "long_factor": factors,
+        "short_factor": factors.tolist(),
+        "long_factor": factors.tolist(),
         "attention_factor": said.attention,
         "factor": 1.0,
-        "original_max_position_embeddings": context,
+        "original_max_position_embeddings": text.max_position_embeddings,
     }
 
 
-def _factors(header: GgufHeader, name: str) -> Float32[np.ndarray, " frequencies"]:
+def _factors(header: GgufHeader, name: str, text: Any) -> Float64[np.ndarray, " frequencies"]:
     with refusing(f"{header.path}: {name} cannot be read"):
         found = dense(np.memmap(header.path, np.uint8, "r"), header.tensors[name])
     if found.ndim != 1 or not bool(np.isfinite(found).all()) or not bool((found > 0).all()):
         raise ModelError(f"{header.path}: {name} must hold positive factors in one row")
-    return found
+    wanted = rotated_numbers(text)
+    if wanted is not None and 2 * len(found) != wanted:
+        raise ModelError(
+            f"{header.path}: {name} holds {len(found)} factors, where {wanted} numbers of a head are"
+            f" rotated: one factor for each pair of them, {wanted // 2} in all, is needed"
+        )
+    return found.astype(np.float64)
 
 
 def _refuse(header: GgufHeader, what: str) -> NoReturn:
