@@ -31,8 +31,8 @@ FOLLOWED_ALONE = "alone with tokens after it"
 
 _DOZEN = 12
 _CANDIDATES = 64
-# Each of these takes a pass. A pass of one row multiplies by other kernels than all larger ones.
-_BY_ITSELF = 12
+# Passes of one token. A pass of one row multiplies by other kernels than all larger ones.
+_LONE = 12
 # Tokens of a prompt before its candidates, at most.
 _BEFORE = 7
 # Each token that is cached by itself costs two passes.
@@ -63,6 +63,7 @@ def evaluate_prompts(
     layers: Sequence[Layer],
     *,
     every_way: bool,
+    lone: int = _LONE,
 ) -> dict[Layer, Evaluations]:
     """The states of prompts at all positions but the first, all layers in the same passes.
 
@@ -77,6 +78,7 @@ def evaluate_prompts(
         layers: which layers.
         every_way: whether the first and the last are also padded alone and run behind a cached prefix,
             and the first token by token.
+        lone: passes of one token, at most.
 
     Returns:
         By layer, the states of position 1, 2, … of the first prompt, then those of the next.
@@ -95,7 +97,7 @@ def evaluate_prompts(
     if every_way:
         for at in {0, len(prompts) - 1}:
             _by_itself(decoder, prompts[at], layers, table, starts[at])
-        _one_by_one(decoder, prompts[0], layers, table)
+        _one_by_one(decoder, prompts[0][: min(lone, _ONE_BY_ONE) + 1], layers, table)
     return table.evaluations(layers)
 
 
@@ -133,8 +135,8 @@ def _by_itself(
 def _one_by_one(
     decoder: Decoder, prompt: Sequence[int], layers: Sequence[Layer], table: "_Table"
 ) -> None:
-    """The first states of the first prompt, each token cached before the next is run."""
-    ids, deepest = torch.tensor(list(prompt[: _ONE_BY_ONE + 1])), max(layers, key=depth)
+    """The states of the beginning of a prompt, each token cached before the next is run."""
+    ids, deepest = torch.tensor(list(prompt)), max(layers, key=depth)
     prefix = decoder.prefix(ids[:1], deepest)
     for at in range(1, len(ids)):
         table.put(ONE_BY_ONE, at - 1, decoder.candidates(prefix, ids[at : at + 1], layers))
@@ -143,7 +145,7 @@ def _one_by_one(
 
 
 def evaluate_candidates(
-    decoder: Decoder, prompt: Sequence[int], layers: Sequence[Layer]
+    decoder: Decoder, prompt: Sequence[int], layers: Sequence[Layer], *, lone: int = _LONE
 ) -> dict[Layer, Evaluations]:
     """The states of tokens put after the beginning of a prompt, as inversion compares candidates.
 
@@ -152,6 +154,7 @@ def evaluate_candidates(
         prompt: token ids, at least two; its own next token is the first candidate, and the others are
             spread over the vocabulary.
         layers: which layers.
+        lone: how many of the tokens are also run in a pass of one row each.
     """
     ids = torch.tensor(list(prompt[: _BEFORE + 1]))
     spread = torch.arange(_CANDIDATES) * max(1, decoder.vocab_size // _CANDIDATES)
@@ -164,7 +167,7 @@ def evaluate_candidates(
     table.put(WHOLE, 0, decoder.states(whole, layers, positions=last))
     for way, side_by_side in ((ROW_BY_ROW, False), (SIDE_BY_SIDE, True)):
         table.put(way, 0, decoder.candidates(prefix, tokens, layers, side_by_side=side_by_side))
-    for at in range(_BY_ITSELF):
+    for at in range(lone):
         table.put(BY_ITSELF, at, decoder.candidates(prefix, tokens[at : at + 1], layers))
     return table.evaluations(layers)
 

@@ -79,10 +79,12 @@ def measure_later(
     for prompts, make in ((sample.prompts, True), (sample.held_out, False)):
         for at, together in enumerate(_together(prompts)):
             evaluations = list(
-                evaluate_prompts(decoder, together, layers, every_way=not at).items()
+                evaluate_prompts(
+                    decoder, together, layers, every_way=not at, lone=sample.lone
+                ).items()
             )
-            for prompt in () if at else (together[0], together[-1]):
-                candidates = evaluate_candidates(decoder, prompt, layers)
+            for prompt in () if at else dict.fromkeys((together[0], together[-1])):
+                candidates = evaluate_candidates(decoder, prompt, layers, lone=sample.lone)
                 evaluations += [(layer, _finite(one)) for layer, one in candidates.items()]
             for layer, one in evaluations:
                 (found[layer].widen if make else found[layer].measure)(one)

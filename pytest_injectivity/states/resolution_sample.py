@@ -30,6 +30,7 @@ class SampleSize:
         singles: other tokens that make the scale of position 0; a quarter of a small vocabulary.
         held_out_singles: single tokens that its radius is measured on, where the vocabulary has them.
         exact: positions compared with float64, at least.
+        lone: passes of one token behind a cached prefix, of each way that takes such passes.
     """
 
     positions: int = 192
@@ -40,6 +41,7 @@ class SampleSize:
     singles: int = 768
     held_out_singles: int = 2048
     exact: int = 64
+    lone: int = 12
 
 
 DEFAULT_SIZE = SampleSize()
@@ -56,6 +58,7 @@ class Sample:
         singles: tokens put first, that make the resolution at position 0.
         held_out_singles: tokens put first, that measure the radius there.
         exact: how many of the prompts are compared with float64.
+        lone: passes of one token behind a cached prefix, of each way that takes such passes.
     """
 
     prompts: tuple[Ids, ...]
@@ -63,6 +66,7 @@ class Sample:
     singles: Ids
     held_out_singles: Ids
     exact: int
+    lone: int = SampleSize.lone
 
 
 def choose_sample(
@@ -113,6 +117,7 @@ def choose_sample(
         singles=tuple(tokens[:singles]),
         held_out_singles=tuple(tokens[singles:]) or tuple(tokens),
         exact=_enough(chosen, size.exact),
+        lone=size.lone,
     )
 
 
