@@ -11,7 +11,9 @@ from pytest_injectivity.states.resolution_sample import SampleSize, choose_sampl
 SMALL = SampleSize(positions=8, held_out=12, prompts=1, singles=4, held_out_singles=12, exact=4)
 """Of tiny models it says as much as the sample of an audit."""
 
-TINY = SampleSize(positions=2, held_out=2, prompts=1, singles=1, held_out_singles=3, exact=2, lone=1)
+TINY = SampleSize(
+    positions=2, held_out=2, prompts=1, singles=1, held_out_singles=3, exact=2, lone=1
+)
 """For audits whose subject is something else: a resolution, from as few evaluations as make one."""
 
 
