@@ -99,7 +99,8 @@ def judge_collisions(
         layer: one.named("collision") + one.named("unresolved") for layer, one in found.items()
     }
     diagnosed = Diagnosed.asked(measured, doubtful)
-    resolved = _resolved_lines(measured, doubts)
+    red = any(one.collisions or one.unresolved for one in found.values())
+    resolved = _resolved_lines(measured, doubts, red=red)
     for layer, one in found.items():
         blur = doubts[layer].blur
         if blur is not None and not one.total:
@@ -141,12 +142,16 @@ def _computed(  # noqa: PLR0917 - one layer's findings
 
 
 def _resolved_lines(
-    measured: "Measurements", doubts: Mapping[Layer, "DoubtfulPairs"]
+    measured: "Measurements", doubts: Mapping[Layer, "DoubtfulPairs"], *, red: bool
 ) -> dict[Layer, list[str]]:
-    """Lines on the pairs near the resolution that evaluation tells apart, by layer."""
+    """Lines on the pairs near the resolution that evaluation tells apart, by layer.
+
+    A large model has no float64 copy made for them alone: it would take more memory than anything else
+    in a gate. Where pairs fail, their diagnosis makes one anyway.
+    """
     resolved = {layer: one.of_kind("resolved") for layer, one in doubts.items()}
     closest = {layer: [one[0][0]] for layer, one in resolved.items() if one}
-    exact = measured.exact_distances(closest)
+    exact = measured.exact_distances(closest, at_any_cost=red)
     lines: dict[Layer, list[str]] = {layer: [] for layer in doubts}
     for layer, some in resolved.items():
         if not some:

@@ -53,20 +53,25 @@ class Diagnoses:
         return self._known
 
     def exact_distances(
-        self, pairs: Mapping[Layer, "Sequence[Pair]"]
+        self, pairs: Mapping[Layer, "Sequence[Pair]"], *, at_any_cost: bool
     ) -> Mapping[tuple[Layer, "Pair"], float]:
         """The distances of pairs in true float64, where the model has a float64 copy.
 
         Args:
             pairs: by layer, pairs of prompts.
+            at_any_cost: False: where the copy is a cheap one, or the distances are known.
         """
         keys = {
             (layer, pair): ExactDistanceKey(layer, pair)
             for layer, some in pairs.items()
             for pair in some
         }
-        if not keys or not (self.target.entry.known(keys.values()) or not self._float64.why_none()):
+        if not keys:
             return {}
+        if not self.target.entry.known(keys.values()):
+            wanted = at_any_cost or self._float64.cheap
+            if not wanted or self._float64.why_none():
+                return {}
         found: Mapping[tuple[Layer, Pair], float] = self.target.entry.remember_each(
             keys, self._exact_distances
         )

@@ -8,7 +8,8 @@ from pytest_injectivity.audit.target.target import Target
 if TYPE_CHECKING:
     import torch
 
-# Bytes of a copy whose memory is freed at once: a collection takes a quarter of a second.
+# Bytes of a copy that takes seconds to be made and run. Its memory is freed at once: a collection takes
+# a quarter of a second.
 _LARGE = 2**28
 
 
@@ -21,6 +22,11 @@ class Float64Copies:
 
     def __init__(self, target: Target) -> None:
         self.target = target
+
+    @property
+    def cheap(self) -> bool:
+        """Whether a copy takes less than 256 MiB: worth making for a detail of a verdict."""
+        return 8 * self.target.facts.parameters < _LARGE
 
     def why_none(self) -> str:
         """Why no float64 copy of the model can be had; empty where one can."""
@@ -48,7 +54,7 @@ class Float64Copies:
 
     def free(self) -> None:
         """Frees a copy that nobody has any more, where it is large; the parts of a model form cycles."""
-        if 8 * self.target.facts.parameters >= _LARGE:
+        if not self.cheap:
             gc.collect()
 
     def _rounds_activations(self) -> str:

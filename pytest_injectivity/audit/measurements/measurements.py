@@ -152,10 +152,10 @@ class Measurements:
         return self._diagnoses.of(pairs)
 
     def exact_distances(
-        self, pairs: Mapping[Layer, "Sequence[Pair]"]
+        self, pairs: Mapping[Layer, "Sequence[Pair]"], *, at_any_cost: bool
     ) -> Mapping[tuple[Layer, "Pair"], float]:
-        """The distances of pairs of prompts in true float64; empty where there is no float64 copy."""
-        return self._diagnoses.exact_distances(pairs)
+        """The distances of pairs of prompts in true float64; see `Diagnoses.exact_distances`."""
+        return self._diagnoses.exact_distances(pairs, at_any_cost=at_any_cost)
 
     def no_float64(self) -> str:
         """Why no float64 copy of the model can be had; empty where one can."""

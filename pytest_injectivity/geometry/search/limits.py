@@ -25,6 +25,7 @@ class SearchLimits:
         per_look: entries of a product that cost as much as a candidate of the sorted projections.
         many_near: near pairs a row beyond which they are counted, not looked at.
         open_pairs: share of pairs left open by float32 products beyond which float64 ones cost less.
+        distance_sample: rows whose distances from each other say about how far pairs are apart.
         pairs_together: candidates of the sorted projections that are looked at together.
     """
 
@@ -44,6 +45,7 @@ class SearchLimits:
     per_look: float = 16.0
     many_near: float = 64.0
     open_pairs: float = 1e-3
+    distance_sample: int = 256
     pairs_together: int = 2**21
 
 

@@ -163,7 +163,7 @@ def _among_distinct(
     sorted_pairs = Projections.of(rows, _AXES, limits).pairs(eps)
     if sorted_pairs.total * limits.per_look <= len(rows) ** 2:
         return _gathered(rows, eps, sorted_pairs.within_all(), weights, limit)
-    sample = _sampled_distances(rows)
+    sample = _sampled_distances(rows, limits.distance_sample)
     if float((sample <= eps).double().mean()) * len(rows) <= limits.many_near:
         return _gathered(rows, eps, _by_products(rows, eps, limits), weights, limit)
     listed = _closest(rows, eps, sample, limit, limits)
@@ -243,9 +243,9 @@ def _count(
     return count
 
 
-def _sampled_distances(rows: Float[Tensor, "n hidden"]) -> Float64[Tensor, " pairs"]:
-    """About how far pairs of rows are apart: all pairs of a sample."""
-    sample = rows[:: max(1, len(rows) // _SAMPLE)]
+def _sampled_distances(rows: Float[Tensor, "n hidden"], most: int) -> Float64[Tensor, " pairs"]:
+    """About how far pairs of rows are apart: all pairs of a sample of about so many rows."""
+    sample = rows[:: max(1, len(rows) // most)]
     products = Products.of(sample, dtype=torch.float64)
     _, upper = products.bounds(torch.arange(len(sample), device=rows.device))
     above = torch.triu_indices(len(sample), len(sample), 1, device=rows.device)
