@@ -213,6 +213,7 @@ def _read(
         eps=resolution.radii,
         scales=resolution.scales,
         certify=0,
+        evaluate=True,
     )
     return sum(one.exact(ids) for one, ids in zip(found.recoveries, prompts, strict=True))
 

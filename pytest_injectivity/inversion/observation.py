@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float, Int64
+from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.one_step import OneStep, distances_from_each, local_margins
 from pytest_injectivity.inversion.token_classes import token_classes
 from pytest_injectivity.models.decoder import Decoder
@@ -143,6 +144,28 @@ def observe_first(
         relative=relative,
         eps=tuple(one + nu[min(t, 1)] for t, one in enumerate(error)),
     )
+
+
+def check_states(
+    decoder: Decoder, states: Float[Tensor, "length hidden"], known: Sequence[int]
+) -> None:
+    """Refuses states of a prompt that do not fit the model or the known tokens.
+
+    Raises:
+        OptionError: their width or their number is wrong.
+    """
+    length, hidden = states.shape
+    if hidden != decoder.hidden_size:
+        raise OptionError(
+            f"states of width {hidden} cannot be inverted with {decoder.source}, whose"
+            f" states have width {decoder.hidden_size}"
+        )
+    longest = decoder.context
+    if length <= len(known) or (longest is not None and length > longest):
+        raise OptionError(
+            f"states of {length} positions, the first {len(known)} of them known: give at"
+            f" least one more than is known, and at most {longest or 'any number'} in all"
+        )
 
 
 def _look_up(

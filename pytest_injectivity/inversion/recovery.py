@@ -45,6 +45,8 @@ class Outcome:
         margin: ``delta``, the Euclidean distance from the answer's state to its nearest rival's, where
             the whole vocabulary was tested.
         rivals: tokens that cannot be told from the answer, nearest first, at most eight.
+        near: how many rivals, listed or not, lie within ``eps`` of the state themselves.
+        told_apart: how many rivals were evaluated and told from the answer, and are no longer listed.
         twins: the tokens that have the answer's embedding row, which no layer can tell from it; they
             are rivals too, the first of them.
         tried: candidates tested to find the answer; a pass over the whole vocabulary that was made
@@ -63,6 +65,8 @@ class Outcome:
     tried: int = 0
     rank: int | None = None
     twins: tuple[int, ...] = ()
+    near: int = 0
+    told_apart: int = 0
 
     @property
     def verified(self) -> bool:
@@ -182,6 +186,11 @@ class Inversion:
         """Tokens run for each position searched; 1 is the least, since each must be verified."""
         searched = sum(len(recovery.outcomes) for recovery in self.recoveries)
         return self.forwards / searched
+
+    @property
+    def told_apart(self) -> int:
+        """How many rivals of answers were told from them by evaluation."""
+        return sum(o.told_apart for recovery in self.recoveries for o in recovery.outcomes)
 
     @property
     def ranks(self) -> tuple[int, ...]:

@@ -127,6 +127,7 @@ def conclude(  # noqa: PLR0917 - one position's findings
         return Outcome(position, Status.NOT_FINITE, tried=tried)
     judged = verifier.judge(away, answer, nearest.judged)
     rivals = judged.rivals.nonzero()[:, 0]
+    near = int((away[rivals] <= judged.eps).sum())
     rivals = rivals[away[rivals].argsort(stable=True)][:MOST_RIVALS]
     return Outcome(
         position,
@@ -139,6 +140,7 @@ def conclude(  # noqa: PLR0917 - one position's findings
         rivals=tuple(tokens[rivals].tolist()),
         tried=tried,
         rank=answer if answer < tried else None,
+        near=near,
     )
 
 

@@ -5,8 +5,7 @@ known it is inverted by a search over one vocabulary: at most ``T |V|`` tests in
 The prefix is cached, candidates are tested in batches, and the first position searched, whose
 one-step map is the same for every prompt, is looked up in one table::
 
-    states = observe(decoder, ids, [4])[4]
-    recover(decoder, states, 4, eps=resolution, policy="random").exact(ids)
+    recover(decoder, observe(decoder, ids, [4])[4], 4, eps=resolution).exact(ids)
 
 With the policy ``lens`` and the ball, the default, whole prompts are guessed and verified side by
 side (`speculation`); with any other policy positions are searched one after the other (`search`),
@@ -28,9 +27,11 @@ from pytest_injectivity.inversion.first_position import FirstPosition
 from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.inversion.lens_calibration import calibration_size
 from pytest_injectivity.inversion.limits import CERTIFIED_POSITIONS, InversionLimits
+from pytest_injectivity.inversion.observation import check_states
 from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.inversion.policies import ByLens, Policy, Situation, make_policy
 from pytest_injectivity.inversion.recovery import Inversion, Outcome, Recovery, Status, Work
+from pytest_injectivity.inversion.rivals import Rivals
 from pytest_injectivity.inversion.search import search
 from pytest_injectivity.inversion.speculation import Speculation
 from pytest_injectivity.inversion.token_classes import token_classes
@@ -76,9 +77,11 @@ class SipIt:
         seed: decides the random policy's order and which positions are certified first.
         known: tokens every prompt begins with (a special token): not searched, their rows skipped.
         limits: sizes that bound memory and steps, and change no answer.
+        evaluate: tell ambiguous answers from rivals by evaluation (`Rivals`); needs ``scales``.
 
     Raises:
-        OptionError: a tolerance, the policy, the verifier, the batch or the seed is not accepted.
+        OptionError: a tolerance, the policy, the verifier, the batch or the seed is not accepted, or
+            ``evaluate`` is asked for without scales.
         LayerError: the model has no such layer.
         PromptError: a known token is not in the vocabulary.
     """
@@ -98,7 +101,12 @@ class SipIt:
         seed: int = 0,
         known: Sequence[int] = (),
         limits: InversionLimits = DEFAULT_LIMITS,
+        evaluate: bool = False,
     ) -> None:
+        if evaluate and scales is None:
+            raise OptionError(
+                "evaluate=True without scales: give the resolution of each coordinate"
+            )
         if batch < 1:
             raise OptionError(f"batch={batch} tests nothing: give an integer that is at least 1")
         if seed < 0:
@@ -114,6 +122,7 @@ class SipIt:
         self.work = Work()
         self.limits = limits
         self.classes = token_classes(decoder)
+        self._rivals = Rivals(decoder, self.layer, scales) if evaluate and scales else None
         self._lens: Lens | None = None
         self._first = FirstPosition(
             decoder,
@@ -161,6 +170,15 @@ class SipIt:
             rest=self._rest,
         )
         return certifier.certify(states, recoveries, positions, budget)
+
+    def finished(
+        self, states: Sequence[Float[Tensor, "_length hidden"]], recoveries: Sequence[Recovery]
+    ) -> tuple[Recovery, ...]:
+        """Recoveries, certified where they are to be, with their rivals evaluated and twins named."""
+        if self._rivals:
+            pairs = zip(states, recoveries, strict=True)
+            recoveries = [self._rivals.settled(*pair) for pair in pairs]
+        return tuple(one.beside(self.classes.twins_of) for one in recoveries)
 
     @property
     def shared(self) -> int:
@@ -250,25 +268,6 @@ class SipIt:
         each = 2 * self.decoder.n_layers * self.decoder.hidden_size * self.decoder.dtype.itemsize
         return self.limits.cached_bytes // each
 
-    def check(self, states: Float[Tensor, "length hidden"]) -> None:
-        """Refuses states that do not fit the model or the known tokens.
-
-        Raises:
-            OptionError: their width or their number is wrong.
-        """
-        length, hidden = states.shape
-        if hidden != self.decoder.hidden_size:
-            raise OptionError(
-                f"states of width {hidden} cannot be inverted with {self.decoder.source}, whose"
-                f" states have width {self.decoder.hidden_size}"
-            )
-        longest = self.decoder.context
-        if length <= len(self.known) or (longest is not None and length > longest):
-            raise OptionError(
-                f"states of {length} positions, the first {len(self.known)} of them known: give at"
-                f" least one more than is known, and at most {longest or 'any number'} in all"
-            )
-
     def _invert(self, at: Situation, position: int) -> Outcome:
         if position == len(self.known):
             (outcome,) = self._first.look_up(at.target[None])
@@ -306,6 +305,7 @@ class Settings(TypedDict, total=False):
     seed: int
     known: Sequence[int]
     limits: InversionLimits
+    evaluate: bool
 
 
 def recover(
@@ -333,12 +333,12 @@ def recover(
         PromptError: a known token is not in the vocabulary.
     """
     sipit = SipIt(decoder, layer, eps=eps, **settings)
-    sipit.check(states)
+    check_states(decoder, states, sipit.known)
     recoveries = sipit.recover([states])
     if certify:
         positions = [(0, at) for at in range(len(sipit.known), len(states))]
         sipit.certify([states], recoveries, positions)
-    return recoveries[0].beside(sipit.classes.twins_of)
+    return sipit.finished([states], recoveries)[0]
 
 
 def recover_all(
@@ -379,18 +379,19 @@ def recover_all(
         )
     sipit = SipIt(decoder, layer, eps=eps, **settings)
     for one in states:
-        sipit.check(one)
+        check_states(decoder, one, sipit.known)
     recoveries = sipit.recover(states, progress)
     forwards = sipit.work.forwards
     most = CERTIFIED_POSITIONS if certify is None else certify
     drawn = draw_positions([len(one) for one in states], len(sipit.known), most, sipit.seed)
     budget = None if certify is not None else forwards + sipit.shared
     sample = sipit.certify(states, recoveries, drawn, budget)
+    finished = sipit.finished(states, recoveries)
     seconds = time.perf_counter() - started
     return Inversion(
         layer=sipit.layer,
         policy=sipit.policy_name,
-        recoveries=tuple(one.beside(sipit.classes.twins_of) for one in recoveries),
+        recoveries=finished,
         sample=sample,
         seconds=seconds,
         forwards=forwards,

@@ -197,5 +197,9 @@ def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recove
         f"rate of tokens right {tokens}, tokens clustered by prompt",
         radius,
     ]
+    if found.told_apart:
+        lines.append(
+            f"{found.told_apart} rivals of answers were told from them by evaluation in eight ways"
+        )
     lines += certified_lines(found, budgeted=attempt.certify is None)
     return lines + vocabulary_lines(measured.token_classes, _TWINS)

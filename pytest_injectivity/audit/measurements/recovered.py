@@ -64,7 +64,8 @@ class Recovered:
         largest_rank: the worst place of a token in the policy's order; None where none was searched.
         seconds: how long the inversion took when it was computed.
         certified: how many positions, drawn at random, were compared with the whole vocabulary.
-        ambiguous: how many of these have another candidate within the radius.
+        ambiguous: how many of these have a rival that their answer cannot be told from.
+        told_apart: how many rivals of answers, at any position, were told from them by evaluation.
         smallest_margin: the smallest local margin at these; None where there are none.
     """
 
@@ -77,6 +78,7 @@ class Recovered:
     seconds: float
     certified: int
     ambiguous: int
+    told_apart: int
     smallest_margin: float | None
 
     @classmethod
@@ -95,5 +97,6 @@ class Recovered:
             seconds=inversion.seconds,
             certified=len(inversion.sampled),
             ambiguous=inversion.ambiguous,
+            told_apart=inversion.told_apart,
             smallest_margin=min(margins, default=None),
         )

@@ -106,6 +106,7 @@ def _invert(
             known=known_tokens(measured, truths),
             certify=attempt.certify,
             progress=advance,
+            evaluate=True,
         )
     return Recovered.of(inversion, truths)
 
