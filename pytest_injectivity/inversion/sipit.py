@@ -77,11 +77,11 @@ class SipIt:
         seed: decides the random policy's order and which positions are certified first.
         known: tokens every prompt begins with (a special token): not searched, their rows skipped.
         limits: sizes that bound memory and steps, and change no answer.
-        evaluate: tell ambiguous answers from rivals by evaluation (`Rivals`); needs ``scales``.
+        evaluate: tell ambiguous answers from rivals by evaluation (`Rivals`); by scales and the ball.
 
     Raises:
         OptionError: a tolerance, the policy, the verifier, the batch or the seed is not accepted, or
-            ``evaluate`` is asked for without scales.
+            ``evaluate`` lacks scales or the ball.
         LayerError: the model has no such layer.
         PromptError: a known token is not in the vocabulary.
     """
@@ -103,10 +103,8 @@ class SipIt:
         limits: InversionLimits = DEFAULT_LIMITS,
         evaluate: bool = False,
     ) -> None:
-        if evaluate and scales is None:
-            raise OptionError(
-                "evaluate=True without scales: give the resolution of each coordinate"
-            )
+        if evaluate and (scales is None or verifier != "ball"):
+            raise OptionError("evaluate=True needs scales and the verifier ball, which verifies")
         if batch < 1:
             raise OptionError(f"batch={batch} tests nothing: give an integer that is at least 1")
         if seed < 0:

@@ -101,7 +101,7 @@ def test_a_wide_radius_is_ambiguous_without_evaluation_only(policy: str) -> None
     states = [observed(decoder, ids, LAYER) for ids in prompts]
     table = decoder.states(torch.arange(64)[:, None], [LAYER])[LAYER][:, 0].double()
     apart = torch.cdist(table, table) + torch.diag(torch.full((64,), torch.inf))
-    # The second nearest rival of any token is within three radii, no rival of a prompt's within one.
+    # No rival of a first token is within the radius, one of each is within three.
     eps = float(apart[[ids[0] for ids in prompts]].min()) / 1.01 / 1e-6
     exact = {}
     for evaluate in (False, True):
@@ -124,5 +124,13 @@ def test_a_wide_radius_is_ambiguous_without_evaluation_only(policy: str) -> None
 def test_evaluation_needs_scales() -> None:
     """Without the resolution of each coordinate there is nothing to decide by."""
     decoder = tiny_decoder("llama")
-    with pytest.raises(OptionError, match="evaluate=True without scales"):
+    with pytest.raises(OptionError, match="evaluate=True needs scales"):
         recover(decoder, observed(decoder, IDS, LAYER), LAYER, eps=1.0, evaluate=True)
+
+
+def test_evaluation_needs_a_verifier_that_accepts() -> None:
+    """The nearest candidate whatever its distance is not verified by having no rival."""
+    decoder = tiny_decoder("llama")
+    states, scales = observed(decoder, IDS, LAYER), _scales(decoder)
+    with pytest.raises(OptionError, match="needs scales and the verifier ball"):
+        recover(decoder, states, LAYER, eps=1.0, scales=scales, verifier="argmin", evaluate=True)
