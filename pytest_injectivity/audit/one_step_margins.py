@@ -84,6 +84,11 @@ def one_step_margins(
     classes = measured.token_classes
     tokens = _drawn(classes.tokens, continuations, measured.target.config.seed)
     margins: dict[Layer, list[float]] = {layer: [] for layer in layers}
+    measured.target.foretelling.before(
+        lambda costs: costs.tables(
+            layers, places=len(chosen), name="continuations", tokens=len(tokens)
+        )
+    )
     with measured.target.watcher.progress("continuations", len(chosen)) as advance:
         for done, ids in enumerate(chosen, 1):
             for layer, margin in _margins(decoder, ids, tokens, layers).items():

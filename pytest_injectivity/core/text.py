@@ -1,4 +1,4 @@
-"""Makes text from outside safe to print: one line, no control sequences, a bounded length."""
+"""Text that is printed: what comes from outside made safe, numbers with their nouns."""
 
 import unicodedata
 
@@ -18,6 +18,21 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
     )
     shown = shown if len(text) <= longest else shown[:longest] + "…"
     return shown.replace("##[", r"##\x5b")
+
+
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """A number with its noun, in the singular for 1.
+
+    Args:
+        number: how many.
+        noun: in the singular.
+        nouns: in the plural; empty: with an ``s``.
+
+    Example:
+        >>> counted(1, "rival"), counted(1200, "rival"), counted(0, "class", "classes")
+        ('1 rival', '1,200 rivals', '0 classes')
+    """
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def _unsafe(character: str) -> bool:

@@ -104,7 +104,8 @@ def cross_invert(
         nu: the attacker's resolution at position 0 and at later ones.
         known: tokens that every prompt begins with.
         seed: of the inversions.
-        progress: called with the number of prompts read, of both attacks one after the other.
+        progress: called with the number of steps done, two a prompt (`recover_all`), of one attack after
+            the other.
     """
     own = [one.to(attacker.device) for one in states]
     told = progress or (lambda _done: None)
@@ -132,7 +133,7 @@ def cross_invert(
         certify=0,
         known=known,
         seed=seed,
-        progress=lambda done: told(len(own) + done),
+        progress=lambda done: told(2 * len(own) + done),
     )
     return _read(nearest, truths, verified=False), _read(within, truths, verified=True)
 

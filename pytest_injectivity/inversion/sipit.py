@@ -170,13 +170,25 @@ class SipIt:
         return certifier.certify(states, recoveries, positions, budget)
 
     def finished(
-        self, states: Sequence[Float[Tensor, "_length hidden"]], recoveries: Sequence[Recovery]
+        self,
+        states: Sequence[Float[Tensor, "_length hidden"]],
+        recoveries: Sequence[Recovery],
+        progress: Callable[[int], None] | None = None,
     ) -> tuple[Recovery, ...]:
-        """Recoveries, certified where they are to be, with their rivals evaluated and twins named."""
-        if self._rivals:
-            pairs = zip(states, recoveries, strict=True)
-            recoveries = [self._rivals.settled(*pair) for pair in pairs]
-        return tuple(one.beside(self.classes.twins_of) for one in recoveries)
+        """Recoveries, certified where they are to be, with their rivals evaluated and twins named.
+
+        Args:
+            states: of each prompt at every position, known tokens included.
+            recoveries: of the same prompts.
+            progress: goes on from where :meth:`recover` stopped, prompt by prompt.
+        """
+        found: list[Recovery] = []
+        for one, recovery in zip(states, recoveries, strict=True):
+            settled = self._rivals.settled(one, recovery) if self._rivals else recovery
+            found.append(settled.beside(self.classes.twins_of))
+            if progress is not None:
+                progress(len(recoveries) + len(found))
+        return tuple(found)
 
     @property
     def shared(self) -> int:
@@ -361,7 +373,8 @@ def recover_all(
             as many tokens as the recovery did, what prompts share included; at least one position
             and at most `CERTIFIED_POSITIONS`. Tokens are counted and not seconds, so that the same
             states have the same positions certified on every machine.
-        progress: called with the number of prompts done.
+        progress: called with the number of steps done, of two a prompt: it is inverted, and its
+            ambiguous answers are evaluated.
         settings: see :class:`SipIt`.
 
     Raises:
@@ -384,7 +397,7 @@ def recover_all(
     drawn = draw_positions([len(one) for one in states], len(sipit.known), most, sipit.seed)
     budget = None if certify is not None else forwards + sipit.shared
     sample = sipit.certify(states, recoveries, drawn, budget)
-    finished = sipit.finished(states, recoveries)
+    finished = sipit.finished(states, recoveries, progress)
     seconds = time.perf_counter() - started
     return Inversion(
         layer=sipit.layer,

@@ -8,7 +8,7 @@ set is loaded against :attr:`Decoder.vocab_size` and again by :meth:`Decoder.sta
 
 import copy
 import re
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from transformers import PreTrainedConfig
@@ -72,6 +72,14 @@ def load_decoder(
     """
     _device(dtype, device)  # a wrong option is refused before anything is fetched
     return load(resolve(source), dtype=dtype, device=device, quantization=quantization)
+
+
+class LoadSettings(TypedDict, total=False):
+    """What `load` may be given by keyword; each is described there."""
+
+    dtype: str
+    device: str
+    quantization: str | None
 
 
 def load(

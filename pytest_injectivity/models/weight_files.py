@@ -46,6 +46,11 @@ class WeightFiles:
             name: tensor for file in self.headers.values() for name, tensor in file.tensors.items()
         }
 
+    @property
+    def bytes(self) -> int:
+        """The size of all files."""
+        return sum(path.stat().st_size for path in self.headers)
+
     def read(self, name: str) -> Tensor:
         """Reads one tensor of a safetensors file.
 

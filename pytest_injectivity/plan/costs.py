@@ -10,16 +10,23 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pytest_injectivity.core.layers import Layer, depth, layer_id
+from pytest_injectivity.core.text import counted
 from pytest_injectivity.inversion.lens_calibration import calibration_size
 from pytest_injectivity.inversion.limits import CERTIFIED_POSITIONS, InversionLimits
+from pytest_injectivity.plan.attack_work import AttackWork, Walk
 from pytest_injectivity.plan.capture_work import Passes, capture_passes
 from pytest_injectivity.plan.rates import Rates, Search
 from pytest_injectivity.plan.sizes import Sizes
 from pytest_injectivity.results.plan import Phase
+from pytest_injectivity.states.batches import GRAIN, padded_length
+from pytest_injectivity.states.last_states import WAYS
 from pytest_injectivity.states.resolution_sample import choose_sample
 
 # Tokens that a guess and its correction run for each token recovered (docs/log.md).
 _FORWARDS_A_TOKEN = 2.0
+# Of an answer that rivals make ambiguous: it and its rivals, each in eight ways, which take so many
+# passes and caches. In half precision about one answer a prompt is ambiguous (docs/log.md).
+_RIVALS, _PASSES_A_RIVAL = 9, 8
 # Of a resolution's sample: how often each position is run, alone and in two batches, padding included;
 # the prompts of a batch; and the passes and tokens, for each part, of the ways in which few prompts are
 # run.
@@ -30,6 +37,10 @@ _SINGLES, _SINGLES_A_PASS, _BY_THEMSELVES, _EXACT_SINGLES = 2, 160, 108, 64
 # A layer's table needs, beside the search of all rows, those of the half and the quarter (`trend`).
 _TREND = 1 + 1 / 4 + 1 / 16
 _BATCH_TOKENS = 4096
+# A row compared with a vocabulary alone takes longer than as one of many.
+_ALONE = 4.0
+# What an attacker's look costs whatever it compares, in passes through one block.
+_BLOCKS_A_LOOK = 2.0
 _FEWER = "--injx-max-prompts"
 
 
@@ -101,7 +112,11 @@ class Costs:
         if certify is None:
             certified = min(certified, -(-(forwards + tabled * vocab) // vocab))
         candidates = round(vocab * (tabled + certified))
-        passes = Passes(prompts + 2 * tokens + -(-calibration // _BATCH_TOKENS), forwards)
+        ambiguous = prompts if self.sizes.is_half else 0
+        evaluations = _RIVALS * _PASSES_A_RIVAL * ambiguous
+        forwards += evaluations * -(-tokens // 2)
+        count = prompts + 2 * tokens + -(-calibration // _BATCH_TOKENS) + evaluations
+        passes = Passes(count, forwards)
         seconds = self._forward(passes, layer)
         seconds += candidates * self.rates.candidate * self.sizes.share(layer)
         return Phase(
@@ -115,15 +130,84 @@ class Costs:
             shorter_by="certify=, prompts= and tokens= of the check",
         )
 
-    def tables(self, layers: Sequence[Layer], *, places: int, name: str) -> Phase:
+    def cross(self, layer: Layer, *, prompts: int, tokens: int) -> Phase:
+        """The inversion of a child's states by its parent, twice: by argmin and by ball.
+
+        Args:
+            layer: the layer.
+            prompts: how many.
+            tokens: of each.
+        """
+        one = self.sipit(layer, prompts=prompts, tokens=tokens, certify=0)
+        # The nearest token of all is found by testing all; those of the first position are one table.
+        candidates = prompts * (tokens - 1) * self.sizes.vocab
+        seconds = candidates * self.rates.candidate * self.sizes.share(layer)
+        return Phase(
+            name=f"cross inversion {layer_id(layer)}",
+            what=(
+                f"{prompts} prompts of {tokens} tokens by argmin and by ball, all of the vocabulary of"
+                f" {self.sizes.vocab:,} at each position"
+            ),
+            seconds=2 * one.seconds + seconds,
+            token_forwards=2 * one.token_forwards + candidates,
+            shorter_by="prompts= and tokens= of the check",
+        )
+
+    def attacks(self, walk: Walk) -> Phase:
+        """The attacks on releases, and the passes that go on from them.
+
+        Args:
+            walk: the releases, which share the passes.
+        """
+        vocab, count = self.sizes.vocab, len(walk.places)
+        work = AttackWork.of(walk, vocab)
+        deepest = max((one.layer for one in walk.places), key=depth)
+        utility = Passes(walk.prompts * (count + 1), walk.prompts * (count + 1) * walk.tokens)
+        seconds = work.candidates * self.rates.candidate * self.sizes.share(deepest)
+        seconds += work.compared * self.rates.neighbors.pair * _ALONE
+        seconds += work.looks * _BLOCKS_A_LOOK * self.rates.forward / self.sizes.n_layers
+        seconds += self._forward(utility, "norm")
+        return Phase(
+            name=f"attacks on {counted(count, 'release')}",
+            what=(
+                f"{counted(walk.prompts, 'prompt')} of"
+                f" {counted(walk.tokens, 'token')}, {walk.free_running} free-running, all of the"
+                f" vocabulary of {vocab:,} at each position"
+            ),
+            seconds=seconds,
+            token_forwards=work.candidates + utility.tokens,
+            bytes=vocab * self.sizes.state_bytes,
+            shorter_by="prompts=, tokens= and free_running= of the check, fewer releases",
+        )
+
+    def evaluations(self, lengths: Sequence[int], layers: Sequence[Layer]) -> Phase:
+        """The evaluations of prompts near the resolution in eight ways.
+
+        Args:
+            lengths: tokens of each prompt.
+            layers: the layers.
+        """
+        tokens = len(WAYS) * sum(map(padded_length, lengths)) + GRAIN * len(lengths)
+        return Phase(
+            name="pairs near the resolution",
+            what=f"{counted(len(lengths), 'prompt')} in {len(WAYS)} ways at {_layers(layers)}",
+            seconds=self._forward(Passes(len(WAYS) * len(lengths), tokens), max(layers, key=depth)),
+            token_forwards=tokens,
+            shorter_by=f"{_FEWER}, --injx-layers",
+        )
+
+    def tables(
+        self, layers: Sequence[Layer], *, places: int, name: str, tokens: int | None = None
+    ) -> Phase:
         """Tables of the one-step map over the whole vocabulary, all pairs compared.
 
         Args:
             layers: the layers.
             places: how many tables a layer has.
             name: of the phase.
+            tokens: of a table; None: the vocabulary.
         """
-        vocab = self.sizes.vocab
+        vocab = tokens or self.sizes.vocab
         deepest = max(layers, key=depth)
         seconds = places * vocab * self.rates.candidate * self.sizes.share(deepest)
         seconds += places * len(layers) * self.rates.neighbors.seconds(vocab)

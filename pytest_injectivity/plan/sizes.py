@@ -33,6 +33,11 @@ class Sizes:
         return self.hidden * _BYTES[self.dtype]
 
     @property
+    def is_half(self) -> bool:
+        """Whether states have 16 bits a number."""
+        return _BYTES[self.dtype] == 2  # noqa: PLR2004 - bytes
+
+    @property
     def block_parameters(self) -> int:
         """Numbers that every token is multiplied with on its way through all blocks."""
         return max(self.parameters - self.vocab * self.hidden, self.hidden)

@@ -18,7 +18,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield from _table([_HEADS, *map(_row, plan.phases), _sum(plan)])
     for phase in plan.phases:
         if phase.is_long and phase.shorter_by:
-            yield f"{phase.name} is shorter by {phase.shorter_by}"
+            yield f"{phase.name}: shorter by {phase.shorter_by}"
     yield "no test was run; as if the store were empty: what it has already takes no time"
     for sentence in plan.unforeseen:
         yield f"not foreseen: {one_line(sentence, _LONGEST)}"

@@ -129,14 +129,14 @@ def test_known_tokens_are_not_searched(floor: Floor) -> None:
 
 
 def test_prompts_of_different_lengths(floor: Floor) -> None:
-    """One call, and the progress of it."""
+    """One call, and the progress of it: two steps a prompt."""
     decoder = tiny_decoder()
     prompts = [ids[: 1 + number % 4] for number, ids in enumerate(drawn(8, 4))]
     states = [observed(decoder, ids, 1) for ids in prompts]
     done: list[int] = []
     eps = max(map(floor, states))
     found = recover_all(decoder, states, 1, eps=eps, certify=100, progress=done.append)
-    assert list(range(1, 9)) == done
+    assert list(range(1, 17)) == done
     assert all(map(Recovery.exact, found.recoveries, prompts))
     # Fewer than a hundred positions: all are certified.
     assert {Status.CERTIFIED: 20} == found.statuses

@@ -2,6 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_injectivity.config.release_place import Place
+from pytest_injectivity.plan.attack_work import Walk
 from pytest_injectivity.plan.costs import Costs
 from pytest_injectivity.plan.rates import Rates, Search
 from pytest_injectivity.plan.sizes import Sizes
@@ -81,10 +83,31 @@ def test_every_phase_names_what_makes_it_shorter() -> None:
         costs.neighbors([1]),
         costs.ratios([1]),
         costs.sipit(1, prompts=2, tokens=2, certify=1),
+        costs.cross(1, prompts=2, tokens=2),
+        costs.attacks(Walk([Place(1)], 2, 2, 0)),
+        costs.evaluations([3], [1]),
         costs.tables([1], places=1, name="one-step tables"),
     ]
     assert all(phase.shorter_by for phase in phases)
     assert "" == costs.resolution([1]).shorter_by
+
+
+def test_half_precision_has_rivals_to_evaluate() -> None:
+    """About one ambiguous answer a prompt, nine tokens in eight ways; float32 has none."""
+    half, full = (
+        replace(_costs(), sizes=replace(SIZES, dtype=dtype)).sipit(
+            10, prompts=3, tokens=10, certify=0
+        )
+        for dtype in ("bfloat16", "float32")
+    )
+    assert 3 * 9 * 8 * 5 == half.token_forwards - full.token_forwards
+
+
+def test_evaluations_cost_passes_of_one_prompt() -> None:
+    """Eight a prompt, whatever it holds, and its padded tokens in each."""
+    phase = _costs().evaluations([3, 9], [2, 10])
+    assert pytest.approx(0.5 * 16 + 0.01 * phase.token_forwards) == phase.seconds
+    assert 8 * (8 + 16) <= phase.token_forwards
 
 
 def test_position_0_is_a_phase_of_its_own() -> None:

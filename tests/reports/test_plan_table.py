@@ -34,8 +34,8 @@ def test_the_last_row_is_the_sum() -> None:
 def test_long_phases_say_what_makes_them_shorter() -> None:
     """Short ones do not."""
     text = _text(Plan(PHASES, "m", "p", "r"))
-    assert "hidden states is shorter by --injx-length" in text
-    assert "loading the model is shorter" not in text
+    assert "hidden states: shorter by --injx-length" in text
+    assert "loading the model: shorter" not in text
 
 
 def test_what_is_not_foreseen_is_said() -> None:

@@ -247,7 +247,16 @@ def _invert(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion 
     settings = Settings(nu=nu, seed=measured.target.config.seed)
     if asked.policy is not None:
         settings["policy"] = asked.policy
-    with measured.target.watcher.progress("states from elsewhere", len(external.states)) as advance:
+    prompts = len(external.states)
+    measured.target.foretelling.before(
+        lambda costs: costs.sipit(
+            external.layer,
+            prompts=prompts,
+            tokens=-(-sum(map(len, external.states)) // prompts),
+            certify=asked.certify,
+        )
+    )
+    with measured.target.watcher.progress("states from elsewhere", 2 * prompts) as advance:
         inversion = recover_all(
             decoder,
             [one.to(decoder.device) for one in external.states],

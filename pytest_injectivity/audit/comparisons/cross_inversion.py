@@ -21,7 +21,8 @@ from pytest_injectivity.stats import clopper_pearson, clustered_rate
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.comparisons.against import Against
-    from pytest_injectivity.inversion.cross_model import CrossInversion, Read
+    from pytest_injectivity.audit.measurements.measurements import Measurements
+    from pytest_injectivity.inversion.cross_model import CrossInversion, Paths, Read
 
 _CONFIDENCE = 0.95
 # The number of prompts on which the attacker measures the drift.
@@ -100,7 +101,6 @@ def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "Cro
         drift_by_position,
         median_drift,
     )
-    from pytest_injectivity.inversion.sipit import observe
 
     started = time.perf_counter()
     attacked, sample = _chosen(against, prompts, tokens)
@@ -108,8 +108,7 @@ def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "Cro
     nu = resolution.at(0), resolution.at(1)
     # One model runs after the other, because both may not fit in memory together.
     own, theirs = (
-        [observe(one.target.decoder, ids, [layer])[layer].cpu() for ids in (*attacked, *sample)]
-        for one in (against.child, against.parent)
+        _observed(one, layer, (*attacked, *sample)) for one in (against.child, against.parent)
     )
     eps = drift_by_position(own[prompts:], theirs[prompts:], nu)
     if not all(map(math.isfinite, eps)):
@@ -117,9 +116,11 @@ def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "Cro
             f"{layer_id(layer)}: the drift of {len(sample)} prompts is not finite: states with a NaN"
             " or an infinity cannot be read"
         )
-    known = known_tokens(against.child, attacked)
-    label = f"cross inversion {layer_id(layer)}"
-    with against.child.target.watcher.progress(label, 2 * prompts) as advance:
+    known, label = known_tokens(against.child, attacked), f"cross inversion {layer_id(layer)}"
+    against.parent.target.foretelling.before(
+        lambda costs: costs.cross(layer, prompts=prompts, tokens=tokens)
+    )
+    with against.child.target.watcher.progress(label, 4 * prompts) as advance:
         argmin, ball = cross_invert(
             against.parent.target.decoder,
             own[:prompts],
@@ -139,6 +140,18 @@ def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "Cro
         drift=median_drift(own[:prompts], theirs[:prompts]),
         seconds=time.perf_counter() - started,
     )
+
+
+def _observed(measured: "Measurements", layer: Layer, prompts: Sequence[_Ids]) -> "Paths":
+    """The states of prompts at every position, on the CPU."""
+    from pytest_injectivity.inversion.sipit import observe
+
+    decoder, found = measured.target.decoder, []
+    with measured.target.watcher.progress(f"states at {layer_id(layer)}", len(prompts)) as advance:
+        for done, ids in enumerate(prompts, 1):
+            found.append(observe(decoder, ids, [layer])[layer].cpu())
+            advance(done)
+    return found
 
 
 def _chosen(against: "Against", prompts: int, tokens: int) -> tuple[Sequence[_Ids], Sequence[_Ids]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_injectivity.audit.judging.collisions import Found, would_pass
+from pytest_injectivity.audit.measurements.evaluated_pairs import evaluate_pairs
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.numbers import show
@@ -238,7 +239,6 @@ def _decided(
 ) -> tuple[list[tuple[tuple[int, int], float, str]], int, int]:
     """The pairs within reach with their kinds, how many were not evaluated, and the sample of tokens."""
     from pytest_injectivity.inversion.near_tokens import Reach
-    from pytest_injectivity.states.pair_decisions import decide_pairs
 
     if place.ids is None:
         return [], 0, 0
@@ -255,8 +255,8 @@ def _decided(
     pairs = tuple((at[left], at[right]) for (left, right), _ in some)
     decisions = measured.target.remember(
         DecidedContinuationsKey(layer, ids, tuple(pair for pair, _ in some)),
-        lambda: decide_pairs(
-            measured.target.decoder,
+        lambda: evaluate_pairs(
+            measured.target,
             [(*ids, token) for token in tokens],
             {layer: pairs},
             {layer: measured.resolution(layer)},

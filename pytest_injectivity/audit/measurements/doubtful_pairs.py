@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_injectivity.audit.keys import DoubtfulPairsKey
+from pytest_injectivity.audit.measurements.evaluated_pairs import evaluate_pairs
 from pytest_injectivity.audit.measurements.layer_states import LayerStates
 from pytest_injectivity.audit.measurements.resolutions import Resolutions
 from pytest_injectivity.core.layers import Layer
@@ -90,14 +91,12 @@ class Doubts:
         return {layer: self._known[layer] for layer in layers}
 
     def _decide(self, layers: Sequence[Layer]) -> Mapping[Layer, DoubtfulPairs]:
-        from pytest_injectivity.states.pair_decisions import decide_pairs
-
         resolutions = {layer: self._resolutions.of(layer) for layer in layers}
         near = {layer: self._near(layer, resolutions[layer]) for layer in layers}
         pairs = {layer: one.pairs for layer, one in near.items() if one.pairs}
         decided: Mapping[Layer, list[Decision]] = {}
         if pairs:
-            decided = decide_pairs(self.target.decoder, self.target.prompts.ids, pairs, resolutions)
+            decided = evaluate_pairs(self.target, self.target.prompts.ids, pairs, resolutions)
         return {
             layer: DoubtfulPairs(
                 one.pairs, one.distances, tuple(decided.get(layer, ())), one.beyond, one.blur

@@ -92,7 +92,7 @@ def _invert(
         )
     )
     label = f"SipIt {layer_id(layer)}"
-    with measured.target.watcher.progress(label, len(truths)) as advance:
+    with measured.target.watcher.progress(label, 2 * len(truths)) as advance:
         states = [observe(decoder, truth, [layer])[layer] for truth in truths]
         inversion = recover_all(
             decoder,

@@ -9,6 +9,7 @@ from pytest_injectivity.audit.keys import ResolutionKey
 from pytest_injectivity.audit.measurements.float64_copies import Float64Copies
 from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.progress import UNCOUNTED
 
 if TYPE_CHECKING:
     from pytest_injectivity.states.resolution import LayerResolution, Resolution
@@ -82,10 +83,14 @@ class Resolutions:
     ) -> "Mapping[Layer, Resolution]":
         from pytest_injectivity.states.resolution_measurement import measure_first, measure_later
 
+        self.target.foretelling.before(
+            lambda costs: costs.first_resolution(layers) if first else costs.resolution(layers)
+        )
         decoder, sample = self.target.decoder, self._sample
         copy = decoder.as_float64() if exact else None
         if first:
-            found = measure_first(decoder, copy, sample, layers)
+            with self.target.watcher.progress("resolution of position 0", UNCOUNTED):
+                found = measure_first(decoder, copy, sample, layers)
         else:
             passes = len(sample.prompts) + len(sample.held_out)
             with self.target.watcher.progress("resolution", passes) as advance:

@@ -1,9 +1,12 @@
 """What the checks of an audit need measured, each need once, whatever number of checks asks for it."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import starmap
+from typing import Any, cast
 
+from pytest_injectivity.audit.releases.release_size import Size, SizeOptions
+from pytest_injectivity.config.release_spec import ReleaseSpec, parse
 from pytest_injectivity.core.layers import Layer, LayerSpec, resolve_layers
 
 
@@ -36,6 +39,8 @@ class Need:
         prompts, tokens: how many prompts, of which length; 0 where that is the prompt set's.
         certify: positions that get a pass over the vocabulary; None: as many as cost what the
             recovery does.
+        releases: texts of releases that are attacked in one walk, their layers counted from the first.
+        free_running: prompts that are also read free-running.
         words: names what is not predicted.
     """
 
@@ -45,6 +50,8 @@ class Need:
     prompts: int = 0
     tokens: int = 0
     certify: int | None = 0
+    releases: tuple[str, ...] = ()
+    free_running: int = 0
     words: str = ""
 
 
@@ -64,17 +71,23 @@ KINDS = (
 """The kinds of needs, in the order in which an audit comes to them."""
 
 
-def needs_of(asked: Asked, n_layers: int, default: str) -> tuple[Need, ...]:
+def needs_of(
+    asked: Asked, n_layers: int, default: str, releases: Sequence[str] = ()
+) -> tuple[Need, ...]:
     """What a call of a check needs.
 
     Args:
         asked: the call.
         n_layers: the model's number of blocks.
         default: the layers of the config.
+        releases: the releases of the config, which are attacked in one walk.
 
     Raises:
         LayerError: the model has no such layer.
+        OptionError: a release is not accepted.
     """
+    if asked.check in {"not_recoverable", "utility_kept"}:
+        return _releases(asked, n_layers, releases)
     layers = _layers(asked, n_layers, default)
     return _NEEDS.get(asked.check, _geometry)(asked, layers)
 
@@ -145,9 +158,39 @@ def _continuations(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     return (*_geometry(asked, layers), Need("continuations", layers, prompts=size))
 
 
-def _release(asked: Asked, layers: tuple[Layer, ...]) -> _States:
-    del layers
-    return (Need("load"), Need("release", words=str(asked.arguments.get("release", "")) or "?"))
+def _releases(asked: Asked, n_layers: int, configs: Sequence[str]) -> _States:
+    given = asked.arguments.get("release")
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(one, str) for one in texts):
+        return (Need("load"), Need("release", words="what only a run gives"))
+    wanted = [_resolved(one, n_layers) for one in texts]
+    every = [_resolved(one, n_layers) for one in configs]
+    if set(wanted) <= set(every):
+        wanted = every
+    accepted = {name: asked.arguments[name] for name in _SIZE if name in asked.arguments}
+    walks: dict[Size, list[ReleaseSpec]] = {}
+    for one in dict.fromkeys(wanted):
+        walks.setdefault(Size.of(one.place, cast("SizeOptions", accepted)), []).append(one)
+    return (Need("load"), *starmap(_walk, walks.items()))
+
+
+def _resolved(text: str, n_layers: int) -> ReleaseSpec:
+    release = parse(text)
+    return replace(release, place=release.place.resolved(n_layers))
+
+
+def _walk(size: Size, releases: Sequence[ReleaseSpec]) -> Need:
+    """One walk over the prompts, with the attacker's model loaded for it."""
+    return Need(
+        "release",
+        prompts=size.prompts,
+        tokens=size.tokens,
+        releases=tuple(map(str, releases)),
+        free_running=size.free_running,
+    )
+
+
+_SIZE = ("prompts", "tokens", "free_running", "attacker")
 
 
 def _outside(asked: Asked, layers: tuple[Layer, ...]) -> _States:
@@ -160,8 +203,6 @@ _NEEDS: dict[str, Callable[[Asked, tuple[Layer, ...]], _States]] = {
     "not_read_by_reference": _cross,
     "one_step_distinct": _tables,
     "no_continuation_collisions": _continuations,
-    "not_recoverable": _release,
-    "utility_kept": _release,
     "states_recoverable": _outside,
     "margin_retained": _retained,
     "colipschitz_retained": _retained,

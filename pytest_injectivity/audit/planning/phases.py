@@ -1,10 +1,11 @@
 """The phases that the needs of an audit become, each with its predicted cost."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.planning.needs import KINDS, Need
+from pytest_injectivity.config.release_spec import parse
 from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.results.plan import Phase
 
@@ -40,7 +41,7 @@ def joined(needs: Iterable[Need], config_layers: Sequence[Layer]) -> tuple[Need,
         config_layers: the layers of the config, which a capture takes along.
     """
     found: dict[Need, set[Layer]] = {}
-    for one in needs:
+    for one in _each_release_once(needs):
         alone = one if one.kind in {"sipit", "cross"} else replace(one, layers=())
         found.setdefault(alone, set()).update(one.layers)
     merged = []
@@ -52,6 +53,19 @@ def joined(needs: Iterable[Need], config_layers: Sequence[Layer]) -> tuple[Need,
             merged, key=lambda one: (KINDS.index(one.kind), one.reference, *map(depth, one.layers))
         )
     )
+
+
+def _each_release_once(needs: Iterable[Need]) -> Iterator[Need]:
+    """The needs, with releases left out that an earlier one of the same size has attacked."""
+    attacked: dict[Need, set[str]] = {}
+    for one in needs:
+        if not one.releases:
+            yield one
+            continue
+        before = attacked.setdefault(replace(one, releases=()), set())
+        if left := tuple(text for text in one.releases if text not in before):
+            before.update(left)
+            yield replace(one, releases=left)
 
 
 def phases_of(needs: Sequence[Need], costs: "Costs", loading: Loading) -> tuple[Phase, ...]:
@@ -73,7 +87,9 @@ def phases_of(needs: Sequence[Need], costs: "Costs", loading: Loading) -> tuple[
 def unforeseen_of(needs: Sequence[Need]) -> tuple[str, ...]:
     """Sentences on the needs that are not predicted."""
     return tuple(
-        _UNFORESEEN[one.kind].format(one.words) for one in needs if one.kind in _UNFORESEEN
+        _UNFORESEEN[one.kind].format(one.words)
+        for one in needs
+        if one.kind in _UNFORESEEN and not one.releases
     )
 
 
@@ -133,16 +149,19 @@ def _sipit(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
 
 
 def _cross(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
-    # Two attacks, neither certified.
-    (phase,) = _sipit(replace(need, certify=0), costs, loading)
-    return [
-        replace(
-            phase,
-            name=f"cross inversion {phase.name.removeprefix('SipIt ')}",
-            seconds=2 * phase.seconds,
-            token_forwards=2 * phase.token_forwards,
-        )
-    ]
+    del loading
+    (layer,) = need.layers
+    return [costs.cross(layer, prompts=need.prompts, tokens=need.tokens)]
+
+
+def _attacks(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    del loading
+    if not need.releases:  # what only a run gives
+        return []
+    from pytest_injectivity.plan.attack_work import Walk
+
+    places = [parse(one).place for one in need.releases]
+    return [costs.attacks(Walk(places, need.prompts, need.tokens, need.free_running))]
 
 
 def _whose(need: Need) -> str:
@@ -159,4 +178,5 @@ _PHASES: dict[str, Callable[[Need, "Costs", Loading], list[Phase]]] = {
     "continuations": _continuations,
     "sipit": _sipit,
     "cross": _cross,
+    "release": _attacks,
 }

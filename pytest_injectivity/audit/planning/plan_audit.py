@@ -42,8 +42,9 @@ def plan_audit(
     begun = time.perf_counter()
     rates = foretelling.rates
     calibrated = time.perf_counter() - begun
+    releases = list(map(str, config.release))
     needs = joined(
-        [need for one in asked for need in needs_of(one, target.n_layers, config.layers)],
+        [need for one in asked for need in needs_of(one, target.n_layers, config.layers, releases)],
         target.layers,
     )
     sizes = foretelling.sizes

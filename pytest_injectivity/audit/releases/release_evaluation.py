@@ -9,6 +9,7 @@ import numpy as np
 
 from pytest_injectivity.audit.measurements.recovery import known_tokens
 from pytest_injectivity.audit.releases.release_size import Size
+from pytest_injectivity.audit.target.told_loading import load_told
 from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.config.release_spec import ReleaseSpec
 from pytest_injectivity.core.text import one_line
@@ -32,6 +33,7 @@ from pytest_injectivity.privacy.search.one_step_tables import measure_floor
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
+    from pytest_injectivity.plan.attack_work import Walk
 
 _PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 
@@ -68,12 +70,15 @@ def expose(
     kinds = np.array([kinds_of(measured.target.tokenizer, ids) for ids in truths], dtype=np.int8)
     observed: dict[Place, Observed] = {}
     shared = []
-    for one in releases:
-        place = (one.place if isinstance(one, ReleaseSpec) else one.at).resolved(decoder.n_layers)
-        if place not in observed:
-            known = known_tokens(measured, truths)
-            observed[place] = observe_place(decoder, place, truths, known)
-        shared.append(_bound(one, observed[place], measured.target.config.seed))
+    with measured.target.watcher.progress("what is released", len(releases)) as advance:
+        for done, one in enumerate(releases, 1):
+            at = one.place if isinstance(one, ReleaseSpec) else one.at
+            place = at.resolved(decoder.n_layers)
+            if place not in observed:
+                known = known_tokens(measured, truths)
+                observed[place] = observe_place(decoder, place, truths, known)
+            shared.append(_bound(one, observed[place], measured.target.config.seed))
+            advance(done)
     utilities = _utilities(measured, shared)
     attacks = _attacks(measured, shared, size)
     texts = _texts(measured, truths)
@@ -129,19 +134,19 @@ def _attacks(
     """How much every attacker reads from each release; all attacks share their passes."""
     decoder, seed = _attackers_model(measured, size.attacker), measured.target.config.seed
     cases = []
-    for observed in {id(one.observed): one.observed for one in shared}.values():
-        releases = {
-            str(at): one.release for at, one in enumerate(shared) if one.observed is observed
-        }
-        cases.append(
-            AttackCase(
-                observed,
-                releases,
-                measure_floor(decoder, _everywhere(measured.target.decoder, observed)),
-            )
-        )
-    known, prompts = shared[0].observed.known, len(shared[0].observed.prompts)
-    with measured.target.watcher.progress("attacks", prompts) as advance:
+    places = {id(one.observed): one.observed for one in shared}.values()
+    with measured.target.watcher.progress("the attackers' resolution", len(places)) as advance:
+        for done, observed in enumerate(places, 1):
+            releases = {
+                str(at): one.release for at, one in enumerate(shared) if one.observed is observed
+            }
+            floor = measure_floor(decoder, _everywhere(measured.target.decoder, observed))
+            cases.append(AttackCase(observed, releases, floor))
+            advance(done)
+    known, prompts = shared[0].observed.known, shared[0].observed.prompts
+    measured.target.foretelling.before(lambda costs: costs.attacks(_walk(shared, size)))
+    tokens = sum(len(one) - len(known) for one in prompts)
+    with measured.target.watcher.progress("attacks", tokens) as advance:
         attacked = run_attacks(
             decoder,
             cases,
@@ -152,6 +157,18 @@ def _attacks(
         )
     found = {one.release: one for one in attacked}
     return [found[str(at)] for at in range(len(shared))]
+
+
+def _walk(shared: Sequence[_Shared], size: Size) -> "Walk":
+    from pytest_injectivity.plan.attack_work import Walk
+
+    observed = shared[0].observed
+    return Walk(
+        places=[one.observed.place for one in shared],
+        prompts=len(observed.prompts),
+        tokens=max(map(len, observed.prompts)),
+        free_running=size.free_running,
+    )
 
 
 def _attackers_model(measured: "Measurements", named: str | None) -> Decoder:
@@ -165,11 +182,11 @@ def _attackers_model(measured: "Measurements", named: str | None) -> Decoder:
     if named is None:
         return own
     from pytest_injectivity.models.checkpoint import resolve
-    from pytest_injectivity.models.loading import load
 
     precision = named in _PRECISIONS
-    other = load(
+    other = load_told(
         measured.target.checkpoint if precision else resolve(named),
+        measured.target.watcher,
         dtype=named if precision else config.dtype,
         device=config.device,
     )

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from numbers import Integral
 from typing import NamedTuple, TypedDict
 
+from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.errors import OptionError
 
+_PROMPTS, _TOKENS, _FREE_RUNNING = 50, 20, 20
+_SHORT = 3
 _LEAST = {"prompts": 1, "tokens": 1, "free_running": 0}
 
 
@@ -35,6 +38,27 @@ class Size(NamedTuple):
     tokens: int
     free_running: int
     attacker: str | None
+
+    @classmethod
+    def of(cls, place: Place, given: SizeOptions) -> "Size":
+        """The size of the measurement of releases at a place.
+
+        Args:
+            place: of the releases.
+            given: what was asked for; the rest is filled in.
+
+        Raises:
+            OptionError: see `check_size`.
+        """
+        check_size(given)
+        tokens = given.get("tokens")
+        default = _SHORT if place.last else _TOKENS
+        return cls(
+            prompts=given.get("prompts", _PROMPTS),
+            tokens=default if tokens is None else tokens,
+            free_running=given.get("free_running", _FREE_RUNNING),
+            attacker=given.get("attacker"),
+        )
 
     def __str__(self) -> str:
         return f"{self.prompts} prompts of {self.tokens} tokens, {self.free_running} free-running"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union, Unpack
 
 from pytest_injectivity.audit.keys import ReleaseResultKey
 from pytest_injectivity.audit.measurements.measurements import Measurements
-from pytest_injectivity.audit.releases.release_size import Size, SizeOptions, check_size
+from pytest_injectivity.audit.releases.release_size import Size, SizeOptions
 from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.config.release_spec import ReleaseSpec, parse
 from pytest_injectivity.errors import OptionError
@@ -19,9 +19,6 @@ ReleaseLike: TypeAlias = Union[str, ReleaseSpec, "CustomRelease"]
 """A text of the grammar, or a custom release."""
 
 ReleasesLike: TypeAlias = ReleaseLike | Sequence[ReleaseLike]
-
-_PROMPTS, _TOKENS, _FREE_RUNNING = 50, 20, 20
-_SHORT = 3
 
 
 class Releases:
@@ -57,7 +54,7 @@ class Releases:
         asked = [self._parsed(one) for one in _each(releases)]
         if not asked:
             raise OptionError("no release is named: give at least one, such as identity@4")
-        sizes = [_size(_place(one), size) for one in asked]
+        sizes = [Size.of(_place(one), size) for one in asked]
         for own in dict.fromkeys(sizes):
             self._measure(
                 [one for one, wanted in zip(asked, sizes, strict=True) if wanted == own], own
@@ -74,9 +71,9 @@ class Releases:
         asked = [self._parsed(one) for one in _each(releases)]
         config = [self._parsed(one) for one in self.measurements.target.config.release]
         if {_key(one) for one in asked} <= {_key(one) for one in config}:
-            sizes = {_size(_place(one), size) for one in asked}
+            sizes = {Size.of(_place(one), size) for one in asked}
             asked += [
-                one for one in config if one not in asked and _size(_place(one), size) in sizes
+                one for one in config if one not in asked and Size.of(_place(one), size) in sizes
             ]
         return self.exposures(asked, **size)[: len(_each(releases))]
 
@@ -134,18 +131,6 @@ def _each(releases: ReleasesLike) -> list[ReleaseLike]:
 
 def _place(release: "ReleaseSpec | CustomRelease") -> Place:
     return release.place if isinstance(release, ReleaseSpec) else release.at
-
-
-def _size(place: Place, given: SizeOptions) -> Size:
-    check_size(given)
-    tokens = given.get("tokens")
-    default = _SHORT if place.last else _TOKENS
-    return Size(
-        prompts=given.get("prompts", _PROMPTS),
-        tokens=default if tokens is None else tokens,
-        free_running=given.get("free_running", _FREE_RUNNING),
-        attacker=given.get("attacker"),
-    )
 
 
 def _key(release: "ReleaseSpec | CustomRelease") -> object:

@@ -14,10 +14,11 @@ from pytest_injectivity.audit.keys import (
 )
 from pytest_injectivity.audit.target.loaded_model import LoadedModel
 from pytest_injectivity.audit.target.process import Process
+from pytest_injectivity.audit.target.told_loading import load_told
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.layers import Layer, LayerSpec, depth, resolve_layers
 from pytest_injectivity.core.number_keys import NumberKey
-from pytest_injectivity.core.progress import UNCOUNTED, Silent, Watcher
+from pytest_injectivity.core.progress import Silent, Watcher
 from pytest_injectivity.core.threads import settle_threads
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.quiet import hush
@@ -108,19 +109,17 @@ class Target:
 
     def _load(self) -> "Decoder":
         self._settle_threads()
-        from pytest_injectivity.models.loading import load
-
         config, other = self.config, self.beside
         if other is not None and other.loaded:
             # Both models have one shape, and weights take at most 4 bytes, in float64 8.
             self.make_room((8 if config.dtype == "float64" else 4) * other.facts.parameters)
-        with self.watcher.progress(f"loading {config.model}", UNCOUNTED):
-            return load(
-                self.checkpoint,
-                dtype=config.dtype,
-                device=config.device,
-                quantization=config.quantization,
-            )
+        return load_told(
+            self.checkpoint,
+            self.watcher,
+            dtype=config.dtype,
+            device=config.device,
+            quantization=config.quantization,
+        )
 
     @cached_property
     def checkpoint(self) -> "Checkpoint":

@@ -156,6 +156,8 @@ class _Reading:
     def _call(self, noted: Noted) -> tuple[str, Mapping[str, Any]] | None:
         """A call of a check, by the names of its parameters; None for other methods."""
         name = noted.method.removeprefix("check_").removeprefix("assert_")
+        if name in {"exposures", "sweep"}:
+            return "not_recoverable", self._known(_released(noted), "not_recoverable")
         check = self._checks.get(_MEASURES.get(name, name))
         if check is None:
             if noted.method not in _IGNORED:
@@ -169,10 +171,22 @@ class _Reading:
 
     def _known(self, arguments: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         """The arguments that are known; it is said where what is measured depends on others."""
-        sizes = {"layer", "prompts", "tokens", "certify"}
+        sizes = {"layer", "prompts", "tokens", "certify", "free_running"}
         unknown = sorted(
             one for one in sizes & arguments.keys() if isinstance(arguments[one], Unknown)
         )
         if unknown:
             self._partly.add(f"{', '.join(unknown)} of {name}: the defaults are assumed")
         return {key: value for key, value in arguments.items() if not isinstance(value, Unknown)}
+
+
+def _released(noted: Noted) -> Mapping[str, Any]:
+    """The arguments of a measurement of releases, named as those of a check are."""
+    names = ("release", "strengths") if noted.method == "sweep" else ("releases",)
+    arguments = dict(zip(names, noted.given, strict=False)) | dict(noted.named)
+    release = arguments.pop("releases", arguments.pop("release", UNKNOWN))
+    if noted.method == "sweep":
+        strengths = arguments.pop("strengths", UNKNOWN)
+        known = isinstance(release, str) and isinstance(strengths, (list, tuple))
+        release = [release.replace("?", str(one)) for one in strengths] if known else UNKNOWN
+    return arguments | {"release": release}

@@ -259,13 +259,20 @@ class _Body:
             return self._own_function(function, given, named)
         if isinstance(one.func, ast.Name) and one.func.id not in self._known:
             return values.called(one.func.id, given, named)
+        if isinstance(one.func, ast.Attribute) and not named:
+            return values.method_called(self._value(one.func.value), one.func.attr, given)
         return UNKNOWN
 
     @_value.register(ast.ListComp)
-    @_value.register(ast.SetComp)
     @_value.register(ast.GeneratorExp)
-    def _(self, one: ast.ListComp | ast.SetComp | ast.GeneratorExp) -> Any:
+    def _(self, one: ast.ListComp | ast.GeneratorExp) -> Any:
         return self._comprehended([one.elt], one.generators)
+
+    @_value.register
+    def _(self, one: ast.SetComp) -> Any:
+        found = self._comprehended([one.elt], one.generators)
+        hashable = isinstance(found, list) and all(type(each) in {int, str} for each in found)
+        return list(dict.fromkeys(found)) if hashable else found
 
     @_value.register
     def _(self, one: ast.DictComp) -> Any:
@@ -320,11 +327,29 @@ class _Body:
     def _comprehended(
         self, parts: Sequence[ast.expr], generators: Sequence[ast.comprehension]
     ) -> Any:
-        """Follow each element of a comprehension over one list; those of others once."""
-        first = generators[0]
-        alone = len(generators) == 1 and not first.ifs
-        found = []
-        for element in self._elements(first.iter) if alone else [UNKNOWN]:
-            self._bind(first.target, element)
+        """Follow each element of a comprehension over lists; with a condition, one unknown element."""
+        if any(one.ifs for one in generators):
+            for one in generators:
+                self._bind(one.target, UNKNOWN)
+            for part in parts:
+                self._value(part)
+            return UNKNOWN
+        found: list[Any] = []
+        self._gathered(parts, generators, found)
+        return found if len(found) <= values.MOST else UNKNOWN
+
+    def _gathered(
+        self,
+        parts: Sequence[ast.expr],
+        generators: Sequence[ast.comprehension],
+        found: list[Any],
+    ) -> None:
+        """Follow the parts for each element of the first list, and of those inside it."""
+        if not generators:
             found.append([self._value(part) for part in parts][-1])
-        return found if alone else UNKNOWN
+            return
+        for element in self._elements(generators[0].iter):
+            if len(found) > values.MOST:
+                return
+            self._bind(generators[0].target, element)
+            self._gathered(parts, generators[1:], found)

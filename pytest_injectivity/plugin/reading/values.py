@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_MOST = 1000
+MOST = 1000
 """Elements of a list that reading makes: a test's source is not to exhaust the memory."""
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -16,6 +16,7 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
+    ast.BitOr: operator.or_,
 }
 _COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -32,6 +33,10 @@ _COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 _CALLED: dict[str, Callable[..., Any]] = {
     one.__name__: one
     for one in (abs, dict, float, int, len, list, max, min, round, set, sorted, str, sum, tuple)
+}
+_METHODS: dict[type, tuple[str, ...]] = {
+    str: ("replace", "startswith", "endswith", "partition", "removeprefix", "removesuffix"),
+    dict: ("items", "keys", "values"),
 }
 _FAILS = (TypeError, ValueError, ArithmeticError, LookupError)
 
@@ -70,17 +75,17 @@ def is_plain(value: object) -> bool:
     if value is None or type(value) in {bool, int, float, str}:
         return True
     if isinstance(value, dict):
-        return len(value) <= _MOST and all(map(is_plain, [*value, *value.values()]))
+        return len(value) <= MOST and all(map(is_plain, [*value, *value.values()]))
     if isinstance(value, (list, tuple, set, frozenset)):
-        return len(value) <= _MOST and all(map(is_plain, value))
+        return len(value) <= MOST and all(map(is_plain, value))
     return False
 
 
 def computed(kind: ast.operator, left: Any, right: Any) -> Any:
-    """The value of an operation on numbers, or of a sum of texts or lists."""
+    """The value of an operation on numbers, of a sum of texts or lists, or of dictionaries joined."""
     apply = _BINARY.get(type(kind))
     numbers = all(type(one) in {int, float, bool} for one in (left, right))
-    if apply is None or not (numbers or isinstance(kind, ast.Add)):
+    if apply is None or not (numbers or isinstance(kind, (ast.Add, ast.BitOr))):
         return UNKNOWN
     if not (is_plain(left) and is_plain(right)):
         return UNKNOWN
@@ -104,9 +109,19 @@ def called(name: str, given: Sequence[Any], named: Mapping[str, Any]) -> Any:
         return UNKNOWN
     if name == "range":
         numbers = _tried(range, *given)
-        return list(numbers) if isinstance(numbers, range) and len(numbers) <= _MOST else UNKNOWN
+        return list(numbers) if isinstance(numbers, range) and len(numbers) <= MOST else UNKNOWN
     apply = _CALLED.get(name)
     return UNKNOWN if apply is None else _tried(apply, *given, **named)
+
+
+def method_called(value: Any, name: str, given: Sequence[Any]) -> Any:
+    """The value of a call of a method of a text or a dictionary that does nothing but compute."""
+    if not all(map(is_plain, [value, *given])) or name not in _METHODS.get(type(value), ()):
+        return UNKNOWN
+    found = _tried(getattr(value, name), *given)
+    if isinstance(found, str):
+        return found if len(found) <= MOST else UNKNOWN
+    return found if isinstance(found, (bool, Unknown)) or type(value) is str else list(found)
 
 
 def item(value: Any, key: Any) -> Any:

@@ -73,7 +73,8 @@ def run_attacks(
         known: tokens that every prompt begins with (a special token); no attacker is asked for them.
         keep_ids: whether to keep the answers, which are the prompts.
         cached_bytes: bound of the memory for keys and values of prefixes.
-        progress: called with the number of prompts done.
+        progress: called with the number of positions done, of all prompts together without the known
+            tokens.
 
     Returns:
         One entry for each case and release, in the order given.

@@ -6,7 +6,7 @@ free-running attack shares that prefix until its first wrong answer and has pref
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -78,17 +78,20 @@ class Schedule:
 
         Args:
             prompts: the prompts, by number.
-            progress: called with the number of prompts done.
+            progress: called with the number of positions done, of all prompts together.
         """
         lengths = self._attacks[0].channel.lengths
         together = self._prompts_at_a_time(max(lengths))
+        done = 0
         for start in range(0, len(prompts), together):
             some = prompts[start : start + together]
-            self._run_together(some, lengths)
-            if progress is not None:
-                progress(start + len(some))
+            for position in self._run_together(some, lengths):
+                done += sum(lengths[one] > position for one in some)
+                if progress is not None:
+                    progress(done)
 
-    def _run_together(self, prompts: Sequence[int], lengths: Sequence[int]) -> None:
+    def _run_together(self, prompts: Sequence[int], lengths: Sequence[int]) -> Iterator[int]:
+        """Runs the attacks on prompts position by position; gives each position that is done."""
         standing = {
             (at, prompt): self._known
             for at in range(len(self._attacks))
@@ -110,6 +113,7 @@ class Schedule:
                     if token != NO_TOKEN:
                         standing[at, prompt] = (*ids, token)
             before = here
+            yield position
         self._settle(prompts, lengths)
 
     def _look(

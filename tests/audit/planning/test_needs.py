@@ -58,6 +58,17 @@ def test_a_comparison_needs_a_second_model() -> None:
     assert {"load", "capture", "resolution", "geometry"} == other
 
 
+def test_releases_of_the_config_are_one_walk() -> None:
+    """A test that names one of them asks for all of its size; others are walked by themselves."""
+    configs = ["identity@4", "permute@-1", "identity@2 last"]
+    asked = Asked("utility_kept", {"release": "identity@-1", "prompts": 5, "free_running": 0})
+    found = [one for one in needs_of(asked, 4, "all", configs) if one.kind == "release"]
+    assert [
+        (("identity@4", "permute@4"), 5, 20, 0),
+        (("identity@2 last",), 5, 3, 0),
+    ] == [(one.releases, one.prompts, one.tokens, one.free_running) for one in found]
+
+
 def test_a_layer_that_is_not_there_is_refused() -> None:
     """As the check would refuse it."""
     with pytest.raises(LayerError, match="layer 9"):

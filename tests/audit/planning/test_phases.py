@@ -54,7 +54,34 @@ def test_a_capture_takes_the_layers_of_the_config_along() -> None:
     assert (0, 1, "norm") == need.layers
 
 
-def test_releases_are_not_foreseen() -> None:
-    """Attacks have no cost model, and the plan says so."""
-    needs = joined(needs_of(Asked("not_recoverable", {"release": "identity@4"}), 4, "all"), ())
-    assert ("attacks on what is released, and its utility: identity@4",) == unforeseen_of(needs)
+def test_a_release_that_only_a_run_gives_is_not_foreseen() -> None:
+    """The plan says so instead of a time."""
+    needs = joined(needs_of(Asked("not_recoverable", {}), 4, "all"), ())
+    assert ("attacks on what is released, and its utility: what only a run gives",) == (
+        unforeseen_of(needs)
+    )
+    assert ["loading the model"] == [one.name for one in phases_of(needs, COSTS, LOADING)]
+
+
+def test_a_release_is_attacked_once() -> None:
+    """By the first of the calls that ask for it at one size; another size is another attack."""
+    asked = [
+        Asked("not_recoverable", {"release": ["identity@4", "permute@2"]}),
+        Asked("utility_kept", {"release": "identity@-1"}),
+        Asked("utility_kept", {"release": "identity@4", "prompts": 7}),
+        Asked("not_recoverable", {"release": ["identity@norm", "permute@2"]}),
+    ]
+    needs = joined([need for one in asked for need in needs_of(one, 4, "all")], ())
+    assert [
+        (("identity@4", "permute@2"), 50),
+        (("identity@4",), 7),
+        (("identity@norm",), 50),
+    ] == [(one.releases, one.prompts) for one in needs if one.kind == "release"]
+    assert not unforeseen_of(needs)
+
+
+def test_cross_inversion_runs_the_vocabulary_at_every_position() -> None:
+    """The nearest token of all is found by testing all of them."""
+    (phase,) = phases_of([Need("cross", (4,), True, 3, 5)], COSTS, LOADING)  # noqa: FBT003 - the field
+    assert "cross inversion layer04" == phase.name
+    assert 3 * 4 * SIZES.vocab < phase.token_forwards < 8 * 4 * SIZES.vocab

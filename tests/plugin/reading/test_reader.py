@@ -126,6 +126,28 @@ def test_comprehensions_are_followed() -> None:
     assert [(1,), (2,)] == [one.given for one in _read(body)]
 
 
+def test_comprehensions_within_comprehensions_are_followed() -> None:
+    """Over a dictionary's items too; a set has each element once."""
+
+    def body(injx: Any) -> None:
+        cuts = sorted({1 + at // 2 for at in range(4)})
+        texts = [f"{name}@{cut}" for cut in cuts for name in ("identity", "permute")]
+        texts += [f"{key}@{bound}" for key, bound in BOUNDS.items()]
+        injx.exposures(texts, **({"prompts": 4} | {"tokens": 2}))
+
+    texts = ["identity@1", "permute@1", "identity@2", "permute@2", "norm@0.5", "1@0.25"]
+    assert [Noted("exposures", (texts,), {"prompts": 4, "tokens": 2})] == _read(body)
+
+
+def test_a_comprehension_with_a_condition_is_followed_once() -> None:
+    """With elements that are not known."""
+
+    def body(injx: Any) -> None:
+        assert all(injx.check_no_collisions(layer) for layer in (1, 2) if layer)
+
+    assert [(UNKNOWN,)] == [one.given for one in _read(body)]
+
+
 def test_what_a_precision_is_asked_is_asked_of_an_audit() -> None:
     """``in_precision`` gives an audit, whose checks count."""
 

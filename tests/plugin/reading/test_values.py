@@ -2,7 +2,14 @@ import ast
 
 import pytest
 
-from pytest_injectivity.plugin.reading.values import UNKNOWN, called, compared, computed, item
+from pytest_injectivity.plugin.reading.values import (
+    UNKNOWN,
+    called,
+    compared,
+    computed,
+    item,
+    method_called,
+)
 
 
 def test_arithmetic_of_numbers_is_known() -> None:
@@ -29,6 +36,20 @@ def test_what_would_fail_is_unknown() -> None:
 def test_no_function_that_does_something_is_called(name: str) -> None:
     """Only those that compute."""
     assert UNKNOWN is called(name, ["1"], {})
+
+
+def test_methods_of_texts_and_dictionaries_are_called() -> None:
+    """Those that compute, and no other."""
+    assert "a4" == method_called("a?", "replace", ["?", "4"])
+    assert [("a", 1)] == method_called({"a": 1}, "items", [])
+    assert UNKNOWN is method_called("a", "encode", [])
+    assert UNKNOWN is method_called([3, 1], "sort", [])
+    assert UNKNOWN is method_called("a" * 999, "replace", ["a", "aaaa"])
+
+
+def test_dictionaries_are_joined() -> None:
+    """As ``SIZE | {"tokens": None}``."""
+    assert {"a": 1, "b": 2} == computed(ast.BitOr(), {"a": 1}, {"b": 2})
 
 
 def test_a_long_range_is_unknown() -> None:
