@@ -40,6 +40,9 @@ from pytest_injectivity.stats import lower_quantile, upper_quantile
 LADDER = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """The near-collision tolerances reported of every layer ([VS] figure 5)."""
 
+# Rows whose nearest neighbors take about as long as a search for near pairs; most gates ask for both.
+_FEW = 2048
+
 
 class LayerGeometry:
     """The geometry of the last-token states of one layer (SPEC section 2).
@@ -126,6 +129,13 @@ class LayerGeometry:
             key, lambda: neighbors_of(self.rows, self.equal, remember=self._remembering(key))
         )
         return nearest
+
+    @property
+    def cheap_nearest(self) -> Neighbors | None:
+        """`nearest` where it is exact, and known or as cheap as a near search."""
+        if len(self) <= _FEW:
+            self.nearest  # noqa: B018 - computed and kept
+        return self._exact_nearest
 
     @cached_property
     def closest(self) -> ClosestPair:

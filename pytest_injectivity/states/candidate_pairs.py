@@ -1,15 +1,14 @@
-"""Finds the pairs of states near the resolution, in either distance (SPEC section 2).
-
-Near is four times the usual resolution, and no less than the largest seen. In bfloat16 the largest of
-some thousand distances is often five times the 99 % quantile, and four times the largest would be
-farther than most nearest neighbors.
+"""Finds the pairs of states near the resolution, in both distances (SPEC section 2).
 
 A pair is unresolved where, in both distances, its prompts' evaluations are no farther apart than either
 prompt's are from themselves. By the triangle inequality its states as captured are then within three
 times that. So a pair farther than three times the usual resolution, and than the largest, in one of the
-two distances is resolved in it. It is no candidate, however near it is in the other, unless it is the
-closest of all that are near. On real weights in bfloat16 many pairs are near in the Euclidean distance
-and few in the scaled one.
+two distances is resolved in it and needs no evaluation, however near it is in the other. On real weights
+in bfloat16 many pairs are near in the Euclidean distance and few in the scaled one.
+
+Three times the usual, and no less than the largest: in bfloat16 the largest of some thousand distances
+is often five times the 99 % quantile, and a multiple of the largest would be farther than most nearest
+neighbors.
 """
 
 from collections import Counter
@@ -19,31 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
+from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
 from pytest_injectivity.states.resolution import LayerResolution, Resolution
-
-TIMES = 4.0
-"""Pairs within so many times the usual resolution are near."""
 
 _WITHIN = 3.0
 
 _BLOCK = 2**14
 
 
-def near_distance(resolution: Resolution) -> float:
-    """The distance within which a pair is near the resolution."""
-    return max(resolution.distance, TIMES * resolution.usual)
-
-
-def near_radius(resolution: Resolution) -> float:
-    """The scaled distance within which a pair is near the resolution."""
-    return max(resolution.radius, TIMES * resolution.usual_radius)
-
-
 def far_distance(resolution: Resolution) -> float:
-    """The distance beyond which a pair is resolved without an evaluation: no more than the near one."""
+    """The distance beyond which a pair is resolved without an evaluation."""
     return max(resolution.distance, _WITHIN * resolution.usual)
 
 
@@ -58,15 +44,18 @@ def candidate_pairs(
     resolution: LayerResolution,
     *,
     limit: int,
+    nearest: Float64[np.ndarray, " n"] | None = None,
 ) -> NearPairs:
-    """The pairs of distinct rows near the resolution, the closest of them listed.
+    """The pairs of distinct rows near the resolution in both distances, the closest of them listed.
 
     Args:
         rows: finite states, no two of them equal.
         lengths: tokens of the prompt of each row; a prompt of one token uses position 0's resolution.
         resolution: of the layer.
-        limit: how many pairs to list; where more are near, those beyond are counted as candidates
-            without a look at their other distance.
+        limit: how many pairs to list; where more are near in either distance, those beyond count as
+            candidates without a look at their other distance.
+        nearest: the Euclidean distance of each row from its nearest neighbor, where the caller has it:
+            rows without a near one are left out of the search.
 
     Returns:
         Distances are Euclidean, whichever distance is near.
@@ -74,7 +63,8 @@ def candidate_pairs(
     own = [resolution.of(length - 1) for length in lengths]
     most = Counter(own).most_common(1)[0][0]
     usual = np.array([one is most for one in own])
-    found, beyond = _of_usual(rows, usual, most, limit)
+    taking_part = usual if nearest is None else usual & (nearest <= far_distance(most))
+    found, beyond = _of_usual(rows, np.flatnonzero(taking_part), most, limit)
     keys = [found]
     for row in np.flatnonzero(~usual).tolist():
         keys.append(_with(rows, row, np.flatnonzero(usual), own[row], most))
@@ -87,30 +77,21 @@ def candidate_pairs(
 
 
 def _of_usual(
-    rows: Float[Tensor, "n hidden"], usual: Bool[np.ndarray, " n"], of: Resolution, limit: int
+    rows: Float[Tensor, "n hidden"], among: Int64[np.ndarray, " some"], of: Resolution, limit: int
 ) -> tuple[Int64[np.ndarray, " pairs"], int]:
-    """The candidates of one resolution, and how many pairs beyond the limit were not looked at."""
-    scaled = of.scale.searchable(rows)
-    near = [
-        pairs_within(rows, near_distance(of), limit=limit),
-        pairs_within(scaled, near_radius(of), limit=limit),
-    ]
-    beyond = max(one.count - len(one.left) for one in near)
-    if beyond:
-        # No candidate is far in either distance, so that one of these may hold all of them.
-        for space, far in ((scaled, far_radius(of)), (rows, far_distance(of))):
-            within = pairs_within(space, far, limit=limit)
-            if within.count <= limit:
-                near, beyond = [within], 0
-                break
-    every = np.unique(np.concatenate([_keys(one.left, one.right, len(rows)) for one in near]))
-    left, right = np.divmod(every, len(rows))
-    every = every[usual[left] & usual[right]]
-    distance = _distances(rows, every)
-    kept = (distance <= far_distance(of)) & (_distances(scaled, every) <= far_radius(of))
-    # Of the closest pair it is shown how it is decided.
-    kept[np.argsort(distance)[:1]] = True
-    return every[kept], beyond
+    """The candidates among some rows of one resolution, and how many pairs were not looked at."""
+    some = rows if len(among) == len(rows) else rows[torch.from_numpy(among).to(rows.device)]
+    scaled = of.scale.searchable(some)
+    # No candidate is far in either distance, so that the pairs near in one of them hold all.
+    within = pairs_within(scaled, far_radius(of), limit=limit)
+    if within.count > limit:
+        euclidean = pairs_within(some, far_distance(of), limit=limit)
+        within = min(within, euclidean, key=lambda one: one.count)
+    pairs = _keys(within.left, within.right, len(some))
+    kept = _distances(some, pairs) <= far_distance(of)
+    kept &= _distances(scaled, pairs) <= far_radius(of)
+    left, right = (among[side] for side in np.divmod(pairs[kept], len(some)))
+    return _keys(left, right, len(rows)), within.count - len(pairs)
 
 
 def _distances(

@@ -1,4 +1,4 @@
-"""Pairs near the resolution in either distance: all of them, those of one-token prompts by their own."""
+"""Pairs near the resolution in both distances: all of them, those of one-token prompts by their own."""
 
 from dataclasses import replace
 
@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_injectivity.states.candidate_pairs import candidate_pairs, near_distance, near_radius
+from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
+from pytest_injectivity.states.candidate_pairs import candidate_pairs, far_distance, far_radius
 from pytest_injectivity.states.resolution import LayerResolution, Resolution
 from pytest_injectivity.states.scaled import Scale
 
@@ -24,25 +25,19 @@ def _resolution(
 def _slow(
     rows: np.ndarray, lengths: list[int], resolution: LayerResolution
 ) -> list[tuple[int, int]]:
-    found, usual = [], []
-    most = max([1, 5], key=lengths.count) if lengths.count(1) != lengths.count(5) else lengths[0]
+    """Pairs within three times the usual, and no less than the largest, in both distances."""
+    found = []
     for left in range(len(rows)):
         for right in range(left + 1, len(rows)):
             sides = [resolution.of(lengths[at] - 1) for at in (left, right)]
             sigma = np.maximum(sides[0].scale.values, sides[1].scale.values)
             off = rows[left] - rows[right]
             apart, scaled = (np.sqrt((one**2).sum()) for one in (off, off / sigma))
-            near = apart <= max(map(near_distance, sides)) or scaled <= max(map(near_radius, sides))
-            # Farther than three times the usual in one distance is resolved in it.
-            far = apart > max(max(side.distance, 3 * side.usual) for side in sides)
-            far |= scaled > max(max(side.radius, 3 * side.usual_radius) for side in sides)
-            if near and not far:
+            near = apart <= max(max(side.distance, 3 * side.usual) for side in sides)
+            near &= scaled <= max(max(side.radius, 3 * side.usual_radius) for side in sides)
+            if near:
                 found.append((left, right))
-            if near and lengths[left] == lengths[right] == most:
-                usual.append((float(apart), (left, right)))
-    # The closest pair of the commoner length is always one.
-    closest = [pair for _, pair in sorted(usual)[:1]]
-    return sorted({*found, *closest})
+    return found
 
 
 @given(
@@ -51,6 +46,7 @@ def _slow(
     distances=st.tuples(st.sampled_from([0.01, 0.2, 0.5]), st.sampled_from([0.01, 0.2, 0.5])),
     radii=st.tuples(st.sampled_from([0.1, 0.7]), st.sampled_from([0.1, 0.7])),
     usual=st.sampled_from([0.3, 0.9]),
+    known=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
 )
 def test_they_are_those_of_a_slow_loop(  # noqa: PLR0917 - what is drawn
@@ -59,9 +55,10 @@ def test_they_are_those_of_a_slow_loop(  # noqa: PLR0917 - what is drawn
     distances: tuple[float, float],
     radii: tuple[float, float],
     usual: float,
+    known: bool,  # noqa: FBT001 - drawn
     dtype: torch.dtype,
 ) -> None:
-    """Some prompts of one token, whose resolution may be finer or coarser."""
+    """Some prompts of one token, whose resolution may be finer or coarser; neighbors known or not."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(12, 3, generator=generator).to(dtype)
     sigma = torch.rand(2, 3, generator=generator).double().numpy() + 0.2
@@ -70,7 +67,8 @@ def test_they_are_those_of_a_slow_loop(  # noqa: PLR0917 - what is drawn
     )
     resolution = LayerResolution(later, lambda: first, 1)
     lengths = [1] * ones + [5] * (12 - ones)
-    found = candidate_pairs(rows, lengths, resolution, limit=100)
+    nearest = nearest_neighbors(rows).distance if known else None
+    found = candidate_pairs(rows, lengths, resolution, limit=100, nearest=nearest)
     pairs = sorted(zip(found.left.tolist(), found.right.tolist(), strict=True))
     assert _slow(rows.double().numpy(), lengths, resolution) == pairs
     assert len(pairs) == found.count
@@ -85,12 +83,27 @@ def test_more_than_are_listed_are_counted() -> None:
     assert (45, [0, 1, 0]) == (found.count, found.left.tolist())
 
 
-def test_a_pair_far_in_one_distance_is_no_candidate_unless_it_is_the_closest() -> None:
+def test_a_pair_far_in_one_distance_is_no_candidate() -> None:
     """The closest pair and the last are far in the scaled distance, all are near in the Euclidean."""
     rows = torch.tensor([[0.0, 0.0], [0.0, 0.4], [0.6, 0.0]])
     one = _resolution(1.0, 1.0, np.array([1.0, 0.1]))
     found = candidate_pairs(rows, [2] * 3, LayerResolution(one, lambda: one, 1), limit=100)
-    assert [(0, 1), (0, 2)] == list(zip(found.left.tolist(), found.right.tolist(), strict=True))
+    assert [(0, 2)] == list(zip(found.left.tolist(), found.right.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("sigma", [0.05, 20.0])
+def test_none_of_many_rows_is_missed(sigma: float) -> None:
+    """More rows than are all looked at: few are near in one distance, many in the other."""
+    rows = torch.randn(400, 6, generator=torch.Generator().manual_seed(1))
+    one = _resolution(0.8, 0.8 / sigma, np.full(6, sigma))
+    one = replace(one, scale=Scale(np.linspace(0.5, 2.0, 6) * sigma))
+    resolution = LayerResolution(one, lambda: one, 1)
+    expected = _slow(rows.double().numpy(), [5] * 400, resolution)
+    assert len(expected) > 10
+    for nearest in (None, nearest_neighbors(rows).distance):
+        found = candidate_pairs(rows, [5] * 400, resolution, limit=10**5, nearest=nearest)
+        pairs = sorted(zip(found.left.tolist(), found.right.tolist(), strict=True))
+        assert (len(expected), expected) == (found.count, pairs)
 
 
 def test_the_other_distance_serves_where_one_lists_too_many() -> None:
@@ -101,10 +114,10 @@ def test_the_other_distance_serves_where_one_lists_too_many() -> None:
     assert (1, [0], [1]) == (found.count, found.left.tolist(), found.right.tolist())
 
 
-@pytest.mark.parametrize(("distance", "usual", "near"), [(1.0, 0.1, 1.0), (1.0, 0.5, 2.0)])
-def test_near_is_four_times_the_usual_and_no_less_than_the_largest(
-    distance: float, usual: float, near: float
+@pytest.mark.parametrize(("distance", "usual", "far"), [(1.0, 0.1, 1.0), (1.0, 0.5, 1.5)])
+def test_far_is_three_times_the_usual_and_no_less_than_the_largest(
+    distance: float, usual: float, far: float
 ) -> None:
     """In either distance."""
     one = replace(_resolution(distance, distance, np.ones(1)), usual=usual, usual_radius=usual)
-    assert near == near_distance(one) == near_radius(one)
+    assert far == far_distance(one) == far_radius(one)

@@ -7,6 +7,7 @@ others are resolved (SPEC section 2). The first two kinds fail, under their own 
 does the architecture cause them, or do this checkpoint's values (SPEC section 3)?
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.doubtful_pairs import DoubtfulPairs
     from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.geometry.layer import LayerGeometry
+    from pytest_injectivity.geometry.search.near_pairs import NearPairs
     from pytest_injectivity.states.diagnosis import Pair
 
 _QUANTITY = "colliding pairs"
@@ -229,7 +231,7 @@ def _on_grid(geometry: "LayerGeometry", eps: float) -> Found:
             )
             for at, (left, right, distance) in enumerate(listed)
         ),
-        closest=geometry.closest.distance,
+        closest=_closest(near),
     )
 
 
@@ -253,8 +255,13 @@ def _in_states(geometry: "LayerGeometry", eps: float, doubts: "DoubtfulPairs") -
         near=max(0, near.count - known),
         eps=eps,
         pairs=tuple(sorted(every.values(), key=lambda one: one.distance)[:_DIAGNOSED]),
-        closest=geometry.closest.distance,
+        closest=_closest(near),
     )
+
+
+def _closest(near: "NearPairs") -> float:
+    """The smallest distance of all pairs, where one is within eps."""
+    return float(near.distance[0]) if len(near.distance) else math.nan
 
 
 def _prompts_of(geometry: "LayerGeometry", left: int, right: int) -> "Pair":

@@ -32,7 +32,7 @@ class Found(NamedTuple):
         near: within eps, and neither of the two above.
         eps: the tolerance asked for, in the states' units.
         pairs: the closest pairs of prompts, with their kinds and distances.
-        closest: the smallest distance of all pairs.
+        closest: the smallest distance of all pairs, where a pair counts; NaN elsewhere.
     """
 
     collisions: int

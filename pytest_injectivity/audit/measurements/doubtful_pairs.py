@@ -15,6 +15,8 @@ from pytest_injectivity.core.layers import Layer
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pytest_injectivity.core.shapes import Float64
+    from pytest_injectivity.geometry.layer import LayerGeometry
     from pytest_injectivity.states.pair_decisions import Decision, Pair
     from pytest_injectivity.states.resolution import LayerResolution
 
@@ -105,6 +107,7 @@ class Doubts:
         }
 
     def _near(self, layer: Layer, resolution: "LayerResolution") -> "_Near":
+        from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
         from pytest_injectivity.states.candidate_pairs import candidate_pairs
 
         geometry = self._states.geometry(layer)
@@ -115,12 +118,14 @@ class Doubts:
         if len(prompts) < 2:  # noqa: PLR2004 - a pair is two
             return _Near((), (), 0, None)
         lengths = [len(self.target.prompts.ids[prompt]) for prompt in prompts]
-        # Half of the rows have a neighbor within twice the resolution, or nothing is blurred: counting
-        # such pairs is cheaper than finding the nearest row of each. A pair has two rows.
-        within = geometry.near(2 * resolution.of(max(lengths) - 1).distance, limit=1)
-        if 4 * within.count >= len(prompts) and (blur := blur_of(rows, resolution, lengths)):
+        nearest = None
+        if not geometry.equal.classes and (neighbors := geometry.cheap_nearest) is not None:
+            nearest = neighbors.distance
+        elif 4 * self._within_twice(geometry, resolution, lengths) >= len(prompts):
+            nearest = nearest_neighbors(rows).distance
+        if nearest is not None and (blur := blur_of(rows, resolution, lengths, nearest)):
             return _Near((), (), 0, blur)
-        found = candidate_pairs(rows, lengths, resolution, limit=self._most)
+        found = candidate_pairs(rows, lengths, resolution, limit=self._most, nearest=nearest)
         left, right = prompts[found.left].tolist(), prompts[found.right].tolist()
         return _Near(
             tuple((min(pair), max(pair)) for pair in zip(left, right, strict=True)),
@@ -128,6 +133,17 @@ class Doubts:
             found.count - len(left),
             None,
         )
+
+    @staticmethod
+    def _within_twice(
+        geometry: "LayerGeometry", resolution: "LayerResolution", lengths: Sequence[int]
+    ) -> int:
+        """Pairs within twice the resolution.
+
+        Half of the rows have a neighbor there, or nothing is blurred, and a pair has two rows: counting
+        pairs of many rows is cheaper than finding the nearest row of each.
+        """
+        return geometry.near(2 * resolution.of(max(lengths) - 1).distance, limit=1).count
 
 
 @dataclass(frozen=True)
@@ -138,18 +154,24 @@ class _Near:
     blur: Blur | None
 
 
-def blur_of(rows: "Tensor", resolution: "LayerResolution", lengths: Sequence[int]) -> Blur | None:
+def blur_of(
+    rows: "Tensor",
+    resolution: "LayerResolution",
+    lengths: Sequence[int],
+    nearest: "Float64[np.ndarray, ' n']",
+) -> Blur | None:
     """Whether half of the nearest neighbors are within twice the resolution, in both distances.
 
     Args:
         rows: distinct last-token states, at least two.
         resolution: of their layer.
         lengths: of their prompts, in tokens.
+        nearest: the Euclidean distance of each row from its nearest neighbor.
     """
     from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
 
     of = resolution.of(max(lengths) - 1)
-    median = float(np.median(nearest_neighbors(rows).distance))
+    median = float(np.median(nearest))
     if not of.distance > median / 2:
         return None
     scaled_median = float(np.median(nearest_neighbors(of.scale.searchable(rows)).distance))

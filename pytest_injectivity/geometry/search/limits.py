@@ -20,6 +20,7 @@ class SearchLimits:
         ratio_sample: of the longest prompts, among which each row finds a first ratio.
         axes: directions along which the closest pair is looked for.
         few_rows: up to so many rows, directions cost more than the products that they would spare.
+        few_pairs: up to so many pairs of rows, all of them are looked at without a search.
         few_near: share of pairs that the directions may leave; a direct look costs as much as a thousand
             entries of a product.
         per_look: entries of a product that cost as much as a candidate of the sorted projections.
@@ -41,6 +42,7 @@ class SearchLimits:
     ratio_sample: int = 256
     axes: int = 32
     few_rows: int = 8192
+    few_pairs: int = 4096
     few_near: float = 1e-3
     per_look: float = 16.0
     many_near: float = 64.0

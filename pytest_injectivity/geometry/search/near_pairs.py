@@ -1,7 +1,9 @@
 """Pairs of rows within eps: all of them counted, the closest of them listed, none missed.
 
-The search takes the cheapest of three ways:
+The search takes the cheapest of these ways:
 
+- eps 0: distinct rows of up to 32 bits are never 0 apart in float64;
+- few rows: all pairs are looked at;
 - small eps: sorting along a few directions leaves few candidates (`projections`);
 - larger eps: matrix products leave few candidates (`products`);
 - an eps within which a good part of all pairs lies: products in float32 or float64 show which pairs are
@@ -158,8 +160,13 @@ def _among_distinct(
     limits: SearchLimits,
 ) -> _Found:
     weights = torch.from_numpy(sizes).to(rows.device)
-    if len(rows) < 2:  # noqa: PLR2004 - a pair is two
+    # Squares of the smallest differences of float64 rows are 0.
+    none = eps == 0 and rows.dtype != torch.float64
+    if len(rows) < 2 or none:  # noqa: PLR2004 - a pair is two
         return _gathered(rows, eps, (), weights, 0)
+    if len(rows) * (len(rows) - 1) // 2 <= limits.few_pairs:
+        left, right = torch.triu_indices(len(rows), len(rows), 1, device=rows.device)
+        return _gathered(rows, eps, [(left, right)], weights, limit)
     sorted_pairs = Projections.of(rows, _AXES, limits).pairs(eps)
     if sorted_pairs.total * limits.per_look <= len(rows) ** 2:
         return _gathered(rows, eps, sorted_pairs.within_all(), weights, limit)

@@ -82,17 +82,22 @@ def test_pairs_within_the_resolution_are_unresolved(
     assert any("in 8 ways of evaluation, each up to " in line for line in reason.evidence)
 
 
-def test_pairs_at_three_times_the_resolution_are_resolved(
-    additive: Additive, random_rows: Rows
+@pytest.mark.parametrize(("factor", "evaluated"), [(0.5, True), (3.0, False)])
+def test_pairs_at_half_and_at_three_times_the_resolution_are_resolved(
+    additive: Additive,
+    random_rows: Rows,
+    factor: float,
+    evaluated: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    """Such a pair is no collision, the verdict says how it was decided, and near only within eps."""
+    """The nearer one by evaluation in the scaled distance, as the verdict says; near within eps."""
     rows = random_rows(6)
     resolution = additive(rows, _single(6)).resolution(1).value
-    audit = additive(_moved(rows, 4, 3 * resolution, 1), _single(6))
+    audit = additive(_moved(rows, 4, factor * resolution, 1), _single(6))
     found = _one(audit)
     assert ("PASS", "no collision") == (str(found.status), found.headline)
-    assert "resolved pairs near the resolution: 1, 0 by the scaled distance alone" in found.evidence
-    assert any("; in float64 " in line for line in found.evidence)
+    shown = "resolved pairs near the resolution: 1, 1 by the scaled distance alone"
+    assert evaluated == (shown in found.evidence)
+    assert evaluated == any("from itself; in float64 " in line for line in found.evidence)
     near = _one(audit, eps=4 * resolution)
     assert near.headline.startswith("1 near (eps ")
     assert near.value == 1

@@ -29,7 +29,7 @@ def resolution_at(distance: float, radius: float) -> LayerResolution:
 )
 def test_both_distances_must_be_blurred(distance: float, radius: float, blurred: bool) -> None:  # noqa: FBT001 - a parameter
     """Half of the median nearest neighbor is below the resolution, Euclidean and scaled."""
-    found = blur_of(CORNERS, resolution_at(distance, radius), [4] * 12)
+    found = blur_of(CORNERS, resolution_at(distance, radius), [4] * 12, np.full(12, 2**0.5))
     assert blurred == (found is not None)
 
 

@@ -19,10 +19,11 @@ from tests import reference
 from tests.adversaries import DTYPES, KINDS, any_rows, draw_rows, exact_rows
 
 WAYS = {
-    "projections": SearchLimits(per_look=0.0),
-    "products": SearchLimits(per_look=1e9, many_near=1e9),
-    "counting": SearchLimits(per_look=1e9, many_near=-1.0, open_pairs=2.0),
-    "counting in float64": SearchLimits(per_look=1e9, many_near=-1.0, open_pairs=-1.0),
+    "all pairs": SearchLimits(few_pairs=10**9),
+    "projections": SearchLimits(few_pairs=0, per_look=0.0),
+    "products": SearchLimits(few_pairs=0, per_look=1e9, many_near=1e9),
+    "counting": SearchLimits(few_pairs=0, per_look=1e9, many_near=-1.0, open_pairs=2.0),
+    "counting in float64": SearchLimits(few_pairs=0, per_look=1e9, many_near=-1.0, open_pairs=-1.0),
 }
 """What makes each way of searching the one that is taken."""
 
