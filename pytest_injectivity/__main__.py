@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from pytest_injectivity.config.audit_config import AuditConfig
-from pytest_injectivity.core.text import one_line
+from pytest_injectivity.core.text import number_of, one_line
 from pytest_injectivity.errors import OptionError, WrongUse
 
 _WORSE = 1
@@ -92,7 +92,10 @@ def _purge(given: argparse.Namespace) -> Answer:
             f"--cache-dir {folder} is not a store of this package: nothing was removed"
         )
     removed = Store(folder).purge()
-    said = f"removed {removed.entries} entries ({removed.size:,} bytes) of {folder}"
+    said = (
+        f"removed {number_of(removed.entries, 'entry', 'entries')} ({removed.size:,} bytes) of"
+        f" {folder}"
+    )
     return Answer(f"{said}; {removed.in_use} in use were left" if removed.in_use else said)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.core.files import write_whole
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.changes import (
     Change,
@@ -170,7 +171,8 @@ def environment(recorded: Stamp, here: Stamp) -> list[str]:
 def _news(path: Path, new: Recorded) -> tuple[str, ...]:
     """What a new baseline changes in the file, a sentence for each layer."""
     count = sum(len(numbers) for numbers in new.layers.values())
-    wrote = f"baseline {path}: recorded {count} numbers of {len(new.layers)} layers"
+    layers = number_of(len(new.layers), "layer")
+    wrote = f"baseline {path}: recorded {number_of(count, 'number')} of {layers}"
     old = read_baseline(path)
     if old is None:
         return (wrote,)

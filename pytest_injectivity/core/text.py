@@ -20,7 +20,7 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
     return shown.replace("##[", r"##\x5b")
 
 
-def counted(number: int, noun: str, nouns: str = "") -> str:
+def number_of(number: int, noun: str, nouns: str = "") -> str:
     """A number with its noun, in the singular for 1.
 
     Args:
@@ -29,10 +29,20 @@ def counted(number: int, noun: str, nouns: str = "") -> str:
         nouns: in the plural; empty: with an ``s``.
 
     Example:
-        >>> counted(1, "rival"), counted(1200, "rival"), counted(0, "class", "classes")
+        >>> number_of(1, "rival"), number_of(1200, "rival"), number_of(0, "class", "classes")
         ('1 rival', '1,200 rivals', '0 classes')
     """
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def verb(number: int, one: str, many: str) -> str:
+    """The form of a verb that goes with a number of things.
+
+    Example:
+        >>> [verb(n, "is", "are") for n in (1, 2)]
+        ['is', 'are']
+    """
+    return one if number == 1 else many
 
 
 def _unsafe(character: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pytest_injectivity.core.layers import Layer, depth, layer_id
-from pytest_injectivity.core.text import counted
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.inversion.lens_calibration import calibration_size
 from pytest_injectivity.inversion.limits import CERTIFIED_POSITIONS, InversionLimits
 from pytest_injectivity.plan.attack_work import AttackWork, Walk
@@ -77,7 +77,7 @@ class Costs:
         passes = self.capture_passes
         return Phase(
             name=f"hidden states{whose}",
-            what=f"{len(self.prompts):,} prompts at {_layers(layers)}",
+            what=f"{number_of(len(self.prompts), 'prompt')} at {_layers(layers)}",
             seconds=self._forward(passes, max(layers, key=depth)),
             token_forwards=passes.tokens,
             bytes=len(self.prompts) * len(layers) * self.sizes.state_bytes,
@@ -122,7 +122,8 @@ class Costs:
         return Phase(
             name=f"SipIt {layer_id(layer)}",
             what=(
-                f"{prompts} prompts of {tokens} tokens, {round(certified)} passes over the"
+                f"{number_of(prompts, 'prompt')} of {number_of(tokens, 'token')},"
+                f" {number_of(round(certified), 'pass', 'passes')} over the"
                 f" vocabulary of {vocab:,}"
             ),
             seconds=seconds,
@@ -145,7 +146,8 @@ class Costs:
         return Phase(
             name=f"cross inversion {layer_id(layer)}",
             what=(
-                f"{prompts} prompts of {tokens} tokens by argmin and by ball, all of the vocabulary of"
+                f"{number_of(prompts, 'prompt')} of {number_of(tokens, 'token')} by argmin and by"
+                " ball, all of the vocabulary of"
                 f" {self.sizes.vocab:,} at each position"
             ),
             seconds=2 * one.seconds + seconds,
@@ -168,10 +170,10 @@ class Costs:
         seconds += work.looks * _BLOCKS_A_LOOK * self.rates.forward / self.sizes.n_layers
         seconds += self._forward(utility, "norm")
         return Phase(
-            name=f"attacks on {counted(count, 'release')}",
+            name=f"attacks on {number_of(count, 'release')}",
             what=(
-                f"{counted(walk.prompts, 'prompt')} of"
-                f" {counted(walk.tokens, 'token')}, {walk.free_running} free-running, all of the"
+                f"{number_of(walk.prompts, 'prompt')} of"
+                f" {number_of(walk.tokens, 'token')}, {walk.free_running} free-running, all of the"
                 f" vocabulary of {vocab:,} at each position"
             ),
             seconds=seconds,
@@ -190,7 +192,7 @@ class Costs:
         tokens = len(WAYS) * sum(map(padded_length, lengths)) + GRAIN * len(lengths)
         return Phase(
             name="pairs near the resolution",
-            what=f"{counted(len(lengths), 'prompt')} in {len(WAYS)} ways at {_layers(layers)}",
+            what=f"{number_of(len(lengths), 'prompt')} in {len(WAYS)} ways at {_layers(layers)}",
             seconds=self._forward(Passes(len(WAYS) * len(lengths), tokens), max(layers, key=depth)),
             token_forwards=tokens,
             shorter_by=f"{_FEWER}, --injx-layers",
@@ -213,7 +215,7 @@ class Costs:
         seconds += places * len(layers) * self.rates.neighbors.seconds(vocab)
         return Phase(
             name=name,
-            what=f"{places} tables of {vocab:,} tokens at {_layers(layers)}",
+            what=f"{number_of(places, 'table')} of {number_of(vocab, 'token')} at {_layers(layers)}",
             seconds=seconds,
             token_forwards=places * vocab,
             bytes=vocab * self.sizes.state_bytes,
@@ -236,7 +238,7 @@ class Costs:
         prompts = len(sample.prompts) + len(sample.held_out)
         return Phase(
             name=f"resolution{whose}",
-            what=f"{prompts} prompts at {_layers(layers)}, some in a float64 copy",
+            what=f"{number_of(prompts, 'prompt')} at {_layers(layers)}, some in a float64 copy",
             seconds=self._evaluations(Passes(count, tokens), exact, layers),
             token_forwards=tokens + exact,
             bytes=8 * self.sizes.parameters,
@@ -251,7 +253,7 @@ class Costs:
         passes = Passes(-(-tokens // _SINGLES_A_PASS) + _BY_THEMSELVES, tokens)
         return Phase(
             name=f"resolution of position 0{whose}",
-            what=f"{singles:,} single tokens at {_layers(layers)}, some in a float64 copy",
+            what=f"{number_of(singles, 'single token')} at {_layers(layers)}, some in a float64 copy",
             seconds=self._evaluations(passes, exact, layers),
             token_forwards=tokens + exact,
             bytes=8 * self.sizes.parameters,
@@ -267,7 +269,7 @@ class Costs:
         rows = len(self.prompts)
         return Phase(
             name=name,
-            what=f"{rows:,} rows at {_layers(layers)}",
+            what=f"{number_of(rows, 'row')} at {_layers(layers)}",
             seconds=len(layers) * _TREND * search.seconds(rows),
             shorter_by=f"{_FEWER}, --injx-layers",
         )

@@ -7,6 +7,7 @@ import pytest
 from pytest_injectivity.audit.bound_checks import CHECKS
 from pytest_injectivity.audit.planning.needs import Asked
 from pytest_injectivity.audit.planning.plan_audit import plan_audit
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.errors import InjectivityError
 from pytest_injectivity.plugin.reading.collected import read_tests
 from pytest_injectivity.reports.plan_table import plan_lines
@@ -35,7 +36,8 @@ def print_plan(session: pytest.Session, audit: "Audit") -> None:
         raise pytest.UsageError(str(error)) from None
     reporter.section("injectivity: plan")
     reporter.write_line(
-        f"{len(session.items)} tests collected, {read.tests} of them with checks, {len(read.calls)}"
+        f"{number_of(len(session.items), 'test')} collected, {read.tests} of them with checks,"
+        f" {len(read.calls)}"
         " calls of checks; read from their source"
     )
     for line in plan_lines(plan):

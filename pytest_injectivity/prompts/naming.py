@@ -3,7 +3,7 @@
 import hmac
 from typing import TYPE_CHECKING, Any
 
-from pytest_injectivity.core.text import one_line
+from pytest_injectivity.core.text import number_of, one_line
 
 if TYPE_CHECKING:
     from pytest_injectivity.prompts.promptset import PromptSet
@@ -19,7 +19,9 @@ def prompt_name(prompts: "PromptSet", prompt: int, key: bytes, *, shown: bool) -
         shown: add its text, or its ids where it has none.
     """
     ids = prompts.ids[prompt]
-    name = f"prompt {prompt} ({_digest(key, prompts.hashes[prompt])}, {len(ids)} tokens)"
+    name = (
+        f"prompt {prompt} ({_digest(key, prompts.hashes[prompt])}, {number_of(len(ids), 'token')})"
+    )
     if not shown:
         return name
     text = str(list(ids)) if prompts.texts is None else prompts.texts[prompt]

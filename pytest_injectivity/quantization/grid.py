@@ -18,6 +18,7 @@ from fractions import Fraction
 from operator import index
 from typing import Literal, TypeAlias, get_args
 
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.errors import OptionError
 
 BITS = range(2, 33)
@@ -118,7 +119,7 @@ class Grid:
     @property
     def words(self) -> str:
         """The grid in the words of reports: ``4 bits``, ``4 bits asymmetric per-token``."""
-        return f"{self.bits} bits{self._words}"
+        return f"{number_of(self.bits, 'bit')}{self._words}"
 
     @property
     def key(self) -> int | str:
@@ -189,7 +190,7 @@ class Rounded:
     def line(self) -> str:
         """One line for a report."""
         scales = (
-            f"scales of {self.prompts} prompts [{self.prompt_hash[:12]}] in full precision"
+            f"scales of {number_of(self.prompts, 'prompt')} [{self.prompt_hash[:12]}] in full precision"
             if self.prompts
             else "each token's scale its own"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.core.files import write_whole
-from pytest_injectivity.core.text import one_line
+from pytest_injectivity.core.text import number_of, one_line
 
 if TYPE_CHECKING:
     from pytest_injectivity.results.outcome import FailedTest, Outcome
@@ -53,7 +53,7 @@ def annotations(outcome: "Outcome", workspace: Path) -> list[str]:
         return []
     commands = [*_of_the_run(outcome, workspace), *_of_tests(outcome, workspace)]
     if (left := len(commands) - (MOST - 1)) > 1:
-        more = f"{left} more errors: see the summary of the run"
+        more = f"{number_of(left, 'more error')}: see the summary of the run"
         commands[MOST - 1 :] = [command(more, title=_TITLE)]
     return commands
 

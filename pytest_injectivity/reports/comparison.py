@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.text import Text
 
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.reports.drawing import WIDEST, draw, printed, table_lines
 from pytest_injectivity.reports.table import (
@@ -86,7 +87,9 @@ def comparison_text(
     verdict = (
         f"{len(bad)} worse beyond the tolerance" if bad else "nothing is worse beyond the tolerance"
     )
-    counted = f"{numbers} numbers of {len(layers)} layers compared: {verdict}"
+    counted = (
+        f"{number_of(numbers, 'number')} of {number_of(len(layers), 'layer')} compared: {verdict}"
+    )
     lines = printed(draw(_stamps(was.stamp, now.stamp)), width, color=color)
     lines += table_lines(_table(layers), width, color=color)
     for line in bad:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.quantization.grid import Grid
 from pytest_injectivity.reports.reference_table import reference_table
 from pytest_injectivity.reports.release_table import release_table
@@ -34,7 +35,7 @@ def run_table(run: RunSummary) -> Table:
     revision = f" at {run.revision}" if run.revision else ""
     dropped = ", ".join(f"{count} {name}" for name, count in run.dropped.items() if count)
     special = "with" if run.special_tokens else "without"
-    size = f"{run.n_layers} layers, d {run.hidden}, vocabulary {run.vocab}"
+    size = f"{number_of(run.n_layers, 'layer')}, d {run.hidden}, vocabulary {run.vocab}"
     rows = [
         ("model", f"{run.model}{revision}"),
         ("", f"{run.family}, {size}, {run.dtype} on {run.device}"),

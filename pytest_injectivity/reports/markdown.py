@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.core.files import write_whole
-from pytest_injectivity.core.text import one_line
+from pytest_injectivity.core.text import number_of, one_line, verb
 from pytest_injectivity.reports.layer_table import run_table, tables
 from pytest_injectivity.reports.table import Cell, Column, Table
 from pytest_injectivity.results.outcome import Outcome
@@ -123,10 +123,16 @@ def fitted(blocks: Sequence[Block], limit: int) -> str:
         rows = list(_first(block.rows, room))
         room -= sum(_size(row) for row in rows)
         left = len(block.rows) - len(rows)
-        cut = f"\n… and {left:,} more rows, cut to stay below the size limit.\n" if left else ""
+        cut = (
+            f"\n… and {number_of(left, 'more row')}, cut to stay below the size limit.\n"
+            if left
+            else ""
+        )
         text.append("".join([block.before, *rows, block.after, cut]))
     if kept and (left := len(blocks) - len(kept)):
-        text.append(f"\n… and {left} more sections, cut to stay below the size limit.\n")
+        text.append(
+            f"\n… and {number_of(left, 'more section')}, cut to stay below the size limit.\n"
+        )
     return "".join(text)
 
 
@@ -144,7 +150,9 @@ def _headline(results: "RunResults", red: int) -> Block:
     mark = "❌" if outcome.red else "✅"
     judged = len(results.verdicts)
     counted = (
-        f"{red} of {judged} verdicts are not PASS" if red else f"{judged} of {judged} verdicts PASS"
+        f"{red} of {number_of(judged, 'verdict')} {verb(red, 'is', 'are')} not PASS"
+        if red
+        else f"{judged} of {number_of(judged, 'verdict')} PASS"
     )
     lines = [
         f"## {mark} Injectivity audit {outcome.colour}: {counted if judged else 'no verdict'}",
@@ -198,7 +206,7 @@ def _table(title: str, table: Table, *, fold: bool = False) -> Block:
     """
     title = escaped(title[:1].upper() + title[1:])
     if fold:
-        before = f"\n<details><summary>{title} ({len(table.rows)} rows)</summary>\n\n"
+        before = f"\n<details><summary>{title} ({number_of(len(table.rows), 'row')})</summary>\n\n"
     else:
         before = f"\n### {title}\n\n"
     aligned = ["--:" if column.number else "---" for column in table.columns]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from pytest_injectivity.core.files import write_whole
-from pytest_injectivity.core.text import one_line
+from pytest_injectivity.core.text import number_of, one_line
 from pytest_injectivity.reports.drawing import draw, printed, table_lines
 from pytest_injectivity.reports.layer_table import run_table, tables
 from pytest_injectivity.reports.workflow import harmless, in_workflow
@@ -60,4 +60,4 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
     """The first line of each verdict that is not PASS, and how many are."""
     passed = sum(verdict.passed for verdict in verdicts)
     lines = [one_line(verdict.first_line) for verdict in verdicts if not verdict.passed]
-    return [*lines, f"{passed} of {len(verdicts)} verdicts PASS"] if verdicts else []
+    return [*lines, f"{passed} of {number_of(len(verdicts), 'verdict')} PASS"] if verdicts else []

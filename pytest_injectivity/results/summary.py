@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pytest_injectivity.core.interval import Interval
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.quantization.grid import Rounded
 from pytest_injectivity.quantization.info import QuantizationInfo
 from pytest_injectivity.results.metrics import Measured
@@ -76,7 +77,8 @@ class RunSummary:
         kind = "" if self.quantized is None else f"{self.quantized.kind}, "
         rounded = "" if self.activations is None else f", {self.activations.short}"
         return (
-            f"{self.model} ({kind}{self.dtype}, {self.device}{rounded}), {self.n} prompts of"
+            f"{self.model} ({kind}{self.dtype}, {self.device}{rounded}),"
+            f" {number_of(self.n, 'prompt')} of"
             f" {self.prompts} [{self.prompt_hash[:12]}]"
         )
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_injectivity.core.text import one_line
+from pytest_injectivity.core.text import number_of, one_line, verb
 
 
 @given(st.text(), st.integers(1, 300))
@@ -52,3 +52,14 @@ def test_the_length_is_bounded(text: str, longest: int) -> None:
     if len(text) > longest:
         assert shown.endswith("…")
         assert longest + 1 == len(shown)
+
+
+def test_one_thing_is_in_the_singular() -> None:
+    """And none, or many, in the plural."""
+    assert ["0 rivals", "1 rival", "2 rivals"] == [number_of(n, "rival") for n in range(3)]
+    assert "1,200 classes" == number_of(1200, "class", "classes")
+
+
+def test_a_verb_goes_with_its_number() -> None:
+    """``is`` after 1."""
+    assert ["are", "is", "are"] == [verb(n, "is", "are") for n in range(3)]

@@ -226,7 +226,7 @@ def test_an_audit_is_annotated_at_its_gate(
     model = str(checkpoint("generic"))
     done = step("Audit", model=model, prompts="p.txt", suite="test_gate.py")
     assert (1, "red") == (done.status, done.outputs["verdict"])
-    assert done.summary.startswith("## ❌ Injectivity audit red: 1 of 1 verdicts are not PASS")
+    assert done.summary.startswith("## ❌ Injectivity audit red: 1 of 1 verdict is not PASS")
     (error,) = obeyed(done.text)
     assert ("test_gate.py", "3") == (error.properties["file"], error.properties["line"])
 

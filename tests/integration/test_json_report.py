@@ -89,7 +89,7 @@ def test_a_report_that_cannot_be_written_is_exit_status_4(
     )
     assert pytest.ExitCode.USAGE_ERROR == result.ret
     assert "--injx-report=json:taken/r.json was not written: " in said(result)
-    assert "1 of 1 verdicts PASS" in output(result)
+    assert "1 of 1 verdict PASS" in output(result)
     assert "Traceback" not in output(result)
     assert [] == [p.name for p in pytester.path.rglob(".r.json*")]
 

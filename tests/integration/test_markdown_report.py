@@ -26,7 +26,7 @@ def test_the_summary_of_a_red_run(audited: Run, pytester: pytest.Pytester) -> No
     assert pytest.ExitCode.TESTS_FAILED == result.ret
     text = _text(pytester)
     assert text.startswith(
-        "## ❌ Injectivity audit red: 1 of 4 verdicts are not PASS\n\n- 1 gate failed\n"
+        "## ❌ Injectivity audit red: 1 of 4 verdicts is not PASS\n\n- 1 gate failed\n"
     )
     failing = [line for line in text.split("\n") if line.startswith("| margin_above | ")]
     assert ["layer02", "norm"] == [line.split(" | ")[1] for line in failing]
@@ -75,7 +75,7 @@ def test_a_gate_that_fails_as_expected_leaves_the_summary_green(
         "--injx-report=markdown:s.md",
     )
     assert pytest.ExitCode.OK == result.ret
-    assert _text(pytester).startswith("## ✅ Injectivity audit green: 1 of 1 verdicts are not PASS")
+    assert _text(pytester).startswith("## ✅ Injectivity audit green: 1 of 1 verdict is not PASS")
 
 
 def test_another_tests_failure_makes_the_summary_red(

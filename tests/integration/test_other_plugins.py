@@ -103,7 +103,7 @@ def test_an_expected_failure_is_no_failure(audited: Run) -> None:
     """)
     result.assert_outcomes(xfailed=1)
     assert pytest.ExitCode.OK == result.ret
-    assert "0 of 1 verdicts PASS" in output(result)
+    assert "0 of 1 verdict PASS" in output(result)
 
 
 def test_a_users_own_properties_are_left_alone(audited: Run, pytester: pytest.Pytester) -> None:
@@ -129,4 +129,4 @@ def test_stopping_at_the_first_failure_reports_what_was_found(audited: Run) -> N
     )
     result.assert_outcomes(failed=1)
     assert pytest.ExitCode.TESTS_FAILED == result.ret
-    assert "0 of 1 verdicts PASS" in output(result)
+    assert "0 of 1 verdict PASS" in output(result)

@@ -64,7 +64,7 @@ def test_the_failure_names_the_two_prompts(audited: Run) -> None:
             r"E +layer01: FAIL: 1 collision \(accidental\)",
             r"E +collision, distance 0: prompt 1 \(\w{10}, 8 tokens\) and prompt 3 \(\w{10}, 8 tok.*",
             r"E +accidental, .*: draw 1 of the weights moves them .*; .* equal in float64 too",
-            r"E +1 of 1 pairs diagnosed, .* generic separation is certified",
+            r"E +1 of 1 pair diagnosed, .* generic separation is certified",
             r"E +layer02: FAIL: 1 collision",
             r"E +collision, distance 0: prompt 1 \(\w{10}, 8 tokens\) and prompt 3 .*",
             r"E +norm: FAIL: 1 collision",

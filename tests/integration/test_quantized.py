@@ -147,4 +147,4 @@ def test_a_collision_of_rounded_activations_is_not_diagnosed(tmp_path: Path) -> 
     assert "not diagnosed: a float64 copy of" in str(rounded)
     assert "bnb-int8 rounds activations as it runs" in str(rounded)
     packed = Audit(AuditConfig(**given, quantization="bnb-nf4")).check_no_collisions(1)
-    assert "1 of 1 pairs diagnosed" in str(packed)
+    assert "1 of 1 pair diagnosed" in str(packed)

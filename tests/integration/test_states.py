@@ -40,7 +40,7 @@ def test_states_are_read_and_nothing_of_them_is_shown(
     for flags, shown in (((), False), (("--injx-show-prompts",), True)):
         result = audited(GATE, f"--injx-states={states()}", *reports, *flags)
         result.assert_outcomes(passed=1)
-        assert "1 of 1 verdicts PASS" in output(result)
+        assert "1 of 1 verdict PASS" in output(result)
         (verdict,) = json.loads((pytester.path / "r.json").read_text())["verdicts"]
         assert "states_recoverable" == verdict["check"]
         assert {"observation_error", "resolution", "first_residual", "candidates_per_token"} == set(

@@ -42,7 +42,7 @@ def test_the_summary_describes_the_run(audited: Run) -> None:
     assert "gpt2, 2 layers, d 16, vocabulary 256, float32 on cpu" in text
     assert f"[{digest}], 15 to 20 tokens, without special tokens; dropped: none" in text
     assert "assumed gelu_new (analytic), width 16, norm eps 1e-05, embedding rows tied" in text
-    assert "1 of 1 verdicts PASS" in text
+    assert "1 of 1 verdict PASS" in text
 
 
 def test_the_table_shows_the_audits_own_numbers(
@@ -110,7 +110,7 @@ def test_odd_terminals_are_served(
     monkeypatch.setenv("COLUMNS", columns)
     result = audited(GATE)
     assert pytest.ExitCode.OK == result.ret
-    assert "1 of 1 verdicts PASS" in said(result)
+    assert "1 of 1 verdict PASS" in said(result)
 
 
 def test_colour_is_used_where_the_terminal_has_it(audited: Run) -> None:

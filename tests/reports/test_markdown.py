@@ -207,14 +207,14 @@ def test_the_headline_of_a_red_run() -> None:
     red = _verdict(Status.PASS, Status.FAIL)
     text = markdown(_findings(red, _verdict(Status.PASS)), _red(red))
     assert text.startswith(
-        "## ❌ Injectivity audit red: 1 of 2 verdicts are not PASS\n\n- 1 gate failed\n"
+        "## ❌ Injectivity audit red: 1 of 2 verdicts is not PASS\n\n- 1 gate failed\n"
     )
 
 
 def test_a_red_verdict_that_nobody_asserts_leaves_the_run_green() -> None:
     """It is shown and the text says why the run is green all the same."""
     text = markdown(_findings(_verdict(Status.INSUFFICIENT)), GREEN)
-    assert text.startswith("## ✅ Injectivity audit green: 1 of 1 verdicts are not PASS\n")
+    assert text.startswith("## ✅ Injectivity audit green: 1 of 1 verdict is not PASS\n")
     assert "was not asserted, or was expected to fail" in text
     assert "INSUFFICIENT: " in text
 

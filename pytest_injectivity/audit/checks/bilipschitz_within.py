@@ -8,6 +8,7 @@ from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.audit.judging.common import not_finite
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
 
@@ -62,7 +63,8 @@ def judge_distortion(measured: "Measurements", layer: Layer, bound: float, q: fl
         edits = measured.minimal_edits(layer)
         upper = upper_quantile(partnered_ratios(edits), q)
         source = (
-            f"over {len(edits.ratio)} prompts with one token changed (the set has no such pair)"
+            f"over {number_of(len(edits.ratio), 'prompt')} with one token changed (the set"
+            " has no such pair)"
         )
     distortion = upper / alpha if alpha > 0 else float("inf")
     return Reason(

@@ -18,6 +18,7 @@ from pytest_injectivity.audit.judging.quantiles import (
 from pytest_injectivity.core.layers import Layer, LayerSpec
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.shapes import Int64
+from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.quantization.grid import GridLike
 from pytest_injectivity.results.verdict import Reason, Verdict
@@ -86,7 +87,10 @@ def judge_colipschitz(
     alone = len(ratios.ratio) - len(values)
     lines = [line, *scale_lines(measured, layer, geometry, asked)]
     if alone:
-        lines.append(f"{alone} of {len(ratios.ratio)} prompts have no admissible partner")
+        lines.append(
+            f"{alone} of {number_of(len(ratios.ratio), 'prompt')} {verb(alone, 'has', 'have')} no"
+            " admissible partner"
+        )
     return judge_quantile(
         Sample(quantity, values, _among_partnered(ratios), tuple(lines)), geometry, bound, asked
     )

@@ -7,6 +7,7 @@ from pytest_injectivity.audit.baseline_files import environment
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show, show_apart
+from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.quantization.grid import Grid, GridLike
@@ -160,9 +161,12 @@ def judge_recording(layer: LayerSummary, now: Numbers) -> Reason:
         bound=0.0,
         relation="<=",
         headline=(
-            f"{len(now)} numbers to be recorded"
+            f"{number_of(len(now), 'number')} to be recorded"
             if whole
-            else f"not recorded: {layer.not_finite} rows are not finite"
+            else (
+                f"not recorded: {number_of(layer.not_finite, 'row')}"
+                f" {verb(layer.not_finite, 'is', 'are')} not finite"
+            )
         ),
     )
 

@@ -25,6 +25,7 @@ from pytest_injectivity.audit.judging.common import not_finite
 from pytest_injectivity.audit.judging.diagnosis import Diagnosed
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.core.tolerances import PerLayer, Tolerance
 from pytest_injectivity.quantization.grid import Grid, GridLike
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
@@ -137,7 +138,8 @@ def _computed(  # noqa: PLR0917 - one layer's findings
         lines.append(diagnosed.summary(doubtful))
     if doubts.beyond:
         lines.append(
-            f"{doubts.beyond} more pairs near the resolution were not evaluated: unresolved"
+            f"{number_of(doubts.beyond, 'more pair')} near the resolution"
+            f" {verb(doubts.beyond, 'was', 'were')} not evaluated: unresolved"
         )
     lines += [*resolved, *resolution_lines(measured, layer, found.eps)]
     return _reason(measured, layer, found, headline, filter(None, lines))

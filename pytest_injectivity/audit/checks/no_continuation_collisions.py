@@ -24,6 +24,7 @@ from pytest_injectivity.audit.judging.tables import (
 from pytest_injectivity.audit.judging.vocabulary import vocabulary_lines
 from pytest_injectivity.core.layers import Layer, LayerSpec, depth, layer_id
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.core.tolerances import PerLayer, Tolerance
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.verdict import Reason, Verdict
@@ -159,7 +160,9 @@ def _judged(
     compared = _compared_lines(measured, chosen, found)
     if lost := sum(one.not_finite for one in found.values()):
         total = lost + sum(one.compared for one in found.values())
-        headline = f"{lost} of {total} continuations are not finite"
+        headline = (
+            f"{lost} of {number_of(total, 'continuation')} {verb(lost, 'is', 'are')} not finite"
+        )
         return undecided(layer, _QUANTITY, headline, compared)
     if not any(one.pairs for one in found.values()):
         return undecided(layer, _QUANTITY, "nothing was compared", compared)
@@ -191,12 +194,14 @@ def _compared_lines(
 ) -> list[str]:
     pairs = sum(one.pairs for one in found.values())
     classes = measured.token_classes
-    each = f"{len(classes)} continuations of each of {len(found)} prompts"
-    lines = [f"{pairs} pairs compared: {each}, the closest to another at {layer_id(chosen.layer)}"]
+    each = f"{number_of(len(classes), 'continuation')} of each of {number_of(len(found), 'prompt')}"
+    place = f"the closest to another at {layer_id(chosen.layer)}"
+    lines = [f"{number_of(pairs, 'pair')} compared: {each}, {place}"]
     lines += vocabulary_lines(classes, _TWINS)
     if chosen.full:
         lines.append(
-            f"{chosen.full} prompts passed over: they fill the context of"
+            f"{number_of(chosen.full, 'prompt')} passed over:"
+            f" {verb(chosen.full, 'it fills', 'they fill')} the context of"
             f" {measured.target.facts.context} tokens"
         )
     return lines

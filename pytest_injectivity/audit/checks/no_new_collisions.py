@@ -21,6 +21,7 @@ from pytest_injectivity.audit.judging.tables import undecided
 from pytest_injectivity.audit.judging.vocabulary import padding_lines
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.core.tolerances import PerLayer, Tolerance
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
 
@@ -97,7 +98,7 @@ def _lines(against: "Against", layer: Layer, found: NewCollisions) -> list[str]:
     both = f"{found.old} more collide in the parent too" if found.old else ""
     n = len(against.child.target.prompts)
     compared = (
-        f"{len(against.child.one_step.tokens(None))} rows of the input embedding compared"
+        f"{number_of(len(against.child.one_step.tokens(None)), 'row')} of the input embedding compared"
         if layer == 0
         else f"N = {n}; in the parent eps is {show(found.parents_eps)}"
     )

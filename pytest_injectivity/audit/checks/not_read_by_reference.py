@@ -16,6 +16,7 @@ from pytest_injectivity.audit.judging.base import Audited, against_reference, by
 from pytest_injectivity.audit.judging.retained import lost_rows
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
 
@@ -129,7 +130,8 @@ def _lines(found: "CrossInversion", confidence: float) -> list[str]:
     for words, read in (("nearest candidate", found.argmin), ("within the drift", found.ball)):
         tokens, interval = of_tokens(read, found.searched, confidence)
         lines.append(
-            f"{words}: {read.whole} of {len(read.right)} prompts read whole, tokens {show(tokens)},"
+            f"{words}: {read.whole} of {number_of(len(read.right), 'prompt')} read whole, tokens"
+            f" {show(tokens)},"
             f" clustered by prompt {interval}"
         )
     lines.append(

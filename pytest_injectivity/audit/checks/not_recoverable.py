@@ -9,6 +9,7 @@ from pytest_injectivity.audit.judging.releases import hidden_status, release_fig
 from pytest_injectivity.audit.releases.release_size import SizeOptions
 from pytest_injectivity.audit.releases.releases import ReleasesLike
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.results.releases import AttackSummary, ReleaseSummary
 from pytest_injectivity.results.verdict import Reason, Status, Verdict
 
@@ -114,7 +115,7 @@ def _not_attacked(summary: ReleaseSummary, allowed: float) -> Reason:
 def _headline(summary: ReleaseSummary, status: Status, worst: float, allowed: float) -> str:
     """The first line's words where the number alone would mislead; empty where it does not."""
     if status is Status.PASS:
-        return f"not broken by these {len(summary.attacks)} attackers"
+        return f"not broken by these {number_of(len(summary.attacks), 'attacker')}"
     if status is Status.INSUFFICIENT:
         return f"proves <= {show(worst)} read, wants <= {show(allowed)}"
     return ""
@@ -160,7 +161,8 @@ def _by_kind(attack: AttackSummary) -> str:
 def _how_lines(summary: ReleaseSummary) -> list[str]:
     noise = f", noise {show(summary.noise, 3)} a coordinate" if summary.noise else ""
     size = (
-        f"{summary.prompts} prompts of {summary.tokens} tokens, clustered by prompt; a typical"
+        f"{number_of(summary.prompts, 'prompt')} of {number_of(summary.tokens, 'token')},"
+        " clustered by prompt; a typical"
         f" coordinate is {show(summary.typical, 3)}{noise}"
     )
     return [*_robust_lines(summary), size]

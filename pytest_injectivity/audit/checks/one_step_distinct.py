@@ -29,6 +29,7 @@ from pytest_injectivity.audit.judging.tables import (
 from pytest_injectivity.audit.judging.vocabulary import twin_lines, vocabulary_lines
 from pytest_injectivity.core.layers import Layer, LayerSpec
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.core.tolerances import PerLayer, Tolerance
 from pytest_injectivity.results.verdict import Reason, Verdict
 
@@ -157,7 +158,10 @@ def _judged(
     for place, table in tables.values():
         if table.not_finite:
             total = table.not_finite + table.compared
-            headline = f"{table.not_finite} of {total} tokens {place.words} are not finite"
+            headline = (
+                f"{table.not_finite} of {number_of(total, 'token')} {place.words}"
+                f" {verb(table.not_finite, 'is', 'are')} not finite"
+            )
             return undecided(layer, _QUANTITY, headline, left_out)
         if not math.isfinite(place.resolution):
             return undecided(layer, _QUANTITY, "the resolution is not finite", left_out)
@@ -208,7 +212,7 @@ def _lines(measured: "Measurements", one: Counted) -> list[str]:
     table, place = one.table, one.place
     compared = (
         f"{place.words}: one-step margin {show(_margin(one))}, resolution {show(place.resolution)},"
-        f" {table.pairs} pairs of {table.compared} tokens"
+        f" {number_of(table.pairs, 'pair')} of {number_of(table.compared, 'token')}"
     )
     lines = [compared]
     if table.equal:

@@ -23,6 +23,7 @@ from pytest_injectivity.audit.measurements.recovered import Recovered
 from pytest_injectivity.audit.measurements.recovery import Attempt, recovered
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
 from pytest_injectivity.stats import clopper_pearson, clustered_rate, rate_p_values
 
@@ -108,7 +109,8 @@ def judge_recovery(
         value=rate,
         bound=attempt.min_rate,
         relation=">=",
-        headline=f"{right} of {len(exact)} prompts recovered (wants {attempt.min_rate:.6g})",
+        headline=f"{right} of {number_of(len(exact), 'prompt')} recovered (wants"
+        f" {attempt.min_rate:.6g})",
         evidence=(
             *_failures(measured, found, sample.prompts, sample.ids),
             *_how(measured, layer, attempt, found),
@@ -175,7 +177,8 @@ def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recove
     first, later = resolution.radii
     right = sum(one.right for one in found.prompts)
     how = (
-        f"{right} of {len(found.prompts) * attempt.tokens} tokens right, policy {attempt.policy},"
+        f"{right} of {number_of(len(found.prompts) * attempt.tokens, 'token')} right, policy"
+        f" {attempt.policy},"
         f" {found.candidates_per_token:.1f} candidates a token"
     )
     tokens = clustered_rate(
@@ -183,7 +186,10 @@ def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recove
         np.full(len(found.prompts), attempt.tokens),
         _CONFIDENCE,
     )
-    ranks = f"the first candidate was right for {found.first_guesses} of {found.searched} tokens"
+    ranks = (
+        f"the first candidate was right for {found.first_guesses} of"
+        f" {number_of(found.searched, 'token')}"
+    )
     if found.largest_rank is not None:
         ranks += f", the worst rank was {found.largest_rank}"
     radius = (
@@ -199,7 +205,8 @@ def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recove
     ]
     if found.told_apart:
         lines.append(
-            f"{found.told_apart} rivals of answers were told from them by evaluation in eight ways"
+            f"{number_of(found.told_apart, 'rival')} of answers"
+            f" {verb(found.told_apart, 'was', 'were')} told from them by evaluation in eight ways"
         )
     lines += certified_lines(found, budgeted=attempt.certify is None)
     return lines + vocabulary_lines(measured.token_classes, _TWINS)

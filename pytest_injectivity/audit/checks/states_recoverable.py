@@ -20,7 +20,7 @@ from pytest_injectivity.audit.measurements.recovered import Recovered
 from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.numbers import show
-from pytest_injectivity.core.text import one_line
+from pytest_injectivity.core.text import number_of, one_line, verb
 from pytest_injectivity.results.verdict import Reason, Status, Verdict, judge
 from pytest_injectivity.stats import clopper_pearson, rate_p_values
 
@@ -143,7 +143,10 @@ def judge_external_states(
     external = measured.external_states
     if lost := external.finite.count(False):
         at = [_name(external, prompt) for prompt, fine in enumerate(external.finite) if not fine]
-        headline = f"{lost} of {len(external.states)} prompts have states that are not finite"
+        headline = (
+            f"{lost} of {number_of(len(external.states), 'prompt')}"
+            f" {verb(lost, 'has', 'have')} states that are not finite"
+        )
         evidence = [f"a NaN or an infinity in {', '.join(at[:_LISTED])}", _about(external)]
         return _failed(external, asked, headline, evidence)
     if not math.isfinite(sum(_resolution(measured))):
@@ -170,7 +173,7 @@ def _judged(
         value=recovered / total,
         bound=asked.min_rate,
         relation=">=",
-        headline=f"{recovered} of {total} prompts {what} (wants {asked.min_rate:.6g})",
+        headline=f"{recovered} of {number_of(total, 'prompt')} {what} (wants {asked.min_rate:.6g})",
         evidence=(
             *_failures(measured, found),
             *(_shown(measured, inversion) if inversion else ()),
@@ -312,13 +315,13 @@ def _mismatch(external: "ExternalStates", observed: "Observation") -> tuple[str,
 def _about(external: "ExternalStates") -> str:
     ids = "with ids" if external.ids is not None else "no ids to judge by: verified positions count"
     return (
-        f"{one_line(external.source)}: {len(external.states)} prompts,"
-        f" {sum(map(len, external.states))} positions, {external.dtype}, {ids}"
+        f"{one_line(external.source)}: {number_of(len(external.states), 'prompt')},"
+        f" {number_of(sum(map(len, external.states)), 'position')}, {external.dtype}, {ids}"
     )
 
 
 def _name(external: "ExternalStates", prompt: int) -> str:
-    return f"prompt {prompt} of the file ({len(external.states[prompt])} tokens)"
+    return f"prompt {prompt} of the file ({number_of(len(external.states[prompt]), 'token')})"
 
 
 def _failures(measured: "Measurements", found: Recovered) -> list[str]:
@@ -352,19 +355,21 @@ def _how(external: "ExternalStates", read: Read, found: Recovered, *, budgeted: 
     else:
         error = (
             f"observation error {show(observed.error[-1])}, estimated from {observed.verified} of"
-            f" {observed.looked_at} first tokens that verify: {show(observed.relative)} of a state's"
+            f" {number_of(observed.looked_at, 'first token')} that verify:"
+            f" {show(observed.relative)} of a state's"
             " norm, twice that after them"
         )
     lines = [f"{error}; resolution {show(resolution)} on top"]
     if 2 * observed.verified < observed.looked_at:
         lines.append(
-            f"only {observed.verified} of {observed.looked_at} first tokens verify: are these states of"
+            f"only {observed.verified} of {number_of(observed.looked_at, 'first token')}"
+            f" {verb(observed.verified, 'verifies', 'verify')}: are these states of"
             " this model at this layer?"
         )
     right = (
         ""
         if external.ids is None
-        else f"{sum(p.right for p in found.prompts)} of {positions} tokens right, "
+        else f"{sum(p.right for p in found.prompts)} of {number_of(positions, 'token')} right, "
     )
     lines.append(f"{right}{found.candidates_per_token:.1f} candidates a token")
     return lines + certified_lines(found, budgeted=budgeted)

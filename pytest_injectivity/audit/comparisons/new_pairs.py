@@ -16,6 +16,7 @@ import numpy as np
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.core.tolerances import Tolerance
 
 if TYPE_CHECKING:
@@ -108,17 +109,13 @@ class NewCollisions:
         if not self.count:
             return "no new collision"
         names = {"collision": "new collision", "unresolved": "new unresolved pair"}
-        said = [
-            f"{n} {names[kind]}{'s' if n > 1 else ''}"
-            for kind, n in self.kinds.items()
-            if n and kind in names
-        ]
+        said = [number_of(n, names[kind]) for kind, n in self.kinds.items() if n and kind in names]
         if near := self.kinds["near"]:
             said.append(f"{near} new near (eps {show(self.eps)})")
         if self.exact and self.count == sum(self.kinds.values()):
             return ", ".join(said)
         first = f", of the closest {', '.join(said)}" if said else ""
-        return f"{'' if self.exact else 'at least '}{self.count} new pairs{first}"
+        return f"{'' if self.exact else 'at least '}{number_of(self.count, 'new pair')}{first}"
 
 
 def find_new_collisions(

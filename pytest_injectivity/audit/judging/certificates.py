@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.stats import clopper_pearson
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def certified_lines(found: "Recovered", *, budgeted: bool) -> list[str]:
         return []
     until = ", until they had cost what the recovery did" if budgeted else ""
     line = (
-        f"{found.certified} positions, drawn at random, passed over the whole vocabulary{until}:"
+        f"{number_of(found.certified, 'position')}, drawn at random, passed over the whole"
+        f" vocabulary{until}:"
         f" {found.ambiguous} ambiguous"
     )
     if found.certified >= _LEAST_FOR_A_RATE:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.results.verdict import Reason, Status
 from pytest_injectivity.stats import check_confidence, holm
 
@@ -39,7 +40,8 @@ def not_finite(
         bound=bound,
         relation=">=",
         headline=(
-            f"{len(lost)} of {len(measured.states(layer))} rows are not finite"
+            f"{len(lost)} of {number_of(len(measured.states(layer)), 'row')}"
+            f" {verb(len(lost), 'is', 'are')} not finite"
             if lost
             else "the resolution is not finite"
         ),
@@ -61,7 +63,7 @@ def resolution_line(measured: "Measurements", layer: Layer) -> str:
     error = resolution.error
     said = "not measured" if math.isnan(error) else f"{show(error)} to float64"
     return (
-        f"resolution {show(resolution.value)} over {resolution.prompts} prompts"
+        f"resolution {show(resolution.value)} over {number_of(resolution.prompts, 'prompt')}"
         f" ({resolution.later.between}); error {said}"
     )
 

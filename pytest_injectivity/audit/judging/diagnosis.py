@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
@@ -93,7 +94,7 @@ class Diagnosed:
                 f" {show(found.separation)} of the norm apart"
             )
         else:
-            draws = f"{len(found.separations)} draws of the weights"
+            draws = f"{number_of(len(found.separations), 'draw')} of the weights"
             seen = f"at most {show(found.separation)} of the norm apart under {draws}"
         own = (
             "equal in float64 too"
@@ -106,7 +107,7 @@ class Diagnosed:
         """A line on how many of the layer's pairs were diagnosed, and what that proves."""
         if not self.of:
             return f"not diagnosed: {self.why_not}"
-        line = f"{len(self.of)} of {total} pairs diagnosed, closest first"
+        line = f"{len(self.of)} of {number_of(total, 'pair')} diagnosed, closest first"
         if any(one.separated_by for one in self.of.values()) and self.analytic:
             return f"{line}; of the accidental ones generic separation is certified"
         return line

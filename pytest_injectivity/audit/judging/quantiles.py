@@ -12,6 +12,7 @@ from pytest_injectivity.audit.judging.common import resolution_line
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.shapes import Float64, Int64
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.quantization.grid import Grid, GridLike
 from pytest_injectivity.results.verdict import Reason, Status, judge
 from pytest_injectivity.stats import (
@@ -127,7 +128,7 @@ def _would_pass(
         key=lambda bound: quantile_p_values(values, asked.q, float(bound), sample.partner)[0],
     )
     if not proved:
-        return f"no bound: {len(values)} prompts prove none at {100 * asked.confidence:g}%"
+        return f"no bound: {number_of(len(values), 'prompt')} prove none at {100 * asked.confidence:g}%"
     return f"a bound of at most {float(ordered[proved - 1])!r} for this layer alone"
 
 

@@ -15,6 +15,7 @@ from pytest_injectivity.audit.measurements.evaluated_pairs import evaluate_pairs
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.core.tolerances import Tolerance
 from pytest_injectivity.results.verdict import Reason, Status, judge
 
@@ -201,7 +202,8 @@ def pair_lines(measured: "Measurements", counted: Sequence[Counted]) -> list[str
         listed = sorted(one.closest for one in counted if one.closest)[:1]
     lines = [pair_line(measured, one) for one in listed]
     lines += [
-        f"{one.place.words}: too many unresolved pairs to count: those of {one.sampled} tokens"
+        f"{one.place.words}: too many unresolved pairs to count: those of"
+        f" {number_of(one.sampled, 'token')}"
         " are counted"
         for one in counted
         if one.sampled

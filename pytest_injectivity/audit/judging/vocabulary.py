@@ -6,6 +6,8 @@ tokens have the same row as another (twins), so that one of each class is tested
 
 from typing import TYPE_CHECKING
 
+from pytest_injectivity.core.text import number_of
+
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.inversion.token_classes import TokenClasses
@@ -24,8 +26,9 @@ def vocabulary_lines(classes: "TokenClasses", consequence: str) -> list[str]:
     if classes.twins:
         largest = max(map(len, classes.twins))
         lines.append(
-            f"{classes.copied} tokens have the same embedding row as another ({classes.pairs} pairs,"
-            f" {len(classes.twins)} classes, the largest of {largest}): {consequence}"
+            f"{classes.copied} tokens have the same embedding row as another"
+            f" ({number_of(classes.pairs, 'pair')}, {number_of(len(classes.twins), 'class', 'classes')},"
+            f" the largest of {largest}): {consequence}"
         )
     return lines + padding_lines(classes)
 
@@ -34,7 +37,9 @@ def padding_lines(classes: "TokenClasses") -> list[str]:
     """A line on the rows of the embedding that no token has, where there are any."""
     if not classes.left_out:
         return []
-    return [f"{classes.left_out} rows of the embedding left out: no token of the tokenizer's"]
+    return [
+        f"{number_of(classes.left_out, 'row')} of the embedding left out: no token of the tokenizer's"
+    ]
 
 
 def twin_lines(measured: "Measurements", classes: "TokenClasses") -> list[str]:

@@ -9,7 +9,7 @@ from pytest_injectivity.audit.planning.phases import Loading, joined, phases_of,
 from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.progress import Watcher
-from pytest_injectivity.core.text import one_line
+from pytest_injectivity.core.text import number_of, one_line
 from pytest_injectivity.results.plan import Plan
 
 _LONGEST = 200
@@ -57,7 +57,7 @@ def plan_audit(
     return Plan(
         phases=phases_of(needs, foretelling.costs(rates), loading),
         model=(
-            f"{loading.model}: {sizes.n_layers} layers, d {sizes.hidden}, vocabulary"
+            f"{loading.model}: {number_of(sizes.n_layers, 'layer')}, d {sizes.hidden}, vocabulary"
             f" {sizes.vocab:,}, {sizes.dtype} on {target.kept.device}"
         ),
         prompts=(

@@ -5,6 +5,7 @@ from numbers import Integral
 from typing import NamedTuple, TypedDict
 
 from pytest_injectivity.config.release_place import Place
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.errors import OptionError
 
 _PROMPTS, _TOKENS, _FREE_RUNNING = 50, 20, 20
@@ -61,7 +62,10 @@ class Size(NamedTuple):
         )
 
     def __str__(self) -> str:
-        return f"{self.prompts} prompts of {self.tokens} tokens, {self.free_running} free-running"
+        return (
+            f"{number_of(self.prompts, 'prompt')} of {number_of(self.tokens, 'token')},"
+            f" {self.free_running} free-running"
+        )
 
 
 def check_size(given: Mapping[str, object]) -> None:

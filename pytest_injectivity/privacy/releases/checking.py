@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.privacy.releases.observed import Observed
 from pytest_injectivity.privacy.releases.protocol import Release, draws
@@ -53,7 +54,8 @@ def check_release(
     _check_rows(name, "image", release.image(observed.rows[0]), observed.rows[0])
     if not (changed or same):
         raise OptionError(
-            f"release {name}: apply changes nothing on these {len(observed.rows)} prompts: its strength"
+            f"release {name}: apply changes nothing on these"
+            f" {number_of(len(observed.rows), 'prompt')}: its strength"
             " is below what the states' dtype can show, or it acts on one row alone; say identity where"
             " that is meant"
         )

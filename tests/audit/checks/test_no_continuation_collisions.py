@@ -56,9 +56,11 @@ def test_equal_embedding_rows_are_one_continuation(tmp_path: Path) -> None:
     assert 4 == len(verdict.reasons)
     for reason in verdict.reasons:
         assert ("PASS", 0, "no collision") == (str(reason.status), reason.value, reason.headline)
-        assert f"{2 * 62 * 61 // 2} pairs compared: 62 continuations of each" in reason.evidence[1]
+        assert (
+            f"{2 * 62 * 61 // 2:,} pairs compared: 62 continuations of each" in reason.evidence[1]
+        )
         assert reason.evidence[2].startswith(
-            "3 tokens have the same embedding row as another (3 pairs, 1 classes, the largest of 3): "
+            "3 tokens have the same embedding row as another (3 pairs, 1 class, the largest of 3): "
         )
 
 
@@ -187,7 +189,7 @@ def test_a_prompt_that_fills_the_context_is_passed_over(tmp_path: Path) -> None:
     audit = audit_of(tmp_path, tiny_decoder("llama", context=16), [*full, [1, 2], [60, 5, 9]])
     reason = _one(audit, "norm", prompts=4)
     assert "PASS" == str(reason.status)
-    assert f"{2 * 64 * 63 // 2} pairs compared" in "\n".join(reason.evidence)
+    assert f"{2 * 64 * 63 // 2:,} pairs compared" in "\n".join(reason.evidence)
     assert "2 prompts passed over: they fill the context of 16 tokens" in reason.evidence
 
 

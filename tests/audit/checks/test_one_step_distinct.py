@@ -69,7 +69,7 @@ def test_bos_goes_first_where_the_tokenizer_puts_it(tmp_path: Path) -> None:
     nearest = reference.near(_first(audit, 1, (256,)), 1e9)[0][0]
     assert nearest == pytest.approx(reason.figures["after_special_margin"], rel=1e-4)
     assert audit.resolution(1).at(1) == reason.figures["after_special_resolution"]
-    assert 2 == sum(f"{257 * 256 // 2} pairs of 257 tokens" in line for line in reason.evidence)
+    assert 2 == sum(f"{257 * 256 // 2:,} pairs of 257 tokens" in line for line in reason.evidence)
     without = _one(audit_of(tmp_path, decoder, IDS, special_tokens="no"))
     assert not any(AFTER in line for line in without.evidence)
 
@@ -217,7 +217,7 @@ def test_a_token_that_is_not_finite_fails(tmp_path: Path, layer: int) -> None:
     decoder.parts.embeddings.weight[50] = torch.nan
     reason = _one(audit_of(tmp_path, decoder, IDS), layer)
     place = "put first" if layer else "as embedding rows"
-    assert ("FAIL", f"1 of 64 tokens {place} are not finite") == (
+    assert ("FAIL", f"1 of 64 tokens {place} is not finite") == (
         str(reason.status),
         reason.headline,
     )

@@ -85,7 +85,7 @@ def test_an_ambiguous_token_is_no_recovery(planted: Audit) -> None:
     why = f"ambiguous: {own} has the same embedding as {other}, residual 0"
     assert f"{planted.name_of(3)}: position 0: {why}" == line
     assert "reasons: ambiguous (another token has the same embedding): 1" in reason.evidence
-    said = "2 tokens have the same embedding row as another (1 pairs, 1 classes, the largest of 2)"
+    said = "2 tokens have the same embedding row as another (1 pair, 1 class, the largest of 2)"
     assert any(line.startswith(said) for line in reason.evidence)
     assert reason.value == 5 / 6
 

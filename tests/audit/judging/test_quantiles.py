@@ -213,7 +213,7 @@ def test_prompts_without_a_partner_are_counted(audit: Callable[..., Audit]) -> N
     evidence = (
         audit(prompt_metric="hamming").check_colipschitz_above(1, alpha=1e-12).reasons[0].evidence
     )
-    assert "1 of 19 prompts have no admissible partner" in evidence
+    assert "1 of 19 prompts has no admissible partner" in evidence
     evidence = audit().check_colipschitz_above(1, alpha=1e-12).reasons[0].evidence
     assert not any("admissible" in line for line in evidence)
 
