@@ -204,6 +204,7 @@ class Decoder(Forward):
         ids: Int[Tensor, "rows width"],
         *,
         side_by_side: bool = False,
+        layers: Sequence[Layer] = (),
     ) -> Continued:
         """Continues many prefixes, each of its own length, in one pass to their depth.
 
@@ -213,13 +214,17 @@ class Decoder(Forward):
             ids: what each is continued by, padded on the right with any valid id.
             side_by_side: the ids of a row are alternatives for the position after its prefix, not
                 one after the other; only where the attention takes ``masks``.
+            layers: those at which states are given, beside the depth of the buffer.
 
         Raises:
+            LayerError: the buffer does not reach a layer.
             PromptError: an id is not below ``vocab_size``.
         """
         ids, lengths = self._checked(ids), prefixes.lengths(rows).to(self.device)
+        wanted = [*{*layers, prefixes.depth}]
+        self._checked_layers(wanted, prefixes)
         if not self.masks:
-            return self._run_again(prefixes, rows, ids)
+            return self._run_again(prefixes, rows, ids, wanted)
         cache, width = prefixes.cache(rows, self.parts.base.config), ids.shape[1]
         steps = torch.arange(width, device=self.device) * (not side_by_side)
         # What pads a row may stand anywhere, but not outside the table of positions.
@@ -229,14 +234,14 @@ class Decoder(Forward):
             cached = bool(prefixes.blocks)
             named["attention_mask"] = seen(lengths, width, side_by_side=side_by_side, cached=cached)
         with torch.no_grad():
-            states = self._forward(ids, [prefixes.depth], torch.clone, cache, **named)
-        layers: list[Any] = cache.layers
+            states = self._forward(ids, wanted, torch.clone, cache, **named)
+        blocks: list[Any] = cache.layers
         fresh = tuple(
             (one.keys[:, :, -width:], one.values[:, :, -width:])
-            for one in layers
+            for one in blocks
             if one.is_initialized
         )
-        return Continued(tuple(rows), ids, states[prefixes.depth], fresh)
+        return Continued(tuple(rows), ids, prefixes.depth, states, fresh)
 
     def as_float64(self) -> "Decoder":
         """A copy with the same weights that computes in float64 throughout (SPEC section 2).
@@ -308,7 +313,9 @@ class Decoder(Forward):
         # What is not seen is multiplied by zero, and zero times a candidate's NaN is NaN.
         return self.candidates(prefix, tokens, layers, side_by_side=False)
 
-    def _run_again(self, prefixes: PrefixBuffer, rows: Sequence[int], ids: Tensor) -> Continued:
+    def _run_again(
+        self, prefixes: PrefixBuffer, rows: Sequence[int], ids: Tensor, layers: Sequence[Layer]
+    ) -> Continued:
         """Continues prefixes of which only the tokens are kept: each row runs from its beginning."""
         lengths, width = prefixes.lengths(rows).to(self.device), ids.shape[1]
         whole = ids[:, :1].repeat(1, int(lengths.max()) + width)
@@ -317,12 +324,14 @@ class Decoder(Forward):
             whole[at, : len(before) + width] = torch.cat([before, ids[at]])
         # No row is as long as the batch and the longest padding together.
         limit = whole.shape[1] if self.context is None else self.context
-        states = self.states(whole[:, :limit], [prefixes.depth])[prefixes.depth]
+        whole = whole[:, :limit]
         columns = lengths[:, None] + torch.arange(width, device=self.device)
-        columns = columns.clamp(max=states.shape[1] - 1)[..., None]
-        return Continued(
-            tuple(rows), ids, states.gather(1, columns.expand(-1, -1, states.shape[2]))
-        )
+        columns = columns.clamp(max=whole.shape[1] - 1)[..., None]
+        states = {
+            layer: every.gather(1, columns.expand(-1, -1, every.shape[2]))
+            for layer, every in self.states(whole, layers).items()
+        }
+        return Continued(tuple(rows), ids, prefixes.depth, states)
 
     def _candidate_batch(self, prefix: Prefix | None) -> int:
         limits = self.limits

@@ -31,6 +31,7 @@ from pytest_injectivity.models.families import (
 )
 from pytest_injectivity.models.float64 import Float64Mode
 from pytest_injectivity.models.prefix import Prefix
+from pytest_injectivity.models.prefix_buffer import PrefixBuffer
 from pytest_injectivity.models.towers import leave_out_towers
 from pytest_injectivity.quantization.activation_hooks import Rounding, residual_stream
 from pytest_injectivity.quantization.info import QuantizationInfo
@@ -277,7 +278,9 @@ class Forward:
                 f" at most {self.context} are accepted"
             )
 
-    def _checked_layers(self, layers: Sequence[Layer], prefix: Prefix | None) -> None:
+    def _checked_layers(
+        self, layers: Sequence[Layer], prefix: Prefix | PrefixBuffer | None
+    ) -> None:
         if not layers:
             raise LayerError('no layer is named: give integers from 0 to L, or "norm"')
         for layer in layers:

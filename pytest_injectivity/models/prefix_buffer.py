@@ -6,7 +6,7 @@ its own prefix (`seen`), and what it computed is kept for as many tokens as turn
 Families whose attention takes no such mask keep the tokens alone, and run them again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,14 +26,21 @@ class Continued:
     Attributes:
         rows: the prefixes continued, by number.
         ids: what they were continued by, ``(rows, width)``.
-        states: at one layer, ``(rows, width, hidden)``.
+        depth: the deepest layer, that of the buffer.
+        at: by layer its states, ``(rows, width, hidden)``.
         fresh: for each block the keys and values of ``ids``; empty where none are cached.
     """
 
     rows: tuple[int, ...]
     ids: Int[Tensor, "rows width"]
-    states: Float[Tensor, "rows width hidden"]
+    depth: Layer
+    at: Mapping[Layer, Float[Tensor, "rows width hidden"]]
     fresh: tuple[tuple[Tensor, Tensor], ...] = ()
+
+    @property
+    def states(self) -> Float[Tensor, "rows width hidden"]:
+        """The states at the depth of the buffer."""
+        return self.at[self.depth]
 
 
 @dataclass(eq=False)

@@ -25,8 +25,11 @@ from pytest_injectivity.states.resolution_sample import choose_sample
 # Tokens that a guess and its correction run for each token recovered (docs/log.md).
 _FORWARDS_A_TOKEN = 2.0
 # Of an answer that rivals make ambiguous: it and its rivals, each in eight ways, which take so many
-# passes and caches. In half precision about one answer a prompt is ambiguous (docs/log.md).
-_RIVALS, _PASSES_A_RIVAL = 9, 8
+# passes. In half precision about one answer a prompt is ambiguous (docs/log.md).
+_RIVALS, _PASSES_A_RIVAL = 9, 3
+# Passes of a prompt near the resolution, two alone and six that at least two prompts share, and how
+# often they run it: capture has made one of the ways, and the last three run it once.
+_PASSES_EVALUATED, _TIMES_EVALUATED = 5, 5
 # Of a resolution's sample: how often each position is run, alone and in two batches, padding included;
 # the prompts of a batch; and the passes and tokens, for each part, of the ways in which few prompts are
 # run.
@@ -113,9 +116,9 @@ class Costs:
             certified = min(certified, -(-(forwards + tabled * vocab) // vocab))
         candidates = round(vocab * (tabled + certified))
         ambiguous = prompts if self.sizes.is_half else 0
-        evaluations = _RIVALS * _PASSES_A_RIVAL * ambiguous
-        forwards += evaluations * -(-tokens // 2)
-        count = prompts + 2 * tokens + -(-calibration // _BATCH_TOKENS) + evaluations
+        forwards += _RIVALS * len(WAYS) * ambiguous * -(-tokens // 2)
+        count = prompts + 2 * tokens + -(-calibration // _BATCH_TOKENS)
+        count += _RIVALS * _PASSES_A_RIVAL * ambiguous
         passes = Passes(count, forwards)
         seconds = self._forward(passes, layer)
         seconds += candidates * self.rates.candidate * self.sizes.share(layer)
@@ -189,11 +192,12 @@ class Costs:
             lengths: tokens of each prompt.
             layers: the layers.
         """
-        tokens = len(WAYS) * sum(map(padded_length, lengths)) + GRAIN * len(lengths)
+        passes = _PASSES_EVALUATED * len(lengths)
+        tokens = _TIMES_EVALUATED * sum(map(padded_length, lengths)) + GRAIN * len(lengths)
         return Phase(
             name="pairs near the resolution",
             what=f"{number_of(len(lengths), 'prompt')} in {len(WAYS)} ways at {_layers(layers)}",
-            seconds=self._forward(Passes(len(WAYS) * len(lengths), tokens), max(layers, key=depth)),
+            seconds=self._forward(Passes(passes, tokens), max(layers, key=depth)),
             token_forwards=tokens,
             shorter_by=f"{_FEWER}, --injx-layers",
         )

@@ -4,7 +4,8 @@ Prompts that are compared with each other share the shapes of their passes where
 it, because equal bits in one shape are a collision.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,11 +16,11 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.batches import GRAIN, padded_length, plan_batches
 
 WAYS = (
+    "in capture's batches",
     "alone",
     "alone, padded",
-    "in capture's batches",
-    "in threes, padded further",
-    "in taller batches",
+    "with the others, padded",
+    "with the others, padded further",
     "behind the cached first half",
     "behind all cached tokens but the last",
     "side by side with fifteen other tokens",
@@ -28,12 +29,11 @@ WAYS = (
 last three are then rows among 16, 48 and 128 equal ones."""
 
 _BATCH_TOKENS = 4096
-_THREE = 3
-_TALLER = 4
 _ALTERNATIVES = 16
 _ROWS_OF_ONE = (16, 48, 128)
 
 States = Mapping[Layer, Float[Tensor, "prompts hidden"]]
+_One = Mapping[Layer, Float[Tensor, " hidden"]]
 
 
 def evaluate_last(
@@ -42,8 +42,13 @@ def evaluate_last(
     layers: Sequence[Layer],
     *,
     longest: int | None = None,
+    captured: States | None = None,
 ) -> dict[Layer, Float[Tensor, "prompts ways hidden"]]:
     """The last-token states of prompts in each of `WAYS`, all layers in the same passes.
+
+    A pass of one prompt costs about as much as one of several, because the weights are read once a pass.
+    Each prompt runs by itself twice; the other ways share their passes, those behind a prefix where the
+    attention takes masks.
 
     Args:
         decoder: the model.
@@ -51,22 +56,28 @@ def evaluate_last(
         layers: which layers.
         longest: tokens of the longest prompt that these are compared with, whose shape all take; None:
             of the longest of them.
+        captured: the states of the same prompts as captured, where they are: the first of the ways.
     """
     longest = longest or max(map(len, prompts))
-    most = decoder.context or 2 * longest + 2 * GRAIN
+    most = decoder.context or longest + 2 * GRAIN
     width = min(padded_length(longest), most)
     further = min(width + GRAIN, most)
+    height = _height(len(prompts), further)
     ways: list[States] = [
-        _each(decoder, prompts, layers, _alone),
+        captured or _batched(decoder, prompts, layers, width),
+        _stacked([_alone(decoder, torch.tensor(list(one)), layers) for one in prompts], layers),
         _padded(decoder, prompts, layers, width, rows=1),
-        _batched(decoder, prompts, layers, width),
-        _padded(decoder, prompts, layers, further, rows=_THREE),
-        _padded(decoder, prompts, layers, width, rows=_TALLER * max(1, 16 // width)),
-        _each(decoder, prompts, layers, _behind_half),
-        _each(decoder, prompts, layers, _behind_all),
-        _each(decoder, prompts, layers, _side_by_side),
+        _padded(decoder, prompts, layers, width, rows=height),
+        # At the end of the context there is no other width.
+        _padded(decoder, prompts, layers, further, rows=height + (further == width)),
+        *_behind(decoder, prompts, layers, height),
     ]
     return {layer: torch.stack([way[layer] for way in ways], dim=1) for layer in layers}
+
+
+def _height(prompts: int, width: int) -> int:
+    """Rows of passes of about the same height."""
+    return math.ceil(prompts / math.ceil(prompts * width / _BATCH_TOKENS))
 
 
 def _batched(
@@ -103,57 +114,96 @@ def _padded(
     return _stacked(found, layers)
 
 
-_OneWay = Callable[[Decoder, Tensor, Sequence[Layer]], Mapping[Layer, Tensor]]
+def _alone(decoder: Decoder, ids: Tensor, layers: Sequence[Layer]) -> _One:
+    return _first(decoder.states(ids[None], layers, positions=torch.tensor([len(ids) - 1])))
 
 
-def _each(
-    decoder: Decoder,
-    prompts: Sequence[Sequence[int]],
-    layers: Sequence[Layer],
-    way: _OneWay,
-) -> States:
-    return _stacked([way(decoder, torch.tensor(list(one)), layers) for one in prompts], layers)
+def _behind(
+    decoder: Decoder, prompts: Sequence[Sequence[int]], layers: Sequence[Layer], height: int
+) -> list[States]:
+    """The last three ways: behind half of a prompt, behind all but its last token, side by side."""
+    found: dict[int, tuple[_One, _One, _One]] = {}
+    several = [at for at, one in enumerate(prompts) if len(one) > 1]
+    for start in range(0, len(several), height):
+        some = several[start : start + height]
+        chosen = [prompts[at] for at in some]
+        together = _behind_together(decoder, chosen, layers) if decoder.masks else None
+        found |= dict(zip(some, together or _behind_each(decoder, chosen, layers), strict=True))
+    for at in range(len(prompts)):
+        if at not in found:
+            ids = torch.tensor(list(prompts[at]))
+            one, two, three = (_among(decoder, ids, layers, rows) for rows in _ROWS_OF_ONE)
+            found[at] = one, two, three
+    return [_stacked([found[at][way] for at in range(len(prompts))], layers) for way in range(3)]
 
 
-def _alone(decoder: Decoder, ids: Tensor, layers: Sequence[Layer]) -> Mapping[Layer, Tensor]:
-    return _last(decoder.states(ids[None], layers, positions=torch.tensor([len(ids) - 1])))
+def _behind_together(
+    decoder: Decoder, prompts: Sequence[Sequence[int]], layers: Sequence[Layer]
+) -> list[tuple[_One, _One, _One]] | None:
+    """The three ways in passes that prompts share; None where a state is not finite.
+
+    What a token does not see is multiplied by zero, and zero times another token's NaN is NaN.
+    """
+    deepest = max(layers, key=depth)
+    every = range(len(prompts))
+    buffer = decoder.prefix_buffer(len(prompts), max(map(len, prompts)), deepest)
+    halves = [len(one) // 2 for one in prompts]
+    begun = [one[:half] for one, half in zip(prompts, halves, strict=True)]
+    buffer.keep(decoder.continued(buffer, every, _right_padded(begun)), halves)
+    rest = [one[half:] for one, half in zip(prompts, halves, strict=True)]
+    half = decoder.continued(buffer, every, _right_padded(rest), layers=layers)
+    last = [len(one) - 1 for one in rest]
+    buffer.keep(half, last)
+    tokens = torch.tensor([one[-1] for one in prompts])[:, None]
+    behind = decoder.continued(buffer, every, tokens, layers=layers)
+    others = (tokens + torch.arange(_ALTERNATIVES)) % decoder.vocab_size
+    side = decoder.continued(buffer, every, others, side_by_side=True, layers=layers)
+    found = [
+        tuple(
+            {layer: way.at[layer][row, at] for layer in layers}
+            for way, at in ((half, last[row]), (behind, 0), (side, 0))
+        )
+        for row in every
+    ]
+    finite = all(
+        bool(one.isfinite().all()) for ways in found for way in ways for one in way.values()
+    )
+    return [(one, two, three) for one, two, three in found] if finite else None
 
 
-def _behind_half(decoder: Decoder, ids: Tensor, layers: Sequence[Layer]) -> Mapping[Layer, Tensor]:
-    half = len(ids) // 2
-    if not half:
-        return _among(decoder, ids, layers, _ROWS_OF_ONE[0])
-    prefix = decoder.prefix(ids[:half], max(layers, key=depth))
-    at = torch.tensor([len(ids) - half - 1])
-    return _last(decoder.states(ids[None, half:], layers, positions=at, prefix=prefix))
+def _behind_each(
+    decoder: Decoder, prompts: Sequence[Sequence[int]], layers: Sequence[Layer]
+) -> list[tuple[_One, _One, _One]]:
+    """The three ways of each prompt by itself."""
+    deepest = max(layers, key=depth)
+    found = []
+    for ids in (torch.tensor(list(one)) for one in prompts):
+        half = len(ids) // 2
+        prefix = decoder.prefix(ids[:half], deepest)
+        at = torch.tensor([len(ids) - half - 1])
+        behind_half = decoder.states(ids[None, half:], layers, positions=at, prefix=prefix)
+        prefix = decoder.extend(prefix, ids[half:-1])
+        others = (ids[-1] + torch.arange(_ALTERNATIVES)) % decoder.vocab_size
+        behind, side = (decoder.candidates(prefix, some, layers) for some in (ids[-1:], others))
+        found.append((_first(behind_half), _first(behind), _first(side)))
+    return found
 
 
-def _behind_all(decoder: Decoder, ids: Tensor, layers: Sequence[Layer]) -> Mapping[Layer, Tensor]:
-    if len(ids) == 1:
-        return _among(decoder, ids, layers, _ROWS_OF_ONE[1])
-    prefix = decoder.prefix(ids[:-1], max(layers, key=depth))
-    return _last(decoder.candidates(prefix, ids[-1:], layers))
+def _right_padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of one width, each padded with its first token."""
+    width = max(map(len, rows))
+    return torch.tensor([[*one, *[one[0]] * (width - len(one))] for one in rows])
 
 
-def _side_by_side(decoder: Decoder, ids: Tensor, layers: Sequence[Layer]) -> Mapping[Layer, Tensor]:
-    if len(ids) == 1:
-        return _among(decoder, ids, layers, _ROWS_OF_ONE[2])
-    prefix = decoder.prefix(ids[:-1], max(layers, key=depth))
-    others = (ids[-1] + torch.arange(_ALTERNATIVES)) % decoder.vocab_size
-    return _last(decoder.candidates(prefix, others, layers))
-
-
-def _among(
-    decoder: Decoder, ids: Tensor, layers: Sequence[Layer], rows: int
-) -> Mapping[Layer, Tensor]:
+def _among(decoder: Decoder, ids: Tensor, layers: Sequence[Layer], rows: int) -> _One:
     first = torch.zeros(rows, dtype=torch.long)
-    return _last(decoder.states(ids[None].expand(rows, 1), layers, positions=first))
+    return _first(decoder.states(ids[None].expand(rows, 1), layers, positions=first))
 
 
-def _last(states: Mapping[Layer, Tensor]) -> Mapping[Layer, Tensor]:
+def _first(states: Mapping[Layer, Tensor]) -> _One:
     """The first row, which is the one evaluated."""
     return {layer: rows[0] for layer, rows in states.items()}
 
 
-def _stacked(found: Sequence[Mapping[Layer, Tensor]], layers: Sequence[Layer]) -> States:
+def _stacked(found: Sequence[_One], layers: Sequence[Layer]) -> States:
     return {layer: torch.stack([one[layer].cpu() for one in found]) for layer in layers}

@@ -7,7 +7,7 @@ shape are a collision. Else the pair is resolved where ``D > S``, in the Euclide
 distance, and unresolved where it is in neither.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.states.batches import padded_length
 from pytest_injectivity.states.last_states import evaluate_last
 from pytest_injectivity.states.resolution import LayerResolution
 from pytest_injectivity.states.scaled import Scale
@@ -68,6 +69,8 @@ def decide_pairs(
     prompts: Sequence[Sequence[int]],
     pairs: Mapping[Layer, Sequence[Pair]],
     resolutions: Mapping[Layer, LayerResolution],
+    *,
+    captured: Mapping[Layer, Mapping[int, Float[Tensor, " hidden"]]] | None = None,
 ) -> dict[Layer, list[Decision]]:
     """Decides the pairs of each layer; all layers share the passes.
 
@@ -76,18 +79,20 @@ def decide_pairs(
         prompts: token ids.
         pairs: by layer, indexes into ``prompts``.
         resolutions: of the same layers; prompts of one token use those of position 0.
+        captured: by layer the states of these prompts as captured, by index; None: they are not known.
 
     Returns:
         By layer, the decision of each pair, in the order given.
     """
-    every = sorted({pair for some in pairs.values() for pair in some})
     states: dict[Layer, dict[int, Tensor]] = {layer: {} for layer in pairs}
-    for members in _components(every):
-        longest = max(len(prompts[prompt]) for prompt in members)
-        for layers, some in _by_layers(pairs, members):
-            chosen = [prompts[prompt] for prompt in some]
-            for layer, rows in evaluate_last(decoder, chosen, layers, longest=longest).items():
-                states[layer] |= dict(zip(some, rows, strict=True))
+    for longest, layers, some in _together(pairs, prompts):
+        known: dict[Layer, Tensor] | None = None
+        if captured:
+            known = {layer: torch.stack([captured[layer][one] for one in some]) for layer in layers}
+        chosen = [prompts[prompt] for prompt in some]
+        found = evaluate_last(decoder, chosen, layers, longest=longest, captured=known)
+        for layer, rows in found.items():
+            states[layer] |= dict(zip(some, rows, strict=True))
     return {
         layer: _decide_layer(states[layer], some, prompts, resolutions[layer]) if some else []
         for layer, some in pairs.items()
@@ -112,21 +117,29 @@ def _decide_layer(
     return [found[row] for row in range(len(pairs))]
 
 
-def _by_layers(
-    pairs: Mapping[Layer, Sequence[Pair]], members: Collection[int]
-) -> list[tuple[list[Layer], list[int]]]:
-    """Which of some prompts are evaluated at which layers: no pass goes deeper than it has to."""
-    wanted: dict[int, list[Layer]] = {prompt: [] for prompt in sorted(members)}
+def _together(
+    pairs: Mapping[Layer, Sequence[Pair]], prompts: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, list[Layer], list[int]]]:
+    """Which prompts are evaluated in the same passes, at which layers, and in whose shape.
+
+    Prompts that are compared take the shape of the longest that pairs connect them with, and others of
+    this shape share their passes. No pass goes deeper than its prompts have to.
+    """
+    wanted: dict[int, list[Layer]] = {}
     for layer, some in pairs.items():
-        for prompt in {prompt for pair in some for prompt in pair} & wanted.keys():
-            wanted[prompt].append(layer)
-    groups: dict[Layer, list[int]] = {}
-    for prompt, layers in wanted.items():
-        groups.setdefault(max(layers, key=depth), []).append(prompt)
-    return [
-        ([layer for layer in pairs if any(layer in wanted[one] for one in some)], some)
-        for some in groups.values()
-    ]
+        for prompt in sorted({prompt for pair in some for prompt in pair}):
+            wanted.setdefault(prompt, []).append(layer)
+    groups: dict[tuple[int, Layer], list[int]] = {}
+    longest: dict[int, int] = {}
+    for members in _components(sorted({pair for some in pairs.values() for pair in some})):
+        most = max(len(prompts[prompt]) for prompt in members)
+        width = padded_length(most)
+        longest[width] = max(longest.get(width, 0), most)
+        for prompt in sorted(members):
+            groups.setdefault((width, max(wanted[prompt], key=depth)), []).append(prompt)
+    for (width, _), together in groups.items():
+        layers = [layer for layer in pairs if any(layer in wanted[one] for one in together)]
+        yield longest[width], layers, together
 
 
 def decide(

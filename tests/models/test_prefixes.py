@@ -126,6 +126,24 @@ def test_prefixes_of_many_lengths_continue_as_whole_rows(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_prefixes_of_many_continue_at_each_layer(family: str, relative: Relative) -> None:
+    """At those asked for and at the depth; no deeper one is given."""
+    decoder = tiny_decoder(family, layers=3, context=20).as_float64()
+    rows, cached = random_rows(9, 12), [3, 5]
+    prefixes = decoder.prefix_buffer(2, 20, 2)
+    prefixes.keep(decoder.continued(prefixes, [0, 1], right_padded(list(rows))), cached)
+    ids = right_padded([row[length:] for row, length in zip(rows, cached, strict=True)])
+    found = decoder.continued(prefixes, [0, 1], ids, layers=[0, 1])
+    assert {0, 1, 2} == set(found.at)
+    for layer, states in found.at.items():
+        for at, (row, length) in enumerate(zip(rows, cached, strict=True)):
+            expected = decoder.states(row[None], [layer])[layer][0, length:]
+            assert relative(states[at, : len(expected)], expected) <= 1e-12
+    with pytest.raises(LayerError, match="deeper than the prefix"):
+        decoder.continued(prefixes, [0, 1], ids, layers=["norm"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("depth", [0, 2])
 def test_one_of_many_prefixes_stands_alone(family: str, depth: Layer, relative: Relative) -> None:
     """Its beginning, too; and after it was cut it grows differently."""

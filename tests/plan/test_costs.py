@@ -103,11 +103,11 @@ def test_half_precision_has_rivals_to_evaluate() -> None:
     assert 3 * 9 * 8 * 5 == half.token_forwards - full.token_forwards
 
 
-def test_evaluations_cost_passes_of_one_prompt() -> None:
-    """Eight a prompt, whatever it holds, and its padded tokens in each."""
+def test_evaluations_cost_passes_of_few_prompts() -> None:
+    """Five passes a prompt, whatever it holds, and its padded tokens as often."""
     phase = _costs().evaluations([3, 9], [2, 10])
-    assert pytest.approx(0.5 * 16 + 0.01 * phase.token_forwards) == phase.seconds
-    assert 8 * (8 + 16) <= phase.token_forwards
+    assert pytest.approx(0.5 * 10 + 0.01 * phase.token_forwards) == phase.seconds
+    assert 5 * (8 + 16) <= phase.token_forwards
 
 
 def test_position_0_is_a_phase_of_its_own() -> None:

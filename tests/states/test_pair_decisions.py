@@ -126,6 +126,89 @@ def test_each_prompt_is_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(3, 2), (3, 2), (61, 1)] == sorted(alone, key=lambda one: one[0])
 
 
+class _Passes:
+    """Records the shape and the rows of each pass of whole prompts."""
+
+    def __init__(self, decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.passes: list[torch.Tensor] = []
+        run = decoder.states
+
+        def states(ids: torch.Tensor, layers: list[Layer], **kept: object) -> object:
+            self.passes.append(ids)
+            return run(ids, layers, **kept)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(decoder, "states", states)
+
+    def shapes(self, prompt: list[int]) -> list[tuple[int, ...]]:
+        """The shapes of the passes that a prompt is in."""
+        wanted = torch.tensor(prompt)
+        return [
+            tuple(ids.shape)
+            for ids in self.passes
+            if len(prompt) <= ids.shape[1] and bool((ids[:, : len(prompt)] == wanted).all(1).any())
+        ]
+
+
+def test_prompts_that_are_compared_share_the_shapes_of_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All but those of their own length, with prompts of another length and of another depth."""
+    decoder = tiny_decoder("gpt2")
+    prompts = [[5, 3, 9], [9] * 12, [8] * 33, [7] * 31]
+    resolutions = resolution_of(decoder, prompts, LAYERS)
+    seen = _Passes(decoder, monkeypatch)
+    decide_pairs(decoder, prompts, {1: [(0, 1)], 2: [(2, 3)]}, resolutions)
+    own = [{(1, len(ids))} for ids in prompts]
+    shapes = [set(seen.shapes(ids)) - alone for ids, alone in zip(prompts, own, strict=True)]
+    assert shapes[0] == shapes[1] == {(1, 16), (2, 16), (2, 24)}
+    assert shapes[2] == shapes[3] == {(1, 40), (2, 40), (2, 48)}
+
+
+def test_prompts_of_one_shape_share_passes_whether_compared_or_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two pairs of prompts of one padded length: four rows a pass."""
+    decoder = tiny_decoder("gpt2")
+    prompts = [[5, 3, 9], [9] * 5, [8] * 6, [7] * 4]
+    resolutions = resolution_of(decoder, prompts, LAYERS)
+    seen = _Passes(decoder, monkeypatch)
+    decide_pairs(decoder, prompts, {1: [(0, 1), (2, 3)]}, resolutions)
+    shapes = [tuple(ids.shape) for ids in seen.passes]
+    # One of those of 8 tokens is capture's.
+    assert [2, 1, 4] == [shapes.count(shape) for shape in ((4, 8), (4, 16), (1, 8))]
+
+
+def test_what_is_captured_is_the_first_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not run again, and takes part in the decision."""
+    decoder = tiny_decoder("gpt2")
+    prompts = [[5, 3, 9], [9] * 5]
+    resolutions = resolution_of(decoder, prompts, LAYERS)
+    (plain,) = decide_pairs(decoder, prompts, {1: [(0, 1)]}, resolutions)[1]
+    rows = evaluate_last(decoder, prompts, [1])[1][:, 0]
+    captured = {1: dict(enumerate(rows + torch.tensor([[1e-3], [0.0]])))}
+    seen = _Passes(decoder, monkeypatch)
+    (found,) = decide_pairs(decoder, prompts, {1: [(0, 1)]}, resolutions, captured=captured)[1]
+    assert (2, 8) in seen.shapes(prompts[0])
+    assert 1 == seen.shapes(prompts[0]).count((2, 8))
+    assert found.itself > 100 * plain.itself
+    captured[1][1] = captured[1][0]
+    (found,) = decide_pairs(decoder, prompts, {1: [(0, 1)]}, resolutions, captured=captured)[1]
+    assert Kind.COLLISION is found.kind
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_token_beside_that_is_not_finite_spoils_no_state(family: str) -> None:
+    """Token 12 is one of the fifteen beside 9, and has a NaN in its embedding."""
+    decoder = tiny_decoder(family)
+    expected = evaluate_last(decoder, PROMPTS[:2], LAYERS)
+    with torch.no_grad():
+        decoder.parts.embeddings.weight[12, 0] = torch.nan
+    found = evaluate_last(decoder, PROMPTS[:2], LAYERS)
+    assert set(LAYERS) == set(found)
+    for layer, rows in found.items():
+        torch.testing.assert_close(rows, expected[layer], rtol=1e-4, atol=1e-5)
+
+
 def test_no_pairs_are_no_work() -> None:
     """Nothing is evaluated where nothing is in doubt."""
     assert {1: []} == decide_pairs(tiny_decoder("gpt2"), PROMPTS, {1: []}, {})

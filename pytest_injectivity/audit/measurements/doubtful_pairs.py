@@ -98,7 +98,13 @@ class Doubts:
         pairs = {layer: one.pairs for layer, one in near.items() if one.pairs}
         decided: Mapping[Layer, list[Decision]] = {}
         if pairs:
-            decided = evaluate_pairs(self.target, self.target.prompts.ids, pairs, resolutions)
+            decided = evaluate_pairs(
+                self.target,
+                self.target.prompts.ids,
+                pairs,
+                resolutions,
+                captured=self._states.states,
+            )
         return {
             layer: DoubtfulPairs(
                 one.pairs, one.distances, tuple(decided.get(layer, ())), one.beyond, one.blur
