@@ -8,11 +8,29 @@ from pytest_injectivity.states.resolution import LayerResolution
 from pytest_injectivity.states.resolution_measurement import measure_resolution
 from pytest_injectivity.states.resolution_sample import SampleSize, choose_sample
 
-SMALL = SampleSize(positions=8, held_out=12, prompts=1, singles=4, held_out_singles=12, exact=4)
+SMALL = SampleSize(
+    positions=8,
+    held_out=12,
+    prompts=1,
+    singles=4,
+    held_out_singles=12,
+    windows=2,
+    held_out_windows=3,
+    window=6,
+    exact=1,
+)
 """Of tiny models it says as much as the sample of an audit."""
 
 TINY = SampleSize(
-    positions=2, held_out=2, prompts=1, singles=1, held_out_singles=3, exact=2, lone=1
+    positions=2,
+    held_out=2,
+    prompts=1,
+    singles=1,
+    held_out_singles=3,
+    windows=1,
+    held_out_windows=1,
+    window=3,
+    exact=1,
 )
 """For audits whose subject is something else: a resolution, from as few evaluations as make one."""
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
-from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.float64 import float64_copy
@@ -103,6 +104,38 @@ class Decoder(Forward):
             with torch.no_grad():
                 self._forward(ids, [deepest], lambda states: states[:, :0], cache)
         return Prefix(longer, prefix.depth, cache)
+
+    def states_in_parts(
+        self, ids: Int[Tensor, "rows length"], cuts: Sequence[int], layers: Sequence[Layer]
+    ) -> dict[Layer, Float[Tensor, "rows rest hidden"]]:
+        """Hidden states of rows that are run part by part, each part behind the cached ones before it.
+
+        Args:
+            ids: token ids; rows shorter than the batch are padded on the RIGHT with any valid id.
+            cuts: where the parts after the first begin, rising, at least one.
+            layers: as for :meth:`states`.
+
+        Returns:
+            By layer, the states from the first cut on.
+
+        Raises:
+            LayerError: the model does not reach a layer.
+            PromptError: an id is not below ``vocab_size``, or a row exceeds the context.
+        """
+        self._checked_layers(layers, None)
+        self._checked_length(ids.shape[1])
+        ids = self._checked(ids)
+        parts = list(zip(cuts, (*cuts[1:], ids.shape[1]), strict=True))
+        if self.family.prefix == "recompute":
+            runs = [(start, self.states(ids[:, :end], layers)) for start, end in parts]
+            found = [{of: states[:, start:] for of, states in run.items()} for start, run in runs]
+        else:
+            cache = empty_cache(self.parts.base.config)
+            # The blocks cache nothing where layer 0 alone is asked for.
+            wanted = [*layers] if max(layers, key=depth) else [*layers, 1]
+            self._run_part(ids[:, : cuts[0]], wanted, cache)
+            found = [self._run_part(ids[:, start:end], wanted, cache) for start, end in parts]
+        return {layer: torch.cat([states[layer] for states in found], dim=1) for layer in layers}
 
     def candidates(
         self,
@@ -287,6 +320,13 @@ class Decoder(Forward):
             rounding=rounding,
             left_out=self.left_out,
         )
+
+    def _run_part(
+        self, ids: Tensor, layers: Sequence[Layer], cache: DynamicCache
+    ) -> dict[Layer, Tensor]:
+        """Runs more tokens of rows, and adds them to their cache."""
+        with torch.no_grad():
+            return self._forward(ids, layers, torch.clone, cache)
 
     def _side_by_side(
         self, prefix: Prefix, tokens: Tensor, layers: Sequence[Layer]

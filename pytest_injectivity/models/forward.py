@@ -32,6 +32,12 @@ from pytest_injectivity.models.families import (
 from pytest_injectivity.models.float64 import Float64Mode
 from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.models.prefix_buffer import PrefixBuffer
+from pytest_injectivity.models.repeated_rows import (
+    cut_cache,
+    repeat_cache,
+    repeat_inputs,
+    times_repeated,
+)
 from pytest_injectivity.models.towers import leave_out_towers
 from pytest_injectivity.quantization.activation_hooks import Rounding, residual_stream
 from pytest_injectivity.quantization.info import QuantizationInfo
@@ -246,14 +252,20 @@ class Forward:
         **named: Any,
     ) -> dict[Layer, Tensor]:
         """Runs the base model on ids or embeddings, keeping `keep(states)` of each layer."""
-        recorder = _Recorder(layers, keep)
+        rows, width = inputs.shape[:2]
         named["inputs_embeds" if inputs.is_floating_point() else "input_ids"] = inputs
+        if (times := times_repeated(rows, width, cache)) > 1:
+            repeat_cache(cache, times)
+            named = repeat_inputs(named, times)
         if cache is not None:
             named["past_key_values"] = cache
+        recorder = _Recorder(layers, lambda states: keep(states[:rows]))
         # Rounded first: what is kept of a block is what the next one gets.
         with self.running(), recorder.listening(self.parts.blocks), suppress(_DeepestReached):
             output = self.parts.base(**named, use_cache=cache is not None)
             recorder.record("norm", output.last_hidden_state)
+        if times > 1:
+            cut_cache(cache, rows)
         return {layer: recorder.kept[layer] for layer in layers}
 
     def _with_prefix(self, prefix: Prefix, inputs: Tensor) -> Tensor:

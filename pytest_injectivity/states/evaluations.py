@@ -23,20 +23,19 @@ PADDED = "padded"
 BEHIND_PREFIX = "behind a cached prefix"
 SIDE_BY_SIDE = "side by side"
 ROW_BY_ROW = "each in its row behind a cached prefix"
-BY_ITSELF = "by itself behind a cached prefix"
 WHOLE = "with its prefix in a batch"
-ONE_BY_ONE = "cached one by one"
+PART_BY_PART = "cached part by part"
 FOLLOWED = "with tokens after it"
 FOLLOWED_ALONE = "alone with tokens after it"
 
 _DOZEN = 12
-_CANDIDATES = 64
-# Passes of one token. A pass of one row multiplies by other kernels than all larger ones.
-_LONE = 12
+# Prompts of less than this share of the longest one have another batch, so that little is padded.
+_ALIKE = 0.6
+_CANDIDATES = 16
+# Where the parts of a window begin: a search caches one token, and several where its guesses are right.
+_CUTS = (1, 2, 7, 8, 14, 15)
 # Tokens of a prompt before its candidates, at most.
 _BEFORE = 7
-# Each token that is cached by itself costs two passes.
-_ONE_BY_ONE = 8
 # Tokens of a sequence that begins with the token evaluated; alone, of one sequence after the other.
 _FOLLOWED = 16
 _LENGTHS = range(2, 2**10, 3)
@@ -62,90 +61,112 @@ def evaluate_prompts(
     prompts: Sequence[Sequence[int]],
     layers: Sequence[Layer],
     *,
-    every_way: bool,
-    lone: int = _LONE,
+    by_itself: bool,
 ) -> dict[Layer, Evaluations]:
     """The states of prompts at all positions but the first, all layers in the same passes.
 
-    All prompts are run alone, as inversion observes them, and in batches of two shapes, padded on the
-    right. The other ways take several passes for each prompt, which cost about as much as a batch each:
-    only the longest and the shortest are run in them.
+    All prompts are run in batches of two shapes, padded on the right, and their ends behind the cached
+    beginnings. A pass of one prompt costs about as much as a batch, so one prompt only has its own.
 
     Args:
         decoder: the model.
         prompts: token ids, at least two each, the longest first, so that little is padded; all their
             states are held at once.
         layers: which layers.
-        every_way: whether the first and the last are also padded alone and run behind a cached prefix,
-            and the first token by token.
-        lone: passes of one token, at most.
+        by_itself: whether the shortest is also run alone, as inversion observes it, and padded alone.
 
     Returns:
         By layer, the states of position 1, 2, … of the first prompt, then those of the next.
     """
     table = _Table(sum(len(prompt) - 1 for prompt in prompts))
     starts = [sum(len(one) - 1 for one in prompts[:at]) for at in range(len(prompts))]
-    for prompt, start in zip(prompts, starts, strict=True):
-        states = decoder.states(torch.tensor([list(prompt)]), layers)
-        table.put(ALONE, start, {layer: rows[0, 1:] for layer, rows in states.items()})
-    for way, wider in ((BATCHED, 0), (OTHER_SHAPE, GRAIN)):
-        for first in range(0, len(prompts), _DOZEN):
-            some = slice(first, first + _DOZEN)
-            batch = _batched(decoder, prompts[some], layers, wider)
-            for start, found in zip(starts[some], batch, strict=True):
-                table.put(way, start, found)
-    if every_way:
-        for at in {0, len(prompts) - 1}:
-            _by_itself(decoder, prompts[at], layers, table, starts[at])
-        _one_by_one(decoder, prompts[0][: min(lone, _ONE_BY_ONE) + 1], layers, table)
+    for some in _batches(prompts):
+        rows = prompts[some]
+        for way, wider in ((BATCHED, 0), (OTHER_SHAPE, GRAIN)):
+            states = decoder.states(_padded(decoder, rows, wider), layers)
+            _put_rows(table, way, starts[some], rows, states)
+        half = len(rows[-1]) // 2
+        states = decoder.states_in_parts(_padded(decoder, rows, 0), (half,), layers)
+        _put_rows(table, BEHIND_PREFIX, starts[some], rows, states, at=half)
+    if by_itself:
+        for way, ids in (
+            (ALONE, torch.tensor([list(prompts[-1])])),
+            (PADDED, _padded(decoder, prompts[-1:], 0)),
+        ):
+            _put_rows(table, way, starts[-1:], prompts[-1:], decoder.states(ids, layers))
     return table.evaluations(layers)
 
 
-def _batched(
-    decoder: Decoder, prompts: Sequence[Sequence[int]], layers: Sequence[Layer], wider: int
-) -> Iterator[Mapping[Layer, Float[Tensor, "positions hidden"]]]:
-    """The states of each prompt from position 1 on, in one pass, padded on the right."""
+def _batches(prompts: Sequence[Sequence[int]]) -> Iterator[slice]:
+    """Neighbors of about one length, a dozen at most; the longest prompts come first."""
+    start = 0
+    for at, prompt in enumerate(prompts):
+        if at - start == _DOZEN or len(prompt) < _ALIKE * len(prompts[start]):
+            yield slice(start, at)
+            start = at
+    yield slice(start, len(prompts))
+
+
+def _padded(
+    decoder: Decoder, prompts: Sequence[Sequence[int]], wider: int
+) -> Int64[Tensor, "rows width"]:
+    """Prompts as rows of one width, padded on the right with their first tokens."""
     width = padded_length(max(map(len, prompts))) + wider
     width = min(width, decoder.context or width)
-    ids = torch.tensor([[*one, *[one[0]] * (width - len(one))] for one in prompts])
-    states = decoder.states(ids, layers)
-    for row, prompt in enumerate(prompts):
-        yield {layer: rows[row, 1 : len(prompt)] for layer, rows in states.items()}
+    return torch.tensor([[*one, *[one[0]] * (width - len(one))] for one in prompts])
 
 
-def _by_itself(
-    decoder: Decoder,
-    prompt: Sequence[int],
-    layers: Sequence[Layer],
+def _put_rows(
     table: "_Table",
-    start: int,
+    way: str,
+    starts: Sequence[int],
+    prompts: Sequence[Sequence[int]],
+    states: Mapping[Layer, Float[Tensor, "rows positions hidden"]],
+    *,
+    at: int = 0,
 ) -> None:
-    """The other ways in which a prompt is run without other prompts."""
-    ids = torch.tensor([list(prompt)])
-    length, deepest = len(prompt), max(layers, key=depth)
-    width = min(padded_length(length), decoder.context or length + GRAIN)
-    wide = torch.cat([ids, ids[:, :1].expand(1, width - length)], dim=1)
-    states = decoder.states(wide, layers)
-    table.put(PADDED, start, {layer: rows[0, 1:length] for layer, rows in states.items()})
-    half = length // 2
-    states = decoder.states(ids[:, half:], layers, prefix=decoder.prefix(ids[0, :half], deepest))
-    table.put(BEHIND_PREFIX, start + half - 1, {layer: rows[0] for layer, rows in states.items()})
+    """Takes what a pass evaluates of each prompt.
+
+    Args:
+        table: takes it.
+        way: of the pass.
+        starts: the table's row of each prompt's position 1.
+        prompts: those of the pass.
+        states: of the pass.
+        at: the position of the first of them in each prompt.
+    """
+    begin = max(at, 1)
+    for row, (start, prompt) in enumerate(zip(starts, prompts, strict=True)):
+        kept = {layer: rows[row, begin - at : len(prompt) - at] for layer, rows in states.items()}
+        table.put(way, start + begin - 1, kept)
 
 
-def _one_by_one(
-    decoder: Decoder, prompt: Sequence[int], layers: Sequence[Layer], table: "_Table"
-) -> None:
-    """The states of the beginning of a prompt, each token cached before the next is run."""
-    ids, deepest = torch.tensor(list(prompt)), max(layers, key=depth)
-    prefix = decoder.prefix(ids[:1], deepest)
-    for at in range(1, len(ids)):
-        table.put(ONE_BY_ONE, at - 1, decoder.candidates(prefix, ids[at : at + 1], layers))
-        if at + 1 < len(ids):
-            prefix = decoder.extend(prefix, ids[at : at + 1])
+def evaluate_windows(
+    decoder: Decoder, windows: Sequence[Sequence[int]], layers: Sequence[Layer]
+) -> dict[Layer, Evaluations]:
+    """The states of short sequences of one length at all positions but the first.
+
+    They are run whole and part by part, a row each: each part is cached before the next is run, so that
+    what lies behind is rounded as a search leaves it.
+
+    Args:
+        decoder: the model.
+        windows: token ids, at least two each, as many each; all their states are held at once.
+        layers: which layers.
+    """
+    ids = torch.tensor([list(one) for one in windows])
+    rows, length = ids.shape
+    table = _Table(rows * (length - 1))
+    whole = decoder.states(ids, layers)
+    table.put(WHOLE, 0, {layer: states[:, 1:].flatten(0, 1) for layer, states in whole.items()})
+    cuts = [cut for cut in _CUTS if cut < length]
+    parts = decoder.states_in_parts(ids, cuts, layers)
+    table.put(PART_BY_PART, 0, {layer: states.flatten(0, 1) for layer, states in parts.items()})
+    return table.evaluations(layers)
 
 
 def evaluate_candidates(
-    decoder: Decoder, prompt: Sequence[int], layers: Sequence[Layer], *, lone: int = _LONE
+    decoder: Decoder, prompt: Sequence[int], layers: Sequence[Layer]
 ) -> dict[Layer, Evaluations]:
     """The states of tokens put after the beginning of a prompt, as inversion compares candidates.
 
@@ -154,7 +175,6 @@ def evaluate_candidates(
         prompt: token ids, at least two; its own next token is the first candidate, and the others are
             spread over the vocabulary.
         layers: which layers.
-        lone: how many of the tokens are also run in a pass of one row each.
     """
     ids = torch.tensor(list(prompt[: _BEFORE + 1]))
     spread = torch.arange(_CANDIDATES) * max(1, decoder.vocab_size // _CANDIDATES)
@@ -167,8 +187,6 @@ def evaluate_candidates(
     table.put(WHOLE, 0, decoder.states(whole, layers, positions=last))
     for way, side_by_side in ((ROW_BY_ROW, False), (SIDE_BY_SIDE, True)):
         table.put(way, 0, decoder.candidates(prefix, tokens, layers, side_by_side=side_by_side))
-    for at in range(lone):
-        table.put(BY_ITSELF, at, decoder.candidates(prefix, tokens[at : at + 1], layers))
     return table.evaluations(layers)
 
 

@@ -3,9 +3,9 @@
 The same prompt evaluated alone, in a batch, padded, behind a cached prefix or side by side with others
 gives states that differ in their last places. The largest such distance over a sample is the resolution,
 and no less than one rounding of a state. Outlier coordinates round coarsely and the others do not, so
-each coordinate has a resolution of its own too; the radius, the largest distance in these units, is
-measured on evaluations that did not make them. Position 0 is apart, because attention sinks make states
-there huge.
+each coordinate has a resolution of its own too. The radius, a distance in these units that 999 of 1,000
+states are within, is measured on evaluations that did not make them. Position 0 is apart, because
+attention sinks make states there huge.
 
 The error, the distance to the same weights in true float64, is another number: it says how far the
 deployed function is from the exact one, and decides nothing about the deployed one.
@@ -27,8 +27,8 @@ class Resolution:
             rounding; NaN where states are not finite.
         between: the two ways of evaluation that are so far apart.
         scale: ``sigma_l``: the resolution of each coordinate.
-        radius: the largest scaled distance between two evaluations of one state that did not make the
-            scale, and at least one rounding.
+        radius: the scaled distance that evaluations of 999 of 1,000 states are within: the largest of
+            fewer. These did not make the scale; at least one rounding.
         usual: the 99 % quantile of the same distances, over positions.
         usual_radius: likewise of the scaled distances.
         evaluations: how many evaluations of a token at a position the radius is measured on.

@@ -18,6 +18,7 @@ from pytest_injectivity.states.evaluations import (
     evaluate_candidates,
     evaluate_first,
     evaluate_prompts,
+    evaluate_windows,
 )
 from pytest_injectivity.states.resolution import LayerResolution, Resolution
 from pytest_injectivity.states.resolution_sample import Ids, Sample
@@ -76,26 +77,26 @@ def measure_later(
         return measure_first(decoder, exact, sample, layers)
     found = {layer: SelfDistances() for layer in layers}
     done = 0
-    for prompts, make in ((sample.prompts, True), (sample.held_out, False)):
+    for prompts, windows, make in (
+        (sample.prompts, sample.windows, True),
+        (sample.held_out, sample.held_out_windows, False),
+    ):
+        parts = [evaluate_windows(decoder, windows, layers)]
+        parts.append(evaluate_candidates(decoder, windows[0], layers))
+        for part in parts:
+            for layer, one in part.items():
+                (found[layer].widen if make else found[layer].measure)(_finite(one))
         for at, together in enumerate(_together(prompts)):
-            evaluations = list(
-                evaluate_prompts(
-                    decoder, together, layers, every_way=not at, lone=sample.lone
-                ).items()
-            )
-            for prompt in () if at else dict.fromkeys((together[0], together[-1])):
-                candidates = evaluate_candidates(decoder, prompt, layers, lone=sample.lone)
-                evaluations += [(layer, _finite(one)) for layer, one in candidates.items()]
-            for layer, one in evaluations:
+            part = evaluate_prompts(decoder, together, layers, by_itself=not at)
+            for layer, one in part.items():
                 (found[layer].widen if make else found[layer].measure)(one)
             done += len(together)
             progress(done)
     if exact is not None:
-        for prompt in sample.prompts[: sample.exact]:
-            ids = torch.tensor([list(prompt)])
-            own, truth = (one.states(ids, layers) for one in (decoder, exact))
-            for layer in layers:
-                found[layer].compare(own[layer][0, 1:], truth[layer][0, 1:])
+        ids = torch.tensor(sample.windows[: sample.exact])
+        own, truth = (one.states(ids, layers) for one in (decoder, exact))
+        for layer in layers:
+            found[layer].compare(*(one[layer][:, 1:].flatten(0, 1) for one in (own, truth)))
     return {layer: one.resolution() for layer, one in found.items()}
 
 

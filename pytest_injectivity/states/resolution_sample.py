@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pytest_injectivity.core.shapes import Int64
+
 Ids = tuple[int, ...]
 
 _CHUNK = 64
@@ -20,28 +22,33 @@ class SampleSize:
     """How much is evaluated to measure a resolution.
 
     Attributes:
-        positions: of the part that makes the resolution of each coordinate, at least.
-        held_out: positions of the part that the radius is measured on, at least; each is evaluated in
-            three ways or more, so that there are 2,000 evaluations.
+        positions: of the whole prompts of the part that makes the resolution of each coordinate, at
+            least.
+        held_out: likewise of the part that the radius is measured on; each is evaluated in two ways or
+            more, so that with the windows there are 2,000 evaluations.
         share: the share of the prompt set's tokens that the first part takes where that is more; the
             second takes twice as much.
         most: positions of either part, at most.
         prompts: whole prompts of either part, at most.
         singles: other tokens that make the scale of position 0; a quarter of a small vocabulary.
         held_out_singles: single tokens that its radius is measured on, where the vocabulary has them.
-        exact: positions compared with float64, at least.
-        lone: passes of one token behind a cached prefix, of each way that takes such passes.
+        windows: short sequences of the first part, which are also run part by part.
+        held_out_windows: likewise of the second.
+        window: tokens of each.
+        exact: windows of the first part that are compared with float64.
     """
 
-    positions: int = 192
-    held_out: int = 672
-    share: float = 1 / 256
+    positions: int = 128
+    held_out: int = 400
+    share: float = 1 / 512
     most: int = 2**13
     prompts: int = 64
     singles: int = 768
     held_out_singles: int = 2048
-    exact: int = 64
-    lone: int = 12
+    windows: int = 16
+    held_out_windows: int = 32
+    window: int = 16
+    exact: int = 4
 
 
 DEFAULT_SIZE = SampleSize()
@@ -57,16 +64,18 @@ class Sample:
         held_out: measure the radius in these units; likewise.
         singles: tokens put first, that make the resolution at position 0.
         held_out_singles: tokens put first, that measure the radius there.
-        exact: how many of the prompts are compared with float64.
-        lone: passes of one token behind a cached prefix, of each way that takes such passes.
+        windows: sequences of one length, at least two tokens, that make the resolution too.
+        held_out_windows: likewise for the radius.
+        exact: how many of the windows are compared with float64.
     """
 
     prompts: tuple[Ids, ...]
     held_out: tuple[Ids, ...]
     singles: Ids
     held_out_singles: Ids
+    windows: tuple[Ids, ...]
+    held_out_windows: tuple[Ids, ...]
     exact: int
-    lone: int = SampleSize.lone
 
 
 def choose_sample(
@@ -109,6 +118,11 @@ def choose_sample(
         _filled(part[: size.prompts], tokens, lambda: generator.choice(pool, size=length).tolist())
         for part, tokens in zip((own, others), wanted, strict=True)
     )
+    window = min(size.window, context or size.window)
+    windows, held_out_windows = (
+        _windows(part, count, window, generator, pool)
+        for part, count in ((own, size.windows), (others, size.held_out_windows))
+    )
     tokens = generator.permutation(vocab_size)[: size.singles + size.held_out_singles].tolist()
     singles = max(1, min(len(tokens) // 4, size.singles))
     return Sample(
@@ -116,8 +130,9 @@ def choose_sample(
         held_out=held_out,
         singles=tuple(tokens[:singles]),
         held_out_singles=tuple(tokens[singles:]) or tuple(tokens),
-        exact=_enough(chosen, size.exact),
-        lone=size.lone,
+        windows=windows,
+        held_out_windows=held_out_windows,
+        exact=size.exact,
     )
 
 
@@ -138,7 +153,28 @@ def _filled(
     return tuple(found)
 
 
-def _enough(prompts: Sequence[Ids], positions: int) -> int:
-    """How many of the prompts have so many positions together."""
-    most = next((at for at in range(len(prompts)) if sum(map(len, prompts[:at])) >= positions), 0)
-    return most or len(prompts)
+def _windows(
+    part: Sequence[Sequence[int]],
+    count: int,
+    length: int,
+    generator: np.random.Generator,
+    pool: Int64[np.ndarray, " tokens"],
+) -> tuple[Ids, ...]:
+    """Sequences cut from prompts, one a prompt, and then drawn ones.
+
+    Every second one is the beginning of a prompt, which is what a search inverts first. Prompts often
+    begin with the same tokens, so that the others begin at drawn places.
+    """
+    long = [one for one in part if len(one) >= length][:count]
+    starts = [
+        int(generator.integers(len(one) - length + 1)) if at % 2 else 0
+        for at, one in enumerate(long)
+    ]
+    found = [
+        tuple(int(token) for token in one[start : start + length])
+        for one, start in zip(long, starts, strict=True)
+    ]
+    found += [
+        tuple(generator.choice(pool, size=length).tolist()) for _ in range(count - len(found))
+    ]
+    return tuple(found)

@@ -47,6 +47,21 @@ class TestPrefix:
             assert relative(found, decoder.candidates(expected, tokens, [layer])[layer]) <= 1e-6
         assert before[2].equal(decoder.candidates(prefix, tokens, [2])[2])
 
+    @pytest.mark.parametrize("cuts", [(1,), (1, 2, 7, 8), (SLIDING_WINDOW, 3 * SLIDING_WINDOW)])
+    def test_rows_run_in_parts_have_their_states(
+        self, family: str, cuts: tuple[int, ...], relative: Relative
+    ) -> None:
+        """From the first cut on, at every layer, layer 0 alone included."""
+        decoder = tiny_decoder(family, layers=3, dtype=torch.float64)
+        ids = torch.stack(random_rows(40, 40, 40))
+        layers = [0, *decoder.layers]
+        expected = decoder.states(ids, layers)
+        found = decoder.states_in_parts(ids, cuts, layers)
+        assert layers == list(found)
+        for layer in layers:
+            assert relative(found[layer], expected[layer][:, cuts[0] :]) <= 1e-6
+        assert expected[0][:, cuts[0] :].equal(decoder.states_in_parts(ids, cuts, [0])[0])
+
     def test_a_prefix_kept_to_layer_0_knows_its_length(self, family: str) -> None:
         """The embeddings of what follows stand at their positions after the prefix."""
         decoder = tiny_decoder(family)

@@ -12,7 +12,12 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.states.evaluations import Evaluations, evaluate_candidates, evaluate_prompts
+from pytest_injectivity.states.evaluations import (
+    Evaluations,
+    evaluate_candidates,
+    evaluate_prompts,
+    evaluate_windows,
+)
 from pytest_injectivity.states.resolution_measurement import measure_resolution
 from pytest_injectivity.states.resolution_sample import Sample
 from pytest_injectivity.testing import additive_decoder, plant_nan, tiny_decoder
@@ -21,17 +26,30 @@ from tests.resolutions import resolution_of
 LAYERS: tuple[Layer, ...] = (0, 1, 2, "norm")
 PROMPTS = ((5, 9, 3, 60, 2, 2, 17), (8, 8), tuple(range(40)), (4, 3, 2), (63,) * 21)
 HELD_OUT = ((7, 7, 1), tuple(range(20, 50)))
-SAMPLE = Sample(PROMPTS, HELD_OUT, tuple(range(8)), tuple(range(8, 64)), exact=5)
+WINDOWS = (tuple(range(9, 20)), (4, 4, 9, 9, 1, 7, 7, 2, 2, 5, 5))
+HELD_OUT_WINDOWS = ((1, 2, 3, 4), (60, 61, 62, 63), (8, 1, 8, 1))
+
+
+def sample_of(
+    prompts: tuple[tuple[int, ...], ...], held_out: tuple[tuple[int, ...], ...]
+) -> Sample:
+    """A sample with these whole prompts."""
+    return Sample(
+        prompts, held_out, tuple(range(8)), tuple(range(8, 64)), WINDOWS, HELD_OUT_WINDOWS, exact=2
+    )
+
+
+SAMPLE = sample_of(PROMPTS, HELD_OUT)
 
 
 @pytest.fixture
 def shifted(monkeypatch: pytest.MonkeyPatch) -> Decoder:
-    """A decoder whose states are off by 3e-3 in a batch and by 4e-3 across it after a prefix.
+    """A decoder whose states are off by 3e-3 in a batch and by 4e-3 across it after cached parts.
 
     At position 0 they are off by 0.5 where tokens follow.
     """
     decoder = tiny_decoder("gpt2", dtype=torch.float64)
-    run = decoder.states
+    run, run_in_parts = decoder.states, decoder.states_in_parts
 
     def states(ids: Tensor, layers: Any, *, prefix: Any = None, **kept: Any) -> Any:
         found = run(ids, layers, prefix=prefix, **kept)
@@ -41,13 +59,16 @@ def shifted(monkeypatch: pytest.MonkeyPatch) -> Decoder:
                 table[:, 0] += 0.5 * (ids.shape[1] > 1)
             elif len(ids) > 1:
                 table[..., 0] += 3e-3
-            elif at is not None:
-                pass
-            elif prefix is not None:
-                table[:, :, 1] += 4e-3
+        return found
+
+    def states_in_parts(ids: Tensor, cuts: Any, layers: Any) -> Any:
+        found = run_in_parts(ids, cuts, layers)
+        for table in found.values():
+            table[:, :, 1] += 4e-3
         return found
 
     monkeypatch.setattr(decoder, "states", states)
+    monkeypatch.setattr(decoder, "states_in_parts", states_in_parts)
     return decoder
 
 
@@ -59,27 +80,30 @@ def test_every_two_ways_are_compared(shifted: Decoder) -> None:
         assert 5e-3 == pytest.approx(one.value, rel=1e-9)
         assert 0.5 == pytest.approx(one.at(0), rel=1e-9)
         assert one.value == one.at(1) == one.at(39)
-        assert "behind a cached prefix" in one.later.between
+        assert "cached" in one.later.between
         assert [3e-3, 4e-3] == pytest.approx(one.later.scale.values[:2].tolist(), rel=1e-9)
 
 
 def test_the_error_is_apart(shifted: Decoder) -> None:
-    """It is the distance of the prompt alone from float64, and no part of the resolution."""
+    """It is the distance of a batch from float64, off by 3e-3 here, and no part of the resolution."""
     exact = tiny_decoder("gpt2", dtype=torch.float64)
     with torch.no_grad():
         exact.parts.embeddings.weight[:, 0] += 1.0
     found = measure_resolution(shifted, exact, SAMPLE, (0,))[0]
-    assert 1.0 == pytest.approx(found.error, rel=1e-9)
+    assert 1.0 - 3e-3 == pytest.approx(found.error, rel=1e-9)
     assert 5e-3 == pytest.approx(found.value, rel=1e-9)
 
 
 def evaluated(
-    decoder: Decoder, prompts: Sequence[tuple[int, ...]]
+    decoder: Decoder, prompts: Sequence[tuple[int, ...]], windows: Sequence[tuple[int, ...]]
 ) -> dict[Layer, list[np.ndarray]]:
-    """The evaluations of each state of the prompts, and of candidates of the longest and shortest."""
+    """The evaluations of each state of prompts and windows, and of candidates in a window."""
     ordered = sorted(prompts, key=len, reverse=True)
-    parts = [evaluate_prompts(decoder, ordered, LAYERS, every_way=True)]
-    parts += [evaluate_candidates(decoder, ordered[at], LAYERS) for at in (0, -1)]
+    parts = [
+        evaluate_prompts(decoder, ordered, LAYERS, by_itself=True),
+        evaluate_windows(decoder, windows, LAYERS),
+        evaluate_candidates(decoder, windows[0], LAYERS),
+    ]
     return {layer: [one for part in parts for one in by_state(part[layer])] for layer in LAYERS}
 
 
@@ -111,7 +135,8 @@ def test_later_positions_are_those_of_a_slow_loop(family: str, dtype: torch.dtyp
     """``nu``, ``sigma`` and the radius of the same evaluations, by loops in float64."""
     decoder = tiny_decoder(family, dtype=dtype)
     found = measure_resolution(decoder, None, SAMPLE, LAYERS)
-    own, held = (evaluated(decoder, prompts) for prompts in (PROMPTS, HELD_OUT))
+    own = evaluated(decoder, PROMPTS, WINDOWS)
+    held = evaluated(decoder, HELD_OUT, HELD_OUT_WINDOWS)
     assert set(LAYERS) == set(found)
     for layer, one in found.items():
         unit = torch.finfo(decoder.states(torch.tensor([[1, 2]]), [layer])[layer].dtype).eps / 2
@@ -146,7 +171,8 @@ def test_a_resolution_is_at_least_one_rounding() -> None:
     tokens = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
     decoder = additive_decoder(tokens, torch.zeros(64, 16))
     found = measure_resolution(decoder, None, SAMPLE, [1])[1]
-    used = sorted({token for ids in (*PROMPTS, *HELD_OUT) for token in ids[1:]})
+    every = (*PROMPTS, *HELD_OUT, *WINDOWS, *HELD_OUT_WINDOWS)
+    used = sorted({token for ids in every for token in ids[1:]})
     norms = tokens[used].double().norm(dim=1)
     assert 2.0**-24 * float(norms.max()) == pytest.approx(found.value, rel=1e-6)
     assert "one rounding of a state" == found.later.between
@@ -231,5 +257,5 @@ def test_few_prompts_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(decoder, "states", states)
     prompts = tuple(tuple(range(at, at + 33)) for at in range(30))
-    measure_resolution(decoder, None, Sample(prompts, prompts, (1,), (2,), 0), [1])
+    measure_resolution(decoder, None, sample_of(prompts, prompts), [1])
     assert max(passes) <= 16 * 64

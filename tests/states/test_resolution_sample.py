@@ -15,7 +15,7 @@ def test_every_part_is_filled(
     prompts: list[tuple[int, ...]], context: int | None, vocab: int
 ) -> None:
     """Both parts have their positions, single tokens are drawn once, and none is in two parts."""
-    size = SampleSize(positions=50, held_out=100, singles=8, held_out_singles=64, exact=20)
+    size = SampleSize(positions=50, held_out=100, singles=8, held_out_singles=64)
     sample = choose_sample(prompts, vocab, context, size=size)
     every = (*sample.prompts, *sample.held_out)
     assert sum(len(one) - 1 for one in sample.prompts) >= 50
@@ -25,8 +25,8 @@ def test_every_part_is_filled(
     singles = (*sample.singles, *sample.held_out_singles)
     assert len(set(singles)) == len(singles) == min(vocab, 72)
     assert set(singles) <= set(range(vocab))
-    assert 1 <= sample.exact <= len(sample.prompts)
-    assert sum(map(len, sample.prompts[: sample.exact])) >= 20
+    assert (16, 32) == (len(sample.windows), len(sample.held_out_windows))
+    assert {16} == {len(one) for one in (*sample.windows, *sample.held_out_windows)}
     assert sample == choose_sample(prompts, vocab, context, size=size)
 
 
@@ -50,3 +50,22 @@ def test_one_token_of_vocabulary_serves_both_parts() -> None:
     """There is no other."""
     sample = choose_sample([(0,)], 1, None)
     assert (0,) == sample.singles == sample.held_out_singles
+
+
+def test_half_of_the_windows_begin_prompts() -> None:
+    """The others are cut where the draw says, and are parts of their prompts all the same."""
+    prompts = [tuple(range(100 * at, 100 * at + 50)) for at in range(12)]
+    sample = choose_sample(prompts, 1200, None, size=SampleSize(windows=4, held_out_windows=6))
+    starts = [one[0] % 100 for one in (*sample.windows, *sample.held_out_windows)]
+    assert [0] * 5 == [*starts[:4:2], *starts[4::2]]
+    assert len({*starts[1:4:2], *starts[5::2]} - {0}) > 1
+    every = (*sample.windows, *sample.held_out_windows)
+    assert [True] * 10 == [
+        one in {p[at : at + 16] for p in prompts for at in range(35)} for one in every
+    ]
+
+
+def test_windows_are_no_longer_than_the_context() -> None:
+    """A model of four positions is measured on windows of four tokens."""
+    sample = choose_sample([(1, 2, 3)], 8, 4)
+    assert {4} == {len(one) for one in (*sample.windows, *sample.held_out_windows)}

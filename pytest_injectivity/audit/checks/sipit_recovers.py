@@ -193,8 +193,9 @@ def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recove
     if found.largest_rank is not None:
         ranks += f", the worst rank was {found.largest_rank}"
     radius = (
-        f"eps {show(later)} (position 0: {show(first)}) in the scaled distance, the largest over"
-        f" {resolution.later.evaluations} ({resolution.first.evaluations}) evaluations; resolution"
+        f"eps {show(later)} (position 0: {show(first)}) in the scaled distance, which covers"
+        f" 999 of 1,000 states over {resolution.later.evaluations}"
+        f" ({resolution.first.evaluations}) evaluations; resolution"
         f" {show(resolution.value)}"
     )
     lines = [
