@@ -30,10 +30,9 @@ _RIVALS, _PASSES_A_RIVAL = 9, 3
 # Passes of a prompt near the resolution, two alone and six that at least two prompts share, and how
 # often they run it: capture has made one of the ways, and the last three run it once.
 _PASSES_EVALUATED, _TIMES_EVALUATED = 5, 5
-# Of a resolution's sample: how often each position is run, alone and in two batches, padding included;
-# the prompts of a batch; and the passes and tokens, for each part, of the ways in which few prompts are
-# run.
-_RUNS, _BATCH, _OTHER_PASSES, _OTHER_TOKENS = 3.3, 12, 52, 1500
+# Of a resolution's sample: how often a whole prompt is run, padding included; the prompts that share its
+# passes, and these; how often a window is run; and the passes and tokens of all else in either part.
+_RUNS, _ALIKE, _PASSES_ALIKE, _WINDOW_RUNS, _OTHER_PASSES, _OTHER_TOKENS = 4.0, 3, 4, 2, 14, 250
 # How often a single token is run, the rows of such a pass, the passes of tokens by themselves, and the
 # tokens compared with float64.
 _SINGLES, _SINGLES_A_PASS, _BY_THEMSELVES, _EXACT_SINGLES = 2, 160, 108, 64
@@ -235,10 +234,14 @@ class Costs:
         """
         sample = choose_sample(self.prompts, self.sizes.vocab, self.sizes.context)
         count = tokens = 0
-        for part in (sample.prompts, sample.held_out):
-            count += len(part) + 2 * -(-len(part) // _BATCH) + _OTHER_PASSES
+        for part, windows in (
+            (sample.prompts, sample.windows),
+            (sample.held_out, sample.held_out_windows),
+        ):
+            count += _PASSES_ALIKE * -(-len(part) // _ALIKE) + _OTHER_PASSES
             tokens += round(_RUNS * sum(map(len, part))) + _OTHER_TOKENS
-        exact = sum(map(len, sample.prompts[: sample.exact]))
+            tokens += _WINDOW_RUNS * sum(map(len, windows))
+        exact = sum(map(len, sample.windows[: sample.exact]))
         prompts = len(sample.prompts) + len(sample.held_out)
         return Phase(
             name=f"resolution{whose}",
