@@ -5,7 +5,7 @@ it, because equal bits in one shape are a collision.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,14 +13,14 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.states.batches import GRAIN, padded_length, plan_batches
+from pytest_injectivity.states.batches import padded_length, plan_batches
 
 WAYS = (
     "in capture's batches",
     "alone",
     "alone, padded",
     "with the others, padded",
-    "with the others, padded further",
+    "with the others, three tokens wider",
     "behind the cached first half",
     "behind all cached tokens but the last",
     "side by side with fifteen other tokens",
@@ -29,6 +29,12 @@ WAYS = (
 last three are then rows among 16, 48 and 128 equal ones."""
 
 _BATCH_TOKENS = 4096
+# Prompts are padded to multiples of so many tokens, and in one way by some more: in passes of other
+# multiples of 8 tokens rows often have the same bits.
+_MULTIPLE = 16
+_WIDER = 3
+# Tokens by which the lengths of prompts that share a pass behind their prefixes differ at most.
+_LIKE = 64
 _ALTERNATIVES = 16
 _ROWS_OF_ONE = (16, 48, 128)
 
@@ -41,7 +47,7 @@ def evaluate_last(
     prompts: Sequence[Sequence[int]],
     layers: Sequence[Layer],
     *,
-    longest: int | None = None,
+    longest: Sequence[int] | None = None,
     captured: States | None = None,
 ) -> dict[Layer, Float[Tensor, "prompts ways hidden"]]:
     """The last-token states of prompts in each of `WAYS`, all layers in the same passes.
@@ -54,25 +60,55 @@ def evaluate_last(
         decoder: the model.
         prompts: token ids.
         layers: which layers.
-        longest: tokens of the longest prompt that these are compared with, whose shape all take; None:
-            of the longest of them.
+        longest: of each prompt, the tokens of the longest that it is compared with, whose shape it
+            takes; None: all are compared.
         captured: the states of the same prompts as captured, where they are: the first of the ways.
     """
-    longest = longest or max(map(len, prompts))
-    most = decoder.context or longest + 2 * GRAIN
-    width = min(padded_length(longest), most)
-    further = min(width + GRAIN, most)
-    height = _height(len(prompts), further)
-    ways: list[States] = [
+    longest = longest or [max(map(len, prompts))] * len(prompts)
+    groups: dict[int, list[int]] = {}
+    for at, tokens in enumerate(longest):
+        groups.setdefault(_width(tokens, decoder.context), []).append(at)
+    found: dict[int, list[_One]] = {at: [] for at in range(len(prompts))}
+    for width, group in groups.items():
+        some = [prompts[at] for at in group]
+        known = captured and {layer: captured[layer][group] for layer in layers}
+        for way in _whole(decoder, some, layers, width, known):
+            for row, at in enumerate(group):
+                found[at].append({layer: way[layer][row] for layer in layers})
+    for at, ways in _behind(decoder, prompts, layers).items():
+        found[at] += ways
+    return {
+        layer: torch.stack(
+            [torch.stack([way[layer].cpu() for way in found[at]]) for at in range(len(prompts))]
+        )
+        for layer in layers
+    }
+
+
+def _whole(
+    decoder: Decoder,
+    prompts: Sequence[Sequence[int]],
+    layers: Sequence[Layer],
+    width: int,
+    captured: States | None,
+) -> list[States]:
+    """The ways in which prompts run from their beginning, those of one padded width."""
+    wider = min(width + _WIDER, decoder.context or width + _WIDER)
+    height = _height(len(prompts), wider)
+    return [
         captured or _batched(decoder, prompts, layers, width),
         _stacked([_alone(decoder, torch.tensor(list(one)), layers) for one in prompts], layers),
         _padded(decoder, prompts, layers, width, rows=1),
         _padded(decoder, prompts, layers, width, rows=height),
         # At the end of the context there is no other width.
-        _padded(decoder, prompts, layers, further, rows=height + (further == width)),
-        *_behind(decoder, prompts, layers, height),
+        _padded(decoder, prompts, layers, wider, rows=height + (wider == width)),
     ]
-    return {layer: torch.stack([way[layer] for way in ways], dim=1) for layer in layers}
+
+
+def _width(tokens: int, context: int | None) -> int:
+    """The padded length of prompts compared with one of so many tokens: few, so that many share it."""
+    width = -(-padded_length(tokens) // _MULTIPLE) * _MULTIPLE
+    return min(width, context or width)
 
 
 def _height(prompts: int, width: int) -> int:
@@ -119,13 +155,11 @@ def _alone(decoder: Decoder, ids: Tensor, layers: Sequence[Layer]) -> _One:
 
 
 def _behind(
-    decoder: Decoder, prompts: Sequence[Sequence[int]], layers: Sequence[Layer], height: int
-) -> list[States]:
+    decoder: Decoder, prompts: Sequence[Sequence[int]], layers: Sequence[Layer]
+) -> dict[int, tuple[_One, _One, _One]]:
     """The last three ways: behind half of a prompt, behind all but its last token, side by side."""
     found: dict[int, tuple[_One, _One, _One]] = {}
-    several = [at for at, one in enumerate(prompts) if len(one) > 1]
-    for start in range(0, len(several), height):
-        some = several[start : start + height]
+    for some in _of_like_length(prompts):
         chosen = [prompts[at] for at in some]
         together = _behind_together(decoder, chosen, layers) if decoder.masks else None
         found |= dict(zip(some, together or _behind_each(decoder, chosen, layers), strict=True))
@@ -134,7 +168,24 @@ def _behind(
             ids = torch.tensor(list(prompts[at]))
             one, two, three = (_among(decoder, ids, layers, rows) for rows in _ROWS_OF_ONE)
             found[at] = one, two, three
-    return [_stacked([found[at][way] for at in range(len(prompts))], layers) for way in range(3)]
+    return found
+
+
+def _of_like_length(prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Prompts of at least two tokens that share passes: a pass costs as much as some padding."""
+    by_length = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
+    some: list[int] = []
+    for at in by_length:
+        length = len(prompts[at])
+        if some:
+            most = len(prompts[some[0]])
+            if most - length > _LIKE or (len(some) + 1) * most > _BATCH_TOKENS:
+                yield some
+                some = []
+        if length > 1:
+            some.append(at)
+    if some:
+        yield some
 
 
 def _behind_together(

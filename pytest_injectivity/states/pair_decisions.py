@@ -17,15 +17,15 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.states.batches import padded_length
 from pytest_injectivity.states.last_states import evaluate_last
 from pytest_injectivity.states.resolution import LayerResolution
 from pytest_injectivity.states.scaled import Scale
 
 Pair = tuple[int, int]
 
-# Pairs compared at once.
+# Pairs compared at once, and prompts evaluated at once.
 _TOGETHER = 256
+_EVALUATED_AT_ONCE = 256
 
 
 class Kind(StrEnum):
@@ -85,7 +85,7 @@ def decide_pairs(
         By layer, the decision of each pair, in the order given.
     """
     states: dict[Layer, dict[int, Tensor]] = {layer: {} for layer in pairs}
-    for longest, layers, some in _together(pairs, prompts):
+    for some, longest, layers in _together(pairs, prompts):
         known: dict[Layer, Tensor] | None = None
         if captured:
             known = {layer: torch.stack([captured[layer][one] for one in some]) for layer in layers}
@@ -119,27 +119,28 @@ def _decide_layer(
 
 def _together(
     pairs: Mapping[Layer, Sequence[Pair]], prompts: Sequence[Sequence[int]]
-) -> Iterator[tuple[int, list[Layer], list[int]]]:
-    """Which prompts are evaluated in the same passes, at which layers, and in whose shape.
+) -> Iterator[tuple[list[int], list[int], list[Layer]]]:
+    """Which prompts are evaluated together, the tokens of the longest of each one's shape, the layers.
 
-    Prompts that are compared take the shape of the longest that pairs connect them with, and others of
-    this shape share their passes. No pass goes deeper than its prompts have to.
+    Prompts that are compared take the shape of the longest that pairs connect them with. No pass goes
+    deeper than its prompts have to.
     """
     wanted: dict[int, list[Layer]] = {}
     for layer, some in pairs.items():
         for prompt in sorted({prompt for pair in some for prompt in pair}):
             wanted.setdefault(prompt, []).append(layer)
-    groups: dict[tuple[int, Layer], list[int]] = {}
+    groups: dict[Layer, list[int]] = {}
     longest: dict[int, int] = {}
     for members in _components(sorted({pair for some in pairs.values() for pair in some})):
         most = max(len(prompts[prompt]) for prompt in members)
-        width = padded_length(most)
-        longest[width] = max(longest.get(width, 0), most)
         for prompt in sorted(members):
-            groups.setdefault((width, max(wanted[prompt], key=depth)), []).append(prompt)
-    for (width, _), together in groups.items():
-        layers = [layer for layer in pairs if any(layer in wanted[one] for one in together)]
-        yield longest[width], layers, together
+            longest[prompt] = most
+            groups.setdefault(max(wanted[prompt], key=depth), []).append(prompt)
+    for group in groups.values():
+        for start in range(0, len(group), _EVALUATED_AT_ONCE):
+            together = group[start : start + _EVALUATED_AT_ONCE]
+            layers = [layer for layer in pairs if any(layer in wanted[one] for one in together)]
+            yield together, [longest[prompt] for prompt in together], layers
 
 
 def decide(

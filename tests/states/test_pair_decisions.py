@@ -160,22 +160,21 @@ def test_prompts_that_are_compared_share_the_shapes_of_passes(
     decide_pairs(decoder, prompts, {1: [(0, 1)], 2: [(2, 3)]}, resolutions)
     own = [{(1, len(ids))} for ids in prompts]
     shapes = [set(seen.shapes(ids)) - alone for ids, alone in zip(prompts, own, strict=True)]
-    assert shapes[0] == shapes[1] == {(1, 16), (2, 16), (2, 24)}
-    assert shapes[2] == shapes[3] == {(1, 40), (2, 40), (2, 48)}
+    assert shapes[0] == shapes[1] == {(1, 16), (2, 16), (2, 19)}
+    assert shapes[2] == shapes[3] == {(1, 48), (2, 48), (2, 51)}
 
 
 def test_prompts_of_one_shape_share_passes_whether_compared_or_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two pairs of prompts of one padded length: four rows a pass."""
+    """Two pairs of prompts of one padded length: four rows a pass, one of them capture's."""
     decoder = tiny_decoder("gpt2")
     prompts = [[5, 3, 9], [9] * 5, [8] * 6, [7] * 4]
     resolutions = resolution_of(decoder, prompts, LAYERS)
     seen = _Passes(decoder, monkeypatch)
     decide_pairs(decoder, prompts, {1: [(0, 1), (2, 3)]}, resolutions)
     shapes = [tuple(ids.shape) for ids in seen.passes]
-    # One of those of 8 tokens is capture's.
-    assert [2, 1, 4] == [shapes.count(shape) for shape in ((4, 8), (4, 16), (1, 8))]
+    assert [2, 1, 4] == [shapes.count(shape) for shape in ((4, 16), (4, 19), (1, 16))]
 
 
 def test_what_is_captured_is_the_first_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,8 +187,7 @@ def test_what_is_captured_is_the_first_way(monkeypatch: pytest.MonkeyPatch) -> N
     captured = {1: dict(enumerate(rows + torch.tensor([[1e-3], [0.0]])))}
     seen = _Passes(decoder, monkeypatch)
     (found,) = decide_pairs(decoder, prompts, {1: [(0, 1)]}, resolutions, captured=captured)[1]
-    assert (2, 8) in seen.shapes(prompts[0])
-    assert 1 == seen.shapes(prompts[0]).count((2, 8))
+    assert 1 == seen.shapes(prompts[0]).count((2, 16))
     assert found.itself > 100 * plain.itself
     captured[1][1] = captured[1][0]
     (found,) = decide_pairs(decoder, prompts, {1: [(0, 1)]}, resolutions, captured=captured)[1]
@@ -227,7 +225,8 @@ def test_every_way_gives_the_same_state(family: str, longest: int | None) -> Non
     """In float64, up to its rounding: no way drops what another one sees."""
     decoder = tiny_decoder(family, dtype=torch.float64)
     prompts = [ids for ids in PROMPTS if len(ids) < 64]
-    found = evaluate_last(decoder, prompts, LAYERS, longest=longest)
+    shapes = longest and [max(len(ids), longest - 20 * at) for at, ids in enumerate(prompts)]
+    found = evaluate_last(decoder, prompts, LAYERS, longest=shapes)
     assert set(LAYERS) == set(found)
     for layer, rows in found.items():
         assert (len(prompts), len(WAYS)) == rows.shape[:2]
