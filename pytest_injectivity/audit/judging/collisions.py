@@ -95,7 +95,8 @@ def blurred(
 ) -> Reason:
     """The reason of a layer whose resolution does not tell its states apart: INSUFFICIENT."""
     how = (
-        f"resolution {show(blur.distance)} ({blur.between}) is above half of the median distance of"
+        f"evaluations of one state are up to {show(blur.distance)} apart in 99 of 100 states"
+        f" ({blur.between}), above half of the median distance of"
         f" a nearest neighbor, {show(blur.median)}; in the scaled distance {show(blur.scaled_distance)}"
         f" against {show(blur.scaled_median)}"
     )

@@ -29,7 +29,7 @@ class Blur:
     """A layer whose resolution does not tell its states apart, in neither distance.
 
     Attributes:
-        distance: the resolution.
+        distance: the usual resolution.
         median: the median distance of a row from its nearest neighbor.
         scaled_distance, scaled_median: the same in the scaled distance.
         between: the two ways of evaluation that disagree.
@@ -144,12 +144,12 @@ class Doubts:
     def _within_twice(
         geometry: "LayerGeometry", resolution: "LayerResolution", lengths: Sequence[int]
     ) -> int:
-        """Pairs within twice the resolution.
+        """Pairs within twice the usual resolution.
 
         Half of the rows have a neighbor there, or nothing is blurred, and a pair has two rows: counting
         pairs of many rows is cheaper than finding the nearest row of each.
         """
-        return geometry.near(2 * resolution.of(max(lengths) - 1).distance, limit=1).count
+        return geometry.near(2 * resolution.of(max(lengths) - 1).usual, limit=1).count
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,9 @@ def blur_of(
     lengths: Sequence[int],
     nearest: "Float64[np.ndarray, ' n']",
 ) -> Blur | None:
-    """Whether half of the nearest neighbors are within twice the resolution, in both distances.
+    """Whether half of the nearest neighbors are within twice the usual resolution, in both distances.
+
+    The largest of some thousand distances is one state's, and says nothing of the others.
 
     Args:
         rows: distinct last-token states, at least two.
@@ -178,9 +180,9 @@ def blur_of(
 
     of = resolution.of(max(lengths) - 1)
     median = float(np.median(nearest))
-    if not of.distance > median / 2:
+    if not of.usual > median / 2:
         return None
     scaled_median = float(np.median(nearest_neighbors(of.scale.searchable(rows)).distance))
-    if not of.radius > scaled_median / 2:
+    if not of.usual_radius > scaled_median / 2:
         return None
-    return Blur(of.distance, median, of.radius, scaled_median, of.between)
+    return Blur(of.usual, median, of.usual_radius, scaled_median, of.between)

@@ -18,8 +18,8 @@ CORNERS = torch.eye(12)
 
 
 def resolution_at(distance: float, radius: float) -> LayerResolution:
-    """A resolution of so much, in units of 1 in every coordinate for the scaled distance."""
-    one = Resolution(distance, "alone / padded", Scale(np.ones(12)), radius, 0.0, 0.0, 1, 0.0)
+    """A usual resolution of so much, one state far more; the scaled distance is in units of 1."""
+    one = Resolution(9.0, "alone / padded", Scale(np.ones(12)), 9.0, distance, radius, 1, 0.0)
     return LayerResolution(one, lambda: one, 1)
 
 
@@ -44,7 +44,7 @@ class _Known(Resolutions):
 
 
 def test_a_blurred_layer_without_a_pair_in_the_resolution_is_found(tmp_path: Path) -> None:
-    """The resolution is below every distance and above half of the median: no pair is a candidate."""
+    """The resolution is below every distance and above half of the median."""
     decoder = tiny_decoder("gpt2")
     audit: Audit = audit_of(tmp_path, decoder, [[at, at + 1, 5] for at in range(12)])
     states = audit.measurements.layers
@@ -52,6 +52,8 @@ def test_a_blurred_layer_without_a_pair_in_the_resolution_is_found(tmp_path: Pat
     distance = float(geometry.closest.distance) * 0.99
     median = float(np.median(geometry.nearest.distance))
     assert median / 2 < distance
-    one = Resolution(distance, "alone / padded", Scale(np.ones(16)), distance, 0.0, 0.0, 1, 0.0)
+    one = Resolution(
+        distance, "alone / padded", Scale(np.ones(16)), distance, distance, distance, 1, 0.0
+    )
     doubts = Doubts(states, _Known(LayerResolution(one, lambda: one, 1)))
     assert doubts.of([2])[2].blur is not None
