@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
+from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
@@ -58,7 +59,13 @@ def float64_copy(model: PreTrainedModel) -> PreTrainedModel:
     Experts are run one after the other by the library's plain loop: its grouped products have no
     float64.
     """
-    copied = copy.deepcopy(model)
+    # What is widened is copied by that.
+    shared = {
+        id(one): Parameter(one.data, requires_grad=False)
+        for one in model.parameters()
+        if type(one) is Parameter and one.is_floating_point() and one.dtype != torch.float64
+    }
+    copied = copy.deepcopy(model, shared)
     unpack(copied)
     copied.set_experts_implementation("eager")
     return copied.double()

@@ -14,12 +14,11 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.core.shapes import Bool, Float, Int64
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.states.batches import GRAIN, padded_length
+from pytest_injectivity.states.batches import padded_length
 
 ALONE = "alone"
 BATCHED = "in a batch"
 OTHER_SHAPE = "in another batch shape"
-PADDED = "padded"
 BEHIND_PREFIX = "behind a cached prefix"
 SIDE_BY_SIDE = "side by side"
 ROW_BY_ROW = "each in its row behind a cached prefix"
@@ -31,6 +30,8 @@ FOLLOWED_ALONE = "alone with tokens after it"
 _DOZEN = 12
 # Prompts of less than this share of the longest one have another batch, so that little is padded.
 _ALIKE = 0.6
+# Tokens by which a batch of another shape is wider.
+_WIDER = 3
 _CANDIDATES = 16
 # Where the parts of a window begin: a search caches one token, and several where its guesses are right.
 _CUTS = (1, 2, 7, 8, 14, 15)
@@ -61,39 +62,36 @@ def evaluate_prompts(
     prompts: Sequence[Sequence[int]],
     layers: Sequence[Layer],
     *,
-    by_itself: bool,
+    every_way: bool,
 ) -> dict[Layer, Evaluations]:
     """The states of prompts at all positions but the first, all layers in the same passes.
 
-    All prompts are run in batches of two shapes, padded on the right, and their ends behind the cached
-    beginnings. A pass of one prompt costs about as much as a batch, so one prompt only has its own.
+    All prompts are run in batches of two shapes, padded on the right.
 
     Args:
         decoder: the model.
         prompts: token ids, at least two each, the longest first, so that little is padded; all their
             states are held at once.
         layers: which layers.
-        by_itself: whether the shortest is also run alone, as inversion observes it, and padded alone.
+        every_way: whether the ends of the last batch are also run behind its cached beginnings, and the
+            shortest prompt alone, as inversion observes it.
 
     Returns:
         By layer, the states of position 1, 2, … of the first prompt, then those of the next.
     """
     table = _Table(sum(len(prompt) - 1 for prompt in prompts))
     starts = [sum(len(one) - 1 for one in prompts[:at]) for at in range(len(prompts))]
-    for some in _batches(prompts):
-        rows = prompts[some]
-        for way, wider in ((BATCHED, 0), (OTHER_SHAPE, GRAIN)):
-            states = decoder.states(_padded(decoder, rows, wider), layers)
-            _put_rows(table, way, starts[some], rows, states)
-        half = len(rows[-1]) // 2
-        states = decoder.states_in_parts(_padded(decoder, rows, 0), (half,), layers)
-        _put_rows(table, BEHIND_PREFIX, starts[some], rows, states, at=half)
-    if by_itself:
-        for way, ids in (
-            (ALONE, torch.tensor([list(prompts[-1])])),
-            (PADDED, _padded(decoder, prompts[-1:], 0)),
-        ):
-            _put_rows(table, way, starts[-1:], prompts[-1:], decoder.states(ids, layers))
+    batches = list(_batches(prompts))
+    for some in batches:
+        for way, wider in ((BATCHED, 0), (OTHER_SHAPE, _WIDER)):
+            states = decoder.states(_padded(decoder, prompts[some], wider), layers)
+            _put_rows(table, way, starts[some], prompts[some], states)
+    if every_way:
+        some, half = batches[-1], len(prompts[-1]) // 2
+        states = decoder.states_in_parts(_padded(decoder, prompts[some], 0), (half,), layers)
+        _put_rows(table, BEHIND_PREFIX, starts[some], prompts[some], states, at=half)
+        states = decoder.states(torch.tensor([list(prompts[-1])]), layers)
+        _put_rows(table, ALONE, starts[-1:], prompts[-1:], states)
     return table.evaluations(layers)
 
 

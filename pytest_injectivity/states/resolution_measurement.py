@@ -87,7 +87,7 @@ def measure_later(
             for layer, one in part.items():
                 (found[layer].widen if make else found[layer].measure)(_finite(one))
         for at, together in enumerate(_together(prompts)):
-            part = evaluate_prompts(decoder, together, layers, by_itself=not at)
+            part = evaluate_prompts(decoder, together, layers, every_way=not at)
             for layer, one in part.items():
                 (found[layer].widen if make else found[layer].measure)(one)
             done += len(together)

@@ -46,7 +46,7 @@ class SampleSize:
     singles: int = 768
     held_out_singles: int = 2048
     windows: int = 16
-    held_out_windows: int = 32
+    held_out_windows: int = 36
     window: int = 16
     exact: int = 4
 

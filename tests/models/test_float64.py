@@ -9,7 +9,7 @@ from torch.nn.functional import gelu, silu, softmax
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.models.float64 import Float64Mode
+from pytest_injectivity.models.float64 import Float64Mode, float64_copy
 from pytest_injectivity.testing import HEADS, KEY_VALUE_HEADS, tiny_decoder
 
 TOLERANCE = 1e-12
@@ -181,3 +181,19 @@ def test_the_mode_widens_every_way_to_float32() -> None:
         inside = casts()
     assert {torch.float64} == {y.dtype for y in inside}
     assert {torch.float32} == {y.dtype for y in casts()}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_a_copy_shares_no_weight(dtype: torch.dtype) -> None:
+    """What is drawn afresh in the copy leaves the model as it is; tied weights stay tied in it."""
+    model = tiny_decoder("gpt2", dtype=dtype).model
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    copied = float64_copy(model)
+    with torch.no_grad():
+        for weight in copied.parameters():
+            weight.fill_(3.0)
+    assert len(before) == len(dict(copied.named_parameters())) > 4
+    assert {torch.float64} == {weight.dtype for weight in copied.parameters()}
+    assert [True] * len(before) == [
+        torch.equal(weight, before[name]) for name, weight in model.named_parameters()
+    ]

@@ -100,7 +100,7 @@ def evaluated(
     """The evaluations of each state of prompts and windows, and of candidates in a window."""
     ordered = sorted(prompts, key=len, reverse=True)
     parts = [
-        evaluate_prompts(decoder, ordered, LAYERS, by_itself=True),
+        evaluate_prompts(decoder, ordered, LAYERS, every_way=True),
         evaluate_windows(decoder, windows, LAYERS),
         evaluate_candidates(decoder, windows[0], LAYERS),
     ]

@@ -25,7 +25,7 @@ def test_every_part_is_filled(
     singles = (*sample.singles, *sample.held_out_singles)
     assert len(set(singles)) == len(singles) == min(vocab, 72)
     assert set(singles) <= set(range(vocab))
-    assert (16, 32) == (len(sample.windows), len(sample.held_out_windows))
+    assert (16, 36) == (len(sample.windows), len(sample.held_out_windows))
     assert {16} == {len(one) for one in (*sample.windows, *sample.held_out_windows)}
     assert sample == choose_sample(prompts, vocab, context, size=size)
 
