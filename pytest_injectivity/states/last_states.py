@@ -26,7 +26,7 @@ WAYS = (
     "side by side with fifteen other tokens",
 )
 """The ways, in the order in which `evaluate_last` gives them. A prompt of one token has no prefix: the
-last three are then rows among 16, 48 and 128 equal ones."""
+last three are then passes of 16, 48 and 128 such prompts."""
 
 _BATCH_TOKENS = 4096
 # Prompts are padded to multiples of so many tokens, and in one way by some more: in passes of other
@@ -163,11 +163,10 @@ def _behind(
         chosen = [prompts[at] for at in some]
         together = _behind_together(decoder, chosen, layers) if decoder.masks else None
         found |= dict(zip(some, together or _behind_each(decoder, chosen, layers), strict=True))
-    for at in range(len(prompts)):
-        if at not in found:
-            ids = torch.tensor(list(prompts[at]))
-            one, two, three = (_among(decoder, ids, layers, rows) for rows in _ROWS_OF_ONE)
-            found[at] = one, two, three
+    singles = [at for at, one in enumerate(prompts) if len(one) == 1]
+    tokens = [prompts[at][0] for at in singles]
+    ways = [_among(decoder, tokens, layers, rows) for rows in _ROWS_OF_ONE]
+    found |= dict(zip(singles, zip(*ways, strict=True), strict=True))
     return found
 
 
@@ -246,9 +245,17 @@ def _right_padded(rows: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor([[*one, *[one[0]] * (width - len(one))] for one in rows])
 
 
-def _among(decoder: Decoder, ids: Tensor, layers: Sequence[Layer], rows: int) -> _One:
-    first = torch.zeros(rows, dtype=torch.long)
-    return _first(decoder.states(ids[None].expand(rows, 1), layers, positions=first))
+def _among(
+    decoder: Decoder, tokens: Sequence[int], layers: Sequence[Layer], rows: int
+) -> list[_One]:
+    """Tokens in passes of so many rows; the last one is filled with copies of its first row."""
+    found: list[_One] = []
+    for start in range(0, len(tokens), rows):
+        some = list(tokens[start : start + rows])
+        full = torch.tensor(some + some[:1] * (rows - len(some)))[:, None]
+        states = decoder.states(full, layers, positions=torch.zeros(rows, dtype=torch.long))
+        found += [{layer: states[layer][at] for layer in layers} for at in range(len(some))]
+    return found
 
 
 def _first(states: Mapping[Layer, Tensor]) -> _One:

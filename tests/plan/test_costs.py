@@ -110,6 +110,12 @@ def test_evaluations_cost_passes_of_few_prompts() -> None:
     assert 5 * (8 + 16) <= phase.token_forwards
 
 
+def test_prompts_of_one_token_share_passes() -> None:
+    """Two passes each, those alone."""
+    phase = _costs().evaluations([1, 1], [10])
+    assert pytest.approx(0.5 * 4 + 0.01 * phase.token_forwards) == phase.seconds
+
+
 def test_position_0_is_a_phase_of_its_own() -> None:
     """Two passes of each single token, and no token of the prompts'."""
     first, later = _costs().first_resolution([1]), _costs().resolution([1])

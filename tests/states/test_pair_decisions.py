@@ -235,3 +235,40 @@ def test_every_way_gives_the_same_state(family: str, longest: int | None) -> Non
             off = (rows[at] - alone).norm(dim=1) / alone.norm()
             # Mamba keeps its residual stream in float32.
             assert float(off.max()) < (1e-6 if family == "mamba" else 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("vocab", [7, 130])
+def test_single_tokens_are_evaluated_each_in_its_own_row(dtype: torch.dtype, vocab: int) -> None:
+    """Passes that many tokens share, filled up with copies, give every token its own states."""
+    decoder = tiny_decoder("llama", dtype=dtype)
+    prompts = [[token % decoder.vocab_size] for token in range(vocab)] + [[3, 5], [3, 5, 7]]
+    found = evaluate_last(decoder, prompts, LAYERS)
+    exact = decoder.as_float64()
+    for layer, rows in found.items():
+        for at, ids in enumerate(prompts):
+            alone = exact.states(torch.tensor([ids]), [layer])[layer][0, -1]
+            off = (rows[at].double() - alone).norm(dim=1) / alone.norm()
+            assert float(off.max()) < 8 * torch.finfo(dtype).eps
+
+
+def test_pairs_of_different_components_share_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs of single tokens that no third one connects are evaluated in one call."""
+    decoder = tiny_decoder("llama")
+    prompts = [[token] for token in range(40)]
+    resolutions = resolution_of(decoder, prompts, LAYERS)
+    assert resolutions[1].of(0).distance > 0  # measured when it is asked for
+    passes: list[tuple[int, int]] = []
+    run = decoder.states
+
+    def states(ids: torch.Tensor, layers: list[Layer], **kept: object) -> object:
+        passes.append((ids.shape[0], ids.shape[1]))
+        return run(ids, layers, **kept)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decoder, "states", states)
+    pairs = [(at, at + 1) for at in range(0, 40, 2)]
+    (decisions,) = decide_pairs(decoder, prompts, {1: pairs}, resolutions).values()
+    assert len(pairs) == len(decisions)
+    # Alone, and alone but padded; all else they share.
+    assert 80 == sum(rows == 1 for rows, _ in passes)
+    assert len(passes) < 80 + 20

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.inversion.continuations import Continuations
 
 # Pairs decided by evaluation at one place, the closest; those beyond count as unresolved.
-_EVALUATED = 1000
+_EVALUATED = 10_000
 # Pairs near each other in the scaled distance whose Euclidean distance is looked at.
 _LOOKED_AT = 200_000
 _LISTED = 3

@@ -12,6 +12,7 @@ from torch import Tensor
 from pytest_injectivity import Audit, Reason
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.strict_json import plain
+from pytest_injectivity.states.last_states import evaluate_last
 from pytest_injectivity.testing import (
     byte_tokenizer,
     plant_equal_embeddings,
@@ -292,3 +293,25 @@ def test_a_second_audit_loads_no_weights(additive: Additive, random_rows: Rows) 
     tables = other.measurements.one_step.of((), [1])[1]
     assert not other.target.loaded
     np.testing.assert_allclose(tables.rivals, reference.nearest(rows)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_near_tokens_in_bfloat16_are_decided_as_by_brute_force(tmp_path: Path, family: str) -> None:
+    """Every pair of the vocabulary evaluated, whatever its distance: as many are unresolved."""
+    decoder = tiny_decoder(family, dtype=torch.bfloat16)
+    rows = decoder.parts.embeddings.weight
+    for token, steps in zip(range(10, 22, 2), (1, 2, 4, 16, 64, 256), strict=True):
+        rows[token] = rows[token + 1]
+        rows[token, 0] *= 1 + steps / 128
+    audit = audit_of(tmp_path, decoder, IDS, dtype="bfloat16")
+    reason = _one(audit, 2)
+    states = evaluate_last(audit.decoder, [[token] for token in range(64)], [2])[2].double()
+    sigma = torch.from_numpy(audit.resolution(2).of(0).scale.values)
+    near = torch.ones(64, 64, dtype=torch.bool)
+    for wide in (states, states / sigma):
+        apart = (wide[:, None, :, None] - wide[None, :, None, :]).norm(dim=4)
+        rounding = torch.finfo(torch.bfloat16).eps / 2 * wide.norm(dim=2).amax(dim=1)
+        itself = torch.maximum(apart.amax(dim=(2, 3)).diagonal(), rounding)
+        near &= apart.amin(dim=(2, 3)) <= torch.maximum(itself[:, None], itself[None, :])
+    assert 0 < int(near.triu(1).sum()) < 20
+    assert int(near.triu(1).sum()) == reason.value
