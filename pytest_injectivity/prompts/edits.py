@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
-from pytest_injectivity.core.shapes import UInt64
+from pytest_injectivity.core.shapes import Int64, UInt64
 
 # Odd, so that it has an inverse modulo 2^64; hashes only propose pairs, which are then compared.
 _BASE = 0x9E3779B97F4A7C15
@@ -71,15 +71,20 @@ def _powers(count: int) -> UInt64[np.ndarray, " count"]:
 
 
 def one_token_changed(
-    ids: Sequence[int], vocab_size: int, random: np.random.Generator
+    ids: Sequence[int], known: Int64[np.ndarray, " known"], random: np.random.Generator
 ) -> tuple[int, ...]:
-    """The prompt with one token, at a place drawn uniformly, replaced by another one.
+    """The prompt with one token, at a place drawn uniformly, replaced by another known one.
 
     Args:
         ids: at least one token id.
-        vocab_size: rows of the embedding, at least 2.
+        known: the ids that can stand in a prompt, ascending (`known_tokens`), at least 2.
         random: draws the place and the token.
+
+    Example:
+        >>> one_token_changed((3, 3), np.array([3, 7]), np.random.default_rng(0)).count(7)
+        1
     """
     place = int(random.integers(len(ids)))
-    shift = int(random.integers(1, vocab_size))
-    return (*ids[:place], (ids[place] + shift) % vocab_size, *ids[place + 1 :])
+    shift = int(random.integers(1, len(known)))
+    token = known[(np.searchsorted(known, ids[place]) + shift) % len(known)]
+    return (*ids[:place], int(token), *ids[place + 1 :])

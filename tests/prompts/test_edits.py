@@ -82,7 +82,7 @@ def test_one_pair_among_many_is_found() -> None:
 def test_one_token_is_changed_and_no_other(ids: list[int], vocab: int, seed: int) -> None:
     """The result has the length, differs in one place, and its new token is in the vocabulary."""
     ids = [one % vocab for one in ids]
-    edited = one_token_changed(ids, vocab, np.random.default_rng(seed))
+    edited = one_token_changed(ids, np.arange(vocab), np.random.default_rng(seed))
     assert len(ids) == len(edited)
     assert 1 == sum(one != other for one, other in zip(ids, edited, strict=True))
     assert all(0 <= one < vocab for one in edited)
@@ -91,9 +91,30 @@ def test_one_token_is_changed_and_no_other(ids: list[int], vocab: int, seed: int
 def test_places_and_tokens_are_drawn_uniformly() -> None:
     """Each of 3 places and 4 other tokens in its share of 6,000 draws."""
     random = np.random.default_rng(0)
-    drawn = Counter(one_token_changed((0, 1, 2), 5, random) for _ in range(6000))
+    drawn = Counter(one_token_changed((0, 1, 2), np.arange(5), random) for _ in range(6000))
     assert 3 * 4 == len(drawn)
     assert 400 < min(drawn.values()) <= max(drawn.values()) < 600
+
+
+def test_padding_is_not_drawn() -> None:
+    """Of a padded vocabulary the known ids alone, each as often, whatever stood there before."""
+    known, random = np.array([1, 4, 5, 9]), np.random.default_rng(0)
+    for ids in ((4, 9), (7, 12)):  # the last two are padding, as rows of ids may have it
+        drawn = Counter(one_token_changed(ids, known, random) for _ in range(4000))
+        new = Counter()
+        for edited, count in drawn.items():
+            (token,) = [one for one, was in zip(edited, ids, strict=True) if one != was]
+            new[token] += count
+        assert set(known.tolist()) == set(new)
+        assert sum(new.values()) == 4000
+
+
+def test_without_padding_the_draw_is_a_shift() -> None:
+    """By 1 to V - 1 modulo V, as numbers of earlier versions were drawn."""
+    edited = one_token_changed((5, 2, 7), np.arange(9), np.random.default_rng(3))
+    random = np.random.default_rng(3)
+    place, shift = int(random.integers(3)), int(random.integers(1, 9))
+    assert ((5, 2, 7)[place] + shift) % 9 == edited[place]
 
 
 def test_an_insertion_is_no_edit_between_equal_lengths() -> None:

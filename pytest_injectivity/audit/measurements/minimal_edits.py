@@ -15,6 +15,7 @@ from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.search.ratios import Ratios
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.prompts.edits import one_token_changed
+from pytest_injectivity.prompts.known_tokens import known_tokens
 from pytest_injectivity.prompts.metrics import PromptMetric
 from pytest_injectivity.prompts.promptset import PromptSet
 from pytest_injectivity.states.capture import capture
@@ -36,8 +37,9 @@ def edit_ratios(
     """
     sample = prompts.subset(min(_SAMPLE, len(prompts)))
     # Each prompt has a generator of its own, seeded by its hash, so that their order does not matter.
+    known = known_tokens(decoder.tokenizer, decoder.vocab_size)
     edited = [
-        one_token_changed(ids, decoder.vocab_size, np.random.default_rng([seed, int(digest, 16)]))
+        one_token_changed(ids, known, np.random.default_rng([seed, int(digest, 16)]))
         for ids, digest in zip(sample.ids, sample.hashes, strict=True)
     ]
     both = capture(decoder, [*sample.ids, *edited], layers, share_prefixes=False)
