@@ -110,22 +110,25 @@ def _float64(decoder: Decoder, clock: Clock) -> float:
 
 
 def _searches(decoder: Decoder, distances: PairDistances, clock: Clock) -> tuple[Search, Search]:
-    """The searches of random rows, as many as there are prompts up to some, and of few."""
+    """The searches of random rows: for neighbors of two numbers, for ratios of no more than prompts."""
     import numpy as np
 
     where = decoder.device if decoder.device.type == "cuda" else torch.device("cpu")
+    every = torch.randn(_ROWS, decoder.hidden_size, generator=_seeded()).to(where)
+    neighbors = [
+        min(_timed(decoder, partial(nearest_neighbors, every[:n]), clock) for _ in range(2))
+        for n in (_FEW_ROWS, _ROWS)
+    ]
     sizes = sorted({min(one, len(distances.lengths)) for one in (_FEW_ROWS, _ROWS)})
-    took: list[tuple[float, float]] = []
-    for n in sizes:
-        rows = torch.randn(n, decoder.hidden_size, generator=_seeded()).to(where)
-        some = distances.take(np.arange(n))
-        took.append(
-            (
-                min(_timed(decoder, partial(nearest_neighbors, rows), clock) for _ in range(2)),
-                _timed(decoder, partial(extreme_ratios, rows, some, "smallest"), clock),
-            )
+    ratios = [
+        _timed(
+            decoder,
+            partial(extreme_ratios, every[:n], distances.take(np.arange(n)), "smallest"),
+            clock,
         )
-    return _search(sizes, [one for one, _ in took]), _search(sizes, [one for _, one in took])
+        for n in sizes
+    ]
+    return _search((_FEW_ROWS, _ROWS), neighbors), _search(sizes, ratios)
 
 
 def _search(sizes: Sequence[int], took: Sequence[float]) -> Search:
