@@ -208,8 +208,12 @@ def _prompts(decoder: Decoder) -> Int[Tensor, "rows length"]:
     within = [one for one in windows if isinstance(one, int) and one <= _LONGEST_WINDOW]
     length = max([_LENGTH, *(one + 5 for one in within)])
     length = min(length, decoder.context or length)
+    # Attention multiplies what is not seen by zero, and zero times a token's NaN is NaN.
+    finite = decoder.embedding_matrix().isfinite().all(dim=1).cpu().nonzero()[:, 0]
+    known = finite if len(finite) else torch.arange(decoder.vocab_size)
     drawn = torch.Generator().manual_seed(0)
-    return torch.randint(decoder.vocab_size, (_ROWS, length), generator=drawn)
+    rows: Tensor = known[torch.randint(len(known), (_ROWS, length), generator=drawn)]
+    return rows
 
 
 def _ways(
@@ -220,7 +224,7 @@ def _ways(
     yield "in a batch", decoder.states(rows, layers), whole
     cut = max(1, length // 2)
     padded = rows.clone()
-    padded[0, cut:] = padded[0, cut:].flip(0).add(1) % decoder.vocab_size
+    padded[0, cut:] = rows[1, cut:]
     found = decoder.states(padded, layers)
     yield "padded on the right", _at(found, 0, slice(cut)), _at(whole, 0, slice(cut))
     if length < 3:  # noqa: PLR2004 - a prefix of one token, and two that follow
@@ -243,7 +247,7 @@ def _behind_prefixes(
     found = decoder.states(row[None, len(grown) :], layers, prefix=grown)
     rest_of_grown = _at(whole, 0, slice(len(grown), None))
     yield "behind a prefix grown in steps", _at(found, 0, slice(None)), rest_of_grown
-    tokens = torch.stack([row[cut], (row[cut] + 1) % decoder.vocab_size, row[0]])
+    tokens = torch.stack([row[cut], rows[1, cut], row[0]])
     beside = {layer: states[:1] for layer, states in rest.items()}
     for side_by_side in (False, True) if decoder.masks else (False,):
         found = decoder.candidates(prefix, tokens, layers, side_by_side=side_by_side)

@@ -118,13 +118,13 @@ def choose_sample(
         _filled(part[: size.prompts], tokens, lambda: generator.choice(pool, size=length).tolist())
         for part, tokens in zip((own, others), wanted, strict=True)
     )
+    tokens = generator.permutation(vocab_size)[: size.singles + size.held_out_singles].tolist()
+    singles = max(1, min(len(tokens) // 4, size.singles))
     window = min(size.window, context or size.window)
     windows, held_out_windows = (
         _windows(part, count, window, generator, pool)
         for part, count in ((own, size.windows), (others, size.held_out_windows))
     )
-    tokens = generator.permutation(vocab_size)[: size.singles + size.held_out_singles].tolist()
-    singles = max(1, min(len(tokens) // 4, size.singles))
     return Sample(
         prompts=chosen,
         held_out=held_out,

@@ -102,6 +102,13 @@ def test_states_that_are_finite_nowhere_are_left_to_the_audit() -> None:
     assert 0.0 == verify_agreement(plant_nan(tiny_decoder("gpt2"), 1)).worst.relative
 
 
+def test_a_token_that_is_not_finite_is_left_to_the_audit() -> None:
+    """Its NaN would reach every state of a prompt that it pads, whatever masks it."""
+    decoder = tiny_decoder("gpt2")
+    decoder.parts.embeddings.weight[torch.arange(64) % 3 > 0] = torch.nan
+    assert verify_agreement(decoder).worst.relative <= 1e-12
+
+
 def test_a_configuration_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second model of the same configuration costs nothing, another one is checked."""
     seen: list[str] = []

@@ -24,6 +24,9 @@ from pytest_injectivity.privacy.search.padding import named_tokens
 FLOOR_PROMPTS = 8
 """Default number of prompts that a floor is measured on."""
 
+# Tokens of the pass that stands for a table's.
+_AMONG = 64
+
 
 class OneStepTable:
     """The one-step maps of one prefix at several places, computed when they are first asked for.
@@ -119,7 +122,10 @@ def measure_floor(
         for position, token in enumerate(ids):
             if position in observed.place.positions(len(ids)):
                 row = rows[observed.place.positions(len(ids)).index(position)]
-                away = float(distances(_one(decoder, prefix, token, observed.place), row)[0])
+                away = max(
+                    float(distances(rows_of_token[:1], row)[0])
+                    for rows_of_token in _evaluated(decoder, prefix, token, observed)
+                )
                 unit = torch.finfo(row.dtype).eps / 2
                 rounding = unit * float(torch.linalg.vector_norm(row.double()))
                 at = min(position, 1)
@@ -129,8 +135,21 @@ def measure_floor(
     return first or later, later or first
 
 
-def _one(decoder: Decoder, prefix: Prefix, token: int, place: Place) -> Float[Tensor, "one width"]:
-    tokens = torch.tensor([token])
+def _evaluated(
+    decoder: Decoder, prefix: Prefix, token: int, observed: Observed
+) -> list[Float[Tensor, "tokens width"]]:
+    """Rows whose first is the token's: alone behind a prefix grown token by token, and as in a table."""
+    others = (token + torch.arange(_AMONG)) % decoder.vocab_size
+    at_once = decoder.prefix(prefix.ids.cpu(), observed.layer)
+    return [
+        _rows(decoder, behind, tokens, observed.place)
+        for behind, tokens in ((prefix, others[:1]), (at_once, others))
+    ]
+
+
+def _rows(
+    decoder: Decoder, prefix: Prefix, tokens: Int64[Tensor, " tokens"], place: Place
+) -> Float[Tensor, "tokens width"]:
     if not place.cached:
         return decoder.candidates(prefix, tokens, [place.layer])[place.layer]
     cached = decoder.cached_candidates(prefix, tokens)
