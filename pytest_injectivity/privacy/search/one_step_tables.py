@@ -123,8 +123,8 @@ def measure_floor(
             if position in observed.place.positions(len(ids)):
                 row = rows[observed.place.positions(len(ids)).index(position)]
                 away = max(
-                    float(distances(rows_of_token[:1], row)[0])
-                    for rows_of_token in _evaluated(decoder, prefix, token, observed)
+                    float(distances(of_token[None], row)[0])
+                    for of_token in _evaluated(decoder, prefix, token, observed)
                 )
                 unit = torch.finfo(row.dtype).eps / 2
                 rounding = unit * float(torch.linalg.vector_norm(row.double()))
@@ -137,14 +137,13 @@ def measure_floor(
 
 def _evaluated(
     decoder: Decoder, prefix: Prefix, token: int, observed: Observed
-) -> list[Float[Tensor, "tokens width"]]:
-    """Rows whose first is the token's: alone behind a prefix grown token by token, and as in a table."""
-    others = (token + torch.arange(_AMONG)) % decoder.vocab_size
+) -> tuple[Float[Tensor, " width"], Float[Tensor, " width"]]:
+    """A token's row: alone behind a prefix grown in steps, and among its neighbors as in a table."""
     at_once = decoder.prefix(prefix.ids.cpu(), observed.layer)
-    return [
-        _rows(decoder, behind, tokens, observed.place)
-        for behind, tokens in ((prefix, others[:1]), (at_once, others))
-    ]
+    start = token // _AMONG * _AMONG
+    neighbors = torch.arange(start, min(start + _AMONG, decoder.vocab_size))
+    alone = _rows(decoder, prefix, torch.tensor([token]), observed.place)
+    return alone[0], _rows(decoder, at_once, neighbors, observed.place)[token - start]
 
 
 def _rows(
