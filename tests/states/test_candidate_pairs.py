@@ -25,7 +25,7 @@ def _resolution(
 def _slow(
     rows: np.ndarray, lengths: list[int], resolution: LayerResolution
 ) -> list[tuple[int, int]]:
-    """Pairs within three times the usual, and no less than the largest, in both distances."""
+    """Pairs within twice the usual, and no less than the largest, in both distances."""
     found = []
     for left in range(len(rows)):
         for right in range(left + 1, len(rows)):
@@ -33,8 +33,8 @@ def _slow(
             sigma = np.maximum(sides[0].scale.values, sides[1].scale.values)
             off = rows[left] - rows[right]
             apart, scaled = (np.sqrt((one**2).sum()) for one in (off, off / sigma))
-            near = apart <= max(max(side.distance, 3 * side.usual) for side in sides)
-            near &= scaled <= max(max(side.radius, 3 * side.usual_radius) for side in sides)
+            near = apart <= max(max(side.distance, 2 * side.usual) for side in sides)
+            near &= scaled <= max(max(side.radius, 2 * side.usual_radius) for side in sides)
             if near:
                 found.append((left, right))
     return found
@@ -114,8 +114,8 @@ def test_the_other_distance_serves_where_one_lists_too_many() -> None:
     assert (1, [0], [1]) == (found.count, found.left.tolist(), found.right.tolist())
 
 
-@pytest.mark.parametrize(("distance", "usual", "far"), [(1.0, 0.1, 1.0), (1.0, 0.5, 1.5)])
-def test_far_is_three_times_the_usual_and_no_less_than_the_largest(
+@pytest.mark.parametrize(("distance", "usual", "far"), [(1.0, 0.1, 1.0), (1.0, 0.75, 1.5)])
+def test_far_is_twice_the_usual_and_no_less_than_the_largest(
     distance: float, usual: float, far: float
 ) -> None:
     """In either distance."""
