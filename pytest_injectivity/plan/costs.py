@@ -32,7 +32,7 @@ _RIVALS, _PASSES_A_RIVAL = 9, 3
 _PASSES_EVALUATED, _TIMES_EVALUATED = 5, 5
 # Of a resolution's sample: how often a whole prompt is run, padding included; the prompts that share its
 # passes, and these; how often a window is run; and the passes and tokens of all else in either part.
-_RUNS, _ALIKE, _PASSES_ALIKE, _WINDOW_RUNS, _OTHER_PASSES, _OTHER_TOKENS = 3.0, 3, 2, 2, 16, 400
+_RUNS, _ALIKE, _PASSES_ALIKE, _WINDOW_RUNS, _OTHER_PASSES, _OTHER_TOKENS = 3.0, 3, 2, 2, 9, 400
 # How often a single token is run, the rows of such a pass, the passes of tokens by themselves, and the
 # tokens compared with float64.
 _SINGLES, _SINGLES_A_PASS, _BY_THEMSELVES, _EXACT_SINGLES = 2, 160, 108, 64

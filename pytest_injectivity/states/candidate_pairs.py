@@ -8,8 +8,9 @@ usual resolution, and than the largest, in one of the two distances is resolved 
 evaluation, however near it is in the other. On real weights in bfloat16 many pairs are near in the
 Euclidean distance and few in the scaled one.
 
-Twice the usual, and no less than the largest: in bfloat16 the largest of some thousand distances is often
-five times the 99 % quantile, and a multiple of the largest would be farther than most nearest neighbors.
+Twice the usual, and no less than the largest: in bfloat16 the largest of some thousand distances is
+often five times the 99 % quantile, and a multiple of the largest would be farther than most nearest
+neighbors.
 """
 
 from collections import Counter

@@ -28,11 +28,13 @@ FOLLOWED = "with tokens after it"
 FOLLOWED_ALONE = "alone with tokens after it"
 
 _DOZEN = 12
+CANDIDATES = 32
+"""Tokens that are compared behind one prefix."""
+
 # Prompts of less than this share of the longest one have another batch, so that little is padded.
 _ALIKE = 0.6
 # Tokens by which a batch of another shape is wider.
 _WIDER = 3
-_CANDIDATES = 16
 # Where the parts of a window begin: a search caches one token, and several where its guesses are right.
 _CUTS = (1, 2, 7, 8, 14, 15)
 # Tokens of a prompt before its candidates, at most.
@@ -55,6 +57,14 @@ class Evaluations(NamedTuple):
     ways: tuple[str, ...]
     states: Float[Tensor, "ways states hidden"]
     evaluated: Bool[Tensor, "ways states"]
+
+    def cut(self, at: int) -> tuple["Evaluations", "Evaluations"]:
+        """The evaluations of the states before an index, and of the others."""
+        before, after = (
+            Evaluations(self.ways, self.states[:, part], self.evaluated[:, part])
+            for part in (slice(at), slice(at, None))
+        )
+        return before, after
 
 
 def evaluate_prompts(
@@ -175,7 +185,7 @@ def evaluate_candidates(
         layers: which layers.
     """
     ids = torch.tensor(list(prompt[: _BEFORE + 1]))
-    spread = torch.arange(_CANDIDATES) * max(1, decoder.vocab_size // _CANDIDATES)
+    spread = torch.arange(CANDIDATES) * max(1, decoder.vocab_size // CANDIDATES)
     tokens = (ids[-1] + spread) % decoder.vocab_size
     before = len(ids) - 1
     whole = torch.cat([ids[:-1].expand(len(tokens), before), tokens[:, None]], dim=1)

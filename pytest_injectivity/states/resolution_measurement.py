@@ -14,6 +14,7 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.evaluations import (
+    CANDIDATES,
     Evaluations,
     evaluate_candidates,
     evaluate_first,
@@ -77,27 +78,37 @@ def measure_later(
         return measure_first(decoder, exact, sample, layers)
     found = {layer: SelfDistances() for layer in layers}
     done = 0
-    for prompts, windows, make in (
-        (sample.prompts, sample.windows, True),
-        (sample.held_out, sample.held_out_windows, False),
-    ):
-        parts = [evaluate_windows(decoder, windows, layers)]
-        parts.append(evaluate_candidates(decoder, windows[0], layers))
-        for part in parts:
-            for layer, one in part.items():
-                (found[layer].widen if make else found[layer].measure)(_finite(one))
+    held_out: list[tuple[Layer, Evaluations]] = []
+    for shared, of_first in _shared(decoder, sample, layers):
+        for layer, one in shared.items():
+            making, measuring = one.cut(of_first)
+            found[layer].widen(_finite(making))
+            held_out.append((layer, _finite(measuring)))
+    for prompts, make in ((sample.prompts, True), (sample.held_out, False)):
         for at, together in enumerate(_together(prompts)):
             part = evaluate_prompts(decoder, together, layers, every_way=not at)
             for layer, one in part.items():
                 (found[layer].widen if make else found[layer].measure)(one)
             done += len(together)
             progress(done)
+    for layer, one in held_out:
+        found[layer].measure(one)
     if exact is not None:
         ids = torch.tensor(sample.windows[: sample.exact])
         own, truth = (one.states(ids, layers) for one in (decoder, exact))
         for layer in layers:
             found[layer].compare(*(one[layer][:, 1:].flatten(0, 1) for one in (own, truth)))
     return {layer: one.resolution() for layer, one in found.items()}
+
+
+def _shared(
+    decoder: Decoder, sample: Sample, layers: Sequence[Layer]
+) -> Iterator[tuple[dict[Layer, Evaluations], int]]:
+    """What both parts of the sample evaluate in the same passes, and how many states the first has."""
+    windows = (*sample.windows, *sample.held_out_windows)
+    of_first = len(sample.windows) * (len(windows[0]) - 1)
+    yield evaluate_windows(decoder, windows, layers), of_first
+    yield evaluate_candidates(decoder, windows[0], layers), CANDIDATES // 2
 
 
 def measure_first(

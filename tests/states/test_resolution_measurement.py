@@ -1,7 +1,6 @@
 """The resolution of a layer: the largest of what evaluations differ by, coordinate by coordinate too."""
 
 import math
-from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -27,7 +26,7 @@ LAYERS: tuple[Layer, ...] = (0, 1, 2, "norm")
 PROMPTS = ((5, 9, 3, 60, 2, 2, 17), (8, 8), tuple(range(40)), (4, 3, 2), (63,) * 21)
 HELD_OUT = ((7, 7, 1), tuple(range(20, 50)))
 WINDOWS = (tuple(range(9, 20)), (4, 4, 9, 9, 1, 7, 7, 2, 2, 5, 5))
-HELD_OUT_WINDOWS = ((1, 2, 3, 4), (60, 61, 62, 63), (8, 1, 8, 1))
+HELD_OUT_WINDOWS = (tuple(range(30, 41)), (8, 1, 8, 1, 8, 1, 8, 1, 8, 1, 8), tuple(range(50, 61)))
 
 
 def sample_of(
@@ -94,17 +93,24 @@ def test_the_error_is_apart(shifted: Decoder) -> None:
     assert 5e-3 == pytest.approx(found.value, rel=1e-9)
 
 
-def evaluated(
-    decoder: Decoder, prompts: Sequence[tuple[int, ...]], windows: Sequence[tuple[int, ...]]
-) -> dict[Layer, list[np.ndarray]]:
-    """The evaluations of each state of prompts and windows, and of candidates in a window."""
-    ordered = sorted(prompts, key=len, reverse=True)
-    parts = [
-        evaluate_prompts(decoder, ordered, LAYERS, every_way=True),
-        evaluate_windows(decoder, windows, LAYERS),
-        evaluate_candidates(decoder, windows[0], LAYERS),
+def evaluated(decoder: Decoder) -> list[dict[Layer, list[np.ndarray]]]:
+    """The evaluations of each state of prompts, windows and candidates, of both parts of the sample."""
+    shared = [
+        (evaluate_windows(decoder, WINDOWS + HELD_OUT_WINDOWS, LAYERS), 10 * len(WINDOWS)),
+        (evaluate_candidates(decoder, WINDOWS[0], LAYERS), 16),
     ]
-    return {layer: [one for part in parts for one in by_state(part[layer])] for layer in LAYERS}
+    parts = []
+    for side, prompts in enumerate((PROMPTS, HELD_OUT)):
+        ordered = sorted(prompts, key=len, reverse=True)
+        own = evaluate_prompts(decoder, ordered, LAYERS, every_way=True)
+        every = {layer: by_state(own[layer]) for layer in LAYERS}
+        for found, of_first in shared:
+            for layer, one in found.items():
+                every[layer] += by_state(one)[
+                    slice(of_first) if not side else slice(of_first, None)
+                ]
+        parts.append(every)
+    return parts
 
 
 def by_state(found: Evaluations) -> list[np.ndarray]:
@@ -135,8 +141,7 @@ def test_later_positions_are_those_of_a_slow_loop(family: str, dtype: torch.dtyp
     """``nu``, ``sigma`` and the radius of the same evaluations, by loops in float64."""
     decoder = tiny_decoder(family, dtype=dtype)
     found = measure_resolution(decoder, None, SAMPLE, LAYERS)
-    own = evaluated(decoder, PROMPTS, WINDOWS)
-    held = evaluated(decoder, HELD_OUT, HELD_OUT_WINDOWS)
+    own, held = evaluated(decoder)
     assert set(LAYERS) == set(found)
     for layer, one in found.items():
         unit = torch.finfo(decoder.states(torch.tensor([[1, 2]]), [layer])[layer].dtype).eps / 2
