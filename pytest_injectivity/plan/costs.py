@@ -27,9 +27,9 @@ _FORWARDS_A_TOKEN = 2.0
 # Of an answer that rivals make ambiguous: it and its rivals, each in eight ways, which take so many
 # passes. In half precision about one answer a prompt is ambiguous (docs/log.md).
 _RIVALS, _PASSES_A_RIVAL = 9, 3
-# Passes of a prompt near the resolution, two alone and six that at least two prompts share, and how
+# Passes of a prompt near the resolution, one alone and six that at least two prompts share, and how
 # often they run it: capture has made one of the ways, and the last three run it once.
-_PASSES_EVALUATED, _TIMES_EVALUATED = 5, 5
+_PASSES_EVALUATED, _TIMES_EVALUATED = 4, 5
 # Of a resolution's sample: how often a whole prompt is run, padding included; the prompts that share its
 # passes, and these; how often a window is run; and the passes and tokens of all else in either part.
 _RUNS, _ALIKE, _PASSES_ALIKE, _WINDOW_RUNS, _OTHER_PASSES, _OTHER_TOKENS = 3.0, 3, 2, 2, 9, 400

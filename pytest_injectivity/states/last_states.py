@@ -18,9 +18,9 @@ from pytest_injectivity.states.batches import padded_length, plan_batches
 WAYS = (
     "in capture's batches",
     "alone",
-    "alone, padded",
     "with the others, padded",
     "with the others, three tokens wider",
+    "with the others, seven tokens wider",
     "behind the cached first half",
     "behind all cached tokens but the last",
     "side by side with fifteen other tokens",
@@ -29,10 +29,10 @@ WAYS = (
 last three are then passes of 16, 48 and 128 such prompts."""
 
 _BATCH_TOKENS = 4096
-# Prompts are padded to multiples of so many tokens, and in one way by some more: in passes of other
+# Prompts are padded to multiples of so many tokens, and in two ways by some more: in passes of other
 # multiples of 8 tokens rows often have the same bits.
 _MULTIPLE = 16
-_WIDER = 3
+_WIDER = (3, 7)
 # Tokens by which the lengths of prompts that share a pass behind their prefixes differ at most.
 _LIKE = 64
 _ALTERNATIVES = 16
@@ -53,7 +53,7 @@ def evaluate_last(
     """The last-token states of prompts in each of `WAYS`, all layers in the same passes.
 
     A pass of one prompt costs about as much as one of several, because the weights are read once a pass.
-    Each prompt runs by itself twice; the other ways share their passes, those behind a prefix where the
+    Each prompt runs by itself once; the other ways share their passes, those behind a prefix where the
     attention takes masks.
 
     Args:
@@ -93,16 +93,16 @@ def _whole(
     captured: States | None,
 ) -> list[States]:
     """The ways in which prompts run from their beginning, those of one padded width."""
-    wider = min(width + _WIDER, decoder.context or width + _WIDER)
-    height = _height(len(prompts), wider)
-    return [
+    ways = [
         captured or _batched(decoder, prompts, layers, width),
         _stacked([_alone(decoder, torch.tensor(list(one)), layers) for one in prompts], layers),
-        _padded(decoder, prompts, layers, width, rows=1),
-        _padded(decoder, prompts, layers, width, rows=height),
-        # At the end of the context there is no other width.
-        _padded(decoder, prompts, layers, wider, rows=height + (wider == width)),
     ]
+    for taller, more in enumerate((0, *_WIDER)):
+        wide = min(width + more, decoder.context or width + more)
+        # At the end of the context there is no other width.
+        rows = _height(len(prompts), wide) + (taller if wide < width + more else 0)
+        ways.append(_padded(decoder, prompts, layers, wide, rows=rows))
+    return ways
 
 
 def _width(tokens: int, context: int | None) -> int:

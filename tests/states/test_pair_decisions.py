@@ -160,8 +160,8 @@ def test_prompts_that_are_compared_share_the_shapes_of_passes(
     decide_pairs(decoder, prompts, {1: [(0, 1)], 2: [(2, 3)]}, resolutions)
     own = [{(1, len(ids))} for ids in prompts]
     shapes = [set(seen.shapes(ids)) - alone for ids, alone in zip(prompts, own, strict=True)]
-    assert shapes[0] == shapes[1] == {(1, 16), (2, 16), (2, 19)}
-    assert shapes[2] == shapes[3] == {(1, 48), (2, 48), (2, 51)}
+    assert shapes[0] == shapes[1] == {(2, 16), (2, 19), (2, 23)}
+    assert shapes[2] == shapes[3] == {(2, 48), (2, 51), (2, 55)}
 
 
 def test_prompts_of_one_shape_share_passes_whether_compared_or_not(
@@ -174,7 +174,7 @@ def test_prompts_of_one_shape_share_passes_whether_compared_or_not(
     seen = _Passes(decoder, monkeypatch)
     decide_pairs(decoder, prompts, {1: [(0, 1), (2, 3)]}, resolutions)
     shapes = [tuple(ids.shape) for ids in seen.passes]
-    assert [2, 1, 4] == [shapes.count(shape) for shape in ((4, 16), (4, 19), (1, 16))]
+    assert [2, 1, 1] == [shapes.count(shape) for shape in ((4, 16), (4, 19), (4, 23))]
 
 
 def test_what_is_captured_is_the_first_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +269,6 @@ def test_pairs_of_different_components_share_passes(monkeypatch: pytest.MonkeyPa
     pairs = [(at, at + 1) for at in range(0, 40, 2)]
     (decisions,) = decide_pairs(decoder, prompts, {1: pairs}, resolutions).values()
     assert len(pairs) == len(decisions)
-    # Alone, and alone but padded; all else they share.
-    assert 80 == sum(rows == 1 for rows, _ in passes)
-    assert len(passes) < 80 + 20
+    # Alone; all else they share.
+    assert 40 == sum(rows == 1 for rows, _ in passes)
+    assert len(passes) < 40 + 20
