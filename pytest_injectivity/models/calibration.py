@@ -73,7 +73,8 @@ class _Seen:
 
     def take(self, _block: object, _args: object, output: Any) -> None:
         """Adds the outputs of one pass; a forward hook of the block."""
-        rows = residual_stream(output).flatten(0, 1)
+        # The rows after the first are copies of it (`repeated_rows`), and would count more than once.
+        rows = residual_stream(output)[0]
         finite = rows.isfinite()
         self._finite = self._finite and bool(finite.all())
         self._extremes.add(rows.where(finite, 0))

@@ -17,6 +17,7 @@ from pytest_injectivity.models.assumptions import assumptions
 from pytest_injectivity.models.calibration import calibrate
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.facts import ModelFacts
+from pytest_injectivity.models.repeated_rows import times_repeated
 from pytest_injectivity.quantization.activation_hooks import (
     Rounding,
     residual_stream,
@@ -51,19 +52,22 @@ def _rounded(decoder: Decoder, grid: str) -> Decoder:
 def _by_hooks(
     decoder: Decoder, row: Sequence[int], change: Callable[[int, Tensor], Tensor]
 ) -> list[Tensor]:
-    """What the blocks of the library's model give of one row alone, each changed as it passes."""
+    """What the blocks of the library's model give of one row alone, each changed as it passes.
+
+    A short row is repeated as a decoder repeats it, because passes of few rows round differently.
+    """
     kept: list[Tensor] = []
 
     def hook(_block: object, _args: object, output: Any) -> Any:
         states = output[0] if isinstance(output, tuple) else output
         kept.append(change(len(kept), states[0]))
-        changed = kept[-1][None]
+        changed = kept[-1].expand_as(states)
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
     with ExitStack() as hooks, torch.no_grad():
         for block in decoder.parts.blocks:
             hooks.enter_context(block.register_forward_hook(hook))
-        decoder.model(torch.tensor([list(row)]))
+        decoder.model(torch.tensor([list(row)] * times_repeated(1, len(row), None)))
     return kept
 
 

@@ -245,6 +245,7 @@ def test_single_tokens_are_evaluated_each_in_its_own_row(dtype: torch.dtype, voc
     prompts = [[token % decoder.vocab_size] for token in range(vocab)] + [[3, 5], [3, 5, 7]]
     found = evaluate_last(decoder, prompts, LAYERS)
     exact = decoder.as_float64()
+    assert set(LAYERS) == set(found)
     for layer, rows in found.items():
         for at, ids in enumerate(prompts):
             alone = exact.states(torch.tensor([ids]), [layer])[layer][0, -1]
