@@ -17,7 +17,8 @@ from real_tables import markdown, told
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
-from pytest_injectivity.inversion.sipit import DEFAULT_BACKOFF, observe, recover_all
+from pytest_injectivity.inversion.own_states import observe
+from pytest_injectivity.inversion.sipit import DEFAULT_BACKOFF, recover_all
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.models.redraw import redraw

@@ -11,8 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.inversion.own_states import observe
 from pytest_injectivity.inversion.recovery import Recovery
-from pytest_injectivity.inversion.sipit import SipIt, observe
+from pytest_injectivity.inversion.sipit import SipIt
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.prompts.loading import load_prompts

@@ -133,9 +133,7 @@ class LayerGeometry:
     @property
     def cheap_nearest(self) -> Neighbors | None:
         """`nearest` where it is exact, and known or as cheap as a near search."""
-        if len(self) <= _FEW:
-            self.nearest  # noqa: B018 - computed and kept
-        return self._exact_nearest
+        return self.nearest if len(self) <= _FEW else self._exact_nearest
 
     @cached_property
     def closest(self) -> ClosestPair:

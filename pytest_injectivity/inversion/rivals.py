@@ -1,10 +1,10 @@
 """Evaluates the answers that rivals make ambiguous, and their rivals (SPEC sections 2 and 4).
 
-The radius is the largest distance between two evaluations of one token over thousands of tokens. In 16
-bits a few tokens are evaluated ten times more coarsely than the others, so that many answers have a
-rival within three radii though their own evaluations hardly differ. Such an answer and its rivals are
-therefore evaluated in the eight ways of `last_states`, and the observed state counts as a ninth
-evaluation of the answer. A rival that section 2 resolves from the answer so is no rival.
+The radius covers two evaluations of nearly every one of thousands of tokens. In 16 bits a few tokens are
+evaluated ten times more coarsely than the others, so that many answers have a rival within three radii
+though their own evaluations hardly differ. Such an answer and its rivals are therefore evaluated in the
+eight ways of `last_states`, and the observed state counts as a ninth evaluation of the answer. A rival
+that section 2 resolves from the answer so is no rival.
 """
 
 from collections.abc import Sequence

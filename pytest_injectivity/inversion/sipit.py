@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict, Unpack
 
-import torch
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer, resolve_layers
@@ -284,23 +283,6 @@ class SipIt:
             return outcome
         ball = self.tolerances.verifier(position)
         return search(at, position, self.policy, ball, self.classes, batch=self.batch)
-
-
-def observe(
-    decoder: Decoder, ids: Sequence[int], layers: Sequence[Layer]
-) -> dict[Layer, Float[Tensor, "length hidden"]]:
-    """The states of one prompt at every position: what SipIt inverts.
-
-    Args:
-        decoder: the model.
-        ids: the prompt.
-        layers: the layers kept, from one pass.
-
-    Returns:
-        By layer, in the model's dtype, on its device.
-    """
-    found = decoder.states(torch.tensor([list(ids)], dtype=torch.long), layers)
-    return {layer: states[0] for layer, states in found.items()}
 
 
 class Settings(TypedDict, total=False):

@@ -1,8 +1,9 @@
 """Repeats the rows of small passes, so that no pass multiplies by the kernels of a few rows.
 
-Libraries multiply a matrix by one row, or by fewer than sixteen, with other kernels than by more, and
-these round differently: by far the largest differences between two evaluations of a state came from
-them (docs/log.md, 2026-11-29). Sixteen rows take as long as one, because the weights are read once.
+Libraries multiply a matrix by one row, in float32 by fewer than sixteen, with other kernels than by
+more, and these round differently (docs/log.md, 2026-11-29). Where such passes are left out, many
+candidates in one pass stand for a candidate alone. Sixteen rows of a large model take as long as one,
+because its weights are read once.
 """
 
 from collections.abc import Mapping

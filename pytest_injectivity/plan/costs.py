@@ -191,9 +191,9 @@ class Costs:
             lengths: tokens of each prompt.
             layers: the layers.
         """
-        # Prompts of one token share all passes but those two in which a prompt is alone.
+        # Prompts of one token share all passes but the one in which a prompt is alone.
         singles = sum(one == 1 for one in lengths)
-        passes = _PASSES_EVALUATED * (len(lengths) - singles) + 2 * singles
+        passes = _PASSES_EVALUATED * (len(lengths) - singles) + singles
         tokens = _TIMES_EVALUATED * sum(map(padded_length, lengths)) + GRAIN * len(lengths)
         return Phase(
             name="pairs near the resolution",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytest_injectivity.inversion.sipit import observe
+from pytest_injectivity.inversion.own_states import observe
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.states.external import save_states
 from pytest_injectivity.testing import tiny_decoder

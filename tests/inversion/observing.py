@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.inversion.own_states import observe
 from pytest_injectivity.inversion.policies import Situation
-from pytest_injectivity.inversion.sipit import observe
 from pytest_injectivity.models.decoder import Decoder
 
 IDS = (5, 1, 8, 8, 2, 60, 33, 7)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.inversion.certificates import Certifier
+from pytest_injectivity.inversion.own_states import observe
 from pytest_injectivity.inversion.recovery import Outcome, Recovery, Status, Work
-from pytest_injectivity.inversion.sipit import observe, recover, recover_all
+from pytest_injectivity.inversion.sipit import recover, recover_all
 from pytest_injectivity.inversion.token_classes import token_classes
 from pytest_injectivity.inversion.verifiers import Tolerances
 from pytest_injectivity.models.decoder import Decoder

@@ -9,7 +9,7 @@ from pytest_injectivity.inversion.cross_model import (
     drift_by_position,
     median_drift,
 )
-from pytest_injectivity.inversion.sipit import observe
+from pytest_injectivity.inversion.own_states import observe
 from pytest_injectivity.testing import additive_decoder, round_weights, tiny_decoder
 
 IDS = [(5, 9, 11, 3), (1, 2, 3, 4), (60, 7, 7, 0)]

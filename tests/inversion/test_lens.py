@@ -4,7 +4,7 @@ from torch import Tensor
 
 from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.inversion.lens_calibration import calibrate
-from pytest_injectivity.inversion.sipit import observe
+from pytest_injectivity.inversion.own_states import observe
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import additive_decoder, plant_nan, tiny_decoder
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity.inversion.observation import MOST_RELATIVE, Match, observe_first
-from pytest_injectivity.inversion.sipit import observe, recover_all
+from pytest_injectivity.inversion.own_states import observe
+from pytest_injectivity.inversion.sipit import recover_all
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import additive_decoder, plant_equal_embeddings, tiny_decoder
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.inversion.limits import InversionLimits
+from pytest_injectivity.inversion.own_states import observe
 from pytest_injectivity.inversion.recovery import Inversion, Recovery, Status
-from pytest_injectivity.inversion.sipit import SipIt, observe, recover, recover_all
+from pytest_injectivity.inversion.sipit import SipIt, recover, recover_all
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import additive_decoder, plant_equal_embeddings, tiny_decoder
 

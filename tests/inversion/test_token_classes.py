@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
+from pytest_injectivity.inversion.own_states import observe
 from pytest_injectivity.inversion.policies import POLICIES
 from pytest_injectivity.inversion.recovery import Status
-from pytest_injectivity.inversion.sipit import observe, recover, recover_all
+from pytest_injectivity.inversion.sipit import recover, recover_all
 from pytest_injectivity.inversion.token_classes import TokenClasses, token_classes
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import byte_tokenizer, plant_equal_embeddings, tiny_decoder

@@ -17,9 +17,10 @@ import torch
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.geometry.search.closest_pair import closest_pair
 from pytest_injectivity.inversion.one_step import OneStep
+from pytest_injectivity.inversion.own_states import observe
 from pytest_injectivity.inversion.policies import POLICIES
 from pytest_injectivity.inversion.recovery import Recovery, Status
-from pytest_injectivity.inversion.sipit import observe, recover_all
+from pytest_injectivity.inversion.sipit import recover_all
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.states.resolution import LayerResolution

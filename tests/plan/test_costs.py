@@ -111,9 +111,9 @@ def test_evaluations_cost_passes_of_few_prompts() -> None:
 
 
 def test_prompts_of_one_token_share_passes() -> None:
-    """Two passes each, those alone."""
+    """One pass each, that in which it is alone (`test_pairs_of_different_components_share_passes`)."""
     phase = _costs().evaluations([1, 1], [10])
-    assert pytest.approx(0.5 * 4 + 0.01 * phase.token_forwards) == phase.seconds
+    assert pytest.approx(0.5 * 2 + 0.01 * phase.token_forwards) == phase.seconds
 
 
 def test_position_0_is_a_phase_of_its_own() -> None:

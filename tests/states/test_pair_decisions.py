@@ -259,17 +259,10 @@ def test_pairs_of_different_components_share_passes(monkeypatch: pytest.MonkeyPa
     prompts = [[token] for token in range(40)]
     resolutions = resolution_of(decoder, prompts, LAYERS)
     assert resolutions[1].of(0).distance > 0  # measured when it is asked for
-    passes: list[tuple[int, int]] = []
-    run = decoder.states
-
-    def states(ids: torch.Tensor, layers: list[Layer], **kept: object) -> object:
-        passes.append((ids.shape[0], ids.shape[1]))
-        return run(ids, layers, **kept)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(decoder, "states", states)
+    seen = _Passes(decoder, monkeypatch)
     pairs = [(at, at + 1) for at in range(0, 40, 2)]
     (decisions,) = decide_pairs(decoder, prompts, {1: pairs}, resolutions).values()
     assert len(pairs) == len(decisions)
     # Alone; all else they share.
-    assert 40 == sum(rows == 1 for rows, _ in passes)
-    assert len(passes) < 40 + 20
+    assert 40 == sum(len(ids) == 1 for ids in seen.passes)
+    assert len(seen.passes) < 40 + 20

@@ -144,7 +144,7 @@ def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "Cro
 
 def _observed(measured: "Measurements", layer: Layer, prompts: Sequence[_Ids]) -> "Paths":
     """The states of prompts at every position, on the CPU."""
-    from pytest_injectivity.inversion.sipit import observe
+    from pytest_injectivity.inversion.own_states import observe
 
     decoder, found = measured.target.decoder, []
     with measured.target.watcher.progress(f"states at {layer_id(layer)}", len(prompts)) as advance:

@@ -83,7 +83,8 @@ def recovered(measured: "Measurements", layer: Layer, attempt: Attempt) -> Recov
 def _invert(
     measured: "Measurements", layer: Layer, attempt: Attempt, truths: Sequence[tuple[int, ...]]
 ) -> Recovered:
-    from pytest_injectivity.inversion.sipit import observe, recover_all
+    from pytest_injectivity.inversion.own_states import observe
+    from pytest_injectivity.inversion.sipit import recover_all
 
     decoder, resolution = measured.target.decoder, measured.resolution(layer)
     measured.target.foretelling.before(

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from pytest_injectivity import Audit, OptionError, Reason
-from pytest_injectivity.inversion.sipit import observe, recover_all
+from pytest_injectivity.inversion.own_states import observe
+from pytest_injectivity.inversion.sipit import recover_all
 from pytest_injectivity.stats import clopper_pearson, clustered_rate
 from pytest_injectivity.testing import byte_tokenizer, plant_equal_embeddings, tiny_decoder
 from tests.audits import audit_of

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity import Audit, OptionError, Reason
-from pytest_injectivity.inversion.sipit import observe
+from pytest_injectivity.inversion.own_states import observe
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.external import save_states
 from pytest_injectivity.stats import clopper_pearson
