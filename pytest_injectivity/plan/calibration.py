@@ -123,7 +123,9 @@ def _searches(decoder: Decoder, distances: PairDistances, clock: Clock) -> tuple
     ratios = [
         _timed(
             decoder,
-            partial(extreme_ratios, every[:n], distances.take(np.arange(n)), "smallest"),
+            partial(
+                extreme_ratios, every[:n], distances.take(np.arange(n), afresh=True), "smallest"
+            ),
             clock,
         )
         for n in sizes

@@ -10,7 +10,8 @@ the count by the longer length. Levenshtein divided by the length is no metric i
 relies on the triangle inequality.
 
 Each prompt is encoded as a string with one character for each token id, because rapidfuzz compares
-strings in C++ (1.7 s for a million pairs of 8 to 128 tokens, on one core).
+strings in C++ (1.7 s for a million pairs of 8 to 128 tokens, on one core). Distances are kept for the
+next layer, which asks for many of the same pairs (`known_pairs`).
 """
 
 import copy
@@ -25,6 +26,10 @@ from rapidfuzz.process import cpdist
 
 from pytest_injectivity.core.shapes import Bool, Float64, Int, Int64, UInt16
 from pytest_injectivity.errors import OptionError, PromptError
+from pytest_injectivity.prompts.known_pairs import KnownPairs
+
+# Edit distances that take far longer than starting threads does.
+_WORTH_THREADS = 256
 
 Lengths: TypeAlias = int | np.integer[Any] | Int[np.ndarray, "..."]
 
@@ -98,24 +103,48 @@ class PairDistances:
         self.metric = metric
         self.lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         self._strings = _as_strings(ids, self.lengths)
+        self._prompts = np.arange(len(ids))
+        self._known = KnownPairs(len(ids))
 
     def __call__(
-        self, left: Int[np.ndarray, " pairs"], right: Int[np.ndarray, " pairs"]
+        self,
+        left: Int[np.ndarray, " pairs"],
+        right: Int[np.ndarray, " pairs"],
+        *,
+        threads: int = 1,
     ) -> Float64[np.ndarray, " pairs"]:
-        """The distance of each pair of indices ``(left[k], right[k])``; inf if not admissible."""
+        """The distance of each pair of indices ``(left[k], right[k])``; inf if not admissible.
+
+        Args:
+            left: indices of prompts.
+            right: likewise.
+            threads: among which many pairs are divided.
+        """
         left_lengths, right_lengths = self.lengths[left], self.lengths[right]
         admissible = self.metric.admissible(left_lengths, right_lengths)
         distances = np.full(left.shape, np.inf)
-        distances[admissible] = cpdist(
-            self._strings[left[admissible]],
-            self._strings[right[admissible]],
-            scorer=Hamming.distance if self.metric.equal_lengths_only else Levenshtein.distance,
-            dtype=np.float64,
-        )
+        distances[admissible] = self._edits(left[admissible], right[admissible], threads)
         if self.metric.per_length:
             # Two empty prompts are 0 apart, not 0 / 0.
             distances /= np.maximum(np.maximum(left_lengths, right_lengths), 1)
         return distances
+
+    def _edits(
+        self, left: Int[np.ndarray, " pairs"], right: Int[np.ndarray, " pairs"], threads: int
+    ) -> Float64[np.ndarray, " pairs"]:
+        """The numbers of edits of admissible pairs; those that are known are not computed again."""
+        names = self._known.names(self._prompts[left], self._prompts[right])
+        known, edits = self._known.look_up(names)
+        new = np.flatnonzero(~known)
+        edits[new] = cpdist(
+            self._strings[left[new]],
+            self._strings[right[new]],
+            scorer=Hamming.distance if self.metric.equal_lengths_only else Levenshtein.distance,
+            dtype=np.float64,
+            workers=threads if len(new) >= _WORTH_THREADS else 1,
+        )
+        self._known.keep(names[new], edits[new])
+        return edits
 
     def token_bags(self, buckets: int) -> UInt16[np.ndarray, "prompts buckets"]:
         """Counts the tokens of each prompt by hash bucket.
@@ -144,10 +173,20 @@ class PairDistances:
         """The prompts in an order that puts those with a common beginning side by side."""
         return np.array(sorted(range(len(self._strings)), key=self._strings.__getitem__), np.int64)
 
-    def take(self, kept: Int[np.ndarray, " kept"]) -> "PairDistances":
-        """The distances among some of the prompts, in the order given."""
+    def take(self, kept: Int[np.ndarray, " kept"], *, afresh: bool = False) -> "PairDistances":
+        """The distances among some of the prompts, in the order given.
+
+        Args:
+            kept: indices of the prompts.
+            afresh: compute distances although they are known, which takes the time of a first search.
+        """
         taken = copy.copy(self)
         taken.lengths = self.lengths[kept]
+        # What is known of the pairs is shared: prompts keep their numbers.
+        taken._prompts = self._prompts[kept]  # noqa: SLF001 - of its own class
+        if afresh:
+            taken._known = KnownPairs(len(kept))  # noqa: SLF001 - of its own class
+            taken._prompts = np.arange(len(kept))  # noqa: SLF001 - of its own class
         taken._strings = self._strings[kept]  # noqa: SLF001 - of its own class
         return taken
 

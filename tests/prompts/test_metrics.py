@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.prompts import metrics as metrics_module
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 
 Ids = tuple[int, ...]
@@ -224,3 +225,38 @@ def test_no_pairs() -> None:
     nothing = np.array([], np.int64)
 
     assert [] == PairDistances(PromptMetric.LEVENSHTEIN, [(1,)])(nothing, nothing).tolist()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_known_distances_are_those_computed(metric: PromptMetric, threads: int) -> None:
+    """Asked for again, of some of the prompts in another order, and on two threads."""
+    rng = np.random.default_rng(0)
+    ids = [tuple(rng.integers(0, 9, rng.integers(3, 6)).tolist()) for _ in range(60)]
+    left, right = (side.ravel() for side in np.indices((60, 60)))
+    whole = PairDistances(metric, ids)
+    expected = [reference(metric, ids[i], ids[j]) for i, j in zip(left, right, strict=True)]
+    assert expected == whole(left, right, threads=threads).tolist()
+    assert expected == whole(left, right).tolist()
+    kept = rng.permutation(60)[:20]
+    left, right = (side.ravel() for side in np.indices((20, 20)))
+    few = [reference(metric, ids[i], ids[j]) for i, j in zip(kept[left], kept[right], strict=True)]
+    for afresh in (False, True):
+        assert few == whole.take(kept, afresh=afresh)(left, right).tolist()
+
+
+def test_layers_share_what_they_know_unless_asked_not_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second search over the same prompts computes no distance; one afresh computes all."""
+    computed = []
+    plain = metrics_module.cpdist
+    monkeypatch.setattr(
+        metrics_module,
+        "cpdist",
+        lambda left, right, **options: computed.append(len(left)) or plain(left, right, **options),
+    )
+    whole = PairDistances(PromptMetric.LEVENSHTEIN, [(1, 2), (2, 3), (4,)])
+    pairs = np.array([0, 1]), np.array([1, 2])
+    whole(*pairs)
+    whole.take(np.arange(3))(*pairs)
+    whole.take(np.arange(3), afresh=True)(*pairs)
+    assert [2, 0, 2] == computed

@@ -17,6 +17,7 @@ Three things move a product away from the exact value, and each is bounded:
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -28,8 +29,9 @@ from pytest_injectivity.geometry.search.kernels import kernel_for
 from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
 from pytest_injectivity.geometry.search.possible_pairs import PossiblePairs
 from pytest_injectivity.geometry.search.precision import precision_of
+from pytest_injectivity.geometry.search.ranking import smallest
 from pytest_injectivity.geometry.search.scratch import Scratch
-from pytest_injectivity.geometry.search.tile_sides import GROUP
+from pytest_injectivity.geometry.search.tile_sides import GROUP, TileSide, rounded_up
 
 _TENSOR_CORES = 4.0
 """Tensor cores add up by cutting digits off: their error bound is a few times Higham's."""
@@ -108,6 +110,15 @@ class Products:
     def __len__(self) -> int:
         return len(self.order)
 
+    @cached_property
+    def side(self) -> TileSide:
+        """What limits the pairs of each position, padding among them; each looks for nothing."""
+        dtype, n = self.squares.dtype, len(self)
+        drift, squares = torch.zeros_like(self.squares), torch.zeros_like(self.squares)
+        drift[:n] = rounded_up(self.drift, dtype)
+        squares[:n] = self.squares[:n]
+        return TileSide(torch.full_like(drift, -torch.inf), drift, squares)
+
     def reordered(self, order: Int64[Tensor, " n"]) -> "Products":
         """The same rows in another order, given by positions in this one."""
         rounded, squares = torch.zeros_like(self.rounded), self.squares.clone()
@@ -136,10 +147,16 @@ class Products:
         ends = [part * len(tiles) // parts for part in range(parts + 1)]
         return [tiles[start:end] for start, end in pairwise(ends)]
 
-    def squared(self, own: slice, others: slice) -> Float[Tensor, "own others"]:
+    def squared(
+        self, own: slice, others: slice | Int64[Tensor, " others"]
+    ) -> Float[Tensor, "own others"]:
         """Approximate squared distances, less the squares of the rows ``own``.
 
         The next call writes to the same memory.
+
+        Args:
+            own: positions, padding among them.
+            others: likewise, in any order.
         """
         left, right = (self._multiplied(part) for part in (own, others))
         tile = self.scratch.tensor("tile", (len(left), len(right)), self.squares)
@@ -150,11 +167,8 @@ class Products:
         self, own: slice, sample: Int64[Tensor, " sample"], k: int
     ) -> Float64[Tensor, " own"]:
         """What the distance of each row to its k-th nearest other row of a sample is at most."""
-        left = self._multiplied(own)
-        with precision_of(self.rounded.dtype):
-            tile = torch.addmm(self.squares[sample], left, self._multiplied(sample).T, alpha=-2)
-        values, columns = tile.topk(k + 1, dim=1, largest=False)
-        rows = torch.arange(own.start, own.stop, device=tile.device).repeat_interleave(k + 1)
+        values, columns = smallest(self.squared(own, sample), k + 1)
+        rows = torch.arange(own.start, own.stop, device=sample.device).repeat_interleave(k + 1)
         bounds = self.bounded(rows, sample[columns.flatten()], values.flatten())
         bounds.upper[bounds.left == bounds.right] = torch.inf
         return bounds.upper.view(-1, k + 1).sort(dim=1).values[:, k - 1]

@@ -30,7 +30,6 @@ from pytest_injectivity.geometry.search.resumable import RememberPart, forgetful
 from pytest_injectivity.geometry.search.tiles import Tile
 from pytest_injectivity.prompts.metrics import PairDistances
 
-_SEEDS = 1
 _BLOCK = 4096
 _BUCKETS = 1024
 _EXACT_IN_BFLOAT16 = 256
@@ -181,7 +180,9 @@ class _Search:
         # Equal rows are at ratio 0 whatever their prompts are.
         apart = ratio.nonzero()[:, 0]
         self.looked_at += len(apart)
-        metric = self.prompts(one[apart].cpu().numpy(), other[apart].cpu().numpy())
+        metric = self.prompts(
+            one[apart].cpu().numpy(), other[apart].cpu().numpy(), threads=torch.get_num_threads()
+        )
         ratio[apart] /= torch.from_numpy(metric).to(ratio.device)
         self._better(torch.cat([left, right]), torch.cat([other, one]), torch.cat([ratio, ratio]))
 
@@ -233,14 +234,14 @@ class _Smallest(_Search):
 
     def first_pairs(self) -> tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]:
         """Those of the least promise among the longest prompts, or prompts of equal length."""
-        every = torch.arange(len(self.rows), device=self.order.device)
+        n = len(self.rows)
+        every = torch.arange(n, device=self.order.device)
         if self.prompts.metric.equal_lengths_only:
             return self._side_by_side(every)
-        found = [
-            self._least_promise(block, every[: self.limits.ratio_sample])
-            for block in torch.split(every, _BLOCK)
-        ]
-        return torch.cat([left for left, _ in found]), torch.cat([right for _, right in found])
+        blocks = (slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK))
+        partner = torch.cat([self._least_promise(block) for block in blocks])
+        others = partner != every
+        return every[others], partner[others]
 
     def promising(
         self, own: slice, others: slice
@@ -251,15 +252,16 @@ class _Smallest(_Search):
         pairs = Tile(self.products, own, others).in_reach(reach, self.most[own])
         return pairs, pairs.lower * self.products.scale / self.most[pairs.left]
 
-    def _least_promise(
-        self, block: Int64[Tensor, " block"], sample: Int64[Tensor, " sample"]
-    ) -> tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]:
-        lower, _ = self.products.bounds(block, sample)
-        promise = lower / torch.maximum(self.most[block, None], self.most[sample])
-        promise[block[:, None] == sample] = torch.inf
-        take = min(_SEEDS, len(sample) - 1)
-        near = promise.topk(take, dim=1, largest=False).indices
-        return block.repeat_interleave(take), sample[near.flatten()]
+    def _least_promise(self, block: slice) -> Int64[Tensor, " block"]:
+        """The partner of about the least promise among the longest prompts, for each of a block."""
+        sample = slice(0, min(self.limits.ratio_sample, len(self.rows)))
+        squared = self.products.squared(block, sample)
+        squared += self.products.squares[block, None]
+        # Square lengths: the order of the promises is all that is asked for.
+        longest = torch.maximum(self.most[block, None], self.most[sample]).to(squared.dtype)
+        squared /= longest.square_()
+        squared[:, block].fill_diagonal_(torch.inf)
+        return squared.argmin(1)
 
 
 class _Largest(_Search):

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
+from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.geometry.search.possible_pairs import PossiblePairs
-from pytest_injectivity.geometry.search.precision import precision_of
 from pytest_injectivity.geometry.search.products import Products, chunks
 from pytest_injectivity.geometry.search.tile_sides import GROUP, TileSide, rounded_up
 
@@ -44,28 +43,23 @@ class Tile:
             stretch: what a pair's reach is multiplied by, for each of the positions ``own``; without
                 it, positions had better stand in the order of their reach.
         """
-        tile = self.products.squared(self.own, self.others)
-        rows, columns = self._side(self.own, reach), self._side(self.others, reach).grouped()
-        if stretch is None:
-            alike = self._limit(rows.across(), columns.farthest())
-            near = tile.view(len(tile), -1, GROUP).amin(2) <= alike
-        else:
-            near = self._groups(tile, rows, columns, stretch.to(tile.dtype))
+        others = self.others if stretch is None else self._by_reach(reach)
+        tile = self.products.squared(self.own, others)
+        # One limit for each group of columns, which reach about equally far.
+        columns = self._side(others, reach).grouped().farthest()
+        factor = None if stretch is None else rounded_up(stretch, tile.dtype)[:, None]
+        limits = self._limit(self._side(self.own, reach).across(), columns, factor)
+        near = tile.view(len(tile), -1, GROUP).amin(2) <= limits
         row, group = near.nonzero(as_tuple=True)
         step = tile.shape[1] // GROUP
         found = []
         for part in chunks(len(row), GROUP, self.products.limits.chunk_elements):
             i, g = row[part], group[part]
             values = tile.view(-1, GROUP).index_select(0, i * step + g)
-            if stretch is None:
-                # One limit for each group, that of its columns together: they reach about equally far.
-                limit = alike[i, g, None]
-            else:
-                stretched = stretch.to(tile.dtype)[i, None]
-                limit = self._limit(rows.at(i).across(), columns.at(g), stretched)
-            at, inside = (values <= limit).nonzero(as_tuple=True)
+            at, inside = (values <= limits[i, g, None]).nonzero(as_tuple=True)
             left, right = i[at], g[at] * GROUP + inside
-            pairs = self._bounded(left, right, values[at, inside])
+            right = right + others.start if isinstance(others, slice) else others[right]
+            pairs = self.products.bounded(left + self.own.start, right, values[at, inside])
             within = torch.maximum(reach[pairs.left], reach[pairs.right])
             if stretch is not None:
                 within *= stretch[left]
@@ -162,62 +156,44 @@ class Tile:
     ) -> PossiblePairs:
         return self.products.bounded(left + self.own.start, right + self.others.start, values)
 
-    def _side(self, part: slice, reach: Float64[Tensor, " n"]) -> TileSide:
-        """What limits the pairs of some positions; padding looks for nothing and is near nothing."""
-        length = part.stop - part.start
-        dtype = self.products.squares.dtype
-        end = min(part.stop, len(self.products))
-        values = (reach[part], self.products.drift[part], self.products.squares[part.start : end])
-        sides = []
-        for value, padding in zip(values, (-torch.inf, 0.0, 0.0), strict=True):
-            side = torch.full((length,), padding, dtype=dtype, device=value.device)
-            side[: len(value)] = rounded_up(value, dtype)
-            sides.append(side)
-        return TileSide(*sides)
+    def _by_reach(self, reach: Float64[Tensor, " n"]) -> Int64[Tensor, " others"]:
+        """The positions of the columns, those that reach about equally far side by side."""
+        padding = self.others.stop - self.others.start - len(reach[self.others])
+        columns = torch.nn.functional.pad(reach[self.others], (0, padding), value=-torch.inf)
+        order: Tensor = columns.argsort()
+        order += self.others.start
+        return order
 
-    def _groups(
-        self,
-        tile: Float[Tensor, "own others"],
-        rows: TileSide,
-        columns: TileSide,
-        stretch: Float[Tensor, " own"],
-    ) -> Bool[Tensor, "own groups"]:
-        """The groups of columns whose smallest entry is in reach of the row or of a column."""
-        shape = (len(tile), -1, GROUP)
-        farthest = columns.farthest()
-        by_row = self._limit(rows.across(), farthest.reaching(-torch.inf), stretch[:, None])
-        near = tile.view(shape).amin(2) <= by_row
-        # A column's reach b over stretch t and drift d is (bt + d)^2 = b^2 t^2 + 2bt d + d^2: the
-        # first two terms are taken off each entry, so that no column stands for its group.
-        drift = rows.drift + farthest.drift.amax()
-        own = torch.stack([stretch.square(), 2 * stretch * drift], dim=1)
-        reach = columns.reach.flatten()
-        looking = reach >= 0
-        reaches = torch.stack(
-            [torch.where(looking, reach.square(), -torch.inf), torch.where(looking, reach, 0.0)]
-        )
-        left = self.products.scratch.tensor("less reach", tuple(tile.shape), tile)
-        with precision_of(tile.dtype):
-            torch.addmm(tile, own, reaches, alpha=-1, out=left)
-        by_column = self._limit(rows.reaching(0.0).across(), farthest.reaching(0.0))
-        near |= left.view(shape).amin(2) <= by_column
-        return near
+    def _side(self, part: slice | Tensor, reach: Float64[Tensor, " n"]) -> TileSide:
+        """What limits the pairs of some positions; padding looks for nothing and is near nothing."""
+        side, padding = self.products.side, len(self.products.squares) - len(reach)
+        padded = torch.nn.functional.pad(reach, (0, padding), value=-torch.inf)
+        reaching = rounded_up(padded[part], side.reach.dtype)
+        return TileSide(reaching, side.drift[part], side.squares[part])
 
     def _limit(
-        self, rows: TileSide, columns: TileSide, stretch: Tensor | float = 1.0, sign: float = 1.0
+        self,
+        rows: TileSide,
+        columns: TileSide,
+        stretch: Tensor | None = None,
+        sign: float = 1.0,
     ) -> Tensor:
         """What a tile's entry is at most where its pair lies within reach.
 
         With ``sign=-1``: an entry up to this means that its pair does.
         """
-        within = torch.maximum(rows.reach, columns.reach) * stretch
-        within = within + sign * (rows.drift + columns.drift)
-        off = (rows.squares + columns.squares) * self.products.slack + self.products.floor
-        limit = within.square() - rows.squares + sign * off
-        # A reach beyond all numbers of the dtype is met by all rows, and by no padding.
-        limit = limit.clamp(max=torch.finfo(limit.dtype).max)
+        slack = sign * self.products.slack
+        limit = torch.maximum(rows.reach, columns.reach)
+        if stretch is not None:
+            limit *= stretch
+        limit += sign * rows.drift
+        limit += sign * columns.drift
         # A negative reach is never met, but its square would be.
-        return torch.where(within < 0, -torch.inf, limit)
+        limit *= limit.abs()
+        limit += slack * rows.squares - rows.squares + sign * self.products.floor
+        limit += slack * columns.squares
+        # A reach beyond all numbers of the dtype is met by all rows, and by no padding.
+        return limit.clamp_(max=torch.finfo(limit.dtype).max)
 
 
 def _fields(pairs: PossiblePairs) -> tuple[Tensor, ...]:

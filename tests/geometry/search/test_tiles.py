@@ -29,6 +29,15 @@ def test_tiles_hold_every_pair_once(tile: tuple[int, int]) -> None:
         for pair in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
     ]
     assert reference.pairs(150) == sorted(found)
+    # With a stretch the columns of a tile stand in another order.
+    reach = torch.rand(150, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 1e3
+    found = [
+        pair
+        for own, others in products.tiles()
+        for pairs in [Tile(products, own, others).in_reach(reach, everywhere[own])]
+        for pair in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+    ]
+    assert reference.pairs(150) == sorted(found)
     near = [Tile(products, own, others).near(1e3) for own, others in products.tiles()]
     assert reference.pairs(150) == sorted(
         pair
