@@ -315,7 +315,7 @@ class Decoder(Forward):
             self.model,
             self.tokenizer,
             revision=self.revision,
-            float64=self._float64,
+            float64=self.float64,
             quantized=self.quantized,
             rounding=rounding,
             left_out=self.left_out,

@@ -97,7 +97,7 @@ class Forward:
         left_out: parts of the checkpoint that were not loaded, by name.
 
     Attributes:
-        source, model, tokenizer, revision, quantized, rounding: as given.
+        source, model, tokenizer, revision, float64, quantized, rounding: as given.
         family: the model's entry in the table of families.
         parts: its modules, found through the family.
         n_layers: the number of blocks ``L``.
@@ -139,7 +139,7 @@ class Forward:
         self.context = context_length(model)
         self.layers: tuple[Layer, ...] = (*range(1, self.n_layers + 1), "norm")
         self.masks = takes_masks(self.family, model)
-        self._float64 = float64
+        self.float64 = float64
         _quieten(self.parts.base.config, alone=self.parts.base.config is model.config)
 
     def __repr__(self) -> str:
@@ -224,7 +224,7 @@ class Forward:
     def running(self) -> Iterator[None]:
         """Surrounds every pass: true float64 and rounded blocks, where the decoder has them."""
         rounded = self.rounding.hooks(self.parts.blocks) if self.rounding else nullcontext()
-        with Float64Mode() if self._float64 else nullcontext(), rounded:
+        with Float64Mode() if self.float64 else nullcontext(), rounded:
             yield
 
     def _run(

@@ -5,13 +5,16 @@ it, because equal bits in one shape are a collision.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.models.concurrent import concurrently
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.batches import padded_length, plan_batches
 
@@ -28,6 +31,10 @@ WAYS = (
 """The ways, in the order in which `evaluate_last` gives them. A prompt of one token has no prefix: the
 last three are then passes of 16, 48 and 128 such prompts."""
 
+_ALONE = 1
+# The ways that run prompts together from their beginning, and those behind a prefix.
+_TOGETHER = (0, 2, 3, 4)
+_BEHIND = (5, 6, 7)
 _BATCH_TOKENS = 4096
 # Prompts are padded to multiples of so many tokens, and in two ways by some more: in passes of other
 # multiples of 8 tokens rows often have the same bits.
@@ -65,24 +72,76 @@ def evaluate_last(
         captured: the states of the same prompts as captured, where they are: the first of the ways.
     """
     longest = longest or [max(map(len, prompts))] * len(prompts)
-    groups: dict[int, list[int]] = {}
-    for at, tokens in enumerate(longest):
-        groups.setdefault(_width(tokens, decoder.context), []).append(at)
-    found: dict[int, list[_One]] = {at: [] for at in range(len(prompts))}
-    for width, group in groups.items():
-        some = [prompts[at] for at in group]
-        known = captured and {layer: captured[layer][group] for layer in layers}
-        for way in _whole(decoder, some, layers, width, known):
-            for row, at in enumerate(group):
-                found[at].append({layer: way[layer][row] for layer in layers})
-    for at, ways in _behind(decoder, prompts, layers).items():
-        found[at] += ways
+    tasks = list(_tasks(decoder, prompts, layers, longest, captured=captured is not None))
+    every = concurrently(decoder, [one.run for one in tasks], ahead=len(tasks))
+    found: dict[tuple[int, int], _One] = {}
+    for task, states in zip(tasks, every, strict=True):
+        for prompt, ways in zip(task.prompts, states, strict=True):
+            found |= {(prompt, way): one for way, one in zip(task.ways, ways, strict=True)}
+    if captured is not None:
+        for at in range(len(prompts)):
+            found[at, 0] = {layer: captured[layer][at] for layer in layers}
     return {
         layer: torch.stack(
-            [torch.stack([way[layer].cpu() for way in found[at]]) for at in range(len(prompts))]
+            [
+                torch.stack([found[at, way][layer].cpu() for way in range(len(WAYS))])
+                for at in range(len(prompts))
+            ]
         )
         for layer in layers
     }
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Passes that depend on no other ones.
+
+    Attributes:
+        prompts: whose states they evaluate, by index.
+        ways: in which of `WAYS`, by index.
+        run: gives the states of each prompt in each of these ways.
+    """
+
+    prompts: Sequence[int]
+    ways: tuple[int, ...]
+    run: Callable[[Decoder], Sequence[Sequence[_One]]]
+
+
+def _tasks(
+    decoder: Decoder,
+    prompts: Sequence[Sequence[int]],
+    layers: Sequence[Layer],
+    longest: Sequence[int],
+    *,
+    captured: bool,
+) -> Iterator[_Task]:
+    """What evaluates prompts in all ways but captured ones, the longest first.
+
+    Args:
+        decoder: the model.
+        prompts: token ids.
+        layers: which layers.
+        longest: of each prompt, the tokens of the longest that it is compared with.
+        captured: whether the first way is known.
+    """
+    for some in _of_like_length(prompts):
+        chosen = [prompts[at] for at in some]
+        yield _Task(some, _BEHIND, partial(_behind, prompts=chosen, layers=layers))
+    singles = [at for at, one in enumerate(prompts) if len(one) == 1]
+    tokens = [prompts[at][0] for at in singles]
+    for way, rows in zip(_BEHIND, _ROWS_OF_ONE if singles else (), strict=False):
+        yield _Task(singles, (way,), partial(_among, tokens=tokens, layers=layers, rows=rows))
+    groups: dict[int, list[int]] = {}
+    for at, tokens_of_longest in enumerate(longest):
+        groups.setdefault(_width(tokens_of_longest, decoder.context), []).append(at)
+    for width, group in groups.items():
+        of_width = partial(
+            _whole, prompts=[prompts[at] for at in group], layers=layers, width=width
+        )
+        for way in _TOGETHER[int(captured) :]:
+            yield _Task(group, (way,), partial(of_width, way=way))
+    for at, one in enumerate(prompts):
+        yield _Task([at], (_ALONE,), partial(_alone, prompt=one, layers=layers))
 
 
 def _whole(
@@ -90,19 +149,17 @@ def _whole(
     prompts: Sequence[Sequence[int]],
     layers: Sequence[Layer],
     width: int,
-    captured: States | None,
-) -> list[States]:
-    """The ways in which prompts run from their beginning, those of one padded width."""
-    ways = [
-        captured or _batched(decoder, prompts, layers, width),
-        _stacked([_alone(decoder, torch.tensor(list(one)), layers) for one in prompts], layers),
-    ]
-    for taller, more in enumerate((0, *_WIDER)):
-        wide = min(width + more, decoder.context or width + more)
-        # At the end of the context there is no other width.
-        rows = _height(len(prompts), wide) + (taller if wide < width + more else 0)
-        ways.append(_padded(decoder, prompts, layers, wide, rows=rows))
-    return ways
+    way: int,
+) -> list[list[_One]]:
+    """One of the ways in which prompts of one padded width run together from their beginning."""
+    if not way:
+        return _batched(decoder, prompts, layers, width)
+    taller = _TOGETHER.index(way) - 1
+    more = (0, *_WIDER)[taller]
+    wide = min(width + more, decoder.context or width + more)
+    # At the end of the context there is no other width.
+    rows = _height(len(prompts), wide) + (taller if wide < width + more else 0)
+    return _padded(decoder, prompts, layers, wide, rows=rows)
 
 
 def _width(tokens: int, context: int | None) -> int:
@@ -118,16 +175,16 @@ def _height(prompts: int, width: int) -> int:
 
 def _batched(
     decoder: Decoder, prompts: Sequence[Sequence[int]], layers: Sequence[Layer], width: int
-) -> States:
+) -> list[list[_One]]:
     """In canonical batches of one width."""
-    found = {}
+    found: dict[int, list[_One]] = {}
     for batch in plan_batches(
         [width] * len(prompts), batch_tokens=_BATCH_TOKENS, context=decoder.context
     ):
         states = decoder.states(batch.ids(prompts), layers, positions=batch.last_positions(prompts))
         for at, row in enumerate(batch.rows):
-            found[row] = {layer: states[layer][at] for layer in layers}
-    return _stacked([found[row] for row in range(len(prompts))], layers)
+            found[row] = [{layer: states[layer][at] for layer in layers}]
+    return [found[row] for row in range(len(prompts))]
 
 
 def _padded(
@@ -137,37 +194,30 @@ def _padded(
     width: int,
     *,
     rows: int,
-) -> States:
+) -> list[list[_One]]:
     """In passes of so many rows of one width; the last pass is filled with copies of its first row."""
-    found = []
+    found: list[list[_One]] = []
     for start in range(0, len(prompts), rows):
         some = list(prompts[start : start + rows])
         full = some + some[:1] * (rows - len(some))
         ids = torch.tensor([[*one, *[one[0]] * (width - len(one))] for one in full])
         last = torch.tensor([len(one) - 1 for one in full])
         states = decoder.states(ids, layers, positions=last)
-        found += [{layer: states[layer][at] for layer in layers} for at in range(len(some))]
-    return _stacked(found, layers)
+        found += [[{layer: states[layer][at] for layer in layers}] for at in range(len(some))]
+    return found
 
 
-def _alone(decoder: Decoder, ids: Tensor, layers: Sequence[Layer]) -> _One:
-    return _first(decoder.states(ids[None], layers, positions=torch.tensor([len(ids) - 1])))
+def _alone(decoder: Decoder, prompt: Sequence[int], layers: Sequence[Layer]) -> list[list[_One]]:
+    ids = torch.tensor([list(prompt)])
+    return [[_first(decoder.states(ids, layers, positions=torch.tensor([len(prompt) - 1])))]]
 
 
 def _behind(
     decoder: Decoder, prompts: Sequence[Sequence[int]], layers: Sequence[Layer]
-) -> dict[int, tuple[_One, _One, _One]]:
+) -> Sequence[Sequence[_One]]:
     """The last three ways: behind half of a prompt, behind all but its last token, side by side."""
-    found: dict[int, tuple[_One, _One, _One]] = {}
-    for some in _of_like_length(prompts):
-        chosen = [prompts[at] for at in some]
-        together = _behind_together(decoder, chosen, layers) if decoder.masks else None
-        found |= dict(zip(some, together or _behind_each(decoder, chosen, layers), strict=True))
-    singles = [at for at, one in enumerate(prompts) if len(one) == 1]
-    tokens = [prompts[at][0] for at in singles]
-    ways = [_among(decoder, tokens, layers, rows) for rows in _ROWS_OF_ONE]
-    found |= dict(zip(singles, zip(*ways, strict=True), strict=True))
-    return found
+    together = _behind_together(decoder, prompts, layers) if decoder.masks else None
+    return together or _behind_each(decoder, prompts, layers)
 
 
 def _of_like_length(prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
@@ -247,21 +297,17 @@ def _right_padded(rows: Sequence[Sequence[int]]) -> Tensor:
 
 def _among(
     decoder: Decoder, tokens: Sequence[int], layers: Sequence[Layer], rows: int
-) -> list[_One]:
+) -> list[list[_One]]:
     """Tokens in passes of so many rows; the last one is filled with copies of its first row."""
-    found: list[_One] = []
+    found: list[list[_One]] = []
     for start in range(0, len(tokens), rows):
         some = list(tokens[start : start + rows])
         full = torch.tensor(some + some[:1] * (rows - len(some)))[:, None]
         states = decoder.states(full, layers, positions=torch.zeros(rows, dtype=torch.long))
-        found += [{layer: states[layer][at] for layer in layers} for at in range(len(some))]
+        found += [[{layer: states[layer][at] for layer in layers}] for at in range(len(some))]
     return found
 
 
 def _first(states: Mapping[Layer, Tensor]) -> _One:
     """The first row, which is the one evaluated."""
     return {layer: rows[0] for layer, rows in states.items()}
-
-
-def _stacked(found: Sequence[_One], layers: Sequence[Layer]) -> States:
-    return {layer: torch.stack([one[layer].cpu() for one in found]) for layer in layers}

@@ -5,6 +5,7 @@ position 0, and it takes as long as all the others.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.models.concurrent import concurrently
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.evaluations import (
     CANDIDATES,
@@ -79,20 +81,21 @@ def measure_later(
     found = {layer: SelfDistances() for layer in layers}
     done = 0
     held_out: list[tuple[Layer, Evaluations]] = []
-    for shared, of_first in _shared(decoder, sample, layers):
-        for layer, one in shared.items():
-            making, measuring = one.cut(of_first)
-            found[layer].widen(_finite(making))
-            held_out.append((layer, _finite(measuring)))
-    for prompts, make in ((sample.prompts, True), (sample.held_out, False)):
-        for at, together in enumerate(_together(prompts)):
-            part = evaluate_prompts(decoder, together, layers, every_way=not at)
-            for layer, one in part.items():
-                (found[layer].widen if make else found[layer].measure)(one)
-            done += len(together)
-            progress(done)
-    for layer, one in held_out:
-        found[layer].measure(one)
+    parts = _parts(sample, layers)
+    every = concurrently(decoder, [part.evaluate for part in parts])
+    for part, evaluated in zip(parts, every, strict=True):
+        for layer, one in evaluated.items():
+            making, measuring = one.cut(part.making)
+            if part.making:
+                found[layer].widen(making if part.prompts else _finite(making))
+            if measuring.states.shape[1]:
+                held_out.append((layer, measuring if part.prompts else _finite(measuring)))
+        if part.scaled:
+            for layer, one in held_out:
+                found[layer].measure(one)
+            held_out.clear()
+        done += part.prompts
+        progress(done)
     if exact is not None:
         ids = torch.tensor(sample.windows[: sample.exact])
         own, truth = (one.states(ids, layers) for one in (decoder, exact))
@@ -101,14 +104,50 @@ def measure_later(
     return {layer: one.resolution() for layer, one in found.items()}
 
 
-def _shared(
-    decoder: Decoder, sample: Sample, layers: Sequence[Layer]
-) -> Iterator[tuple[dict[Layer, Evaluations], int]]:
-    """What both parts of the sample evaluate in the same passes, and how many states the first has."""
+@dataclass(frozen=True)
+class _Part:
+    """What is evaluated of a sample in one go.
+
+    Attributes:
+        evaluate: the states at all layers.
+        making: how many of them, the first, make the scale; the radius is measured on the others.
+        prompts: whole prompts among them.
+        scaled: whether the scale is made when this is done.
+    """
+
+    evaluate: Callable[[Decoder], dict[Layer, Evaluations]]
+    making: int
+    prompts: int = 0
+    scaled: bool = False
+
+
+def _parts(sample: Sample, layers: Sequence[Layer]) -> list[_Part]:
+    """What is evaluated of a sample, so ordered that two at a time end together.
+
+    What measures the radius before the scale is made is held until then: one group of prompts.
+    """
     windows = (*sample.windows, *sample.held_out_windows)
-    of_first = len(sample.windows) * (len(windows[0]) - 1)
-    yield evaluate_windows(decoder, windows, layers), of_first
-    yield evaluate_candidates(decoder, windows[0], layers), CANDIDATES // 2
+    of_windows = len(sample.windows) * (len(windows[0]) - 1)
+    groups = [
+        [
+            (partial(evaluate_prompts, prompts=some, layers=layers, every_way=not at), some)
+            for at, some in enumerate(_together(prompts))
+        ]
+        for prompts in (sample.prompts, sample.held_out)
+    ]
+    making = [_Part(run, sum(len(one) - 1 for one in some), len(some)) for run, some in groups[0]]
+    measuring = [_Part(run, 0, len(some)) for run, some in groups[1]]
+    return [
+        _Part(partial(evaluate_windows, windows=windows, layers=layers), of_windows),
+        *measuring[:1],
+        *making,
+        _Part(
+            partial(evaluate_candidates, prompt=windows[0], layers=layers),
+            CANDIDATES // 2,
+            scaled=True,
+        ),
+        *(replace(one, scaled=True) for one in measuring[1:]),
+    ]
 
 
 def measure_first(
