@@ -45,5 +45,5 @@ def resolution_of(
 ) -> dict[Layer, LayerResolution]:
     """The resolution of each layer, with the error where a float64 copy is asked for."""
     sample = choose_sample(prompts, decoder.vocab_size, decoder.context, size=size)
-    exact = decoder.as_float64() if float64 else None
+    exact = decoder.as_float64 if float64 else None
     return measure_resolution(decoder, exact, sample, layers)

@@ -18,6 +18,7 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.float64 import release
 from pytest_injectivity.models.redraw import redraw
 from pytest_injectivity.states.capture import capture
 
@@ -136,6 +137,7 @@ def diagnose(
             progress(draw + 1)
         if not open_pairs:
             break
+    release(copy.model)
     return found
 
 

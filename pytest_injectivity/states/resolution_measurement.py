@@ -15,6 +15,7 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.concurrent import concurrently
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.float64 import release
 from pytest_injectivity.states.evaluations import (
     CANDIDATES,
     Evaluations,
@@ -40,7 +41,7 @@ _EXACT = 64
 
 def measure_resolution(
     decoder: Decoder,
-    exact: Decoder | None,
+    exact: Callable[[], Decoder] | None,
     sample: Sample,
     layers: Sequence[Layer],
     *,
@@ -61,7 +62,7 @@ def measure_resolution(
 
 def measure_later(
     decoder: Decoder,
-    exact: Decoder | None,
+    exact: Callable[[], Decoder] | None,
     sample: Sample,
     layers: Sequence[Layer],
     *,
@@ -71,7 +72,8 @@ def measure_later(
 
     Args:
         decoder: the model audited. Where its context is one token, position 0 is measured instead.
-        exact: the same weights in float64; None where there is no such copy.
+        exact: makes a copy of the same weights in float64, which is released here; None where there can
+            be none. It is made last: it is the largest thing in memory.
         sample: what is evaluated.
         layers: the layers measured.
         progress: told how many prompts of the sample are done.
@@ -98,7 +100,9 @@ def measure_later(
         progress(done)
     if exact is not None:
         ids = torch.tensor(sample.windows[: sample.exact])
-        own, truth = (one.states(ids, layers) for one in (decoder, exact))
+        copy = exact()
+        own, truth = (one.states(ids, layers) for one in (decoder, copy))
+        release(copy.model)
         for layer in layers:
             found[layer].compare(*(one[layer][:, 1:].flatten(0, 1) for one in (own, truth)))
     return {layer: one.resolution() for layer, one in found.items()}
@@ -151,7 +155,7 @@ def _parts(sample: Sample, layers: Sequence[Layer]) -> list[_Part]:
 
 
 def measure_first(
-    decoder: Decoder, exact: Decoder | None, sample: Sample, layers: Sequence[Layer]
+    decoder: Decoder, exact: Callable[[], Decoder] | None, sample: Sample, layers: Sequence[Layer]
 ) -> dict[Layer, Resolution]:
     """Measures the resolution at position 0; see `measure_later`."""
     found = {layer: SelfDistances() for layer in layers}
@@ -166,7 +170,9 @@ def measure_first(
             for layer, one in evaluations.items():
                 (found[layer].widen if make else found[layer].measure)(_finite(one))
     if exact is not None:
-        own, truth = (_first(one, singles[:_EXACT], layers) for one in (decoder, exact))
+        copy = exact()
+        own, truth = (_first(one, singles[:_EXACT], layers) for one in (decoder, copy))
+        release(copy.model)
         for layer in layers:
             finite = own[layer].isfinite().all(dim=1)
             rows = finite if finite.any() else ~finite

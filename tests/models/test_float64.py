@@ -9,7 +9,7 @@ from torch.nn.functional import gelu, silu, softmax
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.models.float64 import Float64Mode, float64_copy
+from pytest_injectivity.models.float64 import Float64Mode, float64_copy, release
 from pytest_injectivity.testing import HEADS, KEY_VALUE_HEADS, tiny_decoder
 
 TOLERANCE = 1e-12
@@ -197,3 +197,16 @@ def test_a_copy_shares_no_weight(dtype: torch.dtype) -> None:
     assert [True] * len(before) == [
         torch.equal(weight, before[name]) for name, weight in model.named_parameters()
     ]
+
+
+def test_a_released_copy_holds_no_weights() -> None:
+    """And the model that it was made of still computes what it did."""
+    decoder = tiny_decoder("llama")
+    ids = torch.tensor([[1, 2, 3]])
+    before = decoder.states(ids, [2])[2]
+    copied = decoder.as_float64()
+    release(copied.model)
+    sizes = [one.untyped_storage().nbytes() for one in copied.model.parameters()]
+    assert sizes
+    assert not any(sizes)
+    assert torch.equal(before, decoder.states(ids, [2])[2])

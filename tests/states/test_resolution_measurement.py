@@ -88,7 +88,7 @@ def test_the_error_is_apart(shifted: Decoder) -> None:
     exact = tiny_decoder("gpt2", dtype=torch.float64)
     with torch.no_grad():
         exact.parts.embeddings.weight[:, 0] += 1.0
-    found = measure_resolution(shifted, exact, SAMPLE, (0,))[0]
+    found = measure_resolution(shifted, lambda: exact, SAMPLE, (0,))[0]
     assert 1.0 - 3e-3 == pytest.approx(found.error, rel=1e-9)
     assert 5e-3 == pytest.approx(found.value, rel=1e-9)
 

@@ -80,14 +80,14 @@ class Diagnoses:
     def _exact_distances(
         self, missing: "Sequence[tuple[Layer, Pair]]"
     ) -> "Mapping[tuple[Layer, Pair], float]":
+        from pytest_injectivity.models.float64 import release
         from pytest_injectivity.states.diagnosis import distances_of_pairs
 
         exact = self.target.decoder.as_float64()
         layers = by_depth({layer for layer, _ in missing})
         pairs = sorted({pair for _, pair in missing})
         found = distances_of_pairs(exact, self.target.prompts.ids, pairs, layers)
-        del exact
-        self._float64.free()
+        release(exact.model)
         return {key: found[key][0] for key in missing}
 
     def _diagnose(
@@ -96,7 +96,7 @@ class Diagnoses:
         from pytest_injectivity.states.diagnosis import DRAWS, diagnose
 
         with self.target.watcher.progress("fresh draws of the weights", 1 + DRAWS) as advance:
-            found = diagnose(
+            return diagnose(
                 self.target.decoder,
                 self.target.prompts.ids,
                 sorted({pair for _, pair in missing}),
@@ -104,5 +104,3 @@ class Diagnoses:
                 seed=self.target.config.seed,
                 progress=advance,
             )
-        self._float64.free()
-        return found

@@ -1,6 +1,5 @@
 """Availability of a float64 copy of the model, and the reason where there is none."""
 
-import gc
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.target.target import Target
@@ -8,8 +7,7 @@ from pytest_injectivity.audit.target.target import Target
 if TYPE_CHECKING:
     import torch
 
-# Bytes of a copy that takes seconds to be made and run. Its memory is freed at once: a collection takes
-# a quarter of a second.
+# Bytes of a copy that takes seconds to be made and run.
 _LARGE = 2**28
 
 
@@ -51,11 +49,6 @@ class Float64Copies:
             return True
         self.target.watcher.announce(f"injectivity: {reason}: {otherwise}")
         return False
-
-    def free(self) -> None:
-        """Frees a copy that nobody has any more, where it is large; the parts of a model form cycles."""
-        if not self.cheap:
-            gc.collect()
 
     def _rounds_activations(self) -> str:
         """The name of whatever rounds activations as the model runs; empty where nothing does."""

@@ -87,7 +87,7 @@ class Resolutions:
             lambda costs: costs.first_resolution(layers) if first else costs.resolution(layers)
         )
         decoder, sample = self.target.decoder, self._sample
-        copy = decoder.as_float64() if exact else None
+        copy = decoder.as_float64 if exact else None
         if first:
             with self.target.watcher.progress("resolution of position 0", UNCOUNTED):
                 found = measure_first(decoder, copy, sample, layers)
@@ -95,6 +95,4 @@ class Resolutions:
             passes = len(sample.prompts) + len(sample.held_out)
             with self.target.watcher.progress("resolution", passes) as advance:
                 found = measure_later(decoder, copy, sample, layers, progress=advance)
-        del copy
-        self._float64.free()
         return found
