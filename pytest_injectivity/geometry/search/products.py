@@ -174,16 +174,14 @@ class Products:
         return bounds.upper.view(-1, k + 1).sort(dim=1).values[:, k - 1]
 
     def bounds(
-        self, own: Int64[Tensor, " block"], others: Int64[Tensor, " others"] | None = None
-    ) -> tuple[Float64[Tensor, "block others"], Float64[Tensor, "block others"]]:
-        """What the distances between the rows at ``own`` and others are at least and at most.
+        self, own: Int64[Tensor, " block"]
+    ) -> tuple[Float64[Tensor, "block n"], Float64[Tensor, "block n"]]:
+        """What the distances between the rows at some positions and all rows are at least and at most.
 
         Args:
-            own: positions.
-            others: positions; all of them by default.
+            own: the positions.
         """
-        if others is None:
-            others = torch.arange(len(self), device=own.device)
+        others = slice(0, len(self))
         with precision_of(self.rounded.dtype):
             product = self._multiplied(own) @ self._multiplied(others).T
         left, right = self.squares[own, None].double(), self.squares[None, others].double()

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Int64
-
 GROUP = 32
 """Columns of a tile that are compared together: taking the smallest of 32 entries costs, by entry, a
 third of taking the smallest of 16."""
@@ -35,10 +33,6 @@ class TileSide:
     def reaching(self, reach: float) -> "TileSide":
         """The same positions with another reach."""
         return replace(self, reach=torch.full_like(self.reach, reach))
-
-    def at(self, index: Int64[Tensor, " some"]) -> "TileSide":
-        """Some of the positions, or of the groups."""
-        return self._each(lambda values: values[index])
 
     def across(self) -> "TileSide":
         """As a column, to stand beside a row of columns."""
