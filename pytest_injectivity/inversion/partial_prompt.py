@@ -22,6 +22,7 @@ class PartialPrompt:
         queries: what the lens ranks for each position.
         window: how many guesses the next pass holds.
         tested: at the position to settle next.
+        expected: the tokens that the model expects there; None: it was not asked.
         later: the scale of distances at positions from 1 on; None: they are Euclidean.
         ended: a position has no token to go on from.
     """
@@ -34,6 +35,7 @@ class PartialPrompt:
     window: int
     tested: Tested
     later: Scale | None = None
+    expected: Int[Tensor, " tokens"] | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     ended: bool = False
 
@@ -57,4 +59,5 @@ class PartialPrompt:
         else:
             self.ids.append(outcome.token)
             if not self.done:
+                self.expected = None
                 self.tested = Tested(self.states[self.at], self.later)

@@ -16,6 +16,7 @@ from torch import Tensor
 from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.lens_calibration import Lenses, calibration_size
+from pytest_injectivity.inversion.next_tokens import expected_tokens
 from pytest_injectivity.inversion.one_step import OneStep
 
 # Of the sequences a lens is calibrated on where nothing is known of the prompts.
@@ -67,10 +68,7 @@ class LmOrder:
     def order(self, at: Situation) -> Iterator[Int[Tensor, " some"]]:
         """Tokens by falling logit; before the first token the model ranks none."""
         if len(at.step.prefix):
-            logits = at.step.decoder.next_token_logits(at.step.prefix.ids)
-            # A model may have more or fewer logits than embedding rows (padding to a multiple).
-            ranked = logits[: at.step.decoder.vocab_size].argsort(descending=True, stable=True)
-            yield ranked.cpu()
+            yield expected_tokens(at.step.decoder, [at.step.prefix.ids.tolist()])[0]
 
 
 @dataclass(frozen=True)

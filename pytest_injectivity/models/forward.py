@@ -3,7 +3,7 @@
 The states are read by hooks on the blocks, inside which the one position kept of each row is
 copied: a batch of 64 rows of 512 tokens leaves 64 rows behind, not 64 x 512 x (L + 1). The deepest
 hook raises, so that deeper blocks are not run, and the language-model head is never reached
-(:meth:`Forward.next_token_logits` apart).
+(:meth:`Forward.last_logits` apart).
 
 Layers are those of SPEC section 1: 0 is the input of the first block, ``1..L`` the raw output of a
 block, ``"norm"`` what the base model returns as its last hidden state.
@@ -207,12 +207,29 @@ class Forward:
         return self._run(embeddings.to(self.device), layers, None, prefix)
 
     def next_token_logits(self, prefix_ids: Int[Tensor, " length"]) -> Float[Tensor, " vocab"]:
-        """The model's own ranking of the next token; no other method here computes logits."""
-        ids = self._checked(prefix_ids[None])
-        self._checked_length(len(prefix_ids))
+        """The model's own ranking of the token after a prefix."""
+        return self.last_logits(prefix_ids[None], torch.tensor([len(prefix_ids) - 1]))[0]
+
+    def last_logits(
+        self, ids: Int[Tensor, "rows width"], last: Int[Tensor, " rows"]
+    ) -> Float[Tensor, "rows vocab"]:
+        """The model's own ranking of the token after each row; no other pass here computes logits.
+
+        Args:
+            ids: padded on the right.
+            last: the index of each row's last token.
+
+        Raises:
+            PromptError: an id is not below ``vocab_size``, or the rows exceed the context.
+        """
+        ids = self._checked(ids)
+        self._checked_length(ids.shape[1])
+        kept, at = torch.unique(last, return_inverse=True)
         with torch.no_grad(), self.running():
-            logits: Tensor = self.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits
-        return logits[0, -1]
+            logits: Tensor = self.model(
+                input_ids=ids, use_cache=False, logits_to_keep=kept.to(self.device)
+            ).logits
+        return logits[torch.arange(len(ids)), at]
 
     def embedding_matrix(self) -> Float[Tensor, "vocab hidden"]:
         """The input embedding of every token, as :meth:`states_from_embeddings` takes it."""

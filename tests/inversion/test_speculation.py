@@ -80,6 +80,33 @@ def test_a_lens_that_is_wrong_costs_time_and_nothing_else(
     assert found.candidates_per_token > 3 * expected.candidates_per_token
 
 
+def test_what_the_model_expects_is_found_early_though_the_lens_is_wrong(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens that the model itself continues with are in the second shortlist of each position."""
+    decoder = tiny_decoder(vocab=512)
+    ids = [300]
+    for _ in range(9):
+        ids.append(int(decoder.next_token_logits(torch.tensor(ids)).argmax()))
+    rank, behind = Lens.rank, Lens.rank_behind
+    monkeypatch.setattr(
+        Lens, "rank", lambda self, queries, count: rank(self, queries, 512).flip(1)[:, :count]
+    )
+    monkeypatch.setattr(
+        Lens,
+        "rank_behind",
+        lambda self, state, tokens, computed, count, **named: behind(
+            self, state, tokens, computed, 512, **named
+        ).flip(0)[:count],
+    )
+    found = inverted(decoder, [ids], floor, certify=0)
+    limits = InversionLimits()
+    (tried,) = [[o.tried for o in one.outcomes[1:]] for one in found.recoveries]
+    assert found.recoveries[0].exact(ids)
+    assert max(tried) == 1 + 3 * limits.shortlist
+    assert min(tried) > 1
+
+
 def test_right_guesses_are_run_once(floor: Floor) -> None:
     """Where the lens is never wrong a token costs one token-forward, the table's position included."""
     rows = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))

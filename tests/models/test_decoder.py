@@ -64,6 +64,17 @@ def test_next_token_logits_are_the_last_of_the_full_model(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_last_logits_of_padded_rows_are_those_of_each_row_alone(family: str) -> None:
+    """Rows of different lengths in one pass, padded on the right."""
+    decoder = tiny_decoder(family)
+    rows = random_rows(11, 4, 9)
+    last = torch.tensor([len(row) - 1 for row in rows])
+    found = decoder.last_logits(right_padded(rows), last)
+    expected = torch.stack([decoder.next_token_logits(row) for row in rows])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_gradient_reaches_the_embeddings(family: str) -> None:
     """The gradient of a state with respect to an embedding is its finite difference."""
     decoder = tiny_decoder(family, dtype=torch.float64).as_float64()
