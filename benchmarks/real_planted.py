@@ -1,21 +1,27 @@
 """Two prompts planted at a distance of choice, in units of the resolution: what the gate says of them.
 
 The prompts differ in their last token alone, and the embedding row of one token is that of the other and
-a difference, whose size is bisected until the states of a layer are as far apart as asked.
+a difference, whose size is bisected until the states of a layer are as far apart as asked. A pair is
+unresolved only where it is near in both distances, the Euclidean and the scaled one (SPEC section 2): so
+how far apart it is, in units of the resolution, is the larger of both ratios.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from real_tables import alone, markdown, told
+from torch import Tensor
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float64
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.prompts.promptset import PromptSet
+from pytest_injectivity.states.resolution import Resolution
 
 NATURAL = 60
 CLOSER = (1 / 32, 1 / 8, 1 / 4, 1 / 2)
@@ -32,13 +38,13 @@ class Twin:
     Attributes:
         left, right: token ids.
         times: the distance asked for, over the resolution.
-        distance: that of the two states, evaluated alone.
+        reached: that of the two states, evaluated alone.
     """
 
     left: tuple[int, ...]
     right: tuple[int, ...]
     times: float
-    distance: float
+    reached: float
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,21 @@ class Judged:
     own: float
 
 
-def plant(decoder: Decoder, layer: Layer, prompt: Sequence[int], token: int, target: float) -> Twin:
+def over(resolution: Resolution, off: Float64[Tensor, " hidden"]) -> float:
+    """How far apart two states are in units of the resolution: the larger of the two ratios."""
+    euclidean = float(off.norm()) / resolution.distance
+    return max(euclidean, float(resolution.scale.norms(off)) / resolution.radius)
+
+
+def plant(
+    decoder: Decoder,
+    layer: Layer,
+    prompt: Sequence[int],
+    token: int,
+    times: float,
+    *,
+    measure: Callable[[Float64[Tensor, " hidden"]], float],
+) -> Twin:
     """Gives a token nearly the row of a prompt's last one, so that two states are so far apart.
 
     Args:
@@ -69,10 +89,8 @@ def plant(decoder: Decoder, layer: Layer, prompt: Sequence[int], token: int, tar
         layer: where the states are that far apart, at least as nearly as the dtype's steps allow.
         prompt: token ids.
         token: takes the last one's place.
-        target: the distance.
-
-    Returns:
-        The two prompts; ``times`` is 0.
+        times: how far apart.
+        measure: says how far apart two states are from their difference.
     """
     rows: Any = decoder.parts.embeddings.weight
     row = rows[prompt[-1]].double()
@@ -86,17 +104,17 @@ def plant(decoder: Decoder, layer: Layer, prompt: Sequence[int], token: int, tar
         with torch.no_grad():
             rows[token] = (row + size * away).to(rows.dtype)
         left, right = (decoder.states(torch.tensor([one]), [layer])[layer][0, -1] for one in pair)
-        return float((left.double() - right.double()).norm())
+        return measure(left.double() - right.double())
 
     low, high = _SPAN
     found: list[tuple[float, float]] = []
     for _ in range(_STEPS):
         middle = (low * high) ** 0.5
         found.append((apart(middle), middle))
-        low, high = (low, middle) if found[-1][0] > target else (middle, high)
+        low, high = (low, middle) if found[-1][0] > times else (middle, high)
     # A distance of 0 would be a collision, which is another thing.
-    _, best = min(found, key=lambda one: abs(one[0] - target) if one[0] else torch.inf)
-    return Twin(*pair, 0.0, apart(best))
+    _, best = min(found, key=lambda one: abs(one[0] - times) if one[0] else torch.inf)
+    return Twin(*pair, times, apart(best))
 
 
 def of_layer(model: Path, source: str, dtype: str, layer: Layer) -> tuple[list[Judged], str, str]:
@@ -108,14 +126,15 @@ def of_layer(model: Path, source: str, dtype: str, layer: Layer) -> tuple[list[J
     """
     audit = _audit(model, source, dtype, layer)
     decoder, prompts = audit.decoder, audit.prompts.ids
-    nu = audit.resolution(layer).value
+    resolution = audit.resolution(layer).later
     used = {token for ids in prompts for token in ids}
     unused = [token for token in range(decoder.vocab_size) if token not in used]
     twins = []
     for at, times in enumerate((*CLOSER, FARTHER)):
-        planted = plant(decoder, layer, prompts[at], unused[-1 - 97 * at], times * nu)
-        twins.append(Twin(planted.left, planted.right, times, planted.distance))
-        told(f"{dtype} layer {layer}: asked {times:g}, reached {planted.distance / nu:.4g}")
+        token = unused[-1 - 97 * at]
+        measure = partial(over, resolution)
+        twins.append(plant(decoder, layer, prompts[at], token, times, measure=measure))
+        told(f"{dtype} layer {layer}: asked {times:g}, reached {twins[-1].reached:.4g}")
     closer = _audit(model, source, dtype, layer, decoder, twins[:-1])
     farther = _audit(model, source, dtype, layer, decoder, twins[-1:])
     red, green = (one.check_no_collisions(layer) for one in (closer, farther))
@@ -162,17 +181,17 @@ def _audit(  # noqa: PLR0917 - one audit of several
 
 def _judged(audit: Audit, dtype: str, layer: Layer, twin: Twin) -> Judged:
     pair = tuple(sorted(audit.prompts.ids.index(side) for side in (twin.left, twin.right)))
-    nu = audit.resolution(layer).value
+    resolution = audit.resolution(layer).later
     states = audit.states(layer)[list(pair)].double()
-    reached = float((states[0] - states[1]).norm())
+    reached = over(resolution, states[0] - states[1])
     doubts = audit.measurements.doubtful([layer])[layer]
     decided = dict(zip(doubts.pairs, doubts.decisions, strict=True))
     one = decided.get(pair)
     kind = "apart" if reached else "collision"
     if one is not None:
         kind = str(one.kind) + (f" ({one.by})" if one.by else "")
-    own = float("nan") if one is None else one.itself / nu
-    return Judged(dtype, layer, twin.times, reached / nu, kind, own)
+    own = float("nan") if one is None else one.itself / resolution.distance
+    return Judged(dtype, layer, twin.times, reached, kind, own)
 
 
 COLUMNS = (

@@ -2,7 +2,7 @@
 
 One pass over the vocabulary gives the tables of as many layers as fit in memory. What was found in
 a table is kept (`continuations`); pairs within a distance, and nearest rivals in large
-vocabularies, compute the table again.
+vocabularies, look at the table again, which is computed again unless it is the last one and not large.
 
 The empty prompt's table is that of the first position, the same for every prompt. ``None`` in a prompt's
 place asks for the table of the input embedding's rows, before any position: of all tokens, where every
@@ -117,6 +117,7 @@ class ContinuationSearch:
         remember: asked for everything that takes a pass over the vocabulary.
         rivals_at_once: up to so many continuations the search of all their nearest rivals costs less
             than the pass, and is made with it.
+        held_bytes: up to so many bytes the last table is held, for the next question about it.
     """
 
     def __init__(
@@ -127,12 +128,15 @@ class ContinuationSearch:
         remember: RememberEach = forgetful,
         *,
         rivals_at_once: int = 4096,
+        held_bytes: int = 2**28,
     ) -> None:
         self._decoder = decoder
         self._classes = classes
         self._free = free
         self._remember = remember
         self._rivals_at_once = rivals_at_once
+        self._held_bytes = held_bytes
+        self._held: dict[tuple[tuple[int, ...] | None, Layer], Tensor] = {}
         self._found: dict[tuple[tuple[int, ...] | None, Layer], Continuations] = {}
 
     @cached_property
@@ -242,7 +246,10 @@ class ContinuationSearch:
     def _table(
         self, prompt: Before, layer: Layer
     ) -> tuple[Int64[np.ndarray, " compared"], Float[Tensor, "compared hidden"]]:
-        ((_, table),) = self._tables(_ids(prompt), [layer])
+        ids = _ids(prompt)
+        table = self._held.get((ids, layer))
+        if table is None:
+            ((_, table),) = self._tables(ids, [layer])
         return finite_continuations(self.tokens(prompt), table)
 
     def _tables(
@@ -254,7 +261,8 @@ class ContinuationSearch:
         if ids is None:
             rows = decoder.embedding_matrix()
             table = _where_distances_are(rows[tokens.to(rows.device)])
-            yield from ((layer, table) for layer in ordered)
+            for layer in ordered:
+                yield layer, self._holding((ids, layer), table)
             return
         together = self._layers_at_once(decoder)
         for start in range(0, len(ordered), together):
@@ -263,7 +271,13 @@ class ContinuationSearch:
             # A row each: equal tokens have equal states, bit for bit.
             tables = decoder.candidates(prefix, tokens, group, side_by_side=False)
             for layer in group:
-                yield layer, _where_distances_are(tables.pop(layer))
+                table = _where_distances_are(tables.pop(layer))
+                yield layer, self._holding((ids, layer), table)
+
+    def _holding(self, at: tuple[tuple[int, ...] | None, Layer], table: Tensor) -> Tensor:
+        """The table, held in place of the last one where it is not too large."""
+        self._held = {at: table} if table.nbytes <= self._held_bytes else {}
+        return table
 
     def _layers_at_once(self, decoder: Decoder) -> int:
         share = self._free() * _SHARE_OF_FREE

@@ -286,6 +286,34 @@ def test_a_prompt_and_layer_is_searched_once() -> None:
     assert 3 == len(search.passes)
 
 
+@pytest.mark.parametrize(("held_bytes", "passes"), [(64 * 16 * 4, 1), (64 * 16 * 4 - 1, 3)])
+def test_the_last_table_is_looked_at_again_while_it_is_held(held_bytes: int, passes: int) -> None:
+    """Pairs near each other and rivals are of the same table; a large one is computed anew."""
+    decoder = tiny_decoder()
+    search = Watched(
+        lambda: decoder,
+        _each_alone(decoder),
+        lambda: 2**30,
+        rivals_at_once=8,
+        held_bytes=held_bytes,
+    )
+    closest = search.of(IDS, [2])[2].closest
+    near, rivals = search.within(IDS, 2, 2 * closest, 99), search.rivals(IDS, 2)
+    assert near.count
+    assert closest == near.distance[0] == rivals.min()
+    assert passes * [[2]] == search.passes
+
+
+def test_another_table_takes_the_place_of_the_one_held() -> None:
+    """Of a prompt or a layer that is not the last one nothing is taken for it."""
+    decoder = tiny_decoder()
+    search = Watched(lambda: decoder, _each_alone(decoder), lambda: 2**30, rivals_at_once=8)
+    expected = [_search(decoder).rivals(*asked).tolist() for asked in ((IDS, 1), ((1, 2), 1))]
+    search.of(IDS, [1])
+    search.of((1, 2), [1])
+    assert expected == [search.rivals(IDS, 1).tolist(), search.rivals((1, 2), 1).tolist()]
+
+
 def test_large_vocabularies_have_rivals_on_request() -> None:
     """All nearest rivals cost more than the closest pair: they are not computed unasked."""
     rows = torch.randn(30, 8, generator=torch.Generator().manual_seed(2))

@@ -6,10 +6,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.states.resolution import Resolution
+from pytest_injectivity.states.scaled import Scale
 from pytest_injectivity.testing import tiny_decoder
 
 Module = Callable[[str], Any]
@@ -111,13 +114,27 @@ def test_a_pair_is_planted_at_the_distance_asked_for(
     module: Module, decoder: Decoder, target: float
 ) -> None:
     """Within a per cent in float32, and the prompts differ in their last token alone."""
-    twin = module("real_planted").plant(decoder, 2, (3, 4, 5), 9, target)
+    measure = torch.linalg.vector_norm
+    twin = module("real_planted").plant(decoder, 2, (3, 4, 5), 9, target, measure=measure)
     left, right = (
         decoder.states(torch.tensor([ids]), [2])[2][0, -1].double()
         for ids in (twin.left, twin.right)
     )
     assert ((3, 4, 5), (3, 4, 9)) == (twin.left, twin.right)
-    assert pytest.approx(target, rel=0.01) == float((left - right).norm()) == twin.distance
+    assert pytest.approx(target, rel=0.01) == float((left - right).norm()) == twin.reached
+
+
+@pytest.mark.parametrize(("scale", "expected"), [([1.0, 1.0], 2.5), ([0.1, 1.0], 10.0)])
+def test_a_pair_is_as_far_apart_as_in_the_farther_of_its_distances(
+    module: Module, scale: list[float], expected: float
+) -> None:
+    """In units of the resolution: what is resolved in one distance is not unresolved in the other."""
+    sigma = Scale(np.array(scale))
+    resolution = Resolution(
+        2.0, "", sigma, radius=5.0, usual=1.0, usual_radius=1.0, evaluations=1, error=0.0
+    )
+    found = module("real_planted").over(resolution, torch.tensor([5.0, 0.0]).double())
+    assert pytest.approx(expected) == found
 
 
 def test_the_published_search_stops(module: Module, decoder: Decoder) -> None:
