@@ -32,6 +32,7 @@ def expected_tokens(
         # A model may have more or fewer logits than embedding rows (padding to a multiple).
         wide = logits[: len(batch.rows), : decoder.vocab_size].float()
         wide = torch.where(wide.isnan(), -torch.inf, wide)
-        order = wide.argsort(dim=1, descending=True, stable=True)[:, :count].cpu()
-        found |= dict(zip(batch.rows, order, strict=True))
+        order = wide.argsort(dim=1, descending=True, stable=True)[:, :count]
+        # A copy: a part of the order would hold the memory of all of it.
+        found |= dict(zip(batch.rows, order.cpu().clone(), strict=True))
     return [found[row] for row in range(len(prefixes))]

@@ -8,7 +8,7 @@ themselves belong to one pass.
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TypeVar
@@ -32,10 +32,11 @@ def concurrently(
     *,
     ahead: int = _AHEAD,
     least_parameters: int = _LEAST_PARAMETERS,
-) -> Iterator[_Found]:
+) -> Generator[_Found, None, None]:
     """Runs tasks, two at a time where that is faster, and gives their results in order.
 
-    On up to three threads each pass runs on one, so that bits are those of one thread.
+    On up to three threads each pass runs on one, so that bits are those of one thread. Close what is
+    returned where results are left (`contextlib.closing`): tasks go on running until then.
 
     Args:
         decoder: the model.

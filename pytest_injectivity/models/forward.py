@@ -229,7 +229,9 @@ class Forward:
             logits: Tensor = self.model(
                 input_ids=ids, use_cache=False, logits_to_keep=kept.to(self.device)
             ).logits
-        return logits[torch.arange(len(ids)), at]
+        # Some families give the logits of every position, whatever they are asked for.
+        chosen = at if logits.shape[1] == len(kept) else last
+        return logits[torch.arange(len(ids)), chosen]
 
     def embedding_matrix(self) -> Float[Tensor, "vocab hidden"]:
         """The input embedding of every token, as :meth:`states_from_embeddings` takes it."""

@@ -6,6 +6,7 @@ it, because equal bits in one shape are a collision.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -73,11 +74,11 @@ def evaluate_last(
     """
     longest = longest or [max(map(len, prompts))] * len(prompts)
     tasks = list(_tasks(decoder, prompts, layers, longest, captured=captured is not None))
-    every = concurrently(decoder, [one.run for one in tasks], ahead=len(tasks))
     found: dict[tuple[int, int], _One] = {}
-    for task, states in zip(tasks, every, strict=True):
-        for prompt, ways in zip(task.prompts, states, strict=True):
-            found |= {(prompt, way): one for way, one in zip(task.ways, ways, strict=True)}
+    with closing(concurrently(decoder, [one.run for one in tasks], ahead=len(tasks))) as every:
+        for task, states in zip(tasks, every, strict=True):
+            for prompt, ways in zip(task.prompts, states, strict=True):
+                found |= {(prompt, way): one for way, one in zip(task.ways, ways, strict=True)}
     if captured is not None:
         for at in range(len(prompts)):
             found[at, 0] = {layer: captured[layer][at] for layer in layers}

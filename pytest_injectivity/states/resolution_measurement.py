@@ -5,6 +5,7 @@ position 0, and it takes as long as all the others.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -84,20 +85,20 @@ def measure_later(
     done = 0
     held_out: list[tuple[Layer, Evaluations]] = []
     parts = _parts(sample, layers)
-    every = concurrently(decoder, [part.evaluate for part in parts])
-    for part, evaluated in zip(parts, every, strict=True):
-        for layer, one in evaluated.items():
-            making, measuring = one.cut(part.making)
-            if part.making:
-                found[layer].widen(making if part.prompts else _finite(making))
-            if measuring.states.shape[1]:
-                held_out.append((layer, measuring if part.prompts else _finite(measuring)))
-        if part.scaled:
-            for layer, one in held_out:
-                found[layer].measure(one)
-            held_out.clear()
-        done += part.prompts
-        progress(done)
+    with closing(concurrently(decoder, [part.evaluate for part in parts])) as every:
+        for part, evaluated in zip(parts, every, strict=True):
+            for layer, one in evaluated.items():
+                making, measuring = one.cut(part.making)
+                if part.making:
+                    found[layer].widen(making if part.prompts else _finite(making))
+                if measuring.states.shape[1]:
+                    held_out.append((layer, measuring if part.prompts else _finite(measuring)))
+            if part.scaled:
+                for layer, one in held_out:
+                    found[layer].measure(one)
+                held_out.clear()
+            done += part.prompts
+            progress(done)
     if exact is not None:
         ids = torch.tensor(sample.windows[: sample.exact])
         copy = exact()

@@ -26,6 +26,12 @@ def test_at_most_so_many_tokens_are_named() -> None:
     ]
 
 
+def test_a_part_of_an_order_does_not_hold_the_memory_of_all_of_it() -> None:
+    """A thousand prompts that wait would hold gigabytes of a large vocabulary."""
+    found = expected_tokens(tiny_decoder(vocab=512), [PREFIXES[0]], 5)
+    assert [5 * 8] == [one.untyped_storage().nbytes() for one in found]
+
+
 def test_a_token_whose_logit_is_nan_is_expected_last() -> None:
     """A broken row of the head hides no other token."""
     decoder = tiny_decoder(tie_word_embeddings=False)

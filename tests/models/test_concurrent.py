@@ -1,6 +1,6 @@
 """Passes that run two at a time: the bits, the order and the model are those of passes one by one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from threading import Barrier
 
 import pytest
@@ -15,15 +15,6 @@ from pytest_injectivity.testing import tiny_decoder
 
 SHAPES = ((1, 3), (4, 16), (2, 40), (1, 1), (16, 2), (3, 7), (1, 60))
 SECONDS = 20
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """Two passes have one thread each."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def tasks_of(decoder: Decoder) -> list[Callable[[Decoder], Tensor]]:

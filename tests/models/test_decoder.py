@@ -9,6 +9,7 @@ from torch import Tensor
 from pytest_injectivity.errors import LayerError, PromptError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import tiny_decoder
+from scripts.families.small_models import small_config, small_model
 from tests.models.rows import FAMILIES, LibraryStates, Relative, random_rows, right_padded
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -72,6 +73,20 @@ def test_last_logits_of_padded_rows_are_those_of_each_row_alone(family: str) -> 
     found = decoder.last_logits(right_padded(rows), last)
     expected = torch.stack([decoder.next_token_logits(row) for row in rows])
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_last_logits_of_a_family_that_gives_all_of_them_are_the_last() -> None:
+    """TrOCR gives the logits of every position, whichever are asked for."""
+    decoder = Decoder("trocr", small_model(small_config("trocr")))
+    rows = torch.tensor([[5, 9, 3, 7, 2], [8, 1, 4, 4, 4]])
+    last = torch.tensor([4, 1])
+    with torch.no_grad():
+        expected = [
+            decoder.model(row[None, : end + 1]).logits[0, -1]
+            for row, end in zip(rows, last, strict=True)
+        ]
+    found = decoder.last_logits(rows, last)
+    torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

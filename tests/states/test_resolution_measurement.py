@@ -1,6 +1,7 @@
 """The resolution of a layer: the largest of what evaluations differ by, coordinate by coordinate too."""
 
 import math
+import threading
 from itertools import combinations
 from typing import Any
 
@@ -17,7 +18,7 @@ from pytest_injectivity.states.evaluations import (
     evaluate_prompts,
     evaluate_windows,
 )
-from pytest_injectivity.states.resolution_measurement import measure_resolution
+from pytest_injectivity.states.resolution_measurement import measure_later, measure_resolution
 from pytest_injectivity.states.resolution_sample import Sample
 from pytest_injectivity.testing import additive_decoder, plant_nan, tiny_decoder
 from tests.resolutions import resolution_of
@@ -264,3 +265,17 @@ def test_few_prompts_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = tuple(tuple(range(at, at + 33)) for at in range(30))
     measure_resolution(decoder, None, sample_of(prompts, prompts), [1])
     assert max(passes) <= 16 * 64
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_passes_end_where_what_is_told_of_progress_fails() -> None:
+    """No pass goes on behind a test that has failed, although its traceback is kept."""
+    decoder = tiny_decoder("gpt2", vocab=2**20)
+
+    def fails(_: int) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as kept:
+        measure_later(decoder, None, SAMPLE, [1], progress=fails)
+    running = [one.name for one in threading.enumerate() if "ThreadPool" in one.name]
+    assert (True, []) == (kept.tb is not None, running)
