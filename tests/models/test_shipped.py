@@ -135,7 +135,7 @@ def test_the_recorded_loss_is_what_the_weights_give(
 ) -> None:
     """To 1e-3 on the very version trained on; its bug-fix releases change a few lines."""
     expected = RECORD["held_out"]["sample_loss"]
-    assert expected == pytest.approx(float(losses.mean()), abs=1e-3 if SAME_VERSION else 0.05)
+    assert expected == pytest.approx(float(losses.mean()), abs=1e-3 if SAME_VERSION else 0.1)
 
 
 @pytest.mark.slow
