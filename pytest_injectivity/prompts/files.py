@@ -15,7 +15,8 @@ Text is UTF-8; a byte order mark at the start of a file is skipped.
 import codecs
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,8 +28,8 @@ Reader: TypeAlias = Callable[[Path, FieldRule], Iterator[Row]]
 _PARQUET_BATCH = 1024  # rows held at once
 
 
-def read_rows(path: Path, rule: FieldRule) -> Iterator[Row]:
-    """The rows of a prompt file or folder, one by one.
+def read_rows(path: Path, rule: FieldRule) -> Generator[Row, None, None]:
+    """The rows of a prompt file or folder, one by one. Close what is returned where rows are left.
 
     Args:
         path: the file or folder.
@@ -73,8 +74,9 @@ def _reader(path: Path) -> Reader:
 
 
 def _text_lines(path: Path, _rule: FieldRule) -> Iterator[Row]:
-    for number, line in enumerate(_decoded_lines(path), 1):
-        yield Row(line.removesuffix("\n").removesuffix("\r"), f"{path.name}, line {number}")
+    with closing(_decoded_lines(path)) as lines:
+        for number, line in enumerate(lines, 1):
+            yield Row(line.removesuffix("\n").removesuffix("\r"), f"{path.name}, line {number}")
 
 
 def _folder(path: Path, _rule: FieldRule) -> Iterator[Row]:
@@ -90,8 +92,10 @@ def _folder(path: Path, _rule: FieldRule) -> Iterator[Row]:
 
 
 def _json_lines(path: Path, rule: FieldRule) -> Iterator[Row]:
-    lines = ((f"{path.name}, line {at}", line) for at, line in enumerate(_decoded_lines(path), 1))
-    return _records(((_parsed(line, place), place) for place, line in lines if line.strip()), rule)
+    with closing(_decoded_lines(path)) as lines:
+        placed = ((f"{path.name}, line {at}", line) for at, line in enumerate(lines, 1))
+        values = ((_parsed(line, place), place) for place, line in placed if line.strip())
+        yield from _records(values, rule)
 
 
 def _json(path: Path, rule: FieldRule) -> Iterator[Row]:
@@ -135,23 +139,26 @@ def _records(values: Iterable[tuple[object, str]], rule: FieldRule) -> Iterator[
 
 
 def _csv(path: Path, rule: FieldRule) -> Iterator[Row]:
-    table = csv.reader(_decoded_lines(path), strict=True)
-    try:
-        header = next(table, [])
-        if len(set(header)) != len(header):
-            raise PromptError(f"{path.name}: the header names a field twice: {', '.join(header)}")
-        strings = dict.fromkeys(header, True)
-        chosen = rule.choose(strings, f"{path.name}, header")
-        for cells in table:
+    with closing(_decoded_lines(path)) as lines:
+        table = csv.reader(lines, strict=True)
+        try:
+            header = next(table, [])
+            if len(set(header)) != len(header):
+                named = ", ".join(header)
+                raise PromptError(f"{path.name}: the header names a field twice: {named}")
+            strings = dict.fromkeys(header, True)
+            chosen = rule.choose(strings, f"{path.name}, header")
+            for cells in table:
+                place = f"{path.name}, line {table.line_num}"
+                if len(cells) not in (0, len(header)):  # 0: a blank line
+                    raise PromptError(
+                        f"{place}: the row has {len(cells)} cells, the header {len(header)}"
+                    )
+                if cells:
+                    yield Row(cells[header.index(chosen)], place)
+        except csv.Error as error:
             place = f"{path.name}, line {table.line_num}"
-            if len(cells) not in (0, len(header)):  # 0: a blank line
-                raise PromptError(
-                    f"{place}: the row has {len(cells)} cells, the header {len(header)}"
-                )
-            if cells:
-                yield Row(cells[header.index(chosen)], place)
-    except csv.Error as error:
-        raise PromptError(f"{path.name}, line {table.line_num}: not valid CSV: {error}") from None
+            raise PromptError(f"{place}: not valid CSV: {error}") from None
 
 
 def _parquet(path: Path, rule: FieldRule) -> Iterator[Row]:
@@ -181,7 +188,7 @@ def _parquet(path: Path, rule: FieldRule) -> Iterator[Row]:
         raise PromptError(f"{path.name} is not a readable parquet file: {error}") from None
 
 
-def _decoded_lines(path: Path) -> Iterator[str]:
+def _decoded_lines(path: Path) -> Generator[str, None, None]:
     r"""The lines of a UTF-8 file, each with its newline (``\n`` alone ends a line), without BOM."""
     offset = 0
     with path.open("rb") as file:

@@ -10,6 +10,7 @@ tokenizer may turn it into BOS.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -94,8 +95,9 @@ def load_prompts(
 def _load(source: str, tokenizer: Tokenizer | None, settings: Settings) -> PromptSet:
     builtin = parse_builtin(source)
     if builtin is None:
-        rows = read_rows(Path(source), FieldRule(settings.field, prefer_ids=tokenizer is None))
-        return _sifted(Path(source).name or source, rows, tokenizer, settings)
+        rule = FieldRule(settings.field, prefer_ids=tokenizer is None)
+        with closing(read_rows(Path(source), rule)) as rows:
+            return _sifted(Path(source).name or source, rows, tokenizer, settings)
     if builtin.name == "challenge":
         # Bases are sampled in the order in which families are made, so no more are ever needed.
         settings = replace(settings, max_prompts=settings.max_prompts or CHALLENGE_PROMPTS)

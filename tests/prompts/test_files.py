@@ -178,6 +178,34 @@ def test_bad_content(tmp_path: Path, name: str, content: str | bytes, message: s
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "text,n\none\n"),
+        ("a.csv", 'text\n"one\n'),
+        ("a.jsonl", '"one"\n{"text": 1}\n"two"\n'),
+        ("a.jsonl", '"one"\n{\n"two"\n'),
+        ("a.txt", b"one\n\xe9\n"),
+    ],
+)
+def test_a_file_is_closed_once_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str | bytes
+) -> None:
+    """Whoever keeps the error, as pytest does, keeps no open file with it."""
+    opened: list[Any] = []
+    path, opens = written(tmp_path / name, content), Path.open
+
+    def opening(self: Path, *how: Any) -> Any:
+        opened.append(opens(self, *how))
+        return opened[-1]
+
+    monkeypatch.setattr(Path, "open", opening)
+    with pytest.raises(PromptError) as caught:
+        read(path)
+    assert caught.tb
+    assert [True] == [one.closed for one in opened]
+
+
+@pytest.mark.parametrize(
     ("write", "message"),
     [
         (table(text=["one", None]), "row 1, field 'text': holds None"),
