@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,20 +93,22 @@ def relative() -> "Callable[[Tensor, Tensor], float]":
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """What is said of bits is said of one thread count."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with _threads(1):
+        yield
 
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
     """Passes that run two at a time have one thread each."""
+    with _threads(2):
+        yield
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(count)
     yield
     torch.set_num_threads(before)

@@ -56,6 +56,21 @@ def test_prompts_of_mixed_lengths_come_back_together(
     assert {Status.CERTIFIED} == {one.outcomes[0].status for one in found.recoveries}
 
 
+def turn_the_lens_around(monkeypatch: pytest.MonkeyPatch, vocab: int) -> None:
+    """The least likely token of a vocabulary comes first."""
+    rank, behind = Lens.rank, Lens.rank_behind
+    monkeypatch.setattr(
+        Lens, "rank", lambda self, queries, count: rank(self, queries, vocab).flip(1)[:, :count]
+    )
+    monkeypatch.setattr(
+        Lens,
+        "rank_behind",
+        lambda self, state, tokens, computed, count, **named: behind(
+            self, state, tokens, computed, vocab, **named
+        ).flip(0)[:count],
+    )
+
+
 @pytest.mark.parametrize("family", ["gpt2", "gemma2"])
 def test_a_lens_that_is_wrong_costs_time_and_nothing_else(
     family: str, floor: Floor, monkeypatch: pytest.MonkeyPatch
@@ -63,17 +78,7 @@ def test_a_lens_that_is_wrong_costs_time_and_nothing_else(
     """The least likely token first, always: the same words, for more tests."""
     decoder, prompts = tiny_decoder(family), drawn(9, 4, 9)
     expected = inverted(decoder, prompts, floor)
-    rank, behind = Lens.rank, Lens.rank_behind
-    monkeypatch.setattr(
-        Lens, "rank", lambda self, queries, count: rank(self, queries, 64).flip(1)[:, :count]
-    )
-    monkeypatch.setattr(
-        Lens,
-        "rank_behind",
-        lambda self, state, tokens, computed, count, **named: behind(
-            self, state, tokens, computed, 64, **named
-        ).flip(0)[:count],
-    )
+    turn_the_lens_around(monkeypatch, 64)
     found = inverted(decoder, prompts, floor)
     assert told(expected) == told(found)
     assert all(map(Recovery.exact, found.recoveries, prompts))
@@ -88,17 +93,7 @@ def test_what_the_model_expects_is_found_early_though_the_lens_is_wrong(
     ids = [300]
     for _ in range(9):
         ids.append(int(decoder.next_token_logits(torch.tensor(ids)).argmax()))
-    rank, behind = Lens.rank, Lens.rank_behind
-    monkeypatch.setattr(
-        Lens, "rank", lambda self, queries, count: rank(self, queries, 512).flip(1)[:, :count]
-    )
-    monkeypatch.setattr(
-        Lens,
-        "rank_behind",
-        lambda self, state, tokens, computed, count, **named: behind(
-            self, state, tokens, computed, 512, **named
-        ).flip(0)[:count],
-    )
+    turn_the_lens_around(monkeypatch, 512)
     found = inverted(decoder, [ids], floor, certify=0)
     limits = InversionLimits()
     (tried,) = [[o.tried for o in one.outcomes[1:]] for one in found.recoveries]

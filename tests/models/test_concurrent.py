@@ -1,12 +1,14 @@
 """Passes that run two at a time: the bits, the order and the model are those of passes one by one."""
 
 from collections.abc import Callable
+from functools import partial
 from threading import Barrier
 
 import pytest
 import torch
 from torch import Tensor
 
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.calibration import calibrate
 from pytest_injectivity.models.concurrent import concurrently, twin
 from pytest_injectivity.models.decoder import Decoder
@@ -24,8 +26,12 @@ def tasks_of(decoder: Decoder) -> list[Callable[[Decoder], Tensor]]:
     for at, shape in enumerate(SHAPES):
         ids = torch.randint(decoder.vocab_size, shape, generator=generator)
         layer = decoder.layers[at % len(decoder.layers)]
-        found.append(lambda one, ids=ids, layer=layer: one.states(ids, [layer])[layer])  # type: ignore[misc]
+        found.append(partial(_states, ids=ids, layer=layer))
     return found
+
+
+def _states(decoder: Decoder, ids: Tensor, layer: Layer) -> Tensor:
+    return decoder.states(ids, [layer])[layer]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
