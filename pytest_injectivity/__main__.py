@@ -85,6 +85,10 @@ def _purge(given: argparse.Namespace) -> Answer:
     from pytest_injectivity.store.store import Store
 
     folder = AuditConfig(cache_dir=given.cache_dir).cache_folder
+    if folder is None:
+        return Answer(
+            "nothing to remove: this user has no folder for caches that can be written to"
+        )
     if not folder.exists():
         return Answer(f"nothing to remove: {folder} does not exist")
     if not Store.is_at(folder):

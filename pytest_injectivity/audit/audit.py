@@ -103,7 +103,7 @@ class Audit(BoundChecks):
             reference=self.config.reference or self.config.model,
         )
         process = self.target.process
-        if config.no_cache:
+        if config.kept_folder is None:
             process["scratch"] = self.target.kept.store.folder
         other = Audit(config, **process)
         other.target.use_prompts(self.prompts)

@@ -40,6 +40,8 @@ class AuditConfig(Options):
                     )
             elif value is not option.default:  # False equals 0, and is no seed
                 object.__setattr__(self, option.name, _parsed(option, value))
+        if self.cache_dir is not None:
+            _expanded(self.cache_dir)
         if self.update_baseline and self.baseline is None:
             raise OptionError(
                 "--injx-update-baseline: no baseline is named: give --injx-baseline=DIR as well"
@@ -65,13 +67,21 @@ class AuditConfig(Options):
         return self.overlong == "drop"
 
     @property
-    def cache_folder(self) -> Path:
-        """The store: ``cache_dir``, or the operating system's place for this user's caches."""
-        if self.cache_dir is not None:
-            return Path(self.cache_dir).expanduser()
-        import platformdirs
+    def cache_folder(self) -> Path | None:
+        """The store: ``cache_dir``, or the operating system's place for this user's caches.
 
-        return platformdirs.user_cache_path("pytest-injectivity")
+        None where there is no such place: no home, or none that can be written to.
+        """
+        if self.cache_dir is not None:
+            return _expanded(self.cache_dir)
+        from pytest_injectivity.core.user_folders import cache_folder
+
+        return cache_folder("pytest-injectivity")
+
+    @property
+    def kept_folder(self) -> Path | None:
+        """The store, where numbers are kept between runs; None with ``no_cache`` or without a place."""
+        return None if self.no_cache else self.cache_folder
 
     def key(self) -> bytes:
         """The key of the prompt hashes: ``hash_key``, the file's, the environment's, or a random one.
@@ -105,6 +115,15 @@ class AuditConfig(Options):
             if getattr(self, option.name) != option.default
             for value in _each(getattr(self, option.name))
         )
+
+
+def _expanded(folder: str) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        raise OptionError(
+            f"--injx-cache-dir: {folder!r}: there is no such home: give a folder without ~"
+        ) from None
 
 
 def _key_of(file: Path) -> bytes:

@@ -1,7 +1,10 @@
-"""Writing of files whole or not at all."""
+"""Writing of files whole or not at all, and of files that only their owner may read."""
 
+import os
 import secrets
 from pathlib import Path
+
+_OWNERS_FOLDER, _OWNERS_FILE = 0o700, 0o600
 
 
 def write_whole(path: str | Path, text: str) -> None:
@@ -17,3 +20,17 @@ def write_whole(path: str | Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, with those above it that are missing, for its owner alone, whatever the umask."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(mode=_OWNERS_FOLDER, exist_ok=True)
+    if not folder.is_dir():
+        raise NotADirectoryError(20, "Not a directory", str(folder))
+
+
+def owners_alone(path: str, flags: int) -> int:
+    """Open a file, as `open` takes it as ``opener``: a new one is for its owner alone."""
+    return os.open(path, flags, _OWNERS_FILE)

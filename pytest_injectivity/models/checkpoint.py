@@ -20,6 +20,7 @@ from pytest_injectivity.models.gguf.tokenizer import load_gguf_tokenizer
 from pytest_injectivity.models.header_check import refuse_impossible_sizes
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.sources import Located, locate
+from pytest_injectivity.models.tokenizer import guarded
 from pytest_injectivity.models.weight_files import (
     INDEX,
     WEIGHTS,
@@ -107,13 +108,15 @@ class Checkpoint:
             return None
         with quiet(), refusing(f"the tokenizer of {self.source} cannot be loaded"):
             if self.gguf is not None:
-                return load_gguf_tokenizer(self.gguf, self.config)
-            return AutoTokenizer.from_pretrained(
-                self.folder,
-                config=copy.deepcopy(self.config),
-                trust_remote_code=False,
-                local_files_only=True,
-            )
+                loaded = load_gguf_tokenizer(self.gguf, self.config)
+            else:
+                loaded = AutoTokenizer.from_pretrained(
+                    self.folder,
+                    config=copy.deepcopy(self.config),
+                    trust_remote_code=False,
+                    local_files_only=True,
+                )
+        return guarded(loaded, self.source)
 
 
 def resolve(source: str) -> Checkpoint:

@@ -10,7 +10,6 @@ A causal language model reads, for every family here::
                layer 0     layer 1        layer L         "norm"
 """
 
-import inspect
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from pytest_injectivity.errors import ModelError
+from pytest_injectivity.models.prefix import cache_name
 from pytest_injectivity.models.towers import auto_class
 
 PrefixKind = Literal["keys-values", "recompute"]
@@ -324,7 +324,7 @@ def _prefix_kind(model: PreTrainedModel, base: nn.Module) -> PrefixKind:
     layers = DynamicCache(config=model.config.get_text_config()).layers
     safe = {DynamicLayer, DynamicSlidingWindowLayer}
     cached = bool(layers) and {type(layer) for layer in layers} <= safe
-    takes = "past_key_values" in inspect.signature(base.forward).parameters
+    takes = cache_name(base) is not None
     counts = _reserved_positions(base) > 0
     return "keys-values" if cached and takes and not counts else "recompute"
 

@@ -30,7 +30,7 @@ from pytest_injectivity.models.families import (
     takes_masks,
 )
 from pytest_injectivity.models.float64 import Float64Mode
-from pytest_injectivity.models.prefix import Prefix
+from pytest_injectivity.models.prefix import Prefix, cache_name
 from pytest_injectivity.models.prefix_buffer import PrefixBuffer
 from pytest_injectivity.models.repeated_rows import (
     cut_cache,
@@ -277,7 +277,7 @@ class Forward:
             repeat_cache(cache, times)
             named = repeat_inputs(named, times)
         if cache is not None:
-            named["past_key_values"] = cache
+            named[str(cache_name(self.parts.base))] = cache
         recorder = _Recorder(layers, lambda states: keep(states[:rows]))
         # Rounded first: what is kept of a block is what the next one gets.
         with self.running(), recorder.listening(self.parts.blocks), suppress(_DeepestReached):

@@ -1,14 +1,31 @@
 """A cached prefix: its keys and values are kept, so that running on costs the new tokens only."""
 
 import copy
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedConfig
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Int
+
+# The name that a forward pass takes its cache by: transformers has renamed it in 5.24.
+_NAMES = ("cache", "past_key_values")
+
+
+def cache_name(module: nn.Module) -> str | None:
+    """The argument by which a module's forward pass takes keys and values; None where it takes none."""
+    return _name(type(module).forward)
+
+
+@cache
+def _name(forward: Callable[..., Any]) -> str | None:
+    taken = inspect.signature(forward).parameters
+    return next((name for name in _NAMES if name in taken), None)
 
 
 @dataclass(frozen=True, eq=False)

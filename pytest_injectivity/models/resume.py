@@ -17,6 +17,7 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.prefix import cache_name
 from pytest_injectivity.quantization.activation_hooks import with_residual_stream
 
 Pairs = tuple[Float[Tensor, "positions keys"], Float[Tensor, "positions values"]]
@@ -92,10 +93,10 @@ def logits_from_cache(
             raise ModelError(f"{decoder.source} caches no keys and values")
         layer: Any = cache.layers[block - 1]
         layer.keys, layer.values = _heads(keys, layer.keys), _heads(values, layer.values)
+        last: dict[str, Any] = {"input_ids": ids[None, -1:].to(decoder.device)}
+        last[str(cache_name(decoder.model))] = cache
         with torch.no_grad(), decoder.running():
-            after = decoder.model(
-                input_ids=ids[None, -1:].to(decoder.device), past_key_values=cache, use_cache=True
-            )
+            after = decoder.model(**last, use_cache=True)
         found.append(after.logits[0, -1])
     return torch.stack(found)
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from pytest_injectivity.results.run_results import RunResults
 
 _LONGEST = 2000
+_HOMELESS = (
+    "injectivity: nothing is kept between runs, because this user has no folder for caches that can be"
+    " written to (HOME, XDG_CACHE_HOME); --injx-cache-dir=DIR names one"
+)
 
 
 class Run:
@@ -95,8 +99,8 @@ class Run:
 
     @cached_property
     def scratch(self) -> Path | None:
-        """With ``--injx-no-cache``, the folder of this run, which its workers share."""
-        if not self.audited.no_cache:
+        """Where nothing is kept between runs, the folder of this run, which its workers share."""
+        if self.audited.kept_folder is not None:
             return None
         if self._is_worker:
             return Path(self.config.workerinput["injx_scratch"])  # type: ignore[attr-defined] # xdist's
@@ -105,13 +109,20 @@ class Run:
         return Path(tempfile.mkdtemp(prefix="pytest-injectivity-"))
 
     @pytest.hookimpl
-    def pytest_report_header(self) -> str | None:
+    def pytest_report_header(self) -> list[str]:
         """Print a line on what is about to be audited, where an audit was asked for.
+
+        And one where no folder can be found that numbers could be kept in.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_header
         """
         said = self.audited.command_line()
-        return _one_line(f"injectivity: {said}") if said or self.named else None
+        if not said and not self.named:
+            return []
+        lines = [f"injectivity: {said}"]
+        if self.audited.kept_folder is None and not self.audited.no_cache:
+            lines.append(_HOMELESS)
+        return list(map(_one_line, lines))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
+from pytest_injectivity.core.panics import is_panic
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import InjectivityError, ModelError
 
@@ -46,9 +47,10 @@ def refusing(what: str, advice: str = "") -> Iterator[None]:
         yield
     except InjectivityError:
         raise
-    except Exception as error:
-        # The library tokenizers raises Exception itself.
-        if not isinstance(error, _RAISED) and type(error) is not Exception:
+    except BaseException as error:
+        # The library tokenizers raises Exception itself, or panics.
+        known = isinstance(error, _RAISED) or type(error) is Exception or is_panic(error)
+        if not known:
             raise
         said = one_line(" ".join(str(error).split()), _LONGEST_REASON)
         end = f"; {advice}" if advice else ""

@@ -18,9 +18,11 @@ from typing import Any, TypeVar
 import torch
 from filelock import FileLock, Timeout
 
+from pytest_injectivity.core.files import make_private
 from pytest_injectivity.core.number_keys import NumberKey, PartKey
 from pytest_injectivity.store.codec import from_bytes, to_bytes
 from pytest_injectivity.store.journal import Journal
+from pytest_injectivity.store.ownership import is_ones_own
 from pytest_injectivity.store.records import listed, read_record, write_record, writing
 from pytest_injectivity.store.rows import Rows
 from pytest_injectivity.store.shards import SHARD_LIMITS, ShardLimits
@@ -47,12 +49,12 @@ class Entry:
         self.journal = journal
         self._numbers = folder / "numbers" / hashlib.sha256(code.encode()).hexdigest()[:16]
         self._waiting = waiting
-        self._in_use = FileLock(_users(folder) / f"{secrets.token_hex(8)}.lock")
+        self._in_use = lock_at(_users(folder) / f"{secrets.token_hex(8)}.lock")
         with writing(folder):
             for made in (_users(folder), folder / "locks", self._numbers):
-                made.mkdir(parents=True, exist_ok=True)
+                make_private(made)
             self._in_use.acquire()
-            (folder / "used").touch()
+            (folder / "used").touch(mode=0o600)
 
     def release(self) -> None:
         """Marks the entry as no longer used by this process."""
@@ -123,7 +125,7 @@ class Entry:
     @contextmanager
     def locked(self, work: str) -> Iterator[None]:
         """Holds the lock of a piece of work: no other process does it meanwhile."""
-        lock = FileLock(self.folder / "locks" / f"{_file_name(work)}.lock")
+        lock = lock_at(self.folder / "locks" / f"{_file_name(work)}.lock")
         with writing(self.folder):
             try:
                 lock.acquire(timeout=0)
@@ -163,14 +165,22 @@ class Entry:
         return f"{self.folder.name} {self._numbers.name} {key.text}"
 
 
+def lock_at(path: Path) -> FileLock:
+    """A lock, whose file is for its owner alone."""
+    return FileLock(path, mode=0o600)
+
+
 def in_use(folder: Path) -> bool:
     """Whether a living process uses an entry; locks of processes that have ended are removed.
 
-    Called, as entries are opened, under the store's lock.
+    Called, as entries are opened, under the store's lock. An entry that others may have written is
+    nobody's: its locks may be links to other files, which locking would empty.
     """
     living = False
+    if not is_ones_own(folder):
+        return living
     for path in listed(_users(folder)):
-        lock = FileLock(path)
+        lock = lock_at(path)
         try:
             lock.acquire(timeout=0)
         except Timeout:

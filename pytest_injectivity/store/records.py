@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pytest_injectivity.core.files import make_private, owners_alone
 from pytest_injectivity.errors import OptionError
 
 _DIGEST = 16
@@ -35,9 +36,9 @@ def write_record(path: Path, subject: str, content: bytes, *, lasting: bool = Fa
     """
     temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
     with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         try:
-            with temporary.open("xb") as file:
+            with open(temporary, "xb", opener=owners_alone) as file:
                 file.write(_sum(subject, content) + content)
                 file.flush()
                 if lasting:

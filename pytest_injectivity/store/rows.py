@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_injectivity.core.files import make_private, owners_alone
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.shapes import Bool, Float, Int64, UInt8
 from pytest_injectivity.store.journal import Journal
@@ -112,7 +113,7 @@ class Rows:
         Whole shards are left on the disk also where the capture ends in an error.
         """
         with writing(self.folder):
-            self._records.mkdir(parents=True, exist_ok=True)
+            make_private(self._records)
             for path in left_behind(self._records):
                 path.unlink()
             known = self.shards()
@@ -215,7 +216,8 @@ class ShardSink:
         content = rows.contiguous().view(torch.uint8).numpy()
         # Runs of neighboring prompts are written in one piece.
         cuts = np.flatnonzero(np.diff(prompts) != 1) + 1
-        with path.open("r+b" if path.exists() else "w+b") as file:
+        mode = "r+b" if path.exists() else "w+b"
+        with open(path, mode, opener=owners_alone) as file:
             file.truncate(self.store.prompts * width)
             for at, run in zip(np.split(prompts, cuts), np.split(content, cuts), strict=True):
                 file.seek(int(at[0]) * width)

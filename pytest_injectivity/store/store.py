@@ -14,11 +14,19 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
+from pytest_injectivity.core.files import make_private, owners_alone
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.store.entry import Entry, Waiting, in_use
+from pytest_injectivity.store.entry import Entry, Waiting, in_use, lock_at
 from pytest_injectivity.store.journal import Journal
+from pytest_injectivity.store.ownership import (
+    is_everybodys,
+    is_ones_own,
+    mode,
+    open_to_others,
+    others_may_write,
+    owner_of_another,
+    refuse_replaceable,
+)
 from pytest_injectivity.store.records import TEMPORARY, listed, unreadable, writing
 
 # The first line is what backup programs look for (https://bford.info/cachedir/).
@@ -56,10 +64,11 @@ class Store:
             in use never.
         journal: of this process.
         waiting: entered while another process is waited for.
+        temporary: the folder is of this run alone; where it lies is the system's choice.
 
     Raises:
-        OptionError: the folder is a file, is somebody else's, cannot be read and written, or holds
-            other things than a store.
+        OptionError: the folder is a file, is somebody else's, cannot be read and written, holds other
+            things than a store, or others may write to it or put another one in its place.
     """
 
     def __init__(
@@ -69,10 +78,12 @@ class Store:
         limit: int | None = None,
         journal: Journal | None = None,
         waiting: Waiting = nullcontext,
+        temporary: bool = False,
     ) -> None:
         self.folder = folder.absolute()
         self.limit = limit
         self.journal = journal or Journal()
+        self.temporary = temporary
         self._waiting = waiting
         self._open()
 
@@ -85,7 +96,7 @@ class Store:
         """
         mark = folder / _MARK
         try:
-            return mark.read_text(encoding="utf-8") == _MARKED
+            return mark.is_file() and mark.read_text(encoding="utf-8") == _MARKED
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, UnicodeDecodeError):
             return False
         except OSError as error:
@@ -108,7 +119,9 @@ class Store:
             if not folder.exists():
                 self._evict(0)
             with writing(folder):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if not is_ones_own(folder):
+                    _discard(folder)
+                make_private(folder)
                 in_use(folder)  # forgets processes that are no more
             return Entry(folder, code, self.journal, self._waiting)
 
@@ -136,8 +149,7 @@ class Store:
             removed = self._remove(self._entry_folders(), lambda _size: True)
             if not removed.in_use:
                 for name in _OWN:
-                    path = self.folder / name
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                    _discard(self.folder / name)
         if not removed.in_use and not any(self.folder.iterdir()):
             self.folder.rmdir()
         return removed
@@ -147,25 +159,55 @@ class Store:
         return self.folder / "entries"
 
     def _open(self) -> None:
-        given = f"--injx-cache-dir: {self.folder}"
         accepted = "give a folder of your own that is empty, new, or a store already"
         try:
             if self.folder.exists() and not self.folder.is_dir():
-                raise OptionError(f"{given} is a file: {accepted}")
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                raise OptionError(f"{self._given} is a file: {accepted}")
+            make_private(self.folder)
             owner = self.folder.stat().st_uid
         except OSError as error:
-            raise OptionError(f"{given} cannot be made ({error.strerror}): {accepted}") from error
+            raise OptionError(
+                f"{self._given} cannot be made ({error.strerror}): {accepted}"
+            ) from error
         if hasattr(os, "geteuid") and owner != os.geteuid():
-            raise OptionError(f"{given} belongs to another user (uid {owner}): {accepted}")
+            raise OptionError(f"{self._given} belongs to another user (uid {owner}): {accepted}")
         if not os.access(self.folder, os.R_OK | os.W_OK | os.X_OK):
-            raise OptionError(f"{given} cannot be read and written to: {accepted}")
+            raise OptionError(f"{self._given} cannot be read and written to: {accepted}")
         if not self.is_at(self.folder):
             if others := self._others():
                 raise OptionError(
-                    f"{given} is no store and holds other things ({others[0]!r:.40}): {accepted}"
+                    f"{self._given} is no store and holds other things ({others[0]!r:.40}): {accepted}"
                 )
+            if not listed(self.folder) and not is_everybodys(self.folder):
+                self.folder.chmod(0o700)
             self._begin()
+        self._close_to_others()
+
+    @property
+    def _given(self) -> str:
+        return f"--injx-cache-dir: {self.folder}"
+
+    def _close_to_others(self) -> None:
+        """Lets nobody else read the store; refuses one whose numbers somebody else may have written."""
+        if not self.temporary:
+            refuse_replaceable(self._given, self.folder)
+        if others_may_write(self.folder):
+            raise OptionError(
+                f"{self._given} may be written to by others (mode {mode(self.folder)}), and so its"
+                f" numbers may be theirs: chmod 700 {self.folder} and empty it (pytest-injectivity"
+                " purge), or give another folder"
+            )
+        for name in _OWN:
+            path = self.folder / name
+            if path.is_symlink():
+                raise OptionError(f"{path} is a link, which no store makes: remove it")
+            if path.exists() and (owner := owner_of_another(path)) is not None:
+                raise OptionError(f"{path} belongs to another user (uid {owner}): remove it")
+        with writing(self.folder):
+            if open_to_others(self.folder):
+                self.folder.chmod(0o700)
+            if not is_ones_own(self.contents):
+                _discard(self.contents)
 
     def _others(self) -> list[str]:
         """The names in a folder without a store's mark that are not those of an unfinished store."""
@@ -178,19 +220,20 @@ class Store:
     def _begin(self) -> None:
         with self._locked(), writing(self.folder):
             if not self.is_at(self.folder):
-                self.folder.chmod(0o700)
-                self._entries.mkdir(mode=0o700, exist_ok=True)
+                make_private(self._entries)
                 # Whole or not at all: half a mark would be somebody else's.
                 temporary = self.folder / f"{TEMPORARY}{secrets.token_hex(8)}"
-                temporary.write_text(_MARKED, encoding="utf-8")
+                with open(temporary, "x", encoding="utf-8", opener=owners_alone) as file:
+                    file.write(_MARKED)
                 temporary.replace(self.folder / _MARK)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with writing(self.folder):
             # Somebody may have purged it since.
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = FileLock(self.folder / _LOCK)
+            make_private(self.folder)
+            self._close_to_others()
+            lock = lock_at(self.folder / _LOCK)
             lock.acquire()
         try:
             yield
@@ -218,9 +261,17 @@ class Store:
                 if in_use(folder):
                     left += 1
                     continue
-                shutil.rmtree(folder)
+                _discard(folder)
             entries, gone = entries + 1, gone + size
         return Removed(entries, gone, left)
+
+
+def _discard(path: Path) -> None:
+    """Remove a file, a link or a folder; what a link points to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _last_used(folder: Path) -> float:

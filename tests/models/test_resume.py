@@ -5,6 +5,7 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.prefix import cache_name
 from pytest_injectivity.models.resume import logits, logits_from_cache, logits_from_states
 from pytest_injectivity.testing import tiny_decoder
 
@@ -117,7 +118,7 @@ def test_hooks_are_gone_afterwards() -> None:
 
 
 def _cached(decoder: Decoder, ids: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    cache = decoder.model(ids[None], use_cache=True).past_key_values
+    cache = decoder.model(ids[None], use_cache=True)[cache_name(decoder.model)]
     layer = cache.layers[block - 1]
     keys, values = (side[0].transpose(0, 1).flatten(1) for side in (layer.keys, layer.values))
     return keys, values

@@ -1,4 +1,5 @@
 import pytest
+from tokenizers import Tokenizer
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.quantization.library_calls import refusing
@@ -24,7 +25,18 @@ class _OtherError(Exception):
     pass
 
 
-@pytest.mark.parametrize("error", [_OtherError, ModelError, KeyboardInterrupt, MemoryError])
+def test_a_panic_is_the_checkpoints_fault() -> None:
+    """Though it is no `Exception`."""
+    said = "^x cannot be read: Precompiled: Error"
+    hostile = '{"model": {"type": "BPE", "vocab": {}, "merges": []}, "normalizer":'
+    hostile += ' {"type": "Precompiled", "precompiled_charsmap": ""}}'
+    with pytest.raises(ModelError, match=said), refusing("x cannot be read"):
+        Tokenizer.from_str(hostile)
+
+
+@pytest.mark.parametrize(
+    "error", [_OtherError, ModelError, KeyboardInterrupt, SystemExit, MemoryError]
+)
 def test_what_no_library_raises_of_a_checkpoint_passes(error: type[BaseException]) -> None:
     """Errors of other kinds, this package's own among them, keep their type and words."""
     with pytest.raises(error, match=r"^as it was$"), refusing("x"):

@@ -14,7 +14,7 @@ class Process(TypedDict, total=False):
         workers: processes that compute side by side on this machine; 1 by default.
         key: keys the hashes that name prompts; the config's, or a new random one, by default.
         run: a name that processes of one run share; a new random one by default.
-        scratch: with ``no_cache``, the folder that processes of one run share; by default a new
+        scratch: where nothing is kept, the folder that processes of one run share; by default a new
             one that is removed with the audit.
     """
 

@@ -170,7 +170,7 @@ class Target:
         Both models are in memory together only where they fit.
         """
         self._journal = other.journal
-        if self.config.no_cache:
+        if self.config.kept_folder is None:
             self._scratch = other.kept.store.folder
         self.beside, other.beside = other, self
 

@@ -37,7 +37,7 @@ class Kept:
         checkpoint: the model's checkpoint.
         watcher: receives progress while another process is waited for.
         journal: this process's journal.
-        scratch: with ``no_cache``, the folder of this run; where none is given, a new folder that
+        scratch: where nothing is kept, the folder of this run; where none is given, a new folder that
             is removed with this object.
     """
 
@@ -62,9 +62,14 @@ class Kept:
         Raises:
             OptionError: its folder is not accepted.
         """
-        folder = self._own_folder() if self.config.no_cache else self.config.cache_folder
-        limit = self.config.cache_size
-        return Store(folder, limit=limit, journal=self.journal, waiting=self._waiting)
+        kept = self.config.kept_folder
+        return Store(
+            self._own_folder() if kept is None else kept,
+            limit=self.config.cache_size,
+            journal=self.journal,
+            waiting=self._waiting,
+            temporary=kept is None,
+        )
 
     @cached_property
     def device(self) -> "torch.device":

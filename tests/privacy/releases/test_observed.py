@@ -7,6 +7,7 @@ from pytest_injectivity.config.release_spec import parse
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import LayerError, ModelError
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.prefix import cache_name
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
 from pytest_injectivity.privacy.releases.steps.permute import PermuteRelease
 from pytest_injectivity.privacy.releases.steps.rotate import RotateRelease
@@ -41,7 +42,8 @@ def test_keys_and_values_are_what_the_library_caches(
     """Heads side by side, keys first."""
     heads, dim = KEY_VALUE_HEADS, decoder.hidden_size // 4
     for at, ids in enumerate(PROMPTS):
-        cache = decoder.model(torch.tensor([ids]), use_cache=True).past_key_values
+        cached_by = cache_name(decoder.model)
+        cache = decoder.model(torch.tensor([ids]), use_cache=True)[cached_by]
         for what, side in (("keys", "keys"), ("values", "values")):
             cached = getattr(cache.layers[layer - 1], side)[0]
             found = observed(f"{layer} {what}")
