@@ -39,7 +39,15 @@ T = TypeVar("T")
 _FEWEST = 2
 _ALL = 10**15
 _MADE_TO_ORDER = ("builtin:random", "builtin:challenge")  # these have no end
-_SAME = ("prompts", "prompt_field", "length", "prompt_metric", "max_prompts", "seed")
+_SAME = (
+    "prompts",
+    "prompt_field",
+    "conversations",
+    "length",
+    "prompt_metric",
+    "max_prompts",
+    "seed",
+)
 
 
 def sweep_lengths(

@@ -91,14 +91,22 @@ class Options:
         "builtin:stdlib",
         values.text,
         "PROMPTS",
-        "a .txt, .jsonl, .json, .csv or .parquet file, a folder of texts, or builtin:stdlib,"
-        " builtin:random, builtin:challenge, builtin:challenge(SOURCE)",
+        "a .txt, .jsonl, .ndjson, .json, .csv, .tsv (all also .gz) or .parquet file, a folder of texts,"
+        " or builtin:stdlib, builtin:random, builtin:challenge, builtin:challenge(SOURCE)",
     )
     prompt_field: str | None = _option(
         None,
         values.text,
         "NAME",
-        "the field that holds the prompt (default: text, prompt, or the only one)",
+        "the field that holds the prompt, with dots into nested ones: body.messages (default: text,"
+        " prompt, a list of messages, instruction with input, or the only text that is no id)",
+    )
+    conversations: str = _option(
+        "prompt",
+        values.choice("prompt", "whole"),
+        "prompt|whole",
+        "what the model's chat template writes of a list of messages: all before the model's last"
+        " answer, with the generation prompt (prompt), or all of it, without (whole)",
     )
     max_prompts: int | None = _option(
         None,

@@ -15,6 +15,7 @@ import numpy as np
 from pytest_injectivity.errors import PromptError
 from pytest_injectivity.prompts.framing import Tokenizer, ids_frame
 from pytest_injectivity.prompts.known_tokens import known_tokens
+from pytest_injectivity.prompts.place import Place
 from pytest_injectivity.prompts.rows import Row
 from pytest_injectivity.prompts.settings import Settings
 
@@ -66,7 +67,7 @@ def stdlib_rows(tokenizer: Tokenizer | None) -> Iterator[Row]:
     from pytest_injectivity.prompts.stdlib import stdlib_texts
 
     for index, text in enumerate(stdlib_texts()):
-        yield Row(text, f"builtin:stdlib, text {index}")
+        yield Row(text, Place("builtin:stdlib", "text", index))
 
 
 def random_rows(tokenizer: Tokenizer | None, settings: Settings) -> Iterator[Row]:
@@ -92,4 +93,4 @@ def random_rows(tokenizer: Tokenizer | None, settings: Settings) -> Iterator[Row
     drawn = np.random.default_rng(settings.seed).integers(len(known), size=shape)
     for index, ids in enumerate(known[drawn].tolist()):
         # BOS is added here, because a random row that begins with it would be taken to have it already.
-        yield Row(frame.around(tuple(ids)), f"builtin:random, window {index}")
+        yield Row(frame.around(tuple(ids)), Place("builtin:random", "window", index))

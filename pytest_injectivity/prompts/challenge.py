@@ -41,6 +41,7 @@ from pytest_injectivity.prompts.settings import Settings
 TOKEN_EDITS = ("first-token", "middle-token", "last-token")
 KINDS = ("newline", "space", "punctuation", "case", "number", "repeat", *TOKEN_EDITS)
 CHALLENGE_PROMPTS = 1000
+_OF_TEXTS = frozenset({"base", "newline", "space", "punctuation", "case", "number"})
 
 _REPEATS = (1, 2, 15, 16)  # 15 and 16: what tells long repetitions apart fades with their number
 _EDITS = 2  # replacements tried at each position
@@ -58,6 +59,11 @@ class _Variant:
     base: str  # the base's hash
     ids: tuple[int, ...]
     text: str | None
+
+    def is_lost_in(self, other: "_Variant") -> bool:
+        """Whether both were made as texts, and of different texts the tokenizer makes equal ids."""
+        of_texts = _OF_TEXTS.issuperset((self.kind, other.kind))
+        return of_texts and self.text is not None and self.text != other.text
 
 
 def challenge_set(
@@ -79,8 +85,8 @@ def challenge_set(
         kinds: the kinds to make, of `KINDS`.
 
     Returns:
-        A set with ``kinds`` and ``bases``. Its dropped duplicates are the base's and those among
-        the variants (a tokenizer that drops a character makes them); ``left_out`` counts bases.
+        A set with ``kinds`` and ``bases``. Its dropped duplicates and texts that the tokenizer cannot
+        tell apart are the base's and those among the variants; ``left_out`` counts bases.
 
     Raises:
         PromptError: the base is a challenge set, a token id exceeds the embedding, or no
@@ -91,6 +97,7 @@ def challenge_set(
     limit = settings.max_prompts or CHALLENGE_PROMPTS
     kept: dict[tuple[int, ...], _Variant] = {}
     duplicates = families = 0
+    losses = base.losses
     maker = _Maker.of(base, tokenizer, settings, kinds)
     for index in sorted(range(len(base)), key=lambda i: salted(settings.seed, base.hashes[i])):
         if len(kept) >= limit:
@@ -98,7 +105,10 @@ def challenge_set(
         families += 1
         for variant in maker.family(index):
             if variant.ids in kept:
-                duplicates += 1
+                if variant.is_lost_in(kept[variant.ids]):
+                    losses = losses.with_another()
+                else:
+                    duplicates += 1
             elif len(kept) < limit:
                 kept[variant.ids] = variant
     if all(variant.kind == "base" for variant in kept.values()):
@@ -117,6 +127,7 @@ def challenge_set(
         bases=tuple(variant.base for variant in variants),
         dropped_duplicates=base.dropped_duplicates + duplicates,
         left_out=base.left_out + len(base) - families,
+        losses=losses,
     )
 
 
@@ -141,6 +152,8 @@ class _Maker:
     ) -> "_Maker":
         if base.texts is None or tokenizer is None:
             frame, tokenizer = ids_frame(tokenizer, settings.special_tokens), None
+        elif base.templated:
+            frame = ids_frame(tokenizer, settings.special_tokens)
         else:
             frame = text_frame(tokenizer, settings.special_tokens, base.texts[:PROBED])
         occurring = {token for ids in base.ids for token in frame.inside(ids)}
@@ -168,7 +181,7 @@ class _Maker:
         made = list(text_variants(text, int(random.integers(10, 9999))))
         bodies = encode(self.tokenizer, [variant for _, variant in made], framed=False)
         for (kind, variant), body in zip(made, bodies, strict=True):
-            yield kind, body, variant
+            yield kind, self.frame.inside(body) if self.base.templated else body, variant
 
     def _from_ids(self, body: tuple[int, ...], random: np.random.Generator) -> Iterator[_Made]:
         for kind, ids in token_variants(body, self.vocabulary, random):

@@ -15,22 +15,19 @@ from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
+from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.errors import OptionError, PromptError
 from pytest_injectivity.prompts.builtin import parse_builtin, random_rows, stdlib_rows
 from pytest_injectivity.prompts.challenge import CHALLENGE_PROMPTS, challenge_set
-from pytest_injectivity.prompts.files import read_rows
-from pytest_injectivity.prompts.framing import (
-    PROBED,
-    Frame,
-    Tokenizer,
-    encode,
-    ids_frame,
-    text_frame,
-)
-from pytest_injectivity.prompts.promptset import PromptSet
-from pytest_injectivity.prompts.rows import FieldRule, Row
+from pytest_injectivity.prompts.fields import FieldRule
+from pytest_injectivity.prompts.files.reading import read_rows
+from pytest_injectivity.prompts.framing import Frame, Tokenizer
+from pytest_injectivity.prompts.losses import SeenPrompts
+from pytest_injectivity.prompts.promptset import PromptSet, prompt_hash
+from pytest_injectivity.prompts.rows import Row
 from pytest_injectivity.prompts.sampling import Sieve
-from pytest_injectivity.prompts.settings import Overlong, Settings, SpecialTokens
+from pytest_injectivity.prompts.settings import Conversations, Overlong, Settings, SpecialTokens
+from pytest_injectivity.prompts.tokenizing import RowTokenizer, Tokenized
 
 _BATCH = 1024  # texts tokenized at once
 
@@ -43,6 +40,7 @@ def load_prompts(
     length: int | None = None,
     overlong: Overlong = "refuse",
     special_tokens: SpecialTokens = "auto",
+    conversations: Conversations = "prompt",
     max_prompts: int | None = None,
     seed: int = 0,
     context: int | None = None,
@@ -53,11 +51,15 @@ def load_prompts(
     Args:
         source: a path (see `files`) or ``builtin:...`` (see `builtin`).
         tokenizer: the model's; None for sources of token ids.
-        field: the field of an object or a table that holds the prompt; None finds it.
+        field: the field of an object or a table that holds the prompt, with dots into nested objects;
+            None finds it (see `fields`).
         length: cut texts into windows of exactly so many tokens.
         overlong: whether prompts longer than the context are refused or dropped and counted.
         special_tokens: "auto" adds what the tokenizer adds by itself (to rows of ids: nothing),
-            "yes" puts BOS first where it is not, "no" adds none.
+            "yes" puts BOS first where it is not, "no" adds none. A chat template writes its own, to
+            which "auto" adds nothing.
+        conversations: what is written of a conversation by the chat template: "prompt", all before the
+            model's last answer and the generation prompt, or "whole" (see `chat_template`).
         max_prompts: take a sample of at most so many, which does not depend on their order (see
             `sampling`). Of ``builtin:random`` so many are drawn; a challenge set is made until it has
             so many.
@@ -84,6 +86,7 @@ def load_prompts(
         length=length,
         overlong=overlong,
         special_tokens=special_tokens,
+        conversations=conversations,
         max_prompts=max_prompts,
         seed=seed,
         context=context,
@@ -96,8 +99,9 @@ def _load(source: str, tokenizer: Tokenizer | None, settings: Settings) -> Promp
     builtin = parse_builtin(source)
     if builtin is None:
         rule = FieldRule(settings.field, prefer_ids=tokenizer is None)
-        with closing(read_rows(Path(source), rule)) as rows:
-            return _sifted(Path(source).name or source, rows, tokenizer, settings)
+        notes: list[str] = []
+        with closing(read_rows(Path(source), rule, notes.append)) as rows:
+            return _sifted(Path(source).name or source, rows, tokenizer, settings, notes)
     if builtin.name == "challenge":
         # Bases are sampled in the order in which families are made, so no more are ever needed.
         settings = replace(settings, max_prompts=settings.max_prompts or CHALLENGE_PROMPTS)
@@ -106,77 +110,61 @@ def _load(source: str, tokenizer: Tokenizer | None, settings: Settings) -> Promp
     if settings.field is not None:
         raise OptionError(f"field {settings.field!r} was named, and {source} has no fields")
     if builtin.name == "random":
-        return _sifted(source, random_rows(tokenizer, settings), tokenizer, settings)
-    return _sifted(source, stdlib_rows(tokenizer), tokenizer, settings)
+        return _sifted(source, random_rows(tokenizer, settings), tokenizer, settings, [])
+    return _sifted(source, stdlib_rows(tokenizer), tokenizer, settings, [])
 
 
 def _sifted(
-    name: str, rows: Iterator[Row], tokenizer: Tokenizer | None, settings: Settings
+    name: str,
+    rows: Iterator[Row],
+    tokenizer: Tokenizer | None,
+    settings: Settings,
+    notes: list[str],
 ) -> PromptSet:
     batches = iter(lambda: list(islice(rows, _BATCH)), [])
     first = next(batches, None)
     if first is None:
         raise PromptError(f"{name} has no prompts: give at least 2 distinct ones")
-    is_text = isinstance(first[0].content, str)
-    frame = _frame(name, first, tokenizer, settings)
+    ids_of = RowTokenizer(name, first, tokenizer, settings, notes.append)
     sieve = Sieve(settings)
+    texts = SeenPrompts()
     for batch in chain([first], batches):
-        bodies = _bodies(batch, tokenizer, frame, is_text=is_text)
-        for row, body in zip(batch, bodies, strict=True):
-            _offer(sieve, row, body, frame)
-    prompts = sieve.prompt_set(name, special_tokens=len(frame) > 0)
-    if is_text and tokenizer is not None and settings.length is not None:
-        texts = tuple(tokenizer.decode(list(frame.inside(ids))) for ids in prompts.ids)
-        return replace(prompts, texts=texts)
+        for row in ids_of.rows(batch):
+            _offer(sieve, row, ids_of.frame, texts)
+    if settings.length is not None:
+        sieve.seen.indistinguishable, sieve.seen.pair = texts.indistinguishable, texts.pair
+    if ids_of.doubled:
+        notes.append(_doubled(ids_of.doubled))
+    prompts = sieve.prompt_set(
+        name,
+        special_tokens=len(ids_of.frame) > 0,
+        notes=tuple(dict.fromkeys(notes)),
+        restoring=ids_of.restoring,
+    )
+    prompts = replace(prompts, templated=ids_of.templated)
+    if ids_of.restoring.looked_at and tokenizer is not None and settings.length is not None:
+        cut = tuple(tokenizer.decode(list(ids_of.frame.inside(ids))) for ids in prompts.ids)
+        return replace(prompts, texts=cut)
     return prompts
 
 
-def _frame(name: str, batch: list[Row], tokenizer: Tokenizer | None, settings: Settings) -> Frame:
-    texts = [row.content for row in batch[:PROBED] if isinstance(row.content, str)]
-    if not texts:
-        frame = ids_frame(tokenizer, settings.special_tokens)
-    elif tokenizer is None:
-        raise PromptError(
-            f'{name} holds texts and this model has no tokenizer: give {{"ids": [...]}} rows, or'
-            " builtin:random"
-        )
-    else:
-        frame = text_frame(tokenizer, settings.special_tokens, texts)
-    if settings.length is not None and settings.length <= len(frame):
-        raise OptionError(
-            f"length {settings.length} leaves no room beside {len(frame)} special token(s): give at"
-            f" least {len(frame) + 1}, or --injx-special-tokens=no"
-        )
-    return frame
+def _doubled(count: int) -> str:
+    begins = verb(count, "begins", "begin")
+    return (
+        f"{number_of(count, 'prompt')} {begins} with BOS twice, once of the text and once added: give"
+        " --injx-special-tokens=no where texts have their own"
+    )
 
 
-def _bodies(
-    batch: list[Row], tokenizer: Tokenizer | None, frame: Frame, *, is_text: bool
-) -> list[tuple[int, ...]]:
-    """The tokens of each row without special tokens (those a row of ids begins with apart)."""
-    texts = [row.content for row in batch if isinstance(row.content, str)]
-    ids = [row.content for row in batch if not isinstance(row.content, str)]
-    if ids if is_text else texts:
-        other = next(row for row in batch if isinstance(row.content, str) is not is_text)
-        held, expected = ("token ids", "a text") if is_text else ("a text", "token ids")
-        raise PromptError(
-            f"{other.place}: holds {held}, and the first row {expected}: give one kind"
-        )
-    if is_text and tokenizer is not None:
-        return encode(tokenizer, texts, framed=False)
-    return [frame.inside(row) for row in ids]
-
-
-def _offer(sieve: Sieve, row: Row, body: tuple[int, ...], frame: Frame) -> None:
-    place = f"prompt {sieve.rows} ({row.place})"
+def _offer(sieve: Sieve, row: Tokenized, frame: Frame, texts: SeenPrompts) -> None:
     sieve.rows += 1
-    if not body:
+    if not row.body:
         sieve.empty += 1
     elif (length := sieve.settings.length) is None:
-        text = row.content if isinstance(row.content, str) else None
-        sieve.offer(frame.around(body), text, place)
+        sieve.offer(frame.around(row.body), row.text, row.place, whole=row.whole)
     else:
+        texts.add(bytes.fromhex(prompt_hash(row.body)), row.text, row.place)
         step = length - len(frame)
-        for start in range(0, len(body) - step + 1, step):
-            sieve.offer(frame.around(body[start : start + step]), None, place)
-        sieve.leftover_tokens += len(body) % step
+        for start in range(0, len(row.body) - step + 1, step):
+            sieve.offer(frame.around(row.body[start : start + step]), None, row.place)
+        sieve.leftover_tokens += len(row.body) % step

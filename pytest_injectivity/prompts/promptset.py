@@ -15,6 +15,7 @@ import numpy as np
 
 from pytest_injectivity.core.shapes import Int64
 from pytest_injectivity.errors import OptionError, PromptError
+from pytest_injectivity.prompts.losses import TextLosses
 
 
 def prompt_hash(ids: Sequence[int]) -> str:
@@ -51,13 +52,17 @@ class PromptSet:
         texts: the text of each prompt, parallel to ``ids`` (of a window: its decoded tokens);
             None where the source gave ids.
         special_tokens: whether BOS and the like were added to the source's own tokens.
-        dropped_duplicates: prompts dropped because an earlier one has the same ids.
+        dropped_duplicates: prompts dropped because an earlier one is the same.
         dropped_overlong: prompts dropped because they exceed the context.
         dropped_empty: prompts dropped because they have no token of their own.
         dropped_tokens: tokens left over at the ends of texts that were cut into windows.
         left_out: distinct prompts not in the sample that ``max_prompts`` asked for.
         kinds: of a challenge set, how each prompt was made (``"base"``, ``"newline"``, ...).
         bases: of a challenge set, the hash of the prompt each was made from (of a base: its own).
+        losses: what the tokenizer lost of the texts; of them ``dropped_indistinguishable`` were dropped
+            because an earlier, different text has the same ids.
+        notes: sentences on how the source was read.
+        templated: whether a chat template wrote the texts, which hold their special tokens then.
 
     Raises:
         PromptError: there is no prompt, one is empty or given twice, or a parallel field has
@@ -79,6 +84,9 @@ class PromptSet:
     left_out: int = 0
     kinds: tuple[str, ...] | None = field(default=None, repr=False)
     bases: tuple[str, ...] | None = field(default=None, repr=False)
+    losses: TextLosses = field(default=TextLosses())
+    notes: tuple[str, ...] = ()
+    templated: bool = False
 
     def __post_init__(self) -> None:
         if not self.ids:
@@ -99,6 +107,11 @@ class PromptSet:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def dropped_indistinguishable(self) -> int:
+        """Texts dropped because an earlier, different text has the same ids."""
+        return self.losses.indistinguishable
 
     @cached_property
     def lengths(self) -> Int64[np.ndarray, " prompts"]:

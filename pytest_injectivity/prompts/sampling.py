@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 
 from pytest_injectivity.errors import PromptError
+from pytest_injectivity.prompts.losses import Restoring, SeenPrompts, TextLosses
+from pytest_injectivity.prompts.place import Place
 from pytest_injectivity.prompts.promptset import PromptSet, prompt_hash
 from pytest_injectivity.prompts.settings import Settings
 
@@ -32,51 +34,75 @@ class Sieve:
     leftover_tokens: int = 0
     left_out: int = 0
     longest: int = 0
-    _seen: set[bytes] = field(default_factory=set)
+    longest_is_cut: bool = False
+    seen: SeenPrompts = field(default_factory=SeenPrompts)
     _kept: list[_Kept] = field(default_factory=list)
     _ints: dict[int, int] = field(default_factory=dict)
 
-    def offer(self, ids: tuple[int, ...], text: str | None, place: str) -> None:
+    def offer(
+        self, ids: tuple[int, ...], text: str | None, place: Place, *, whole: bool = True
+    ) -> None:
         """Keeps a prompt, or counts the reason why it is dropped.
+
+        Args:
+            ids: its token ids, special tokens included.
+            text: its text; None where the source gave ids, or of a window.
+            place: where it stands.
+            whole: False where the ids are only its beginning, which exceeds the context.
 
         Raises:
             PromptError: an id is outside the model's embedding.
         """
-        check_ids(ids, self.settings.vocab_size, place)
+        check_ids(ids, self.settings.vocab_size, f"prompt {self.rows - 1} ({place})")
         self.longest = max(self.longest, len(ids))
+        self.longest_is_cut |= not whole
         context = self.settings.context
         if context is not None and len(ids) > context:
             self.overlong += 1
             return
         digest = prompt_hash(ids)
-        if bytes.fromhex(digest) in self._seen:
-            self.duplicates += 1
+        known = self.seen.add(bytes.fromhex(digest), text, place)
+        if known != "new":
+            self.duplicates += known == "duplicate"
             return
-        self._seen.add(bytes.fromhex(digest))
         rank = int.from_bytes(salted(self.settings.seed, digest), "big")
         # Tokenizers make a new int a token, 32 bytes each; one an id is enough.
-        entry = (-rank, len(self._seen), tuple(map(self._ints.setdefault, ids, ids)), text)
+        entry = (-rank, len(self.seen), tuple(map(self._ints.setdefault, ids, ids)), text)
         if self.settings.max_prompts is None or len(self._kept) < self.settings.max_prompts:
             heappush(self._kept, entry)
         else:
             heappushpop(self._kept, entry)
             self.left_out += 1
 
-    def prompt_set(self, name: str, *, special_tokens: bool) -> PromptSet:
+    def prompt_set(
+        self,
+        name: str,
+        *,
+        special_tokens: bool,
+        notes: tuple[str, ...] = (),
+        restoring: Restoring | None = None,
+    ) -> PromptSet:
         """The prompts that were kept, in the order of the source.
+
+        Args:
+            name: the source's name.
+            special_tokens: whether special tokens were added.
+            notes: how the source was read.
+            restoring: which texts the tokenizer gave back; None where there were no texts.
 
         Raises:
             PromptError: prompts exceed the context and are to be refused, or fewer than 2 are left.
         """
+        least = "at least " if self.longest_is_cut else ""
         if self.overlong and self.settings.overlong == "refuse":
             raise PromptError(
                 f"{name}: {self.overlong} of its prompts are longer than the model's context of"
-                f" {self.settings.context} tokens, the longest has {self.longest}: shorten them,"
+                f" {self.settings.context} tokens, the longest has {least}{self.longest}: shorten them,"
                 " drop them with --injx-overlong=drop, or cut all texts into windows with"
                 " --injx-length"
             )
         if len(self._kept) < 2:  # noqa: PLR2004 - a pair is what can collide
-            raise PromptError(self._too_few(name))
+            raise PromptError("; ".join([self._too_few(name), *notes]))
         kept = sorted(self._kept, key=lambda entry: entry[1])
         texts = tuple(text for *_, text in kept if text is not None)
         return PromptSet(
@@ -89,6 +115,17 @@ class Sieve:
             dropped_empty=self.empty,
             dropped_tokens=self.leftover_tokens,
             left_out=self.left_out,
+            losses=self._losses(restoring or Restoring(lambda _ids: "")),
+            notes=notes,
+        )
+
+    def _losses(self, restoring: Restoring) -> TextLosses:
+        return TextLosses(
+            self.seen.indistinguishable,
+            self.seen.pair,
+            restoring.looked_at,
+            restoring.not_restored,
+            restoring.where,
         )
 
     def _too_few(self, name: str) -> str:
@@ -100,8 +137,9 @@ class Sieve:
         )
         return (
             f"{name}: {len(self._kept)} distinct of {self.rows} prompts read{windows}: dropped"
-            f" {self.duplicates} as duplicates by token ids, {self.overlong} as longer than the"
-            f" context, {self.empty} as empty; at least 2 distinct prompts are needed"
+            f" {self.duplicates} as duplicates, {self.seen.indistinguishable} as texts that the"
+            f" tokenizer cannot tell from others, {self.overlong} as longer than the context,"
+            f" {self.empty} as empty; at least 2 distinct prompts are needed"
         )
 
 

@@ -7,6 +7,7 @@ from pytest_injectivity.errors import OptionError
 
 Overlong: TypeAlias = Literal["refuse", "drop"]
 SpecialTokens: TypeAlias = Literal["auto", "yes", "no"]
+Conversations: TypeAlias = Literal["prompt", "whole"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Settings:
     length: int | None = None
     overlong: Overlong = "refuse"
     special_tokens: SpecialTokens = "auto"
+    conversations: Conversations = "prompt"
     max_prompts: int | None = None
     seed: int = 0
     context: int | None = None
@@ -35,6 +37,7 @@ class Settings:
         _check("vocab_size", self.vocab_size, 1)
         _check_word("overlong", self.overlong, get_args(Overlong))
         _check_word("special_tokens", self.special_tokens, get_args(SpecialTokens))
+        _check_word("conversations", self.conversations, get_args(Conversations))
         if self.length is not None and self.context is not None and self.length > self.context:
             raise OptionError(
                 f"length {self.length}: the model's context is {self.context} tokens;"

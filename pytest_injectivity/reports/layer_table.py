@@ -50,8 +50,15 @@ def run_table(run: RunSummary) -> Table:
         f"{run.n} of {run.prompts} [{run.prompt_hash[:12]}], {run.shortest} to {run.longest}"
         f" tokens, {special} special tokens; dropped: {dropped or 'none'}"
     )
+    notes = (("", note) for note in run.prompt_notes)
     return facts(
-        [*rows, ("prompts", prompts), ("assumed", run.assumptions), ("numbers", run.numbers)]
+        [
+            *rows,
+            ("prompts", prompts),
+            *notes,
+            ("assumed", run.assumptions),
+            ("numbers", run.numbers),
+        ]
     )
 
 

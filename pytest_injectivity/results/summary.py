@@ -37,6 +37,8 @@ class RunSummary:
         shortest, longest: tokens of a prompt.
         special_tokens: whether BOS and the like were added.
         dropped: how many prompts were dropped, by reason.
+        not_restored: how many of the texts looked at the tokenizer gave back as another text.
+        prompt_notes: sentences on how the prompts were read, and on what the tokenizer lost of them.
         prompt_metric: ``d_S``.
         seed: the seed of everything random.
         versions: the versions of the packages that computed the numbers.
@@ -70,6 +72,8 @@ class RunSummary:
     quantized: QuantizationInfo | None = None
     activations: Rounded | None = None
     reference: str | None = None
+    not_restored: int = 0
+    prompt_notes: tuple[str, ...] = ()
 
     @property
     def subject(self) -> str:

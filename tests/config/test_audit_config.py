@@ -231,6 +231,7 @@ _CONFIGS = st.fixed_dictionaries(
     optional={
         "model": _WORDS.filter(str.strip),
         "prompts": _WORDS.filter(str.strip),
+        "conversations": st.sampled_from(["prompt", "whole"]),
         "prompt_field": _WORDS.filter(str.strip),
         "max_prompts": st.integers(2, 10**9),
         "length": st.integers(1, 10**9),

@@ -200,11 +200,11 @@ def test_windows_have_variants_of_their_length(with_bos: Any, source: str) -> No
     assert set(TOKEN_EDITS) < set(prompts.kinds or ())
 
 
-def test_dropped_characters_are_duplicates(characters: Any, source: str) -> None:
-    """A variant that differs in what the tokenizer drops is a duplicate, not a prompt."""
+def test_dropped_characters_are_losses(characters: Any, source: str) -> None:
+    """A variant that differs in what the tokenizer drops is no prompt, and counted as its loss."""
     prompts = load_prompts(source, characters)
 
-    assert prompts.dropped_duplicates > 0
+    assert prompts.dropped_indistinguishable > 0
     assert [] == [text for text in variants_of(prompts, "punctuation") if text.endswith("?")]
 
 

@@ -1,5 +1,8 @@
 """Tests of the readers of prompt files."""
 
+import csv
+import gzip
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -11,8 +14,10 @@ import pytest
 from pyarrow import parquet
 
 from pytest_injectivity.errors import InjectivityError, MissingExtra, OptionError, PromptError
-from pytest_injectivity.prompts.files import read_rows
-from pytest_injectivity.prompts.rows import Content, FieldRule
+from pytest_injectivity.prompts.fields import FieldRule
+from pytest_injectivity.prompts.files.lines import Expanded
+from pytest_injectivity.prompts.files.reading import read_rows
+from pytest_injectivity.prompts.rows import Content
 
 
 def read(path: Path, field: str | None = None, *, prefer_ids: bool = False) -> list[Content]:
@@ -88,6 +93,27 @@ def test_parquet_is_read_in_batches(tmp_path: Path) -> None:
     assert texts == read(tmp_path / "a.parquet")
 
 
+def test_a_gzip_file_that_expands_beyond_proportion(tmp_path: Path) -> None:
+    """A line that would fill the memory is refused before it is read to its end."""
+    path = written(tmp_path / "a.txt.gz", gzip.compress(b"a" * 10**7))
+    size = path.stat().st_size
+
+    with io.BufferedReader(Expanded(path, times=10, more=1000)) as file:
+        message = rf"a.txt.gz holds more than {10 * size + 1000:,} bytes, {size:,} compressed"
+        with pytest.raises(PromptError, match=message):
+            file.readline()
+
+    assert 10**7 == len(read(path)[0])
+
+
+def test_cells_of_20_mb(tmp_path: Path) -> None:
+    """A cell longer than the csv module's usual limit is read, and the limit is left as it was."""
+    before, cell = csv.field_size_limit(), "a b " * 5_000_000
+
+    assert [cell, "c"] == read(written(tmp_path / "a.csv", f"text,n\n{cell},1\nc,2\n"))
+    assert before == csv.field_size_limit()
+
+
 def test_folder_gives_one_prompt_a_file_by_name(tmp_path: Path) -> None:
     """A folder's .txt files are its prompts, whole and sorted by name; the rest is not read."""
     written(tmp_path / "b.txt", "second\n\n")
@@ -158,14 +184,13 @@ def test_ids_are_preferred_without_a_tokenizer(tmp_path: Path) -> None:
         ("a.jsonl", '{"ids": [[1]]}\n', "entry 0 is a list"),
         ("a.jsonl", '{"ids": [9223372036854775808]}\n', "entry 0 is 9223372036854775808"),
         ("a.jsonl", '{"ids": 7}\n', "field 'ids': holds 7"),
-        ("a.csv", "a,b\n1,2\n", "header: which field holds the prompt"),
-        ("a.csv", "a,a\n1,2\n", "header names a field twice: a, a"),
+        ("a.csv", "a,input\n1,2\n", "line 1: which field holds the prompt"),
+        ("a.csv", "a,a\n1,2\n", "header names a field twice: 'a', 'a'"),
         ("a.csv", "text,n\none\n", "line 2: the row has 1 cells, the header 2"),
         ("a.csv", "text\none,two\n", "line 2: the row has 2 cells, the header 1"),
         ("a.csv", 'text\n"one\n', "line 2: not valid CSV"),
-        ("a.csv", "text\n" + "a" * 200_000, "not valid CSV: field larger than field limit"),
         ("a.parquet", b"PAR1 no table PAR1", "a.parquet is not a readable parquet file"),
-        ("a.pkl", b"x", "has the suffix '.pkl': give a .txt, .jsonl, .json, .csv, .parquet file"),
+        ("a.pkl", b"x", "has the suffix '.pkl': give a .txt, .jsonl, .ndjson, .json, .csv, .tsv"),
         ("prompts", b"x", "has the suffix ''"),
     ],
 )
@@ -329,5 +354,5 @@ def test_places_name_the_row(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", '"one"\n\n"two"\n')
 
     assert ["a.jsonl, line 1", "a.jsonl, line 3"] == [
-        row.place for row in read_rows(path, FieldRule())
+        str(row.place) for row in read_rows(path, FieldRule())
     ]

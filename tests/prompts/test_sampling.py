@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_injectivity.errors import PromptError
+from pytest_injectivity.prompts.place import Place
 from pytest_injectivity.prompts.promptset import PromptSet, prompt_hash
 from pytest_injectivity.prompts.sampling import Sieve, salted
 from pytest_injectivity.prompts.settings import Settings
@@ -18,7 +19,7 @@ def sifted(rows: list[tuple[int, ...]], settings: Settings) -> PromptSet:
     sieve = Sieve(settings)
     for row in rows:
         sieve.rows += 1
-        sieve.offer(row, None, "here")
+        sieve.offer(row, None, Place("set", "row", sieve.rows))
     return sieve.prompt_set("set", special_tokens=False)
 
 
@@ -108,6 +109,7 @@ def test_fewer_than_two(rows: list[tuple[int, ...]], message: str) -> None:
 def test_ids_outside_the_embedding() -> None:
     """An id without an embedding row is refused by name; the last row's is accepted."""
     with pytest.raises(
-        PromptError, match=r"here: token id 5 .* 5 rows \(ids 0 to 4\).* do not fit"
+        PromptError,
+        match=r"prompt 1 \(set, row 2\): token id 5 .* 5 rows \(ids 0 to 4\).* do not fit",
     ):
         sifted([(1, 4), (1, 5)], Settings(vocab_size=5))

@@ -27,7 +27,7 @@ def test_the_report_has_everything_that_was_found(tmp_path: Path) -> None:
         "schema": REPORT_SCHEMA,
         "tool": "pytest-injectivity",
         "complete": True,
-        "run": asdict(RUN),
+        "run": asdict(RUN) | {"prompt_notes": []},
         "layers": [given | numbers],
         "comparisons": [],
         "releases": [],

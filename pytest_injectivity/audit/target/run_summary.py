@@ -5,6 +5,7 @@ from pytest_injectivity.core.text import one_line
 from pytest_injectivity.core.versions import version
 from pytest_injectivity.results.summary import RunSummary
 
+_LONGEST_NOTE = 400
 _VERSIONED = ("pytest-injectivity", "torch", "transformers", "numpy")
 
 
@@ -38,9 +39,12 @@ def run_summary(target: Target, *, reference: str | None = None) -> RunSummary:
         special_tokens=prompts.special_tokens,
         dropped={
             "duplicates": prompts.dropped_duplicates,
+            "indistinguishable": prompts.dropped_indistinguishable,
             "overlong": prompts.dropped_overlong,
             "empty": prompts.dropped_empty,
         },
+        not_restored=prompts.losses.not_restored,
+        prompt_notes=tuple(map(_note, (*prompts.notes, *prompts.losses.lines()))),
         prompt_metric=target.config.prompt_metric,
         seed=target.config.seed,
         versions={name: version(name) for name in _VERSIONED} | quantizing,
@@ -49,3 +53,7 @@ def run_summary(target: Target, *, reference: str | None = None) -> RunSummary:
         numbers=target.journal.origin,
         reference=reference,
     )
+
+
+def _note(sentence: str) -> str:
+    return one_line(sentence, _LONGEST_NOTE)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.models.facts import ModelFacts
     from pytest_injectivity.prompts.promptset import PromptSet
-    from pytest_injectivity.prompts.settings import SpecialTokens
+    from pytest_injectivity.prompts.settings import Conversations, SpecialTokens
     from pytest_injectivity.quantization.activation_hooks import Rounding
     from pytest_injectivity.store.entry import Entry
     from pytest_injectivity.store.journal import Journal
@@ -248,6 +248,7 @@ class Target:
             length=self.config.length,
             overlong="drop" if self.config.drops_overlong else "refuse",
             special_tokens=cast("SpecialTokens", self.config.special_tokens),
+            conversations=cast("Conversations", self.config.conversations),
             max_prompts=self.config.sample,
             seed=self.config.seed,
             context=facts.context,

@@ -1,0 +1,1 @@
+"""Prompt files: what opens them, and a reader for each kind."""
