@@ -23,10 +23,7 @@ NEEDED = {
     "bnb": ("bitsandbytes", "accelerate"),
     "torchao": ("torchao",),
     "ct": ("compressed_tensors",),
-    "fp8": ("accelerate",),
     "gguf": ("gguf", "accelerate"),
-    "gptq": ("gptqmodel", "optimum"),
-    "awq": ("gptqmodel", "optimum"),
 }
 # What shares a scale; a benchmark on models of other widths sets its own.
 GROUP = 32
@@ -44,7 +41,7 @@ if find_spec("bitsandbytes") is not None:
 
 def needs(kind: str) -> None:
     """Skips a test whose kind's packages are not installed."""
-    for name in NEEDED[kind.partition("-")[0]]:
+    for name in NEEDED.get(kind.partition("-")[0], ()):
         if find_spec(name) is None:
             pytest.skip(f"{name} is not installed: checkpoints of kind {kind} cannot be read")
 

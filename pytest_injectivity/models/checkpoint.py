@@ -6,6 +6,7 @@ needs to know something of a checkpoint takes it from a `Checkpoint`, and opens 
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +69,23 @@ class Checkpoint:
     def n_layers(self) -> int:
         """The number of blocks that the configuration names."""
         return count_blocks(self.config)
+
+    @cached_property
+    def said(self) -> Mapping[str, Any]:
+        """The checkpoint's own words on quantization; empty where there are none.
+
+        Raises:
+            ModelError: they stand in a file of their own, which is no JSON object.
+        """
+        said = getattr(self.config, "quantization_config", None)
+        if isinstance(said, dict) and said:
+            return said
+        beside = self.quantized.file if self.quantized is not None else ""
+        if not beside or not (self.folder / beside).is_file():
+            return {}
+        told = read_json(self.folder / beside)
+        inner = told.get("quantization")
+        return inner if isinstance(inner, dict) else told
 
     @cached_property
     def folder(self) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from pytest_injectivity.errors import ModelError
+from pytest_injectivity.models.families import count_blocks
 from pytest_injectivity.models.harmless import POSITIONS, ROTARY, why_harmful
 from pytest_injectivity.quantization.formats.registry import is_codes, packed
 from pytest_injectivity.quantization.stored_tensors import StoredTensor
@@ -46,6 +47,26 @@ class Loaded:
     mismatched: Iterable[str]
     unexpected: Iterable[str]
     tied: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, source: str, model: Any, described: Any, info: Mapping[str, Any]) -> "Loaded":
+        """What the library reports of a model that it loaded.
+
+        Args:
+            source: what the user named.
+            model: as it was built and filled.
+            described: the model of the configuration, without memory for its weights.
+            info: the library's report.
+        """
+        return cls(
+            source,
+            model,
+            count_blocks(model.config),
+            missing=info["missing_keys"],
+            mismatched=[key for key, *_ in info["mismatched_keys"]],
+            unexpected=info["unexpected_keys"],
+            tied=dict(described.all_tied_weights_keys),
+        )
 
 
 def refuse_leftovers(loaded: Loaded, names: Iterable[str], read: Read) -> None:

@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.agreement import verify_agreement_once
 from pytest_injectivity.models.checkpoint import Checkpoint, resolve
+from pytest_injectivity.models.decoded import load_decoded_model
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import find_family, find_parts
 from pytest_injectivity.models.gguf.weights import load_gguf_model
@@ -25,8 +26,10 @@ from pytest_injectivity.models.leftovers import Loaded, refuse_codes, refuse_lef
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.towers import auto_class
 from pytest_injectivity.models.verification import verify_view
+from pytest_injectivity.quantization.decoding.decoding import Decoding
 from pytest_injectivity.quantization.library_calls import refusing
 from pytest_injectivity.quantization.loading import Request
+from pytest_injectivity.quantization.stored_tensors import StoredWeights
 
 DTYPES: dict[str, str | torch.dtype] = {
     "auto": "auto",
@@ -109,13 +112,26 @@ def load(
     wanted = Request.of(checkpoint.source, checkpoint.quantized, quantization, target)
     weights = checkpoint.weights
     config = copy.deepcopy(checkpoint.config)
+    stored = StoredWeights(weights.tensors, weights.read, checkpoint.said)
     with quiet(), wanted.imports():
-        wanted.adapt(config)
-        packed = checkpoint.quantized is not None
-        described = refuse_unlike_header(config, weights.tensors, checkpoint.source, packed=packed)
-        model = _model(checkpoint, config, described, DTYPES[dtype], **wanted.settings)
+        decoding = wanted.decoding(stored)
+        wanted.adapt(config, decoding)
+        described = refuse_unlike_header(
+            config,
+            decoding.headers,
+            checkpoint.source,
+            packed=checkpoint.quantized is not None and not decoding.matrices,
+        )
+        if decoding.whole:
+            model = load_decoded_model(
+                checkpoint.source, config, described, DTYPES[dtype], decoding
+            )
+        else:
+            model = _model(
+                checkpoint, config, described, decoding, DTYPES[dtype], **wanted.settings
+            )
         blocks = find_parts(model, find_family(model)).blocks
-        quantized = wanted.settled(model, blocks, weights.tensors)
+        quantized = wanted.settled(model, blocks, decoding)
         tokenizer = load_tokenizer(checkpoint)
     decoder = Decoder(
         checkpoint.source,
@@ -154,6 +170,7 @@ def _model(
     checkpoint: Checkpoint,
     config: PreTrainedConfig,
     described: Any,
+    decoding: Decoding,
     dtype: str | torch.dtype,
     **settings: Any,
 ) -> Any:
@@ -173,17 +190,9 @@ def _model(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, with their names
         )
-    loaded = Loaded(
-        checkpoint.source,
-        model,
-        checkpoint.n_layers,
-        missing=info["missing_keys"],
-        mismatched=[key for key, *_ in info["mismatched_keys"]],
-        unexpected=info["unexpected_keys"],
-        tied=dict(described.all_tied_weights_keys),
-    )
+    loaded = Loaded.of(checkpoint.source, model, described, info)
     refuse_leftovers(loaded, checkpoint.weights.tensors, checkpoint.weights.read)
-    refuse_codes(loaded, checkpoint.weights.tensors)
+    refuse_codes(loaded, decoding.headers)
     return model
 
 

@@ -17,8 +17,9 @@ class QuantizationInfo:
         bits: of a quantized weight, on average; scales are not counted.
         share: of the numbers in the blocks' matrices, those that are quantized: above 0, to 1.
         layers: what was counted, such as ``16 Linear4bit``.
-        dense: the few-bit values are held as floating-point numbers, as they are after loading
-            GGUF, fp8 and compressed-tensors: they compute as plain weights do.
+        dense: the few-bit values are held as floating-point numbers, decoded as they were read: they
+            compute as plain weights do.
+        leaves_activations: activations stay as they are here that a server's kernels round.
         rounds_activations: what enters a quantized layer is rounded as the model runs: no float64
             copy computes the same function.
         neighbors: what is rounded depends on the other rows and tokens of a batch.
@@ -29,6 +30,7 @@ class QuantizationInfo:
     share: float
     layers: str
     dense: bool = False
+    leaves_activations: bool = False
     rounds_activations: bool = False
     neighbors: bool = False
 
@@ -38,6 +40,8 @@ class QuantizationInfo:
         share = "all" if self.share > _ALL else f"{100 * self.share:.1f} %"
         held = " held dense" if self.dense else ""
         rounded = ", activations rounded as it runs" if self.rounds_activations else ""
+        if self.leaves_activations:
+            rounded += ", activations not rounded as a server's kernels do"
         return (
             f"{self.kind}: {self.bits:g}-bit values{held} in {share} of the blocks' weights"
             f" ({self.layers}){rounded}"

@@ -4,13 +4,13 @@ The library reads all formats through one call; what differs stands in `formats`
 are made safe to run and the quantization is proved on them: a checkpoint that says it is quantized and
 holds plain weights is refused, whatever its configuration claims.
 
-Published as few-bit values and held dense after loading, because that is what runs on every machine
-without kernels fetched from a hub: ``.gguf``, fp8, compressed-tensors.
+Most formats are decoded here (`decoding`): their weights are dense once they are loaded, because that is
+what runs on every machine without kernels fetched from a hub. bitsandbytes and torchao stay packed.
 """
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -20,14 +20,15 @@ import torch
 from torch import nn
 
 from pytest_injectivity.errors import ModelError, OptionError
+from pytest_injectivity.quantization.decoding.decoding import Decoding
 from pytest_injectivity.quantization.formats.base import Format
 from pytest_injectivity.quantization.formats.registry import check_readable, format_for
 from pytest_injectivity.quantization.info import QuantizationInfo
 from pytest_injectivity.quantization.library_calls import refusing
 from pytest_injectivity.quantization.packed import MATRIX_DIMENSIONS
-from pytest_injectivity.quantization.packed_files import stored
+from pytest_injectivity.quantization.packed_files import stored_info
 from pytest_injectivity.quantization.packed_modules import counted, matrix_numbers, packed_layers
-from pytest_injectivity.quantization.stored_tensors import StoredTensor
+from pytest_injectivity.quantization.stored_tensors import StoredWeights
 from pytest_injectivity.quantization.while_loading import WHILE_LOADING
 
 
@@ -86,9 +87,35 @@ class Request:
         """What the library's loader is asked for beside the checkpoint itself."""
         return {} if self.row is None else self.row.settings(self.quantization)
 
-    def adapt(self, config: Any) -> None:
+    def decoding(self, stored: StoredWeights) -> Decoding:
+        """What of a checkpoint is decoded here; nothing of one in full precision.
+
+        Args:
+            stored: the checkpoint's tensors and its words on quantization.
+
+        Raises:
+            ModelError: a tensor is missing, or the layout is not one that is read.
+        """
+        if self.row is None or self.quantization is not None:
+            return Decoding(stored)
+        try:
+            return Decoding(
+                stored,
+                tuple(self.row.encoded(stored)),
+                whole=self.row.decodes(stored),
+                left_out=self.row.of_activations,
+            )
+        except ModelError as error:
+            raise ModelError(f"{self.source} cannot be decoded: {error}") from None
+
+    def adapt(self, config: Any, decoding: Decoding) -> None:
         """Asks for what computes the same everywhere, in place of a machine's fastest kernels."""
-        if self.row is not None and self.quantization is None:
+        if self.row is None or self.quantization is not None:
+            return
+        if decoding.whole:
+            # The library must not quantize what is decoded already.
+            config.__dict__.pop("quantization_config", None)
+        else:
             self.row.adapt(config)
 
     @contextmanager
@@ -112,15 +139,13 @@ class Request:
             del sys.modules["kernels"]
             sys.modules.update(known)
 
-    def settled(
-        self, model: Any, blocks: nn.Module, tensors: Mapping[str, StoredTensor]
-    ) -> QuantizationInfo | None:
+    def settled(self, model: Any, blocks: nn.Module, decoding: Decoding) -> QuantizationInfo | None:
         """Makes what was loaded safe to run and proves its quantization; None in full precision.
 
         Args:
             model: fresh from the library, before any forward pass.
             blocks: its blocks.
-            tensors: of its weights files, by name.
+            decoding: what of its files is decoded here.
 
         Raises:
             ModelError: no weight of the blocks is quantized, or not as was asked.
@@ -129,15 +154,39 @@ class Request:
             return None
         if self.quantization is not None:
             self.row.quantize(model, blocks, self.quantization)
-        found = stored(self.row, tensors, blocks) or _proved(self.row, blocks)
+        with refusing(f"the weights of {self.source} cannot be unpacked"):
+            self.row.settle(model)
+        if not decoding.whole:
+            _decode_again(model, decoding)
+        found = stored_info(self.row, decoding, blocks) or _proved(self.row, blocks)
         if found is None and not self.row.may_be_plain:
             raise ModelError(
                 f"{self.source} says that it is quantized ({self.row.name}), but no matrix of its"
                 f" blocks is: they are plain weights ({counted(_layers(blocks))})"
             )
-        with refusing(f"the weights of {self.source} cannot be unpacked"):
-            self.row.settle(model)
         return found
+
+
+def _decode_again(model: Any, decoding: Decoding) -> None:
+    """Puts the decoded weights in the place of the library's, which rounds them to a dtype of its own.
+
+    The scales that the library keeps beside them are dropped: they are no weights any more.
+
+    Raises:
+        ModelError: the model has no parameter of that name and shape.
+    """
+    dtype = model.get_input_embeddings().weight.dtype
+    modules = dict(model.named_modules())
+    for one in decoding.matrices:
+        layer, _, name = one.name.rpartition(".")
+        module: Any = modules.get(layer)
+        held = getattr(module, name, None)
+        if held is None or held.shape != one.shape:
+            raise ModelError(f"{one.name} of shape {one.shape} is no parameter of the model")
+        held.data = one.values(decoding.stored.read).to(dtype)
+        for role in one.parts:
+            if role != name and hasattr(module, role):
+                delattr(module, role)
 
 
 def _proved(row: Format, blocks: nn.Module) -> QuantizationInfo | None:
@@ -151,7 +200,6 @@ def _proved(row: Format, blocks: nn.Module) -> QuantizationInfo | None:
         bits=sum(layer.bits * layer.numbers for _, layer in layers) / numbers,
         share=numbers / (numbers + matrix_numbers(blocks, but=[one for one, _ in layers])),
         layers=counted(Counter(_shown(module) for module, _ in layers)),
-        dense=any(layer.held_dense for _, layer in layers),
         rounds_activations=any(layer.rounds_activations for _, layer in layers)
         or any(row.rounds_activations(module) for module in blocks.modules()),
         neighbors=any(layer.neighbors for _, layer in layers),

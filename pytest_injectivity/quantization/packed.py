@@ -22,7 +22,6 @@ class Packed:
         bits: of a weight.
         outputs, inputs: the shape of ``W``.
         dense: gives ``W`` in float64.
-        held_dense: the few-bit values are held as floating-point numbers.
         rounds_activations: ``x`` is rounded too, as the layer runs.
         neighbors: how ``x`` is rounded depends on its other rows.
     """
@@ -32,7 +31,6 @@ class Packed:
     outputs: int
     inputs: int
     dense: Dense
-    held_dense: bool = False
     rounds_activations: bool = False
     neighbors: bool = False
 

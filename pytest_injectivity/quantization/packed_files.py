@@ -1,45 +1,57 @@
-"""The quantization of weights that the library makes dense as it reads them, proved by their files.
+"""The quantization of weights that are dense once they are loaded, proved by their files.
 
 The modules of such a model hold plain weights, so nothing can be proved on them. The types that the file
 stores are proof instead, together with the refusal of any parameter that the file does not fill.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
+from math import prod
 
 from torch import nn
 
-from pytest_injectivity.quantization.formats.base import Format
+from pytest_injectivity.quantization.decoding.decoding import Decoding
+from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix
+from pytest_injectivity.quantization.formats.base import Format, StoredMatrix, in_blocks
 from pytest_injectivity.quantization.info import QuantizationInfo
 from pytest_injectivity.quantization.packed_modules import counted, matrix_numbers
-from pytest_injectivity.quantization.stored_tensors import StoredTensor
 
 
-def stored(
-    row: Format, tensors: Mapping[str, StoredTensor], blocks: nn.Module
-) -> QuantizationInfo | None:
-    """What files hold of the blocks that the library makes dense as it reads them.
+def stored_info(row: Format, decoding: Decoding, blocks: nn.Module) -> QuantizationInfo | None:
+    """What files hold of the blocks in few bits.
 
     Args:
         row: the format of the checkpoint.
-        tensors: of its weights files, by name.
+        decoding: what of its files is decoded here.
         blocks: as they were loaded.
 
     Returns:
         None for formats that stay packed in a model, and where the files store plain weights.
-
-    Raises:
-        ModelError: the files contradict themselves.
     """
-    found = row.stored(tensors)
+    found = _in_blocks(decoding.matrices) or row.stored(decoding.stored.tensors)
     numbers = sum(one.numbers for one in found)
     if not numbers:
         return None
     forms = Counter(one.form for one in found)
     return QuantizationInfo(
-        kind=f"{row.name} {forms.most_common(1)[0][0]}",
+        kind=f"{row.name} {_kinds(forms)}",
         bits=sum(one.bits * one.numbers for one in found) / numbers,
         share=min(1.0, numbers / matrix_numbers(blocks)),
         layers=counted(forms),
         dense=True,
+        rounds_activations=any(row.rounds_activations(module) for module in blocks.modules()),
+        leaves_activations=row.leaves_activations(decoding.stored),
     )
+
+
+def _kinds(forms: Counter[str]) -> str:
+    """The names of one or two types; of more, the most common one."""
+    if len(forms) <= 2:  # noqa: PLR2004 - as said
+        return " and ".join(sorted(forms))
+    return f"{forms.most_common(1)[0][0]} and others"
+
+
+def _in_blocks(encoded: Sequence[EncodedMatrix]) -> list[StoredMatrix]:
+    return [
+        StoredMatrix(one.bits, prod(one.shape), one.form) for one in encoded if in_blocks(one.name)
+    ]

@@ -4,8 +4,15 @@ Reading a header costs kilobytes however large the file is. The libraries check 
 that is truncated, too long or contradicts itself is refused by `safetensors.safe_open`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+Read: TypeAlias = Callable[[str], Tensor]
+"""Gives a tensor of the files by its name."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,21 @@ class StoredFile:
 
     tensors: dict[str, StoredTensor]
     metadata: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredWeights:
+    """What a quantized checkpoint holds, and what it says of it.
+
+    Attributes:
+        tensors: of all files, by name.
+        read: gives one of them.
+        said: the configuration's own words on quantization.
+    """
+
+    tensors: Mapping[str, StoredTensor]
+    read: Read
+    said: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_safetensors(path: Path) -> StoredFile:

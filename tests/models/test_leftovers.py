@@ -52,7 +52,6 @@ LEFT_OVER = {
     "the other half of an adapter": f"{ATTENTION}q_proj.lora_B.default.weight",
     "a magnitude of DoRA": f"{ATTENTION}q_proj.lora_magnitude_vector",
     "a scale": f"{ATTENTION}q_proj.weight_scale",
-    "a second scale": f"{ATTENTION}q_proj.weight_scale_2",
     "a global scale": f"{ATTENTION}q_proj.weight_global_scale",
     "a scale of activations": f"{ATTENTION}q_proj.input_scale",
     "a scale of cached keys": f"{ATTENTION}k_scale",

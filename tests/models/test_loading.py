@@ -240,7 +240,7 @@ def test_a_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "models.loading.refuse_leftovers",
         "models.checkpoint.refuse_unless_decoder",
         "models.weight_files.traces",
-        "quantization.loading.stored",
+        "quantization.loading.stored_info",
         "quantization.loading.packed_layers",
     ],
 )

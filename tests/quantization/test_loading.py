@@ -45,8 +45,8 @@ PROVED = {
     "fp8": ("fp8 E4M3", 8, True, False),
     "gguf-Q8_0": ("gguf Q8_0", 8, True, False),
     "gguf-Q4_0": ("gguf Q4_0", 4, True, False),
-    "gptq": ("gptq W4A16", 4, False, False),
-    "awq": ("awq W4A16", 4, False, False),
+    "gptq": ("gptq W4A16", 4, True, False),
+    "awq": ("awq W4A16", 4, True, False),
 }
 EXACT = [kind for kind, (*_, rounded) in PROVED.items() if not rounded]
 
@@ -99,8 +99,7 @@ def test_float64_has_the_weights_the_layers_multiply_by(
     parent = load_decoder(str(full), device="cpu").states(IDS, ["norm"])["norm"]
     assert torch.float64 == exact.dtype
     assert not list(packed_layers(copy.model))
-    # The layers of AWQ compute in float16, whatever enters them.
-    assert relative(states, exact) < (5e-3 if kind == "awq" else 1e-5)
+    assert relative(states, exact) < 1e-5
     assert relative(states, parent) > 5e-3
 
 

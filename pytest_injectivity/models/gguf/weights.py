@@ -58,7 +58,7 @@ def load_gguf_model(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, with their names
         )
-    refuse_leftovers(_loaded(source, described, model, info), state, state.__getitem__)
+    refuse_leftovers(Loaded.of(source, model, described, info), state, state.__getitem__)
     return model
 
 
@@ -167,20 +167,8 @@ def _whole(header: GgufHeader, config: PreTrainedConfig, described: Any, dtype: 
         values = dense(np.memmap(header.path, np.uint8, "r"), header.tensors[name])
         return torch.from_numpy(np.array(values))
 
-    refuse_leftovers(_loaded(source, described, model, info), (), read)
+    refuse_leftovers(Loaded.of(source, model, described, info), (), read)
     return model
-
-
-def _loaded(source: str, described: Any, model: Any, info: Mapping[str, Any]) -> Loaded:
-    return Loaded(
-        source,
-        model,
-        int(model.config.get_text_config().num_hidden_layers),
-        missing=info["missing_keys"],
-        mismatched=[key for key, *_ in info["mismatched_keys"]],
-        unexpected=info["unexpected_keys"],
-        tied=dict(described.all_tied_weights_keys),
-    )
 
 
 def _named(model: nn.Module, start: str = "") -> Iterator[tuple[str, str]]:

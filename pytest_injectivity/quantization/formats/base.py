@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from pytest_injectivity.core.versions import installed_version
+from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix
 from pytest_injectivity.quantization.packed import Packed
-from pytest_injectivity.quantization.stored_tensors import StoredTensor
+from pytest_injectivity.quantization.stored_tensors import StoredTensor, StoredWeights
 
 _IN_BLOCKS = re.compile(r"(?:[A-Za-z_]+\.){0,4}(?:layers|h|blocks|blk)\.\d+\.")
 
@@ -68,7 +69,9 @@ class Format:
         extra: the extra of this package that installs them.
         refused: why it is not read; empty where it is.
         traces: ends of names of tensors that only this format has.
+        of_activations: ends of names of tensors that scale activations, and no weights.
         while_loading: names of what full-precision checkpoints can be quantized to with it.
+        file: beside ``config.json``, which says how it is quantized where that does not.
         may_be_plain: a checkpoint of this format may hold weights in full precision.
     """
 
@@ -78,7 +81,9 @@ class Format:
     extra: str = ""
     refused: str = ""
     traces: tuple[str, ...] = ()
+    of_activations: tuple[str, ...] = ()
     while_loading: tuple[str, ...] = ()
+    file: str = ""
     may_be_plain: bool = False
 
     def detect(self, signs: Signs) -> bool:
@@ -123,14 +128,38 @@ class Format:
             quantization: one of `while_loading`.
         """
 
-    def stored(self, tensors: Mapping[str, StoredTensor]) -> list[StoredMatrix]:  # noqa: ARG002 - a default
-        """The matrices of the blocks that the files store in few bits and the library makes dense.
+    def encoded(self, stored: StoredWeights) -> list[EncodedMatrix]:  # noqa: ARG002 - a default
+        """The matrices that the files hold as codes and scales, and that are decoded here.
 
         Args:
-            tensors: of the weights files, by name.
+            stored: the checkpoint's tensors and its words on quantization.
 
         Raises:
-            ModelError: the files contradict themselves.
+            ModelError: a tensor is missing, or the layout is not one that is read.
+        """
+        return []
+
+    def decodes(self, stored: StoredWeights) -> bool:  # noqa: ARG002 - a default
+        """Whether the model is loaded as a plain one of decoded weights; else by the format's library.
+
+        Args:
+            stored: as for `encoded`.
+        """
+        return False
+
+    def leaves_activations(self, stored: StoredWeights) -> bool:  # noqa: ARG002 - a default
+        """Whether activations stay as they are here that a server rounds.
+
+        Args:
+            stored: as for `encoded`.
+        """
+        return False
+
+    def stored(self, tensors: Mapping[str, StoredTensor]) -> list[StoredMatrix]:  # noqa: ARG002 - a default
+        """The matrices of the blocks that a ``.gguf`` file stores in few bits.
+
+        Args:
+            tensors: of the file, by name.
         """
         return []
 

@@ -1,43 +1,88 @@
-"""fp8 as DeepSeek and Qwen publish it: float8 matrices whose blocks share a scale."""
+"""float8 matrices with scales of blocks (DeepSeek, Qwen) or of rows (fbgemm)."""
 
-from collections.abc import Mapping
-from math import prod
+from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.quantization.formats.base import Format, StoredMatrix, in_blocks
-from pytest_injectivity.quantization.stored_tensors import StoredTensor
+from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, Parts
+from pytest_injectivity.quantization.decoding.matrices import of_scales
+from pytest_injectivity.quantization.decoding.scales import scaled
+from pytest_injectivity.quantization.formats.base import Format, in_blocks
+from pytest_injectivity.quantization.stored_tensors import StoredWeights
 
 _BITS = 8
-_SCALE = "_scale_inv"
+_FLOAT8 = "F8_E"
 
 
 class Fp8(Format):
-    """Matrices stored in float8, which the library makes dense as it reads them."""
+    """Matrices stored in float8, decoded as they are read.
 
-    name = "fp8"
-    methods = ("fp8",)
-    packages = ("accelerate",)
-    extra = "fp8"
-    traces = (_SCALE,)
+    Args:
+        name: its ``quant_method``.
+        scale: the end of the name of a matrix's scales, after the name of the matrix.
+        traces: as in `Format`.
+    """
 
-    def adapt(self, config: Any) -> None:
-        """Asks for plain weights, where the library would fetch kernels for a GPU."""
-        config.quantization_config |= {"dequantize": True}
+    def __init__(self, name: str, scale: str, *, traces: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.methods = (name,)
+        self.traces = traces
+        self._scale = scale
 
-    def stored(self, tensors: Mapping[str, StoredTensor]) -> list[StoredMatrix]:
-        """The float8 matrices; each needs its scales.
+    of_activations = (".input_scale", ".activation_scale", ".input_scale_ub")
+
+    def decodes(self, stored: StoredWeights) -> bool:
+        """Whether the weights are decoded here: always."""
+        del stored
+        return True
+
+    def leaves_activations(self, stored: StoredWeights) -> bool:
+        """Whether a server's kernels round what enters the layers: they multiply float8 by float8."""
+        del stored
+        return True
+
+    def encoded(self, stored: StoredWeights) -> list[EncodedMatrix]:
+        """The float8 matrices of the blocks, and others that have scales.
 
         Raises:
-            ModelError: a matrix has no scale.
+            ModelError: a matrix has no scales.
         """
-        found = []
-        for name, tensor in tensors.items():
-            if tensor.dtype.startswith("F8_E4") and in_blocks(name):
-                if f"{name}{_SCALE}" not in tensors:
-                    raise ModelError(
-                        f"{name} is stored in {tensor.dtype} without the scales of its blocks"
-                    )
-                form = tensor.dtype.removeprefix("F8_")
-                found.append(StoredMatrix(_BITS, prod(tensor.shape), form))
-        return found
+        return [
+            self._matrix(name, stored)
+            for name, tensor in stored.tensors.items()
+            if tensor.dtype.startswith(_FLOAT8)
+            and not name.endswith(self._scale)
+            and (in_blocks(name) or name + self._scale in stored.tensors)
+        ]
+
+    def _matrix(self, name: str, stored: StoredWeights) -> EncodedMatrix:
+        tensor, scale = stored.tensors[name], name + self._scale
+        if scale not in stored.tensors:
+            raise ModelError(f"{name} is stored in {tensor.dtype} without the scales of its blocks")
+        return EncodedMatrix(
+            name,
+            tensor.shape,
+            _BITS,
+            tensor.dtype.removeprefix("F8_"),
+            {"codes": name, "scales": scale},
+            partial(_decoded, block=_block(stored.said.get("weight_block_size"))),
+        )
+
+
+def _decoded(parts: Parts, *, block: tuple[int, int] | None) -> Tensor:
+    codes, scales = parts["codes"], of_scales(parts["scales"])
+    return scaled(codes, scales, block=block if scales.ndim >= 2 else None)  # noqa: PLR2004 - a grid
+
+
+def _block(size: Any) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    try:
+        rows, columns = (int(one) for one in size)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"weight_block_size {size!r:.50} is not accepted: [rows, columns] are"
+        ) from error
+    return rows, columns

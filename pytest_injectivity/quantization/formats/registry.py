@@ -18,15 +18,17 @@ from pytest_injectivity.quantization.formats.bitsandbytes import BitsAndBytes
 from pytest_injectivity.quantization.formats.compressed_tensors import CompressedTensors
 from pytest_injectivity.quantization.formats.fp8 import Fp8
 from pytest_injectivity.quantization.formats.gguf import Gguf
-from pytest_injectivity.quantization.formats.gptqmodel import Awq, Gptq
+from pytest_injectivity.quantization.formats.gptq import AutoRound, Awq, Gptq
+from pytest_injectivity.quantization.formats.hqq import Hqq
+from pytest_injectivity.quantization.formats.modelopt import ModelOpt
+from pytest_injectivity.quantization.formats.mxfp4 import Mxfp4
+from pytest_injectivity.quantization.formats.quark import Quark
 from pytest_injectivity.quantization.formats.torchao import TorchAo
 from pytest_injectivity.quantization.formats.unread import (
     Elsewhere,
     Mlx,
-    ModelOpt,
     Nested,
     Quanto,
-    Unread,
 )
 from pytest_injectivity.quantization.packed import MATRIX_DIMENSIONS, Packed
 from pytest_injectivity.quantization.stored_tensors import StoredTensor
@@ -35,15 +37,17 @@ FORMATS: tuple[Format, ...] = (
     BitsAndBytes(),
     TorchAo(),
     CompressedTensors(),
-    Fp8(),
+    Fp8("fp8", "_scale_inv", traces=("_scale_inv",)),
+    Fp8("fbgemm_fp8", "_scale"),
+    ModelOpt(),
+    Mxfp4(),
     Gguf(),
     Gptq(),
     Awq(),
-    Unread("hqq", "transformers 5 does not load it"),
+    AutoRound(),
+    Hqq(),
+    Quark(),
     Quanto(),
-    Unread("fbgemm_fp8", "it runs on a GPU of its own kernels only"),
-    Unread("mxfp4", "it runs on a GPU, by kernels that are fetched from a hub"),
-    ModelOpt(),
     Mlx(),
     Elsewhere("compression_config", "an older compressed-tensors"),
     Elsewhere("quantize_config.json", "an older AutoGPTQ"),

@@ -3,21 +3,6 @@
 from pytest_injectivity.quantization.formats.base import Format, Signs
 
 _QUANTO_MAP = "quanto_qmap.json"
-_MODELOPT_FILE = "hf_quant_config.json"
-
-
-class Unread(Format):
-    """A format that is not read.
-
-    Args:
-        name: its ``quant_method``.
-        refused: why it is not read.
-    """
-
-    def __init__(self, name: str, refused: str) -> None:
-        self.name = name
-        self.methods = (name,)
-        self.refused = refused
 
 
 class Quanto(Format):
@@ -31,18 +16,6 @@ class Quanto(Format):
     def detect(self, signs: Signs) -> bool:
         """Whether the method is named, or quanto's own map lies in the folder."""
         return super().detect(signs) or _QUANTO_MAP in signs.files
-
-
-class ModelOpt(Format):
-    """Folders of NVIDIA's ModelOpt, which say how they are quantized in a file of their own."""
-
-    name = "modelopt"
-    methods = ("modelopt", "modelopt_fp4", "modelopt_mixed")
-    refused = f"transformers does not read its {_MODELOPT_FILE}"
-
-    def detect(self, signs: Signs) -> bool:
-        """Whether the method is named, or ModelOpt's own file lies in the folder."""
-        return super().detect(signs) or _MODELOPT_FILE in signs.files
 
 
 class Mlx(Format):

@@ -106,13 +106,29 @@ class TestContract:
         assert [] == row.stored({"model.layers.0.mlp.up_proj.weight": PLAIN})
         assert row.packed(layer, layer.weight) is None
 
-    @pytest.mark.parametrize("row", READ, ids=_named)
+    @pytest.mark.parametrize("row", [row for row in READ if row.packages], ids=_named)
     def test_the_extra_installs_the_packages(self, row: Format) -> None:
         """An error that names an extra nobody can install helps nobody."""
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         extra = project["optional-dependencies"][row.extra]
         assert set(row.packages) <= {one.partition(">=")[0] for one in extra}
-        assert row.packages
+
+    def test_what_is_decoded_here_needs_no_package(self) -> None:
+        """Weights that this package decodes are read by the plain installation."""
+        alone = {row.name for row in READ if not row.packages}
+        decoded = {
+            "fp8",
+            "fbgemm_fp8",
+            "modelopt",
+            "mxfp4",
+            "gptq",
+            "awq",
+            "auto-round",
+            "hqq",
+            "quark",
+        }
+        assert decoded == alone
+        assert {""} == {row.extra for row in READ if not row.packages}
 
     @pytest.mark.parametrize("row", REFUSED, ids=_named)
     def test_a_refused_format_needs_nothing(self, row: Format) -> None:
@@ -153,7 +169,7 @@ def test_signs_of_two_formats_are_refused() -> None:
         detect(signs, "it")
 
 
-@pytest.mark.parametrize("row", [row for row in READ if row.methods], ids=_named)
+@pytest.mark.parametrize("row", [row for row in READ if row.methods and row.packages], ids=_named)
 def test_a_missing_package_names_its_extra(
     row: Format, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

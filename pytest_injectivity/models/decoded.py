@@ -1,0 +1,57 @@
+"""Loads a quantized checkpoint as a plain model of the weights that its codes and scales stand for.
+
+Matrices are decoded one by one and given to the library under the names of the parameters that they
+fill. The library renames, merges experts and fills as it does for a checkpoint in full precision.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig
+
+from pytest_injectivity.models.leftovers import Loaded, refuse_codes, refuse_leftovers
+from pytest_injectivity.quantization.decoding.decoding import Decoding
+from pytest_injectivity.quantization.library_calls import refusing
+
+
+def load_decoded_model(
+    source: str,
+    config: PreTrainedConfig,
+    described: Any,
+    dtype: str | torch.dtype,
+    decoding: Decoding,
+) -> Any:
+    """The model of decoded weights, every tensor of the files taken and every parameter filled.
+
+    Args:
+        source: what the user named.
+        config: the configuration, which says nothing of a quantization any more.
+        described: the model of the configuration, without memory for its weights; it stays as it is.
+        dtype: of the parameters; ``"auto"``: the configuration's.
+        decoding: the matrices that are decoded.
+
+    Raises:
+        ModelError: a tensor is left over, a parameter is not filled, or the library cannot load it.
+    """
+    wanted = (config.dtype or torch.float32) if isinstance(dtype, str) else dtype
+    matrices = {one.name: one for one in decoding.matrices}
+    read = decoding.stored.read
+    state: dict[str, Tensor] = {
+        name: matrices[name].values(read).to(wanted) if name in matrices else read(name)
+        for name in decoding.headers
+    }
+    loader: Any = type(described).from_pretrained
+    with refusing(f"{source} cannot be loaded"):
+        model, info = loader(
+            None,
+            config=config,
+            state_dict=dict(state),
+            dtype=wanted,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, with their names
+        )
+    loaded = Loaded.of(source, model, described, info)
+    refuse_leftovers(loaded, state, state.__getitem__)
+    refuse_codes(loaded, decoding.headers)
+    return model

@@ -1,0 +1,1 @@
+"""Turns the codes and scales of quantized weights into numbers."""

@@ -1,0 +1,129 @@
+"""GPTQ, AWQ and AutoRound: integers in words, whose bits the shapes of the zero points tell."""
+
+from functools import partial
+
+from torch import Tensor
+
+from pytest_injectivity.errors import ModelError
+from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, Parts, grouped, require
+from pytest_injectivity.quantization.decoding.matrices import inputs_in_words, outputs_in_words
+from pytest_injectivity.quantization.formats.base import Format
+from pytest_injectivity.quantization.stored_tensors import StoredWeights
+
+_ROLES = {".qweight": "codes", ".qzeros": "zeros", ".scales": "scales", ".g_idx": "order"}
+_WORD = 32
+_SECOND = "gptq_v2"
+
+
+class Gptq(Format):
+    """Words of consecutive inputs, as AutoGPTQ and gptqmodel write them, decoded as they are read."""
+
+    name = "gptq"
+    methods: tuple[str, ...] = ("gptq",)
+    traces = (".qweight",)
+
+    def decodes(self, stored: StoredWeights) -> bool:
+        """Whether the weights are decoded here: always."""
+        del stored
+        return True
+
+    def encoded(self, stored: StoredWeights) -> list[EncodedMatrix]:
+        """The matrices of words.
+
+        Raises:
+            ModelError: a layer lacks a tensor, or its shapes contradict each other.
+        """
+        found = []
+        for layer, parts in grouped(stored.tensors, _ROLES).items():
+            require(layer, parts, "codes", "zeros", "scales")
+            found.append(self._matrix(layer, parts, stored))
+        return found
+
+    def _matrix(self, layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
+        return _inputs_in_words(layer, parts, stored, second=_is_second(stored))
+
+
+class Awq(Gptq):
+    """Words of interleaved outputs, as AutoAWQ writes them."""
+
+    name = "awq"
+    methods = ("awq",)
+
+    def _matrix(self, layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
+        version = str(stored.said.get("version", "gemm")).lower()
+        if version != "gemm":
+            raise ModelError(f"AWQ of the version {version!r:.50} is not read: gemm is")
+        return _outputs_in_words(layer, parts, stored)
+
+
+class AutoRound(Gptq):
+    """AutoRound's own export, whose ``packing_format`` names one of the two layouts."""
+
+    name = "auto-round"
+    methods = ("auto-round", "auto_round", "intel/auto-round")
+
+    def _matrix(self, layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
+        packing = str(stored.said.get("packing_format", "auto_round")).removeprefix("auto_round:")
+        if packing == "auto_awq":
+            return _outputs_in_words(layer, parts, stored)
+        if packing not in {"auto_round", "auto_gptq", "gptqmodel"}:
+            raise ModelError(
+                f"AutoRound's packing_format {packing!r:.50} is not read: auto_round:auto_gptq,"
+                " auto_round:auto_awq and auto_round:gptqmodel are"
+            )
+        return _inputs_in_words(layer, parts, stored, second=packing == "gptqmodel")
+
+
+def _is_second(stored: StoredWeights) -> bool:
+    """Whether zero points are stored as they are; the first version of the layout has one less."""
+    return stored.said.get("checkpoint_format") == _SECOND
+
+
+def _inputs_in_words(
+    layer: str, parts: dict[str, str], stored: StoredWeights, *, second: bool
+) -> EncodedMatrix:
+    bits = _bits(layer, parts, stored)
+    rows, outputs = stored.tensors[parts["codes"]].shape
+    decode = partial(_by_inputs, bits=bits, less=0 if second else 1)
+    shape = (outputs, rows * _WORD // bits)
+    return EncodedMatrix(f"{layer}.weight", shape, bits, f"W{bits}A16", parts, decode)
+
+
+def _outputs_in_words(layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
+    bits = _bits(layer, parts, stored)
+    inputs = stored.tensors[parts["codes"]].shape[0]
+    outputs = stored.tensors[parts["scales"]].shape[1]
+    decode = partial(_by_outputs, bits=bits)
+    return EncodedMatrix(f"{layer}.weight", (outputs, inputs), bits, f"W{bits}A16", parts, decode)
+
+
+def _bits(layer: str, parts: dict[str, str], stored: StoredWeights) -> int:
+    """The bits of a code: zero points are packed as codes are, one for each scale."""
+    zeros, scales = (stored.tensors[parts[role]].shape for role in ("zeros", "scales"))
+    fits = len(zeros) == len(scales) == 2 and scales[1] > 0 and zeros[0] == scales[0]  # noqa: PLR2004 - matrices
+    bits, rest = divmod(_WORD * zeros[1], scales[1]) if fits else (0, 0)
+    if rest or not 1 < bits <= 8:  # noqa: PLR2004 - a byte
+        raise ModelError(
+            f"{layer}: qzeros of shape {zeros} and scales of shape {scales} are no grid of codes of"
+            " 2 to 8 bits"
+        )
+    told = stored.said.get("bits")
+    mixed = bool(stored.said.get("dynamic") or stored.said.get("extra_config"))
+    if isinstance(told, int) and told != bits and not mixed:
+        raise ModelError(f"{layer} stores codes of {bits} bits, and the configuration says {told}")
+    return bits
+
+
+def _by_inputs(parts: Parts, *, bits: int, less: int) -> Tensor:
+    return inputs_in_words(
+        parts["codes"],
+        parts["scales"],
+        parts["zeros"],
+        bits=bits,
+        less=less,
+        order=parts.get("order"),
+    )
+
+
+def _by_outputs(parts: Parts, *, bits: int) -> Tensor:
+    return outputs_in_words(parts["codes"], parts["scales"], parts["zeros"], bits=bits)

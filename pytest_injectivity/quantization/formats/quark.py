@@ -1,0 +1,123 @@
+"""AMD's Quark: integers in words, float8 and MXFP4, whose types the configuration names."""
+
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from pytest_injectivity.errors import ModelError
+from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, Parts, grouped, require
+from pytest_injectivity.quantization.decoding.matrices import (
+    floats_of_4_bits,
+    of_scales,
+    outputs_in_words,
+)
+from pytest_injectivity.quantization.decoding.scales import scaled
+from pytest_injectivity.quantization.formats.base import Format
+from pytest_injectivity.quantization.stored_tensors import StoredWeights
+
+_ROLES = {
+    ".weight": "weight",
+    ".weight_scale": "weight_scale",
+    ".weight_zero_point": "weight_zero_point",
+}
+_WORD_TYPES = ("int4", "uint4")
+_BYTE_TYPES = ("int8", "uint8", "fp8_e4m3", "fp8_e5m2")
+_FLOAT4 = "fp4"
+_TYPES = (*_WORD_TYPES, *_BYTE_TYPES, _FLOAT4)
+# How the files may store codes of each kind of type.
+_STORED = {"I32": _WORD_TYPES, "I8": _BYTE_TYPES, "F8_E4M3": _BYTE_TYPES, "F8_E5M2": _BYTE_TYPES}
+
+
+class Quark(Format):
+    """Matrices of the types that the configuration names, decoded as they are read."""
+
+    name = "quark"
+    methods = ("quark",)
+    of_activations = tuple(
+        f".{what}_{of}" for what in ("input", "output") for of in ("scale", "zero_point")
+    )
+
+    def decodes(self, stored: StoredWeights) -> bool:
+        """Whether the weights are decoded here: always."""
+        del stored
+        return True
+
+    def leaves_activations(self, stored: StoredWeights) -> bool:
+        """Whether a layer's scheme rounds what enters or leaves it."""
+        return any(
+            scheme.get("input_tensors") or scheme.get("output_tensors")
+            for scheme in _schemes(stored.said)
+        )
+
+    def encoded(self, stored: StoredWeights) -> list[EncodedMatrix]:
+        """The matrices with a scale.
+
+        Raises:
+            ModelError: a layer's type is not one that is read, or is stored as another.
+        """
+        return [
+            _encoded(layer, parts, stored)
+            for layer, parts in grouped(stored.tensors, _ROLES).items()
+            if "weight_scale" in parts or _is_coded(parts, stored)
+        ]
+
+
+def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
+    require(layer, parts, "weight", "weight_scale")
+    codes = stored.tensors[parts["weight"]]
+    told = _type_of(layer, stored.said)
+    if told not in _STORED.get(codes.dtype, (_FLOAT4,)):
+        raise ModelError(
+            f"{layer} is stored in {codes.dtype}, and Quark's configuration says {told!r:.50}:"
+            f" {', '.join(_TYPES)} are read"
+        )
+    *stack, rows, last = codes.shape
+    decode: Callable[[Parts], Tensor] = _bytes
+    shape, bits, form = codes.shape, 8, told
+    if told == _FLOAT4:
+        shape, bits, decode, form = (*stack, rows, 2 * last), 4, _float4, "MXFP4"
+    elif told in _WORD_TYPES:
+        require(layer, parts, "weight_zero_point")
+        outputs = stored.tensors[parts["weight_scale"]].shape[-1]
+        shape, bits = (outputs, rows), 4
+        decode = partial(_words, signed=told == "int4")
+    used = ("weight", "weight_scale", *(() if told == _FLOAT4 else ("weight_zero_point",)))
+    held = {role: parts[role] for role in used if role in parts}
+    return EncodedMatrix(f"{layer}.weight", shape, bits, form, held, decode)
+
+
+def _is_coded(parts: Mapping[str, str], stored: StoredWeights) -> bool:
+    return "weight" in parts and stored.tensors[parts["weight"]].dtype in {*_STORED, "U8"}
+
+
+def _schemes(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    named = said.get("layer_quant_config")
+    layers = list(named.values()) if isinstance(named, Mapping) else []
+    return [one for one in (said.get("global_quant_config"), *layers) if isinstance(one, Mapping)]
+
+
+def _type_of(layer: str, said: Mapping[str, Any]) -> str:
+    """The type that the configuration names for the weights of a layer."""
+    named = said.get("layer_quant_config")
+    own = named.items() if isinstance(named, Mapping) else ()
+    scheme = next((one for pattern, one in own if fnmatchcase(layer, str(pattern))), None)
+    weight = (scheme or said.get("global_quant_config") or {}).get("weight") or {}
+    return str(weight.get("dtype") if isinstance(weight, Mapping) else None)
+
+
+def _words(parts: Parts, *, signed: bool) -> Tensor:
+    return outputs_in_words(
+        parts["weight"], parts["weight_scale"], parts["weight_zero_point"], bits=4, signed=signed
+    )
+
+
+def _float4(parts: Parts) -> Tensor:
+    return floats_of_4_bits(parts["weight"], parts["weight_scale"])
+
+
+def _bytes(parts: Parts) -> Tensor:
+    zeros = parts.get("weight_zero_point")
+    return scaled(parts["weight"], of_scales(parts["weight_scale"]), zeros=zeros)

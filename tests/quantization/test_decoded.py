@@ -1,0 +1,183 @@
+"""Layouts that this package decodes itself: every weight to the last bit, every damage seen."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pytest_injectivity.errors import ModelError
+from pytest_injectivity.models.loading import load_decoder
+from tests.encoders import ENCODERS, Tensors
+from tests.quantized import needs
+
+Written = tuple[Path, Tensors]
+IDS = torch.arange(32).view(2, 16) * 7 % 256
+FIRST = "model.layers.0.mlp.up_proj."
+
+
+@pytest.fixture(scope="session")
+def written(full: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Written]:
+    """The checkpoint of an encoder, written once, and its matrices."""
+    made: dict[str, Written] = {}
+
+    def get(name: str) -> Written:
+        needs(name)
+        if name not in made:
+            made[name] = ENCODERS[name].write(full, tmp_path_factory.mktemp(name) / "checkpoint")
+        return made[name]
+
+    return get
+
+
+def _damaged(folder: Path, to: Path, change: Callable[[Tensors], Tensors]) -> Path:
+    to.mkdir()
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    changed = {
+        name: one.contiguous() for name, one in change(load_file(to / "model.safetensors")).items()
+    }
+    save_file(changed, to / "model.safetensors", metadata={"format": "pt"})
+    return to
+
+
+def _end(tensors: Tensors, *ends: str) -> str:
+    """The name of the first layer's tensor that ends so."""
+    return next(FIRST + end for end in ends if FIRST + end in tensors)
+
+
+SCALES = ("weight_scale", "scales", "scale")
+CODES = ("weight_packed", "qweight", "W_q", "weight")
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_weight_is_the_one_its_codes_stand_for(
+    name: str, written: Callable[[str], Written]
+) -> None:
+    """The decoded matrices have the bits of those that the writer computed from its own codes."""
+    folder, dense = written(name)
+    decoder = load_decoder(str(folder), device="cpu")
+    held = dict(decoder.model.named_parameters())
+    assert len(dense) == 14
+    assert {} == {at: one for at, one in dense.items() if not held[at].equal(one)}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_what_was_decoded_is_proved(name: str, written: Callable[[str], Written]) -> None:
+    """Kind, bits and share come from what the files hold."""
+    wanted = ENCODERS[name]
+    found = load_decoder(str(written(name)[0]), device="cpu").quantized
+    assert found is not None
+    assert (wanted.kind, wanted.bits, 1.0) == (found.kind, found.bits, found.share)
+    assert (True, wanted.rounded, wanted.left) == (
+        found.dense,
+        found.rounds_activations,
+        found.leaves_activations,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("name", ["ct-NVFP4A16", "modelopt-NVFP4", "ct-MXFP4A16", "ct-MXFP8A16"])
+def test_floats_of_few_bits_run_in_every_dtype(
+    name: str, dtype: str, written: Callable[[str], Written]
+) -> None:
+    """The weights are the decoded ones, rounded once to the dtype that was asked for."""
+    folder, dense = written(name)
+    decoder = load_decoder(str(folder), device="cpu", dtype=dtype)
+    held = dict(decoder.model.named_parameters())
+    asked = getattr(torch, dtype)
+    assert asked == decoder.dtype
+    assert {} == {at: one for at, one in dense.items() if not held[at].equal(one.to(asked))}
+    assert decoder.states(IDS, ["norm"])["norm"].isfinite().all()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_scale_that_was_dropped_is_refused(
+    name: str, written: Callable[[str], Written], tmp_path: Path
+) -> None:
+    """Codes without their scales are no weights; the layer is named."""
+
+    def without(tensors: Tensors) -> Tensors:
+        lost = _end(tensors, *SCALES)
+        return {at: one for at, one in tensors.items() if at != lost}
+
+    folder = _damaged(written(name)[0], tmp_path / "dropped", without)
+    with pytest.raises(ModelError, match=r"model\.layers\.0\.mlp\.up_proj"):
+        load_decoder(str(folder), device="cpu")
+
+
+def _half_longer(tensors: Tensors) -> Tensors:
+    at = _end(tensors, *SCALES)
+    scale = tensors[at]
+    if scale.dtype == torch.uint8:  # an exponent: the next power of two
+        return {**tensors, at: scale + 1}
+    return {**tensors, at: (scale.float() * 1.5).to(scale.dtype)}
+
+
+def _shifted(tensors: Tensors) -> Tensors:
+    at = _end(tensors, *CODES)
+    codes = tensors[at]
+    one_byte = codes.view(torch.uint8) if codes.element_size() == 1 else codes
+    return {**tensors, at: one_byte.roll(1, -1).view(codes.dtype)}
+
+
+@pytest.mark.parametrize("change", [_half_longer, _shifted], ids=["scale x1.5", "codes shifted"])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_other_codes_or_scales_are_other_weights(
+    name: str,
+    change: Callable[[Tensors], Tensors],
+    written: Callable[[str], Written],
+    tmp_path: Path,
+) -> None:
+    """A damaged matrix is far from what the codes stood for; nothing hides the damage."""
+    folder, dense = written(name)
+    damaged = _damaged(folder, tmp_path / "damaged", change)
+    held = dict(load_decoder(str(damaged), device="cpu").model.named_parameters())
+    apart = {
+        at: float((held[at] - one).norm() / one.norm())
+        for at, one in dense.items()
+        if not held[at].equal(one)
+    }
+    assert [f"{FIRST}weight"] == list(apart)
+    assert apart[f"{FIRST}weight"] > 0.3
+
+
+@pytest.mark.parametrize("name", ["ct-NVFP4A16", "modelopt-NVFP4"])
+def test_a_swapped_reciprocal_moves_the_first_block(
+    name: str, full: Path, written: Callable[[str], Written], tmp_path: Path
+) -> None:
+    """The one format divides by what the other multiplies by: mixed up, states are off at once."""
+
+    def swapped(tensors: Tensors) -> Tensors:
+        ends = ("weight_global_scale", "weight_scale_2")
+        return {at: 1 / one if at.endswith(ends) else one for at, one in tensors.items()}
+
+    folder, _ = written(name)
+    parent, sound, wrong = (
+        load_decoder(str(path), device="cpu").states(IDS, [1])[1]
+        for path in (full, folder, _damaged(folder, tmp_path / "swapped", swapped))
+    )
+
+    def drift(states: Tensor) -> float:
+        return float((states - parent).norm() / parent.norm())
+
+    assert drift(sound) < 0.5
+    assert not drift(wrong) < 1
+
+
+@pytest.mark.parametrize("name", ["ct-NVFP4A16", "modelopt-FP8", "quark-int4", "hqq-4", "gptq-2"])
+def test_a_matrix_stored_twice_is_refused(
+    name: str, written: Callable[[str], Written], tmp_path: Path
+) -> None:
+    """Which of the two a server takes is not guessed."""
+    folder, dense = written(name)
+    at = f"{FIRST}weight"
+
+    def twice(tensors: Tensors) -> Tensors:
+        more = f"{FIRST}weight_packed" if at in tensors else at
+        return {**tensors, more: torch.zeros_like(dense[at])}
+
+    with pytest.raises(ModelError, match=r"up_proj\.weight"):
+        load_decoder(str(_damaged(folder, tmp_path / "twice", twice)), device="cpu")
