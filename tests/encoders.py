@@ -120,6 +120,11 @@ def nvfp4_of_modelopt(weight: Tensor) -> tuple[Tensors, Tensor]:
     return {**parts, "input_scale": torch.tensor(0.01)}, dense
 
 
+def nvfp4_of_quark(weight: Tensor) -> tuple[Tensors, Tensor]:
+    """Quark's NVFP4, whose second scale multiplies."""
+    return _nvfp4(weight, times=True)
+
+
 def _mxfp4(weight: Tensor, name: str) -> tuple[Tensors, Tensor]:
     groups = _grouped(weight, 32)
     exponents, real = _powers(groups, 6)
@@ -321,6 +326,13 @@ def _quark(name: str, *, activations: Any = None) -> dict[str, Any]:
     }
 
 
+def _quark_of_two(name: str) -> dict[str, Any]:
+    """A scheme whose scales have a type of their own."""
+    found = _quark(name)
+    found["global_quant_config"]["weight"] = [{"dtype": name}, {"dtype": "fp8_e4m3"}]
+    return found
+
+
 _WORDS = {"bits": 4, "group_size": GROUP}
 _ROUND = {"quant_method": "auto-round", **_WORDS}
 _MODELOPT = "hf_quant_config.json"
@@ -403,6 +415,13 @@ ENCODERS: dict[str, Encoder] = {
     "auto-round-awq": Encoder(
         awq, {**_ROUND, "packing_format": "auto_round:auto_awq"}, "auto-round W4A16", 4
     ),
+    "auto-round-NVFP4": Encoder(
+        nvfp4,
+        {**_ROUND, "packing_format": "auto_round:llm_compressor", "act_bits": 4},
+        "auto-round NVFP4A4",
+        4,
+        left=True,
+    ),
     "hqq-2": Encoder(hqq(2, axis=1), {"quant_method": "hqq"}, "hqq W2A16", 2),
     "hqq-3": Encoder(hqq(3, axis=1), {"quant_method": "hqq"}, "hqq W3A16", 3),
     "hqq-4": Encoder(hqq(4, axis=1), {"quant_method": "hqq"}, "hqq W4A16", 4),
@@ -419,5 +438,6 @@ ENCODERS: dict[str, Encoder] = {
         left=True,
     ),
     "quark-mxfp4": Encoder(mxfp4_of_quark, _quark("fp4"), "quark MXFP4", 4),
+    "quark-nvfp4": Encoder(nvfp4_of_quark, _quark_of_two("fp4"), "quark NVFP4", 4),
 }
 """Each layout by a name of its own."""

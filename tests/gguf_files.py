@@ -78,6 +78,7 @@ def write_gguf(
     entries: Mapping[str, Value | None] | None = None,
     tensors: Mapping[str, np.ndarray] | None = None,
     kinds: Mapping[str, str] | None = None,
+    raw: Mapping[str, tuple[np.ndarray, Any]] | None = None,
 ) -> Path:
     """Writes a decoder as a file.
 
@@ -87,6 +88,7 @@ def write_gguf(
         entries: of the metadata, beside or in place of those in `described`; None leaves one out.
         tensors: beside or in place of the decoder's, by the names of the file.
         kinds: the types of tensors that are not F32, by the names of the file.
+        raw: bytes of blocks and their type, in place of the decoder's tensors of these names.
     """
     pytest.importorskip("gguf")
     from gguf import GGMLQuantizationType, GGUFWriter, quants
@@ -101,7 +103,11 @@ def write_gguf(
                 else f"{architecture}.{name}"
             )
             _add(writer, key, value)
+    for name, (blocks, form) in (raw or {}).items():
+        writer.add_tensor(name, blocks, raw_dtype=form)
     for name, rows in {**stored(decoder), **(tensors or {})}.items():
+        if name in (raw or {}):
+            continue
         kind = GGMLQuantizationType[(kinds or {}).get(name, "F32")]
         writer.add_tensor(name, quants.quantize(rows, kind), raw_dtype=kind)
     writer.write_header_to_file()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedConfig
 
 from pytest_injectivity.models.gguf.rotary import FACTORS
+from pytest_injectivity.models.gguf.second_scales import scales_of_inputs, second_scales, whole
 from pytest_injectivity.models.leftovers import Loaded, refuse, refuse_leftovers
 from pytest_injectivity.quantization.gguf_header import GgufHeader
 from pytest_injectivity.quantization.gguf_values import dense
@@ -42,10 +43,12 @@ def load_gguf_model(
     source = str(header.path)
     with refusing(f"{source} cannot be loaded"):
         names = parameter_names(header, described)
+        scales = second_scales(header)
+    beside = {*FACTORS, *scales.values(), *scales_of_inputs(header)}
     refuse(
         source,
         "tensors that no parameter of the model takes:",
-        set(header.tensors) - set(names) - set(FACTORS),
+        set(header.tensors) - set(names) - beside,
     )
     with refusing(f"{source} cannot be loaded"):
         state = dense_state(header, names, config, dtype)
@@ -117,6 +120,7 @@ def dense_state(
 
     processor: Any = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)
     process = processor(config=config.get_text_config().to_dict()).process
+    scales = second_scales(header)
     stacked: dict[str, State] = {"tensors": {}}
     # Experts are found under the name without its end.
     stems = {name.removesuffix(".weight"): target for name, target in names.items()}
@@ -125,7 +129,7 @@ def dense_state(
     state: State = {}
     for name, target in names.items():
         found = process(
-            weights=dense(blob, header.tensors[name]),
+            weights=whole(blob, header, name, scales),
             name=name,
             tensor_key_mapping=mapping,
             parsed_parameters=stacked,

@@ -26,7 +26,7 @@ from pytest_injectivity.quantization.decoding.scales import by_order, scaled
 from pytest_injectivity.quantization.formats.base import Format
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
 
-_ROLES = {
+ROLES = {
     ".weight_packed": "weight_packed",
     ".weight": "weight",
     ".weight_scale": "weight_scale",
@@ -86,9 +86,9 @@ class CompressedTensors(Format):
             ModelError: the format is not one that is read, or a layer lacks a tensor.
         """
         _refuse_unread(stored.said)
-        layers = grouped(stored.tensors, _ROLES)
+        layers = grouped(stored.tensors, ROLES)
         return [
-            _encoded(layer, parts, stored)
+            matrix_of(layer, parts, stored, _scheme(layer, stored.said))
             for layer, parts in layers.items()
             if "weight_packed" in parts or _is_coded(parts, stored)
         ]
@@ -146,9 +146,21 @@ def _is_coded(parts: Mapping[str, str], stored: StoredWeights) -> bool:
     return name is not None and stored.tensors[name].dtype in {"I8", "F8_E4M3"}
 
 
-def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
+def matrix_of(
+    layer: str, parts: dict[str, str], stored: StoredWeights, scheme: Mapping[str, Any]
+) -> EncodedMatrix:
+    """A matrix of a layer, whose type the stored tensors tell.
+
+    Args:
+        layer: its name.
+        parts: the names of its tensors, by role (`ROLES`).
+        stored: what the files hold.
+        scheme: what the configuration says of it; empty where it says nothing.
+
+    Raises:
+        ModelError: a tensor is missing, or the bits are not those that the scheme says.
+    """
     require(layer, parts, "weight_scale")
-    scheme = _scheme(layer, stored.said)
     weights = scheme.get("weights") or {}
     codes = stored.tensors[parts.get("weight_packed") or parts["weight"]]
     powers = stored.tensors[parts["weight_scale"]].dtype in _BYTES

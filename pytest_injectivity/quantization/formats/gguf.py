@@ -8,7 +8,7 @@ from typing import Any
 from transformers import GgufConfig
 
 from pytest_injectivity.quantization.formats.base import Format, Signs, StoredMatrix, in_blocks
-from pytest_injectivity.quantization.stored_tensors import StoredTensor
+from pytest_injectivity.quantization.stored_tensors import StoredTensor, StoredWeights
 
 _BITS = re.compile(r"Q(\d)|FP(\d)")
 
@@ -20,6 +20,7 @@ class Gguf(Format):
     packages = ("gguf", "accelerate")
     extra = "gguf"
     may_be_plain = True
+    of_activations = (".input_scale",)
 
     def detect(self, signs: Signs) -> bool:
         """Whether the checkpoint is a ``.gguf`` file, which has no configuration beside it."""
@@ -29,6 +30,10 @@ class Gguf(Format):
         """Asks for dense weights."""
         del quantization
         return {"quantization_config": GgufConfig(dequantize=True)}
+
+    def leaves_activations(self, stored: StoredWeights) -> bool:
+        """Whether the file holds scales of activations, as those of NVFP4 do."""
+        return any(name.endswith(self.of_activations) for name in stored.tensors)
 
     def stored(self, tensors: Mapping[str, StoredTensor]) -> list[StoredMatrix]:
         """The matrices of quantized types; other tensors of the file are plain numbers."""

@@ -1,4 +1,4 @@
-"""GPTQ, AWQ and AutoRound: integers in words, whose bits the shapes of the zero points tell."""
+"""GPTQ and AWQ: integers in words, whose bits the shapes of the zero points tell."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from pytest_injectivity.quantization.decoding.matrices import inputs_in_words, o
 from pytest_injectivity.quantization.formats.base import Format
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
 
-_ROLES = {".qweight": "codes", ".qzeros": "zeros", ".scales": "scales", ".g_idx": "order"}
+WORDS = {".qweight": "codes", ".qzeros": "zeros", ".scales": "scales", ".g_idx": "order"}
 _WORD = 32
 _SECOND = "gptq_v2"
 
@@ -34,13 +34,13 @@ class Gptq(Format):
             ModelError: a layer lacks a tensor, or its shapes contradict each other.
         """
         found = []
-        for layer, parts in grouped(stored.tensors, _ROLES).items():
+        for layer, parts in grouped(stored.tensors, WORDS).items():
             require(layer, parts, "codes", "zeros", "scales")
             found.append(self._matrix(layer, parts, stored))
         return found
 
     def _matrix(self, layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
-        return _inputs_in_words(layer, parts, stored, second=_is_second(stored))
+        return matrix_of_inputs(layer, parts, stored, second=_is_second(stored))
 
 
 class Awq(Gptq):
@@ -53,25 +53,7 @@ class Awq(Gptq):
         version = str(stored.said.get("version", "gemm")).lower()
         if version != "gemm":
             raise ModelError(f"AWQ of the version {version!r:.50} is not read: gemm is")
-        return _outputs_in_words(layer, parts, stored)
-
-
-class AutoRound(Gptq):
-    """AutoRound's own export, whose ``packing_format`` names one of the two layouts."""
-
-    name = "auto-round"
-    methods = ("auto-round", "auto_round", "intel/auto-round")
-
-    def _matrix(self, layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
-        packing = str(stored.said.get("packing_format", "auto_round")).removeprefix("auto_round:")
-        if packing == "auto_awq":
-            return _outputs_in_words(layer, parts, stored)
-        if packing not in {"auto_round", "auto_gptq", "gptqmodel"}:
-            raise ModelError(
-                f"AutoRound's packing_format {packing!r:.50} is not read: auto_round:auto_gptq,"
-                " auto_round:auto_awq and auto_round:gptqmodel are"
-            )
-        return _inputs_in_words(layer, parts, stored, second=packing == "gptqmodel")
+        return matrix_of_outputs(layer, parts, stored)
 
 
 def _is_second(stored: StoredWeights) -> bool:
@@ -79,9 +61,17 @@ def _is_second(stored: StoredWeights) -> bool:
     return stored.said.get("checkpoint_format") == _SECOND
 
 
-def _inputs_in_words(
+def matrix_of_inputs(
     layer: str, parts: dict[str, str], stored: StoredWeights, *, second: bool
 ) -> EncodedMatrix:
+    """A matrix in GPTQ's layout.
+
+    Args:
+        layer: its name.
+        parts: the names of its tensors, by role (`WORDS`).
+        stored: what the files hold.
+        second: zero points are stored as they are; the first version of the layout has one less.
+    """
     bits = _bits(layer, parts, stored)
     rows, outputs = stored.tensors[parts["codes"]].shape
     decode = partial(_by_inputs, bits=bits, less=0 if second else 1)
@@ -89,7 +79,8 @@ def _inputs_in_words(
     return EncodedMatrix(f"{layer}.weight", shape, bits, f"W{bits}A16", parts, decode)
 
 
-def _outputs_in_words(layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
+def matrix_of_outputs(layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
+    """A matrix in AWQ's layout; the arguments are those of `matrix_of_inputs`."""
     bits = _bits(layer, parts, stored)
     inputs = stored.tensors[parts["codes"]].shape[0]
     outputs = stored.tensors[parts["scales"]].shape[1]

@@ -1,5 +1,8 @@
 """NVIDIA's ModelOpt: NVFP4, float8 and MX types, said in a file of its own or in the configuration."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -50,7 +53,7 @@ class ModelOpt(Format):
 
     def leaves_activations(self, stored: StoredWeights) -> bool:
         """Whether the files hold scales of activations, or the algorithm is one that rounds them."""
-        algorithm = str(stored.said.get("quant_algo") or "")
+        algorithm = str(stored.said.get("quant_algo") or "").upper()
         rounded = bool(algorithm) and "A16" not in algorithm and not algorithm.endswith("_WO")
         return rounded or any(name.endswith(self.of_activations) for name in stored.tensors)
 
@@ -81,12 +84,17 @@ def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> Encode
         shape, bits, decode = (*stack, rows, 2 * last), 4, _float4
         form = "MXFP4" if powers else "NVFP4"
     else:
-        used = (*used, *(("pre_quant_scale",) if "pre_quant_scale" in parts else ()))
         shape, bits, decode = (*stack, 2 * rows, last), 4, _integers4
         form = "INT4"
     require(layer, parts, *used)
-    held = {role: parts[role] for role in used}
-    return EncodedMatrix(f"{layer}.weight", shape, bits, form, held, decode)
+    held = {role: parts[role] for role in (*used, "pre_quant_scale") if role in parts}
+    return EncodedMatrix(f"{layer}.weight", shape, bits, form, held, partial(_smoothed, decode))
+
+
+def _smoothed(decode: Callable[[Parts], Tensor], parts: Parts) -> Tensor:
+    """A matrix times what multiplies its inputs, where there is such a scale: ``W (s x) = (W s) x``."""
+    matrix, inputs = decode(parts), parts.get("pre_quant_scale")
+    return matrix if inputs is None else matrix * inputs.float()
 
 
 def _float4(parts: Parts) -> Tensor:
@@ -96,11 +104,9 @@ def _float4(parts: Parts) -> Tensor:
 
 
 def _integers4(parts: Parts) -> Tensor:
-    """Signed codes of consecutive outputs, two a byte; what multiplies the inputs is multiplied in."""
+    """Signed codes of consecutive outputs, two a byte."""
     codes = nibbles(parts["weight"].transpose(-2, -1)).transpose(-2, -1).to(torch.int8)
-    matrix = scaled((codes ^ 8) - 8, parts["weight_scale"])
-    inputs = parts.get("pre_quant_scale")
-    return matrix if inputs is None else matrix * inputs.float()
+    return scaled((codes ^ 8) - 8, parts["weight_scale"])
 
 
 def _bytes(parts: Parts) -> Tensor:

@@ -21,6 +21,7 @@ from pytest_injectivity.quantization.stored_tensors import StoredWeights
 _ROLES = {
     ".weight": "weight",
     ".weight_scale": "weight_scale",
+    ".weight_scale_2": "weight_scale_2",
     ".weight_zero_point": "weight_zero_point",
 }
 _WORD_TYPES = ("int4", "uint4")
@@ -37,7 +38,7 @@ class Quark(Format):
     name = "quark"
     methods = ("quark",)
     of_activations = tuple(
-        f".{what}_{of}" for what in ("input", "output") for of in ("scale", "zero_point")
+        f".{what}_{of}" for what in ("input", "output") for of in ("scale", "scale_2", "zero_point")
     )
 
     def decodes(self, stored: StoredWeights) -> bool:
@@ -78,14 +79,15 @@ def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> Encode
     decode: Callable[[Parts], Tensor] = _bytes
     shape, bits, form = codes.shape, 8, told
     if told == _FLOAT4:
-        shape, bits, decode, form = (*stack, rows, 2 * last), 4, _float4, "MXFP4"
+        shape, bits, decode = (*stack, rows, 2 * last), 4, _float4
+        form = "NVFP4" if "weight_scale_2" in parts else "MXFP4"
     elif told in _WORD_TYPES:
         require(layer, parts, "weight_zero_point")
         outputs = stored.tensors[parts["weight_scale"]].shape[-1]
         shape, bits = (outputs, rows), 4
         decode = partial(_words, signed=told == "int4")
-    used = ("weight", "weight_scale", *(() if told == _FLOAT4 else ("weight_zero_point",)))
-    held = {role: parts[role] for role in used if role in parts}
+    more = "weight_scale_2" if told == _FLOAT4 else "weight_zero_point"
+    held = {role: parts[role] for role in ("weight", "weight_scale", more) if role in parts}
     return EncodedMatrix(f"{layer}.weight", shape, bits, form, held, decode)
 
 
@@ -105,6 +107,8 @@ def _type_of(layer: str, said: Mapping[str, Any]) -> str:
     own = named.items() if isinstance(named, Mapping) else ()
     scheme = next((one for pattern, one in own if fnmatchcase(layer, str(pattern))), None)
     weight = (scheme or said.get("global_quant_config") or {}).get("weight") or {}
+    # Of NVFP4 the second entry is about the scales.
+    weight = weight[0] if isinstance(weight, list) else weight
     return str(weight.get("dtype") if isinstance(weight, Mapping) else None)
 
 
@@ -115,7 +119,8 @@ def _words(parts: Parts, *, signed: bool) -> Tensor:
 
 
 def _float4(parts: Parts) -> Tensor:
-    return floats_of_4_bits(parts["weight"], parts["weight_scale"])
+    times = parts.get("weight_scale_2")
+    return floats_of_4_bits(parts["weight"], parts["weight_scale"], times=times)
 
 
 def _bytes(parts: Parts) -> Tensor:

@@ -13,12 +13,13 @@ from typing import Any
 
 from pytest_injectivity.core.versions import installed_version
 from pytest_injectivity.errors import MissingExtra, ModelError
+from pytest_injectivity.quantization.formats.auto_round import AutoRound
 from pytest_injectivity.quantization.formats.base import Format, Signs
 from pytest_injectivity.quantization.formats.bitsandbytes import BitsAndBytes
 from pytest_injectivity.quantization.formats.compressed_tensors import CompressedTensors
 from pytest_injectivity.quantization.formats.fp8 import Fp8
 from pytest_injectivity.quantization.formats.gguf import Gguf
-from pytest_injectivity.quantization.formats.gptq import AutoRound, Awq, Gptq
+from pytest_injectivity.quantization.formats.gptq import Awq, Gptq
 from pytest_injectivity.quantization.formats.hqq import Hqq
 from pytest_injectivity.quantization.formats.modelopt import ModelOpt
 from pytest_injectivity.quantization.formats.mxfp4 import Mxfp4
