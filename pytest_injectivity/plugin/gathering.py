@@ -34,6 +34,7 @@ class Gathering:
         # Of a test that ran several times the verdicts of the last attempt count.
         self._verdicts: dict[str, list[Told]] = {}
         self._wrong_use: list[tuple[int, str]] = []
+        self._told_in: dict[str, str] = {}
         self._failures = Failures(root)
 
     @property
@@ -63,6 +64,7 @@ class Gathering:
             if name == WRONG_USE:
                 self.misused(str(text), at)
                 self._failures.misused(report.nodeid, str(text))
+                self._tell_once(report, str(text))
         if report.when == "teardown":  # it carries the properties of the phases before
             found = [
                 Told(at, str(name).removeprefix(PREFIX), str(text))
@@ -73,6 +75,12 @@ class Gathering:
             self._told += [one for one in found if one.kind not in (verdict, "wrong_use")]
             self._verdicts[report.nodeid] = [one for one in found if one.kind == verdict]
         self._failures.take(report, at)
+
+    def _tell_once(self, report: pytest.TestReport, message: str) -> None:
+        """Shorten what a test says, if another one has said the same of the same wrong use."""
+        first = self._told_in.setdefault(message, report.nodeid)
+        if first != report.nodeid:
+            report.longrepr = f"{message.partition(':')[0]}: the same as in {first}"
 
     def failed_tests(self) -> "tuple[FailedTest, ...]":
         """The tests that failed so far, each with its verdicts that are not PASS."""

@@ -204,8 +204,11 @@ class Run:
                 crash.message = str(error).partition("\n")[0]
         return report
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Gather what the tests found, in the one process that reports.
+
+        Called before pytest's own reporters, which print wrong use in full for the first test only.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_logreport
         """

@@ -285,3 +285,32 @@ def test_wrong_use_in_a_fixture_is_wrong_use(audited: Run) -> None:
     assert pytest.ExitCode.USAGE_ERROR == result.ret
     assert "ModelError: './nowhere': no such folder" in output(result)
     assert "pytest_injectivity/" not in output(result)
+
+
+THREE = "".join(f"def test_{one}(injx):\n    injx.assert_no_collisions('all')\n\n" for one in "abc")
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [
+        (
+            "--injx-prompt-field=body",
+            "PromptError: prompts.jsonl, line 1: there is no field 'body'",
+        ),
+        ("--injx-model=no/such/folder", "ModelError: "),
+    ],
+)
+def test_one_wrong_setting_is_told_once(
+    audited: Run, pytester: pytest.Pytester, flag: str, expected: str
+) -> None:
+    """The first test says it in full and the others where, on the terminal and in JUnit."""
+    path = pytester.path / "prompts.jsonl"
+    path.write_text('{"text": "one"}\n{"text": "two"}\n')
+    result = audited(THREE, f"--injx-prompts={path}", flag, "--junit-xml=junit.xml")
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    failures = output(result).partition("short test summary")[0]
+    assert expected in failures
+    assert 1 == failures.count("(test_suite.py, line ")
+    told = f"{expected.partition(':')[0]}: the same as in test_suite.py::test_a"
+    assert 2 == failures.count(told)
+    assert 2 == (pytester.path / "junit.xml").read_text().count(f">{told}</failure>")

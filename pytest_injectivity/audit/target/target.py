@@ -19,6 +19,7 @@ from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.layers import Layer, LayerSpec, depth, resolve_layers
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.progress import Silent, Watcher
+from pytest_injectivity.core.refusals import refusing_again
 from pytest_injectivity.core.threads import settle_threads
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.quiet import hush
@@ -65,8 +66,10 @@ class Target:
         self.where = ""
         self.beside: Target | None = None
         rounds = self.config.activation_bits is not None
-        self._model = LoadedModel(self._load, self._rounding if rounds else None)
+        self._model = LoadedModel(refusing_again(self._load), self._rounding if rounds else None)
         self._prompts: PromptSet | None = None
+        self._made_prompts = refusing_again(self._load_prompts)
+        self._resolved = refusing_again(self._resolve)
         self._journal: Journal | None = None
         self._expected: set[Layer] = set()
 
@@ -128,6 +131,9 @@ class Target:
         Raises:
             ModelError: there is none, or it is not that of a causal decoder.
         """
+        return self._resolved()
+
+    def _resolve(self) -> "Checkpoint":
         self._settle_threads()
         from pytest_injectivity.models.checkpoint import resolve
 
@@ -212,7 +218,7 @@ class Target:
             PromptError: it cannot be audited.
         """
         if self._prompts is None:
-            self._prompts = self._load_prompts()
+            self._prompts = self._made_prompts()
         return self._prompts
 
     def use_prompts(self, prompts: "PromptSet") -> None:

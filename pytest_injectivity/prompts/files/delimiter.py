@@ -1,7 +1,7 @@
 """Finds the character between the cells of a table, by its header and the records after it.
 
-`csv.Sniffer` guesses from the frequencies of all characters and is not used: it takes a letter for the
-delimiter of a single column of text.
+`csv.Sniffer` guesses from the frequencies of all characters and is not used: it takes the space between
+words for the delimiter of a column of text.
 """
 
 import csv
