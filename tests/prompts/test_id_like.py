@@ -10,7 +10,8 @@ from pytest_injectivity.prompts.id_like import is_id_name, is_id_value
     [
         "id", "_id", "ID", "uuid", "conversation_id", "conversationId", "custom_id", "promptHash",
         "sha256", "md5", "index", "Unnamed: 0", "", "source", "source_url", "imageURL", "model", "lang",
-        "label", "role", "created-at date", "file_name", "timestamp", "license", "completion", "chosen", "split",
+        "label", "role", "created-at date", "file_name", "timestamp", "license", "completion", "chosen",
+        "split",
     ],
 )  # fmt: skip
 def test_names_of_identifiers_and_facts(name: str) -> None:
