@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.loading import load_decoder
+from tests.damaged_codes import Damage, half_larger, rewritten, shifted, without_scale
 from tests.encoders import ENCODERS, Tensors
 from tests.quantized import needs
 
@@ -30,26 +30,6 @@ def written(full: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
         return made[name]
 
     return get
-
-
-def _damaged(folder: Path, to: Path, change: Callable[[Tensors], Tensors]) -> Path:
-    to.mkdir()
-    for path in folder.iterdir():
-        (to / path.name).write_bytes(path.read_bytes())
-    changed = {
-        name: one.contiguous() for name, one in change(load_file(to / "model.safetensors")).items()
-    }
-    save_file(changed, to / "model.safetensors", metadata={"format": "pt"})
-    return to
-
-
-def _end(tensors: Tensors, *ends: str) -> str:
-    """The name of the first layer's tensor that ends so."""
-    return next(FIRST + end for end in ends if FIRST + end in tensors)
-
-
-SCALES = ("weight_scale", "scales", "scale")
-CODES = ("weight_packed", "qweight", "W_q", "weight")
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -98,42 +78,24 @@ def test_a_scale_that_was_dropped_is_refused(
     name: str, written: Callable[[str], Written], tmp_path: Path
 ) -> None:
     """Codes without their scales are no weights; the layer is named."""
-
-    def without(tensors: Tensors) -> Tensors:
-        lost = _end(tensors, *SCALES)
-        return {at: one for at, one in tensors.items() if at != lost}
-
-    folder = _damaged(written(name)[0], tmp_path / "dropped", without)
+    folder = rewritten(
+        written(name)[0], tmp_path / "dropped", lambda tensors: without_scale(tensors, FIRST)
+    )
     with pytest.raises(ModelError, match=r"model\.layers\.0\.mlp\.up_proj"):
         load_decoder(str(folder), device="cpu")
 
 
-def _half_longer(tensors: Tensors) -> Tensors:
-    at = _end(tensors, *SCALES)
-    scale = tensors[at]
-    if scale.dtype == torch.uint8:  # an exponent: the next power of two
-        return {**tensors, at: scale + 1}
-    return {**tensors, at: (scale.float() * 1.5).to(scale.dtype)}
-
-
-def _shifted(tensors: Tensors) -> Tensors:
-    at = _end(tensors, *CODES)
-    codes = tensors[at]
-    one_byte = codes.view(torch.uint8) if codes.element_size() == 1 else codes
-    return {**tensors, at: one_byte.roll(1, -1).view(codes.dtype)}
-
-
-@pytest.mark.parametrize("change", [_half_longer, _shifted], ids=["scale x1.5", "codes shifted"])
+@pytest.mark.parametrize("change", [half_larger, shifted])
 @pytest.mark.parametrize("name", ENCODERS)
 def test_other_codes_or_scales_are_other_weights(
     name: str,
-    change: Callable[[Tensors], Tensors],
+    change: Damage,
     written: Callable[[str], Written],
     tmp_path: Path,
 ) -> None:
     """A damaged matrix is far from what the codes stood for; nothing hides the damage."""
     folder, dense = written(name)
-    damaged = _damaged(folder, tmp_path / "damaged", change)
+    damaged = rewritten(folder, tmp_path / "damaged", lambda tensors: change(tensors, FIRST))
     held = dict(load_decoder(str(damaged), device="cpu").model.named_parameters())
     apart = {
         at: float((held[at] - one).norm() / one.norm())
@@ -157,7 +119,7 @@ def test_a_swapped_reciprocal_moves_the_first_block(
     folder, _ = written(name)
     parent, sound, wrong = (
         load_decoder(str(path), device="cpu").states(IDS, [1])[1]
-        for path in (full, folder, _damaged(folder, tmp_path / "swapped", swapped))
+        for path in (full, folder, rewritten(folder, tmp_path / "swapped", swapped))
     )
 
     def drift(states: Tensor) -> float:
@@ -180,4 +142,4 @@ def test_a_matrix_stored_twice_is_refused(
         return {**tensors, more: torch.zeros_like(dense[at])}
 
     with pytest.raises(ModelError, match=r"up_proj\.weight"):
-        load_decoder(str(_damaged(folder, tmp_path / "twice", twice)), device="cpu")
+        load_decoder(str(rewritten(folder, tmp_path / "twice", twice)), device="cpu")

@@ -17,6 +17,7 @@ from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.assumptions import assumptions
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.facts import ModelFacts
+from pytest_injectivity.models.float64 import float64_copy
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.redraw import redraw
@@ -255,3 +256,17 @@ def test_the_terminal_stays_quiet(
     decoder.states(IDS, ["norm"])
     assert ("", "") == tuple(capfd.readouterr())
     assert [] == [one for one in caplog.records if one.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("kind", ["ct-W8A8", "ct-FP8_DYNAMIC"])
+def test_the_dense_copy_of_rounded_layers_rounds_nothing(
+    kind: str, published: Callable[[str], Path], relative: Relative
+) -> None:
+    """The ways of evaluating a prompt are compared in float64 without the jumps of a rounding."""
+    decoder = load_decoder(str(published(kind)), device="cpu")
+    copied: Any = float64_copy(decoder.model)
+    assert 14 == len(list(packed_layers(decoder.model)))
+    assert not list(packed_layers(copied))
+    rounded = decoder.states(IDS, ["norm"])["norm"]
+    plain = Decoder("copy", copied, float64=True).states(IDS, ["norm"])["norm"]
+    assert relative(rounded, plain) > 1e-4

@@ -3,7 +3,7 @@
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, grouped, require
 from pytest_injectivity.quantization.formats.base import Format
-from pytest_injectivity.quantization.formats.compressed_tensors import ROLES, matrix_of
+from pytest_injectivity.quantization.formats.compressed_layout import ROLES, matrix_of
 from pytest_injectivity.quantization.formats.gptq import WORDS, matrix_of_inputs, matrix_of_outputs
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
 

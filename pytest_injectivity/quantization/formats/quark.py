@@ -80,7 +80,10 @@ def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> Encode
     shape, bits, form = codes.shape, 8, told
     if told == _FLOAT4:
         shape, bits, decode = (*stack, rows, 2 * last), 4, _float4
-        form = "NVFP4" if "weight_scale_2" in parts else "MXFP4"
+        form = "MXFP4"
+        if stored.tensors[parts["weight_scale"]].dtype == "F8_E4M3":
+            require(layer, parts, "weight_scale_2")
+            form = "NVFP4"
     elif told in _WORD_TYPES:
         require(layer, parts, "weight_zero_point")
         outputs = stored.tensors[parts["weight_scale"]].shape[-1]
