@@ -112,8 +112,8 @@ def load(
     wanted = Request.of(checkpoint.source, checkpoint.quantized, quantization, target)
     weights = checkpoint.weights
     config = copy.deepcopy(checkpoint.config)
-    stored = StoredWeights(weights.tensors, weights.read, checkpoint.said)
-    with quiet(), wanted.imports():
+    with quiet(), wanted.imports(), weights.opened() as read:
+        stored = StoredWeights(weights.tensors, read, checkpoint.said)
         decoding = wanted.decoding(stored)
         wanted.adapt(config, decoding)
         described = refuse_unlike_header(
@@ -191,7 +191,7 @@ def _model(
             ignore_mismatched_sizes=True,  # refused below, with their names
         )
     loaded = Loaded.of(checkpoint.source, model, described, info)
-    refuse_leftovers(loaded, checkpoint.weights.tensors, checkpoint.weights.read)
+    refuse_leftovers(loaded, checkpoint.weights.tensors, decoding.stored.read)
     refuse_codes(loaded, decoding.headers)
     return model
 

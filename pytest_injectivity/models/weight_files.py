@@ -5,6 +5,8 @@ header and its size, which costs a few kilobytes of reading however large the fi
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +21,7 @@ from pytest_injectivity.quantization.formats.registry import traces
 from pytest_injectivity.quantization.gguf_header import GgufHeader
 from pytest_injectivity.quantization.library_calls import refusing
 from pytest_injectivity.quantization.stored_tensors import (
+    Read,
     StoredFile,
     StoredTensor,
     read_safetensors,
@@ -51,16 +54,25 @@ class WeightFiles:
         """The size of all files."""
         return sum(path.stat().st_size for path in self.headers)
 
-    def read(self, name: str) -> Tensor:
-        """Reads one tensor of a safetensors file.
+    @contextmanager
+    def opened(self) -> Iterator[Read]:
+        """Opens each safetensors file once, when a tensor of it is first read.
 
-        Args:
-            name: one of `tensors`.
+        Yields:
+            What reads a tensor by its name, as long as the context lasts.
         """
-        path = next(path for path, file in self.headers.items() if name in file.tensors)
-        with safe_open(path, framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name)
-        return tensor
+        places = {name: path for path, file in self.headers.items() for name in file.tensors}
+        files: dict[Path, Any] = {}
+        with ExitStack() as stack:
+
+            def read(name: str) -> Tensor:
+                path = places[name]
+                if path not in files:
+                    files[path] = stack.enter_context(safe_open(path, framework="pt"))
+                tensor: Tensor = files[path].get_tensor(name)
+                return tensor
+
+            yield read
 
 
 def of_gguf(header: GgufHeader) -> WeightFiles:
