@@ -49,6 +49,8 @@ PROVED = {
     "gptq": ("gptq W4A16", 4, True, False),
     "awq": ("awq W4A16", 4, True, False),
 }
+# What the library itself needs where this package decodes.
+LIBRARYS = {"fp8": ("accelerate",), "gptq": ("gptqmodel",), "awq": ("gptqmodel",)}
 EXACT = [kind for kind, (*_, rounded) in PROVED.items() if not rounded]
 
 
@@ -64,16 +66,23 @@ def _library(path: Path) -> Any:
     return model
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {"gptq", "awq"}])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_states_are_the_librarys(
     kind: str, published: Callable[[str], Path], relative: Relative
 ) -> None:
-    """Base model first and hooks on blocks change nothing of a whole forward pass of the library."""
+    """Base model first and hooks on blocks change nothing of a whole forward pass of the library.
+
+    ./dev tools gptqmodel runs it where the library reads GPTQ and AWQ.
+    """
+    for name in LIBRARYS.get(kind, ()):
+        pytest.importorskip(name)
+    # The library's layers of AWQ compute in float16, whatever enters them.
+    near = 5e-3 if kind == "awq" else 1e-5
     found = load_decoder(str(published(kind)), device="cpu").states(IDS, [1, "norm"])
     with torch.no_grad():
         expected = _library(published(kind))(IDS, output_hidden_states=True).hidden_states
-    assert relative(found[1], expected[1]) < 1e-5
-    assert relative(found["norm"], expected[-1]) < 1e-5
+    assert relative(found[1], expected[1]) < near
+    assert relative(found["norm"], expected[-1]) < near
 
 
 @pytest.mark.parametrize("kind", KINDS)
