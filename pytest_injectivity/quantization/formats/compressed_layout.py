@@ -11,7 +11,14 @@ from torch import Tensor
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.quantization.decoding.codes import words
-from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, Parts, require
+from pytest_injectivity.quantization.decoding.encoded import (
+    EncodedMatrix,
+    Parts,
+    numbers_of,
+    require,
+    section,
+    shape_of,
+)
 from pytest_injectivity.quantization.decoding.matrices import floats_of_4_bits, of_scales
 from pytest_injectivity.quantization.decoding.scales import by_order, scaled
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
@@ -46,16 +53,17 @@ def matrix_of(
         ModelError: a tensor is missing, or the bits are not those that the scheme says.
     """
     require(layer, parts, "weight_scale")
-    weights = scheme.get("weights") or {}
-    codes = stored.tensors[parts.get("weight_packed") or parts["weight"]]
+    weights = section(scheme, "weights")
+    name = parts.get("weight_packed") or parts["weight"]
+    codes, sizes = stored.tensors[name], shape_of(stored, name, stacked=True)
     powers = stored.tensors[parts["weight_scale"]].dtype in _BYTES
-    bits, shape = 8, codes.shape
+    bits, shape = 8, sizes
     used: tuple[str, ...] = ("weight", "weight_scale", "weight_zero_point")
     decode: Callable[[Parts], Tensor] = partial(_bytes, block=_block(weights))
     number = "W" if codes.dtype == "I8" else "MXFP" if powers else "FP"
     if "weight_packed" in parts and codes.dtype == "U8":
         used = ("weight_packed", "weight_scale", *(() if powers else ("weight_global_scale",)))
-        bits, shape = 4, (*codes.shape[:-1], 2 * codes.shape[-1])
+        bits, shape = 4, (*sizes[:-1], 2 * sizes[-1])
         decode, number = _float4, "MXFP" if powers else "NVFP"
     elif "weight_packed" in parts:
         used = (
@@ -66,8 +74,8 @@ def matrix_of(
             "weight_g_idx",
         )
         require(layer, parts, "weight_shape")
-        *_, inputs = (int(size) for size in stored.read(parts["weight_shape"]))
-        bits, shape = _bits(layer, codes.shape[-1], inputs), (*codes.shape[:-1], inputs)
+        inputs = numbers_of(stored, parts["weight_shape"], 2)[-1]
+        bits, shape = _bits(layer, sizes[-1], inputs), (*sizes[:-1], inputs)
         decode, number = partial(_integers, bits=bits, inputs=inputs), "W"
     if decode is _float4:
         require(layer, parts, *used)
@@ -75,7 +83,7 @@ def matrix_of(
         raise ModelError(
             f"{layer} stores codes of {bits} bits, and its scheme says num_bits {weights['num_bits']}"
         )
-    entering = (scheme.get("input_activations") or {}).get("num_bits", 16)
+    entering = section(scheme, "input_activations").get("num_bits", 16)
     held = {role: parts[role] for role in used if role in parts}
     return EncodedMatrix(f"{layer}.weight", shape, bits, f"{number}{bits}A{entering}", held, decode)
 
@@ -85,7 +93,10 @@ def scheme_of(layer: str, said: Mapping[str, Any]) -> Mapping[str, Any]:
     groups = list(said["config_groups"].values())
     for fits in (_names, _matches, _is_class):
         for group in groups:
-            if any(fits(str(target), layer) for target in group.get("targets") or ()):
+            targets = group.get("targets") or ()
+            if not isinstance(targets, list | tuple):
+                raise ModelError(f"targets {targets!r:.50} of a scheme must be a list")
+            if any(fits(str(target), layer) for target in targets):
                 return dict(group)
     return {}
 

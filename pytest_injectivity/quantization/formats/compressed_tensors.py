@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, grouped
+from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, grouped, section
 from pytest_injectivity.quantization.formats.base import Format
 from pytest_injectivity.quantization.formats.compressed_layout import ROLES, matrix_of, scheme_of
 from pytest_injectivity.quantization.packed import Packed
@@ -107,18 +107,18 @@ def _refuse_unread(said: Mapping[str, Any]) -> None:
         isinstance(one, Mapping) for one in groups.values()
     ):
         raise ModelError("config_groups of the quantization_config must be an object of objects")
-    formats = {said.get("format"), *(one.get("format") for one in groups.values())} - {None}
-    if others := sorted(map(str, formats - _FORMATS)):
+    formats = {str(one["format"]) for one in (said, *groups.values()) if one.get("format")}
+    if others := sorted(formats - _FORMATS):
         raise ModelError(
             f"compressed-tensors of the format {', '.join(others)} are not read:"
             f" {', '.join(sorted(_FORMATS))} are"
         )
-    sparsity = said.get("sparsity_config") or {}
+    sparsity = section(said, "sparsity_config")
     if sparsity.get("format", "dense") != "dense":
         raise ModelError(
             f"compressed-tensors of the sparse format {sparsity['format']!r:.50} are not read: dense are"
         )
-    if (said.get("transform_config") or {}).get("config_groups"):
+    if section(said, "transform_config").get("config_groups"):
         raise ModelError(
             "compressed-tensors with a transform_config (rotations as the model runs) are not read:"
             " those without one are"

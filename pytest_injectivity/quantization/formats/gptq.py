@@ -5,7 +5,13 @@ from functools import partial
 from torch import Tensor
 
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, Parts, grouped, require
+from pytest_injectivity.quantization.decoding.encoded import (
+    EncodedMatrix,
+    Parts,
+    grouped,
+    require,
+    shape_of,
+)
 from pytest_injectivity.quantization.decoding.matrices import inputs_in_words, outputs_in_words
 from pytest_injectivity.quantization.formats.base import Format
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
@@ -73,7 +79,7 @@ def matrix_of_inputs(
         second: zero points are stored as they are; the first version of the layout has one less.
     """
     bits = _bits(layer, parts, stored)
-    rows, outputs = stored.tensors[parts["codes"]].shape
+    rows, outputs = shape_of(stored, parts["codes"])
     decode = partial(_by_inputs, bits=bits, less=0 if second else 1)
     shape = (outputs, rows * _WORD // bits)
     return EncodedMatrix(f"{layer}.weight", shape, bits, f"W{bits}A16", parts, decode)
@@ -82,8 +88,8 @@ def matrix_of_inputs(
 def matrix_of_outputs(layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
     """A matrix in AWQ's layout; the arguments are those of `matrix_of_inputs`."""
     bits = _bits(layer, parts, stored)
-    inputs = stored.tensors[parts["codes"]].shape[0]
-    outputs = stored.tensors[parts["scales"]].shape[1]
+    inputs = shape_of(stored, parts["codes"])[0]
+    outputs = shape_of(stored, parts["scales"])[1]
     decode = partial(_by_outputs, bits=bits)
     return EncodedMatrix(f"{layer}.weight", (outputs, inputs), bits, f"W{bits}A16", parts, decode)
 

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, Parts, grouped, require
+from pytest_injectivity.quantization.decoding.encoded import (
+    EncodedMatrix,
+    Parts,
+    grouped,
+    numbers_of,
+    require,
+)
 from pytest_injectivity.quantization.formats.base import Format
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
 
@@ -67,11 +73,10 @@ def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> Encode
     require(layer, parts, "scale", "zero", "shape", "axis", "packing")
 
     def number(role: str) -> int:
-        return int(stored.read(parts[role])) if role in parts else 0
+        return numbers_of(stored, parts[role], 1)[0] if role in parts else 0
 
-    packing = bytes(stored.read(parts["packing"]).to(torch.uint8).tolist()).decode(
-        "ascii", "replace"
-    )
+    letters = numbers_of(stored, parts["packing"], len("4bit_u8"))
+    packing = bytes(one % 256 for one in letters).decode("ascii", "replace")
     codes = stored.tensors[parts["W_q"]].dtype
     if packing not in _PACKINGS or codes not in _CODES:
         raise ModelError(
@@ -79,7 +84,7 @@ def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> Encode
         )
     if number("quant_scale") or number("quant_zero"):
         raise ModelError(f"{layer}: HQQ's quantized scales are not read: plain ones are")
-    shape = tuple(int(size) for size in stored.read(parts["shape"]))
+    shape = tuple(numbers_of(stored, parts["shape"], 2))
     bits, places = _PACKINGS[packing]
     decode = partial(_decoded, bits=bits, places=places, axis=number("axis"), shape=shape)
     return EncodedMatrix(f"{layer}.weight", shape, bits, f"W{bits}A16", parts, decode)

@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.quantization.decoding.codes import nibbles
-from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, Parts, grouped, require
+from pytest_injectivity.quantization.decoding.encoded import (
+    EncodedMatrix,
+    Parts,
+    grouped,
+    require,
+    shape_of,
+)
 from pytest_injectivity.quantization.decoding.matrices import floats_of_4_bits, of_scales
 from pytest_injectivity.quantization.decoding.scales import scaled
 from pytest_injectivity.quantization.formats.base import Format, Signs
@@ -75,8 +81,9 @@ def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> Encode
     codes, scale = (stored.tensors[parts[role]] for role in ("weight", "weight_scale"))
     powers = scale.dtype in _BYTES
     used: tuple[str, ...] = ("weight", "weight_scale")
-    *stack, rows, last = codes.shape
-    shape, bits, decode = codes.shape, 8, _bytes
+    sizes = shape_of(stored, parts["weight"], stacked=True)
+    *stack, rows, last = sizes
+    shape, bits, decode = sizes, 8, _bytes
     if codes.dtype != "U8":
         form = {"I8": "INT8", "F8_E4M3": "MXFP8" if powers else "FP8"}[codes.dtype]
     elif powers or scale.dtype == "F8_E4M3":

@@ -8,7 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, Parts, grouped, require
+from pytest_injectivity.quantization.decoding.encoded import (
+    EncodedMatrix,
+    Parts,
+    grouped,
+    require,
+    section,
+    shape_of,
+)
 from pytest_injectivity.quantization.decoding.matrices import (
     floats_of_4_bits,
     of_scales,
@@ -75,9 +82,10 @@ def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> Encode
             f"{layer} is stored in {codes.dtype}, and Quark's configuration says {told!r:.50}:"
             f" {', '.join(_TYPES)} are read"
         )
-    *stack, rows, last = codes.shape
+    sizes = shape_of(stored, parts["weight"], stacked=told == _FLOAT4)
+    *stack, rows, last = sizes
     decode: Callable[[Parts], Tensor] = _bytes
-    shape, bits, form = codes.shape, 8, told
+    shape, bits, form = sizes, 8, told
     if told == _FLOAT4:
         shape, bits, decode = (*stack, rows, 2 * last), 4, _float4
         form = "MXFP4"
@@ -86,7 +94,7 @@ def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> Encode
             form = "NVFP4"
     elif told in _WORD_TYPES:
         require(layer, parts, "weight_zero_point")
-        outputs = stored.tensors[parts["weight_scale"]].shape[-1]
+        outputs = shape_of(stored, parts["weight_scale"])[1]
         shape, bits = (outputs, rows), 4
         decode = partial(_words, signed=told == "int4")
     more = "weight_scale_2" if told == _FLOAT4 else "weight_zero_point"
@@ -99,19 +107,20 @@ def _is_coded(parts: Mapping[str, str], stored: StoredWeights) -> bool:
 
 
 def _schemes(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    named = said.get("layer_quant_config")
-    layers = list(named.values()) if isinstance(named, Mapping) else []
-    return [one for one in (said.get("global_quant_config"), *layers) if isinstance(one, Mapping)]
+    layers = section(said, "layer_quant_config").values()
+    return [
+        one for one in (section(said, "global_quant_config"), *layers) if isinstance(one, Mapping)
+    ]
 
 
 def _type_of(layer: str, said: Mapping[str, Any]) -> str:
     """The type that the configuration names for the weights of a layer."""
-    named = said.get("layer_quant_config")
-    own = named.items() if isinstance(named, Mapping) else ()
-    scheme = next((one for pattern, one in own if fnmatchcase(layer, str(pattern))), None)
-    weight = (scheme or said.get("global_quant_config") or {}).get("weight") or {}
+    own = section(said, "layer_quant_config")
+    pattern = next((one for one in own if fnmatchcase(layer, one)), None)
+    scheme = section(said, "global_quant_config") if pattern is None else section(own, pattern)
+    weight = scheme.get("weight")
     # Of NVFP4 the second entry is about the scales.
-    weight = weight[0] if isinstance(weight, list) else weight
+    weight = weight[0] if isinstance(weight, list) and weight else weight
     return str(weight.get("dtype") if isinstance(weight, Mapping) else None)
 
 
