@@ -131,6 +131,8 @@ def _compressed(scheme: str, *, attention: bool = False) -> Callable[[Path, Path
             quantization_status=QuantizationStatus.INITIALIZED,
         )
         apply_quantization_config(model, settings, show_progress=False)
+        if attention and not any(hasattr(module, "k_scale") for module in model.modules()):
+            pytest.skip("this compressed-tensors rounds no keys of this transformers' attention")
         for module in filter(is_module_quantized, model.modules()):
             if not hasattr(module, "weight"):
                 module.k_scale.data.fill_(0.02)

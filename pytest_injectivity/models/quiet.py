@@ -1,8 +1,9 @@
 """Keeps the libraries' progress bars, reports and warnings off the terminal.
 
 `quiet` silences everything for as long as a checkpoint is read or written. `hush` concerns what two
-libraries log while they are imported, before there is anything to surround. The module imports neither
-torch nor transformers, because `hush` must run before they are imported.
+libraries log while they are imported, before there is anything to surround, and `import_quietly` what
+they warn of meanwhile. The module imports neither torch nor transformers, because `hush` must run before
+they are imported.
 """
 
 import logging
@@ -22,6 +23,18 @@ def hush() -> None:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.ERROR)
+
+
+def import_quietly() -> None:
+    """Imports transformers' models, and with them torchao where it is installed, without their warnings.
+
+    Python warns of what it compiles, and libraries of each other. Under ``-W error`` such a warning
+    would end the import in the middle, in the first run after an installation only: later ones compile
+    nothing.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import transformers.modeling_utils  # noqa: F401 - imported for what it imports
 
 
 @contextmanager

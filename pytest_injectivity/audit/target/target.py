@@ -22,7 +22,7 @@ from pytest_injectivity.core.progress import Silent, Watcher
 from pytest_injectivity.core.refusals import refusing_again
 from pytest_injectivity.core.threads import settle_threads
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.models.quiet import hush
+from pytest_injectivity.models.quiet import hush, import_quietly
 from pytest_injectivity.prompts.naming import prompt_name, token_name
 from pytest_injectivity.quantization.grid import Rounded
 
@@ -111,7 +111,7 @@ class Target:
         return self._model.unrounded
 
     def _load(self) -> "Decoder":
-        self._settle_threads()
+        self._prepare_process()
         config, other = self.config, self.beside
         if other is not None and other.loaded:
             # Both models have one shape, and weights take at most 4 bytes, in float64 8.
@@ -134,7 +134,7 @@ class Target:
         return self._resolved()
 
     def _resolve(self) -> "Checkpoint":
-        self._settle_threads()
+        self._prepare_process()
         from pytest_injectivity.models.checkpoint import resolve
 
         return resolve(self.config.model)
@@ -189,7 +189,7 @@ class Target:
         """
         if self.loaded:
             return self.unrounded.tokenizer
-        self._settle_threads()
+        self._prepare_process()
         from pytest_injectivity.models.loading import load_tokenizer
 
         return load_tokenizer(self.checkpoint)
@@ -353,10 +353,11 @@ class Target:
         """The command that repeats this audit; a test run adds the test's name."""
         return " ".join(filter(None, ("pytest", self.where, self.config.command_line())))
 
-    def _settle_threads(self) -> None:
+    def _prepare_process(self) -> None:
         hush()
         if said := settle_threads(self.workers):
             self.watcher.announce(said)
+        import_quietly()
 
     @property
     def identity(self) -> str:
@@ -380,7 +381,7 @@ class Target:
     @cached_property
     def kept(self) -> "Kept":
         """The store of this target, and the keys of what is measured."""
-        self._settle_threads()
+        self._prepare_process()
         from pytest_injectivity.audit.target.target_store import Kept
 
         return Kept(self.config, self.checkpoint, self.watcher, self.journal, self._scratch)

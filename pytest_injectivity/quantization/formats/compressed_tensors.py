@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from pytest_injectivity.core.versions import version
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, grouped, section
 from pytest_injectivity.quantization.formats.base import Format
@@ -27,6 +28,7 @@ _FORMATS = {
     "mixed-precision",
 }
 _EXPERT = ".experts."
+_KEYS = "k_scale"  # where an attention's keys are rounded
 
 
 class CompressedTensors(Format):
@@ -95,9 +97,29 @@ class CompressedTensors(Format):
         return entering is not None or getattr(scheme, "output_activations", None) is not None
 
     def settle(self, model: Any) -> None:
-        """Unpacks the layers; the library does so in a hook of the whole model, which never runs."""
+        """Unpacks the layers; the library does so in a hook of the whole model, which never runs.
+
+        Raises:
+            ModelError: keys and values should be rounded, and the library rounds them nowhere: it does
+                not know by what name the installed transformers gives a block its cache.
+        """
         if hasattr(model, "ct_decompress_hook"):
             model.hf_quantizer.compressor.decompress_model(model)
+        said = getattr(model.config, "quantization_config", None)
+        if _of(said, "kv_cache_scheme") and not any(hasattr(one, _KEYS) for one in model.modules()):
+            raise ModelError(
+                "this checkpoint rounds keys and values as it runs (kv_cache_scheme), and"
+                f" compressed-tensors {version('compressed-tensors')} leaves them as they are with"
+                f" transformers {version('transformers')}: another version of either is needed, such as"
+                " transformers 5.23"
+            )
+
+
+def _of(said: Any, name: str) -> Any:
+    """A field of a quantization_config, which is a dictionary or an object of the library's."""
+    if isinstance(said, Mapping):
+        return said.get(name)
+    return getattr(getattr(said, "quantization_config", said), name, None)
 
 
 def _refuse_unread(said: Mapping[str, Any]) -> None:
