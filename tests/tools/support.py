@@ -1,0 +1,162 @@
+"""Tools that quantize, each in an environment of its own, and what they make of a trained model."""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pytest_injectivity import Audit, AuditConfig
+from pytest_injectivity.errors import ModelError
+
+ROOT = Path(__file__).parents[2]
+TRAINED = ROOT.parent / "shared" / "models" / "qwen3-1m"
+# Of the matrices of a block, the one whose codes and scales are damaged.
+DAMAGED = "model.layers.0.mlp.down_proj"
+PROMPTS, LONG = 60, 40  # lines, and characters of the shortest
+_FILE = "model.safetensors"
+# By what tools call them, first come the scales that hold for a whole matrix.
+_SCALES = ("weight_global_scale", "weight_scale_2", "weight_scale", "scales", "scale")
+_CODES = ("weight_packed", "qweight", "W_q", "weight")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A checkpoint that a tool has made.
+
+    Attributes:
+        folder: as it would be published.
+        dense: the parameters as the tool itself makes them dense, by the names of the dense model.
+    """
+
+    folder: Path
+    dense: dict[str, Tensor]
+
+
+def python_of(tool: str) -> Path:
+    """The interpreter of a tool's environment, which ``./dev tools NAME`` makes."""
+    return ROOT / os.environ.get("TOOLS", ".tools") / tool / "bin" / "python"
+
+
+def make(tool: str, scheme: str, parent: Path, folder: Path) -> Made:
+    """Lets a tool quantize a model.
+
+    Args:
+        tool: its name in ``scripts/tools``.
+        scheme: what its script calls so.
+        parent: the folder of the model.
+        folder: where the checkpoint is written.
+    """
+    script = ROOT / "scripts" / "tools" / f"with_{tool}.py"
+    command = [str(python_of(tool)), str(script), str(parent), scheme, str(folder)]
+    kept = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(  # noqa: S603 - a script of this repository
+        command, capture_output=True, text=True, check=False, env={**kept, "HF_HUB_OFFLINE": "1"}
+    )
+    assert 0 == done.returncode, done.stderr[-3000:]
+    return Made(folder, load_file(f"{folder}.dense.safetensors"))
+
+
+def widened(source: Path, folder: Path) -> Path:
+    """The trained model with 48 of its 336 neurons twice and their outputs halved: the same function.
+
+    Its 384 neurons a block are then a multiple of every group size that the tools have.
+    """
+    folder.mkdir()
+    for file in source.iterdir():
+        if file.name != _FILE:
+            shutil.copyfile(file, folder / file.name)
+    config = json.loads((source / "config.json").read_text())
+    neurons = config["intermediate_size"]
+    twice = torch.cat((torch.arange(neurons), torch.arange(48)))
+    weights = {}
+    for name, tensor in load_file(source / _FILE).items():
+        changed = tensor
+        if "gate_proj" in name or "up_proj" in name:
+            changed = tensor[twice]
+        elif "down_proj" in name:
+            halved = tensor.clone()
+            halved[:, :48] /= 2
+            changed = halved[:, twice]
+        weights[name] = changed.to(torch.bfloat16).contiguous()
+    save_file(weights, folder / _FILE, metadata={"format": "pt"})
+    config |= {"intermediate_size": len(twice), "dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def apart(ours: Tensor, theirs: Tensor) -> float:
+    """How far two matrices are from each other, relative; 0 where no bit differs."""
+    if ours.to(theirs.dtype).equal(theirs):
+        return 0.0
+    return ((ours.double() - theirs.double()).norm() / theirs.double().norm()).item()
+
+
+def with_larger_scale(made: Made, folder: Path) -> Path:
+    """A copy in which one matrix has scales half as large again.
+
+    Scales that are powers of two are doubled, and those of float8 stay below its largest number.
+    """
+    name, scale = _part(made, _SCALES)
+    if scale.dtype == torch.uint8:
+        return _rewritten(made, folder, name, scale + 1)
+    if scale.element_size() == 1:
+        most = torch.finfo(scale.dtype).max
+        return _rewritten(made, folder, name, (1.5 * scale.float()).clamp(max=most).to(scale.dtype))
+    return _rewritten(made, folder, name, 1.5 * scale)
+
+
+def without_scale(made: Made, folder: Path) -> Path:
+    """A copy in which one matrix has no scales."""
+    return _rewritten(made, folder, _part(made, _SCALES)[0], None)
+
+
+def with_shifted_codes(made: Made, folder: Path) -> Path:
+    """A copy in which the codes of one matrix each stand at their neighbor's place."""
+    name, codes = _part(made, _CODES)
+    plain = codes.view(torch.uint8) if codes.element_size() == 1 else codes
+    return _rewritten(made, folder, name, plain.roll(1, dims=-1).view(codes.dtype))
+
+
+def against(model: Path, parent: Path) -> Audit:
+    """The audit of a model against its parent on lines of the README; what the parent gives is kept."""
+    prompts = parent.with_name("prompts.jsonl")
+    if not prompts.exists():
+        lines = (ROOT / "README.md").read_text().splitlines()
+        long = [line for line in lines if len(line) > LONG][:PROMPTS]
+        prompts.write_text("".join(json.dumps({"text": line}) + "\n" for line in long))
+    paths = {"model": model, "reference": parent, "prompts": prompts}
+    store = str(parent.with_name("store"))
+    named = {name: str(path) for name, path in paths.items()}
+    return Audit(AuditConfig(**named, device="cpu", cache_dir=store))
+
+
+def said_against(model: Path, parent: Path, drift: float | dict[str, float]) -> str:
+    """What the loader or the gate against the parent says; empty where nothing is wrong."""
+    try:
+        verdict = against(model, parent).check_state_drift_below(relative=drift)
+    except ModelError as error:
+        return str(error)
+    return "" if verdict.passed else verdict.first_line
+
+
+def _rewritten(made: Made, folder: Path, part: str, tensor: Tensor | None) -> Path:
+    shutil.copytree(made.folder, folder)
+    stored = load_file(folder / _FILE)
+    del stored[f"{DAMAGED}.{part}"]
+    if tensor is not None:
+        stored[f"{DAMAGED}.{part}"] = tensor.contiguous()
+    save_file(stored, folder / _FILE, metadata={"format": "pt"})
+    return folder
+
+
+def _part(made: Made, names: tuple[str, ...]) -> tuple[str, Tensor]:
+    stored = load_file(made.folder / _FILE)
+    found = [name for name in names if f"{DAMAGED}.{name}" in stored]
+    assert found, f"{made.folder} has none of {names}"
+    return found[0], stored[f"{DAMAGED}.{found[0]}"]
