@@ -20,5 +20,6 @@ export PIP_CONSTRAINT=$PWD/scripts/tools/torch.txt PIP_DISABLE_PIP_VERSION_CHECK
 # torch first and by itself, as in ./dev; then nothing may change it.
 "$FOLDER/bin/python" -m pip install -q -r scripts/tools/torch.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}
 "$FOLDER/bin/python" -m pip install -q -r "$LIST"
+# The tests of GPTQ and AWQ compare with it where they run: this project is beside it.
 if [ "$NAME" = gptqmodel ]; then "$FOLDER/bin/python" -m pip install -q -e . --group test; fi
 echo "$wanted" > "$FOLDER/.set-up"

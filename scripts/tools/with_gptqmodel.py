@@ -2,10 +2,10 @@
 
     python scripts/tools/with_gptqmodel.py MODEL SCHEME OUT
 
-SCHEME is `METHOD:BITS:GROUP[:asym][:order]`; the method is `gptq` or `awq`, `asym` keeps zero points
-and `order` treats inputs in the order of their weight. The dense weights, `OUT.dense.safetensors`, are
-what the plain layers that GPTQModel loads from the folder make of codes and scales. Runs in the
-environment that `./dev tools gptqmodel` makes.
+SCHEME is `METHOD:BITS:GROUP[:asym][:order]`; the method is `gptq`, or on a GPU `awq`; `asym` keeps
+zero points and `order` treats inputs in the order of their weight. The dense weights,
+`OUT.dense.safetensors`, are what the plain layers that GPTQModel loads from the folder make of
+codes and scales. Runs in the environment that `./dev tools gptqmodel` makes.
 """
 
 import os
@@ -20,7 +20,9 @@ from gptqmodel import BACKEND, GPTQModel
 from gptqmodel.quantization import AWQConfig, GPTQConfig
 from safetensors.torch import save_file
 
-TEXT = "The function returns a list of all the names in the module, import os, sys, re and json. " * 3
+TEXT = (
+    "The function returns a list of all the names in the module, import os, sys, re and json. " * 3
+)
 
 
 def quantize(folder: str, scheme: str, out: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
 from tests.tools.schemes import Scheme
-from tests.tools.support import TRAINED, Made, make, widened
+from tests.tools.support import TRAINED, Made, environment, make, widened
 
 
 @pytest.fixture(scope="session")
@@ -25,5 +25,7 @@ def made(
 ) -> Made:
     """What a tool makes of the parent."""
     scheme: Scheme = request.param
+    if environment(scheme.tool) is None:
+        pytest.skip(f"no environment of {scheme.tool}: ./dev tools {scheme.tool} makes it")
     folder = tmp_path_factory.mktemp("made") / scheme.id.replace(":", "-").replace("=", "-")
     return make(scheme.tool, scheme.name, trained, folder)

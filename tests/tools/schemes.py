@@ -70,5 +70,7 @@ SCHEMES = (
     Scheme("quark", "uint4_wo_64", 4),
     Scheme("quark", "fp8", 8),
     Scheme("quark", "mxfp4", 4),
+    # Its plain layers round the scales to the type of the model as they are loaded.
+    Scheme("gptqmodel", "gptq:4:64", 4, apart=5e-3),
 )
 """All of them; what a tool did not make on a CPU is told in ``docs/quantized-checkpoints.md``."""

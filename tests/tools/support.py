@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.errors import ModelError
+from tests.damaged_codes import DAMAGES, rewritten
 
 ROOT = Path(__file__).parents[2]
 TRAINED = ROOT.parent / "shared" / "models" / "qwen3-1m"
@@ -20,9 +21,6 @@ TRAINED = ROOT.parent / "shared" / "models" / "qwen3-1m"
 DAMAGED = "model.layers.0.mlp.down_proj"
 PROMPTS, LONG = 60, 40  # lines, and characters of the shortest
 _FILE = "model.safetensors"
-# By what tools call them, first come the scales that hold for a whole matrix.
-_SCALES = ("weight_global_scale", "weight_scale_2", "weight_scale", "scales", "scale")
-_CODES = ("weight_packed", "qweight", "W_q", "weight")
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,16 @@ class Made:
     dense: dict[str, Tensor]
 
 
-def python_of(tool: str) -> Path:
-    """The interpreter of a tool's environment, which ``./dev tools NAME`` makes."""
-    return ROOT / os.environ.get("TOOLS", ".tools") / tool / "bin" / "python"
+def environment(tool: str) -> Path | None:
+    """The interpreter of a tool's environment, which ``./dev tools NAME`` makes; None without one."""
+    path = ROOT / os.environ.get("TOOLS", ".tools") / tool / "bin" / "python"
+    return path if path.exists() else None
+
+
+def version(tool: str) -> str:
+    """A tool and its version, such as ``hqq 0.2.8``: the first line of its list that is no comment."""
+    lines = (ROOT / "scripts" / "tools" / f"{tool}.txt").read_text().splitlines()
+    return next(line for line in lines if not line.startswith("#")).replace("==", " ")
 
 
 def make(tool: str, scheme: str, parent: Path, folder: Path) -> Made:
@@ -53,7 +58,7 @@ def make(tool: str, scheme: str, parent: Path, folder: Path) -> Made:
         folder: where the checkpoint is written.
     """
     script = ROOT / "scripts" / "tools" / f"with_{tool}.py"
-    command = [str(python_of(tool)), str(script), str(parent), scheme, str(folder)]
+    command = [str(environment(tool)), str(script), str(parent), scheme, str(folder)]
     kept = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(  # noqa: S603 - a script of this repository
         command, capture_output=True, text=True, check=False, env={**kept, "HF_HUB_OFFLINE": "1"}
@@ -91,36 +96,15 @@ def widened(source: Path, folder: Path) -> Path:
 
 
 def apart(ours: Tensor, theirs: Tensor) -> float:
-    """How far two matrices are from each other, relative; 0 where no bit differs."""
-    if ours.to(theirs.dtype).equal(theirs):
+    """How far a matrix is from the tool's, relative; 0 where no bit of its own type differs."""
+    if theirs.to(ours.dtype).equal(ours):
         return 0.0
     return ((ours.double() - theirs.double()).norm() / theirs.double().norm()).item()
 
 
-def with_larger_scale(made: Made, folder: Path) -> Path:
-    """A copy in which one matrix has scales half as large again.
-
-    Scales that are powers of two are doubled, and those of float8 stay below its largest number.
-    """
-    name, scale = _part(made, _SCALES)
-    if scale.dtype == torch.uint8:
-        return _rewritten(made, folder, name, scale + 1)
-    if scale.element_size() == 1:
-        most = torch.finfo(scale.dtype).max
-        return _rewritten(made, folder, name, (1.5 * scale.float()).clamp(max=most).to(scale.dtype))
-    return _rewritten(made, folder, name, 1.5 * scale)
-
-
-def without_scale(made: Made, folder: Path) -> Path:
-    """A copy in which one matrix has no scales."""
-    return _rewritten(made, folder, _part(made, _SCALES)[0], None)
-
-
-def with_shifted_codes(made: Made, folder: Path) -> Path:
-    """A copy in which the codes of one matrix each stand at their neighbor's place."""
-    name, codes = _part(made, _CODES)
-    plain = codes.view(torch.uint8) if codes.element_size() == 1 else codes
-    return _rewritten(made, folder, name, plain.roll(1, dims=-1).view(codes.dtype))
+def damaged(made: Made, folder: Path, damage: str) -> Path:
+    """A copy of a checkpoint with one matrix damaged in one of the ways of ``tests.damaged_codes``."""
+    return rewritten(made.folder, folder, lambda tensors: DAMAGES[damage](tensors, f"{DAMAGED}."))
 
 
 def against(model: Path, parent: Path) -> Audit:
@@ -143,20 +127,3 @@ def said_against(model: Path, parent: Path, drift: float | dict[str, float]) -> 
     except ModelError as error:
         return str(error)
     return "" if verdict.passed else verdict.first_line
-
-
-def _rewritten(made: Made, folder: Path, part: str, tensor: Tensor | None) -> Path:
-    shutil.copytree(made.folder, folder)
-    stored = load_file(folder / _FILE)
-    del stored[f"{DAMAGED}.{part}"]
-    if tensor is not None:
-        stored[f"{DAMAGED}.{part}"] = tensor.contiguous()
-    save_file(stored, folder / _FILE, metadata={"format": "pt"})
-    return folder
-
-
-def _part(made: Made, names: tuple[str, ...]) -> tuple[str, Tensor]:
-    stored = load_file(made.folder / _FILE)
-    found = [name for name in names if f"{DAMAGED}.{name}" in stored]
-    assert found, f"{made.folder} has none of {names}"
-    return found[0], stored[f"{DAMAGED}.{found[0]}"]
