@@ -5,8 +5,8 @@ OpenAI          ``{"role": "user", "content": "..."}``; content may be a list of
 ShareGPT        ``{"from": "human", "value": "..."}``
 ==============  =====================================================================
 
-What else a message holds (``tool_calls``, ``tool_call_id``, ``name``) goes to the chat template as it
-is.
+A ``system`` text beside the list is the first message, unless the list has one. What else a message
+holds (``tool_calls``, ``tool_call_id``, ``name``) goes to the chat template as it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -107,14 +107,14 @@ def is_conversation(value: object) -> bool:
 
 
 def as_conversation(
-    value: Sequence[object], where: str, tools: object = None, *, path: str = ""
+    value: Sequence[object], where: str, beside: Mapping[str, object] | None = None, path: str = ""
 ) -> Conversation:
     """Reads a list of messages.
 
     Args:
         value: the list.
         where: its place, for errors.
-        tools: the descriptions of functions beside it; None where there are none.
+        beside: the object that holds it, perhaps with ``tools`` and ``system``; None where none does.
         path: the field that holds it.
 
     Raises:
@@ -126,7 +126,11 @@ def as_conversation(
     ]
     form = _form(value[0]) if isinstance(value[0], Mapping) else None
     first_text = f"{path}.0.{form[1]}" if path and form else ""
-    return Conversation(tuple(messages), _tools(tools, where), first_text)
+    beside = beside or {}
+    system = beside.get("system")
+    if system and messages[0].role != "system":
+        messages.insert(0, Message("system", _content(system, f"{where}, 'system' beside it")))
+    return Conversation(tuple(messages), _tools(beside.get("tools"), where), first_text)
 
 
 def _form(message: Mapping[str, object]) -> tuple[str, str] | None:
@@ -154,7 +158,7 @@ def _message(value: object, where: str) -> Message:
     return Message(_ROLES.get(role.lower(), role), content, others)
 
 
-def _content(value: object, where: str, *, may_lack: bool) -> str:
+def _content(value: object, where: str, *, may_lack: bool = False) -> str:
     if isinstance(value, str):
         return value
     if value is None and may_lack:

@@ -26,7 +26,7 @@ Tell = Callable[[str], None]
 
 _DEEPEST = 3  # objects in objects that are looked into
 _JOINED = ("instruction", "input")
-_TOOLS = "tools"
+_BESIDE = ("tools", "system")  # what belongs to a list of messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,8 @@ class PromptField:
     @property
     def columns(self) -> set[str]:
         """The names at the top of a record that are needed to read the prompt."""
-        return {
-            self.path[0],
-            *filter(None, [self.then]),
-            *([_TOOLS] if len(self.path) == 1 else []),
-        }
+        beside = _BESIDE if len(self.path) == 1 else ()
+        return {self.path[0], *filter(None, [self.then]), *beside}
 
     def content(self, record: Mapping[str, object], place: Place) -> Content:
         """The prompt of a record.
@@ -64,8 +61,8 @@ class PromptField:
         where = f"{place}, field {named(self.name)}"
         parent = _at(record, self.path[:-1], place)
         value = _at(record, self.path, place)
-        tools = parent.get(_TOOLS) if isinstance(parent, Mapping) else None
-        content = as_content(value, where, tools, path=self.name)
+        beside = parent if isinstance(parent, Mapping) else None
+        content = as_content(value, where, beside, self.name)
         more = record.get(self.then) if self.then else None
         if isinstance(content, str) and isinstance(more, str) and more:
             return f"{content}\n\n{as_text(more, f'{place}, field {named(self.then)}')}"

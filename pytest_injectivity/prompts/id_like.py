@@ -25,8 +25,9 @@ _FACTS = frozenset(
         n no nr num number row line count rank position order source src origin domain dataset subset
         split model engine tokenizer lang language locale category categories label labels class kind
         type format created updated modified author user username owner license status state method
-        version tag tags topic topics score rating role from to name custom unnamed answer answers
-        output outputs completion completions response responses chosen rejected
+        version tag tags topic topics score rating role from to name custom unnamed title subject
+        headline answer answers output outputs completion completions response responses chosen
+        rejected target targets reference expected gold ground truth solution explanation rationale
         """,
     )
 )

@@ -92,10 +92,36 @@ def load_prompts(
         context=context,
         vocab_size=vocab_size,
     )
-    return _load(str(source), tokenizer, settings)
+    return load_with(str(source), tokenizer, settings)
 
 
-def _load(source: str, tokenizer: Tokenizer | None, settings: Settings) -> PromptSet:
+def check_source(source: str, tokenizer: Tokenizer | None, settings: Settings) -> None:
+    """Refuses a file by its first prompt, before anybody loads weights to read the others.
+
+    Args:
+        source: as for `load_prompts`.
+        tokenizer: the model's; None where it has none.
+        settings: how it is to be loaded.
+
+    Raises:
+        PromptError: as for `load_prompts`.
+        OptionError: as for `load_prompts`.
+        MissingExtra: as for `load_prompts`.
+    """
+    builtin = parse_builtin(source)
+    if builtin is not None:
+        if builtin.argument is not None:
+            check_source(builtin.argument, tokenizer, settings)
+        return
+    rule = FieldRule(settings.field, prefer_ids=tokenizer is None)
+    with closing(read_rows(Path(source), rule)) as rows:
+        first = list(islice(rows, 1))
+    if first:
+        RowTokenizer(Path(source).name, first, tokenizer, settings, lambda _said: None).rows(first)
+
+
+def load_with(source: str, tokenizer: Tokenizer | None, settings: Settings) -> PromptSet:
+    """Loads prompts as `load_prompts` does, with the settings in one."""
     builtin = parse_builtin(source)
     if builtin is None:
         rule = FieldRule(settings.field, prefer_ids=tokenizer is None)
@@ -105,7 +131,7 @@ def _load(source: str, tokenizer: Tokenizer | None, settings: Settings) -> Promp
     if builtin.name == "challenge":
         # Bases are sampled in the order in which families are made, so no more are ever needed.
         settings = replace(settings, max_prompts=settings.max_prompts or CHALLENGE_PROMPTS)
-        base = _load(builtin.argument or "builtin:stdlib", tokenizer, settings)
+        base = load_with(builtin.argument or "builtin:stdlib", tokenizer, settings)
         return challenge_set(base, tokenizer, settings)
     if settings.field is not None:
         raise OptionError(f"field {settings.field!r} was named, and {source} has no fields")

@@ -1,5 +1,6 @@
 """Rows of prompt files: one prompt each, as text, token ids or messages, before it is tokenized."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -21,13 +22,15 @@ class Row:
     place: Place
 
 
-def as_content(value: object, where: str, tools: object = None, *, path: str = "") -> Content:
+def as_content(
+    value: object, where: str, beside: Mapping[str, object] | None = None, path: str = ""
+) -> Content:
     """The prompt that a value of a file is: a text, a list of token ids or a list of messages.
 
     Args:
         value: the value.
         where: its place, for errors.
-        tools: the descriptions of functions that stand beside messages.
+        beside: the object that holds it.
         path: the field that holds it.
 
     Raises:
@@ -36,7 +39,7 @@ def as_content(value: object, where: str, tools: object = None, *, path: str = "
     if isinstance(value, str):
         return as_text(value, where)
     if is_conversation(value):
-        return as_conversation(value, where, tools, path=path)  # type: ignore[arg-type] # a list
+        return as_conversation(value, where, beside, path)  # type: ignore[arg-type] # a list
     if isinstance(value, list):
         return _as_ids(value, where)
     raise PromptError(

@@ -22,7 +22,7 @@ def test_names_of_identifiers_and_facts(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "question", "text", "body", "user_input", "sourceText", "title", "model_input", "問題", "idea",
+        "question", "text", "body", "user_input", "sourceText", "model_input", "問題", "idea",
         "review",
     ],
 )  # fmt: skip

@@ -4,16 +4,16 @@ import gc
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from pytest_injectivity.audit.keys import (
     ActivationScalesKey,
     AssumptionsKey,
     ModelFactsKey,
-    StdlibPromptsKey,
 )
 from pytest_injectivity.audit.target.loaded_model import LoadedModel
 from pytest_injectivity.audit.target.process import Process
+from pytest_injectivity.audit.target.prompt_settings import prompt_settings, stdlib_key
 from pytest_injectivity.audit.target.told_loading import load_told
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.layers import Layer, LayerSpec, depth, resolve_layers
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.models.facts import ModelFacts
     from pytest_injectivity.prompts.promptset import PromptSet
-    from pytest_injectivity.prompts.settings import Conversations, SpecialTokens
     from pytest_injectivity.quantization.activation_hooks import Rounding
     from pytest_injectivity.store.entry import Entry
     from pytest_injectivity.store.journal import Journal
@@ -228,38 +227,18 @@ class Target:
     def _load_prompts(self) -> "PromptSet":
         if self.config.prompts != "builtin:stdlib":
             return self._read_prompts()
-        from pytest_injectivity.prompts.stdlib import stdlib_state
-
         # These texts are public and may be stored; parsing and tokenizing take most of a warm run.
-        config = self.config
-        key = StdlibPromptsKey(
-            files=stdlib_state(),
-            field=config.prompt_field,
-            length=config.length,
-            overlong=config.overlong,
-            special_tokens=config.special_tokens,
-            sample=config.sample,
-            seed=config.seed,
-        )
-        return self.kept.model.remember(key, self._read_prompts)
+        return self.kept.model.remember(stdlib_key(self.config), self._read_prompts)
 
     def _read_prompts(self) -> "PromptSet":
-        facts = self.facts
-        from pytest_injectivity.prompts.loading import load_prompts
+        from pytest_injectivity.prompts.loading import check_source, load_with
 
-        return load_prompts(
-            self.config.prompts,
-            self.tokenizer,
-            field=self.config.prompt_field,
-            length=self.config.length,
-            overlong="drop" if self.config.drops_overlong else "refuse",
-            special_tokens=cast("SpecialTokens", self.config.special_tokens),
-            conversations=cast("Conversations", self.config.conversations),
-            max_prompts=self.config.sample,
-            seed=self.config.seed,
-            context=facts.context,
-            vocab_size=facts.vocab_size,
-        )
+        source, settings = self.config.prompts, prompt_settings(self.config)
+        if not self.loaded:  # the facts may take minutes to load, a wrong file a moment to refuse
+            check_source(source, self.tokenizer, settings)
+        facts = self.facts
+        settings = replace(settings, context=facts.context, vocab_size=facts.vocab_size)
+        return load_with(source, self.tokenizer, settings)
 
     @cached_property
     def n_layers(self) -> int:

@@ -123,6 +123,27 @@ SHAPES = {
         ),
         (f"user:{ONE}|assistant:calls f|tool:42|{ASK}", f"tools 1|{TWO_ASKED[1]}"),
     ),
+    "a system text beside the messages": Shape(
+        "a.jsonl",
+        lines(
+            {"system": "Be brief.", "messages": [user(ONE)]},
+            {"system": "Be long.", "messages": [SYSTEM, user(TWO)]},
+        ),
+        (f"system:Be brief.|{TWO_ASKED[0]}", f"system:Be brief.|{TWO_ASKED[1]}"),
+    ),
+    "a chat export of trees": Shape(
+        "a.json",
+        json.dumps(
+            [
+                {
+                    "title": "Rivers",
+                    "current_node": "3f2a-77",
+                    "mapping": {"3f2a-77": {"message": {}}},
+                }
+            ]
+        ).encode(),
+        said="'title', 'current_node' may name or describe the row: not guessed",
+    ),
     "a list of messages a line": Shape("a.jsonl", lines([user(ONE)], [user(TWO)]), TWO_ASKED),
     "one message a line": Shape(
         "a.jsonl", lines(user(ONE), user(TWO)), said="the row is one message"

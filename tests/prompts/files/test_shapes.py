@@ -8,7 +8,7 @@ import pytest
 from pytest_injectivity.errors import PromptError
 from pytest_injectivity.prompts.loading import load_prompts
 from pytest_injectivity.testing import byte_tokenizer
-from tests.prompts.shapes import SHAPES, Shape
+from tests.prompts.files.shapes import SHAPES, Shape
 
 TEMPLATE = """
 {%- if tools %}tools {{ tools | length }}|{% endif %}
