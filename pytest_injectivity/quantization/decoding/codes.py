@@ -6,12 +6,14 @@ Everything is exact: each number of these small types is a number of float32.
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Float32, Int, Int64, UInt8
+from pytest_injectivity.core.shapes import Float32, Int, UInt8
 
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 """The magnitudes of the four-bit floats E2M1, by their low three bits (OCP MX, section 5.3.3)."""
 
 _WORD = 32
+# Codes that straddle no byte; torch's machines have the lowest byte of a word first.
+_HALF, _IN_BYTES = 4, (4, 8)
 
 
 def e2m1(packed: UInt8[Tensor, "*rows bytes"]) -> Float32[Tensor, "*rows values"]:
@@ -21,7 +23,7 @@ def e2m1(packed: UInt8[Tensor, "*rows bytes"]) -> Float32[Tensor, "*rows values"
         packed: the bytes.
     """
     table = torch.tensor([*E2M1, *(-one for one in E2M1)])
-    return table[nibbles(packed).long()]
+    return table[nibbles(packed).int()]
 
 
 def nibbles(packed: UInt8[Tensor, "*rows bytes"]) -> UInt8[Tensor, "*rows values"]:
@@ -38,7 +40,7 @@ def e8m0(exponents: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
     return exponents.view(torch.float8_e8m0fnu).float()
 
 
-def words(packed: Int[Tensor, "rows words"], bits: int, count: int) -> Int64[Tensor, "rows count"]:
+def words(packed: Int[Tensor, "rows words"], bits: int, count: int) -> Int[Tensor, "rows count"]:
     """The codes of rows of 32-bit words: code ``i`` is bits ``i * bits`` to ``(i + 1) * bits - 1``.
 
     Bits are counted from the lowest of the first word, and a code may straddle two words.
@@ -55,6 +57,9 @@ def words(packed: Int[Tensor, "rows words"], bits: int, count: int) -> Int64[Ten
         raise ValueError(
             f"{packed.shape[1]} words of {packed.dtype} hold no {count} codes of {bits} bits"
         )
+    if bits in _IN_BYTES:
+        in_bytes = packed.contiguous().view(torch.uint8)
+        return (nibbles(in_bytes) if bits == _HALF else in_bytes)[:, :count].short()
     first = torch.arange(count) * bits
     low = packed.long() & (2**_WORD - 1)
     # One word more, for a last code that ends with its word.

@@ -1,6 +1,7 @@
 """Applies scales and zero points to codes: one for a matrix, a row, a group of inputs or a block."""
 
 from torch import Tensor
+from torch.nn.functional import pad
 
 from pytest_injectivity.core.shapes import Float, Int
 
@@ -25,13 +26,25 @@ def scaled(
         ValueError: the scales are no grid over the matrix.
     """
     outputs, inputs = codes.shape[-2:]
-    spread = [
-        _spread(one.float(), outputs, inputs, block) for one in (scales, zeros) if one is not None
-    ]
     numbers = codes.float()
-    if zeros is not None:
-        numbers = numbers - spread[1]
-    return numbers * spread[0]
+    grids = [_grid(one) for one in (scales, zeros) if one is not None]
+    rows, columns = grids[0].shape[-2:]
+    high, wide = block or (_times(outputs, rows), _times(inputs, columns))
+    if any(grid.shape[-2:] != (rows, columns) for grid in grids) or not (
+        0 <= rows * high - outputs < high and 0 <= columns * wide - inputs < wide
+    ):
+        shapes = " and ".join(str(tuple(grid.shape)) for grid in grids)
+        raise ValueError(
+            f"scales of shape {shapes} are no grid over a matrix of {outputs} x {inputs}"
+        )
+    if (rows * high, columns * wide) != (outputs, inputs):
+        # The last blocks are cut off: they are filled up, and cut again.
+        numbers = pad(numbers, (0, columns * wide - inputs, 0, rows * high - outputs))
+    blocks = numbers.reshape(*numbers.shape[:-2], rows, high, columns, wide)
+    scale, *center = (grid[..., :, None, :, None] for grid in grids)
+    if center:
+        blocks = blocks - center[0]
+    return (blocks * scale).reshape(numbers.shape)[..., :outputs, :inputs]
 
 
 def by_order(scales: Tensor, order: Int[Tensor, " inputs"]) -> Tensor:
@@ -52,23 +65,12 @@ def by_order(scales: Tensor, order: Int[Tensor, " inputs"]) -> Tensor:
     return scales[..., order.long()]
 
 
-def _spread(grid: Tensor, outputs: int, inputs: int, block: tuple[int, int] | None) -> Tensor:
-    """A grid of numbers, repeated to the shape of a matrix."""
-    if grid.numel() == 1:
-        return grid.flatten()
-    if grid.ndim == 1:
-        grid = grid[:, None]
-    rows, columns = grid.shape[-2:]
-    high, wide = block or (_times(outputs, rows), _times(inputs, columns))
-    if not (0 <= rows * high - outputs < high and 0 <= columns * wide - inputs < wide):
-        raise ValueError(
-            f"scales of shape {tuple(grid.shape)} are no grid over a matrix of {outputs} x {inputs}"
-        )
-    whole = grid.repeat_interleave(high, -2) if rows > 1 else grid
-    whole = whole[..., :outputs, :]
-    if columns == 1:
-        return whole
-    return whole.repeat_interleave(wide, -1)[..., :inputs]
+def _grid(numbers: Tensor) -> Tensor:
+    """Scales with a dimension for rows and one for columns: a single one is for all, a list for rows."""
+    wide = numbers.float()
+    if wide.numel() == 1:
+        return wide.reshape(1, 1)
+    return wide[:, None] if wide.ndim == 1 else wide
 
 
 def _times(size: int, parts: int) -> int:

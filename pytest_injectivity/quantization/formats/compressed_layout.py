@@ -144,14 +144,11 @@ def _bytes(parts: Parts, *, block: tuple[int, int] | None) -> Tensor:
 def _integers(parts: Parts, *, bits: int, inputs: int) -> Tensor:
     """Codes of consecutive inputs in words, half of their range above zero."""
     scale, order = parts["weight_scale"], parts.get("weight_g_idx")
-    codes = words(parts["weight_packed"], bits, inputs)
-    zeros = parts.get("weight_zero_point")
-    if zeros is None:
-        centers = torch.full(scale.shape, 2 ** (bits - 1))
-    elif zeros.dtype == torch.int32:
-        centers = words(zeros.T, bits, scale.shape[0]).T
-    else:
-        centers = zeros.long() + 2 ** (bits - 1)
+    zeros, half = parts.get("weight_zero_point"), 2 ** (bits - 1)
+    codes = words(parts["weight_packed"], bits, inputs) - half
+    if zeros is not None and zeros.dtype == torch.int32:
+        zeros = words(zeros.T, bits, scale.shape[0]).T - half
     if order is not None:
-        scale, centers = by_order(scale, order), by_order(centers, order)
-    return scaled(codes, scale, zeros=centers)
+        scale = by_order(scale, order)
+        zeros = None if zeros is None else by_order(zeros, order)
+    return scaled(codes, scale, zeros=zeros)

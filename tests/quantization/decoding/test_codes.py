@@ -102,7 +102,7 @@ def test_codes_of_any_bits_come_back_from_words(case: tuple[int, list[list[int]]
     """Whatever straddles two words."""
     bits, rows = case
     codes = torch.tensor(rows)
-    assert words(in_words(codes, bits), bits, codes.shape[1]).equal(codes)
+    assert words(in_words(codes, bits), bits, codes.shape[1]).long().equal(codes)
 
 
 @pytest.mark.parametrize(
