@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pytest_injectivity import Audit, AuditConfig, OptionError
+from pytest_injectivity.prompts.place import Place
 from pytest_injectivity.prompts.rows import Row
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
 from tests.audits import audit_of, small_samples
@@ -87,7 +88,8 @@ def test_built_in_prompts_are_tokenised_once(
 
     def few(_tokenizer: object) -> Iterator[Row]:
         read.append(1)
-        return iter([Row(f"{word} and more", word) for word in ("one", "two", "three", "four")])
+        words = enumerate(("one", "two", "three", "four"))
+        return iter([Row(f"{word} and more", Place("few", "text", at)) for at, word in words])
 
     state = ["first"]
     monkeypatch.setattr("pytest_injectivity.prompts.loading.stdlib_rows", few)
