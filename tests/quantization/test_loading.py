@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.assumptions import assumptions
@@ -51,15 +51,20 @@ PROVED = {
 }
 # What the library itself needs where this package decodes.
 LIBRARYS = {"fp8": ("accelerate",), "gptq": ("gptqmodel",), "awq": ("gptqmodel",)}
+# Kernels of gptqmodel that multiply by the weights as they are; others round the scales once more.
+PLAIN = {"gptq": "torch", "awq": "torch_awq"}
 EXACT = [kind for kind, (*_, rounded) in PROVED.items() if not rounded]
 
 
-def _library(path: Path) -> Any:
+def _library(path: Path, kind: str) -> Any:
     """The library's own model; bitsandbytes on the same kernels as ours."""
-    named = {"gguf_file": path.name} if path.is_file() else {}
+    named: dict[str, Any] = {"gguf_file": path.name} if path.is_file() else {}
+    if kind in PLAIN:
+        named["config"] = AutoConfig.from_pretrained(path)
+        named["config"].quantization_config |= {"backend": PLAIN[kind]}
     loader: Any = AutoModelForCausalLM.from_pretrained
     with quiet():
-        model = loader(path.parent if named else path, **named)
+        model = loader(path.parent if path.is_file() else path, **named)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
@@ -80,7 +85,7 @@ def test_the_states_are_the_librarys(
     near = {"gptq": 2e-3, "awq": 5e-3}.get(kind, 1e-5)
     found = load_decoder(str(published(kind)), device="cpu").states(IDS, [1, "norm"])
     with torch.no_grad():
-        expected = _library(published(kind))(IDS, output_hidden_states=True).hidden_states
+        expected = _library(published(kind), kind)(IDS, output_hidden_states=True).hidden_states
     assert relative(found[1], expected[1]) < near
     assert relative(found["norm"], expected[-1]) < near
 

@@ -72,5 +72,6 @@ SCHEMES = (
     Scheme("quark", "mxfp4", 4),
     # Its plain layers round the scales to the type of the model as they are loaded.
     Scheme("gptqmodel", "gptq:4:64", 4, apart=5e-3),
+    Scheme("gptqmodel", "gptq:4:64:asym:order", 4, apart=5e-3),
 )
 """All of them; what a tool did not make on a CPU is told in ``docs/quantized-checkpoints.md``."""
