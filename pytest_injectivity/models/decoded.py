@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from pytest_injectivity.models.leftovers import Loaded, refuse_codes, refuse_leftovers
+from pytest_injectivity.models.harmless import TOWERS
+from pytest_injectivity.models.leftovers import Loaded, refuse, refuse_leftovers
 from pytest_injectivity.quantization.decoding.decoding import Decoding
+from pytest_injectivity.quantization.formats.registry import is_codes
 from pytest_injectivity.quantization.library_calls import refusing
 
 
@@ -34,6 +36,13 @@ def load_decoded_model(
     Raises:
         ModelError: a tensor is left over, a parameter is not filled, or the library cannot load it.
     """
+    # Merged and renamed, they would be taken for numbers. Tables of indices are of 64 bits.
+    codes = (
+        name
+        for name, tensor in decoding.headers.items()
+        if is_codes(name, tensor) and tensor.dtype != "I64" and not TOWERS.match(name)
+    )
+    refuse(source, "codes of a quantization where the model has numbers:", codes)
     wanted = (config.dtype or torch.float32) if isinstance(dtype, str) else dtype
     matrices = {one.name: one for one in decoding.matrices}
     read = decoding.stored.read
@@ -53,5 +62,4 @@ def load_decoded_model(
         )
     loaded = Loaded.of(source, model, described, info)
     refuse_leftovers(loaded, state, state.__getitem__)
-    refuse_codes(loaded, decoding.headers)
     return model

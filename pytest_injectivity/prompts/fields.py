@@ -5,7 +5,7 @@ user names it, with dots into nested objects (``body.messages``), or it is found
 
 1. ``text``, ``prompt`` or ``ids``, in this order;
 2. the list of messages, at the top or in an object inside (``body.messages`` of an OpenAI batch);
-3. ``instruction``, with ``input`` after a blank line where there is one;
+3. ``instruction``, with ``input`` or ``context`` after a blank line where there is one;
 4. the only other field that holds a text, if neither its name nor its value is that of an identifier.
 
 What was found among several fields is told.
@@ -19,13 +19,13 @@ from pytest_injectivity.prompts.conversations import NAMES, is_conversation, is_
 from pytest_injectivity.prompts.id_like import is_id_name, is_id_value
 from pytest_injectivity.prompts.place import Place
 from pytest_injectivity.prompts.rows import Content, as_content, as_text
-from pytest_injectivity.prompts.shown import listed, named
+from pytest_injectivity.prompts.shown import listed, named, shown
 
 Tell = Callable[[str], None]
 """Called with a sentence on how prompts are read."""
 
 _DEEPEST = 3  # objects in objects that are looked into
-_JOINED = ("instruction", "input")
+_INSTRUCTION, _INPUTS = "instruction", ("input", "context")
 _BESIDE = ("tools", "system")  # what belongs to a list of messages
 
 
@@ -64,8 +64,11 @@ class PromptField:
         beside = parent if isinstance(parent, Mapping) else None
         content = as_content(value, where, beside, self.name)
         more = record.get(self.then) if self.then else None
-        if isinstance(content, str) and isinstance(more, str) and more:
-            return f"{content}\n\n{as_text(more, f'{place}, field {named(self.then)}')}"
+        if isinstance(content, str) and more:
+            where = f"{place}, field {named(self.then)}"
+            if not isinstance(more, str):
+                raise PromptError(f"{where}: is {shown(more)}: give a text, or none")
+            return f"{content}\n\n{as_text(more, where)}"
         return content
 
 
@@ -99,9 +102,14 @@ class FieldRule:
         found = self._found(record, place)
         if len(record) > 1 or len(found.path) > 1:
             of = f"of {len(record)}" if len(found.path) == 1 else "(nested)"
-            fields = f"fields {named(found.name)} and {named(found.then)}, joined by a blank line,"
             field = f"field {named(found.name)}"
-            tell(f"prompts from {fields if found.then else field} {of}")
+            if found.then in record:
+                field = (
+                    f"fields {named(found.name)} and {named(found.then)}, joined by a blank line,"
+                )
+            elif found.then:
+                field += f", with {named(found.then)} after a blank line where a row has one,"
+            tell(f"prompts from {field} {of}")
         return found
 
     def _found(self, record: Mapping[str, object], place: Place) -> PromptField:
@@ -115,7 +123,9 @@ class FieldRule:
                 f"{place}: the row is one message: give one conversation a row, as a list of"
                 ' messages such as {"messages": [...]}'
             )
-        conversations = _conversations(record)
+        # The first conversation may be empty, which is no prompt.
+        empty = [(one,) for one in NAMES if record.get(one) == []]
+        conversations = _conversations(record) or empty[:1]
         if len(conversations) == 1:
             return PromptField(conversations[0])
         if conversations:
@@ -124,9 +134,10 @@ class FieldRule:
                 f"{place}: which field holds the prompt? {held} hold conversations: name one with"
                 " --injx-prompt-field"
             )
-        if isinstance(record.get(_JOINED[0]), str):
-            then = _JOINED[1] if isinstance(record.get(_JOINED[1]), str) else ""
-            return PromptField((_JOINED[0],), then)
+        if isinstance(record.get(_INSTRUCTION), str):
+            # The first row may lack what others have.
+            then = next((one for one in _INPUTS if one in record), _INPUTS[0])
+            return PromptField((_INSTRUCTION,), then)
         return self._guessed(record, place)
 
     def _guessed(self, record: Mapping[str, object], place: Place) -> PromptField:

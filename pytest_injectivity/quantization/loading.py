@@ -8,6 +8,7 @@ Most formats are decoded here (`decoding`): their weights are dense once they ar
 what runs on every machine without kernels fetched from a hub. bitsandbytes and torchao stay packed.
 """
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from io import StringIO
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pytest_injectivity.errors import ModelError, OptionError
 from pytest_injectivity.quantization.decoding.decoding import Decoding
@@ -30,6 +31,9 @@ from pytest_injectivity.quantization.packed_files import stored_info
 from pytest_injectivity.quantization.packed_modules import counted, matrix_numbers, packed_layers
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
 from pytest_injectivity.quantization.while_loading import WHILE_LOADING
+
+_BEFORE_BLOCKS = re.compile(r"^(?:[A-Za-z_]+\.){0,4}(?:layers|h|blocks)\.(?=\d+\.)")
+_ROUNDED = 0.02  # far above rounding to 8 bits
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ class Request:
         with refusing(f"the weights of {self.source} cannot be unpacked"):
             self.row.settle(model)
         if not decoding.whole:
-            _decode_again(model, decoding)
+            _decode_again(model, blocks, decoding)
         found = stored_info(self.row, decoding, blocks) or _proved(self.row, blocks)
         if found is None and not self.row.may_be_plain:
             raise ModelError(
@@ -167,7 +171,7 @@ class Request:
         return found
 
 
-def _decode_again(model: Any, decoding: Decoding) -> None:
+def _decode_again(model: Any, blocks: nn.Module, decoding: Decoding) -> None:
     """Puts the decoded weights in the place of the library's, which rounds them to a dtype of its own.
 
     The scales that the library keeps beside them are dropped: they are no weights any more.
@@ -179,14 +183,25 @@ def _decode_again(model: Any, decoding: Decoding) -> None:
     modules = dict(model.named_modules())
     for one in decoding.matrices:
         layer, _, name = one.name.rpartition(".")
-        module: Any = modules.get(layer)
+        # The library renames what stands before the blocks of models that also see.
+        own = _BEFORE_BLOCKS.sub("", layer, count=1)
+        module: Any = modules.get(layer) or dict(blocks.named_modules()).get(own)
         held = getattr(module, name, None)
         if held is None or held.shape != one.shape:
             raise ModelError(f"{one.name} of shape {one.shape} is no parameter of the model")
-        held.data = one.values(decoding.stored.read).to(dtype)
+        values = one.values(decoding.stored.read).to(dtype)
+        if layer not in modules and not _close(held, values):
+            raise ModelError(f"{one.name} is no matrix of the blocks, and none of its name is")
+        held.data = values
         for role in one.parts:
             if role != name and hasattr(module, role):
                 delattr(module, role)
+
+
+def _close(held: Tensor, values: Tensor) -> bool:
+    """Whether the library read the same matrix, but for its rounding."""
+    apart = (held.float() - values.float()).norm()
+    return bool(apart <= _ROUNDED * values.float().norm())
 
 
 def _proved(row: Format, blocks: nn.Module) -> QuantizationInfo | None:

@@ -14,7 +14,7 @@ from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.models.quiet import quiet
 from scripts.families.small_models import small_config, small_model
-from tests.encoders import ENCODERS, Encoder, Tensors, mxfp4
+from tests.encoders import ENCODERS, Encoder, Tensors, fp8_of_rows, mxfp4
 
 ROW = torch.arange(5, 45)[None]
 SIZES = {"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 64}
@@ -149,3 +149,68 @@ def test_blocks_without_scales_are_refused(tmp_path: Path) -> None:
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"gate_up_proj has .*gate_up_proj_blocks and no scales"):
         load_decoder(str(folder), device="cpu")
+
+
+def test_experts_of_codes_that_nothing_decodes_are_refused(tmp_path: Path) -> None:
+    """The library merges experts under names of its own, where codes would pass for numbers."""
+    folder, attention = _saved("qwen3_moe", tmp_path / "coded"), ENCODERS["gptq-8"]
+
+    def encoded(tensors: Tensors) -> Tensors:
+        found: Tensors = {}
+        for name, one in tensors.items():
+            if ".experts." in name:
+                found[name] = one.to(torch.float8_e4m3fn)
+            elif name.endswith("_proj.weight"):
+                stem = name.removesuffix("weight")
+                found |= {stem + end: part for end, part in attention.encode(one)[0].items()}
+            else:
+                found[name] = one
+        return found
+
+    _rewrite(folder, encoded, attention.config)
+    with pytest.raises(
+        ModelError, match=r"codes of a quantization where the model has numbers: .*experts\.0"
+    ):
+        load_decoder(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "gemma3"])
+def test_rounded_activations_of_models_that_also_see(kind: str, tmp_path: Path) -> None:
+    """The library renames their blocks; the matrices decoded here find them all the same."""
+    pytest.importorskip("compressed_tensors")
+    folder, plain = _saved(kind, tmp_path / "coded"), _saved(kind, tmp_path / "plain")
+    eight = {"num_bits": 8, "type": "float", "symmetric": True}
+    scheme = {
+        "targets": ["Linear"],
+        "weights": {**eight, "strategy": "channel"},
+        "input_activations": {**eight, "strategy": "token", "dynamic": True},
+    }
+    dense: Tensors = {}
+
+    def encoded(tensors: Tensors) -> Tensors:
+        found: Tensors = {}
+        for name, one in tensors.items():
+            if ".layers." not in name or "vis" in name or not name.endswith("_proj.weight"):
+                found[name] = one
+                continue
+            parts, dense[name] = fp8_of_rows(one)
+            found |= {name.removesuffix("weight") + end: part for end, part in parts.items()}
+        return found
+
+    config = {
+        "quant_method": "compressed-tensors",
+        "format": "float-quantized",
+        "quantization_status": "compressed",
+        "ignore": ["re:.*lm_head", "re:.*vis.*"],
+        "config_groups": {"all": scheme},
+    }
+    _rewrite(folder, encoded, config)
+    _rewrite(plain, lambda tensors: {**tensors, **dense}, None)
+    found, wanted = (load_decoder(str(path), device="cpu") for path in (folder, plain))
+    assert len(dense) == 21
+    assert found.quantized is not None
+    assert found.quantized.rounds_activations
+    held = dict(found.model.named_parameters())
+    assert {} == {
+        name: one for name, one in wanted.model.named_parameters() if not held[name].equal(one)
+    }

@@ -35,6 +35,7 @@ ROLES = {
 """The role of each tensor of a layer, by the end of its name."""
 
 _BYTES = ("U8", "F8_E8M0")
+_EMBEDDING = re.compile(r"embed|wte")
 _WORD = 32
 
 
@@ -61,6 +62,9 @@ def matrix_of(
     used: tuple[str, ...] = ("weight", "weight_scale", "weight_zero_point")
     decode: Callable[[Parts], Tensor] = partial(_bytes, block=_block(weights))
     number = "W" if codes.dtype == "I8" else "MXFP" if powers else "FP"
+    if codes.dtype == "I8" and weights.get("num_bits") in range(1, 9):
+        bits = weights["num_bits"]  # fewer than a byte has
+        decode = partial(_bytes, block=_block(weights), bits=bits)
     if "weight_packed" in parts and codes.dtype == "U8":
         used = ("weight_packed", "weight_scale", *(() if powers else ("weight_global_scale",)))
         bits, shape = 4, (*sizes[:-1], 2 * sizes[-1])
@@ -89,8 +93,11 @@ def matrix_of(
 
 
 def scheme_of(layer: str, said: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The scheme whose targets name a layer, by its name, by a pattern, or by its class."""
-    groups = list(said["config_groups"].values())
+    """The scheme whose targets name a layer, by its name, by a pattern, or by its class.
+
+    Schemes without weights are those of attentions, whose keys and values they round.
+    """
+    groups = [group for group in said["config_groups"].values() if group.get("weights")]
     for fits in (_names, _matches, _is_class):
         for group in groups:
             targets = group.get("targets") or ()
@@ -112,12 +119,16 @@ def _matches(target: str, layer: str) -> bool:
         raise ModelError(f"target {target!r:.100} is no pattern: {error}") from error
 
 
-def _is_class(target: str, _layer: str) -> bool:
-    return target.isidentifier()
+def _is_class(target: str, layer: str) -> bool:
+    # The files name no classes: all that is no embedding is taken for a linear layer.
+    is_embedding = _EMBEDDING.search(layer.rpartition(".")[2]) is not None
+    return target.isidentifier() and is_embedding == (target == "Embedding")
 
 
 def _block(weights: Mapping[str, Any]) -> tuple[int, int] | None:
     size = weights.get("block_structure")
+    if isinstance(size, str):  # older versions wrote 128x128
+        size = size.split("x")
     return (int(size[0]), int(size[1])) if isinstance(size, list) and len(size) == 2 else None  # noqa: PLR2004 - rows and columns
 
 
@@ -136,9 +147,12 @@ def _float4(parts: Parts) -> Tensor:
     return floats_of_4_bits(parts["weight_packed"], parts["weight_scale"], over=over)
 
 
-def _bytes(parts: Parts, *, block: tuple[int, int] | None) -> Tensor:
-    zeros = parts.get("weight_zero_point")
-    return scaled(parts["weight"], of_scales(parts["weight_scale"]), zeros=zeros, block=block)
+def _bytes(parts: Parts, *, block: tuple[int, int] | None, bits: int = 8) -> Tensor:
+    codes, zeros = parts["weight"], parts.get("weight_zero_point")
+    half = 2 ** (bits - 1)
+    if codes.dtype == torch.int8 and not -half <= int(codes.min()) <= int(codes.max()) < half:
+        raise ValueError(f"codes from {codes.min()} to {codes.max()} have more than {bits} bits")
+    return scaled(codes, of_scales(parts["weight_scale"]), zeros=zeros, block=block)
 
 
 def _integers(parts: Parts, *, bits: int, inputs: int) -> Tensor:
@@ -148,7 +162,8 @@ def _integers(parts: Parts, *, bits: int, inputs: int) -> Tensor:
     codes = words(parts["weight_packed"], bits, inputs) - half
     if zeros is not None and zeros.dtype == torch.int32:
         zeros = words(zeros.T, bits, scale.shape[0]).T - half
-    if order is not None:
+    # -1 for each input is what the tool begins with: it has never ordered them.
+    if order is not None and bool((order != -1).any()):
         scale = by_order(scale, order)
         zeros = None if zeros is None else by_order(zeros, order)
     return scaled(codes, scale, zeros=zeros)

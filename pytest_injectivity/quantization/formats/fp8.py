@@ -21,17 +21,24 @@ class Fp8(Format):
 
     Args:
         name: its ``quant_method``.
-        scale: the end of the name of a matrix's scales, after the name of the matrix.
+        scales: ends of the name of a matrix's scales, after the name of the matrix.
         traces: as in `Format`.
     """
 
-    def __init__(self, name: str, scale: str, *, traces: tuple[str, ...] = ()) -> None:
+    def __init__(self, name: str, *scales: str, traces: tuple[str, ...] = ()) -> None:
         self.name = name
         self.methods = (name,)
         self.traces = traces
-        self._scale = scale
+        self._scales = scales
 
-    of_activations = (".input_scale", ".activation_scale", ".input_scale_ub")
+    of_activations = (
+        ".input_scale",
+        ".activation_scale",
+        ".input_scale_ub",
+        ".k_scale",
+        ".v_scale",
+        ".kv_scale",
+    )
 
     def decodes(self, stored: StoredWeights) -> bool:
         """Whether the weights are decoded here: always."""
@@ -53,22 +60,29 @@ class Fp8(Format):
             self._matrix(name, stored)
             for name, tensor in stored.tensors.items()
             if tensor.dtype.startswith(_FLOAT8)
-            and not name.endswith(self._scale)
-            and (in_blocks(name) or name + self._scale in stored.tensors)
+            and not name.endswith(self._scales)
+            and (in_blocks(name) or self._scales_of(name, stored))
         ]
 
     def _matrix(self, name: str, stored: StoredWeights) -> EncodedMatrix:
-        tensor, scale = stored.tensors[name], name + self._scale
-        if scale not in stored.tensors:
+        tensor, scales = stored.tensors[name], self._scales_of(name, stored)
+        if not scales:
             raise ModelError(f"{name} is stored in {tensor.dtype} without the scales of its blocks")
+        if len(scales) > 1:
+            raise ModelError(
+                f"{name} has the scales {' and '.join(scales)}: one of them is accepted"
+            )
         return EncodedMatrix(
             name,
             tensor.shape,
             _BITS,
             tensor.dtype.removeprefix("F8_"),
-            {"codes": name, "scales": scale},
+            {"codes": name, "scales": scales[0]},
             partial(_decoded, block=_block(stored.said.get("weight_block_size"))),
         )
+
+    def _scales_of(self, name: str, stored: StoredWeights) -> list[str]:
+        return [name + end for end in self._scales if name + end in stored.tensors]
 
 
 def _decoded(parts: Parts, *, block: tuple[int, int] | None) -> Tensor:

@@ -18,7 +18,7 @@ from pytest_injectivity.quantization.stored_tensors import StoredWeights
 
 WORDS = {".qweight": "codes", ".qzeros": "zeros", ".scales": "scales", ".g_idx": "order"}
 _WORD = 32
-_SECOND = "gptq_v2"
+_FIRST, _SECOND = "gptq", "gptq_v2"
 
 
 class Gptq(Format):
@@ -46,7 +46,12 @@ class Gptq(Format):
         return found
 
     def _matrix(self, layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
-        return matrix_of_inputs(layer, parts, stored, second=_is_second(stored))
+        named = _named(stored, "checkpoint_format", "format") or {_FIRST}
+        if len(named) > 1 or not named <= {_FIRST, _SECOND}:
+            raise ModelError(
+                f"GPTQ of the format {' and '.join(sorted(named))} is not read: {_FIRST} or {_SECOND} is"
+            )
+        return matrix_of_inputs(layer, parts, stored, second=named == {_SECOND})
 
 
 class Awq(Gptq):
@@ -56,15 +61,18 @@ class Awq(Gptq):
     methods = ("awq",)
 
     def _matrix(self, layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
-        version = str(stored.said.get("version", "gemm")).lower()
-        if version != "gemm":
-            raise ModelError(f"AWQ of the version {version!r:.50} is not read: gemm is")
+        others = _named(stored, "version", "checkpoint_format", "format") - {"gemm"}
+        others |= _named(stored, "backend") & {"llm-awq"}
+        if others:
+            raise ModelError(
+                f"AWQ of the version {' and '.join(sorted(others))} is not read: gemm is"
+            )
         return matrix_of_outputs(layer, parts, stored)
 
 
-def _is_second(stored: StoredWeights) -> bool:
-    """Whether zero points are stored as they are; the first version of the layout has one less."""
-    return stored.said.get("checkpoint_format") == _SECOND
+def _named(stored: StoredWeights, *keys: str) -> set[str]:
+    """The layouts that the configuration names: each tool has a key of its own for them."""
+    return {f"{stored.said[key]!s:.50}".lower() for key in keys if stored.said.get(key)}
 
 
 def matrix_of_inputs(

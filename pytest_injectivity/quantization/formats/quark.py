@@ -94,6 +94,9 @@ def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> Encode
             form = "NVFP4"
     elif told in _WORD_TYPES:
         require(layer, parts, "weight_zero_point")
+        order = section(stored.said, "export").get("pack_method", "reorder")
+        if order != "reorder":
+            raise ModelError(f"Quark's pack_method {order!r:.50} is not read: reorder is")
         outputs = shape_of(stored, parts["weight_scale"])[1]
         shape, bits = (outputs, rows), 4
         decode = partial(_words, signed=told == "int4")

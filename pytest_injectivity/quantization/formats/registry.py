@@ -38,7 +38,7 @@ FORMATS: tuple[Format, ...] = (
     BitsAndBytes(),
     TorchAo(),
     CompressedTensors(),
-    Fp8("fp8", "_scale_inv", traces=("_scale_inv",)),
+    Fp8("fp8", "_scale_inv", "_scale", traces=("_scale_inv",)),
     Fp8("fbgemm_fp8", "_scale"),
     ModelOpt(),
     Mxfp4(),

@@ -176,6 +176,34 @@ SHAPES = {
         ("Sort.\n\nb a", ONE),
         "prompts from fields 'instruction' and 'input', joined by a blank line, of 3",
     ),
+    "instructions of which the first has no input": Shape(
+        "a.jsonl",
+        lines(
+            {"instruction": ONE, "output": "x"},
+            {"instruction": "Sort.", "input": "b a", "output": "a b"},
+        ),
+        (ONE, "Sort.\n\nb a"),
+        "prompts from field 'instruction', with 'input' after a blank line where a row has one, of 2",
+    ),
+    "instructions with a context": Shape(
+        "a.jsonl",
+        lines(
+            {"instruction": "Sort.", "context": "b a", "response": "a b"},
+            {"instruction": "Sort.", "context": "d c", "response": "c d"},
+        ),
+        ("Sort.\n\nb a", "Sort.\n\nd c"),
+        "prompts from fields 'instruction' and 'context', joined by a blank line, of 3",
+    ),
+    "conversations of which the first is empty": Shape(
+        "a.jsonl",
+        lines(
+            {"messages": [], "summary": "nothing was said"},
+            {"messages": [user(ONE)], "summary": "one"},
+            {"messages": [user(TWO)], "summary": "two"},
+        ),
+        TWO_ASKED,
+        "prompts from field 'messages' of 2",
+    ),
     "an OpenAI batch": Shape(
         "a.jsonl",
         lines(batch(ONE, 1), batch(TWO, 2)),
