@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PACKAGE = Path(__file__).parents[1] / "pytest_injectivity"
+_STORES = 4 * 2**30  # more bytes than the stores of all tests take
 
 
 def modules_with_shapes() -> list[str]:
@@ -61,9 +62,13 @@ def pytest_collection_finish() -> None:
 def _caches() -> Iterator[Path]:
     """Stores made while fixtures of a wider scope are set up: never the developer's own.
 
-    Their files are not forced to the disk, which no test can see and each of thousands waits for.
+    Their files are not forced to the disk, which no test can see and each of thousands waits for; where
+    there is room they lie in memory, because thousands of stores take long to be removed from a disk.
     """
-    folder = Path(tempfile.mkdtemp(prefix="pytest-injectivity-tests-"))
+    memory = Path("/dev/shm")  # noqa: S108 - the folder in it is made by mkdtemp
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > _STORES
+    place = memory if roomy else None
+    folder = Path(tempfile.mkdtemp(prefix="pytest-injectivity-tests-", dir=place))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         patch.setattr(os, "fsync", lambda _descriptor: None)

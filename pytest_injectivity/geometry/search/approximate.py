@@ -8,6 +8,7 @@ neighbors are searched among all rows.
 """
 
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -97,7 +98,9 @@ def _candidates(
     rows: Float32[np.ndarray, "n hidden"], seed: int, probed_cells: int
 ) -> Int64[np.ndarray, "n c"]:
     """The rows that the cells around each row hold nearest, the row itself among them."""
-    import faiss
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # faiss before 1.10 imports numpy by a name of old
+        import faiss
 
     faiss.omp_set_num_threads(torch.get_num_threads())
     n, width = rows.shape
