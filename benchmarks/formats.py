@@ -1,6 +1,6 @@
 """Quantized checkpoints of every format: the table of docs/quantized-checkpoints.md.
 
-    ./dev bench formats [--prompts 100] [--only NAMES]
+    ./dev bench formats [--prompts 100] [--only NAMES] [--kept FOLDER]
 
 A small trained model is quantized in every format, by the format's own tool where its environment is
 there (`./dev tools NAME`), and by the tests' writers. Each folder is loaded as it would be published.
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from quantized import written
+from safetensors.torch import load_file
 from side_by_side import table
 from torch import Tensor
 
@@ -36,6 +37,7 @@ from tests.tools.support import TRAINED, environment, make, version, widened
 
 LAYER = "model.layers.0.mlp.down_proj."
 ROOM = 1.25
+_ANY = 1e9  # a bound that no drift exceeds
 COLUMNS = (
     "format",
     "made by",
@@ -70,25 +72,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--prompts", type=int, default=100)
     parser.add_argument("--only", default="", help="a part of the names, such as NVFP4")
+    parser.add_argument(
+        "--kept", type=Path, help="what the tools make is kept there, and found again"
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         parent = widened(TRAINED, Path(folder) / "parent")
         prompts = written(parent, given.prompts, Path(folder))
         gate = Gate(parent, prompts, Path(folder))
         rows = []
-        for one in checkpoints(parent, Path(folder), given.only):
+        for one in checkpoints(parent, given.kept or Path(folder), Path(folder), given.only):
             rows.append(gate.row(one))
             print(f"| {' | '.join(rows[-1])} |", flush=True)
     table(f"{TRAINED.name}, {given.prompts} prompts", COLUMNS, rows)
 
 
-def checkpoints(parent: Path, folder: Path, only: str) -> Iterator[Checkpoint]:
+def checkpoints(parent: Path, kept: Path, folder: Path, only: str) -> Iterator[Checkpoint]:
     """Each checkpoint, those of the tools that are there first."""
+    kept.mkdir(exist_ok=True, parents=True)
     for scheme in SCHEMES:
         if only in scheme.id and environment(scheme.tool) is not None:
-            at = folder / scheme.id.replace(":", "-").replace("=", "-")
-            made = make(scheme.tool, scheme.name, parent, at)
-            yield Checkpoint(scheme.name, version(scheme.tool), made.folder, made.dense)
+            at = kept / scheme.id.replace(":", "-").replace("=", "-")
+            dense = Path(f"{at}.dense.safetensors")
+            if not dense.exists():
+                make(scheme.tool, scheme.name, parent, at)
+            yield Checkpoint(scheme.name, version(scheme.tool), at, load_file(dense))
     for name, encoder in ENCODERS.items():
         if only in name:
             path, dense = encoder.write(parent, folder / f"by-hand-{name}")
@@ -116,9 +124,13 @@ class Gate:
     def row(self, one: Checkpoint) -> tuple[str, ...]:
         """The row of a checkpoint."""
         audit = self._audit(one.folder)
-        drifts = {layer: audit.comparison(layer).drift_q99 for layer in audit.layers if layer != 0}
+        layers = [layer for layer in audit.layers if layer != 0]
+        drifts = {
+            layer: audit.check_state_drift_below(layer, relative=_ANY).reasons[0].value
+            for layer in layers
+        }
         bounds = {layer: ROOM * drift for layer, drift in drifts.items()}
-        found = audit.run_summary().quantized
+        found = load_decoder(str(one.folder), device="cpu").quantized
         return (
             one.name,
             one.maker,
