@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from pytest_injectivity.models.harmless import TOWERS
+from pytest_injectivity.core.tower_names import TOWERS
 from pytest_injectivity.models.leftovers import Loaded, refuse, refuse_leftovers
 from pytest_injectivity.quantization.decoding.decoding import Decoding
 from pytest_injectivity.quantization.formats.registry import is_codes

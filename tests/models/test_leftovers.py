@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pytest_injectivity.core.tower_names import TOWERS
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.models.harmless import TOWERS
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.testing import save_checkpoint, tiny_decoder
 

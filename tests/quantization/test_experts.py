@@ -214,3 +214,25 @@ def test_rounded_activations_of_models_that_also_see(kind: str, tmp_path: Path) 
     assert {} == {
         name: one for name, one in wanted.model.named_parameters() if not held[name].equal(one)
     }
+
+
+def test_a_quantized_tower_proves_nothing_of_the_text_decoder(tmp_path: Path) -> None:
+    """Token ids never reach it: a model whose blocks are plain is refused."""
+    folder = _saved("qwen2_5_vl", tmp_path / "coded")
+    coded: list[str] = []
+
+    def encoded(tensors: Tensors) -> Tensors:
+        found: Tensors = {}
+        for name, one in tensors.items():
+            if "visual.blocks" not in name or one.ndim != 2:
+                found[name] = one
+                continue
+            coded.append(name)
+            parts, _ = fp8_of_rows(one)
+            found |= {name.removesuffix("weight") + end: part for end, part in parts.items()}
+        return found
+
+    _rewrite(folder, encoded, {**ENCODERS["ct-MXFP8A16"].config, "format": "float-quantized"})
+    assert coded
+    with pytest.raises(ModelError, match=r"says that it is quantized .* plain weights"):
+        load_decoder(str(folder), device="cpu")

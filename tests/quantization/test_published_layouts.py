@@ -9,7 +9,18 @@ from torch import Tensor
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.loading import load_decoder
-from tests.encoders import ENCODERS, Encode, Encoder, Tensors, awq, fp8, gptq, in_words, of_quark
+from tests.encoders import (
+    ENCODERS,
+    Encode,
+    Encoder,
+    Tensors,
+    awq,
+    fp8,
+    gptq,
+    in_words,
+    int8_of_rows,
+    of_quark,
+)
 
 
 def _with_scale_of_inputs(weight: Tensor) -> tuple[Tensors, Tensor]:
@@ -130,6 +141,45 @@ def test_layouts_of_other_orders_are_refused(
     """Codes at other places in a word would be read as other weights; the layout is named."""
     folder, _ = Encoder(encode, config, "", 4).write(full, tmp_path / "checkpoint")
     with pytest.raises(ModelError, match=message):
+        load_decoder(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("encode", "lost", "config"),
+    [
+        (gptq(4, order=True), "g_idx", {"quant_method": "gptq", "bits": 4, "desc_act": True}),
+        (
+            _packed,
+            "weight_zero_point",
+            _compressed("pack-quantized", {**_INTEGERS, "symmetric": False}),
+        ),
+        (
+            _packed,
+            "weight_g_idx",
+            _compressed("pack-quantized", {**_INTEGERS, "actorder": "group"}),
+        ),
+        (
+            int8_of_rows,
+            "weight_zero_point",
+            {
+                "quant_method": "quark",
+                "global_quant_config": {"weight": {"dtype": "int8", "symmetric": False}},
+            },
+        ),
+    ],
+)
+def test_zero_points_and_orders_that_were_dropped_are_refused(
+    encode: Encode, lost: str, config: dict[str, Any], full: Path, tmp_path: Path
+) -> None:
+    """The configuration says that there are some; without them the codes stand for other weights."""
+
+    def without(weight: Tensor) -> tuple[Tensors, Tensor]:
+        parts, dense = encode(weight)
+        return {name: part for name, part in parts.items() if name != lost}, dense
+
+    folder, _ = Encoder(without, config, "", 4).write(full, tmp_path / "checkpoint")
+    named = {"g_idx": "order"}.get(lost, lost)
+    with pytest.raises(ModelError, match=rf"mlp\.down_proj has .* and no {named}"):
         load_decoder(str(folder), device="cpu")
 
 

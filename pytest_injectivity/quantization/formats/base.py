@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pytest_injectivity.core.tower_names import TOWERS
 from pytest_injectivity.core.versions import installed_version
 from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix
 from pytest_injectivity.quantization.packed import Packed
@@ -187,5 +188,5 @@ class Format:
 
 
 def in_blocks(name: str) -> bool:
-    """Whether a stored tensor belongs to a block, by its name."""
-    return _IN_BLOCKS.match(name) is not None
+    """Whether a stored tensor belongs to a block of the text decoder, by its name."""
+    return _IN_BLOCKS.match(name) is not None and TOWERS.match(name) is None

@@ -35,6 +35,7 @@ ROLES = {
 """The role of each tensor of a layer, by the end of its name."""
 
 _BYTES = ("U8", "F8_E8M0")
+_ORDERED = ("group", "dynamic")  # names of one thing, whose groups are of inputs in another order
 _EMBEDDING = re.compile(r"embed|wte")
 _WORD = 32
 
@@ -83,6 +84,10 @@ def matrix_of(
         decode, number = partial(_integers, bits=bits, inputs=inputs), "W"
     if decode is _float4:
         require(layer, parts, *used)
+    if weights.get("symmetric") is False:
+        require(layer, parts, "weight_zero_point")
+    if weights.get("actorder") in _ORDERED:
+        require(layer, parts, "weight_g_idx")
     if weights.get("num_bits", bits) != bits:
         raise ModelError(
             f"{layer} stores codes of {bits} bits, and its scheme says num_bits {weights['num_bits']}"

@@ -51,6 +51,8 @@ class Gptq(Format):
             raise ModelError(
                 f"GPTQ of the format {' and '.join(sorted(named))} is not read: {_FIRST} or {_SECOND} is"
             )
+        if stored.said.get("desc_act"):
+            require(layer, parts, "order")
         return matrix_of_inputs(layer, parts, stored, second=named == {_SECOND})
 
 

@@ -76,12 +76,15 @@ class Quark(Format):
 def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
     require(layer, parts, "weight", "weight_scale")
     codes = stored.tensors[parts["weight"]]
-    told = _type_of(layer, stored.said)
+    weight = _weight_of(layer, stored.said)
+    told = str(weight.get("dtype"))
     if told not in _STORED.get(codes.dtype, (_FLOAT4,)):
         raise ModelError(
             f"{layer} is stored in {codes.dtype}, and Quark's configuration says {told!r:.50}:"
             f" {', '.join(_TYPES)} are read"
         )
+    if told in _BYTE_TYPES and weight.get("symmetric") is False:
+        require(layer, parts, "weight_zero_point")
     sizes = shape_of(stored, parts["weight"], stacked=told == _FLOAT4)
     *stack, rows, last = sizes
     decode: Callable[[Parts], Tensor] = _bytes
@@ -116,15 +119,15 @@ def _schemes(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     ]
 
 
-def _type_of(layer: str, said: Mapping[str, Any]) -> str:
-    """The type that the configuration names for the weights of a layer."""
+def _weight_of(layer: str, said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the configuration says of the weights of a layer."""
     own = section(said, "layer_quant_config")
     pattern = next((one for one in own if fnmatchcase(layer, one)), None)
     scheme = section(said, "global_quant_config") if pattern is None else section(own, pattern)
     weight = scheme.get("weight")
     # Of NVFP4 the second entry is about the scales.
     weight = weight[0] if isinstance(weight, list) and weight else weight
-    return str(weight.get("dtype") if isinstance(weight, Mapping) else None)
+    return weight if isinstance(weight, Mapping) else {}
 
 
 def _words(parts: Parts, *, signed: bool) -> Tensor:
