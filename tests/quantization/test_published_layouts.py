@@ -189,3 +189,26 @@ def test_bytes_of_more_bits_than_are_told_are_refused(full: Path, tmp_path: Path
     folder, _ = Encoder(_in_bytes, three, "", 3).write(full, tmp_path / "checkpoint")
     with pytest.raises(ModelError, match=r"codes from -\d to \d have more than 3 bits"):
         load_decoder(str(folder), device="cpu")
+
+
+_HALVED = ("weight_scale", "scales", "qzeros")
+
+
+@pytest.mark.parametrize(
+    "name", ["ct-NVFP4A16", "ct-MXFP4A16", "modelopt-NVFP4", "quark-mxfp4", "awq", "gptq-order"]
+)
+def test_groups_that_lost_their_scales_are_refused(name: str, full: Path, tmp_path: Path) -> None:
+    """Half of the scales are a grid over the matrix as well: of groups that nobody has made."""
+    encoder = ENCODERS[name]
+
+    def halved(weight: Tensor) -> tuple[Tensors, Tensor]:
+        parts, dense = encoder.encode(weight)
+        turned = "weight_scale" in parts
+        return {
+            one: (part[:, ::2] if turned else part[::2]) if one in _HALVED else part
+            for one, part in parts.items()
+        }, dense
+
+    folder, _ = Encoder(halved, encoder.config, "", 4).write(full, tmp_path / "checkpoint")
+    with pytest.raises(ModelError, match=r"scales of "):
+        load_decoder(str(folder), device="cpu")

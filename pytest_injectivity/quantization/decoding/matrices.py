@@ -6,6 +6,7 @@ Tensors that contradict each other raise `ValueError`.
 
 from math import prod
 
+import torch
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float32
@@ -13,6 +14,8 @@ from pytest_injectivity.quantization.decoding.codes import e2m1, e8m0, words
 from pytest_injectivity.quantization.decoding.scales import by_order, scaled
 
 _WORD = 32
+_POWERS = (torch.uint8, torch.float8_e8m0fnu)
+_MX, _NV = 32, 16  # inputs of a group
 # Where a word of AWQ's holds the code of each of its eight (or four) outputs.
 _AWQ_ORDERS = {4: (0, 4, 1, 5, 2, 6, 3, 7), 8: (0, 2, 1, 3)}
 
@@ -24,7 +27,8 @@ def floats_of_4_bits(
 
     Args:
         packed: two codes a byte, ``(..., outputs, inputs / 2)``.
-        scales: of groups of inputs, ``(..., outputs, groups)``: bytes are powers of two.
+        scales: of groups of inputs, ``(..., outputs, groups)``: bytes are powers of two, of 32 inputs
+            each (MXFP4); others are of 16 (NVFP4).
         times: multiplies the scales: one number, or one for each matrix of a stack (ModelOpt).
         over: divides them likewise (compressed-tensors).
     """
@@ -33,12 +37,12 @@ def floats_of_4_bits(
         real = real * _one_each(times, real)
     if over is not None:
         real = real / _one_each(over, real)
-    return scaled(e2m1(packed), real)
+    return scaled(e2m1(packed), real, block=(1, _MX if scales.dtype in _POWERS else _NV))
 
 
 def of_scales(scales: Tensor) -> Float32[Tensor, "..."]:
     """Scales as numbers: bytes are biased exponents of two, all else is a number already."""
-    return e8m0(scales) if scales.element_size() == 1 and not scales.is_signed() else scales.float()
+    return e8m0(scales) if scales.dtype in _POWERS else scales.float()
 
 
 def inputs_in_words(

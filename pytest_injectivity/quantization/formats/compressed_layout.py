@@ -81,7 +81,10 @@ def matrix_of(
         require(layer, parts, "weight_shape")
         inputs = numbers_of(stored, parts["weight_shape"], 2)[-1]
         bits, shape = _bits(layer, sizes[-1], inputs), (*sizes[:-1], inputs)
-        decode, number = partial(_integers, bits=bits, inputs=inputs), "W"
+        decode, number = (
+            partial(_integers, bits=bits, inputs=inputs, group=weights.get("group_size")),
+            "W",
+        )
     if decode is _float4:
         require(layer, parts, *used)
     if weights.get("symmetric") is False:
@@ -160,8 +163,14 @@ def _bytes(parts: Parts, *, block: tuple[int, int] | None, bits: int = 8) -> Ten
     return scaled(codes, of_scales(parts["weight_scale"]), zeros=zeros, block=block)
 
 
-def _integers(parts: Parts, *, bits: int, inputs: int) -> Tensor:
+def _integers(parts: Parts, *, bits: int, inputs: int, group: int | None) -> Tensor:
     """Codes of consecutive inputs in words, half of their range above zero."""
+    groups = ceil(inputs / group) if isinstance(group, int) and group > 0 else 0
+    if groups and parts["weight_scale"].shape != (len(parts["weight_packed"]), groups):
+        raise ValueError(
+            f"scales of shape {tuple(parts['weight_scale'].shape)} for groups of {group} of"
+            f" {inputs} inputs"
+        )
     scale, order = parts["weight_scale"], parts.get("weight_g_idx")
     zeros, half = parts.get("weight_zero_point"), 2 ** (bits - 1)
     codes = words(parts["weight_packed"], bits, inputs) - half

@@ -1,6 +1,7 @@
 """GPTQ and AWQ: integers in words, whose bits the shapes of the zero points tell."""
 
 from functools import partial
+from math import ceil
 
 from torch import Tensor
 
@@ -90,6 +91,7 @@ def matrix_of_inputs(
     """
     bits = _bits(layer, parts, stored)
     rows, outputs = shape_of(stored, parts["codes"])
+    _refuse_other_groups(layer, rows * _WORD // bits, parts, stored)
     decode = partial(_by_inputs, bits=bits, less=0 if second else 1)
     shape = (outputs, rows * _WORD // bits)
     return EncodedMatrix(f"{layer}.weight", shape, bits, f"W{bits}A16", parts, decode)
@@ -99,6 +101,7 @@ def matrix_of_outputs(layer: str, parts: dict[str, str], stored: StoredWeights) 
     """A matrix in AWQ's layout; the arguments are those of `matrix_of_inputs`."""
     bits = _bits(layer, parts, stored)
     inputs = shape_of(stored, parts["codes"])[0]
+    _refuse_other_groups(layer, inputs, parts, stored)
     outputs = shape_of(stored, parts["scales"])[1]
     decode = partial(_by_outputs, bits=bits)
     return EncodedMatrix(f"{layer}.weight", (outputs, inputs), bits, f"W{bits}A16", parts, decode)
@@ -115,10 +118,29 @@ def _bits(layer: str, parts: dict[str, str], stored: StoredWeights) -> int:
             " 2 to 8 bits"
         )
     told = stored.said.get("bits")
-    mixed = bool(stored.said.get("dynamic") or stored.said.get("extra_config"))
-    if isinstance(told, int) and told != bits and not mixed:
+    if isinstance(told, int) and told != bits and not _mixed(stored):
         raise ModelError(f"{layer} stores codes of {bits} bits, and the configuration says {told}")
     return bits
+
+
+def _mixed(stored: StoredWeights) -> bool:
+    """Whether layers have schemes of their own."""
+    return bool(stored.said.get("dynamic") or stored.said.get("extra_config"))
+
+
+def _refuse_other_groups(
+    layer: str, inputs: int, parts: dict[str, str], stored: StoredWeights
+) -> None:
+    """Refuses fewer or more groups than the configuration says: their scales are not all there."""
+    size, groups = stored.said.get("group_size"), stored.tensors[parts["scales"]].shape[0]
+    if not isinstance(size, int) or size == 0 or _mixed(stored):
+        return
+    wanted = ceil(inputs / size) if size > 0 else 1
+    if groups != wanted:
+        raise ModelError(
+            f"{layer} has scales of {groups} groups, and group_size {size} of the configuration makes"
+            f" {wanted} of {inputs} inputs"
+        )
 
 
 def _by_inputs(parts: Parts, *, bits: int, less: int) -> Tensor:
