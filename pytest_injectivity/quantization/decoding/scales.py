@@ -19,8 +19,8 @@ def scaled(
         codes: a matrix, or several of one shape, ``(..., outputs, inputs)``.
         scales: a number, or a grid of them: each holds for a block of the matrix.
         zeros: codes that stand for zero, shaped as the scales.
-        block: rows and columns of a block, where the last blocks may be cut off. None: the grid divides
-            the matrix.
+        block: rows and columns of a block, where the last blocks may be cut off. None: there is a scale
+            a matrix, or each row has its own, of groups of equal size.
 
     Raises:
         ValueError: the scales are no grid over the matrix.
@@ -29,7 +29,8 @@ def scaled(
     numbers = codes.float()
     grids = [_grid(one) for one in (scales, zeros) if one is not None]
     rows, columns = grids[0].shape[-2:]
-    high, wide = block or (_times(outputs, rows), _times(inputs, columns))
+    of_rows = 1 if (rows, columns) != (1, 1) else outputs
+    high, wide = block or (of_rows, _times(inputs, columns))
     if any(grid.shape[-2:] != (rows, columns) for grid in grids) or not (
         0 <= rows * high - outputs < high and 0 <= columns * wide - inputs < wide
     ):

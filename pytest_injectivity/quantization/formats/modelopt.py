@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -117,8 +118,9 @@ def _integers4(parts: Parts) -> Tensor:
 
 
 def _bytes(parts: Parts) -> Tensor:
-    scales = of_scales(parts["weight_scale"])
+    codes, scales, block = parts["weight"], of_scales(parts["weight_scale"]), None
     # Blocks of rows and columns are stored with a dimension for what is within.
     if scales.ndim == 4:  # noqa: PLR2004 - as above
         scales = scales.squeeze(-1).squeeze(-2)
-    return scaled(parts["weight"], scales)
+        block = (ceil(codes.shape[0] / len(scales)), ceil(codes.shape[1] / scales.shape[1]))
+    return scaled(codes, scales, block=block)

@@ -29,8 +29,28 @@ def test_a_grid_of_scales(rows: int, columns: int, high: int, wide: int, seed: i
     scales = torch.rand(rows, columns, generator=draw)
     zeros = torch.randint(-8, 8, (rows, columns), generator=draw).float()
     wanted = _by_hand(codes, scales, zeros, (high, wide))
-    assert scaled(codes, scales, zeros=zeros).equal(wanted)
     assert scaled(codes, scales, zeros=zeros, block=(high, wide)).equal(wanted)
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(0, 9))
+def test_groups_of_inputs(rows: int, groups: int, wide: int, seed: int) -> None:
+    """Without blocks each row has scales of its own, of groups of equal size."""
+    draw = torch.Generator().manual_seed(seed)
+    codes = torch.randint(-8, 8, (rows, groups * wide), generator=draw)
+    scales = torch.rand(rows, groups, generator=draw)
+    wanted = _by_hand(codes, scales, torch.zeros(rows, groups), (1, wide))
+    assert scaled(codes, scales).equal(wanted)
+
+
+@pytest.mark.parametrize(
+    ("codes", "scales"), [((4, 6), (2, 1)), ((4, 6), (2, 3)), ((4, 6), (1, 3)), ((2, 4, 6), (2,))]
+)
+def test_rows_without_scales_of_their_own_are_refused(
+    codes: tuple[int, ...], scales: tuple[int, ...]
+) -> None:
+    """A grid of too few rows is none of blocks that nobody has told, nor one of experts."""
+    with pytest.raises(ValueError, match=r"are no grid over a matrix of 4 x 6"):
+        scaled(torch.ones(codes), torch.ones(scales))
 
 
 def test_blocks_that_are_cut_off() -> None:
