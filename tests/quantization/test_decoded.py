@@ -143,3 +143,17 @@ def test_a_matrix_stored_twice_is_refused(
 
     with pytest.raises(ModelError, match=r"up_proj\.weight"):
         load_decoder(str(rewritten(folder, tmp_path / "twice", twice)), device="cpu")
+
+
+def test_a_scale_of_inputs_that_other_blocks_have_is_missed(
+    written: Callable[[str], Written], tmp_path: Path
+) -> None:
+    """ModelOpt's configuration does not say which layers have one; the blocks are alike."""
+    lost = f"{FIRST}pre_quant_scale"
+
+    def without(tensors: Tensors) -> Tensors:
+        return {at: one for at, one in tensors.items() if at != lost}
+
+    folder = rewritten(written("modelopt-INT4")[0], tmp_path / "dropped", without)
+    with pytest.raises(ModelError, match=r"layers\.0\.mlp\.up_proj has no pre_quant_scale"):
+        load_decoder(str(folder), device="cpu")

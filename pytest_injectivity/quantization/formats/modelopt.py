@@ -1,12 +1,14 @@
 """NVIDIA's ModelOpt: NVFP4, float8 and MX types, said in a file of its own or in the configuration."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import ceil
 
 import torch
 from torch import Tensor
 
+from pytest_injectivity.errors import ModelError
 from pytest_injectivity.quantization.decoding.codes import nibbles
 from pytest_injectivity.quantization.decoding.encoded import (
     EncodedMatrix,
@@ -21,12 +23,14 @@ from pytest_injectivity.quantization.formats.base import Format, Signs
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
 
 _FILE = "hf_quant_config.json"
+_SMOOTHING = "pre_quant_scale"
 _ROLES = {
     ".weight": "weight",
     ".weight_scale": "weight_scale",
     ".weight_scale_2": "weight_scale_2",
-    ".pre_quant_scale": "pre_quant_scale",
+    f".{_SMOOTHING}": _SMOOTHING,
 }
+_BLOCK = re.compile(r"\.\d+(?=\.)")
 _CODES = {"U8": 4, "F8_E4M3": 8, "I8": 8}
 _BYTES = ("U8", "F8_E8M0")
 
@@ -50,8 +54,8 @@ class ModelOpt(Format):
     )
 
     def detect(self, signs: Signs) -> bool:
-        """Whether the method is named, or ModelOpt's own file lies in the folder."""
-        return super().detect(signs) or _FILE in signs.files
+        """Whether the method is named, or ModelOpt's own file lies beside a silent configuration."""
+        return super().detect(signs) or (signs.method is None and _FILE in signs.files)
 
     def decodes(self, stored: StoredWeights) -> bool:
         """Whether the weights are decoded here: always."""
@@ -70,11 +74,24 @@ class ModelOpt(Format):
         Raises:
             ModelError: a matrix has no scale, or is in a layout that is not read.
         """
-        return [
-            _encoded(layer, parts, stored)
+        coded = {
+            layer: parts
             for layer, parts in grouped(stored.tensors, _ROLES).items()
             if "weight" in parts and stored.tensors[parts["weight"]].dtype in _CODES
-        ]
+        }
+        _refuse_lost_smoothing(coded)
+        return [_encoded(layer, parts, stored) for layer, parts in coded.items()]
+
+
+def _refuse_lost_smoothing(coded: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuses a layer without the scale of its inputs that the same layer of another block has.
+
+    Nothing in the configuration says which layers have one.
+    """
+    smoothed = {_BLOCK.sub("", layer) for layer, parts in coded.items() if _SMOOTHING in parts}
+    for layer, parts in coded.items():
+        if _SMOOTHING not in parts and _BLOCK.sub("", layer) in smoothed:
+            raise ModelError(f"{layer} has no {_SMOOTHING}, which it has in other blocks")
 
 
 def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> EncodedMatrix:
@@ -95,13 +112,13 @@ def _encoded(layer: str, parts: dict[str, str], stored: StoredWeights) -> Encode
         shape, bits, decode = (*stack, 2 * rows, last), 4, _integers4
         form = "INT4"
     require(layer, parts, *used)
-    held = {role: parts[role] for role in (*used, "pre_quant_scale") if role in parts}
+    held = {role: parts[role] for role in (*used, _SMOOTHING) if role in parts}
     return EncodedMatrix(f"{layer}.weight", shape, bits, form, held, partial(_smoothed, decode))
 
 
 def _smoothed(decode: Callable[[Parts], Tensor], parts: Parts) -> Tensor:
     """A matrix times what multiplies its inputs, where there is such a scale: ``W (s x) = (W s) x``."""
-    matrix, inputs = decode(parts), parts.get("pre_quant_scale")
+    matrix, inputs = decode(parts), parts.get(_SMOOTHING)
     return matrix if inputs is None else matrix * inputs.float()
 
 
