@@ -77,7 +77,12 @@ class Gathering:
         self._failures.take(report, at)
 
     def _tell_once(self, report: pytest.TestReport, message: str) -> None:
-        """Shorten what a test says, if another one has said the same of the same wrong use."""
+        """Shorten what a test says, if another one has said the same of the same wrong use.
+
+        A layer is an argument of the test itself, whose line is of interest.
+        """
+        if message.startswith("LayerError"):
+            return
         first = self._told_in.setdefault(message, report.nodeid)
         if first != report.nodeid:
             report.longrepr = f"{message.partition(':')[0]}: the same as in {first}"
