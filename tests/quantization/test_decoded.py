@@ -10,7 +10,8 @@ from torch import Tensor
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.loading import load_decoder
 from tests.damaged_codes import Damage, half_larger, rewritten, shifted, without_scale
-from tests.encoders import ENCODERS, Tensors
+from tests.encoders import ENCODERS
+from tests.layouts import Tensors
 from tests.quantized import needs
 
 Written = tuple[Path, Tensors]

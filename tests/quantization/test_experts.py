@@ -14,7 +14,8 @@ from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.models.quiet import quiet
 from scripts.families.small_models import small_config, small_model
-from tests.encoders import ENCODERS, Encoder, Tensors, fp8_of_rows, mxfp4
+from tests.encoders import ENCODERS, Encoder
+from tests.layouts import Tensors, fp8_of_rows, mxfp4
 
 ROW = torch.arange(5, 45)[None]
 SIZES = {"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 64}

@@ -13,7 +13,8 @@ from pytest_injectivity.errors import ModelError
 from pytest_injectivity.quantization.formats.base import Format, Signs
 from pytest_injectivity.quantization.formats.registry import detect
 from pytest_injectivity.quantization.stored_tensors import StoredTensor, StoredWeights
-from tests.encoders import ENCODERS, Tensors
+from tests.encoders import ENCODERS
+from tests.layouts import Tensors
 
 LAYER = "model.layers.0.mlp.up_proj."
 DTYPES = {

@@ -9,18 +9,8 @@ from torch import Tensor
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.loading import load_decoder
-from tests.encoders import (
-    ENCODERS,
-    Encode,
-    Encoder,
-    Tensors,
-    awq,
-    fp8,
-    gptq,
-    in_words,
-    int8_of_rows,
-    of_quark,
-)
+from tests.encoders import ENCODERS, Encoder
+from tests.layouts import Encode, Tensors, awq, fp8, gptq, in_words, int8_of_rows, of_quark
 
 
 def _with_scale_of_inputs(weight: Tensor) -> tuple[Tensors, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pytest_injectivity.quantization.decoding.codes import e2m1, e8m0, nibbles, words
 from pytest_injectivity.quantization.decoding.matrices import floats_of_4_bits
-from tests.encoders import in_words
+from tests.layouts import in_words
 
 BYTES = torch.arange(256, dtype=torch.uint8)
 
