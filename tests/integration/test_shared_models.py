@@ -78,11 +78,11 @@ def test_the_gate_suite_runs_to_its_table(
     assert first not in output(result)
 
 
-def test_texts_that_a_real_tokenizer_makes_equal_are_duplicates(
+def test_texts_that_a_real_tokenizer_makes_equal_are_counted_apart(
     trained: Callable[..., pytest.RunResult], pytester: pytest.Pytester
 ) -> None:
-    """slm4096's tokenizer drops characters outside its 54: duplicates, counted, no collisions."""
+    """slm4096's tokenizer drops characters outside its 54: counted apart, named, no collisions."""
     (pytester.path / "p.txt").write_text("The été ended 13 times\nThe t ended  times\nAnother\n")
     result = trained(DUPLICATES, "slm4096-gpt2", "--injx-prompts=p.txt")
     result.assert_outcomes(passed=1)
-    assert "dropped: 1 duplicates" in said(result)
+    assert "1 indistinguishable" in said(result)
