@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from pytest_injectivity.core.tower_names import TOWERS
-from pytest_injectivity.models.leftovers import Loaded, refuse, refuse_leftovers
+from pytest_injectivity.models.filling import filled_model
+from pytest_injectivity.models.leftovers import refuse
 from pytest_injectivity.quantization.decoding.decoding import Decoding
 from pytest_injectivity.quantization.formats.registry import is_codes
-from pytest_injectivity.quantization.library_calls import refusing
 
 
 def load_decoded_model(
@@ -50,16 +50,4 @@ def load_decoded_model(
         name: matrices[name].values(read).to(wanted) if name in matrices else read(name)
         for name in decoding.headers
     }
-    loader: Any = type(described).from_pretrained
-    with refusing(f"{source} cannot be loaded"):
-        model, info = loader(
-            None,
-            config=config,
-            state_dict=dict(state),
-            dtype=wanted,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # refused below, with their names
-        )
-    loaded = Loaded.of(source, model, described, info)
-    refuse_leftovers(loaded, state, state.__getitem__)
-    return model
+    return filled_model(source, config, described, state, wanted)

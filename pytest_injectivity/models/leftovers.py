@@ -20,8 +20,6 @@ from pytest_injectivity.quantization.stored_tensors import StoredTensor
 
 _BLOCK = re.compile(r"(?:[A-Za-z_]+\.){0,4}(?:layers|h|blocks|block)\.(\d+)\.")
 _SHOWN = 3
-# The library multiplies float8 by these as it reads them.
-_SCALES = ("_scale_inv", "_scale")
 
 Read = Callable[[str], Tensor]
 
@@ -119,7 +117,6 @@ def refuse_codes(loaded: Loaded, tensors: Mapping[str, StoredTensor]) -> None:
         if name in parameters
         and is_codes(name, tensor)
         and packed(loaded.model.get_submodule(name.rpartition(".")[0])) is None
-        and not any(name + end in tensors for end in _SCALES)
     ]
     refuse(loaded.source, "codes of a quantization where the model has numbers:", codes)
 

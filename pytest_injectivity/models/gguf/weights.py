@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedConfig
 
+from pytest_injectivity.models.filling import filled_model
 from pytest_injectivity.models.gguf.rotary import FACTORS
 from pytest_injectivity.models.gguf.second_scales import scales_of_inputs, second_scales, whole
 from pytest_injectivity.models.leftovers import Loaded, refuse, refuse_leftovers
@@ -52,17 +53,7 @@ def load_gguf_model(
     )
     with refusing(f"{source} cannot be loaded"):
         state = dense_state(header, names, config, dtype)
-        loader: Any = type(described).from_pretrained
-        model, info = loader(
-            None,
-            config=config,
-            state_dict=dict(state),
-            dtype=dtype,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # refused below, with their names
-        )
-    refuse_leftovers(Loaded.of(source, model, described, info), state, state.__getitem__)
-    return model
+    return filled_model(source, config, described, state, dtype)
 
 
 def parameter_names(header: GgufHeader, described: Any) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, grouped, require
-from pytest_injectivity.quantization.formats.base import Format
+from pytest_injectivity.quantization.formats.base import DecodedFormat
 from pytest_injectivity.quantization.formats.compressed_layout import ROLES, matrix_of
 from pytest_injectivity.quantization.formats.gptq import WORDS, matrix_of_inputs, matrix_of_outputs
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
@@ -11,17 +11,12 @@ _PACKINGS = ("auto_gptq", "auto_awq", "gptqmodel", "llm_compressor")
 _FULL = 16
 
 
-class AutoRound(Format):
+class AutoRound(DecodedFormat):
     """Matrices in the layout of GPTQ, AWQ or compressed-tensors, decoded as they are read."""
 
     name = "auto-round"
     methods = ("auto-round", "auto_round", "intel/auto-round")
     of_activations = (".input_scale", ".input_global_scale")
-
-    def decodes(self, stored: StoredWeights) -> bool:
-        """Whether the weights are decoded here: always."""
-        del stored
-        return True
 
     def leaves_activations(self, stored: StoredWeights) -> bool:
         """Whether the configuration names fewer than 16 bits for activations."""

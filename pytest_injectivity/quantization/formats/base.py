@@ -187,6 +187,15 @@ class Format:
         """Makes a loaded model safe to run, before any forward pass of its base model."""
 
 
+class DecodedFormat(Format):
+    """A format whose weights are always decoded here; its model is a plain one."""
+
+    def decodes(self, stored: StoredWeights) -> bool:
+        """Whether the weights are decoded here: always."""
+        del stored
+        return True
+
+
 def in_blocks(name: str) -> bool:
     """Whether a stored tensor belongs to a block of the text decoder, by its name."""
     return _IN_BLOCKS.match(name) is not None and TOWERS.match(name) is None

@@ -9,14 +9,14 @@ from pytest_injectivity.errors import ModelError
 from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, Parts
 from pytest_injectivity.quantization.decoding.matrices import of_scales
 from pytest_injectivity.quantization.decoding.scales import scaled
-from pytest_injectivity.quantization.formats.base import Format, in_blocks
+from pytest_injectivity.quantization.formats.base import DecodedFormat, in_blocks
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
 
 _BITS = 8
 _FLOAT8 = "F8_E"
 
 
-class Fp8(Format):
+class Fp8(DecodedFormat):
     """Matrices stored in float8, decoded as they are read.
 
     Args:
@@ -39,11 +39,6 @@ class Fp8(Format):
         ".v_scale",
         ".kv_scale",
     )
-
-    def decodes(self, stored: StoredWeights) -> bool:
-        """Whether the weights are decoded here: always."""
-        del stored
-        return True
 
     def leaves_activations(self, stored: StoredWeights) -> bool:
         """Whether a server's kernels round what enters the layers: they multiply float8 by float8."""

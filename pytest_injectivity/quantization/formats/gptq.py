@@ -14,7 +14,7 @@ from pytest_injectivity.quantization.decoding.encoded import (
     shape_of,
 )
 from pytest_injectivity.quantization.decoding.matrices import inputs_in_words, outputs_in_words
-from pytest_injectivity.quantization.formats.base import Format
+from pytest_injectivity.quantization.formats.base import DecodedFormat
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
 
 WORDS = {".qweight": "codes", ".qzeros": "zeros", ".scales": "scales", ".g_idx": "order"}
@@ -22,17 +22,12 @@ _WORD = 32
 _FIRST, _SECOND = "gptq", "gptq_v2"
 
 
-class Gptq(Format):
+class Gptq(DecodedFormat):
     """Words of consecutive inputs, as AutoGPTQ and gptqmodel write them, decoded as they are read."""
 
     name = "gptq"
     methods: tuple[str, ...] = ("gptq",)
     traces = (".qweight",)
-
-    def decodes(self, stored: StoredWeights) -> bool:
-        """Whether the weights are decoded here: always."""
-        del stored
-        return True
 
     def encoded(self, stored: StoredWeights) -> list[EncodedMatrix]:
         """The matrices of words.

@@ -13,7 +13,7 @@ from pytest_injectivity.quantization.decoding.encoded import (
     numbers_of,
     require,
 )
-from pytest_injectivity.quantization.formats.base import Format
+from pytest_injectivity.quantization.formats.base import DecodedFormat
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
 
 # What a layer's own description says, of which only the first five are needed.
@@ -47,17 +47,12 @@ _PACKINGS = {
 _CODES = ("U8", "I32")
 
 
-class Hqq(Format):
+class Hqq(DecodedFormat):
     """Matrices that HQQ packs, decoded as they are read, in the arithmetic of their scales' dtype."""
 
     name = "hqq"
     methods = ("hqq",)
     traces = (".W_q",)
-
-    def decodes(self, stored: StoredWeights) -> bool:
-        """Whether the weights are decoded here: always."""
-        del stored
-        return True
 
     def encoded(self, stored: StoredWeights) -> list[EncodedMatrix]:
         """The packed matrices.

@@ -19,7 +19,7 @@ from pytest_injectivity.quantization.decoding.encoded import (
 )
 from pytest_injectivity.quantization.decoding.matrices import floats_of_4_bits, of_scales
 from pytest_injectivity.quantization.decoding.scales import scaled
-from pytest_injectivity.quantization.formats.base import Format, Signs
+from pytest_injectivity.quantization.formats.base import DecodedFormat, Signs
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
 
 _FILE = "hf_quant_config.json"
@@ -31,11 +31,11 @@ _ROLES = {
     f".{_SMOOTHING}": _SMOOTHING,
 }
 _BLOCK = re.compile(r"\.\d+(?=\.)")
-_CODES = {"U8": 4, "F8_E4M3": 8, "I8": 8}
+_CODES = ("U8", "F8_E4M3", "I8")
 _BYTES = ("U8", "F8_E8M0")
 
 
-class ModelOpt(Format):
+class ModelOpt(DecodedFormat):
     """Matrices of few bits beside their scales, decoded as they are read.
 
     The second scale multiplies the first; compressed-tensors stores its reciprocal.
@@ -56,11 +56,6 @@ class ModelOpt(Format):
     def detect(self, signs: Signs) -> bool:
         """Whether the method is named, or ModelOpt's own file lies beside a silent configuration."""
         return super().detect(signs) or (signs.method is None and _FILE in signs.files)
-
-    def decodes(self, stored: StoredWeights) -> bool:
-        """Whether the weights are decoded here: always."""
-        del stored
-        return True
 
     def leaves_activations(self, stored: StoredWeights) -> bool:
         """Whether the files hold scales of activations, or the algorithm is one that rounds them."""

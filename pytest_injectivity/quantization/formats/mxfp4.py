@@ -5,24 +5,19 @@ from torch import Tensor
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix, Parts, grouped, require
 from pytest_injectivity.quantization.decoding.matrices import floats_of_4_bits
-from pytest_injectivity.quantization.formats.base import Format
+from pytest_injectivity.quantization.formats.base import DecodedFormat
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
 
 _ROLES = {"_blocks": "blocks", "_scales": "scales"}
 _DIMENSIONS = 4
 
 
-class Mxfp4(Format):
+class Mxfp4(DecodedFormat):
     """Stacks of the experts' matrices, decoded as they are read."""
 
     name = "mxfp4"
     methods = ("mxfp4",)
     traces = ("_proj_blocks", "_proj_scales")
-
-    def decodes(self, stored: StoredWeights) -> bool:
-        """Whether the weights are decoded here: always."""
-        del stored
-        return True
 
     def encoded(self, stored: StoredWeights) -> list[EncodedMatrix]:
         """The stacks of blocks.

@@ -22,7 +22,7 @@ from pytest_injectivity.quantization.decoding.matrices import (
     outputs_in_words,
 )
 from pytest_injectivity.quantization.decoding.scales import scaled
-from pytest_injectivity.quantization.formats.base import Format
+from pytest_injectivity.quantization.formats.base import DecodedFormat
 from pytest_injectivity.quantization.stored_tensors import StoredWeights
 
 _ROLES = {
@@ -39,7 +39,7 @@ _TYPES = (*_WORD_TYPES, *_BYTE_TYPES, _FLOAT4)
 _STORED = {"I32": _WORD_TYPES, "I8": _BYTE_TYPES, "F8_E4M3": _BYTE_TYPES, "F8_E5M2": _BYTE_TYPES}
 
 
-class Quark(Format):
+class Quark(DecodedFormat):
     """Matrices of the types that the configuration names, decoded as they are read."""
 
     name = "quark"
@@ -47,11 +47,6 @@ class Quark(Format):
     of_activations = tuple(
         f".{what}_{of}" for what in ("input", "output") for of in ("scale", "scale_2", "zero_point")
     )
-
-    def decodes(self, stored: StoredWeights) -> bool:
-        """Whether the weights are decoded here: always."""
-        del stored
-        return True
 
     def leaves_activations(self, stored: StoredWeights) -> bool:
         """Whether a layer's scheme rounds what enters or leaves it."""

@@ -1,0 +1,43 @@
+"""Fills the model of a configuration from tensors that are in memory, every one of them taken."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig
+
+from pytest_injectivity.models.leftovers import Loaded, refuse_leftovers
+from pytest_injectivity.quantization.library_calls import refusing
+
+
+def filled_model(
+    source: str,
+    config: PreTrainedConfig,
+    described: Any,
+    state: dict[str, Tensor],
+    dtype: str | torch.dtype,
+) -> Any:
+    """The model, renamed, merged and filled by the library as from a checkpoint in full precision.
+
+    Args:
+        source: what the user named.
+        config: the configuration.
+        described: the model of the configuration, without memory for its weights; it stays as it is.
+        state: the tensors, by the names of a checkpoint in full precision.
+        dtype: of the parameters.
+
+    Raises:
+        ModelError: a tensor is left over, a parameter is not filled, or the library cannot load it.
+    """
+    loader: Any = type(described).from_pretrained
+    with refusing(f"{source} cannot be loaded"):
+        model, info = loader(
+            None,
+            config=config,
+            state_dict=dict(state),
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, with their names
+        )
+    refuse_leftovers(Loaded.of(source, model, described, info), state, state.__getitem__)
+    return model
