@@ -9,6 +9,23 @@ _ALL = 0.9995
 
 
 @dataclass(frozen=True, kw_only=True)
+class BlockBits:
+    """The quantized matrices of one block.
+
+    Attributes:
+        block: its number, from 1.
+        bits: of a quantized weight, on average.
+        least: the fewest bits of any of its quantized matrices.
+        share: of the numbers in its matrices, those that are quantized.
+    """
+
+    block: int
+    bits: float
+    least: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class QuantizationInfo:
     """How the weights of a model are quantized.
 
@@ -23,6 +40,9 @@ class QuantizationInfo:
         rounds_activations: what enters a quantized layer is rounded as the model runs: no float64
             copy computes the same function.
         neighbors: what is rounded depends on the other rows and tokens of a batch.
+        blocks: the blocks that have quantized matrices, each with its bits.
+        embedding: the bits of the token embeddings; None where they are not quantized.
+        head: the bits of a head of its own; None where it is not quantized.
     """
 
     kind: str
@@ -33,6 +53,9 @@ class QuantizationInfo:
     leaves_activations: bool = False
     rounds_activations: bool = False
     neighbors: bool = False
+    blocks: tuple[BlockBits, ...] = ()
+    embedding: float | None = None
+    head: float | None = None
 
     @property
     def line(self) -> str:

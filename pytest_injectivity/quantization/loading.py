@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_injectivity.errors import ModelError, OptionError
+from pytest_injectivity.quantization.block_bits import packed_blocks
 from pytest_injectivity.quantization.decoding.decoding import Decoding
 from pytest_injectivity.quantization.formats.base import Format
 from pytest_injectivity.quantization.formats.registry import check_readable, format_for
@@ -218,6 +219,7 @@ def _proved(row: Format, blocks: nn.Module) -> QuantizationInfo | None:
         rounds_activations=any(layer.rounds_activations for _, layer in layers)
         or any(row.rounds_activations(module) for module in blocks.modules()),
         neighbors=any(layer.neighbors for _, layer in layers),
+        blocks=packed_blocks(blocks),
     )
 
 

@@ -10,6 +10,11 @@ from math import prod
 
 from torch import nn
 
+from pytest_injectivity.quantization.block_bits import (
+    bits_of_embedding,
+    bits_of_head,
+    stored_blocks,
+)
 from pytest_injectivity.quantization.decoding.decoding import Decoding
 from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix
 from pytest_injectivity.quantization.formats.base import Format, StoredMatrix, in_blocks
@@ -28,7 +33,8 @@ def stored_info(row: Format, decoding: Decoding, blocks: nn.Module) -> Quantizat
     Returns:
         None for formats that stay packed in a model, and where the files store plain weights.
     """
-    found = _in_blocks(decoding.matrices) or row.stored(decoding.stored.tensors)
+    every = _stored(decoding.matrices) or row.stored(decoding.stored.tensors)
+    found = [one for one in every if in_blocks(one.name)]
     numbers = sum(one.numbers for one in found)
     if not numbers:
         return None
@@ -41,6 +47,9 @@ def stored_info(row: Format, decoding: Decoding, blocks: nn.Module) -> Quantizat
         dense=True,
         rounds_activations=any(row.rounds_activations(module) for module in blocks.modules()),
         leaves_activations=row.leaves_activations(decoding.stored),
+        blocks=stored_blocks(found, blocks),
+        embedding=bits_of_embedding(every),
+        head=bits_of_head(every),
     )
 
 
@@ -51,7 +60,5 @@ def _kinds(forms: Counter[str]) -> str:
     return f"{forms.most_common(1)[0][0]} and others"
 
 
-def _in_blocks(encoded: Sequence[EncodedMatrix]) -> list[StoredMatrix]:
-    return [
-        StoredMatrix(one.bits, prod(one.shape), one.form) for one in encoded if in_blocks(one.name)
-    ]
+def _stored(encoded: Sequence[EncodedMatrix]) -> list[StoredMatrix]:
+    return [StoredMatrix(one.name, one.bits, prod(one.shape), one.form) for one in encoded]

@@ -18,7 +18,7 @@ from pytest_injectivity.quantization.decoding.encoded import EncodedMatrix
 from pytest_injectivity.quantization.packed import Packed
 from pytest_injectivity.quantization.stored_tensors import StoredTensor, StoredWeights
 
-_IN_BLOCKS = re.compile(r"(?:[A-Za-z_]+\.){0,4}(?:layers|h|blocks|blk)\.\d+\.")
+_IN_BLOCKS = re.compile(r"(?:[A-Za-z_]+\.){0,4}(?:layers|h|blocks|blk)\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,16 @@ class Signs:
 
 @dataclass(frozen=True)
 class StoredMatrix:
-    """A matrix of the blocks that a file stores in few bits.
+    """A matrix that a file stores in few bits.
 
     Attributes:
+        name: of the tensor.
         bits: of a number.
         numbers: how many there are.
         form: the file's own name for the type.
     """
 
+    name: str
     bits: int
     numbers: int
     form: str
@@ -157,7 +159,7 @@ class Format:
         return False
 
     def stored(self, tensors: Mapping[str, StoredTensor]) -> list[StoredMatrix]:  # noqa: ARG002 - a default
-        """The matrices of the blocks that a ``.gguf`` file stores in few bits.
+        """The matrices that a ``.gguf`` file stores in few bits.
 
         Args:
             tensors: of the file, by name.
@@ -198,4 +200,10 @@ class DecodedFormat(Format):
 
 def in_blocks(name: str) -> bool:
     """Whether a stored tensor belongs to a block of the text decoder, by its name."""
-    return _IN_BLOCKS.match(name) is not None and TOWERS.match(name) is None
+    return block_of(name) is not None
+
+
+def block_of(name: str) -> int | None:
+    """The block of the text decoder that a stored tensor belongs to, from 0; None where to no block."""
+    found = _IN_BLOCKS.match(name)
+    return None if found is None or TOWERS.match(name) is not None else int(found[1])

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import GgufConfig
 
-from pytest_injectivity.quantization.formats.base import Format, Signs, StoredMatrix, in_blocks
+from pytest_injectivity.quantization.formats.base import Format, Signs, StoredMatrix
 from pytest_injectivity.quantization.stored_tensors import StoredTensor, StoredWeights
 
 _BITS = re.compile(r"Q(\d)|FP(\d)")
@@ -40,7 +40,7 @@ class Gguf(Format):
         found = []
         for name, tensor in tensors.items():
             bits = _BITS.search(tensor.dtype)
-            if bits is not None and in_blocks(name):
+            if bits is not None:
                 numbers = prod(tensor.shape)
-                found.append(StoredMatrix(int(bits[1] or bits[2]), numbers, tensor.dtype))
+                found.append(StoredMatrix(name, int(bits[1] or bits[2]), numbers, tensor.dtype))
         return found
