@@ -1,8 +1,10 @@
 """The wheel that ``pip install`` gets."""
 
 import configparser
+import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -43,6 +45,54 @@ def test_the_wheel_holds_the_example_suites(wheel: ZipFile) -> None:
     }
     assert len(inside) > 10
     assert inside == {name: wheel.read(f"pytest_injectivity/suites/{name}") for name in inside}
+
+
+def test_the_wheel_holds_nothing_compiled(wheel: ZipFile) -> None:
+    """Nor what pytest leaves beside tests."""
+    assert [] == [name for name in wheel.namelist() if name.endswith(".pyc") or "/." in name]
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The commands of an environment that holds the wheel, and the libraries of this one."""
+    home = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)  # noqa: S603 - python itself
+    python = home / "bin" / "python"
+    (place,) = home.glob("lib/python*/site-packages")
+    # A folder that is named in a .pth file has none of its own .pth files read: no editable install.
+    (place / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    install = ["install", "-q", "--no-index", "--no-deps", "--ignore-installed", wheel.filename]
+    subprocess.run([sys.executable, "-m", "pip", "--python", python, *install], check=True)  # noqa: S603 - pip itself
+    return home / "bin"
+
+
+@pytest.mark.slow
+def test_the_readmes_first_commands_run_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    """``init`` and then ``pytest``, in a folder that knows nothing of this project."""
+    environment = {
+        "PATH": f"{installed}{os.pathsep}{os.environ['PATH']}",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+
+    def run(*command: str) -> str:
+        done = subprocess.run(  # noqa: S603 - what was just installed
+            [installed / command[0], *command[1:]],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert 0 == done.returncode, done.stdout + done.stderr
+        return done.stdout
+
+    where = run("python", "-c", "import pytest_injectivity; print(pytest_injectivity.__file__)")
+    assert where.startswith(str(installed.parent))
+    assert "next: pytest injectivity " in run("pytest-injectivity", "init")
+    few = ["--injx-max-prompts=50", "--injx-layers=2,norm", "-k", "collisions or margin"]
+    printed = run("python", "-m", "pytest", "injectivity", "--precisions=bfloat16", *few)
+    assert "verdicts PASS" in printed
+    assert "builtin:gpt2-stdlib" in printed
 
 
 def test_the_wheel_has_a_command_and_a_pytest_plugin(wheel: ZipFile) -> None:

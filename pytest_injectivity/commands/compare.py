@@ -1,0 +1,73 @@
+"""``pytest-injectivity compare``: holds one saved run against another, without a model."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.commands.answer import Answer
+from pytest_injectivity.errors import OptionError
+
+if TYPE_CHECKING:
+    from pytest_injectivity.commands.answer import Commands
+
+_WORSE = 1
+_WIDTH = 100
+
+
+def add_compare(commands: "Commands") -> None:
+    """Add the command to the parser's."""
+    compare = commands.add_parser(
+        "compare",
+        help="hold one saved run against another, without a model",
+        description="Compares the numbers of two JSON reports (--injx-report=json:PATH), layer by layer"
+        " and metric by metric; a baseline may stand for either. Models, dtypes and quantization may"
+        " differ; prompts, N, metric and seed may not. Exit status: 0 nothing is worse beyond its"
+        " tolerance, 1 something is, 4 the files cannot be read or compared.",
+    )
+    compare.add_argument("was", metavar="A.json", type=Path, help="the run that was")
+    compare.add_argument("now", metavar="B.json", type=Path, help="the run that is held against it")
+    compare.add_argument(
+        "--tolerance",
+        action="append",
+        default=[],
+        metavar="[METRIC=]SHARE",
+        help="how much worse a number may be, as a share of what it was: 0.02 for every metric that is"
+        " no count, margin_q=0.05 for one (may be given again)",
+    )
+    compare.set_defaults(command=_compare)
+
+
+def _compare(given: argparse.Namespace) -> Answer:
+    from pytest_injectivity.reports.comparison import compare, comparison_text, worse
+    from pytest_injectivity.results.changes import read_tolerances
+    from pytest_injectivity.results.saved_runs import read_recorded
+
+    asked = _tolerances(given.tolerance)
+    was, now = read_recorded(given.was), read_recorded(given.now)
+    resolution = max(was.resolution, now.resolution)
+    layers = compare(was, now, read_tolerances(asked, resolution=resolution))
+    size = shutil.get_terminal_size((_WIDTH, 0))
+    text = comparison_text(was, now, layers, width=size.columns, color=sys.stdout.isatty())
+    return Answer(text, _WORSE if worse(layers) else 0)
+
+
+def _tolerances(given: Sequence[str]) -> dict[str, float]:
+    """Tolerances by metric; a share without a metric holds for every other metric."""
+    from pytest_injectivity.results.metrics import recorded
+
+    pairs = [one.rpartition("=") for one in given]
+    for_all = [_share(share) for _, equals, share in pairs if not equals]
+    every = {} if not for_all else {one.name: for_all[-1] for one in recorded() if not one.counted}
+    return every | {name: _share(share) for name, equals, share in pairs if equals}
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(
+            f"--tolerance {text!r} is not a number: give a share such as 0.02, or margin_q=0.05"
+        ) from None
