@@ -17,7 +17,7 @@ from pytest_injectivity.geometry.layer import LADDER, LayerGeometry, partnered_r
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from pytest_injectivity.testing import HEADS, KEY_VALUE_HEADS, tiny_decoder
-from tests import reference
+from tests import brute_force
 
 LAYERS: tuple[Layer, ...] = (1, 2, 3, "norm")
 IDS = torch.randint(64, (24, 9), generator=torch.Generator().manual_seed(0))
@@ -130,8 +130,8 @@ def test_the_same_function_has_the_same_numbers(
     for layer in LAYERS:
         left, right = before[layer], after[layer]
         assert same_states == bool(torch.allclose(left, right, rtol=1e-9, atol=1e-9))
-        apart = reference.distances(left)
-        np.testing.assert_allclose(reference.distances(right), apart, rtol=1e-9, atol=1e-9)
+        apart = brute_force.distances(left)
+        np.testing.assert_allclose(brute_force.distances(right), apart, rtol=1e-9, atol=1e-9)
         expected = _numbers(LayerGeometry(layer, left, prompts))
         found = _numbers(LayerGeometry(layer, right, prompts))
         np.testing.assert_allclose(found, expected, rtol=1e-9)
@@ -146,4 +146,4 @@ def test_another_order_of_half_the_weights_is_another_function() -> None:
         mlp.c_fc.weight.copy_(mlp.c_fc.weight.flip(1))
     last = torch.full((len(IDS),), IDS.shape[1] - 1)
     before, after = (one.states(IDS, [3], positions=last)[3] for one in (decoder, changed))
-    assert not np.allclose(reference.distances(before), reference.distances(after), rtol=1e-3)
+    assert not np.allclose(brute_force.distances(before), brute_force.distances(after), rtol=1e-3)

@@ -11,7 +11,7 @@ import torch
 from pytest_injectivity import Audit, OptionError, PromptError
 from pytest_injectivity.audit.one_step_margins import one_step_margins
 from pytest_injectivity.testing import plant_equal_embeddings, plant_nan, tiny_decoder
-from tests import reference
+from tests import brute_force
 from tests.audits import audit_of, small_samples
 
 IDS = [[at, 3 * at % 7, at] for at in range(1, 12)]
@@ -39,7 +39,7 @@ def test_margins_are_those_of_brute_force(made: Made) -> None:
         rows = torch.cat([torch.tensor([ids]).expand(64, -1), tokens], dim=1)
         for name, layer in (("layer01", 1), ("layer02", 2), ("norm", "norm")):
             states = audit.decoder.states(rows, [layer])[layer][:, -1]
-            margins.setdefault(name, []).append(float(reference.nearest(states)[0].min()))
+            margins.setdefault(name, []).append(float(brute_force.nearest(states)[0].min()))
     found = one_step_margins(audit, prompts=4)
     assert list(margins) == [one.layer for one in found]
     for one in found:

@@ -34,7 +34,7 @@ from pytest_injectivity.results.sweeps import (
     write_figure,
 )
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
-from tests import reference
+from tests import brute_force
 from tests.audits import small_samples
 
 # Of 4, 8 and 16 bytes and more: 7 windows of 4, 3 of 8, 2 of 16, all distinct.
@@ -112,9 +112,9 @@ def test_points_are_those_of_brute_force(config: Config) -> None:
         ids = audit.prompts.ids
         for point, layer in zip(part, (1, 2, "norm"), strict=True):
             rows = audit.states(layer)
-            nearest, _ = reference.nearest(rows)
-            ratios, _ = reference.ratios(rows, ids, "levenshtein").smallest()
-            mean = float(reference.norms(rows).mean())
+            nearest, _ = brute_force.nearest(rows)
+            ratios, _ = brute_force.ratios(rows, ids, "levenshtein").smallest()
+            mean = float(brute_force.norms(rows).mean())
             assert (3, 0, 0) == (point.n, point.collisions, point.not_finite)
             assert (length, audit.prompts.hash) == (point.longest, point.prompt_hash)
             assert float(nearest.min()) == pytest.approx(point.margin, rel=1e-12)
@@ -248,7 +248,7 @@ def test_the_table_has_the_smallest_distances(config: Config) -> None:
     for one, layers in zip(models, ((1, 1, 2), (1, 2, 4)), strict=True):
         audit = Audit(one)
         assert layers == table_layers(audit.n_layers)
-        expected = [float(reference.nearest(audit.states(layer))[0].min()) for layer in layers]
+        expected = [float(brute_force.nearest(audit.states(layer))[0].min()) for layer in layers]
         assert expected == pytest.approx(found[one.model], rel=1e-12)
     few = compare_models([config(0, layers="2")])
     assert (None, None) == next(iter(smallest_distances(few).values()))[:2]
@@ -285,7 +285,7 @@ def _codes(rows: Any, bits: int) -> list[tuple[int, ...]]:
 
 
 def _equal_pairs(rows: Sequence[object]) -> int:
-    return sum(rows[i] == rows[j] for i, j in reference.pairs(len(rows)))
+    return sum(rows[i] == rows[j] for i, j in brute_force.pairs(len(rows)))
 
 
 # Rows that differ in their first tokens come close, and few bits make them one.
@@ -323,15 +323,15 @@ def test_rounded_points_are_measured_on_the_rounded_states(config: Config) -> No
     step = rows.double().abs().max() / 3
     values = torch.tensor(_codes(rows, 3), dtype=torch.float64) * step
     for point, states in ((full, rows), (rounded, values)):
-        nearest, _ = reference.nearest(states)
-        ratios, _ = reference.ratios(states, audit.prompts.ids, "levenshtein").smallest()
-        mean = float(reference.norms(states).mean())
+        nearest, _ = brute_force.nearest(states)
+        ratios, _ = brute_force.ratios(states, audit.prompts.ids, "levenshtein").smallest()
+        mean = float(brute_force.norms(states).mean())
         assert mean == pytest.approx(point.mean_norm, rel=1e-12)
         assert float(nearest.min()) == pytest.approx(point.margin, rel=1e-12)
         assert float(ratios.min()) == pytest.approx(point.colipschitz, rel=1e-12)
         pairs = len(states) * (len(states) - 1) / 2
         for eps, fraction in point.near_fractions.items():
-            assert len(reference.near(states, float(eps))) / pairs == fraction
+            assert len(brute_force.near(states, float(eps))) / pairs == fraction
     assert rounded.resolution is None
     assert full.resolution == audit.resolution("norm").value
 

@@ -14,7 +14,7 @@ from pytest_injectivity.geometry.distances import (
     row_norms,
     sum_in_fixed_order,
 )
-from tests import reference
+from tests import brute_force
 from tests.adversaries import any_rows, draw_rows
 
 
@@ -29,13 +29,13 @@ def all_pairs(rows: Tensor, **sizes: int) -> Tensor:
 @given(rows=any_rows())
 def test_distances_equal_direct_subtraction(rows: Tensor) -> None:
     """Of every kind of rows, in every dtype, to the last places of float64."""
-    np.testing.assert_allclose(all_pairs(rows).numpy(), reference.distances(rows), rtol=1e-14)
+    np.testing.assert_allclose(all_pairs(rows).numpy(), brute_force.distances(rows), rtol=1e-14)
 
 
 @given(rows=any_rows())
 def test_norms_equal_the_reference(rows: Tensor) -> None:
     """In every dtype, to the last places of float64."""
-    np.testing.assert_allclose(row_norms(rows).numpy(), reference.norms(rows), rtol=1e-14)
+    np.testing.assert_allclose(row_norms(rows).numpy(), brute_force.norms(rows), rtol=1e-14)
 
 
 @given(rows=any_rows())

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity.geometry.equal_rows import EqualRows
-from tests import reference
+from tests import brute_force
 from tests.adversaries import DTYPES, any_rows, draw_rows, exact_rows
 
 
 @given(rows=st.one_of(any_rows(), exact_rows()))
 def test_colliding_pairs_equal_the_reference(rows: Tensor) -> None:
     """All of them, each once, and their number."""
-    expected = reference.colliding(rows)
+    expected = brute_force.colliding(rows)
     equal = EqualRows.of(rows)
     assert len(expected) == equal.pairs
     assert expected == sorted(equal.list_pairs(len(expected) + 1))
@@ -62,14 +62,14 @@ def test_the_least_numbers_are_not_zero() -> None:
 def test_integer_codes_are_compared_as_integers(codes: list[list[int]]) -> None:
     """Activation quantization counts its collisions on codes."""
     table = torch.tensor(codes)
-    assert len(reference.colliding(table)) == EqualRows.of(table).pairs
+    assert len(brute_force.colliding(table)) == EqualRows.of(table).pairs
 
 
 def test_rows_that_are_not_contiguous_are_read_right() -> None:
     """A transposed or strided view has its own bytes elsewhere."""
     rows = draw_rows("integer grid", 6, 40).T
-    assert len(reference.colliding(rows)) == EqualRows.of(rows).pairs
-    assert len(reference.colliding(rows[::2])) == EqualRows.of(rows[::2]).pairs
+    assert len(brute_force.colliding(rows)) == EqualRows.of(rows).pairs
+    assert len(brute_force.colliding(rows[::2])) == EqualRows.of(rows[::2]).pairs
 
 
 def test_the_rows_are_left_as_they_were() -> None:

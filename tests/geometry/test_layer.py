@@ -11,14 +11,14 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.layer import LADDER, LayerGeometry, partnered_ratios
 from pytest_injectivity.geometry.search.ratios import Ratios
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
-from tests import reference
+from tests import brute_force
 from tests.adversaries import DTYPES, SEEDS, any_rows, draw_prompts, draw_rows
 
 QUANTILES = st.sampled_from([0.0, 0.01, 0.1, 0.25, 0.5, 1.0])
 
 
 def geometry(
-    rows: Tensor, ids: reference.Ids | None = None, metric: str = "levenshtein"
+    rows: Tensor, ids: brute_force.Ids | None = None, metric: str = "levenshtein"
 ) -> LayerGeometry:
     """The geometry of rows under a metric; prompts are drawn where none are given."""
     ids = draw_prompts(len(rows)) if ids is None else ids
@@ -29,10 +29,10 @@ def geometry(
 def test_margins_equal_the_reference(rows: Tensor, q: float) -> None:
     """The lower quantile of the neighbors' distances, and divided by the mean norm."""
     layer = geometry(rows)
-    expected = reference.lower_quantile(reference.nearest(rows)[0], q)
+    expected = brute_force.lower_quantile(brute_force.nearest(rows)[0], q)
     assert expected == pytest.approx(layer.margin(q), rel=1e-14)
-    assume(reference.norms(rows).mean() > 0)
-    normalized = expected / reference.norms(rows).mean()
+    assume(brute_force.norms(rows).mean() > 0)
+    normalized = expected / brute_force.norms(rows).mean()
     assert normalized == pytest.approx(layer.margin(q, normalized=True), rel=1e-14)
 
 
@@ -40,12 +40,12 @@ def test_margins_equal_the_reference(rows: Tensor, q: float) -> None:
 def test_lipschitz_constants_equal_the_reference(rows: Tensor, q: float, seed: int) -> None:
     """Quantiles from below and from above, and divided by the mean norm."""
     ids = draw_prompts(len(rows), seed)
-    layer, table = geometry(rows, ids), reference.ratios(rows, ids, "levenshtein")
-    lower = reference.lower_quantile(table.smallest()[0], q)
-    upper = reference.upper_quantile(table.largest()[0], q)
+    layer, table = geometry(rows, ids), brute_force.ratios(rows, ids, "levenshtein")
+    lower = brute_force.lower_quantile(table.smallest()[0], q)
+    upper = brute_force.upper_quantile(table.largest()[0], q)
     assert lower == pytest.approx(layer.colipschitz(q), rel=1e-14)
     assert upper == pytest.approx(layer.upper_lipschitz(q), rel=1e-14)
-    scale = reference.norms(rows).mean()
+    scale = brute_force.norms(rows).mean()
     assume(scale > 0)
     assert lower / scale == pytest.approx(layer.colipschitz(q, normalized=True), rel=1e-14)
     assert upper / scale == pytest.approx(layer.upper_lipschitz(q, normalized=True), rel=1e-14)
@@ -55,16 +55,16 @@ def test_lipschitz_constants_equal_the_reference(rows: Tensor, q: float, seed: i
 def test_norms_equal_the_reference(rows: Tensor) -> None:
     """Mean and median."""
     layer = geometry(rows)
-    assert reference.norms(rows).mean() == pytest.approx(layer.mean_norm, rel=1e-14)
-    assert np.median(reference.norms(rows)) == pytest.approx(layer.median_norm, rel=1e-14)
+    assert brute_force.norms(rows).mean() == pytest.approx(layer.mean_norm, rel=1e-14)
+    assert np.median(brute_force.norms(rows)) == pytest.approx(layer.median_norm, rel=1e-14)
 
 
 @given(rows=any_rows(), factor=st.floats(0, 2))
 def test_near_fractions_equal_the_reference(rows: Tensor, factor: float) -> None:
     """The share of all unordered pairs, at any tolerance."""
-    ladder = [factor * float(np.median(reference.distances(rows))) * (1 + 1e-9), *LADDER]
+    ladder = [factor * float(np.median(brute_force.distances(rows))) * (1 + 1e-9), *LADDER]
     expected = {
-        eps: len(reference.near(rows, eps)) / len(reference.pairs(len(rows))) for eps in ladder
+        eps: len(brute_force.near(rows, eps)) / len(brute_force.pairs(len(rows))) for eps in ladder
     }
     assert expected == geometry(rows).near_fractions(ladder)
 
@@ -149,11 +149,13 @@ def test_quantized_numbers_are_those_of_the_codes(kind: str, bits: int) -> None:
     step = float(rows.abs().max()) / levels
     codes = torch.from_numpy(np.clip(np.round(rows.double().numpy() / step), -levels, levels))
     layer = geometry(rows, ids).quantized(bits)
-    assert len(reference.colliding(codes)) == layer.equal.pairs
-    margin = reference.lower_quantile(reference.nearest(codes * step)[0], 0.1)
+    assert len(brute_force.colliding(codes)) == layer.equal.pairs
+    margin = brute_force.lower_quantile(brute_force.nearest(codes * step)[0], 0.1)
     assert margin == pytest.approx(layer.margin(0.1), rel=1e-14)
-    alpha = reference.ratios(codes * step, ids, "levenshtein").smallest()[0]
-    assert reference.lower_quantile(alpha, 0.1) == pytest.approx(layer.colipschitz(0.1), rel=1e-14)
+    alpha = brute_force.ratios(codes * step, ids, "levenshtein").smallest()[0]
+    assert brute_force.lower_quantile(alpha, 0.1) == pytest.approx(
+        layer.colipschitz(0.1), rel=1e-14
+    )
     assert layer.near(0.0).count == layer.equal.pairs
 
 

@@ -14,7 +14,7 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.rounded_rows import quantize
 from pytest_injectivity.quantization.grid import Grid
-from tests import reference
+from tests import brute_force
 from tests.adversaries import DTYPES, SEEDS, any_rows, draw_rows
 
 BITS = range(2, 9)
@@ -95,7 +95,7 @@ def test_collisions_on_what_is_stored_equal_brute_force(rows: Tensor, grid: Grid
         (code, step[0], zero[0]) if own else code
         for code, step, zero in zip(codes, steps, zeros, strict=True)
     ]
-    expected = [(i, j) for i, j in reference.pairs(len(stored)) if stored[i] == stored[j]]
+    expected = [(i, j) for i, j in brute_force.pairs(len(stored)) if stored[i] == stored[j]]
     found = EqualRows.of(quantize(rows, grid).stored)
     assert len(expected) == found.pairs
     assert expected == list(found.list_pairs(len(expected) + 1))

@@ -25,7 +25,7 @@ from pytest_injectivity.testing import (
     plant_equal_embeddings,
     tiny_decoder,
 )
-from tests import reference
+from tests import brute_force
 
 IDS = (5, 1, 8, 8, 2)
 LAYERS: tuple[Layer, ...] = (0, 1, 2, "norm")
@@ -63,9 +63,9 @@ def test_all_pairs_are_those_of_whole_prompts(family: str) -> None:
     assert LAYERS == tuple(every)
     for layer, found in every.items():
         states = _whole(decoder, IDS, layer)
-        nearest = reference.nearest(states)[0]
+        nearest = brute_force.nearest(states)[0]
         assert nearest.min() == pytest.approx(found.minimum[0], rel=1e-4)
-        distance, left, right = reference.near(states, 1e9)[0]
+        distance, left, right = brute_force.near(states, 1e9)[0]
         assert (distance, (left, right)) == (pytest.approx(found.closest, rel=1e-4), found.pair)
         np.testing.assert_allclose(found.rivals, nearest, rtol=1e-4)
         assert (64, 0, 64 * 63 // 2, 0) == (
@@ -82,13 +82,13 @@ def test_equal_rows_and_ties_are_those_of_brute_force(tokens: np.ndarray) -> Non
     """Classes of equal continuations, and the closest of those that differ, first ids first."""
     rows = torch.from_numpy(tokens)
     found = _additive(rows).of(IDS, [1])[1]
-    every = reference.near(rows, 1e9)
+    every = brute_force.near(rows, 1e9)
     apart = [pair for pair in every if pair[0] > 0]
-    assert len(reference.colliding(rows)) == found.collisions
+    assert len(brute_force.colliding(rows)) == found.collisions
     assert (apart[0][0], apart[0][1:]) == (found.closest, found.pair) if apart else (math.inf, None)
     assert (every[0][0], tuple(every[0][1:])) == found.minimum
     assert found.rivals is not None
-    assert reference.nearest(rows)[0].tolist() == found.rivals.tolist()
+    assert brute_force.nearest(rows)[0].tolist() == found.rivals.tolist()
     members = [set(one.tolist()) for one in found.equal]
     for _, left, right in every[: found.collisions]:
         assert any({left, right} <= one for one in members)
@@ -101,7 +101,7 @@ def test_pairs_within_eps_are_those_of_brute_force(eps: float, limit: int) -> No
     rows = torch.randint(0, 3, (20, 8), generator=torch.Generator().manual_seed(1)).float()
     rows[7] = rows[11] = rows[3]
     found = _additive(rows).within(IDS, 2, eps, limit)
-    expected = reference.near(rows, eps)
+    expected = brute_force.near(rows, eps)
     assert len(expected) == found.count
     assert [distance for distance, _, _ in expected[:limit]] == found.distance.tolist()
     listed = set(zip(found.left.tolist(), found.right.tolist(), strict=True))
@@ -127,7 +127,7 @@ def test_twins_are_continued_once() -> None:
     decoder = plant_equal_embeddings(tiny_decoder("llama"), kept=3, copied=40)
     search = ContinuationSearch(lambda: decoder, lambda: token_classes(decoder), lambda: 2**30)
     found = search.of(IDS, [1])[1]
-    nearest = reference.nearest(_whole(decoder, IDS, 1)[search.tokens(IDS)])[0]
+    nearest = brute_force.nearest(_whole(decoder, IDS, 1)[search.tokens(IDS)])[0]
     assert (63, 0) == (found.compared, found.collisions)
     assert nearest.min() == pytest.approx(found.closest, rel=1e-4)
     embedding = search.of(None, [0])[0]
@@ -165,7 +165,7 @@ def test_what_is_not_finite_is_counted_and_compared_with_nothing() -> None:
     found = search.of((0, 1), [1])[1]
     assert (6, 2, [[5, 6]]) == (found.compared, found.not_finite, [m.tolist() for m in found.equal])
     kept = [0, 1, 3, 5, 6, 7]
-    nearest = reference.nearest(rows[kept])[0]
+    nearest = brute_force.nearest(rows[kept])[0]
     assert nearest.tolist() == search.rivals((0, 1), 1).tolist()
     assert search.within((0, 1), 1, 0.0, 9).left.tolist() == [5]
 
@@ -225,11 +225,11 @@ def test_the_empty_prompt_and_the_embedding_have_tables(family: str) -> None:
         (None, 0, decoder.embedding_matrix()),
     ):
         found = search.of(before, [layer])[layer]
-        distance, left, right = reference.near(rows, 1e9)[0]
+        distance, left, right = brute_force.near(rows, 1e9)[0]
         assert (pytest.approx(distance, rel=1e-4), (left, right)) == (found.closest, found.pair)
         assert float(rows.double().norm(dim=1).mean()) == pytest.approx(found.mean_norm, rel=1e-6)
         near = search.within(before, layer, 1.01 * distance, 9)
-        assert len(reference.near(rows, 1.01 * distance)) == near.count
+        assert len(brute_force.near(rows, 1.01 * distance)) == near.count
         assert len(search.rivals(before, layer)) == 64
 
 

@@ -15,7 +15,7 @@ from scipy import stats as scipy_stats
 from pytest_injectivity import stats
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.errors import OptionError
-from tests import reference
+from tests import brute_force
 
 numbers = st.lists(st.floats(0, 1e6), min_size=1, max_size=60).map(np.array)
 fractions = st.floats(0, 1)
@@ -28,7 +28,7 @@ def test_the_lower_quantile_is_one_of_the_values(
     values: Float64[np.ndarray, " n"], q: float
 ) -> None:
     """The one at rank ``floor(q (n - 1))``, as numpy's ``lower`` has it; never interpolated."""
-    assert reference.lower_quantile(values, q) == stats.lower_quantile(values, q)
+    assert brute_force.lower_quantile(values, q) == stats.lower_quantile(values, q)
 
 
 @given(values=numbers, share=st.integers(0, 20))
@@ -38,7 +38,9 @@ def test_the_upper_quantile_mirrors_the_lower_one(
     """As far from the top as the other is from the bottom."""
     # Where q (n - 1) is a whole number, the two ways to write it round apart.
     assume(share * (len(values) - 1) % 20 or share in (0, 20))
-    assert reference.upper_quantile(values, share / 20) == stats.upper_quantile(values, share / 20)
+    assert brute_force.upper_quantile(values, share / 20) == stats.upper_quantile(
+        values, share / 20
+    )
 
 
 def test_quantiles_at_their_ends_are_the_extremes() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pytest_injectivity import Audit, Reason
 from pytest_injectivity.testing import additive_decoder, plant_equal_embeddings, tiny_decoder
-from tests import reference
+from tests import brute_force
 from tests.audits import audit_of
 
 Additive = Callable[..., Audit]
@@ -166,7 +166,7 @@ def test_counts_are_those_of_brute_force(additive: Additive, seed: int) -> None:
     audit = additive(rows, _single(24))
     states = audit.states(1)
     for eps in (0.0, 1.0, 1.5, 2.0, 3.0):
-        near, equal = len(reference.near(states, eps)), len(reference.colliding(states))
+        near, equal = len(brute_force.near(states, eps)), len(brute_force.colliding(states))
         reason = _one(audit, eps=eps)
         assert near == reason.value
         words = re.sub(r" \((first \d+ )?accidental\)", "", reason.headline).split(", ")
@@ -198,7 +198,7 @@ def test_the_closest_pairs_are_named(additive: Additive, random_rows: Rows) -> N
 def test_the_closest_distance_is_what_would_pass(additive: Additive, random_rows: Rows) -> None:
     """Unrounded, so that it is one's to use."""
     audit = additive(random_rows(9), _single(9))
-    closest = reference.near(audit.states(1), 1e9)[0][0]
+    closest = brute_force.near(audit.states(1), 1e9)[0][0]
     said = _one(audit, eps=1e9).would_pass
     assert closest == pytest.approx(float(said.removeprefix("eps below ")), rel=1e-14)
 
@@ -242,7 +242,7 @@ def test_rounded_states_collide_where_their_codes_are_equal(
     states = audit.states(1).double()
     step = float(states.abs().max()) / (2 ** (bits - 1) - 1)
     codes = (states / step).round()
-    equal = len(reference.colliding(codes))
+    equal = len(brute_force.colliding(codes))
     reason = _one(audit, bits=bits)
     assert equal == reason.value
     assert ("PASS" if equal == 0 else "FAIL") == str(reason.status)

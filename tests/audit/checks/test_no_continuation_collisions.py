@@ -9,7 +9,7 @@ from torch import Tensor
 from pytest_injectivity import Audit, OptionError, Reason
 from pytest_injectivity.audit.checks.no_continuation_collisions import choose_prompts
 from pytest_injectivity.testing import byte_tokenizer, plant_equal_embeddings, tiny_decoder
-from tests import reference
+from tests import brute_force
 from tests.audits import Witness, audit_of
 
 Additive = Callable[..., Audit]
@@ -38,10 +38,10 @@ def test_continuations_that_are_apart_pass(additive: Additive, random_rows: Rows
     assert "" == reason.would_pass
     text = "\n".join(reason.evidence)
     assert f"{4 * 12 * 11 // 2} pairs compared: 12 continuations of each of 4 prompts" in text
-    closest = reference.near(audit.decoder.embedding_matrix(), 1e9)[0][0]
+    closest = brute_force.near(audit.decoder.embedding_matrix(), 1e9)[0][0]
     assert f"closest pair, distance {closest:.4g}: token (" in text
-    nearest = reference.nearest(rows)[0]
-    low, middle = (reference.lower_quantile(np.repeat(nearest, 4), q) for q in (0.01, 0.5))
+    nearest = brute_force.nearest(rows)[0]
+    low, middle = (brute_force.lower_quantile(np.repeat(nearest, 4), q) for q in (0.01, 0.5))
     assert f"from its nearest rival: 1 % {low:.4g}, 10 % " in text
     assert f"50 % {middle:.4g}" in text
     assert "resolution " in text
@@ -112,7 +112,7 @@ def test_pairs_within_eps_are_near(additive: Additive, random_rows: Rows) -> Non
     assert "no collision" == _one(audit, eps=0.12).headline
     near = _one(audit, eps=0.13)
     assert ("4 near (eps 0.13)", 4) == (near.headline, near.value)
-    closest = reference.near(audit.decoder.embedding_matrix(), 1e9)[0][0]
+    closest = brute_force.near(audit.decoder.embedding_matrix(), 1e9)[0][0]
     assert f"eps below {closest!r}" == near.would_pass
     assert any(line.startswith("near, distance ") for line in near.evidence)
 
@@ -124,7 +124,7 @@ def test_counts_are_those_of_brute_force(additive: Additive, seed: int) -> None:
     rows = torch.randint(0, 3, (24, 8), generator=generator).float()
     audit = additive(rows, IDS)
     for eps in (0.0, 1.0, 1.5, 2.0, 3.0):
-        assert 4 * len(reference.near(rows, eps)) == _one(audit, eps=eps).value
+        assert 4 * len(brute_force.near(rows, eps)) == _one(audit, eps=eps).value
 
 
 def test_many_equal_continuations_are_all_counted(additive: Additive) -> None:
@@ -158,7 +158,7 @@ def test_the_prompts_closest_to_another_are_continued(tmp_path: Path) -> None:
     ids = [[at, at + 1, 9] for at in range(8)]
     audit = audit_of(tmp_path, tiny_decoder("llama", layers=3), ids)
     for layers, deepest in (([1, 3], 3), (["norm", 1], "norm"), ([1], 1)):
-        nearest = reference.nearest(audit.states(deepest))[0]  # type: ignore[arg-type]
+        nearest = brute_force.nearest(audit.states(deepest))[0]  # type: ignore[arg-type]
         hashes = audit.prompts.hashes
         expected = sorted(range(8), key=lambda row: (nearest[row], hashes[row]))[:3]
         chosen = choose_prompts(audit, layers, 3)  # type: ignore[arg-type]

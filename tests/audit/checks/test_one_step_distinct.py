@@ -19,7 +19,7 @@ from pytest_injectivity.testing import (
     plant_nan,
     tiny_decoder,
 )
-from tests import reference
+from tests import brute_force
 from tests.audits import Witness, audit_of
 
 Additive = Callable[..., Audit]
@@ -46,12 +46,12 @@ def test_the_margin_is_that_of_brute_force(tmp_path: Path, family: str) -> None:
     verdict = audit.check_one_step_distinct()
     embedding, *deeper = verdict.reasons
     rows = audit.decoder.embedding_matrix()
-    assert ("layer00", reference.near(rows, 1e9)[0][0]) == (
+    assert ("layer00", brute_force.near(rows, 1e9)[0][0]) == (
         embedding.where,
         pytest.approx(embedding.figures["embedding_margin"], rel=1e-12),
     )
     for layer, reason in zip((1, 2, "norm"), deeper, strict=True):
-        distance, left, right = reference.near(_first(audit, layer), 1e9)[0]
+        distance, left, right = brute_force.near(_first(audit, layer), 1e9)[0]
         assert distance == pytest.approx(reason.figures["first_position_margin"], rel=1e-4)
         assert audit.resolution(layer).at(0) == reason.figures["first_position_resolution"]
         names = (
@@ -67,7 +67,7 @@ def test_bos_goes_first_where_the_tokenizer_puts_it(tmp_path: Path) -> None:
     decoder = tiny_decoder("llama", vocab=257, tokenizer=byte_tokenizer(bos=True))
     audit = audit_of(tmp_path, decoder, IDS)
     reason = _one(audit)
-    nearest = reference.near(_first(audit, 1, (256,)), 1e9)[0][0]
+    nearest = brute_force.near(_first(audit, 1, (256,)), 1e9)[0][0]
     assert nearest == pytest.approx(reason.figures["after_special_margin"], rel=1e-4)
     assert audit.resolution(1).at(1) == reason.figures["after_special_resolution"]
     assert 2 == sum(f"{257 * 256 // 2:,} pairs of 257 tokens" in line for line in reason.evidence)
@@ -93,10 +93,10 @@ def test_equal_embedding_rows_are_counted_by_classes(tmp_path: Path) -> None:
         assert (4, "twins=4") == (reason.figures["twins"], reason.would_pass)
     embedding, first, *_ = verdict.reasons
     rows = audit.decoder.embedding_matrix()
-    apart = next(near[0] for near in reference.near(rows, 1e9) if near[0] > 0)
+    apart = next(near[0] for near in brute_force.near(rows, 1e9) if near[0] > 0)
     assert apart == pytest.approx(embedding.figures["embedding_margin"], rel=1e-12)
     assert any(line.startswith("closest pair that is not equal, ") for line in embedding.evidence)
-    apart = next(near[0] for near in reference.near(_first(audit, 1), 1e9) if near[0] > 1e-6)
+    apart = next(near[0] for near in brute_force.near(_first(audit, 1), 1e9) if near[0] > 1e-6)
     assert apart == pytest.approx(first.figures["first_position_margin"], rel=1e-4)
 
 
@@ -186,7 +186,7 @@ def test_counts_are_those_of_brute_force(additive: Additive, seed: int) -> None:
     rows = torch.randint(0, 3, (24, 8), generator=generator).float()
     audit = additive(rows, IDS)
     for eps in (0.0, 1.0, 1.5, 2.0, 3.0):
-        assert len(reference.near(rows, eps)) == _one(audit, eps=eps).value
+        assert len(brute_force.near(rows, eps)) == _one(audit, eps=eps).value
 
 
 def test_eps_below_the_resolution_is_said(additive: Additive, random_rows: Rows) -> None:
@@ -254,8 +254,8 @@ def test_figures_are_in_the_json(additive: Additive, random_rows: Rows) -> None:
     audit = additive(random_rows(12), IDS)
     (told,) = plain(audit.check_one_step_distinct(1))["reasons"]
     assert {
-        "first_position_margin": reference.near(random_rows(12), 1e9)[0][0],
-        "first_position_closest_distinct": reference.near(random_rows(12), 1e9)[0][0],
+        "first_position_margin": brute_force.near(random_rows(12), 1e9)[0][0],
+        "first_position_closest_distinct": brute_force.near(random_rows(12), 1e9)[0][0],
         "first_position_resolution": audit.resolution(1).at(0),
         "twins": 0,
     } == told["figures"]
@@ -292,7 +292,7 @@ def test_a_second_audit_loads_no_weights(additive: Additive, random_rows: Rows) 
     other = additive(rows, [[3, 4], [5, 6]])
     tables = other.measurements.one_step.of((), [1])[1]
     assert not other.target.loaded
-    np.testing.assert_allclose(tables.rivals, reference.nearest(rows)[0], rtol=1e-12)
+    np.testing.assert_allclose(tables.rivals, brute_force.nearest(rows)[0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

@@ -15,7 +15,7 @@ from pytest_injectivity.geometry.search import approximate
 from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.stats import clopper_pearson, quantile_interval, quantile_p_values
 from pytest_injectivity.testing import additive_decoder
-from tests import reference
+from tests import brute_force
 from tests.audits import audit_of
 
 Additive = Callable[..., Audit]
@@ -68,11 +68,11 @@ def test_margins_are_those_of_brute_force(audit: Callable[..., Audit]) -> None:
     found = audit()
     for layer, q in product((0, 1, 2, "norm"), QUANTILES):
         states = found.states(layer)
-        expected = reference.lower_quantile(reference.nearest(states)[0], q)
+        expected = brute_force.lower_quantile(brute_force.nearest(states)[0], q)
         margin = _value(found.check_margin_above(layer, margin=1e-12, q=q))
         assert expected == pytest.approx(margin, rel=1e-12)
         normalized = _value(found.check_margin_above(layer, margin=1e-12, q=q, normalized=True))
-        mean = float(np.mean(reference.norms(states)))
+        mean = float(np.mean(brute_force.norms(states)))
         assert expected / mean == pytest.approx(normalized, rel=1e-12)
 
 
@@ -86,12 +86,12 @@ def test_colipschitz_values_are_those_of_brute_force(
     found = audit(prompt_metric=metric)
     for layer, q in product((1, "norm"), QUANTILES):
         states = found.states(layer)
-        smallest = reference.ratios(states, IDS, metric).smallest()[0]
-        expected = reference.lower_quantile(smallest[~np.isnan(smallest)], q)
+        smallest = brute_force.ratios(states, IDS, metric).smallest()[0]
+        expected = brute_force.lower_quantile(smallest[~np.isnan(smallest)], q)
         assert expected == pytest.approx(
             _value(found.check_colipschitz_above(layer, alpha=1e-12, q=q)), rel=1e-12
         )
-        mean = float(np.mean(reference.norms(states)))
+        mean = float(np.mean(brute_force.norms(states)))
         assert expected / mean == pytest.approx(
             _value(found.check_colipschitz_above(layer, alpha=1e-12, q=q, normalized=True)),
             rel=1e-12,
@@ -102,10 +102,10 @@ def test_distortion_is_upper_over_lower_constant(audit: Callable[..., Audit]) ->
     """Over the set's own pairs, where two prompts of it are one edit apart."""
     found = audit()
     assert found.measurements.has_minimal_edit
-    table = reference.ratios(found.states(2), IDS, "levenshtein")
+    table = brute_force.ratios(found.states(2), IDS, "levenshtein")
     for q in (0.0, 0.01, 0.3):
-        upper = reference.upper_quantile(table.largest()[0], q)
-        lower = reference.lower_quantile(table.smallest()[0], q)
+        upper = brute_force.upper_quantile(table.largest()[0], q)
+        lower = brute_force.lower_quantile(table.smallest()[0], q)
         verdict = found.check_bilipschitz_within(2, 1e9, q=q)
         assert upper / lower == pytest.approx(_value(verdict), rel=1e-12)
         assert "over the set's own pairs" in verdict.reasons[0].evidence[0]
@@ -190,7 +190,7 @@ def test_the_minimum_is_exact_beyond_what_an_index_finds(
 def test_the_closest_pair_is_named(audit: Callable[..., Audit]) -> None:
     """By prompts, with its distance: that of brute force."""
     found = audit()
-    distance, i, j = reference.near(found.states(2), 1e9)[0]
+    distance, i, j = brute_force.near(found.states(2), 1e9)[0]
     line = found.check_margin_above(2, margin=1e-12).reasons[0].evidence[0]
     assert f"closest pair, distance {distance:.4g}: " in line
     assert {found.name_of(i), found.name_of(j)} == set(line.partition(": ")[2].split(" and "))
@@ -200,7 +200,7 @@ def test_the_closest_pair_is_named(audit: Callable[..., Audit]) -> None:
 def test_the_pair_of_smallest_ratio_is_named(audit: Callable[..., Audit], metric: str) -> None:
     """By prompts, with the ratio and the metric."""
     found = audit(prompt_metric=metric)
-    ratio, partner = reference.ratios(found.states(2), IDS, metric).smallest()
+    ratio, partner = brute_force.ratios(found.states(2), IDS, metric).smallest()
     worst = int(np.nanargmin(ratio))
     line = found.check_colipschitz_above(2, alpha=1e-12).reasons[0].evidence[0]
     assert line.startswith(f"smallest ratio {ratio[worst]:.4g} ({metric}): ")
@@ -266,7 +266,7 @@ def test_margins_shrink_with_fewer_bits_to_the_grid(additive: Additive, random_r
         states = found.states(1).double()
         step = float(states.abs().max()) / (2 ** (bits - 1) - 1)
         rounded = (states / step).round() * step
-        expected = reference.lower_quantile(reference.nearest(rounded)[0], 0.01)
+        expected = brute_force.lower_quantile(brute_force.nearest(rounded)[0], 0.01)
         verdict = found.check_margin_above(1, margin=1e-12, bits=bits)
         assert expected == pytest.approx(_value(verdict), rel=1e-12)
         assert f"{bits} bits" in verdict.reasons[0].quantity
@@ -282,8 +282,8 @@ def test_with_confidence_the_sample_decides(
 ) -> None:
     """PASS and FAIL where the p-values of the order statistics say so, else INSUFFICIENT."""
     found = audit()
-    values, partner = reference.nearest(found.states(1))
-    scale = float(np.mean(reference.norms(found.states(1)))) if normalized else 1.0
+    values, partner = brute_force.nearest(found.states(1))
+    scale = float(np.mean(brute_force.norms(found.states(1)))) if normalized else 1.0
     ordered = np.sort(values)
     # Between values that differ: at a value itself the last bit would decide.
     between = [(one + other) / 2 for one, other in pairwise(ordered) if other - one > 1e-6]
@@ -302,8 +302,8 @@ def test_with_confidence_the_sample_decides(
 def test_the_interval_is_that_of_the_order_statistics(audit: Callable[..., Audit]) -> None:
     """At 95 % unless a confidence is given; of normalized values it is divided too."""
     found = audit()
-    values, partner = reference.nearest(found.states(1))
-    mean = float(np.mean(reference.norms(found.states(1))))
+    values, partner = brute_force.nearest(found.states(1))
+    mean = float(np.mean(brute_force.norms(found.states(1))))
     for asked, confidence, scale in (
         ({}, 0.95, 1.0),
         ({"confidence": 0.8}, 0.8, 1.0),

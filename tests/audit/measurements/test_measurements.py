@@ -14,7 +14,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states import capture as capturing
 from pytest_injectivity.states.capture import capture
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
-from tests import reference
+from tests import brute_force
 from tests.audits import Witness, audit_of
 from tests.resolutions import resolution_of
 
@@ -137,7 +137,7 @@ def test_a_minimal_edit_is_looked_for_in_the_set(shared: Audit, tmp_path: Path) 
         tmp_path, tiny_decoder(), [[50], [51, 52], [1, 2, 3]]
     ).measurements.has_minimal_edit
     assert shared.measurements.has_minimal_edit == any(
-        reference.levenshtein(IDS[i], IDS[j]) == 1 for i, j in reference.pairs(len(IDS))
+        brute_force.levenshtein(IDS[i], IDS[j]) == 1 for i, j in brute_force.pairs(len(IDS))
     )
 
 
@@ -180,25 +180,25 @@ def test_the_layer_summary_is_that_of_brute_force(shared: Audit) -> None:
     """Norms, margins, constants, collisions and the ladder of fractions, at each layer."""
     for layer in (0, 1, "norm"):
         states, found = shared.states(layer), shared.layer_summary(layer)
-        norms, nearest = reference.norms(states), reference.nearest(states)[0]
-        smallest = reference.ratios(states, IDS, "levenshtein").smallest()[0]
+        norms, nearest = brute_force.norms(states), brute_force.nearest(states)[0]
+        smallest = brute_force.ratios(states, IDS, "levenshtein").smallest()[0]
         expected = {
             "mean_norm": norms.mean(),
             "median_norm": np.median(norms),
             "margin": nearest.min(),
-            "margin_q": reference.lower_quantile(nearest, 0.01),
+            "margin_q": brute_force.lower_quantile(nearest, 0.01),
             "colipschitz": smallest.min(),
-            "colipschitz_q": reference.lower_quantile(smallest, 0.01),
+            "colipschitz_q": brute_force.lower_quantile(smallest, 0.01),
         }
         for name, value in expected.items():
             assert pytest.approx(value, rel=1e-12) == getattr(found, name), name
-        assert len(reference.colliding(states)) == found.collisions
+        assert len(brute_force.colliding(states)) == found.collisions
         assert (len(IDS), 0) == (found.n, found.not_finite)
-        pairs = len(reference.pairs(len(IDS)))
+        pairs = len(brute_force.pairs(len(IDS)))
         assert found.near_fractions is not None
         assert ["0.01", "0.001", "0.0001", "1e-05", "1e-06"] == list(found.near_fractions)
         for eps, fraction in found.near_fractions.items():
-            assert len(reference.near(states, float(eps))) / pairs == fraction
+            assert len(brute_force.near(states, float(eps))) / pairs == fraction
 
 
 def test_a_summary_of_rounded_states_has_no_resolution(shared: Audit) -> None:

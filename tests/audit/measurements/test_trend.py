@@ -17,7 +17,7 @@ from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from pytest_injectivity.prompts.promptset import PromptSet
 from pytest_injectivity.results.summary import Fall, LayerSummary, Trend
 from pytest_injectivity.testing import tiny_decoder
-from tests import reference
+from tests import brute_force
 from tests.audits import audit_of
 
 Ids = tuple[tuple[int, ...], ...]
@@ -55,8 +55,8 @@ def test_the_numbers_are_those_of_brute_force(n: int, metric: str) -> None:
         place = {ids: row for row, ids in enumerate(prompts.ids)}
         subset = prompts.subset(size)
         chosen = rows[[place[ids] for ids in subset.ids]]
-        nearest = reference.nearest(chosen)[0]
-        smallest = reference.ratios(chosen, subset.ids, metric).smallest()[0]
+        nearest = brute_force.nearest(chosen)[0]
+        smallest = brute_force.ratios(chosen, subset.ids, metric).smallest()[0]
         for fall, values, q in (
             (found.margin, nearest, 0.0),
             (found.margin_q, nearest, 0.01),
@@ -64,7 +64,9 @@ def test_the_numbers_are_those_of_brute_force(n: int, metric: str) -> None:
             (found.colipschitz_q, smallest, 0.01),
         ):
             assert fall is not None
-            assert reference.lower_quantile(values, q) == pytest.approx(fall.values[at], rel=1e-12)
+            assert brute_force.lower_quantile(values, q) == pytest.approx(
+                fall.values[at], rel=1e-12
+            )
 
 
 @given(order=st.permutations(range(48)))

@@ -8,7 +8,7 @@ from torch import Tensor
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.approximate import approximate_neighbors, neighbors_of
 from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
-from tests import reference
+from tests import brute_force
 from tests.adversaries import KINDS, draw_rows
 
 
@@ -23,10 +23,10 @@ def test_distances_are_those_of_the_rows_named_and_never_too_small(kind: str) ->
     """An upper bound of each row's nearest distance, attained by another row."""
     rows = draw_rows(kind, 300, 12)
     found = approximate_neighbors(rows)
-    every = reference.distances(rows)
+    every = brute_force.distances(rows)
     attained = every[np.arange(len(rows)), found.index]
     np.testing.assert_allclose(found.distance, attained, rtol=1e-14)
-    nearest, _ = reference.nearest(rows)
+    nearest, _ = brute_force.nearest(rows)
     assert (found.distance >= nearest * (1 - 1e-14)).all()
     assert not (found.index == np.arange(len(rows))).any()
 

@@ -9,13 +9,13 @@ from torch import Tensor
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.search.closest_pair import ClosestPair, closest_pair
 from pytest_injectivity.geometry.search.limits import SearchLimits
-from tests import reference
+from tests import brute_force
 from tests.adversaries import DTYPES, KINDS, SEEDS, any_rows, draw_rows, exact_rows
 
 
 def assert_closest(rows: Tensor, found: ClosestPair) -> None:
     """The distance is the reference's smallest, and the pair attains it."""
-    apart = reference.distances(rows)
+    apart = brute_force.distances(rows)
     np.fill_diagonal(apart, np.inf)
     np.testing.assert_allclose(found.distance, apart.min(), rtol=1e-14)
     np.testing.assert_allclose(apart[found.left, found.right], apart.min(), rtol=1e-14)
@@ -32,7 +32,7 @@ def test_any_rows_have_the_closest_pair_of_the_reference(rows: Tensor) -> None:
 def test_of_equally_close_pairs_the_first_is_named(rows: Tensor) -> None:
     """Where distances are exact, the pair is the reference's first."""
     found = closest_pair(rows)
-    expected = reference.near(rows, float(reference.distances(rows).max()))[0]
+    expected = brute_force.near(rows, float(brute_force.distances(rows).max()))[0]
     assert expected == (found.distance, found.left, found.right)
 
 

@@ -15,7 +15,7 @@ from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.search.limits import SearchLimits
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
 from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
-from tests import reference
+from tests import brute_force
 from tests.adversaries import DTYPES, KINDS, any_rows, draw_rows, exact_rows
 
 WAYS = {
@@ -51,7 +51,7 @@ def listed(found: NearPairs) -> list[tuple[float, int, int]]:
 def rows_and_eps(draw: st.DrawFn) -> tuple[Tensor, float]:
     """Any rows, and an eps between two of their distances: no rounding decides."""
     rows = draw(any_rows())
-    apart = np.unique(reference.distances(rows))
+    apart = np.unique(brute_force.distances(rows))
     at = draw(st.integers(0, len(apart)))
     low = apart[at - 1] if at else 0.0
     high = apart[at] if at < len(apart) else 2 * apart[-1] + 1
@@ -62,7 +62,7 @@ def rows_and_eps(draw: st.DrawFn) -> tuple[Tensor, float]:
 def test_any_rows_have_the_pairs_of_the_reference(case: tuple[Tensor, float]) -> None:
     """Count and distances, at any eps, of every kind, shape and dtype."""
     rows, eps = case
-    expected, found = reference.near(rows, eps), within(rows, eps)
+    expected, found = brute_force.near(rows, eps), within(rows, eps)
     assert len(expected) == found.count
     np.testing.assert_allclose(found.distance, [pair[0] for pair in expected], rtol=1e-14)
     assert {pair[1:] for pair in expected} == {pair[1:] for pair in listed(found)}
@@ -72,7 +72,7 @@ def test_any_rows_have_the_pairs_of_the_reference(case: tuple[Tensor, float]) ->
 def test_the_closest_are_listed_and_ties_go_by_row(rows: Tensor, squared: int, limit: int) -> None:
     """Where distances are exact, the list is the reference's bit for bit, eps itself included."""
     eps = squared**0.5
-    expected, found = reference.near(rows, eps), within(rows, eps, limit)
+    expected, found = brute_force.near(rows, eps), within(rows, eps, limit)
     assert len(expected) == found.count
     assert expected[:limit] == listed(found)
 
@@ -82,8 +82,8 @@ def test_the_closest_are_listed_and_ties_go_by_row(rows: Tensor, squared: int, l
 def test_many_rows_of_a_kind(kind: str, dtype: torch.dtype) -> None:
     """At the median distance, where half of all pairs count and few are listed."""
     rows = draw_rows(kind, 60, 12, dtype)
-    eps = float(np.median(reference.distances(rows))) * (1 + 1e-9)
-    expected, found = reference.near(rows, eps), within(rows, eps, limit=50)
+    eps = float(np.median(brute_force.distances(rows))) * (1 + 1e-9)
+    expected, found = brute_force.near(rows, eps), within(rows, eps, limit=50)
     assert len(expected) == found.count
     np.testing.assert_allclose(found.distance, [pair[0] for pair in expected[:50]], rtol=1e-14)
 
@@ -97,7 +97,7 @@ def test_tile_and_chunk_sizes_change_nothing(
 ) -> None:
     """Neither the count nor the list, to the bit."""
     rows = draw_rows(kind, 70, 5)
-    eps = float(np.median(reference.distances(rows)))
+    eps = float(np.median(brute_force.distances(rows)))
     expected = pairs_within(rows, eps, limit=limit)
     limits = replace(
         WAYS[way],
@@ -142,13 +142,13 @@ def test_every_planted_pair_is_found_beside_a_large_mean() -> None:
 def test_eps_zero_gives_the_exact_collisions(rows: Tensor) -> None:
     """The same pairs, found another way."""
     found = within(rows, 0.0)
-    assert reference.colliding(rows) == sorted(pair[1:] for pair in listed(found))
+    assert brute_force.colliding(rows) == sorted(pair[1:] for pair in listed(found))
 
 
 @given(rows=any_rows(), at=st.integers(0, 400))
 def test_a_distance_is_within_itself(rows: Tensor, at: int) -> None:
     """The bound is inclusive, to the bit of the distance reported."""
-    every = within(rows, float(2 * reference.distances(rows).max()))
+    every = within(rows, float(2 * brute_force.distances(rows).max()))
     eps = float(every.distance[at % len(every.distance)])
     assert int((every.distance <= eps).sum()) == within(rows, eps).count
 
@@ -177,7 +177,7 @@ def test_only_counting_looks_at_few_pairs(monkeypatch: pytest.MonkeyPatch, eps: 
         "pytest_injectivity.geometry.search.near_pairs.pair_distances",
         lambda rows, left, right: looked_at.append(len(left)) or subtract(rows, left, right),
     )
-    expected = len(reference.near(rows, eps))
+    expected = len(brute_force.near(rows, eps))
     assert (
         expected
         == pairs_within(rows, eps, nearest, limit=0, limits=SearchLimits(many_near=1.0)).count

@@ -14,15 +14,15 @@ from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.limits import SearchLimits
 from pytest_injectivity.geometry.search.neighbors import Neighbors, k_nearest, nearest_neighbors
 from pytest_injectivity.geometry.search.resumable import SearchPart
-from tests import reference
+from tests import brute_force
 from tests.adversaries import DTYPES, KINDS, SEEDS, Kept, any_rows, draw_rows, exact_rows
 
 
 def assert_nearest(rows: Tensor, found: Neighbors) -> None:
     """The distances are the reference's, and each index attains its distance."""
-    distance, _ = reference.nearest(rows)
+    distance, _ = brute_force.nearest(rows)
     np.testing.assert_allclose(found.distance, distance, rtol=1e-14)
-    attained = reference.distances(rows)[np.arange(len(rows)), found.index]
+    attained = brute_force.distances(rows)[np.arange(len(rows)), found.index]
     np.testing.assert_allclose(attained, distance, rtol=1e-14)
     assert not (found.index == np.arange(len(rows))).any()
 
@@ -36,7 +36,7 @@ def test_any_rows_have_the_neighbors_of_the_reference(rows: Tensor) -> None:
 @given(rows=exact_rows())
 def test_ties_name_the_first_row(rows: Tensor) -> None:
     """Where distances are exact, index and distance are the reference's bit for bit."""
-    distance, index = reference.nearest(rows)
+    distance, index = brute_force.nearest(rows)
     found = nearest_neighbors(rows)
     np.testing.assert_array_equal(found.distance, distance)
     np.testing.assert_array_equal(found.index, index)
@@ -100,7 +100,7 @@ def test_any_rows_have_the_k_nearest_of_the_reference(rows: Tensor, k: int) -> N
     """Of every kind, shape and dtype; each index attains its distance, and none comes twice."""
     k = min(k, len(rows) - 1)
     found = k_nearest(rows, k)
-    apart = reference.distances(rows)
+    apart = brute_force.distances(rows)
     np.fill_diagonal(apart, np.inf)
     np.testing.assert_allclose(found.distance, np.sort(apart, axis=1)[:, :k], rtol=1e-14)
     attained = np.take_along_axis(apart, found.index, axis=1)
@@ -112,7 +112,7 @@ def test_any_rows_have_the_k_nearest_of_the_reference(rows: Tensor, k: int) -> N
 def test_ties_name_the_first_rows(rows: Tensor, k: int) -> None:
     """Where distances are exact, the k nearest are the reference's bit for bit."""
     k = min(k, len(rows) - 1)
-    apart = reference.distances(rows)
+    apart = brute_force.distances(rows)
     np.fill_diagonal(apart, np.inf)
     expected = np.argsort(apart, axis=1, kind="stable")[:, :k]
     found = k_nearest(rows, k)

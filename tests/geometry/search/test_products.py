@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pytest_injectivity.geometry.search.limits import SearchLimits
 from pytest_injectivity.geometry.search.products import Products, center, chunks
-from tests import reference
+from tests import brute_force
 from tests.adversaries import KINDS, any_rows, draw_rows
 
 DTYPES = (torch.bfloat16, torch.float32, torch.float64)
@@ -21,7 +21,7 @@ def assert_bounds_hold(rows: Tensor, dtype: torch.dtype) -> None:
     """Lower at most and upper at least the distance by subtraction, for every pair."""
     products = Products.of(rows, dtype=dtype)
     lower, upper = products.bounds(torch.arange(len(rows)))
-    exact = torch.from_numpy(reference.distances(rows))
+    exact = torch.from_numpy(brute_force.distances(rows))
     off = ~torch.eye(len(rows), dtype=torch.bool)
     assert bool((lower * products.scale <= exact)[off].all())
     assert bool((upper * products.scale >= exact)[off].all())
@@ -52,7 +52,7 @@ def test_bounds_are_tight_where_rows_share_an_offset() -> None:
     rows = draw_rows("offset 1e6", 50, 64, torch.float64)
     products = Products.of(rows, dtype=torch.float32)
     lower, upper = products.bounds(torch.arange(50))
-    exact = torch.from_numpy(reference.distances(rows))
+    exact = torch.from_numpy(brute_force.distances(rows))
     off = ~torch.eye(50, dtype=torch.bool)
     assert 0.999 < float((lower * products.scale / exact)[off].min())
     assert 1.001 > float((upper * products.scale / exact)[off].max())
@@ -73,7 +73,7 @@ def test_the_kth_nearest_of_a_sample_is_bounded_from_above(dtype: torch.dtype, k
     rows = draw_rows("gaussian", 40, 6)
     products, sample = Products.of(rows, dtype=dtype), torch.arange(0, 40, 3)
     found = products.nearest_of(slice(5, 25), sample, k) * products.scale
-    apart = torch.from_numpy(reference.distances(rows))
+    apart = torch.from_numpy(brute_force.distances(rows))
     apart.fill_diagonal_(torch.inf)
     exact = apart[5:25][:, sample].sort(dim=1).values[:, k - 1]
     assert (20,) == tuple(found.shape)
@@ -87,9 +87,9 @@ def test_entries_of_a_tile_bound_their_pairs(dtype: torch.dtype, rows: Tensor) -
     """From below and from above, for every pair of the tile, as `bounds` has them to rounding."""
     products = Products.of(rows, dtype=dtype)
     own, others = next(products.tiles())
-    left, right = torch.tensor(reference.pairs(len(rows))).T
+    left, right = torch.tensor(brute_force.pairs(len(rows))).T
     found = products.bounded(left, right, products.squared(own, others)[left, right])
-    exact = torch.from_numpy(reference.distances(rows))[left, right]
+    exact = torch.from_numpy(brute_force.distances(rows))[left, right]
     assert [left.tolist(), right.tolist()] == [found.left.tolist(), found.right.tolist()]
     assert (found.lower * products.scale <= exact).all()
     assert (found.upper * products.scale >= exact).all()

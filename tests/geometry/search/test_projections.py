@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pytest_injectivity.geometry.search.limits import SearchLimits
 from pytest_injectivity.geometry.search.projections import Projections
-from tests import reference
+from tests import brute_force
 from tests.adversaries import any_rows, draw_rows
 
 
@@ -16,7 +16,7 @@ from tests.adversaries import any_rows, draw_rows
 def test_a_projection_lengthens_no_distance(rows: Tensor, axes: int) -> None:
     """Along all directions together, up to the slack."""
     found = Projections.of(rows, axes)
-    exact = torch.from_numpy(reference.distances(rows))
+    exact = torch.from_numpy(brute_force.distances(rows))
     along = torch.cdist(
         found.coordinates, found.coordinates, compute_mode="donot_use_mm_for_euclid_dist"
     )
@@ -50,7 +50,7 @@ def test_the_slack_is_small_beside_the_rows() -> None:
 @given(rows=any_rows(), share=st.floats(0, 1))
 def test_no_pair_within_eps_is_missed(together: int, rows: Tensor, share: float) -> None:
     """Each candidate comes once, however many are looked at together."""
-    exact = torch.from_numpy(reference.distances(rows))
+    exact = torch.from_numpy(brute_force.distances(rows))
     eps = share * float(exact.max())
     limits = SearchLimits(pairs_together=together)
     candidates = Projections.of(rows, 3, limits).pairs(eps)

@@ -14,7 +14,7 @@ from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
 from pytest_injectivity.geometry.search.ratios import Extreme, Ratios, extreme_ratios
 from pytest_injectivity.geometry.search.resumable import SearchPart
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
-from tests import reference
+from tests import brute_force
 from tests.adversaries import KINDS, SEEDS, Kept, any_rows, draw_prompts, draw_rows, exact_rows
 
 METRICS = tuple(metric.value for metric in PromptMetric)
@@ -26,7 +26,7 @@ extremes = st.sampled_from(EXTREMES)
 
 def search(
     rows: Tensor,
-    ids: reference.Ids,
+    ids: brute_force.Ids,
     metric: str,
     extreme: Extreme,
     limits: SearchLimits = DEFAULT_LIMITS,
@@ -42,7 +42,7 @@ def test_any_rows_have_the_ratios_of_the_reference(
 ) -> None:
     """Of every kind, shape and dtype, under every metric; each partner attains its ratio."""
     ids = draw_prompts(len(rows), seed)
-    table, found = reference.ratios(rows, ids, metric), search(rows, ids, metric, extreme)
+    table, found = brute_force.ratios(rows, ids, metric), search(rows, ids, metric, extreme)
     expected, partner = table.smallest() if extreme == "smallest" else table.largest()
     np.testing.assert_allclose(found.ratio, expected, rtol=1e-14)
     np.testing.assert_array_equal(found.partnered, partner >= 0)
@@ -57,7 +57,7 @@ def test_ties_name_the_first_partner(
 ) -> None:
     """Where distances are exact, ratio and partner are the reference's bit for bit."""
     ids = draw_prompts(len(rows), seed)
-    table, found = reference.ratios(rows, ids, metric), search(rows, ids, metric, extreme)
+    table, found = brute_force.ratios(rows, ids, metric), search(rows, ids, metric, extreme)
     expected, partner = table.smallest() if extreme == "smallest" else table.largest()
     np.testing.assert_array_equal(found.ratio, expected)
     np.testing.assert_array_equal(found.partner, partner)
@@ -70,7 +70,7 @@ def test_many_rows_of_a_kind(kind: str, extreme: Extreme, metric: str) -> None:
     """Prompts of 1 to 12 tokens, so that the bounds of the metric prune for real."""
     rows = draw_rows(kind, 50, 8)
     ids = draw_prompts(50, 1, longest=12, vocab=5)
-    table, found = reference.ratios(rows, ids, metric), search(rows, ids, metric, extreme)
+    table, found = brute_force.ratios(rows, ids, metric), search(rows, ids, metric, extreme)
     expected, _ = table.smallest() if extreme == "smallest" else table.largest()
     np.testing.assert_allclose(found.ratio, expected, rtol=1e-14)
 
@@ -110,13 +110,13 @@ def test_the_smallest_ratio_lies_between_the_margin_and_its_share(
 ) -> None:
     """``m / D <= alpha <= m`` over the same admissible pairs (SPEC section 2)."""
     ids = draw_prompts(len(rows), seed)
-    table = reference.ratios(rows, ids, metric)
+    table = brute_force.ratios(rows, ids, metric)
     if not table.admissible.any():
         return
     at = np.nonzero(table.admissible)
-    margin = reference.distances(rows)[at].min()
+    margin = brute_force.distances(rows)[at].min()
     largest = max(
-        reference.prompt_distance(metric, ids[i], ids[j]) for i, j in zip(*at, strict=True)
+        brute_force.prompt_distance(metric, ids[i], ids[j]) for i, j in zip(*at, strict=True)
     )
     alpha = np.nanmin(search(rows, ids, metric, "smallest").ratio)
     assert margin / largest * (1 - 1e-15) <= alpha <= margin * (1 + 1e-15)
