@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from pytest_injectivity.results.verdict import Reason, Status, Verdict
     from pytest_injectivity.states.external import save_states
+    from pytest_injectivity.thresholds.rows import threshold_for
 
 # pytest imports this package on every start: each name is imported when it is used.
 _LAZY = {
@@ -80,6 +81,7 @@ _LAZY = {
     "smallest_distances": "results.sweeps",
     "sweep_bits": "audit.sweeps",
     "sweep_lengths": "audit.sweeps",
+    "threshold_for": "thresholds.rows",
     "write_curves": "results.releases",
     "write_figure": "results.sweeps",
     "write_picture": "reports.curves",
@@ -122,6 +124,7 @@ __all__ = [
     "smallest_distances",
     "sweep_bits",
     "sweep_lengths",
+    "threshold_for",
     "write_curves",
     "write_figure",
     "write_picture",

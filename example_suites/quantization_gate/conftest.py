@@ -2,11 +2,21 @@
 
 import pytest
 
-from pytest_injectivity import MissingExtra
+from pytest_injectivity import MissingExtra, threshold_for
 
 # What the shipped model is held in, each against itself as it is stored: 16, 8 and 4 bits.
 PRECISIONS = "bfloat16,torchao-int8,bnb-nf4"
 SHIPPED = "builtin:gpt2-stdlib"
+
+# What pytest.ini holds beside the plugin's own values.
+THRESHOLDS = {
+    "gate_eps": "two prompts nearer than this count as one",
+    "gate_margin": "the least 1 % margin, in units of the mean norm",
+    "gate_colipschitz": "the least 1 % co-Lipschitz constant, in units of the mean norm",
+    "gate_drift": "the largest drift from the parent's states, of 99 % of the prompts",
+    "gate_margin_kept": "the least share of the parent's margin; 1 over it is the largest",
+    "gate_colipschitz_kept": "likewise of the co-Lipschitz constant",
+}
 
 NO_PARENT = (
     "no parent: name it by --injx-reference=PARENT, or have this model quantized by"
@@ -22,6 +32,8 @@ def pytest_addoption(parser):
         help=f"dtypes and --injx-quantization kinds that the model is held in, each against itself as"
         f" it is stored (of the shipped model: {PRECISIONS})",
     )
+    for name, meaning in THRESHOLDS.items():
+        parser.addini(name, meaning)
 
 
 def pytest_generate_tests(metafunc):
@@ -43,6 +55,12 @@ def children(config):
 def option(config, name):
     """What the command line says, else the ini."""
     return config.getoption(name) or config.getini(name)
+
+
+@pytest.fixture(scope="session")
+def threshold(pytestconfig):
+    """A threshold of pytest.ini by its name, for the model that is judged by it."""
+    return lambda name, model: threshold_for(model, name, pytestconfig.getini(name))
 
 
 @pytest.fixture(scope="session")

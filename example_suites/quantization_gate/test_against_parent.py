@@ -1,33 +1,24 @@
 """The gate of a quantized model: what did it lose of its parent, and at which layer first?
 
 Of the shipped model every precision in conftest.py is held against it; of yours the one that is named,
-against --injx-reference. A failure's first line names the first bad layer.
+against --injx-reference. A failure's first line names the first bad layer. The thresholds are in
+pytest.ini.
 """
 
-# The largest ||h - h'|| / ||h'|| of 99 % of the prompts, h' the parent's: about twice what 16 and 8
-# bits do to the shipped model, and for everything coarser what 4 bits may.
-DRIFT = {"bfloat16": 0.05, "torchao-int8": 0.05}
-MOST_DRIFT = 0.35
 
-# The least share of margin and co-Lipschitz constant kept; 1 / KEPT is the largest.
-KEPT = 0.5
-
-
-def test_states_stay_near_the_parents(child):
+def test_states_stay_near_the_parents(child, threshold):
     """Of all checks the one that sees a broken block best, and where."""
-    facts = child.facts
-    precision = child.config.quantization or (None if facts.quantized else facts.dtype)
-    child.assert_state_drift_below(relative=DRIFT.get(precision, MOST_DRIFT))
+    child.assert_state_drift_below(relative=threshold("gate_drift", child))
 
 
-def test_margin_is_kept(child):
+def test_margin_is_kept(child, threshold):
     """Neither much less nor much more: a broken block may raise it."""
-    child.assert_margin_retained(fraction=KEPT)
+    child.assert_margin_retained(fraction=threshold("gate_margin_kept", child))
 
 
-def test_co_lipschitz_constant_is_kept(child):
+def test_co_lipschitz_constant_is_kept(child, threshold):
     """Likewise, for every token that differs."""
-    child.assert_colipschitz_retained(fraction=KEPT)
+    child.assert_colipschitz_retained(fraction=threshold("gate_colipschitz_kept", child))
 
 
 def test_no_two_prompts_are_equal(child):

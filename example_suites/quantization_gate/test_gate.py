@@ -1,34 +1,27 @@
 """The gate of a model: is it injective on these prompts, and by what margin?
 
-Copy this folder, keep the tests that matter to you, and set the thresholds from a run on a model you
-trust: every failure names the tolerance that would have passed. README.md says why these.
+Keep the tests that matter to you. The thresholds are in pytest.ini; `pytest-injectivity calibrate` makes
+them from models you trust, and every failure names the tolerance that would have passed.
 """
-
-# Two prompts nearer than this share of the layer's mean norm count as one.
-EPS = "1e-5 rel"
-
-# 1 % quantiles in units of the mean norm: about half of what the shipped model has.
-MARGIN = 0.025
-COLIPSCHITZ = 5e-4
 
 # Activations are rounded to each of these; down to the second all prompts must stay apart.
 LADDER = (8, 7, 6, 5, 4, 3, 2)
 BITS_WITHOUT_COLLISIONS = 5
 
 
-def test_no_collisions(injx, injx_layer):
-    """No two prompts share a state, or come nearer than EPS."""
-    injx.assert_no_collisions(injx_layer, eps=EPS)
+def test_no_collisions(injx, injx_layer, pytestconfig):
+    """No two prompts share a state, or come nearer than gate_eps."""
+    injx.assert_no_collisions(injx_layer, eps=pytestconfig.getini("gate_eps"))
 
 
-def test_separation_margin(injx, injx_layer):
+def test_separation_margin(injx, injx_layer, threshold):
     """99 % of the prompts keep a distance from every other one."""
-    injx.assert_margin_above(injx_layer, MARGIN, normalized=True)
+    injx.assert_margin_above(injx_layer, threshold("gate_margin", injx), normalized=True)
 
 
-def test_co_lipschitz_constant(injx, injx_layer):
+def test_co_lipschitz_constant(injx, injx_layer, threshold):
     """States move with the prompt: so much for every token that differs."""
-    injx.assert_colipschitz_above(injx_layer, COLIPSCHITZ, normalized=True)
+    injx.assert_colipschitz_above(injx_layer, threshold("gate_colipschitz", injx), normalized=True)
 
 
 def test_tokens_are_distinct(injx):
