@@ -82,14 +82,18 @@ class Baseline:
         )
 
     def update(self) -> tuple[str, ...]:
-        """Write what was measured, and nothing else, as the baseline; the file is replaced whole.
+        """Write what was measured into the baseline; the file is replaced whole.
+
+        Layers that the file has and that were not measured keep their numbers, so that a run of some of
+        the tests takes nothing away.
 
         Returns:
-            Sentences on what is new in it.
+            Sentences on what is new in it, and on what was kept.
 
         Raises:
-            OptionError: nothing was measured for it, a number is not finite, or the file that is there
-                is no baseline.
+            OptionError: nothing was measured for it, a number is not finite, the file that is there
+                is no baseline, or it has layers that were not measured and numbers of another N, prompt
+                set, metric, seed, dtype or model.
             OSError: the file cannot be written.
         """
         if not self.to_record:
@@ -98,15 +102,28 @@ class Baseline:
                 " --injx-update-baseline"
             )
         path = self.path
-        labels = sorted(self.to_record, key=label_depth)
-        new = Recorded(self.stamp, {one: rounded(self.to_record[one]) for one in labels})
+        measured = {one: rounded(numbers) for one, numbers in self.to_record.items()}
+        old = read_baseline(path)
+        kept = {} if old is None else {k: v for k, v in old.layers.items() if k not in measured}
+        if old is not None and kept:
+            self._check_mixed(path, old, sorted(kept, key=label_depth))
+        layers = {**kept, **measured}
+        new = Recorded(self.stamp, {one: layers[one] for one in sorted(layers, key=label_depth)})
         try:
             text = baseline_text(new)
         except OptionError as error:
             raise OptionError(f"{path} is not written: {error}") from None
-        news = _news(path, new)
         write_whole(path, text)
-        return news
+        return _news(path, old, new, sorted(measured, key=label_depth))
+
+    def _check_mixed(self, path: Path, old: Recorded, kept: Sequence[str]) -> None:
+        """Refuse to put numbers of other prompts or another model beside those that are kept."""
+        if differing := old.stamp.differences(self.stamp, _SAME):
+            what = "; ".join(f"{name} {was}, here {here}" for name, was, here in differing)
+            raise OptionError(
+                f"{path} was recorded with {what}, and this run did not measure {', '.join(kept)} of it:"
+                " numbers of both kinds do not go into one file; run all tests, or remove the file"
+            )
 
     @cached_property
     def recorded(self) -> Recorded | None:
@@ -168,30 +185,33 @@ def environment(recorded: Stamp, here: Stamp) -> list[str]:
     return ["; ".join(differing)] if differing else []
 
 
-def _news(path: Path, new: Recorded) -> tuple[str, ...]:
-    """What a new baseline changes in the file, a sentence for each layer."""
-    count = sum(len(numbers) for numbers in new.layers.values())
-    layers = number_of(len(new.layers), "layer")
+def _news(
+    path: Path, old: Recorded | None, new: Recorded, measured: Sequence[str]
+) -> tuple[str, ...]:
+    """What a new baseline changes in the file, a sentence for each layer; and which it keeps."""
+    count = sum(len(new.layers[label]) for label in measured)
+    layers = number_of(len(measured), "layer")
     wrote = f"baseline {path}: recorded {number_of(count, 'number')} of {layers}"
-    old = read_baseline(path)
     if old is None:
         return (wrote,)
     differing = old.stamp.differences(new.stamp, ("model", *_SAME))
     others = "".join(f"; {name} was {was}, is {now}" for name, was, now in differing)
     lines = [
         line
-        for label in sorted({*old.layers, *new.layers}, key=label_depth)
-        if (line := _layer_news(label, old.layers.get(label), new.layers.get(label)))
+        for label in measured
+        if (line := _layer_news(label, old.layers.get(label), new.layers[label]))
     ]
     lines += [f"it was recorded with {line}" for line in environment(old.stamp, new.stamp)]
-    return (f"{wrote}{others}{'' if lines else '; nothing changed'}", *lines)
+    first = f"{wrote}{others}{'' if lines else '; nothing changed'}"
+    kept = [label for label in new.layers if label not in measured]
+    if kept:
+        lines.append(f"kept as recorded before, not measured in this run: {', '.join(kept)}")
+    return (first, *lines)
 
 
-def _layer_news(label: str, was: Numbers | None, now: Numbers | None) -> str:
+def _layer_news(label: str, was: Numbers | None, now: Numbers) -> str:
     if was is None:
         return f"{label}: new"
-    if now is None:
-        return f"{label}: gone from the baseline: this run did not measure it"
     exact = Shares(dict.fromkeys(recorded_names(), 0.0))
     changed: Sequence[Change] = [
         change

@@ -1,12 +1,12 @@
 """Writes the baseline at the end of a green run (``--injx-update-baseline``)."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import WrongUse
-from pytest_injectivity.plugin.ending import Sentence
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
@@ -15,7 +15,7 @@ _LONGEST = 2000
 _NOT_GREEN = (
     "--injx-update-baseline: nothing was written, as the run is not green (exit status {status})"
 )
-NOTHING_TO_RECORD: Sentence = (
+NOTHING_TO_RECORD = (
     "no baseline was recorded",
     "--injx-update-baseline was given, no test asked for assert_matches_baseline: nothing was written",
 )
@@ -23,20 +23,24 @@ NOTHING_TO_RECORD: Sentence = (
 
 
 def update_baseline(
-    session: pytest.Session, audit: "Audit | None"
-) -> tuple[list[str], Sentence | None]:
-    """Record what was measured, if the run is green.
+    session: pytest.Session, audits: "Sequence[Audit]"
+) -> tuple[list[str], tuple[str, str] | None]:
+    """Record what was measured of each audit, if the run is green.
 
     Returns:
         Sentences on what was written or why nothing was, and what makes the run fail, if anything does.
     """
     if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         return [_NOT_GREEN.format(status=int(session.exitstatus))], None
-    if audit is None or not audit.baseline.to_record:
+    recording = [audit.baseline for audit in audits if audit.baseline.to_record]
+    if not recording:
         return [], NOTHING_TO_RECORD
-    try:
-        return list(audit.baseline.update()), None
-    except (OSError, WrongUse) as error:
-        session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        why = one_line(str(error), _LONGEST)
-        return [f"--injx-update-baseline: nothing was written: {why}"], None
+    said: list[str] = []
+    for baseline in recording:
+        try:
+            said += baseline.update()
+        except (OSError, WrongUse) as error:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            why = one_line(str(error), _LONGEST)
+            said.append(f"--injx-update-baseline: nothing was written: {why}")
+    return said, None

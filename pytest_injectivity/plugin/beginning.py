@@ -45,6 +45,7 @@ def begin(
             " without -n, or with -n 0"
         )
     config.pluginmanager.register(run, "injectivity-run")
+    config.pluginmanager.register(run.stops, "injectivity-stops")
     return run
 
 

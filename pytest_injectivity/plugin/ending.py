@@ -1,22 +1,25 @@
 """The end of a run: failing reports for an incomplete run are added, then the reports are written.
 
 An exit status alone is invisible to JUnit. Therefore a lost worker, and a run that compared nothing
-although an audit was asked for, become failing reports of their own.
+although an audit was asked for, become failing reports of their own. A run that was interrupted
+has none.
 """
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from pytest_injectivity.config.audit_config import AuditConfig
-from pytest_injectivity.plugin.gathering import Gathering
+from pytest_injectivity.plugin.stops import Cause, Stop, Stops
 
 if TYPE_CHECKING:
+    from pytest_injectivity.audit.audit import Audit
+    from pytest_injectivity.plugin.gathering import Gathering
     from pytest_injectivity.results.run_results import RunResults
 
 Sentence = tuple[str, str]
@@ -28,23 +31,110 @@ _NOTHING_COMPARED = (
 )
 
 
-def incomplete(
-    audited: AuditConfig, gathering: Gathering, lost_workers: Sequence[str], *, named: bool
-) -> Iterator[Sentence]:
-    """Why a run cannot count as complete.
+class Ended(NamedTuple):
+    """What is known of a run whose tests are over.
 
-    Args:
+    Attributes:
         audited: what was to be audited.
-        gathering: what the tests found.
-        lost_workers: the workers that pytest-xdist lost.
         named: whether an audit was asked for explicitly (see `session.Run`).
+        audits: the audits of this process.
+        gathering: what the tests found.
+        stops: what stopped the run, if anything did.
     """
-    if lost_workers and (named or gathering.compared):
+
+    audited: AuditConfig
+    named: bool
+    audits: "tuple[Audit, ...]"
+    gathering: "Gathering"
+    stops: Stops
+
+    @property
+    def asked(self) -> bool:
+        """Whether an audit was asked for by name, or anything was compared."""
+        return self.named or self.gathering.compared
+
+
+def end(session: pytest.Session, run: Ended) -> "RunResults | None":
+    """End a run: add the failures that only its end shows, record a baseline, write the reports.
+
+    Returns:
+        The results with the outcome; None where nobody is told of it.
+    """
+    gathering, stop = run.gathering, run.stops.of(session)
+    _settle_status(session, run, stop)
+    is_told = bool(run.audited.report) or os.environ.get("GITHUB_ACTIONS") == "true"
+    # Taken before the run's own failures are added.
+    failed = gathering.failed_tests() if is_told else ()
+    sentences = list(incomplete(run, stop))
+    for sentence in sentences:
+        fail(session, sentence)
+    if gathering.wrong_use and not _interrupted(stop):
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+    if run.audited.update_baseline:
+        from pytest_injectivity.plugin.baseline import update_baseline
+
+        said, failure = update_baseline(session, run.audits)
+        gathering.said += said
+        if failure is not None:
+            fail(session, failure)
+            sentences.append(failure)
+    if stop is not None and stop.cause is Cause.FAILURE and run.asked:
+        gathering.said.append(stop.sentence)
+    if not is_told:
+        return None
+    from pytest_injectivity.results.outcome import Outcome
+
+    broken_off = _broken_off(run, stop)
+    outcome = Outcome(
+        exit_status=int(session.exitstatus),
+        incomplete=(*broken_off, *(f"{title}: {text}" for title, text in sentences)),
+        interrupted=_interrupted(stop),
+        wrong_use=gathering.wrong_use,
+        failed=failed,
+        command=command(session.config, run.audited),
+    )
+    complete = not (run.stops.lost_workers or broken_off)
+    results = replace(gathering.results(), complete=complete, outcome=outcome)
+    gathering.said += write_reports(session, run.audited, results)
+    return results
+
+
+def incomplete(run: Ended, stop: Stop | None) -> Iterator[Sentence]:
+    """Why a run that was not interrupted cannot count as complete."""
+    lost_workers = run.stops.lost_workers
+    if lost_workers and run.asked:
         workers = ", ".join(lost_workers)
         yield "the run was incomplete", f"pytest-xdist lost {workers}: some checks did not run"
-    if named and not gathering.compared and not gathering.wrong_use:
-        asked = audited.command_line() or "--injx-require"
+    if stop is None and run.named and not (run.gathering.compared or run.gathering.wrong_use):
+        asked = run.audited.command_line() or "--injx-require"
         yield "nothing was compared", _NOTHING_COMPARED.format(asked=asked)
+
+
+def _settle_status(session: pytest.Session, run: Ended, stop: Stop | None) -> None:
+    """Have the exit status of an audit say what stopped the run.
+
+    Under pytest-xdist the status of a run that stopped at a failed test is that of an interruption,
+    and a test may end a run with a status of its choice, also with that of success.
+    """
+    if stop is None or not run.asked:
+        return
+    if stop.cause is Cause.FAILURE:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    elif session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.INTERRUPTED
+
+
+def _broken_off(run: Ended, stop: Stop | None) -> tuple[str, ...]:
+    """What broke the run off, for the outcome: a failed test or wrong use says it itself."""
+    if stop is None or stop.cause is Cause.FAILURE:
+        return ()
+    if stop.cause is Cause.COLLECTION and run.gathering.wrong_use:
+        return ()
+    return (stop.sentence,)
+
+
+def _interrupted(stop: Stop | None) -> bool:
+    return stop is not None and stop.cause is Cause.INTERRUPTION
 
 
 def fail(session: pytest.Session, sentence: Sentence) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_injectivity.plugin.properties import INTERRUPTED
+
 if TYPE_CHECKING:
     from pytest_injectivity.results.outcome import FailedTest
     from pytest_injectivity.results.verdict import Verdict
@@ -28,7 +30,7 @@ class Failures:
 
     def take(self, report: pytest.TestReport, at: int) -> None:
         """Remember where a test failed; ``at`` is its place among those collected."""
-        if report.failed:
+        if report.failed and not report.__dict__.get(INTERRUPTED, False):
             self._places.setdefault(report.nodeid, (at, *self._place(report)))
 
     def misused(self, nodeid: str, message: str) -> None:

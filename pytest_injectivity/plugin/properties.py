@@ -19,6 +19,9 @@ WRONG_USE = "injx.wrong_use"
 AT = "injx_at"
 """The name under which a report carries the place of its test among those collected."""
 
+INTERRUPTED = "injx_interrupted"
+"""The name under which a report carries whether its test was interrupted in a worker."""
+
 Property = tuple[str, object]
 
 _OF_VERDICTS = pytest.StashKey[dict[str, list[Property]]]()

@@ -10,7 +10,6 @@ test has run.
 import os
 import shlex
 from collections.abc import Generator
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from _pytest._code.code import ExceptionRepr
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.errors import GateFailure, WrongUse
 from pytest_injectivity.plugin import properties
+from pytest_injectivity.plugin.stops import Stops
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
@@ -48,7 +48,7 @@ class Run:
         self.config = config
         self.audited = audited
         self.named = named
-        self.lost_workers: list[str] = []
+        self.stops = Stops()
         self._results: RunResults | None = None  # with the outcome of the run, where it is reported
         self._places: dict[str, int] = {}
         self._announced: list[str] = []
@@ -67,6 +67,11 @@ class Run:
         if self._audit is None:
             self._audit = self._make_audit()
         return self._audit
+
+    @property
+    def audits(self) -> "tuple[Audit, ...]":
+        """The audits that were made in this process."""
+        return () if self._audit is None else (self._audit,)
 
     @property
     def gathering(self) -> "Gathering":
@@ -131,12 +136,6 @@ class Run:
         node.workerinput["injx_run"] = self.name
         if self.scratch is not None:
             node.workerinput["injx_scratch"] = str(self.scratch)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Record a lost worker, which makes the run incomplete (a hook of pytest-xdist)."""
-        if error:
-            self.lost_workers.append(str(node.gateway.id))
 
     def number(self, items: list[pytest.Item]) -> None:
         """Number the collected tests, which are the same in every worker, to put findings in order."""
@@ -239,40 +238,10 @@ class Run:
         """
         if not self._ran or self._nothing_happened():
             return
-        from pytest_injectivity.plugin import ending
+        from pytest_injectivity.plugin.ending import Ended, end
 
-        is_told = bool(self.audited.report) or os.environ.get("GITHUB_ACTIONS") == "true"
-        # Taken before the run's own failures are added.
-        failed = self.gathering.failed_tests() if is_told else ()
-        sentences = list(
-            ending.incomplete(self.audited, self.gathering, self.lost_workers, named=self.named)
-        )
-        for sentence in sentences:
-            ending.fail(session, sentence)
-        if self.gathering.wrong_use:
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if self.audited.update_baseline:
-            from pytest_injectivity.plugin.baseline import update_baseline
-
-            said, failure = update_baseline(session, self._audit)
-            self.gathering.said += said
-            if failure is not None:
-                ending.fail(session, failure)
-                sentences.append(failure)
-        if not is_told:
-            return
-        from pytest_injectivity.results.outcome import Outcome
-
-        outcome = Outcome(
-            exit_status=int(session.exitstatus),
-            incomplete=tuple(f"{title}: {text}" for title, text in sentences),
-            wrong_use=self.gathering.wrong_use,
-            failed=failed,
-            command=ending.command(self.config, self.audited),
-        )
-        complete = not self.lost_workers
-        self._results = replace(self.gathering.results(), complete=complete, outcome=outcome)
-        self.gathering.said += ending.write_reports(session, self.audited, self._results)
+        ended = Ended(self.audited, self.named, self.audits, self.gathering, self.stops)
+        self._results = end(session, ended)
 
     def pytest_unconfigure(self) -> None:
         """Remove the folder kept for this run only, however the run ended.
@@ -326,7 +295,7 @@ class Run:
     def _nothing_happened(self) -> bool:
         """Whether no test ran and nothing was asked for."""
         asked = self.named or bool(self.audited.command_line())
-        return self._gathering is None and not self.lost_workers and not asked
+        return self._gathering is None and not self.stops.lost_workers and not asked
 
     def _annotate(self, terminalreporter: pytest.TerminalReporter) -> None:
         """In a GitHub workflow, print a line for each red verdict, unless they go to a file."""

@@ -148,6 +148,7 @@ def _first(rows: Sequence[str], room: int) -> Iterator[str]:
 def _headline(results: "RunResults", red: int) -> Block:
     outcome = results.outcome or Outcome(0)
     mark = "❌" if outcome.red else "✅"
+    ended = "interrupted" if outcome.interrupted else outcome.colour
     judged = len(results.verdicts)
     counted = (
         f"{red} of {number_of(judged, 'verdict')} {verb(red, 'is', 'are')} not PASS"
@@ -155,7 +156,7 @@ def _headline(results: "RunResults", red: int) -> Block:
         else f"{judged} of {number_of(judged, 'verdict')} PASS"
     )
     lines = [
-        f"## {mark} Injectivity audit {outcome.colour}: {counted if judged else 'no verdict'}",
+        f"## {mark} Injectivity audit {ended}: {counted if judged else 'no verdict'}",
         "",
     ]
     lines += [f"- {_prose(why)}" for why in outcome.why]

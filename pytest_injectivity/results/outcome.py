@@ -44,7 +44,8 @@ class Outcome:
     Attributes:
         exit_status: pytest's.
         incomplete: what only the end of a run can tell, a sentence each: a worker was lost, nothing
-            was compared.
+            was compared, the run was interrupted.
+        interrupted: whether a person, a test or another plugin ended it before all tests had run.
         wrong_use: messages about what could not be done.
         failed: the tests that failed.
         command: a command line that repeats the run.
@@ -57,6 +58,7 @@ class Outcome:
     wrong_use: tuple[str, ...] = field(default=(), metadata=_NOT_IN_JSON)
     failed: tuple[FailedTest, ...] = ()
     command: str = "pytest"
+    interrupted: bool = False
 
     @property
     def red(self) -> bool:
@@ -79,7 +81,8 @@ class Outcome:
         counted += [_count(others, "other test failed", "other tests failed")] if others else []
         said = [*self.incomplete, *self.wrong_use]
         said += [", ".join(counted)] if counted else []
-        said += [_BROKEN_OFF[self.exit_status]] if self.exit_status in _BROKEN_OFF else []
+        if self.exit_status in _BROKEN_OFF and not self.incomplete:
+            said.append(_BROKEN_OFF[self.exit_status])
         return tuple(said) or (_WITHOUT_A_FAILURE.get(self.exit_status, "a test failed"),)
 
 

@@ -205,7 +205,7 @@ def _recorded(found: dict[str, Any]) -> Recorded:
 
 def _of_report(results: RunResults) -> Recorded:
     if not results.complete:
-        raise OptionError("the run lost a worker and is not complete")
+        raise OptionError("the run is not complete: it lost a worker or was interrupted")
     if results.run is None:
         raise OptionError("the run measured nothing")
     layers: dict[str, Numbers] = {}

@@ -92,6 +92,16 @@ def test_the_update_says_what_it_wrote(gated: Run, kept: Callable[[], Path]) -> 
     assert "nothing changed" in said(gated(UPDATE))
 
 
+def test_a_run_of_some_tests_keeps_the_others_numbers(gated: Run, recorded: Path) -> None:
+    """What was deselected stays as it was recorded, and is named."""
+    _edit(recorded, lambda plain: plain["layers"]["norm"].update(margin_q=7.0))
+    before = json.loads(recorded.read_text())["layers"]
+    result = gated(UPDATE, "-k", "layer02")
+    assert pytest.ExitCode.OK == result.ret, output(result)
+    assert "not measured in this run: layer01, norm" in said(result)
+    assert before == json.loads(recorded.read_text())["layers"]
+
+
 def test_a_missing_baseline_is_red_and_writes_nothing(
     gated: Run, pytester: pytest.Pytester
 ) -> None:

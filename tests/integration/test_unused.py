@@ -29,6 +29,7 @@ RUN = {
     "plugin.beginning",
     "plugin.properties",
     "plugin.session",
+    "plugin.stops",
 }
 # What is imported besides when tests have run, to gather what they found.
 GATHERING = {"plugin.ending", "plugin.failures", "plugin.gathering", "results", "results.told"}

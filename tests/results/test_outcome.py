@@ -30,10 +30,8 @@ def _test(**given: object) -> FailedTest:
         ),
         (Outcome(1), ("a test failed",)),
         (Outcome(5), ("no test was collected",)),
-        (
-            Outcome(2, incomplete=("a: b",)),
-            ("a: b", "the run was interrupted, or its tests could not be collected"),
-        ),
+        (Outcome(2, incomplete=("a: b",), interrupted=True), ("a: b",)),
+        (Outcome(2), ("the run was interrupted, or its tests could not be collected",)),
     ],
 )
 def test_a_red_run_says_why(outcome: Outcome, why: tuple[str, ...]) -> None:
@@ -53,4 +51,5 @@ def test_plain_data_says_all_but_the_verdicts() -> None:
         "incomplete": ["a: b"],
         "failed": [{"nodeid": "a", "line": 1}],
         "command": "pytest x",
+        "interrupted": False,
     } == plain(outcome)

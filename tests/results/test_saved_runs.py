@@ -151,7 +151,10 @@ def _broken(change: Callable[[dict[str, Any]], object], *, baseline: bool = Fals
             "it has schema 2, and this version reads schema 1",
         ),
         (_broken(lambda plain: plain.update(schema=True)), "it has schema True"),
-        (_broken(lambda plain: plain.update(complete=False)), "the run lost a worker"),
+        (
+            _broken(lambda plain: plain.update(complete=False)),
+            "the run is not complete: it lost",
+        ),
         (_broken(lambda plain: plain.update(run=None)), "the run measured nothing"),
         (
             _broken(lambda plain: plain.update(layers={})),

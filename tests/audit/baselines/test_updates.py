@@ -25,7 +25,7 @@ def test_a_first_baseline_is_said_in_one_line(make: Make, tmp_path: Path) -> Non
 
 
 def test_an_update_says_what_changed(make: Make, record: Record) -> None:
-    """Old and new by layer and metric; layers that come and go; nothing where nothing does."""
+    """Old and new by layer and metric, layers that are new; nothing where nothing changed."""
     path = record()
     clean = path.read_text()
     audit = make(update_baseline=True)
@@ -35,16 +35,44 @@ def test_an_update_says_what_changed(make: Make, record: Record) -> None:
     assert clean == path.read_text()
     scale(path, "margin_q", 0.5)
     edit(path, lambda plain: plain["layers"].pop("norm"))
-    edit(path, lambda plain: plain["layers"].update(layer07={"margin": 1.0}))
     edit(path, lambda plain: plain["audited"].update(n=900))
     wrote, *lines = audit.baseline.update()
     assert wrote.endswith("; n was 900, is 8")
-    assert ["layer02", "layer07", "norm"] == [line.partition(":")[0] for line in lines]
+    assert ["layer02", "norm"] == [line.partition(":")[0] for line in lines]
     assert lines[0].startswith("layer02: margin_q ")
     assert lines[0].endswith("(+100 %)")
-    assert "layer07: gone from the baseline: this run did not measure it" == lines[1]
-    assert "norm: new" == lines[2]
+    assert "norm: new" == lines[1]
     assert clean == path.read_text()
+
+
+def test_layers_that_were_not_measured_are_kept(make: Make, record: Record) -> None:
+    """With the numbers they had, and a sentence that names them."""
+    path = record()
+    scale(path, "margin_q", 0.5)
+    damaged = json.loads(path.read_text())["layers"]
+    audit = make(update_baseline=True)
+    audit.check_matches_baseline(2)
+    wrote, changed, kept = audit.baseline.update()
+    assert wrote.endswith("numbers of 1 layer")
+    assert changed.startswith("layer02: margin_q ")
+    assert "kept as recorded before, not measured in this run: layer01, norm" == kept
+    layers = json.loads(path.read_text())["layers"]
+    assert damaged["layer02"] != layers.pop("layer02")
+    assert {name: damaged[name] for name in ("layer01", "norm")} == layers
+
+
+def test_layers_of_other_prompts_are_not_mixed_with_new_ones(make: Make, record: Record) -> None:
+    """A file has numbers of one N only: what it would lose is named, and nothing is written."""
+    path = record()
+    edit(path, lambda plain: plain["audited"].update(n=900))
+    before = path.read_text()
+    audit = make(update_baseline=True)
+    audit.check_matches_baseline(1)
+    with pytest.raises(
+        OptionError, match=r"n 900, here 8, and this run did not measure layer02, norm"
+    ):
+        audit.baseline.update()
+    assert before == path.read_text()
 
 
 @pytest.mark.parametrize(
