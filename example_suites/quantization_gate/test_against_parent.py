@@ -6,6 +6,11 @@ pytest.ini.
 """
 
 
+def test_function_is_the_parents(child):
+    """Rotary embeddings, eps, activation, windows, context, tokenizer and chat template are equal."""
+    child.assert_same_function()
+
+
 def test_states_stay_near_the_parents(child, threshold):
     """Of all checks the one that sees a broken block best, and where."""
     child.assert_state_drift_below(relative=threshold("gate_drift", child))

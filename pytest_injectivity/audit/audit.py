@@ -121,13 +121,20 @@ class Audit(BoundChecks):
         """
         self.target.unload()
 
-    def verdict(self, check: str, reasons: Sequence[Reason], notes: Sequence[str] = ()) -> Verdict:
+    def verdict(
+        self,
+        check: str,
+        reasons: Sequence[Reason],
+        notes: Sequence[str] = (),
+        ahead: Sequence[str] = (),
+    ) -> Verdict:
         """Reach a verdict of this audit and keep it.
 
         Args:
             check: the check's name.
-            reasons: one a layer or release.
+            reasons: one a layer, release or field.
             notes: lines that hold for all of them.
+            ahead: lines that stand before the reasons.
         """
         reached = Verdict(
             check=check,
@@ -135,6 +142,7 @@ class Audit(BoundChecks):
             subject=self.run_summary().subject,
             reproduce=self.reproduce(),
             notes=tuple(notes),
+            ahead=tuple(ahead),
         )
         self.verdicts.append(reached)
         return reached

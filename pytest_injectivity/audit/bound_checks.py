@@ -24,6 +24,7 @@ from pytest_injectivity.audit.checks import (
     not_read_by_reference,
     not_recoverable,
     one_step_distinct,
+    same_function,
     sipit_recovers,
     state_drift_below,
     states_recoverable,
@@ -109,6 +110,7 @@ class BoundChecks:
     check_one_step_distinct, assert_one_step_distinct = bound(
         one_step_distinct.check_one_step_distinct
     )
+    check_same_function, assert_same_function = bound(same_function.check_same_function)
     check_sipit_recovers, assert_sipit_recovers = bound(sipit_recovers.check_sipit_recovers)
     check_state_drift_below, assert_state_drift_below = bound(
         state_drift_below.check_state_drift_below

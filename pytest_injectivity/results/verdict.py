@@ -1,9 +1,9 @@
 """A verdict: what a check asked, what it measured at each layer or release, and what would have passed.
 
-Every check returns a `Verdict` with one `Reason` for each layer or release it judged, those that pass
-included. A check that compared nothing has no reasons and therefore fails. Comparison is on unrounded
-numbers and written so that NaN fails; the printed numbers have enough digits never to look like a pass
-beside FAIL.
+Every check returns a `Verdict` with one `Reason` for each layer, release or field that it judged, those
+that pass included. A check that compared nothing has no reasons and therefore fails. Comparison is on
+unrounded numbers and written so that NaN fails; the printed numbers have enough digits never to look
+like a pass beside FAIL.
 
 The first line of the text is the verdict in at most 80 columns, because pytest's short summary and most
 CI pages cut there; the evidence follows.
@@ -24,7 +24,7 @@ _COMMAND = 2000
 _MOST_LISTED = 12
 
 Relation = Literal[">=", "<="]
-Unit = Literal["layer", "release"]
+Unit = Literal["layer", "release", "field"]
 
 
 class Status(StrEnum):
@@ -37,11 +37,11 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Reason:
-    """What one layer, or one release, contributes to a verdict.
+    """What one layer, one release or one field of a configuration contributes to a verdict.
 
     Attributes:
-        where: the layer's id, as in test ids (``layer04``, ``norm``), or the release's name.
-        status: the status of this layer or release alone.
+        where: the layer's id, as in test ids (``layer04``, ``norm``), or the release's or field's name.
+        status: the status of this layer, release or field alone.
         quantity: what was measured, in the field's words.
         value: the measured number, unrounded.
         bound: the number that the value is compared with.
@@ -51,7 +51,7 @@ class Reason:
         interval: the interval of the value, where one is known.
         would_pass: the tolerance that would have passed.
         figures: further numbers by name, for machines: they go to JSON, not into the text.
-        unit: what ``where`` names: ``layer`` or ``release``.
+        unit: what ``where`` names: ``layer``, ``release`` or ``field``.
         seconds: how long the measurement took when it was computed, where that is known; two equal
             runs differ in nothing else.
 
@@ -103,10 +103,11 @@ class Verdict:
 
     Attributes:
         check: the check's name, e.g. ``no_collisions``.
-        reasons: one a layer, shallow first, or one a release in the order given.
+        reasons: one a layer, shallow first, or one a release or field in the order given.
         subject: a line on what was audited: model, prompts, N, prompt hash, dtype.
         reproduce: a command line that repeats this check.
         notes: lines that hold for all reasons.
+        ahead: lines that stand before the reasons, because they say why the numbers are as they are.
 
     Example:
         >>> reason = Reason("norm", Status.FAIL, "1% margin", value=0.0125, bound=0.1, relation=">=")
@@ -122,6 +123,7 @@ class Verdict:
     subject: str
     reproduce: str
     notes: tuple[str, ...] = field(default=())
+    ahead: tuple[str, ...] = field(default=())
 
     @property
     def status(self) -> Status:
@@ -161,7 +163,7 @@ class Verdict:
     @property
     def text(self) -> str:
         """The whole verdict: first line, each failing reason with its evidence, how to reproduce."""
-        lines = [self.first_line, f"  {self.subject}"]
+        lines = [self.first_line, *(f"  {line}" for line in self.ahead), f"  {self.subject}"]
         for reason in self.failing[:_MOST_LISTED]:
             lines += _block(reason)
         if (left := len(self.failing) - _MOST_LISTED) > 0:

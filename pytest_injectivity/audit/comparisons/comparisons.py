@@ -6,18 +6,23 @@ same prompts, and its numbers are kept in the same store.
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.comparisons.against import Against
 from pytest_injectivity.audit.comparisons.cross_inversion import cross_inversion, cross_reading
 from pytest_injectivity.audit.comparisons.new_pairs import find_new_collisions
-from pytest_injectivity.audit.comparisons.parents import parent_of
+from pytest_injectivity.audit.comparisons.parents import parent_of, parent_target
 from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.audit.measurements.recovery import Attempt, recovery_rate
+from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.core.tolerances import Tolerance
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate
+
+if TYPE_CHECKING:
+    from pytest_injectivity.reference.differences import Difference
 
 
 class Comparisons:
@@ -45,15 +50,37 @@ class Comparisons:
             ModelError: it cannot be audited.
         """
         if self._reference is None:
-            named = self.measurements.target.config.reference
-            if named is None:
-                raise OptionError(
-                    "no reference is named: give --injx-reference=MODEL, or"
-                    " AuditConfig(reference=...), the full-precision checkpoint that this model was"
-                    " made from"
-                )
-            self._reference = parent_of(self.measurements, named)
+            self._reference = parent_of(self.measurements.target, self.parent)
         return self._reference
+
+    @cached_property
+    def parent(self) -> Target:
+        """The reference as it is named: neither compared with the model yet, nor loaded.
+
+        Raises:
+            OptionError: no reference is named.
+        """
+        target = self.measurements.target
+        if target.config.reference is None:
+            raise OptionError(
+                "no reference is named: give --injx-reference=MODEL, or"
+                " AuditConfig(reference=...), the full-precision checkpoint that this model was"
+                " made from"
+            )
+        return parent_target(target, target.config.reference)
+
+    @cached_property
+    def differences(self) -> "tuple[Difference, ...]":
+        """The fields in which the model is another function than its reference; loads no weights.
+
+        Raises:
+            OptionError: no reference is named.
+            ModelError: a configuration or a tokenizer cannot be read.
+        """
+        from pytest_injectivity.reference.same_function import function_differences
+
+        checkpoints = self.measurements.target.checkpoint, self.parent.checkpoint
+        return function_differences(*checkpoints)
 
     @property
     def name(self) -> str | None:

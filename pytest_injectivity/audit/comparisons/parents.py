@@ -6,22 +6,20 @@ from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.reference.differences import difference_lines
+from pytest_injectivity.reference.same_function import function_differences
+from pytest_injectivity.reference.same_tokenizer import tokenizer_rules
 
 # The options that say what the model is and how it is loaded; the parent shares all others.
 _ITS_OWN = {"model", "quantization", "dtype", "states", "reference", "activation_bits"}
 
 
-def parent_of(child: Measurements, source: str) -> Measurements:
-    """The measurements of the parent on the same prompts, kept in the same store.
+def parent_target(child: Target, source: str) -> Target:
+    """The parent as it is named, on the same prompts: neither compared with the model, nor loaded.
 
     Args:
-        child: the measurements of the model.
+        child: the model.
         source: the parent's checkpoint; it is loaded as it is stored.
-
-    Raises:
-        OptionError: it is no parent of the model: another shape, other token ids for the same prompts,
-            or the very same model.
-        ModelError: it cannot be audited.
     """
     defaults = AuditConfig()
     own = {
@@ -29,13 +27,26 @@ def parent_of(child: Measurements, source: str) -> Measurements:
         for option in fields(AuditConfig)
         if option.name in _ITS_OWN
     }
-    target = child.target
-    parent = Target(replace(target.config, **own | {"model": source}), **target.process)
-    _check_shape(target, parent)
-    parent.stand_beside(target)
-    _check_model(target, parent)
-    _check_ids(target, parent)
-    parent.use_prompts(target.prompts)
+    return Target(replace(child.config, **own | {"model": source}), **child.process)
+
+
+def parent_of(child: Target, parent: Target) -> Measurements:
+    """The measurements of the parent on the same prompts, kept in the same store.
+
+    Args:
+        child: the model.
+        parent: its parent, as `parent_target` makes it.
+
+    Raises:
+        OptionError: it is no parent of the model: another shape, other token ids for the same prompts,
+            or the very same model.
+        ModelError: it cannot be audited.
+    """
+    _check_shape(child, parent)
+    parent.stand_beside(child)
+    _check_model(child, parent)
+    _check_ids(child, parent)
+    parent.use_prompts(child.prompts)
     return Measurements(parent)
 
 
@@ -74,20 +85,16 @@ def _check_ids(child: Target, parent: Target) -> None:
     prompts = child.prompts
     if prompts.texts is None or parent.tokenizer is None:
         return
-    rules = _rules(child.tokenizer)
-    if rules is not None and rules == _rules(parent.tokenizer):
+    rules = tokenizer_rules(child.tokenizer)
+    if rules is not None and rules == tokenizer_rules(parent.tokenizer):
         return
     theirs = parent.prompts.ids
     alike = set(prompts.ids) & set(theirs)
     if prompts.ids != theirs:
+        found = function_differences(child.checkpoint, parent.checkpoint)
+        told = "".join(f"; {line}" for line in difference_lines(found))
         raise OptionError(
             f"--injx-reference={parent.config.model} has another tokenizer: of {len(prompts)} prompts"
-            f" {len(prompts) - len(alike)} have other token ids; give the checkpoint that"
+            f" {len(prompts) - len(alike)} have other token ids{told}; give the checkpoint that"
             f" {child.config.model} was quantized from, or prompts as token ids"
         )
-
-
-def _rules(tokenizer: object) -> str | None:
-    """Everything that decides how a tokenizer splits a text, as one text; None if not known."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    return None if backend is None else str(backend.to_str())

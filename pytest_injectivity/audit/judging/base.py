@@ -7,7 +7,7 @@ from pytest_injectivity.audit.judging.common import worst_note
 from pytest_injectivity.core.layers import Layer, LayerSpec
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.core.tolerances import by_layer as spread
-from pytest_injectivity.results.verdict import Reason, Verdict
+from pytest_injectivity.results.verdict import Reason, Status, Verdict
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.baseline_files import Baseline
@@ -43,7 +43,13 @@ class Audited(Protocol):
     def run_summary(self) -> "RunSummary":
         """The summary of what is audited, as plain data."""
 
-    def verdict(self, check: str, reasons: Sequence[Reason], notes: Sequence[str] = ()) -> Verdict:
+    def verdict(
+        self,
+        check: str,
+        reasons: Sequence[Reason],
+        notes: Sequence[str] = (),
+        ahead: Sequence[str] = (),
+    ) -> Verdict:
         """Reach a verdict and keep it."""
 
 
@@ -96,6 +102,9 @@ def against_reference(
 ) -> Verdict:
     """Build the verdict on layers compared with the reference; a note names the reference.
 
+    Where a layer does not pass, the fields in which the model is another function than its reference
+    stand before all numbers.
+
     Args:
         audit: the audit.
         check: the check's name.
@@ -105,4 +114,15 @@ def against_reference(
     """
     audit.comparisons.note(layers)
     named = f"against {audit.run_summary().reference}"
-    return audit.verdict(check, reasons, [*worst_note(reasons, badness), named])
+    return audit.verdict(
+        check, reasons, [*worst_note(reasons, badness), named], function_lines(audit, reasons)
+    )
+
+
+def function_lines(audit: Audited, reasons: Sequence[Reason]) -> tuple[str, ...]:
+    """Lines on what makes the model another function than its reference; none where all layers pass."""
+    from pytest_injectivity.reference.differences import difference_lines
+
+    if reasons and all(reason.status is Status.PASS for reason in reasons):
+        return ()
+    return difference_lines(audit.comparisons.differences)

@@ -198,6 +198,12 @@ def _outside(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     return (Need("load"), Need("outside"))
 
 
+def _facts(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    """Two configurations are read; the verdict names the model, whose facts are new to the store."""
+    del asked, layers
+    return (Need("load"),)
+
+
 _NEEDS: dict[str, Callable[[Asked, tuple[Layer, ...]], _States]] = {
     "sipit_recovers": _sipit,
     "not_read_by_reference": _cross,
@@ -207,6 +213,7 @@ _NEEDS: dict[str, Callable[[Asked, tuple[Layer, ...]], _States]] = {
     "margin_retained": _retained,
     "colipschitz_retained": _retained,
     "no_new_collisions": _retained,
+    "same_function": _facts,
     "state_drift_below": _retained,
 }
 """The checks that need more, or less, than the geometry of their layers."""

@@ -21,7 +21,7 @@ from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.progress import Silent, Watcher
 from pytest_injectivity.core.refusals import refusing_again
 from pytest_injectivity.core.threads import settle_threads
-from pytest_injectivity.errors import OptionError
+from pytest_injectivity.errors import OptionError, PromptError
 from pytest_injectivity.models.quiet import hush, import_quietly
 from pytest_injectivity.prompts.naming import prompt_name, token_name
 from pytest_injectivity.quantization.grid import Rounded
@@ -225,6 +225,25 @@ class Target:
         self._prompts = prompts
 
     def _load_prompts(self) -> "PromptSet":
+        try:
+            return self._stored_prompts()
+        except PromptError as error:
+            # A context that was cut, or another tokenizer, explains what the prompts alone do not.
+            said = self._unlike_reference()
+            raise PromptError(f"{said}{error}") if said else error from None
+
+    def _unlike_reference(self) -> str:
+        """What makes the model another function than the reference that is named, if anything."""
+        if self.config.reference is None:
+            return ""
+        from pytest_injectivity.models.checkpoint import resolve
+        from pytest_injectivity.reference.differences import difference_lines
+        from pytest_injectivity.reference.same_function import function_differences
+
+        found = function_differences(self.checkpoint, resolve(self.config.reference))
+        return "".join(f"{line}; " for line in difference_lines(found))
+
+    def _stored_prompts(self) -> "PromptSet":
         if self.config.prompts != "builtin:stdlib":
             return self._read_prompts()
         # These texts are public and may be stored; parsing and tokenizing take most of a warm run.
