@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, cast
 
 from pytest_injectivity.audit.checks import (
     bilipschitz_within,
+    block_error_below,
     colipschitz_above,
     colipschitz_retained,
     margin_above,
@@ -29,6 +30,7 @@ from pytest_injectivity.audit.checks import (
     state_drift_below,
     states_recoverable,
     utility_kept,
+    weight_error_below,
 )
 from pytest_injectivity.audit.judging.base import Audited
 from pytest_injectivity.errors import OptionError
@@ -86,6 +88,9 @@ class BoundChecks:
     check_bilipschitz_within, assert_bilipschitz_within = bound(
         bilipschitz_within.check_bilipschitz_within
     )
+    check_block_error_below, assert_block_error_below = bound(
+        block_error_below.check_block_error_below
+    )
     check_colipschitz_above, assert_colipschitz_above = bound(
         colipschitz_above.check_colipschitz_above
     )
@@ -119,6 +124,9 @@ class BoundChecks:
         states_recoverable.check_states_recoverable
     )
     check_utility_kept, assert_utility_kept = bound(utility_kept.check_utility_kept)
+    check_weight_error_below, assert_weight_error_below = bound(
+        weight_error_below.check_weight_error_below
+    )
 
 
 def _checks() -> dict[str, Callable[..., Verdict]]:

@@ -100,10 +100,13 @@ def _layers(asked: Asked, n_layers: int, default: str) -> tuple[Layer, ...]:
             tuple(given) for given in asked.arguments.values() if isinstance(given, Mapping)
         ]
         spec = by_layer[0] if by_layer else default
-        if asked.check in {"one_step_distinct", "no_new_collisions", "state_drift_below"}:
+        if asked.check in {"one_step_distinct", "no_new_collisions", *_FROM_EMBEDDINGS}:
             spec = spec if by_layer else f"0,{default}"
     return resolve_layers(spec, n_layers)
 
+
+_FROM_EMBEDDINGS = ("state_drift_below", "block_error_below", "weight_error_below")
+"""The checks that judge layer 0 as well where no layer is given."""
 
 _States = tuple[Need, ...]
 
@@ -145,6 +148,17 @@ def _cross(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     size = (asked.number("prompts", 20), asked.number("tokens", 20))
     needs = [Need("cross", (one,), True, *size) for one in layers]  # noqa: FBT003 - the reference reads
     return (*_retained(asked, layers), Need("first", layers, reference=True), *needs)
+
+
+def _errors(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    del asked
+    both = (Need("load"), Need("load", reference=True))
+    return (*both, Need("capture", layers), Need("capture", layers, reference=True))
+
+
+def _weights(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    del asked, layers
+    return (Need("load"), Need("load", reference=True))
 
 
 def _tables(asked: Asked, layers: tuple[Layer, ...]) -> _States:
@@ -215,5 +229,7 @@ _NEEDS: dict[str, Callable[[Asked, tuple[Layer, ...]], _States]] = {
     "no_new_collisions": _retained,
     "same_function": _facts,
     "state_drift_below": _retained,
+    "block_error_below": _errors,
+    "weight_error_below": _weights,
 }
 """The checks that need more, or less, than the geometry of their layers."""

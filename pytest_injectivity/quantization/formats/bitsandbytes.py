@@ -106,7 +106,8 @@ def decoded(codes: Tensor, state: Any) -> Float32[Tensor, "..."]:
     both = codes.reshape(-1).view(torch.uint8).long()
     values = table[torch.stack([both >> 4, both & 15], dim=1).flatten()][: prod(state.shape)]
     blocks = scales.float().repeat_interleave(state.blocksize)[: len(values)]
-    return (values * blocks).reshape(state.shape)
+    rows: Tensor = (values * blocks).reshape(state.shape)
+    return rows
 
 
 def multiplied(module: Any, inputs: Tensor) -> Tensor:
@@ -123,7 +124,7 @@ def _is_decoded_wrong(module: Any) -> bool:
     Its kernel for processors with AVX512 takes the scale of a neighboring block where a block ends
     within a row (docs/log.md, 2026-11-29).
     """
-    weight = getattr(module, "weight", None)
+    weight: Any = getattr(module, "weight", None)
     if _four_bits(module, weight) is None or weight.device.type != "cpu":
         return False
     state = weight.quant_state

@@ -1,0 +1,118 @@
+"""Judges how far a model's weights lie from its parent's, tensor by tensor."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.audit.comparisons.errors import (
+    proved_bits,
+    site_layer,
+    weight_errors_of,
+)
+from pytest_injectivity.audit.judging.arguments import at_most
+from pytest_injectivity.audit.judging.base import (
+    Audited,
+    against_reference,
+    by_layer,
+    compared,
+    with_embedding,
+)
+from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.tolerances import PerLayer
+from pytest_injectivity.results.verdict import Reason, Status, Verdict, judge
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.comparisons.against import Against
+    from pytest_injectivity.reference.weight_error import WeightError
+    from pytest_injectivity.reference.weight_finding import Finding
+
+_LISTED = 4
+_FULL = 16
+
+
+def check_weight_error_below(
+    audit: "Audited", layer: LayerSpec | None = None, relative: PerLayer[float] | None = None
+) -> Verdict:
+    """The model's weights are its parent's, rounded: ``||W' - W|| / ||W||`` by tensor (SPEC section 7).
+
+    ``W'`` are the numbers that the model computes with, decoded from few bits. No prompt is needed.
+    Without ``relative`` the error of each tensor, its gain ``<W', W> / ||W||^2`` and the error of each
+    row are held against what rounding to the bits that were proved of the layer's weights explains
+    (`reference.bounds`). Weights that were scaled for their quantization (AWQ, SmoothQuant: a norm or a
+    layer before takes the factor back) are compared with the factor taken back.
+
+    Args:
+        audit: the audit whose model is judged.
+        layer: the layers judged; None: layer 0 and those of the config. ``norm`` is the final norm and
+            the language-model head.
+        relative: the largest error of a tensor accepted.
+
+    Raises:
+        LayerError: the model has no such layer.
+        OptionError: a number is not accepted, no reference is named, or it is no parent.
+
+    Example:
+        >>> coarse = audit.in_precision(dtype="bfloat16")
+        >>> coarse.check_weight_error_below().passed
+        True
+    """
+    given = math.nan if relative is None else at_most("relative", relative)
+    bounds = by_layer(audit, "relative", given, with_embedding(audit, layer, relative))
+    against = compared(audit, ())
+    errors = weight_errors_of(against)
+    reasons = [
+        _judged(against, one, errors, None if relative is None else bounds[one]) for one in bounds
+    ]
+    return against_reference(audit, "weight_error_below", bounds, reasons)
+
+
+def _judged(
+    against: "Against", layer: Layer, errors: "Sequence[WeightError]", bound: float | None
+) -> Reason:
+    from pytest_injectivity.reference.weight_finding import finding, held_to
+
+    n_layers = against.child.target.n_layers
+    bits = proved_bits(against)[layer_id(layer)]
+    here = [one for one in errors if site_layer(one.site, n_layers) == layer]
+    found = sorted(
+        (finding(one, bits) if bound is None else held_to(one, bound) for one in here),
+        key=lambda one: -one.times,
+    )
+    worst = found[0]
+    status = judge(worst.value, "<=", worst.bound)
+    wrong = [one for one in found if not one.value <= one.bound] or [worst]
+    return Reason(
+        where=layer_id(layer),
+        status=status,
+        quantity=f"{worst.quantity} of {worst.error.name}",
+        value=worst.value,
+        bound=worst.bound,
+        relation="<=",
+        headline=worst.words if status is Status.FAIL else "",
+        evidence=tuple(_evidence(wrong, bits)),
+        would_pass=_would_pass(here),
+        figures={one.name: one.error for one in here if math.isfinite(one.error)},
+    )
+
+
+def _evidence(found: "Sequence[Finding]", bits: float) -> Iterator[str]:
+    for one in found[:_LISTED]:
+        error = one.error
+        said = f"{error.name}: error {show(error.error)}, gain {error.gain:.4g}"
+        if error.matrix:
+            said += (
+                f"; row {error.row.row}: {show(error.row.error)}, the median row"
+                f" {show(error.median_row)}; row {error.group.row}, inputs from"
+                f" {error.group.start}: {show(error.group.error)} of the tensor's norm"
+            )
+        yield said + (f"; the factor of {error.rescaled} taken back" if error.rescaled else "")
+    if len(found) > _LISTED:
+        yield f"… and {len(found) - _LISTED} more tensors"
+    yield "weights of 16 bits and more" if bits >= _FULL else f"proved: {bits:g} bits"
+
+
+def _would_pass(errors: "Sequence[WeightError]") -> str:
+    if not all(math.isfinite(one.error) for one in errors):
+        return "no bound: a weight is not finite, or the parent's is 0 where the model's is not"
+    return f"relative of at least {max(one.error for one in errors)!r}"

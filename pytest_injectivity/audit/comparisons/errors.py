@@ -1,0 +1,100 @@
+"""The errors of a model's weights and blocks against its parent's, kept in the store."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.number_keys import NumberKey
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.comparisons.against import Against
+    from pytest_injectivity.models.decoder import Decoder
+    from pytest_injectivity.reference.block_error import BlockError
+    from pytest_injectivity.reference.weight_error import WeightError
+
+HEAD = "head"
+"""The site of the language-model head, which is judged with the layer ``norm``."""
+
+PROMPTS = 100
+"""How many prompts the blocks are compared on, where no number is given."""
+
+
+@dataclass(frozen=True)
+class BlockErrorsKey(NumberKey):
+    """The errors of all blocks.
+
+    Attributes:
+        prompts: how many prompts, those of smallest hash.
+    """
+
+    prompts: int
+
+
+@dataclass(frozen=True)
+class WeightErrorsKey(NumberKey):
+    """The errors of all tensors."""
+
+
+@dataclass(frozen=True)
+class BitsKey(NumberKey):
+    """The bits proved at each layer, of the model's weights."""
+
+
+def block_errors_of(against: "Against", prompts: int = PROMPTS) -> "dict[str, BlockError]":
+    """The error of the embeddings, of each block, of the final norm and of the head, by site.
+
+    Args:
+        against: the model and its parent.
+        prompts: the most prompts compared, those of smallest hash.
+    """
+    most = min(prompts, len(against.child.target.prompts))
+    found = against.remember(BlockErrorsKey(most), lambda: _block_errors(against, most))
+    return {one.site: one for one in found}
+
+
+def weight_errors_of(against: "Against") -> "tuple[WeightError, ...]":
+    """The error of each tensor, in the order in which a token meets them."""
+
+    def compute() -> "tuple[WeightError, ...]":
+        from pytest_injectivity.reference.parts import parts_of
+        from pytest_injectivity.reference.rescaled import taken_back
+        from pytest_injectivity.reference.weight_error import weight_errors
+
+        child, parent = _decoders(against)
+        return taken_back(child, parent, parts_of(parent), weight_errors(child, parent))
+
+    return against.remember(WeightErrorsKey(), compute)
+
+
+def proved_bits(against: "Against") -> dict[str, float]:
+    """The fewest bits proved of a quantized matrix, by layer id from ``layer00`` to ``norm``."""
+
+    def compute() -> tuple[float, ...]:
+        from pytest_injectivity.reference.proved_bits import bits_at
+
+        decoder = against.child.target.decoder
+        return tuple(bits_at(decoder, layer) for layer in (0, *decoder.layers))
+
+    layers: tuple[Layer, ...] = (0, *range(1, against.child.target.n_layers + 1), "norm")
+    found = against.remember(BitsKey(), compute)
+    return {layer_id(layer): bits for layer, bits in zip(layers, found, strict=True)}
+
+
+def site_layer(site: str, n_layers: int) -> Layer:
+    """The layer with which a site is judged: the head with ``norm``."""
+    if site in (HEAD, "norm"):
+        return "norm"
+    return next(layer for layer in range(n_layers + 1) if layer_id(layer) == site)
+
+
+def _block_errors(against: "Against", most: int) -> "tuple[BlockError, ...]":
+    from pytest_injectivity.reference.block_error import block_errors
+
+    target = against.child.target
+    ids = target.prompts.subset(most).ids
+    with target.watcher.progress("comparing blocks with the parent's", len(ids)) as advance:
+        return block_errors(*_decoders(against), ids, progress=advance)
+
+
+def _decoders(against: "Against") -> "tuple[Decoder, Decoder]":
+    return against.child.target.decoder, against.parent.target.decoder

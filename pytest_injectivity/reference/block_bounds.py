@@ -1,0 +1,31 @@
+"""The error of a block that bits and dtype explain."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from pytest_injectivity.reference.block_error import BlockError
+from pytest_injectivity.reference.bounds import bounds_of
+
+_ROUNDINGS = 4.0
+_SELVES = 4.0
+
+
+def explained(
+    one: BlockError, bits: float, *, dtypes: Sequence[str], rounds_activations: bool
+) -> float:
+    """The largest error of a site that has no other cause than rounding.
+
+    Args:
+        one: what was measured there.
+        bits: the fewest that were proved of its weights.
+        dtypes: what the two models compute in, such as ``bfloat16``. A block rounds its states to it,
+            which is an error of the branch as many times larger as the states are.
+        rounds_activations: the model rounds activations as it runs.
+    """
+    row = bounds_of(bits)
+    unit = max(torch.finfo(getattr(torch, dtype)).eps / 2 for dtype in dtypes)
+    rounding = _ROUNDINGS * unit * max(1.0, one.residual)
+    weights = row.rounded_block if rounds_activations else row.block
+    return math.sqrt(weights**2 + rounding**2 + (_SELVES * one.itself) ** 2)

@@ -1,0 +1,187 @@
+"""The parts of a model that hold weights: each module of each block, fused ones in halves.
+
+A child and its parent have the same parts, whatever either is quantized to. A part is what a weight
+error is measured of, and what `blame` takes from one model into the other.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from pytest_injectivity.core.layers import layer_id
+from pytest_injectivity.core.shapes import Float, Int64
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.quantization.formats.registry import packed
+
+HEAD = "head"
+"""The site of the language-model head, after the final norm."""
+
+Role = Literal["q", "k", "v", "o", "gate", "up", "down", "attention norm", "mlp norm", ""]
+"""What a part of a block does; empty where its name does not tell."""
+
+_LETTERS: tuple[tuple[Role, str], ...] = (
+    ("q", r"q_proj|query|wq|q_lin"),
+    ("k", r"k_proj|key|wk|k_lin"),
+    ("v", r"v_proj|value|wv|v_lin"),
+    ("gate", r"gate_proj|w1|linear_gate"),
+    ("up", r"up_proj|c_fc|fc1|fc_in|dense_h_to_4h|w3|linear_1"),
+    ("down", r"down_proj|fc2|fc_out|dense_4h_to_h|w2|linear_2"),
+    ("o", r"o_proj|out_proj|wo|dense"),
+    ("attention norm", r"input_layernorm|ln_1|self_attn_layer_norm|attention_norm|ln_attn"),
+    ("mlp norm", r"pre_feedforward_layernorm|ln_2|ffn_norm|ln_mlp|final_layer_norm"),
+)
+_FUSED = re.compile(r"(?:.*\.)?(?:qkv_proj|c_attn|query_key_value|Wqkv|qkv|gate_up_proj)")
+_INTERLEAVED = "query_key_value"
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A module that holds weights, or some outputs of a fused one.
+
+    Attributes:
+        site: ``layer00`` for the embeddings, ``layer01`` for the first block, ``norm``, ``head``.
+        module: its path in the model.
+        name: its path in the site, such as ``self_attn.q_proj`` or ``attn.c_attn[q]``.
+        role: what it does.
+        outputs: of a fused module, the outputs that are this part's; None: all.
+    """
+
+    site: str
+    module: str
+    name: str
+    role: Role = ""
+    outputs: Int64[Tensor, " outputs"] | None = None
+
+    def of(self, decoder: Decoder) -> nn.Module:
+        """The module in a model."""
+        return decoder.model.get_submodule(self.module)
+
+    def tensors(self, decoder: Decoder) -> Iterator[tuple[str, Float[Tensor, "..."]]]:
+        """Its weights by name, as the numbers they stand for, outputs in the first dimension.
+
+        Args:
+            decoder: a model that has this part.
+        """
+        for name, tensor in _tensors(self.of(decoder)):
+            chosen = self.outputs
+            yield name, tensor if chosen is None else tensor[chosen.to(tensor.device)]
+
+
+def parts_of(decoder: Decoder) -> tuple[Part, ...]:
+    """Every part of a model, in the order in which a token meets them.
+
+    A head that shares the embeddings' matrix is a part of its own without weights of its own.
+
+    Args:
+        decoder: the model.
+
+    Example:
+        >>> from pytest_injectivity.testing import tiny_decoder
+        >>> [part.name for part in parts_of(tiny_decoder("gpt2", layers=1)) if part.site == "layer01"]
+        ['ln_1', 'attn.c_attn[q]', 'attn.c_attn[k]', 'attn.c_attn[v]', 'attn.c_proj', 'ln_2', \
+'mlp.c_fc', 'mlp.c_proj']
+    """
+    return tuple(_parts(decoder))
+
+
+def _parts(decoder: Decoder) -> Iterator[Part]:
+    model: Any = decoder.model
+    paths = {id(module): path for path, module in model.named_modules()}
+    blocks = [paths[id(block)] for block in decoder.parts.blocks]
+    head = model.get_output_embeddings()
+    last: list[Part] = []
+    for path, module in model.named_modules():
+        if not _holds_weights(module) or module is head or _inside(path, blocks):
+            continue
+        # What follows the blocks: the final norm, and projections to the width of the head.
+        after = module is decoder.parts.norm or path.endswith("project_out")
+        part = Part("norm" if after else layer_id(0), path, path.rpartition(".")[2])
+        if after:
+            last.append(part)
+        else:
+            yield part
+    for at, block in enumerate(decoder.parts.blocks, 1):
+        for path, module in block.named_modules():
+            if _holds_weights(module):
+                yield from _of_block(
+                    decoder, layer_id(at), f"{blocks[at - 1]}.{path}", path, module
+                )
+    yield from last
+    if head is not None:
+        yield Part(HEAD, paths[id(head)], paths[id(head)].rpartition(".")[2])
+
+
+def _inside(path: str, blocks: list[str]) -> bool:
+    return any(path == block or path.startswith(f"{block}.") for block in blocks)
+
+
+def _holds_weights(module: nn.Module) -> bool:
+    return packed(module) is not None or any(True for _ in module.parameters(recurse=False))
+
+
+def _of_block(
+    decoder: Decoder, site: str, path: str, name: str, module: nn.Module
+) -> Iterator[Part]:
+    halves = _halves(decoder, name, module) if _FUSED.fullmatch(name) else None
+    if halves is None:
+        yield Part(site, path, name, _role(decoder, name))
+        return
+    for role, outputs in halves:
+        yield Part(site, path, f"{name}[{role}]", role, outputs)
+
+
+def _role(decoder: Decoder, name: str) -> Role:
+    last = name.rpartition(".")[2]
+    if last == "c_proj":
+        return "o" if "attn" in name else "down"
+    if last == "post_attention_layernorm":
+        sandwiched = hasattr(decoder.parts.blocks[0], "pre_feedforward_layernorm")
+        return "" if sandwiched else "mlp norm"
+    return next((role for role, names in _LETTERS if re.fullmatch(names, last)), "")
+
+
+def _halves(
+    decoder: Decoder, name: str, module: nn.Module
+) -> list[tuple[Role, Int64[Tensor, " outputs"]]] | None:
+    """The outputs of each half of a fused module; None where its size tells of another layout."""
+    outputs = _outputs(module)
+    every = torch.arange(outputs)
+    if name.endswith("gate_up_proj"):
+        gate, up = every.chunk(2)
+        return [("gate", gate), ("up", up)]
+    config: Any = decoder.model.config.get_text_config()
+    heads = int(config.num_attention_heads)
+    shared = 1 if getattr(config, "multi_query", False) else heads
+    groups = int(getattr(config, "num_key_value_heads", None) or shared)
+    width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    if outputs != (heads + 2 * groups) * width:
+        return None
+    if name.endswith(_INTERLEAVED) and groups > 1:
+        rows = every.view(groups, heads // groups + 2, width)
+        sides = (rows[:, :-2], rows[:, -2], rows[:, -1])
+        return list(zip(("q", "k", "v"), (one.flatten() for one in sides), strict=True))
+    first, second = heads * width, (heads + groups) * width
+    return [("q", every[:first]), ("k", every[first:second]), ("v", every[second:])]
+
+
+def _outputs(module: nn.Module) -> int:
+    if (found := packed(module)) is not None:
+        return found.outputs
+    weight: Any = module.weight
+    return int(weight.shape[1] if isinstance(module, Conv1D) else weight.shape[0])
+
+
+def _tensors(module: Any) -> Iterator[tuple[str, Tensor]]:
+    found = packed(module)
+    if found is not None:
+        yield "weight", found.dense()
+    for name, parameter in module.named_parameters(recurse=False):
+        if found is not None and name != "bias":
+            continue
+        turned = isinstance(module, Conv1D) and name == "weight"
+        yield name, parameter.detach().T if turned else parameter.detach()

@@ -1,0 +1,226 @@
+"""The error of a child's weights: ``||W' - W|| / ||W||`` by tensor, row and group (SPEC section 7).
+
+No prompt is needed. ``W'`` are the numbers that the child computes with, decoded from few bits, and
+``W`` the parent's. The gain ``<W', W> / ||W||^2`` tells a wrong scale from rounding: it is 1 for weights
+that were rounded, 1.5 for a scale that is 1.5 times too large, -1 for a lost sign.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.reference.parts import HEAD, Part, parts_of
+from pytest_injectivity.reference.positions import root_of_quotient
+
+GROUP = 32
+"""Inputs of a row that are looked at together: the finest group that formats scale by is as large."""
+
+_MATRIX = 2
+_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The row, or the group of inputs in a row, that lies farthest from its tensor's others.
+
+    Attributes:
+        row: its output; of stacked experts, counted through all of them.
+        start: the first input of the group; None for a whole row.
+        error: relative to the piece.
+        gain: of the piece.
+    """
+
+    row: int
+    start: int | None
+    error: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class WeightError:
+    """The error of one tensor.
+
+    Attributes:
+        site: ``layer01`` for the first block, as in `Part`.
+        part: the part's name in its site.
+        tensor: ``weight``, ``bias`` or another parameter's name.
+        numbers: how many there are.
+        matrix: it has rows.
+        error: ``||W' - W|| / ||W||``; NaN where a number is not finite.
+        gain: ``<W', W> / ||W||^2``.
+        median_row: the median of the rows' errors.
+        row: the row with the largest error.
+        group: the group with the largest error, in units of its tensor's root mean square.
+        rescaled: the part that takes back the factor of this tensor's scaling, such as ``ln_1``: the
+            numbers are those with the factor taken back. Empty where there is none.
+    """
+
+    site: str
+    part: str
+    tensor: str
+    numbers: int
+    matrix: bool
+    error: float
+    gain: float
+    median_row: float
+    row: Piece
+    group: Piece
+    rescaled: str = ""
+
+    @property
+    def name(self) -> str:
+        """The part, and the tensor where it is not the part's weight."""
+        return self.part if self.tensor == "weight" else f"{self.part}.{self.tensor}"
+
+
+def weight_errors(child: Decoder, parent: Decoder) -> tuple[WeightError, ...]:
+    """The error of every tensor, in the order in which a token meets them.
+
+    A head that shares the embeddings' matrix in both models is left out.
+
+    Args:
+        child: the model.
+        parent: the model it was made from, of the same shape.
+
+    Example:
+        >>> from pytest_injectivity.testing import round_weights, tiny_decoder
+        >>> parent, child = tiny_decoder("llama"), round_weights(tiny_decoder("llama"), 8)
+        >>> errors = {(one.site, one.name): one.error for one in weight_errors(child, parent)}
+        >>> errors["layer00", "embed_tokens"], 0 < errors["layer01", "self_attn.q_proj"] < 0.01
+        (0.0, True)
+    """
+    shared = all(_is_tied(one) for one in (child, parent))
+    found = []
+    for part in parts_of(parent):
+        if part.site == HEAD and shared:
+            continue
+        theirs = dict(part.tensors(parent))
+        found += [
+            tensor_error(part, name, own, theirs[name])
+            for name, own in part.tensors(child)
+            if name in theirs
+        ]
+    return tuple(found)
+
+
+def tensor_error(
+    part: Part, name: str, own: Float[Tensor, "..."], exact: Float[Tensor, "..."]
+) -> WeightError:
+    """The error of one tensor.
+
+    Args:
+        part: whose tensor it is.
+        name: of the tensor.
+        own: the child's.
+        exact: the parent's.
+    """
+    matrix = exact.ndim >= _MATRIX
+    sums, row, group = _Sums(), Piece(0, None, -1.0, 1.0), Piece(0, 0, -1.0, 1.0)
+    rows: list[Tensor] = []
+    first = 0
+    scale = _root_mean_square(exact)
+    for ours, theirs in _pieces(own, exact):
+        sums.add(ours, theirs)
+        errors, gains = _errors(ours, theirs)
+        rows.append(errors)
+        row = _worse(row, _worst(errors, gains, first, None))
+        group = _worse(group, _worst_group(ours, theirs, first, scale))
+        first += len(ours)
+    return WeightError(
+        site=part.site,
+        part=part.name,
+        tensor=name,
+        numbers=exact.numel(),
+        matrix=matrix,
+        error=sums.error,
+        gain=sums.gain,
+        median_row=float(torch.cat(rows).median()),
+        row=row,
+        group=group,
+    )
+
+
+@dataclass
+class _Sums:
+    """Sums over the pieces of a tensor."""
+
+    apart: float = 0.0
+    exact: float = 0.0
+    product: float = 0.0
+
+    def add(self, own: Tensor, exact: Tensor) -> None:
+        self.apart += float((own - exact).square().sum())
+        self.exact += float(exact.square().sum())
+        self.product += float((own * exact).sum())
+
+    @property
+    def error(self) -> float:
+        return root_of_quotient(self.apart, self.exact)
+
+    @property
+    def gain(self) -> float:
+        if math.isnan(self.product) or self.exact:
+            return self.product / self.exact if self.exact else math.nan
+        return 1.0 if self.apart == 0 else math.inf
+
+
+def _is_tied(decoder: Decoder) -> bool:
+    model: Any = decoder.model
+    head: Tensor | None = getattr(model.get_output_embeddings(), "weight", None)
+    weight: Tensor = decoder.parts.embeddings.weight
+    return head is not None and head.data_ptr() == weight.data_ptr()
+
+
+def _pieces(own: Tensor, exact: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows of both in float64, some at a time."""
+    width = exact.shape[-1] if exact.ndim >= _MATRIX else exact.numel()
+    sides = (torch.split(one.reshape(-1, width), _ROWS) for one in (own, exact))
+    for ours, theirs in zip(*sides, strict=True):
+        yield _wide(ours), _wide(theirs)
+
+
+def _errors(own: Tensor, exact: Tensor) -> tuple[Tensor, Tensor]:
+    """The relative error and the gain of each row; a row of zeros that is kept has no error."""
+    apart, norms = (one.square().sum(-1) for one in (own - exact, exact))
+    products = (own * exact).sum(-1)
+    errors = torch.where(apart == 0, 0.0, (apart / norms).sqrt())
+    gains = torch.where(norms > 0, products / norms, torch.where(apart == 0, 1.0, math.inf))
+    return errors, gains
+
+
+def _worst(errors: Tensor, gains: Tensor, first: int, start: int | None) -> Piece:
+    at = int(torch.where(errors.isnan(), math.inf, errors).argmax())
+    return Piece(first + at, start, float(errors[at]), float(gains[at]))
+
+
+def _worst_group(own: Tensor, exact: Tensor, first: int, scale: float) -> Piece:
+    """The group whose error is largest, in units of the tensor's root mean square."""
+    width = exact.shape[1]
+    size = GROUP if width % GROUP == 0 else width
+    ours, theirs = (one.reshape(len(one), -1, size) for one in (own, exact))
+    apart = (ours - theirs).square().mean(-1).sqrt()
+    errors = torch.where(apart == 0, 0.0, apart / scale)
+    flat = torch.where(errors.isnan(), math.inf, errors).flatten()
+    at = int(flat.argmax())
+    row, group = divmod(at, errors.shape[1])
+    _, gains = _errors(ours[row], theirs[row])
+    return Piece(first + row, group * size, float(errors.flatten()[at]), float(gains[group]))
+
+
+def _worse(one: Piece, other: Piece) -> Piece:
+    return other if math.isnan(other.error) or other.error > one.error else one
+
+
+def _root_mean_square(exact: Tensor) -> float:
+    return math.sqrt(float(_wide(exact).square().mean())) if exact.numel() else 0.0
+
+
+def _wide(rows: Tensor) -> Tensor:
+    # Double precision does not exist on mps.
+    return rows.float() if rows.device.type == "mps" else rows.double()

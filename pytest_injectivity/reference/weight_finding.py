@@ -1,0 +1,71 @@
+"""What is wrong with a tensor, in words: a wrong scale, a row, or more error than its bits explain."""
+
+import math
+from dataclasses import dataclass
+
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.reference.bounds import bounds_of
+from pytest_injectivity.reference.weight_error import WeightError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The number of a tensor that is farthest above, or nearest to, what is accepted.
+
+    Attributes:
+        error: of the tensor.
+        quantity: which number it is, in words.
+        value: the number.
+        bound: the largest that is accepted.
+        words: what is wrong with the tensor.
+    """
+
+    error: WeightError
+    quantity: str
+    value: float
+    bound: float
+    words: str
+
+    @property
+    def times(self) -> float:
+        """The number in units of what is accepted: above 1 the tensor is wrong; of NaN infinite."""
+        if math.isnan(self.value):
+            return math.inf
+        return self.value / self.bound if self.bound else math.inf if self.value else 0.0
+
+
+def finding(error: WeightError, bits: float) -> Finding:
+    """How a tensor stands to what rounding to some bits explains.
+
+    Args:
+        error: of the tensor.
+        bits: the fewest that were proved of its layer's matrices; vectors are never quantized.
+    """
+    row = bounds_of(bits if error.matrix else math.inf)
+    found = [
+        Finding(error, "weight error", error.error, row.tensor, _of_tensor(error)),
+        Finding(error, "gain, less 1,", abs(error.gain - 1.0), row.gain, _of_tensor(error)),
+    ]
+    if error.matrix:
+        words = f"{error.name}, row {error.row.row}, is {_apart(error.row.gain, error.row.error)}"
+        found.append(Finding(error, "error of a row", error.row.error, row.row, words))
+    return max(found, key=lambda one: one.times)
+
+
+def held_to(error: WeightError, bound: float) -> Finding:
+    """How a tensor stands to a bound of its own."""
+    return Finding(error, "weight error", error.error, bound, _of_tensor(error))
+
+
+def _of_tensor(error: WeightError) -> str:
+    return f"{error.name} is {_apart(error.gain, error.error)}"
+
+
+def _apart(gain: float, error: float) -> str:
+    """A factor where it explains most of an error; else the error."""
+    if math.isnan(error):
+        return "not finite"
+    rest = math.sqrt(max(0.0, error**2 - (gain - 1.0) ** 2))
+    if rest > abs(gain - 1.0):
+        return f"off by {show(error)}"
+    return f"{gain:.3g} times the parent's"
