@@ -23,9 +23,9 @@ from pytest_injectivity import Audit, AuditConfig, load_decoder
 from pytest_injectivity.errors import InjectivityError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.quantization.while_loading import WHILE_LOADING
-from pytest_injectivity.reference.block_error import block_errors
-from pytest_injectivity.reference.proved_bits import bits_at
-from pytest_injectivity.reference.weight_error import weight_errors
+from pytest_injectivity.reference.errors.block_error import block_errors
+from pytest_injectivity.reference.errors.proved_bits import bits_at
+from pytest_injectivity.reference.errors.weight_error import weight_errors
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests' writers of published formats
 from tests.encoders import ENCODERS

@@ -22,6 +22,7 @@ FEWER = {**FEW, "free_running": 0}
 # Arguments that a small, generic model is judged by.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "bilipschitz_within": {"distortion": 1e9},
+    "block_error_below": {},
     "colipschitz_above": {"alpha": 1e-12},
     "colipschitz_retained": {"fraction": 0.01},
     "margin_above": {"margin": 1e-12},
@@ -38,6 +39,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "sipit_recovers": FEW,
     "state_drift_below": {"relative": 10.0},
     "states_recoverable": {"min_rate": 0.5, "certify": 0},
+    "weight_error_below": {},
     "utility_kept": {"release": "identity@1", "min_agreement": 0.5, **FEWER},
 }
 # What these look at is no state.

@@ -27,7 +27,7 @@ from pytest_injectivity.results.verdict import Reason, Verdict, judge
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.comparisons.against import Against
-    from pytest_injectivity.reference.block_error import BlockError
+    from pytest_injectivity.reference.errors.block_error import BlockError
 
 JUMP = 3.0
 """A block stands out whose error is this many times the median of the others of as many bits."""
@@ -53,7 +53,8 @@ def check_block_error_below(
         audit: the audit whose model is judged.
         layer: the layers judged; None: layer 0 and those of the config.
         relative: the largest error accepted; None: what rounding to the bits that were proved of the
-            block's weights explains (`reference.bounds`), and rounding states to the dtype computed in.
+            block's weights explains (`reference.errors.bounds`), and rounding states to the dtype
+            that is computed in.
         prompts: the most prompts compared, those of smallest hash.
 
     Raises:
@@ -90,7 +91,7 @@ def accepted_errors(
     layers = {site: site_layer(site, against.child.target.n_layers) for site in errors}
     if given is not None:
         return {site: given[layer] for site, layer in layers.items() if layer in given}
-    from pytest_injectivity.reference.block_bounds import explained
+    from pytest_injectivity.reference.errors.block_bounds import explained
 
     facts = [one.target.facts for one in (against.child, against.parent)]
     info = facts[0].quantized

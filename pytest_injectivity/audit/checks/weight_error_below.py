@@ -24,8 +24,8 @@ from pytest_injectivity.results.verdict import Reason, Status, Verdict, judge
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.comparisons.against import Against
-    from pytest_injectivity.reference.weight_error import WeightError
-    from pytest_injectivity.reference.weight_finding import Finding
+    from pytest_injectivity.reference.errors.weight_error import WeightError
+    from pytest_injectivity.reference.errors.weight_finding import Finding
 
 _LISTED = 4
 _FULL = 16
@@ -39,8 +39,8 @@ def check_weight_error_below(
     ``W'`` are the numbers that the model computes with, decoded from few bits. No prompt is needed.
     Without ``relative`` the error of each tensor, its gain ``<W', W> / ||W||^2`` and the error of each
     row are held against what rounding to the bits that were proved of the layer's weights explains
-    (`reference.bounds`). Weights that were scaled for their quantization (AWQ, SmoothQuant: a norm or a
-    layer before takes the factor back) are compared with the factor taken back.
+    (`reference.errors.bounds`). Weights that were scaled for their quantization (AWQ, SmoothQuant: a
+    norm or a layer before takes the factor back) are compared with the factor taken back.
 
     Args:
         audit: the audit whose model is judged.
@@ -70,7 +70,7 @@ def check_weight_error_below(
 def _judged(
     against: "Against", layer: Layer, errors: "Sequence[WeightError]", bound: float | None
 ) -> Reason:
-    from pytest_injectivity.reference.weight_finding import finding, held_to
+    from pytest_injectivity.reference.errors.weight_finding import finding, held_to
 
     n_layers = against.child.target.n_layers
     bits = proved_bits(against)[layer_id(layer)]

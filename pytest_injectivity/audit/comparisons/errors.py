@@ -9,8 +9,8 @@ from pytest_injectivity.core.number_keys import NumberKey
 if TYPE_CHECKING:
     from pytest_injectivity.audit.comparisons.against import Against
     from pytest_injectivity.models.decoder import Decoder
-    from pytest_injectivity.reference.block_error import BlockError
-    from pytest_injectivity.reference.weight_error import WeightError
+    from pytest_injectivity.reference.errors.block_error import BlockError
+    from pytest_injectivity.reference.errors.weight_error import WeightError
 
 HEAD = "head"
 """The site of the language-model head, which is judged with the layer ``norm``."""
@@ -56,9 +56,9 @@ def weight_errors_of(against: "Against") -> "tuple[WeightError, ...]":
     """The error of each tensor, in the order in which a token meets them."""
 
     def compute() -> "tuple[WeightError, ...]":
+        from pytest_injectivity.reference.errors.rescaled import taken_back
+        from pytest_injectivity.reference.errors.weight_error import weight_errors
         from pytest_injectivity.reference.parts import parts_of
-        from pytest_injectivity.reference.rescaled import taken_back
-        from pytest_injectivity.reference.weight_error import weight_errors
 
         child, parent = _decoders(against)
         return taken_back(child, parent, parts_of(parent), weight_errors(child, parent))
@@ -70,7 +70,7 @@ def proved_bits(against: "Against") -> dict[str, float]:
     """The fewest bits proved of a quantized matrix, by layer id from ``layer00`` to ``norm``."""
 
     def compute() -> tuple[float, ...]:
-        from pytest_injectivity.reference.proved_bits import bits_at
+        from pytest_injectivity.reference.errors.proved_bits import bits_at
 
         decoder = against.child.target.decoder
         return tuple(bits_at(decoder, layer) for layer in (0, *decoder.layers))
@@ -88,7 +88,7 @@ def site_layer(site: str, n_layers: int) -> Layer:
 
 
 def _block_errors(against: "Against", most: int) -> "tuple[BlockError, ...]":
-    from pytest_injectivity.reference.block_error import block_errors
+    from pytest_injectivity.reference.errors.block_error import block_errors
 
     target = against.child.target
     ids = target.prompts.subset(most).ids

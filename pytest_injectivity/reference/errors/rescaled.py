@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.reference.errors.weight_error import WeightError, tensor_error
 from pytest_injectivity.reference.parts import HEAD, Part, Role
-from pytest_injectivity.reference.weight_error import WeightError, tensor_error
 
 _GROUPS: tuple[tuple[Role, tuple[Role, ...]], ...] = (
     ("attention norm", ("q", "k", "v")),

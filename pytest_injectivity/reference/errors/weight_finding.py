@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 from pytest_injectivity.core.numbers import show
-from pytest_injectivity.reference.bounds import bounds_of
-from pytest_injectivity.reference.weight_error import WeightError
+from pytest_injectivity.reference.errors.bounds import bounds_of
+from pytest_injectivity.reference.errors.weight_error import WeightError
 
 
 @dataclass(frozen=True)

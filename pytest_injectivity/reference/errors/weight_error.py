@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.reference.errors.positions import root_of_quotient
 from pytest_injectivity.reference.parts import HEAD, Part, parts_of
-from pytest_injectivity.reference.positions import root_of_quotient
 
 GROUP = 32
 """Inputs of a row that are looked at together: the finest group that formats scale by is as large."""

@@ -29,12 +29,12 @@ class Bounds:
 
 
 TABLE = (
-    Bounds(2, 0.9, 1.4, 0.4, 1.5, 1.5),
-    Bounds(3, 0.45, 0.7, 0.2, 0.9, 0.9),
-    Bounds(4, 0.22, 0.4, 0.06, 0.5, 0.5),
-    Bounds(6, 0.1, 0.2, 0.03, 0.25, 0.3),
-    Bounds(8, 0.05, 0.1, 0.01, 0.08, 0.2),
-    Bounds(16, 0.01, 0.02, 0.003, 0.03, 0.2),
+    Bounds(2, 0.66, 0.85, 0.055, 1.6, 1.6),
+    Bounds(3, 0.28, 0.36, 0.02, 0.7, 0.7),
+    Bounds(4, 0.21, 1.0, 0.025, 0.56, 0.56),
+    Bounds(6, 0.1, 0.3, 0.015, 0.25, 0.3),  # not measured: between the rows beside it
+    Bounds(8, 0.042, 0.1, 0.0085, 0.11, 0.15),
+    Bounds(16, 0.005, 0.01, 0.002, 0.032, 0.15),
 )
 """A row a number of bits, fewest first; weights get the first row that has as many bits as they."""
 

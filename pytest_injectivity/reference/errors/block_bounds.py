@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import torch
 
-from pytest_injectivity.reference.block_error import BlockError
-from pytest_injectivity.reference.bounds import bounds_of
+from pytest_injectivity.reference.errors.block_error import BlockError
+from pytest_injectivity.reference.errors.bounds import bounds_of
 
 _ROUNDINGS = 4.0
 _SELVES = 4.0

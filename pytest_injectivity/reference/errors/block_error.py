@@ -20,11 +20,11 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.shapes import Bool, Float, Float64, Int
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.reference.forced import run_forced
+from pytest_injectivity.reference.errors.forced import run_forced
+from pytest_injectivity.reference.errors.positions import Positions, joined, root_of_quotient
+from pytest_injectivity.reference.errors.post_norm import is_post_norm
+from pytest_injectivity.reference.errors.routing import Routing, routing
 from pytest_injectivity.reference.parts import HEAD
-from pytest_injectivity.reference.positions import Positions, joined, root_of_quotient
-from pytest_injectivity.reference.post_norm import is_post_norm
-from pytest_injectivity.reference.routing import Routing, routing
 from pytest_injectivity.states.batches import plan_batches
 from pytest_injectivity.stats import upper_quantile
 

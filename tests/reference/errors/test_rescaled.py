@@ -1,0 +1,94 @@
+"""Factors that quantization moves from one part to the next are taken back; damage is not."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.reference.errors.rescaled import taken_back
+from pytest_injectivity.reference.errors.weight_error import WeightError, weight_errors
+from pytest_injectivity.reference.parts import parts_of
+from pytest_injectivity.testing import round_weights, tiny_decoder
+
+FACTOR = torch.linspace(0.4, 2.5, 16)
+WIDE = torch.linspace(0.4, 2.5, 32)
+
+
+def _llama() -> Decoder:
+    return tiny_decoder("llama", layers=2)
+
+
+def _fold_norm(decoder: Decoder, *, back: bool = True) -> Decoder:
+    """As SmoothQuant does: a norm is divided, and what reads it multiplied."""
+    block = decoder.parts.blocks[0]
+    block.input_layernorm.weight.div_(FACTOR)
+    for side in ("q", "k", "v") if back else ():
+        getattr(block.self_attn, f"{side}_proj").weight.mul_(FACTOR)
+    return decoder
+
+
+def _fold_values(decoder: Decoder, *, back: bool = True) -> Decoder:
+    """As AWQ does, where two heads of queries share one of values."""
+    attention = decoder.parts.blocks[0].self_attn
+    factor = FACTOR[:8]
+    attention.v_proj.weight.div_(factor[:, None])
+    if back:
+        shared = factor.view(2, 4).repeat_interleave(2, dim=0).flatten()
+        attention.o_proj.weight.mul_(shared)
+    return decoder
+
+
+def _fold_up(decoder: Decoder, *, back: bool = True) -> Decoder:
+    block = decoder.parts.blocks[0]
+    block.mlp.up_proj.weight.div_(WIDE[:, None])
+    if back:
+        block.mlp.down_proj.weight.mul_(WIDE)
+    return decoder
+
+
+FOLDS = (_fold_norm, _fold_values, _fold_up)
+
+
+def _found(child: Decoder) -> dict[str, WeightError]:
+    parent = _llama()
+    errors = taken_back(child, parent, parts_of(parent), weight_errors(child, parent))
+    return {one.name: one for one in errors if one.site == "layer01"}
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_a_factor_that_the_next_part_takes_back_is_no_error(fold: Callable[..., Decoder]) -> None:
+    """The function is the same, and what was scaled is said."""
+    ids = torch.tensor([[1, 2, 3, 4]])
+    child = fold(_llama())
+    assert child.states(ids, [2])[2].allclose(_llama().states(ids, [2])[2], atol=1e-4)
+    found = _found(child)
+    assert max(one.error for one in found.values()) < 1e-5
+    assert 2 <= sum(bool(one.rescaled) for one in found.values())
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_rounding_after_a_fold_leaves_its_own_error(fold: Callable[..., Decoder]) -> None:
+    """As much as rounding without one, within a factor of two."""
+    plain = _found(round_weights(_llama(), 4, group=8))
+    found = _found(round_weights(fold(_llama()), 4, group=8))
+    assert any(one.rescaled for one in found.values())
+    assert all(one.error < 2.5 * plain[name].error + 1e-9 for name, one in found.items())
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_a_factor_that_nothing_takes_back_is_an_error(fold: Callable[..., Decoder]) -> None:
+    """It stays with the part that has it."""
+    found = _found(fold(_llama(), back=False))
+    assert not any(one.rescaled for one in found.values())
+    assert 1 == sum(one.error > 0.1 for one in found.values())
+
+
+@pytest.mark.parametrize("name", ["v_proj", "o_proj"])
+def test_a_wrong_scale_is_not_taken_back(name: str) -> None:
+    """A part that is 1.5 times too large, with the next one as it was."""
+    child = round_weights(_llama(), 4, group=8)
+    getattr(child.parts.blocks[0].self_attn, name).weight.mul_(1.5)
+    found = _found(child)
+    assert not any(one.rescaled for one in found.values())
+    assert f"self_attn.{name}" == max(found.values(), key=lambda one: one.error).name

@@ -1,0 +1,118 @@
+"""Weight errors against their definitions, in float64."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.reference.errors.weight_error import (
+    GROUP,
+    WeightError,
+    tensor_error,
+    weight_errors,
+)
+from pytest_injectivity.reference.errors.weight_finding import finding
+from pytest_injectivity.reference.parts import Part
+from pytest_injectivity.testing import plant_nan, round_weights, tiny_decoder
+
+PART = Part("layer01", "model.layers.0.mlp.up_proj", "mlp.up_proj", "up")
+
+
+def _drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _by_name(child: Decoder, parent: Decoder) -> dict[tuple[str, str], WeightError]:
+    return {(one.site, one.name): one for one in weight_errors(child, parent)}
+
+
+def test_error_and_gain_follow_their_definitions() -> None:
+    """Of the tensor, of its worst row and of its worst group."""
+    exact = _drawn(5, 4 * GROUP)
+    own = exact + 0.1 * _drawn(5, 4 * GROUP, seed=1)
+    own[3] *= 2.0
+    one = tensor_error(PART, "weight", own, exact)
+    wide, apart = exact.double(), own.double() - exact.double()
+    assert one.error == pytest.approx(float(apart.norm() / wide.norm()))
+    assert one.gain == pytest.approx(float((own.double() * wide).sum() / wide.square().sum()))
+    rows = apart.norm(dim=1) / wide.norm(dim=1)
+    assert one.median_row == pytest.approx(float(rows.median()))
+    assert (one.row.row, one.row.error) == (3, pytest.approx(float(rows[3])))
+    groups = apart.view(5, 4, GROUP).square().mean(2).sqrt() / wide.square().mean().sqrt()
+    assert one.group.error == pytest.approx(float(groups.max()))
+    assert (one.group.row, one.group.start) == (3, GROUP * int(groups[3].argmax()))
+
+
+@pytest.mark.parametrize(
+    ("own", "exact", "error", "gain"),
+    [
+        (torch.zeros(2, 2), torch.zeros(2, 2), 0.0, 1.0),
+        (torch.ones(2, 2), torch.zeros(2, 2), math.inf, math.inf),
+        (-torch.ones(2, 2), torch.ones(2, 2), 2.0, -1.0),
+        (torch.zeros(2, 2), torch.ones(2, 2), 1.0, 0.0),
+    ],
+)
+def test_zeros_and_signs(own: Tensor, exact: Tensor, error: float, gain: float) -> None:
+    """Zeros that are kept have no error; what stands where zeros stood has an infinite one."""
+    found = tensor_error(PART, "weight", own, exact)
+    assert (found.error, found.gain) == (pytest.approx(error), pytest.approx(gain))
+
+
+def test_a_number_that_is_not_finite_is_an_error_that_is_no_number() -> None:
+    """And is found, whatever the bits are."""
+    errors = _by_name(plant_nan(tiny_decoder("llama"), 2), tiny_decoder("llama"))
+    found = {key for key, one in errors.items() if math.isnan(one.error)}
+    assert {site for site, _ in found} == {"layer02"}
+    said = finding(errors["layer02", "self_attn.q_proj"], 4)
+    assert (said.times, said.words) == (math.inf, "self_attn.q_proj is not finite")
+
+
+def test_a_fused_module_is_told_apart() -> None:
+    """A factor of the keys of GPT-2 is one of its keys alone."""
+    child = tiny_decoder("gpt2")
+    child.parts.blocks[1].attn.c_attn.weight[:, 16:32].mul_(1.5)
+    errors = _by_name(child, tiny_decoder("gpt2"))
+    assert {key: one.error for key, one in errors.items() if one.error} == {
+        ("layer02", "attn.c_attn[k]"): pytest.approx(0.5)
+    }
+
+
+def test_a_head_of_its_own_is_compared_with_one_that_is_shared() -> None:
+    """The embeddings' matrix stands for the parent's head."""
+    parent = tiny_decoder("gpt2")
+    child = tiny_decoder("gpt2", tie_word_embeddings=False)
+    model = child.model
+    model.lm_head.weight = torch.nn.Parameter(-child.parts.embeddings.weight)
+    assert ("head", "lm_head") not in _by_name(tiny_decoder("gpt2"), parent)
+    assert _by_name(child, parent)["head", "lm_head"].gain == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda weight: weight.mul_(1.5), "mlp.up_proj is 1.5 times the parent's"),
+        (lambda weight: weight.neg_(), "mlp.up_proj is -1 times the parent's"),
+        (lambda weight: weight[7].mul_(8.0), "mlp.up_proj, row 7, is 8 times the parent's"),
+        (lambda weight: weight.copy_(weight.flip(0)), "mlp.up_proj is off by 1."),
+    ],
+)
+def test_the_words_say_what_is_wrong(change: object, words: str) -> None:
+    """A factor, a row, or an error."""
+    exact = _drawn(64, 64)
+    own = exact.clone()
+    change(own)  # type: ignore[operator] # parametrized
+    found = finding(tensor_error(PART, "weight", own, exact), 4)
+    assert found.words.startswith(words)
+    assert found.times > 1
+
+
+@pytest.mark.parametrize("bits", [3, 4, 8])
+def test_rounding_to_the_bits_that_were_proved_is_no_finding(bits: int) -> None:
+    """And rounding to fewer is one."""
+    parent = tiny_decoder("llama", hidden=64)
+    errors = weight_errors(round_weights(tiny_decoder("llama", hidden=64), bits), parent)
+    assert max(finding(one, bits).times for one in errors) <= 1
+    coarser = weight_errors(round_weights(tiny_decoder("llama", hidden=64), bits - 1), parent)
+    assert max(finding(one, 2 * bits).times for one in coarser) > 1
