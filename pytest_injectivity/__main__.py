@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pytest_injectivity.commands.answer import Answer
+from pytest_injectivity.commands.calibrate import add_calibrate
 from pytest_injectivity.commands.compare import add_compare
 from pytest_injectivity.commands.init import add_init
 from pytest_injectivity.commands.purge import add_purge
@@ -36,11 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser: argparse.ArgumentParser = _Parser(
         prog="pytest-injectivity",
-        description="Copies an example suite into your project, compares saved runs of the audit,"
-        " empties its store.",
+        description="Copies an example suite into your project, calibrates its thresholds, compares"
+        " saved runs of the audit, empties its store.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (add_init, add_compare, add_purge, add_suites):
+    for add in (add_init, add_calibrate, add_compare, add_purge, add_suites):
         add(commands)
     given = parser.parse_args(arguments)
     try:

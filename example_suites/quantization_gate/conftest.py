@@ -10,9 +10,11 @@ SHIPPED = "builtin:gpt2-stdlib"
 
 # What pytest.ini holds beside the plugin's own values.
 THRESHOLDS = {
+    "gate_calibration": "what the thresholds were measured on",
     "gate_eps": "two prompts nearer than this count as one",
     "gate_margin": "the least 1 % margin, in units of the mean norm",
     "gate_colipschitz": "the least 1 % co-Lipschitz constant, in units of the mean norm",
+    "gate_bits": "activations rounded to so many bits and more make no collision",
     "gate_drift": "the largest drift from the parent's states, of 99 % of the prompts",
     "gate_margin_kept": "the least share of the parent's margin; 1 over it is the largest",
     "gate_colipschitz_kept": "likewise of the co-Lipschitz constant",

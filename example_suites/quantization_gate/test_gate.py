@@ -4,9 +4,8 @@ Keep the tests that matter to you. The thresholds are in pytest.ini; `pytest-inj
 them from models you trust, and every failure names the tolerance that would have passed.
 """
 
-# Activations are rounded to each of these; down to the second all prompts must stay apart.
+# Activations are rounded to each of these; down to gate_bits all prompts must stay apart.
 LADDER = (8, 7, 6, 5, 4, 3, 2)
-BITS_WITHOUT_COLLISIONS = 5
 
 
 def test_no_collisions(injx, injx_layer, pytestconfig):
@@ -35,9 +34,9 @@ def test_prompts_are_recovered(injx):
     injx.assert_sipit_recovers([1, middle, -1], certify=20)
 
 
-def test_rounded_activations(injx, injx_layer):
+def test_rounded_activations(injx, injx_layer, threshold):
     """Rounding the activations makes no collision down to the bits allowed; the table shows all."""
     for bits in LADDER:
         injx.geometry(injx_layer, bits=bits)
-        if bits >= BITS_WITHOUT_COLLISIONS:
+        if bits >= threshold("gate_bits", injx):
             injx.assert_no_collisions(injx_layer, bits=bits)

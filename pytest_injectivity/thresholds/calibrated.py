@@ -1,0 +1,123 @@
+"""The table of thresholds that are calibrated: what is measured of each at a layer, and its rule."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.stats import upper_quantile
+from pytest_injectivity.thresholds.rules import AT_LEAST, AT_MOST, BITS, KEPT, Rule
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.comparisons.against import Against
+
+_Q = 0.01
+_FEWEST_BITS, _MOST_BITS = 2, 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """A threshold of the quantization gate that is measured on trusted models.
+
+    Attributes:
+        name: of the ini value.
+        words: what it bounds, for its comment.
+        rule: how it follows from the values.
+        measure: the values at a layer, of a child compared with its parent.
+        embedding: measured at layer 0 too.
+        each: a row for each precision; otherwise one number for the parent and all children.
+        untrusted: the value from which on a child is not one to be trusted; infinite for none.
+    """
+
+    name: str
+    words: str
+    rule: Rule
+    measure: "Callable[[Against, Layer], Sequence[float]]"
+    embedding: bool = False
+    each: bool = True
+    untrusted: float = math.inf
+
+
+def _drift(against: "Against", layer: Layer) -> list[float]:
+    return [upper_quantile(against.drift(layer).relative, _Q)]
+
+
+def _margins(against: "Against", layer: Layer) -> list[float]:
+    return [one.geometry(layer).margin(_Q) for one in (against.child, against.parent)]
+
+
+def _colipschitz(against: "Against", layer: Layer) -> list[float]:
+    return [one.geometry(layer).colipschitz(_Q) for one in (against.child, against.parent)]
+
+
+def _enough_bits(against: "Against", layer: Layer) -> list[float]:
+    """The fewest bits from which on no two states collide, of the child and of its parent."""
+    return [
+        1.0
+        + max(
+            (
+                bits
+                for bits in range(_FEWEST_BITS, _MOST_BITS)
+                if one.geometry(layer, bits=bits).equal.pairs
+            ),
+            default=_FEWEST_BITS - 1,
+        )
+        for one in (against.child, against.parent)
+    ]
+
+
+def _ratio(child: float, parent: float) -> float:
+    return child / parent if parent else math.nan
+
+
+CALIBRATED = (
+    Calibrated(
+        name="gate_margin",
+        words="The least 1 % margin in units of the mean norm, of the parent and its children",
+        rule=AT_LEAST,
+        measure=lambda against, layer: [
+            one.geometry(layer).margin(_Q, normalized=True)
+            for one in (against.child, against.parent)
+        ],
+        each=False,
+    ),
+    Calibrated(
+        name="gate_colipschitz",
+        words="The least 1 % co-Lipschitz constant in units of the mean norm, likewise",
+        rule=AT_LEAST,
+        measure=lambda against, layer: [
+            one.geometry(layer).colipschitz(_Q, normalized=True)
+            for one in (against.child, against.parent)
+        ],
+        each=False,
+    ),
+    Calibrated(
+        name="gate_bits",
+        words="Activations rounded to so many bits and more make no collision, of all these models",
+        rule=BITS,
+        measure=_enough_bits,
+        each=False,
+    ),
+    Calibrated(
+        name="gate_drift",
+        words="The largest ||h - h'|| / ||h'|| of 99 % of the prompts, h' the parent's state",
+        rule=AT_MOST,
+        measure=_drift,
+        embedding=True,
+        untrusted=1.0,  # what states of 0 would have
+    ),
+    Calibrated(
+        name="gate_margin_kept",
+        words="The least share of the parent's 1 % margin; 1 over it is the largest",
+        rule=KEPT,
+        measure=lambda against, layer: [_ratio(*_margins(against, layer))],
+    ),
+    Calibrated(
+        name="gate_colipschitz_kept",
+        words="The least share of the parent's 1 % co-Lipschitz constant; 1 over it is the largest",
+        rule=KEPT,
+        measure=lambda against, layer: [_ratio(*_colipschitz(against, layer))],
+    ),
+)
+"""Every threshold that is calibrated, in the order in which they are written."""
