@@ -1,0 +1,196 @@
+"""``pytest-injectivity calibrate``, on tiny models."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from iniconfig import IniConfig
+
+from pytest_injectivity import Audit, AuditConfig, threshold_for
+from pytest_injectivity.__main__ import main
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.testing import (
+    double_block,
+    plant_nan,
+    round_weights,
+    save_checkpoint,
+    tiny_decoder,
+)
+from tests.audits import small_samples
+
+Printed = pytest.CaptureFixture[str]
+
+NUMBERS = ("gate_margin", "gate_colipschitz", "gate_bits")
+ROWS = ("gate_drift", "gate_margin_kept", "gate_colipschitz_kept")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a parent, of a sound child, of broken ones, and of prompts."""
+    folder = tmp_path_factory.mktemp("models")
+
+    def child() -> Decoder:
+        return round_weights(tiny_decoder("gpt2"), 8)
+
+    made = {
+        "parent": tiny_decoder("gpt2"),
+        "sound": child(),
+        "doubled": double_block(child(), 2),
+        "nan": plant_nan(child(), 2),
+        "wide": tiny_decoder("gpt2", hidden=32),
+    }
+    for name, decoder in made.items():
+        save_checkpoint(decoder, folder / name)
+    draw = random.Random(0)  # noqa: S311 - prompts
+    rows = [{"ids": draw.choices(range(64), k=draw.randint(4, 12))} for _ in range(120)]
+    (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path) -> Path:
+    """The ini of a copy of the gate that judges 60 of the prompts."""
+    monkeypatch.chdir(tmp_path)
+    small_samples(monkeypatch)
+    assert 0 == main(["init", f"--prompts={models / 'prompts.jsonl'}"])
+    ini = tmp_path / "injectivity" / "pytest.ini"
+    ini.write_text(ini.read_text().replace("= 1000", "= 60"))
+    return ini
+
+
+def values(ini: Path) -> dict[str, str]:
+    """The values of an ini, as pytest reads them."""
+    return dict(IniConfig(str(ini))["pytest"].items())
+
+
+FEW = ["--samples=2", "--size=30"]
+
+
+def test_thresholds_are_written_from_a_trusted_child(
+    gate: Path, models: Path, capsys: Printed
+) -> None:
+    """Rows for its precision, numbers for all models, and the sample that they come from."""
+    before, text = values(gate), gate.read_text()
+    assert 0 == main(["calibrate", str(models / "parent"), str(models / "sound"), *FEW])
+    after = values(gate)
+    assert {name: after[name] for name in before if not name.startswith("gate_")} == {
+        name: value for name, value in before.items() if not name.startswith("gate_")
+    }
+    assert ["32 float32"] * len(ROWS) == [after[name].rpartition(" ")[0] for name in ROWS]
+    assert all(float(after[name]) > 0 for name in NUMBERS)
+    sample = after["gate_calibration"].splitlines()
+    assert f"parent {models / 'parent'} (float32)" == sample[0]
+    assert f"child {models / 'sound'}: 32 float32" == sample[1]
+    assert sample[2].startswith("prompts prompts.jsonl: 2 samples of 30, together [")
+    assert "the gate judges 60 others" == sample[3]
+    assert text[: text.index("# 1 % quantiles")] in gate.read_text()
+    printed = capsys.readouterr()
+    assert f"\nnext: pytest injectivity --injx-model={models / 'sound'}" in printed.out
+    assert "sound: sample 2 of 2, 30 prompts" in printed.err
+
+
+def test_the_sound_child_passes_and_a_broken_one_fails(gate: Path, models: Path) -> None:
+    """By the thresholds, on the prompts that the gate judges."""
+    assert 0 == main(["calibrate", str(models / "parent"), str(models / "sound"), *FEW])
+    drift = values(gate)["gate_drift"]
+    judged = {}
+    for name in ("sound", "doubled"):
+        audit = Audit(
+            AuditConfig(
+                model=str(models / name),
+                reference=str(models / "parent"),
+                prompts=str(models / "prompts.jsonl"),
+                max_prompts=60,
+            )
+        )
+        bound = threshold_for(audit, "gate_drift", drift)
+        judged[name] = audit.check_state_drift_below(relative=bound).passed
+    assert {"sound": True, "doubled": False} == judged
+
+
+def test_children_are_made_of_the_parent(gate: Path, models: Path) -> None:
+    """By dtype, and several at once; with --any the most lenient holds for others too."""
+    assert 0 == main(["calibrate", str(models / "parent"), "--dtype=bfloat16", "--any", *FEW])
+    rows = values(gate)["gate_drift"].splitlines()
+    assert ["16 bfloat16", "any"] == [row.rpartition(" ")[0] for row in rows]
+    assert 1 == len({row.rpartition(" ")[2] for row in rows})
+
+
+def test_calibrating_again_changes_nothing_but_the_date(gate: Path, models: Path) -> None:
+    """Comments are replaced, not added."""
+    command = ["calibrate", str(models / "parent"), str(models / "sound"), *FEW]
+    assert 0 == main(command)
+    once = gate.read_text()
+    assert 0 == main([*command[:3], f"--ini={gate}", *FEW])
+    assert once == gate.read_text()
+
+
+@pytest.mark.parametrize(
+    ("child", "message"),
+    [
+        ("nan", "is no child to be trusted: at layer02"),
+        ("wide", "hidden size 32 and 16"),
+        ("parent", "comparing a model with itself proves nothing"),
+        ("missing", "missing"),
+    ],
+)
+def test_a_child_that_is_none_is_refused(
+    gate: Path, models: Path, capsys: Printed, child: str, message: str
+) -> None:
+    """And the ini stays as it was."""
+    before = gate.read_text()
+    assert 4 == main(["calibrate", str(models / "parent"), str(models / child), *FEW])
+    assert message in capsys.readouterr().err
+    assert before == gate.read_text()
+
+
+@pytest.mark.usefixtures("gate")
+def test_a_child_whose_states_are_far_off_is_not_trusted(
+    tmp_path: Path, models: Path, capsys: Printed
+) -> None:
+    """Farther from the parent's than 0 is."""
+    other = save_checkpoint(tiny_decoder("gpt2", seed=1), tmp_path / "other")
+    assert 4 == main(["calibrate", str(models / "parent"), str(other), *FEW])
+    assert "is no child to be trusted: at layer00 gate_drift is" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no child is given: name one you trust"),
+        (["--dtype=bfloat17"], "--injx-dtype: 'bfloat17'"),
+        (["--dtype=bfloat16", "--samples=0"], "--samples 0 is not accepted"),
+        (["--dtype=bfloat16", "--size=-1"], "--size -1 is not accepted"),
+        (["--dtype=bfloat16", "--suite=elsewhere"], "pytest-injectivity init DIR copies one"),
+        (["--dtype=bfloat16", "--samples=20"], "20 samples need 8 each"),
+    ],
+)
+def test_wrong_use_is_refused(
+    gate: Path, models: Path, capsys: Printed, arguments: list[str], message: str
+) -> None:
+    """With exit status 4, and nothing is written."""
+    before = gate.read_text()
+    assert 4 == main(["calibrate", str(models / "parent"), *arguments])
+    assert message in capsys.readouterr().err
+    assert before == gate.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[pytest]\naddopts = -q\n", "has no threshold of the quantization gate"),
+        ("[tox]\ngate_drift = 1\n", "has no threshold of the quantization gate"),
+        ("gate_drift = 1\n", "pytest cannot read it either"),
+        ("\xff", "it is no UTF-8"),
+    ],
+)
+def test_an_ini_that_is_no_gates_is_refused(
+    tmp_path: Path, capsys: Printed, text: str, message: str
+) -> None:
+    """Before any model is looked at."""
+    ini = tmp_path / "pytest.ini"
+    ini.write_text(text, encoding="latin-1")
+    assert 4 == main(["calibrate", "parent", "child", f"--ini={ini}"])
+    assert message in capsys.readouterr().err
+    assert text == ini.read_text(encoding="latin-1")
