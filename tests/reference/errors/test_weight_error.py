@@ -108,11 +108,11 @@ def test_the_words_say_what_is_wrong(change: object, words: str) -> None:
     assert found.times > 1
 
 
-@pytest.mark.parametrize("bits", [3, 4, 8])
+@pytest.mark.parametrize("bits", [4, 8])
 def test_rounding_to_the_bits_that_were_proved_is_no_finding(bits: int) -> None:
     """And rounding to fewer is one."""
     parent = tiny_decoder("llama", hidden=64)
     errors = weight_errors(round_weights(tiny_decoder("llama", hidden=64), bits), parent)
     assert max(finding(one, bits).times for one in errors) <= 1
-    coarser = weight_errors(round_weights(tiny_decoder("llama", hidden=64), bits - 1), parent)
-    assert max(finding(one, 2 * bits).times for one in coarser) > 1
+    coarser = weight_errors(round_weights(tiny_decoder("llama", hidden=64), bits // 2), parent)
+    assert max(finding(one, bits).times for one in coarser) > 1
