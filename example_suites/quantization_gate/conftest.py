@@ -34,6 +34,12 @@ def pytest_addoption(parser):
         help=f"dtypes and --injx-quantization kinds that the model is held in, each against itself as"
         f" it is stored (of the shipped model: {PRECISIONS})",
     )
+    group.addoption(
+        "--must-be-quantized",
+        metavar="BITS",
+        type=float,
+        help="the weights of every block must be proved to hold at most so many bits",
+    )
     for name, meaning in THRESHOLDS.items():
         parser.addini(name, meaning)
 

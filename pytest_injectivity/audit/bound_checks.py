@@ -25,6 +25,7 @@ from pytest_injectivity.audit.checks import (
     not_read_by_reference,
     not_recoverable,
     one_step_distinct,
+    quantized,
     same_function,
     sipit_recovers,
     state_drift_below,
@@ -115,6 +116,7 @@ class BoundChecks:
     check_one_step_distinct, assert_one_step_distinct = bound(
         one_step_distinct.check_one_step_distinct
     )
+    check_quantized, assert_quantized = bound(quantized.check_quantized)
     check_same_function, assert_same_function = bound(same_function.check_same_function)
     check_sipit_recovers, assert_sipit_recovers = bound(sipit_recovers.check_sipit_recovers)
     check_state_drift_below, assert_state_drift_below = bound(

@@ -22,6 +22,11 @@ class AssumptionsKey(NumberKey):
 
 
 @dataclass(frozen=True)
+class WeightDigestKey(NumberKey):
+    """The digest of a model's weights as they were loaded."""
+
+
+@dataclass(frozen=True)
 class StdlibPromptsKey(NumberKey):
     """The prompts of ``builtin:stdlib``.
 

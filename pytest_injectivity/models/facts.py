@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.weight_digest import WeightDigest
 from pytest_injectivity.quantization.info import QuantizationInfo
 from pytest_injectivity.quantization.packed_modules import numbers
+
+_SAMPLE = 4096
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class ModelFacts:
         dtype: of the states, such as ``float32``.
         parameters: how many numbers its weights stand for.
         quantized: what was proved of its quantized weights; None in full precision.
+        weights_sample: the digest of a sample of each tensor of the weights, which models of other
+            weights rarely share; empty where weights are packed.
         activations: the grid every block's output is rounded to as it runs, as text; empty: none.
     """
 
@@ -31,11 +36,13 @@ class ModelFacts:
     dtype: str
     parameters: int
     quantized: QuantizationInfo | None = None
+    weights_sample: str = ""
     activations: str = ""
 
     @classmethod
     def of(cls, decoder: Decoder) -> "ModelFacts":
         """Reads the facts off a loaded model."""
+        packed = decoder.quantized is not None and not decoder.quantized.dense
         return cls(
             family=decoder.family.name,
             n_layers=decoder.n_layers,
@@ -45,5 +52,6 @@ class ModelFacts:
             dtype=str(decoder.dtype).removeprefix("torch."),
             parameters=numbers(decoder.model),
             quantized=decoder.quantized,
+            weights_sample="" if packed else WeightDigest.of(decoder.model, sample=_SAMPLE).text,
             activations="" if decoder.rounding is None else str(decoder.rounding.grid),
         )

@@ -35,6 +35,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "not_read_by_reference": {"max_rate": 0.5, **FEW},
     "not_recoverable": {"release": "identity@1", "max_token_rate": 0.5, **FEWER},
     "one_step_distinct": {},
+    "quantized": {"bits": 4.0},
     "same_function": {},
     "sipit_recovers": FEW,
     "state_drift_below": {"relative": 10.0},

@@ -71,12 +71,13 @@ def _shape(audited: Target) -> dict[str, int]:
 
 
 def _check_model(child: Target, parent: Target) -> None:
-    """Refuses the very same model, which would keep all of its own numbers."""
+    """Refuses the very same weights, which keep all of their own numbers whatever the config says."""
     if child.is_same_model(parent):
         raise OptionError(
-            f"--injx-reference={parent.config.model} is the model audited, loaded the same way:"
-            " comparing a model with itself proves nothing; give the checkpoint that it was made"
-            " from, or quantize it (--injx-quantization, --injx-dtype)"
+            f"--injx-reference={parent.config.model} has the weights of the model audited,"
+            f" {child.config.model}, loaded the same way: comparing a model with itself proves"
+            f" nothing{_told(child, parent)}; give the checkpoint that it was made from, or quantize it"
+            " (--injx-quantization, --injx-dtype)"
         )
 
 
@@ -91,10 +92,14 @@ def _check_ids(child: Target, parent: Target) -> None:
     theirs = parent.prompts.ids
     alike = set(prompts.ids) & set(theirs)
     if prompts.ids != theirs:
-        found = function_differences(child.checkpoint, parent.checkpoint)
-        told = "".join(f"; {line}" for line in difference_lines(found))
         raise OptionError(
             f"--injx-reference={parent.config.model} has another tokenizer: of {len(prompts)} prompts"
-            f" {len(prompts) - len(alike)} have other token ids{told}; give the checkpoint that"
-            f" {child.config.model} was quantized from, or prompts as token ids"
+            f" {len(prompts) - len(alike)} have other token ids{_told(child, parent)};"
+            f" give the checkpoint that {child.config.model} was quantized from, or prompts as token ids"
         )
+
+
+def _told(child: Target, parent: Target) -> str:
+    """What makes the model another function than its parent, to end a sentence with."""
+    found = function_differences(child.checkpoint, parent.checkpoint)
+    return "".join(f"; {line}" for line in difference_lines(found))

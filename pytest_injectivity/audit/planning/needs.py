@@ -213,7 +213,7 @@ def _outside(asked: Asked, layers: tuple[Layer, ...]) -> _States:
 
 
 def _facts(asked: Asked, layers: tuple[Layer, ...]) -> _States:
-    """Two configurations are read; the verdict names the model, whose facts are new to the store."""
+    """The facts on a model that is new to the store; configurations take no time."""
     del asked, layers
     return (Need("load"),)
 
@@ -227,6 +227,7 @@ _NEEDS: dict[str, Callable[[Asked, tuple[Layer, ...]], _States]] = {
     "margin_retained": _retained,
     "colipschitz_retained": _retained,
     "no_new_collisions": _retained,
+    "quantized": _facts,
     "same_function": _facts,
     "state_drift_below": _retained,
     "block_error_below": _errors,

@@ -10,6 +10,7 @@ from pytest_injectivity.audit.keys import (
     ActivationScalesKey,
     AssumptionsKey,
     ModelFactsKey,
+    WeightDigestKey,
 )
 from pytest_injectivity.audit.target.loaded_model import LoadedModel
 from pytest_injectivity.audit.target.process import Process
@@ -363,9 +364,30 @@ class Target:
         return self.entry.folder.name
 
     def is_same_model(self, other: "Target") -> bool:
-        """Whether the other model is this one, loaded the same way."""
-        alike = self.kept.loaded == other.kept.loaded
-        return alike and (self.facts.dtype, self.rounded) == (other.facts.dtype, other.rounded)
+        """Whether the other model is this one, loaded the same way.
+
+        Models of equal weights are one model, whatever files and configuration they come from.
+        """
+        if (self.facts.dtype, self.rounded) != (other.facts.dtype, other.rounded):
+            return False
+        if self.kept.loaded == other.kept.loaded:
+            return True
+        facts, others = self.facts, other.facts
+        same_sample = facts.weights_sample != "" and facts.weights_sample == others.weights_sample
+        return same_sample and self.weights_digest == other.weights_digest
+
+    @property
+    def weights_digest(self) -> str:
+        """The digest of all numbers of the model's weights as they were loaded; loads them.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
+        from pytest_injectivity.models.weight_digest import WeightDigest
+
+        return self.kept.model.remember(
+            WeightDigestKey(), lambda: WeightDigest.of(self.unrounded.model)
+        ).text
 
     @property
     def journal(self) -> "Journal":

@@ -2,10 +2,14 @@
 
 import gc
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from pytest_injectivity import Audit, AuditConfig, OptionError
 from pytest_injectivity.models import loading
@@ -16,6 +20,8 @@ from pytest_injectivity.testing import (
 )
 from tests.audit.comparisons.rounded import IDS, rounded
 from tests.audits import audit_against, audit_of
+from tests.gguf_files import write_gguf
+from tests.quantized import configure
 
 
 def test_without_a_reference_the_checks_say_what_to_give(tmp_path: Path) -> None:
@@ -68,6 +74,105 @@ def test_the_very_same_model_is_refused(tmp_path: Path) -> None:
     other = audit_against(tmp_path, decoder, decoder, IDS, dtype="bfloat16")
     (reason,) = other.check_state_drift_below(1, relative=0.35).reasons
     assert 0 < reason.value < 0.1
+
+
+def _resharded(folder: Path) -> None:
+    """Two files, their keys in another order."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors, reverse=True)
+    weight_map = {}
+    for at, some in enumerate((names[::2], names[1::2])):
+        file = f"model-{at}.safetensors"
+        save_file({name: tensors[name] for name in some}, folder / file, {"format": "pt"})
+        weight_map |= dict.fromkeys(some, file)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def _without_prefix(folder: Path) -> None:
+    """Keys as the base model saves them."""
+    path = folder / "model.safetensors"
+    tensors = {name.removeprefix("model."): one for name, one in load_file(path).items()}
+    save_file(tensors, path, {"format": "pt"})
+
+
+def _untied(folder: Path) -> None:
+    """A head of its own with the numbers that it has."""
+    configure(folder, tie_word_embeddings=False)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    head = tensors.get("lm_head.weight", tensors["model.embed_tokens.weight"])
+    save_file({**tensors, "lm_head.weight": head.clone()}, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _resharded,
+        _untied,
+        _without_prefix,
+        lambda folder: configure(folder, initializer_range=0.5),
+    ],
+)
+def test_a_copy_of_the_parent_is_refused_however_it_is_stored(
+    change: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """Other shards, order, prefix or a config edited by a byte: there is nothing to compare."""
+    decoder = tiny_decoder("llama", tie_word_embeddings=True)
+    audit = audit_against(tmp_path, decoder, decoder, IDS)
+    change(tmp_path / "model")
+    with pytest.raises(
+        OptionError, match=r"parent has the weights of .*model, loaded the same way"
+    ):
+        audit.check_state_drift_below(relative=0.35)
+
+
+def test_a_copy_whose_config_is_another_function_is_refused_with_the_field(tmp_path: Path) -> None:
+    """Its numbers differ, by the configuration alone."""
+    decoder = tiny_decoder("llama")
+    audit = audit_against(tmp_path, decoder, decoder, IDS)
+    configure(tmp_path / "model", rms_norm_eps=1e-3)
+    with pytest.raises(
+        OptionError, match=r"proves nothing; config .* rms_norm_eps 0.001 \(parent 1e-06"
+    ):
+        audit.check_state_drift_below(relative=0.35)
+    assert "FAIL same_function rms_norm_eps" in audit.check_same_function().first_line
+
+
+def test_a_gguf_file_of_the_parents_weights_is_refused(tmp_path: Path) -> None:
+    """Read in the parent's dtype; read in a wider one its states round otherwise."""
+    decoder = tiny_decoder("llama", dtype=torch.bfloat16)
+    audit = audit_against(tmp_path, decoder, decoder, IDS)
+    path = str(write_gguf(decoder, tmp_path / "child.gguf"))
+    same, wide = (
+        Audit(replace(audit.config, model=path, dtype=dtype)) for dtype in ("bfloat16", "float32")
+    )
+    with pytest.raises(OptionError, match="proves nothing"):
+        same.check_state_drift_below(1, relative=0.35)
+    (reason,) = wide.check_state_drift_below(1, relative=0.35).reasons
+    assert 0 < reason.value < 0.1
+
+
+def test_one_number_or_a_swap_of_blocks_makes_another_model(tmp_path: Path) -> None:
+    """Equal tensors in other places are compared."""
+    child, parent = tiny_decoder("llama"), tiny_decoder("llama")
+    layers: Any = child.parts.blocks
+    layers[0], layers[1] = layers[1], layers[0]
+    audit = audit_against(tmp_path, child, parent, IDS)
+    assert not audit.check_state_drift_below(1, relative=0.01).passed
+    child = tiny_decoder("llama")
+    child.model.state_dict()["model.norm.weight"][-1] += 0.5
+    (tmp_path / "one").mkdir()
+    other = audit_against(tmp_path / "one", child, parent, IDS)
+    assert not other.check_state_drift_below("norm", relative=1e-6).passed
+
+
+def test_rounded_activations_make_another_model_of_the_same_weights(tmp_path: Path) -> None:
+    """The same checkpoint with and without is a legitimate pair."""
+    decoder = tiny_decoder("llama")
+    audit = audit_against(tmp_path, decoder, decoder, IDS, activation_bits="4")
+    assert not audit.check_state_drift_below(2, relative=1e-6).passed
 
 
 def _texts(folder: Path, tokenizers: list[Any], **config: Any) -> Audit:

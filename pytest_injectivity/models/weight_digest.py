@@ -1,0 +1,42 @@
+"""A digest of the weights of a loaded model, whatever files, shards and configuration they come from."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class WeightDigest:
+    """The digest of the names, dtypes, shapes and bytes of a model's tensors.
+
+    Attributes:
+        text: in hexadecimal.
+    """
+
+    text: str
+
+    @classmethod
+    def of(cls, model: Any, *, sample: int | None = None) -> "WeightDigest":
+        """Compute the digest of a model.
+
+        Args:
+            model: loaded, its weights plain tensors.
+            sample: read about so many numbers of each tensor, evenly spaced; None: all.
+
+        Example:
+            >>> from pytest_injectivity.testing import tiny_decoder
+            >>> digests = [WeightDigest.of(tiny_decoder(seed=seed).model) for seed in (0, 0, 1)]
+            >>> digests[0] == digests[1], digests[0] == digests[2]
+            (True, False)
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        # Tied tensors count by each name, so that a head of its own with equal numbers is no other one.
+        for name, tensor in sorted(model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+            flat = tensor.detach().reshape(-1)
+            step = 1 if sample is None else max(1, flat.numel() // sample)
+            read: Any = flat[::step].contiguous().view(torch.uint8).cpu().numpy()
+            digest.update(read)
+        return cls(digest.hexdigest())
