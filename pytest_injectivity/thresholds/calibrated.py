@@ -25,7 +25,7 @@ class Calibrated:
         words: what it bounds, for its comment.
         rule: how it follows from the values.
         measure: the values at a layer, of a child compared with its parent.
-        embedding: measured at layer 0 too.
+        layers: of those that are audited, and others, the ones that are measured.
         each: a row for each precision; otherwise one number for the parent and all children.
         untrusted: the value from which on a child is not one to be trusted; infinite for none.
     """
@@ -34,9 +34,13 @@ class Calibrated:
     words: str
     rule: Rule
     measure: "Callable[[Against, Layer], Sequence[float]]"
-    embedding: bool = False
+    layers: Callable[[Sequence[Layer]], Sequence[Layer]] = tuple
     each: bool = True
     untrusted: float = math.inf
+
+
+def _and_embedding(audited: Sequence[Layer]) -> Sequence[Layer]:
+    return (0, *(layer for layer in audited if layer != 0))
 
 
 def _drift(against: "Against", layer: Layer) -> list[float]:
@@ -104,7 +108,7 @@ CALIBRATED = (
         words="The largest ||h - h'|| / ||h'|| of 99 % of the prompts, h' the parent's state",
         rule=AT_MOST,
         measure=_drift,
-        embedding=True,
+        layers=_and_embedding,
         untrusted=1.0,  # what states of 0 would have
     ),
     Calibrated(

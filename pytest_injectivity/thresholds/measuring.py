@@ -19,6 +19,9 @@ from pytest_injectivity.thresholds.calibrated import CALIBRATED, Calibrated
 from pytest_injectivity.thresholds.precision import Precision
 from pytest_injectivity.thresholds.samples import Samples, draw_samples
 
+_NOTHING = 1.0
+"""The block error of a block that adds nothing."""
+
 
 @dataclass(frozen=True)
 class Value:
@@ -86,7 +89,8 @@ def measure(
 
     Raises:
         OptionError: a child is no child of the parent, or not one to be trusted: a value is not finite,
-            a margin is 0, or its states are farther from the parent's than 0 is.
+            a margin is 0, its states are farther from the parent's than 0 is, or a block errs by more
+            than the bits of its weights explain.
         ModelError: a model cannot be audited.
         PromptError: there are too few prompts.
     """
@@ -108,9 +112,11 @@ def measure(
         elif not all(set(one.ids) <= set(pool.prompts.ids) for one in samples.sets):
             raise OptionError(f"{name} has other token ids than {children[0].name} for the prompts")
         values: list[Value] = []
-        for at, against in enumerate(_on_each(pool, samples.sets, config, process), 1):
+        for at, audit in enumerate(_on_each(pool, samples.sets, config, process), 1):
             watcher.announce(f"{name}: sample {at} of {number}, {samples.size} prompts")
-            values += _values(name, against)
+            if at == 1:
+                _trust(name, audit)
+            values += _values(name, audit.comparisons.against)
         children.append(Child(name, Precision.of(pool.facts), tuple(values)))
     if samples is None:
         raise OptionError("no child is given: name one, or have the parent quantized")
@@ -125,7 +131,7 @@ def measure(
 
 def _on_each(
     pool: Audit, sets: Sequence[PromptSet], config: AuditConfig, process: Process
-) -> Iterator[Against]:
+) -> Iterator[Audit]:
     """The child against its parent on each sample; both models are loaded once."""
     before = [pool.target, pool.comparisons.reference.target]
     for prompts in sets:
@@ -136,25 +142,38 @@ def _on_each(
         for old, new in zip(before, now, strict=True):
             if (decoder := old.hand_over()) is not None:
                 new.adopt(decoder)
-        yield audit.comparisons.against
+        yield audit
         before = now
     for old in before:
         old.unload()
     gc.collect()
 
 
+def _trust(name: str, audit: Audit) -> None:
+    """Refuses a child with a block that errs by more than the bits of its weights explain.
+
+    The dtype of a child that was quantized and stored dense explains nothing: there a block may not err
+    by more than one that adds nothing would.
+    """
+    dense = audit.facts.quantized is None and audit.config.dtype == "auto"
+    verdict = audit.check_block_error_below(relative=_NOTHING if dense else None)
+    if not verdict.passed:
+        first = verdict.text.splitlines()[0]
+        raise OptionError(f"{name} is no child to be trusted: {first}; calibrate on a healthy one")
+
+
 def _values(name: str, against: Against) -> Iterator[Value]:
     """The values of a child on one sample, of every threshold and layer."""
-    layers: tuple[Layer, ...] = (0, *against.child.target.layers)
-    for layer in layers:
+    audited = against.child.target.layers
+    for layer in audited:
         for words, lost in zip(("", "of its parent "), against.not_finite(layer), strict=True):
             if lost:
                 raise _untrusted(name, f"{words}{lost} states are not finite", layer)
-        for row in CALIBRATED:
-            if layer != 0 or row.embedding:
-                for value in row.measure(against, layer):
-                    _check(name, row, layer, value)
-                    yield Value(row, layer_id(layer), value)
+    for row in CALIBRATED:
+        for layer in row.layers(audited):
+            for value in row.measure(against, layer):
+                _check(name, row, layer, value)
+                yield Value(row, layer_id(layer), value)
 
 
 def _check(name: str, row: Calibrated, layer: Layer, value: float) -> None:
