@@ -34,6 +34,7 @@ from pytest_injectivity.results.summary import (
     CrossReading,
     Estimate,
     LayerSummary,
+    NextToken,
     RunSummary,
     Trend,
 )
@@ -153,7 +154,10 @@ class Audit(BoundChecks):
 
     def run_summary(self) -> RunSummary:
         """The summary of what was audited, its reference included, as plain data."""
-        return run_summary(self.target, reference=self.comparisons.name)
+        compared = self.comparisons
+        return run_summary(
+            self.target, reference=compared.name, next_token=compared.measured_next_token
+        )
 
     def reproduce(self) -> str:
         """The command that repeats this audit; of an audit made from another the other's command."""
@@ -265,6 +269,12 @@ class Audit(BoundChecks):
     ) -> CrossReading:
         """How much somebody with the reference reads; see `Comparisons.cross_inversion`."""
         return self.comparisons.cross_inversion(layer, prompts=prompts, tokens=tokens)
+
+    def next_token(
+        self, *, prompts: int = 300, tokens: int = 128, second_half: bool = False
+    ) -> NextToken:
+        """How near next tokens are to the reference's; see `Comparisons.next_token`."""
+        return self.comparisons.next_token(prompts=prompts, tokens=tokens, second_half=second_half)
 
     def exposures(
         self, releases: ReleasesLike, **size: Unpack[SizeOptions]

@@ -19,6 +19,7 @@ from pytest_injectivity.audit.checks import (
     margin_retained,
     matches_baseline,
     metric_bounded,
+    next_token_kept,
     no_collisions,
     no_continuation_collisions,
     no_new_collisions,
@@ -102,6 +103,7 @@ class BoundChecks:
     check_margin_retained, assert_margin_retained = bound(margin_retained.check_margin_retained)
     check_matches_baseline, assert_matches_baseline = bound(matches_baseline.check_matches_baseline)
     check_metric_bounded, assert_metric_bounded = bound(metric_bounded.check_metric_bounded)
+    check_next_token_kept, assert_next_token_kept = bound(next_token_kept.check_next_token_kept)
     check_no_collisions, assert_no_collisions = bound(no_collisions.check_no_collisions)
     check_no_continuation_collisions, assert_no_continuation_collisions = bound(
         no_continuation_collisions.check_no_continuation_collisions

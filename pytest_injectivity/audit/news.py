@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pytest_injectivity.audit.judging.base import Audited
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.results.releases import ReleaseSummary
-from pytest_injectivity.results.summary import Comparison, LayerSummary, RunSummary
+from pytest_injectivity.results.summary import Comparison, LayerSummary, NextToken, RunSummary
 from pytest_injectivity.results.verdict import Verdict
 
 # The level of the intervals in the table of releases.
@@ -44,6 +44,7 @@ class Newsroom:
         self._reached = verdicts
         self._verdicts = 0
         self._releases = 0
+        self._next_token: NextToken | None = None
         self._layers: frozenset[tuple[Layer, int | str | None]] = frozenset()
 
     def news(self) -> News:
@@ -54,10 +55,13 @@ class Newsroom:
         measured = audit.measurements.measured
         new = [one for one in measured if one not in self._layers]
         releases = [one.summary(_CONFIDENCE) for one in audit.releases.exposed[self._releases :]]
-        if not (verdicts or new or releases or comparisons):
+        next_token = audit.comparisons.measured_next_token
+        compared = comparisons or next_token != self._next_token
+        if not (verdicts or new or releases or compared):
             return News(None, (), ())
         layers = tuple(audit.measurements.layer_summary(layer, bits) for layer, bits in new)
         self._verdicts = len(self._reached)
+        self._next_token = next_token
         self._releases = len(audit.releases.exposed)
         self._layers = frozenset(audit.measurements.measured)
         return News(audit.run_summary(), verdicts, layers, tuple(releases), comparisons)

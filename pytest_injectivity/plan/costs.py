@@ -41,6 +41,8 @@ _TREND = 1 + 1 / 4 + 1 / 16
 _BATCH_TOKENS = 4096
 # A row compared with a vocabulary alone takes longer than as one of many.
 _ALONE = 4.0
+# Seconds that a logit of both models takes, their product and its log-softmax in float64 (docs/log.md).
+_A_LOGIT = 6e-8
 # What an attacker's look costs whatever it compares, in passes through one block.
 _BLOCKS_A_LOOK = 2.0
 _FEWER = "--injx-max-prompts"
@@ -154,6 +156,28 @@ class Costs:
             ),
             seconds=2 * one.seconds + seconds,
             token_forwards=2 * one.token_forwards + candidates,
+            shorter_by="prompts= and tokens= of the check",
+        )
+
+    def next_tokens(self, *, prompts: int, tokens: int) -> Phase:
+        """The comparison of a child's next-token distributions with its parent's.
+
+        Args:
+            prompts: how many prompts are read at most.
+            tokens: how many tokens of each.
+        """
+        chosen = [min(len(ids), tokens) for ids in self.prompts[:prompts]]
+        read = sum(map(padded_length, chosen))
+        passes = Passes(2 * -(-read // _BATCH_TOKENS), 2 * read)
+        logits = sum(chosen) * self.sizes.vocab
+        return Phase(
+            name="next tokens",
+            what=(
+                f"{number_of(len(chosen), 'prompt')} of at most {number_of(tokens, 'token')} by both"
+                f" models, all of the vocabulary of {self.sizes.vocab:,} at each position"
+            ),
+            seconds=self._forward(passes, "norm") + logits * _A_LOGIT,
+            token_forwards=passes.tokens,
             shorter_by="prompts= and tokens= of the check",
         )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.quantization.grid import Grid
-from pytest_injectivity.reports.reference_table import reference_table
+from pytest_injectivity.reports.reference_table import next_token_line, reference_table
 from pytest_injectivity.reports.release_table import release_table
 from pytest_injectivity.reports.table import MISSING, WORST, Cell, Column, Table, facts, worst_of
 from pytest_injectivity.results.changes import label_depth
@@ -46,6 +46,8 @@ def run_table(run: RunSummary) -> Table:
         rows.append(("activations", run.activations.line))
     if run.reference is not None:
         rows.append(("against", run.reference))
+    if run.next_token is not None:
+        rows.append(("next token", next_token_line(run.next_token)))
     prompts = (
         f"{run.n} of {run.prompts} [{run.prompt_hash[:12]}], {run.shortest} to {run.longest}"
         f" tokens, {special} special tokens; dropped: {dropped or 'none'}"

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.reports.table import Cell, Column, Table, worst_of
 from pytest_injectivity.results.changes import label_depth
-from pytest_injectivity.results.summary import Comparison, Estimate
+from pytest_injectivity.results.summary import Comparison, Estimate, NextToken
 
 _LEGEND = (
     "against the parent: share kept of m (separation margin) and α (co-Lipschitz constant), 1 %"
@@ -46,6 +47,25 @@ def reference_table(comparisons: Iterable[Comparison]) -> Table:
     )
     columns = (Column("layer", number=False), *(Column(one.title) for one in shown))
     return Table(columns, rows, notes=(_LEGEND,), marks=True)
+
+
+def next_token_line(found: NextToken) -> str:
+    """How near next tokens are to the parent's, as one line."""
+    where = f"{found.positions} positions of {number_of(found.prompts, 'prompt')}"
+    if found.second_half:
+        where += " (second half of each)"
+    if found.lost or found.reference_lost:
+        counts = ((found.lost, ""), (found.reference_lost, " of the parent"))
+        lost = [f"{count}{of}" for count, of in counts if count]
+        return f"logits not finite at {', '.join(lost)} of {where}"
+    numbers = [
+        f"{words} {_short(_value(one))}"
+        for words, one in (("99 %", found.kl_q99), ("99.9 %", found.kl_q999))
+    ]
+    return (
+        f"KL(parent || model) {_with_interval(found.kl)}, {', '.join(numbers)}, largest"
+        f" {_short(found.kl_max)}; top-1 agreement {_with_interval(found.top1)}; {where}"
+    )
 
 
 def _ratio(title: str, part: Callable[[Comparison], Estimate | None]) -> Shown:

@@ -23,6 +23,49 @@ class LayerKey(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A number with its interval at 95 %; None where it is not a finite number."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, value: float, interval: Interval) -> "Estimate":
+        """Build it from a value and its interval."""
+        return cls(*(finite(one) for one in (value, interval.low, interval.high)))
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """How near a model's next-token distributions are to its parent's (SPEC section 7).
+
+    Attributes:
+        prompts, positions: how many of each were compared.
+        second_half: only the second half of each prompt, as llama.cpp's perplexity tool does.
+        lost, reference_lost: positions at which the model, or its parent, has no distribution; where
+            there are any, no divergence is known.
+        kl: the mean ``KL(parent || model)`` of a position, in nats, clustered by prompt.
+        kl_q99, kl_q999: its 99 % and 99.9 % quantile.
+        kl_max: the largest.
+        top1: the share of positions at which both prefer the same token, clustered by prompt.
+        elsewhere: the model's largest probability of ids that the parent does not have.
+    """
+
+    prompts: int
+    positions: int
+    second_half: bool
+    lost: int
+    reference_lost: int
+    kl: Estimate
+    kl_q99: Estimate
+    kl_q999: Estimate
+    kl_max: float | None
+    top1: Estimate
+    elsewhere: float
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """What was audited.
 
@@ -47,6 +90,7 @@ class RunSummary:
         activations: how activations are rounded as the model runs; None where they are not.
         reference: the parent that the model was compared with, its dtype and device; None where
             there was none.
+        next_token: how near its next-token distributions are to the parent's; None where not measured.
     """
 
     model: str
@@ -72,6 +116,7 @@ class RunSummary:
     quantized: QuantizationInfo | None = None
     activations: Rounded | None = None
     reference: str | None = None
+    next_token: NextToken | None = None
     not_restored: int = 0
     prompt_notes: tuple[str, ...] = ()
 
@@ -155,20 +200,6 @@ class LayerSummary(Measured):
     def key(self) -> LayerKey:
         """The key of this summary; a run has one summary for each."""
         return LayerKey(self.layer, self.bits)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A ratio or a rate with its interval at 95 %; None where it is not a finite number."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of(cls, value: float, interval: Interval) -> "Estimate":
-        """Build it from a value and its interval."""
-        return cls(*(finite(one) for one in (value, interval.low, interval.high)))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ two models over the same prompts.
 """
 
 from pytest_injectivity.stats.arguments import check_confidence, check_fraction
+from pytest_injectivity.stats.clustered import clustered_mean, clustered_quantile
 from pytest_injectivity.stats.collision_rates import (
     exact_collision_rate_bound,
     near_collision_rate_bound,
@@ -27,6 +28,8 @@ __all__ = [
     "check_confidence",
     "check_fraction",
     "clopper_pearson",
+    "clustered_mean",
+    "clustered_quantile",
     "clustered_rate",
     "effective_rows",
     "exact_collision_rate_bound",

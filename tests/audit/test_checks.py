@@ -29,6 +29,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "margin_retained": {"fraction": 0.01},
     "matches_baseline": {},
     "metric_bounded": {"metric": "margin", "at_least": 1e-12},
+    "next_token_kept": {"kl": 10.0, "top1": 0.01},
     "no_collisions": {},
     "no_continuation_collisions": {"prompts": 2},
     "no_new_collisions": {},

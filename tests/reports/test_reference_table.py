@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.reports.drawing import draw, printed
-from pytest_injectivity.reports.reference_table import reference_table
-from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate
+from pytest_injectivity.reports.reference_table import next_token_line, reference_table
+from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate, NextToken
 
 KEPT = Estimate(0.9, 0.8, 1.1)
 
@@ -71,3 +73,30 @@ def test_an_estimate_has_no_number_that_json_has_not() -> None:
     """A NaN and an infinity are None."""
     found = Estimate.of(float("nan"), Interval(0.0, float("inf"), 0.95))
     assert Estimate(None, 0.0, None) == found
+
+
+def test_next_tokens_are_one_line_of_a_run() -> None:
+    """Divergences with the interval of their mean, the share of equal choices, and of how many."""
+    kl, top1 = Estimate(0.0123, 0.01, 0.015), Estimate(0.95, 0.94, 0.96)
+    one = Estimate(0.2, 0.1, None)
+    found = NextToken(
+        3,
+        40,
+        second_half=False,
+        lost=0,
+        reference_lost=0,
+        kl=kl,
+        kl_q99=one,
+        kl_q999=one,
+        kl_max=0.5,
+        top1=top1,
+        elsewhere=0.0,
+    )
+    assert next_token_line(found) == (
+        "KL(parent || model) 0.0123 [0.01, 0.015], 99 % 0.2, 99.9 % 0.2, largest 0.5; top-1"
+        " agreement 0.95 [0.94, 0.96]; 40 positions of 3 prompts"
+    )
+    lost = replace(found, lost=2, reference_lost=40, second_half=True)
+    assert next_token_line(lost) == (
+        "logits not finite at 2, 40 of the parent of 40 positions of 3 prompts (second half of each)"
+    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_injectivity.audit.comparisons.against import Against
 from pytest_injectivity.audit.comparisons.cross_inversion import cross_inversion, cross_reading
 from pytest_injectivity.audit.comparisons.new_pairs import find_new_collisions
+from pytest_injectivity.audit.comparisons.next_token import next_token_of, next_tokens
 from pytest_injectivity.audit.comparisons.parents import parent_of, parent_target
 from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.audit.measurements.recovery import Attempt, recovery_rate
@@ -19,7 +20,7 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.core.tolerances import Tolerance
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate
+from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate, NextToken
 
 if TYPE_CHECKING:
     from pytest_injectivity.reference.differences import Difference
@@ -30,6 +31,11 @@ class Comparisons:
 
     Args:
         measurements: the model's measurements.
+
+    Attributes:
+        measurements: as given.
+        measured_next_token: how near next tokens are to the reference's, as last measured; None where
+            they were not.
     """
 
     def __init__(self, measurements: Measurements) -> None:
@@ -39,6 +45,7 @@ class Comparisons:
         self._sipit: dict[Layer, tuple[Estimate, Estimate]] = {}
         self._cross: dict[Layer, CrossReading] = {}
         self._reference: Measurements | None = None
+        self.measured_next_token: NextToken | None = None
 
     @property
     def reference(self) -> Measurements:
@@ -167,6 +174,24 @@ class Comparisons:
         self.note([one], more=True)
         self._cross[one] = found
         return found
+
+    def next_token(
+        self, *, prompts: int = 300, tokens: int = 128, second_half: bool = False
+    ) -> NextToken:
+        """How near the model's next-token distributions are to its parent's (SPEC section 7).
+
+        Args:
+            prompts: how many prompts are read at most, those of smallest hash.
+            tokens: how many tokens of each are read at most.
+            second_half: compare the second half of each prompt, as llama.cpp's perplexity tool does;
+                else all positions from 1 on.
+
+        Raises:
+            OptionError: no reference is named or it is no parent, or no prompt is long enough.
+        """
+        found = next_tokens(self.against, prompts, tokens, second_half=second_half)
+        self.measured_next_token = next_token_of(found, second_half=second_half)
+        return self.measured_next_token
 
     def note(self, layers: Iterable[Layer], *, more: bool = False) -> None:
         """Remember that layers were compared, so that `news` returns them.

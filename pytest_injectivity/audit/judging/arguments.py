@@ -62,6 +62,15 @@ def at_most(name: str, given: PerLayer[float]) -> PerLayer[float]:
     return _finite(name, given)
 
 
+def number_at_most(name: str, given: object) -> float:
+    """Read an upper bound that is one number, finite and at least 0.
+
+    Raises:
+        OptionError: it is negative, infinite, NaN or no number.
+    """
+    return _finite(name, given)
+
+
 def share_at_least(name: str, given: float) -> float:
     """Read the least share accepted: above 0, which every share reaches, and at most 1.
 

@@ -65,6 +65,7 @@ KINDS = (
     "continuations",
     "sipit",
     "cross",
+    "next_token",
     "release",
     "outside",
 )
@@ -161,6 +162,13 @@ def _weights(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     return (Need("load"), Need("load", reference=True))
 
 
+def _next_token(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    del layers
+    size = (asked.number("prompts", 300), asked.number("tokens", 128))
+    compared = Need("next_token", reference=True, prompts=size[0], tokens=size[1])
+    return (Need("load"), Need("load", reference=True), compared)
+
+
 def _tables(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     del asked
     resolutions = (Need("resolution", layers), Need("first", layers))
@@ -221,6 +229,7 @@ def _facts(asked: Asked, layers: tuple[Layer, ...]) -> _States:
 _NEEDS: dict[str, Callable[[Asked, tuple[Layer, ...]], _States]] = {
     "sipit_recovers": _sipit,
     "not_read_by_reference": _cross,
+    "next_token_kept": _next_token,
     "one_step_distinct": _tables,
     "no_continuation_collisions": _continuations,
     "states_recoverable": _outside,

@@ -154,6 +154,11 @@ def _cross(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
     return [costs.cross(layer, prompts=need.prompts, tokens=need.tokens)]
 
 
+def _next_token(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    del loading
+    return [costs.next_tokens(prompts=need.prompts, tokens=need.tokens)]
+
+
 def _attacks(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
     del loading
     if not need.releases:  # what only a run gives
@@ -178,5 +183,6 @@ _PHASES: dict[str, Callable[[Need, "Costs", Loading], list[Phase]]] = {
     "continuations": _continuations,
     "sipit": _sipit,
     "cross": _cross,
+    "next_token": _next_token,
     "release": _attacks,
 }

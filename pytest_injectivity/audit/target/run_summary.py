@@ -3,18 +3,21 @@
 from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.core.versions import version
-from pytest_injectivity.results.summary import RunSummary
+from pytest_injectivity.results.summary import NextToken, RunSummary
 
 _LONGEST_NOTE = 400
 _VERSIONED = ("pytest-injectivity", "torch", "transformers", "numpy")
 
 
-def run_summary(target: Target, *, reference: str | None = None) -> RunSummary:
+def run_summary(
+    target: Target, *, reference: str | None = None, next_token: NextToken | None = None
+) -> RunSummary:
     """Summarize what was audited as plain data.
 
     Args:
         target: the model and the prompt set.
         reference: the name of the reference; None where nothing was compared with it.
+        next_token: how near next tokens are to the reference's; None where that was not measured.
     """
     from pytest_injectivity.quantization.formats.registry import installed
 
@@ -52,6 +55,7 @@ def run_summary(target: Target, *, reference: str | None = None) -> RunSummary:
         activations=target.rounded,
         numbers=target.journal.origin,
         reference=reference,
+        next_token=next_token,
     )
 
 

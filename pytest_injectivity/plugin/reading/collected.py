@@ -25,6 +25,7 @@ _MEASURES = {
     "trend": "no_collisions",
     "comparison": "margin_retained",
     "cross_inversion": "not_read_by_reference",
+    "next_token": "next_token_kept",
     "sipit_rates": "sipit_recovers",
 }
 """Methods of the audit that need what a check needs."""

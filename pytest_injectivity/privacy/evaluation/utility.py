@@ -16,6 +16,7 @@ from torch import Tensor
 from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.divergence import compare_logits
 from pytest_injectivity.models.resume import logits, logits_from_cache, logits_from_states
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
 from pytest_injectivity.privacy.releases.protocol import Release, draws
@@ -157,13 +158,8 @@ def _compared(
     unreleased: Float[Tensor, "positions vocab"], released: Float[Tensor, "positions vocab"]
 ) -> tuple[int, float]:
     """The number of positions at which both prefer the same token, and the sum of divergences."""
-    same = unreleased.argmax(dim=1) == released.argmax(dim=1)
-    # A pass with NaN prefers no token.
-    agreed = int((same & released.isfinite().any(dim=1) & ~released.isnan().any(dim=1)).sum())
-    one, other = (side.cpu().double().log_softmax(dim=1) for side in (unreleased, released))
-    # A token of probability 0 (a logit of minus infinity) adds nothing to the divergence.
-    apart = torch.where(one.isneginf(), 0.0, one.exp() * (one - other))
-    return agreed, float(apart.sum())
+    found = compare_logits(unreleased, released)
+    return int(found.agreed.sum()), float(found.nats.sum())
 
 
 def _guesses(logits_before: Float[Tensor, "positions vocab"], tokens: Tensor) -> tuple[int, int]:
