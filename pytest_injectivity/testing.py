@@ -154,6 +154,18 @@ def plant_nan(decoder: Decoder, layer: int) -> Decoder:
     return decoder
 
 
+def untie_head(decoder: Decoder) -> Decoder:
+    """Gives the head a weight of its own, equal to the embedding's it was tied to; returns the decoder.
+
+    One of them can then be changed alone; a checkpoint saved of it holds both.
+    """
+    model: Any = decoder.model
+    head = model.get_output_embeddings()
+    head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    model.config.tie_word_embeddings = False
+    return decoder
+
+
 def round_weights(
     decoder: Decoder, bits: int, *, group: int = 64, blocks: Sequence[int] | None = None
 ) -> Decoder:

@@ -19,6 +19,7 @@ from pytest_injectivity.testing import (
     round_weights,
     save_checkpoint,
     tiny_decoder,
+    untie_head,
 )
 
 IDS = torch.tensor([[5, 9, 2, 9], [5, 9, 7, 9], [1, 2, 3, 4]])
@@ -27,6 +28,21 @@ IDS = torch.tensor([[5, 9, 2, 9], [5, 9, 7, 9], [1, 2, 3, 4]])
 def _pairs_equal(states: Tensor) -> set[tuple[int, int]]:
     """The unordered pairs of rows equal in every coordinate, found by comparing each."""
     return {(i, j) for i in range(len(states)) for j in range(i) if states[i].equal(states[j])}
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
+def test_an_untied_head_is_changed_alone(family: str, tmp_path: Path) -> None:
+    """The embedding stays as it was, in memory and in a checkpoint; the logits were the same before."""
+    tied = tiny_decoder(family)
+    before = tied.next_token_logits(IDS[0])
+    decoder = untie_head(tied)
+    assert torch.equal(before, decoder.next_token_logits(IDS[0]))
+    model: Any = decoder.model
+    model.get_output_embeddings().weight.zero_()
+    loaded = load_decoder(str(save_checkpoint(decoder, tmp_path)))
+    assert not loaded.next_token_logits(IDS[0]).any()
+    assert torch.equal(decoder.embedding_matrix(), loaded.embedding_matrix())
+    assert loaded.embedding_matrix().any()
 
 
 @pytest.mark.parametrize("family", TABLE)

@@ -1,5 +1,8 @@
 """Which models are held against their parent: the one that is named, or one in several precisions."""
 
+from configparser import ConfigParser
+from pathlib import Path
+
 import pytest
 
 from pytest_injectivity import MissingExtra, threshold_for
@@ -16,6 +19,8 @@ THRESHOLDS = {
     "gate_colipschitz": "the least 1 % co-Lipschitz constant, in units of the mean norm",
     "gate_bits": "activations rounded to so many bits and more make no collision",
     "gate_drift": "the largest drift from the parent's states, of 99 % of the prompts",
+    "gate_kl": "the largest mean KL of next tokens from the parent's, in nats",
+    "gate_top1": "the least share of positions with the parent's first choice of a next token",
     "gate_margin_kept": "the least share of the parent's margin; 1 over it is the largest",
     "gate_colipschitz_kept": "likewise of the co-Lipschitz constant",
 }
@@ -40,8 +45,11 @@ def pytest_addoption(parser):
         type=float,
         help="the weights of every block must be proved to hold at most so many bits",
     )
+    # Where another ini is in force (-c, a project's own), what it does not say is said beside this file.
+    own = ConfigParser()
+    own.read(Path(__file__).with_name("pytest.ini"))
     for name, meaning in THRESHOLDS.items():
-        parser.addini(name, meaning)
+        parser.addini(name, meaning, default=own.get("pytest", name, fallback=""))
 
 
 def pytest_generate_tests(metafunc):
@@ -98,11 +106,17 @@ def line(name, audit):
         for number in ("margin", "colipschitz")
     )
     drift = [one.drift_q99 for one in layers if one.drift_q99 is not None]
-    found = audit.facts.quantized
+    found, tokens = audit.facts.quantized, audit.comparisons.measured_next_token
     return (
         f"{name}{'' if found is None else f' ({found.line})'}: margin kept {between(margin)},"
         f" co-Lipschitz constant kept {between(colipschitz)}, drift {between(drift)}"
+        f"{'' if tokens is None or tokens.lost else next_token(tokens)}"
     )
+
+
+def next_token(found):
+    """How near next tokens are to the parent's."""
+    return f", KL {found.kl.value:.3g}, top-1 agreement {found.top1.value:.3g}"
 
 
 def between(values):

@@ -28,6 +28,13 @@ def test_states_stay_near_the_parents(child, threshold):
     child.assert_state_drift_below(relative=threshold("gate_drift", child))
 
 
+def test_next_tokens_are_the_parents(child, threshold):
+    """Of all checks the one that looks at the head: KL in nats and top-1 agreement."""
+    child.assert_next_token_kept(
+        kl=threshold("gate_kl", child), top1=threshold("gate_top1", child), prompts=100
+    )
+
+
 def test_margin_is_kept(child, threshold):
     """Neither much less nor much more: a broken block may raise it."""
     child.assert_margin_retained(fraction=threshold("gate_margin_kept", child))

@@ -59,7 +59,7 @@ def compare_logits(
     both = min(first.shape[1], second.shape[1])
     shared = first[:, :both], second[:, :both]
     rows = max(1, _TOGETHER // both)
-    parts = zip(*(side.split(rows) for side in shared), strict=True)
+    parts = zip(*(torch.split(side, rows) for side in shared), strict=True)
     nats = torch.cat([_divergence(*part) for part in parts])
     unknown = lost[0] | lost[1]
     same = shared[0].argmax(dim=1) == shared[1].argmax(dim=1)
@@ -83,7 +83,8 @@ def _divergence(
     if not bool(apart.isfinite().all()):
         # An id of probability 0 (a logit of minus infinity) adds nothing.
         apart = torch.where(likely == 0.0, 0.0, apart)
-    return (torch.linalg.vecdot(likely, apart) - totals[0] + totals[1]).clamp(min=0.0)
+    mean: Tensor = torch.linalg.vecdot(likely, apart)
+    return (mean - totals[0] + totals[1]).clamp(min=0.0)
 
 
 def _lost(logits: Float[Tensor, "positions vocab"]) -> Bool[Tensor, " positions"]:

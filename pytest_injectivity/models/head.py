@@ -38,10 +38,10 @@ class Head:
             computed in float32 or wider.
 
     Example:
-        >>> head = Head(decoder)
-        >>> states = decoder.states(torch.tensor([[1, 2, 3]]), ["norm"])["norm"][0]
+        >>> head = Head(audit.decoder)
+        >>> states = audit.decoder.states(torch.tensor([[1, 2, 3]]), ["norm"])["norm"][0]
         >>> head.logits(states).shape
-        torch.Size([3, 96])
+        torch.Size([3, 2048])
     """
 
     def __init__(self, decoder: Decoder) -> None:

@@ -96,7 +96,7 @@ def compare_next_tokens(
         PromptError: an id is not below the vocabulary, or a prompt exceeds the context.
 
     Example:
-        >>> found = compare_next_tokens(decoder, decoder, [[1, 2, 3]])
+        >>> found = compare_next_tokens(audit.decoder, audit.decoder, [[1, 2, 3]])
         >>> found.position.tolist(), found.nats.tolist(), found.agreed.tolist()
         ([1, 2], [0.0, 0.0], [True, True])
     """

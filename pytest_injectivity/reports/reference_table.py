@@ -51,12 +51,12 @@ def reference_table(comparisons: Iterable[Comparison]) -> Table:
 
 def next_token_line(found: NextToken) -> str:
     """How near next tokens are to the parent's, as one line."""
-    where = f"{found.positions} positions of {number_of(found.prompts, 'prompt')}"
+    where = f"{number_of(found.positions, 'position')} of {number_of(found.prompts, 'prompt')}"
     if found.second_half:
         where += " (second half of each)"
     if found.lost or found.reference_lost:
         counts = ((found.lost, ""), (found.reference_lost, " of the parent"))
-        lost = [f"{count}{of}" for count, of in counts if count]
+        lost = [f"{count:,}{of}" for count, of in counts if count]
         return f"logits not finite at {', '.join(lost)} of {where}"
     numbers = [
         f"{words} {_short(_value(one))}"

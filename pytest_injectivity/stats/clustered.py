@@ -35,7 +35,7 @@ def clustered_mean(
 
     Example:
         >>> print(clustered_mean(np.array([1.0, 2.0, 3.0]), np.array([10, 10, 10]), 0.95))
-        [0.05767, 0.6936] at 95%
+        [0.05776, 0.6926] at 95%
     """
     check_confidence(confidence)
     filled = counts > 0
@@ -75,7 +75,7 @@ def clustered_quantile(
     Example:
         >>> numbers = np.arange(1.0, 1001.0)
         >>> print(clustered_quantile(numbers, np.arange(1000), 0.1, 0.95))
-        [881, 920] at 95%
+        [880, 919] at 95%
     """
     check_fraction("q", q)
     beyond = values > float(np.quantile(values, 1.0 - q, method="higher"))

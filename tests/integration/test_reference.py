@@ -11,6 +11,7 @@ from pytest_injectivity.testing import (
     round_weights,
     save_checkpoint,
     tiny_decoder,
+    untie_head,
 )
 from tests.integration.conftest import Run
 from tests.integration.support import cases, output, properties, reproduce_lines, said
@@ -21,6 +22,9 @@ GATE = """
 
     def test_new_collisions(assert_no_new_collisions):
         assert_no_new_collisions()
+
+    def test_next_tokens(assert_next_token_kept):
+        assert_next_token_kept(kl=0.05, top1=0.8)
 
     def test_margins(assert_margin_retained, assert_colipschitz_retained, injx_layer):
         assert_margin_retained(injx_layer, fraction=0.5)
@@ -56,10 +60,14 @@ def test_a_sound_child_is_green_and_its_numbers_are_shown(
     assert f"against {reference} (float32, cpu)" in text.replace("- ", "-")
     assert "layer m kept m/norm kept α kept α/norm kept new drift 99 % max cosine resol." in text
     assert "SipIt prompts recovered, model and parent" in text
+    assert "next token KL(parent || model) 7.9" in text
     found = json.loads(report.read_text())
     names = [one["layer"] for one in found["comparisons"]]
     assert ["layer00", "layer01", "layer02", "layer03", "layer04", "norm"] == sorted(names)
     assert f"{reference} (float32, cpu)" == found["run"]["reference"]
+    next_token = found["run"]["next_token"]
+    assert 0 < next_token["kl"]["low"] < next_token["kl"]["value"] < next_token["kl_max"]
+    assert 0.8 < next_token["top1"]["value"] < 1
     one = next(one for one in found["comparisons"] if one["layer"] == "layer03")
     assert one["margin"]["low"] <= one["margin"]["value"] <= one["margin"]["high"]
     assert 0 < one["drift_median"] <= one["drift_q99"] <= one["drift_max"] < 0.5
@@ -79,6 +87,20 @@ def test_a_damaged_child_is_red_and_the_block_is_named(
     assert "first bad layer: layer03; worst: " in output(result)
     assert "FAIL state_drift_below layer02" not in output(result)
     assert all("--injx-reference=" in line for line in reproduce_lines(result))
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.0])
+def test_a_child_whose_head_alone_is_broken_is_red_at_the_head(
+    flags: list[str], audited: Run, tmp_path: Path, value: float
+) -> None:
+    """All NaN, or never filled: every state is the parent's, and every other check passes."""
+    child = round_weights(tiny_decoder("gpt2", vocab=256, layers=4, tokenizer=byte_tokenizer()), 8)
+    untie_head(child).model.get_output_embeddings().weight.fill_(value)  # type: ignore[operator, union-attr] # a matrix
+    flags[0] = f"--injx-model={save_checkpoint(child, tmp_path / 'headless')}"
+    result = audited(GATE, *flags)
+    assert pytest.ExitCode.TESTS_FAILED == result.ret
+    assert "FAIL next_token_kept head: " in output(result)
+    result.assert_outcomes(passed=7, failed=1)
 
 
 def test_without_a_reference_it_is_wrong_use(audited: Run) -> None:

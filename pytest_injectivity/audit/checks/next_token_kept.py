@@ -18,7 +18,7 @@ from pytest_injectivity.audit.judging.arguments import (
     optional_confidence,
     share_at_least,
 )
-from pytest_injectivity.audit.judging.base import Audited
+from pytest_injectivity.audit.judging.base import Audited, function_lines
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.text import number_of
@@ -115,7 +115,7 @@ def check_next_token_kept(
     audit.comparisons.next_token(prompts=size[0], tokens=size[1], second_half=second_half)
     reason = judge_next_token(against, found, bounds, optional_confidence(confidence))
     named = f"against {audit.run_summary().reference}"
-    return audit.verdict("next_token_kept", [reason], [named])
+    return audit.verdict("next_token_kept", [reason], [named], function_lines(audit, [reason]))
 
 
 def judge_next_token(
@@ -182,7 +182,7 @@ def _would_pass(one: _Bound) -> str:
 def _lost_words(found: "NextTokens") -> str:
     lost = found.lost if found.lost.any() else found.parents_lost
     of = "" if found.lost.any() else " of the parent"
-    return f"logits{of} not finite at {int(lost.sum())} of {number_of(len(lost), 'position')}"
+    return f"logits{of} not finite at {int(lost.sum()):,} of {number_of(len(lost), 'position')}"
 
 
 def _lost_lines(against: "Against", found: "NextTokens") -> list[str]:
