@@ -205,6 +205,7 @@ class Audit(BoundChecks):
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers the config names, shallow first."""
+        self.target.use("layers")
         return self.target.layers
 
     def name_of(self, prompt: int) -> str:

@@ -66,6 +66,7 @@ class Baseline:
         Raises:
             OptionError: the config names none.
         """
+        self._target.use("baseline")
         if self._target.config.baseline is None:
             raise OptionError(
                 "no baseline is named: give --injx-baseline=DIR, or AuditConfig(baseline=DIR)"

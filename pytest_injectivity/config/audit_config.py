@@ -109,12 +109,14 @@ class AuditConfig(Options):
         unsaid = {"hash_key_file", "report", "require", "show_prompts", "memory_budget"}
         unsaid |= {"cache_dir", "cache_size", "no_cache", "update_baseline", "plan"}
         given = [option for option in options() if option.name not in unsaid]
-        return shlex.join(
-            f"{flag(option)}={value}"
-            for option in given
-            if getattr(self, option.name) != option.default
-            for value in _each(getattr(self, option.name))
-        )
+        return shlex.join(text for option in given for text in self.flags(option))
+
+    def flags(self, option: "Field[Any]") -> list[str]:
+        """An option as flags, ``--injx-layers=4:``; none where it has its default."""
+        value = getattr(self, option.name)
+        if value == option.default:
+            return []
+        return [f"{flag(option)}={one}" for one in _each(value)]
 
 
 def _expanded(folder: str) -> Path:

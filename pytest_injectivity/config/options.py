@@ -38,12 +38,15 @@ def _option(
     explanation: str,
     *,
     repeatable: bool = False,
+    used_by: str = "",
 ) -> Any:
+    """Make a field; ``used_by`` names what uses the option, where not everything measured does."""
     metadata = {
         "parse": parse,
         "metavar": metavar,
         "help": explanation,
         "repeatable": repeatable,
+        "used_by": used_by,
     }
     return field(default=default, metadata=metadata)
 
@@ -79,6 +82,7 @@ class Options:
         " after them asymmetric, per-token or per-channel, clip=99.9, calibrated=PROMPTS, as in"
         ' "8" or "4 asymmetric per-token"; scales of a layer or channel come from 64 prompts of the'
         " set unless calibrated= says otherwise",
+        used_by="every check of the model on prompts",
     )
     reference: str | None = _option(
         None,
@@ -86,6 +90,7 @@ class Options:
         "MODEL",
         "the full-precision parent that the model is held against: a checkpoint as --injx-model"
         " takes it, loaded as it is stored",
+        used_by="checks against a parent, such as assert_state_drift_below",
     )
     prompts: str = _option(
         "builtin:stdlib",
@@ -107,6 +112,7 @@ class Options:
         "prompt|whole",
         "what the model's chat template writes of a list of messages: all before the model's last"
         " answer, with the generation prompt (prompt), or all of it, without (whole)",
+        used_by="prompts that are lists of messages",
     )
     max_prompts: int | None = _option(
         None,
@@ -140,9 +146,14 @@ class Options:
         "METRIC",
         "prompt metric of co-Lipschitz constants: levenshtein, hamming, or either per length"
         " (levenshtein/length, hamming/length)",
+        used_by="co-Lipschitz constants, of the table of layers or a check",
     )
     layers: str = _option(
-        "all", values.text, "LAYERS", 'layers audited: "all", "norm", 4, -1, "4:", "2,4,norm"'
+        "all",
+        values.text,
+        "LAYERS",
+        'layers audited: "all", "norm", 4, -1, "4:", "2,4,norm"',
+        used_by="injx_layer, and checks that name no layer",
     )
     states: str | None = _option(
         None,
@@ -150,6 +161,7 @@ class Options:
         "FILE",
         "a .safetensors file of states captured elsewhere, to be read with this model (its format:"
         " pytest_injectivity.states.external)",
+        used_by="assert_states_recoverable",
     )
     dtype: str = _option(
         "auto",
@@ -216,6 +228,7 @@ class Options:
         "DIR",
         "a folder of baselines, kept in git, that assert_matches_baseline compares with; or one file of"
         " it, whose name ends in .json",
+        used_by="assert_matches_baseline",
     )
     update_baseline: bool = _switch(
         "record what assert_matches_baseline measures instead of comparing it: written at the end of a"
@@ -229,6 +242,7 @@ class Options:
         ' "gaussian(sigma=0.1 rel)@4", "round(bits=4)|permute@-1", "identity@2 kv", "cast(fp8)@8 last"'
         " (may be given again)",
         repeatable=True,
+        used_by="injx_release, and checks of what is released",
     )
     show_prompts: bool = _switch("show the text of prompts in failures and reports")
     require: bool = _switch("fail the run when nothing was compared")

@@ -183,6 +183,7 @@ def injx_geometry(injx: "Audit") -> "Callable[..., LayerGeometry]":
 def injx_layer(request: pytest.FixtureRequest) -> "Layer":
     """Each layer of the config in turn: one test id a layer."""
     layer: Layer = request.param
+    _run(request.config).use("layers")
     return layer
 
 
@@ -190,6 +191,7 @@ def injx_layer(request: pytest.FixtureRequest) -> "Layer":
 def injx_release(request: pytest.FixtureRequest) -> str:
     """Each release of the config in turn: one test id a release; skipped where none is named."""
     release: str = request.param
+    _run(request.config).use("release")
     return release
 
 

@@ -3,10 +3,13 @@
 import os
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import Field
+from typing import Any
 
 import pytest
 
 from pytest_injectivity.config.audit_config import config_from
+from pytest_injectivity.config.options import flag, ini_name, options
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.plugin.session import Run
 
@@ -31,7 +34,8 @@ def begin(
     """
     try:
         audited = config_from(given, ini)
-        run = Run(config, audited, named=audited.require or _model_asked_for(config))
+        typed = frozenset(option.name for option in options() if _typed(config, option))
+        run = Run(config, audited, named=audited.require or "model" in typed, typed=typed)
     except OptionError as error:
         raise pytest.UsageError(str(error)) from None
     if audited.update_baseline and distributed:
@@ -49,12 +53,13 @@ def begin(
     return run
 
 
-def _model_asked_for(config: pytest.Config) -> bool:
-    """Whether ``--injx-model`` was typed on the command line, and not named in an ini or ``addopts``."""
+def _typed(config: pytest.Config, option: "Field[Any]") -> bool:
+    """Whether a flag was typed on the command line, and not named in an ini or ``addopts``."""
 
     def named(arguments: Iterable[object]) -> bool:
-        return any(str(one).partition("=")[0] == "--injx-model" for one in arguments)
+        return any(str(one).partition("=")[0] == flag(option) for one in arguments)
 
+    if config.getoption(ini_name(option)) is None:
+        return False
     typed = [*config.invocation_params.args, *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
-    given = config.getoption("injx_model") is not None
-    return given and (named(typed) or not named(config.getini("addopts")))
+    return named(typed) or not named(config.getini("addopts"))

@@ -37,6 +37,7 @@ class Ended(NamedTuple):
     Attributes:
         audited: what was to be audited.
         named: whether an audit was asked for explicitly (see `session.Run`).
+        typed: the options that are given on the command line.
         audits: the audits of this process.
         gathering: what the tests found.
         stops: what stopped the run, if anything did.
@@ -44,6 +45,7 @@ class Ended(NamedTuple):
 
     audited: AuditConfig
     named: bool
+    typed: frozenset[str]
     audits: "tuple[Audit, ...]"
     gathering: "Gathering"
     stops: Stops
@@ -68,6 +70,10 @@ def end(session: pytest.Session, run: Ended) -> "RunResults | None":
     sentences = list(incomplete(run, stop))
     for sentence in sentences:
         fail(session, sentence)
+    if unused := _unused(session, run, stop):
+        fail(session, ("a flag was not used", "; ".join(unused)))
+        for told in unused:
+            gathering.misused(told)
     if gathering.wrong_use and not _interrupted(stop):
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
     if run.audited.update_baseline:
@@ -108,6 +114,22 @@ def incomplete(run: Ended, stop: Stop | None) -> Iterator[Sentence]:
     if stop is None and run.named and not (run.gathering.compared or run.gathering.wrong_use):
         asked = run.audited.command_line() or "--injx-require"
         yield "nothing was compared", _NOTHING_COMPARED.format(asked=asked)
+
+
+def _unused(session: pytest.Session, run: Ended, stop: Stop | None) -> list[str]:
+    """A sentence for each typed flag that no test used, where all tests ran and passed.
+
+    Where some were left out it is only said: one of them may be what the flag is for.
+    """
+    if stop is not None or session.exitstatus != pytest.ExitCode.OK:
+        return []
+    from pytest_injectivity.plugin.unused_flags import some_left_out, unused_flags
+
+    told = unused_flags(run.audited, run.typed - run.gathering.used)
+    if run.gathering.skipped or run.stops.deselected or some_left_out(session.config):
+        run.gathering.said += [f"{sentence} (some tests did not run)" for sentence in told]
+        return []
+    return told
 
 
 def _settle_status(session: pytest.Session, run: Ended, stop: Stop | None) -> None:

@@ -26,10 +26,17 @@ class Gathering:
 
     Args:
         root: the folder that the names of tests are counted from.
+
+    Attributes:
+        said: sentences a person should see, beside those of tests.
+        used: the options whose values tests have used.
+        skipped: whether a test was skipped.
     """
 
     def __init__(self, root: Path) -> None:
         self.said: list[str] = []
+        self.used: set[str] = set()
+        self.skipped = False
         self._told: list[Told] = []
         # Of a test that ran several times the verdicts of the last attempt count.
         self._verdicts: dict[str, list[Told]] = {}
@@ -72,8 +79,10 @@ class Gathering:
                 if str(name).startswith(PREFIX)
             ]
             verdict = VERDICT.removeprefix(PREFIX)
-            self._told += [one for one in found if one.kind not in (verdict, "wrong_use")]
+            self.used.update(one.text for one in found if one.kind == "used")
+            self._told += [one for one in found if one.kind not in (verdict, "wrong_use", "used")]
             self._verdicts[report.nodeid] = [one for one in found if one.kind == verdict]
+        self.skipped |= report.skipped and not hasattr(report, "wasxfail")
         self._failures.take(report, at)
 
     def _tell_once(self, report: pytest.TestReport, message: str) -> None:

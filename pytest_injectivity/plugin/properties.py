@@ -52,6 +52,11 @@ def verdict_properties(news: "News") -> Iterator[tuple[str, str]]:
             yield f"{verdict.check}.{reason.where}", f"{reason.value!r} {reason.status}"
 
 
+def used(option: str) -> tuple[str, str]:
+    """The property that says that the value of an option was used."""
+    return f"{PREFIX}used", option
+
+
 def forget_earlier_attempt(item: pytest.Item) -> None:
     """Remove the verdicts of an earlier attempt at this test (pytest-rerunfailures makes several).
 

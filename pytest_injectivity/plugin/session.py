@@ -42,12 +42,23 @@ class Run:
         audited: what to audit.
         named: whether an audit was asked for explicitly (a model on the command line, or
             ``--injx-require``), so that comparing nothing is a failure.
+        typed: the options that are given on the command line.
     """
 
-    def __init__(self, config: pytest.Config, audited: AuditConfig, *, named: bool) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        audited: AuditConfig,
+        *,
+        named: bool,
+        typed: frozenset[str] = frozenset(),
+    ) -> None:
         self.config = config
         self.audited = audited
         self.named = named
+        self.typed = typed
+        self._used: set[str] = set()
+        self._told_used: set[str] = set()
         self.stops = Stops()
         self._results: RunResults | None = None  # with the outcome of the run, where it is reported
         self._places: dict[str, int] = {}
@@ -98,6 +109,7 @@ class Run:
             key=self.key,
             run=self.name,
             scratch=self.scratch,
+            used=self._used,
         )
         audit.target.where = self._where()
         return audit
@@ -136,6 +148,10 @@ class Run:
         node.workerinput["injx_run"] = self.name
         if self.scratch is not None:
             node.workerinput["injx_scratch"] = str(self.scratch)
+
+    def use(self, option: str) -> None:
+        """Remember that a test used the value of an option."""
+        self._used.add(option)
 
     def number(self, items: list[pytest.Item]) -> None:
         """Number the collected tests, which are the same in every worker, to put findings in order."""
@@ -240,7 +256,7 @@ class Run:
             return
         from pytest_injectivity.plugin.ending import Ended, end
 
-        ended = Ended(self.audited, self.named, self.audits, self.gathering, self.stops)
+        ended = Ended(self.audited, self.named, self.typed, self.audits, self.gathering, self.stops)
         self._results = end(session, ended)
 
     def pytest_unconfigure(self) -> None:
@@ -284,6 +300,8 @@ class Run:
                 others += properties.properties_of(news)
                 others += map(properties.sentence, self._announced)
                 self._announced.clear()
+            others += map(properties.used, sorted(self._used - self._told_used))
+            self._told_used |= self._used
             properties.tell(item, phase, verdicts, others)
 
     def _where(self) -> str:

@@ -37,10 +37,12 @@ class Stops:
 
     Attributes:
         lost_workers: the workers that pytest-xdist lost.
+        deselected: whether tests were deselected in this process.
     """
 
     def __init__(self) -> None:
         self.lost_workers: list[str] = []
+        self.deselected = False
         self._collected = True
         self._failed = False
         self._worker_interrupted = False
@@ -68,6 +70,13 @@ class Stops:
         if self._worker_interrupted:
             report.__dict__[INTERRUPTED] = True
             report.longrepr = "interrupted"
+
+    def pytest_deselected(self) -> None:
+        """Record that tests were deselected.
+
+        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_deselected
+        """
+        self.deselected = True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record whether all test files could be collected.

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from pytest_injectivity.audit.judging.arguments import count, tolerances
-from pytest_injectivity.audit.judging.base import Audited, by_layer
+from pytest_injectivity.audit.judging.base import Audited, by_layer, with_embedding
 from pytest_injectivity.audit.judging.tables import (
     Counted,
     Place,
@@ -75,8 +75,7 @@ def check_one_step_distinct(
         >>> audit.check_one_step_distinct(0).passed
         True
     """
-    if layer is None and not isinstance(eps, Mapping):
-        layer = f"0,{audit.measurements.target.config.layers}"
+    layer = with_embedding(audit, layer, eps)
     accepted = count("twins", twins, least=0)
     asked = by_layer(audit, "eps", tolerances(eps), layer)
     return audit.verdict(

@@ -177,6 +177,7 @@ class Against:
     ) -> PairedRatio:
         """The ratio over all prompts, with its spread over random halves of a sample of them."""
         config = self.child.target.config
+        self.child.target.use("prompt_metric")
         seed = config.seed
         found = self.remember(
             QuantileKeptKey(

@@ -68,6 +68,7 @@ class Comparisons:
             OptionError: no reference is named.
         """
         target = self.measurements.target
+        target.use("reference")
         if target.config.reference is None:
             raise OptionError(
                 "no reference is named: give --injx-reference=MODEL, or"

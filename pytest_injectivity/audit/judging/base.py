@@ -69,6 +69,8 @@ def by_layer(
         OptionError: a layer asked for has no value, or has two.
     """
     target = audit.measurements.target
+    if layer is None and not isinstance(given, Mapping):
+        target.use("layers")
     found = spread(name, given, layer, target.n_layers, target.config.layers)
     target.expect(found)
     return found
@@ -89,6 +91,7 @@ def compared(audit: Audited, layers: Iterable[Layer]) -> "Against":
 def with_embedding(audit: Audited, layer: LayerSpec | None, given: object) -> LayerSpec | None:
     """The spec given; layer 0 and the config's layers where neither it nor values by layer are given."""
     if layer is None and not isinstance(given, Mapping):
+        audit.measurements.target.use("layers")
         return f"0,{audit.measurements.target.config.layers}"
     return layer
 

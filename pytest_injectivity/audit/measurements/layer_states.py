@@ -44,6 +44,7 @@ class LayerStates:
         from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 
         target = self.target
+        target.use("prompt_metric")
         return PairDistances(PromptMetric.parse(target.config.prompt_metric), target.prompts.ids)
 
     @property

@@ -26,6 +26,7 @@ class LayerSummaries:
     def of(self, layer: int | str, bits: GridLike | None = None) -> LayerSummary:
         """The geometry of a layer as plain data, after activation quantization where bits are given."""
         one = self.target.one_layer(layer)
+        self.target.use("prompt_metric")
         grid = None if bits is None else Grid.parse(bits)
         geometry = self._states.geometry(one, bits=grid)
         # Only finite rows are rounded, so lost rows are counted in the layer as it was computed.
@@ -50,6 +51,7 @@ class LayerSummaries:
     def trend(self, layer: int | str) -> Trend:
         """How margin and co-Lipschitz constant fell from N/4 to N/2 to N prompts (SPEC section 2)."""
         one = self.target.one_layer(layer)
+        self.target.use("prompt_metric")
         if one not in self._trends:
             from pytest_injectivity.audit.measurements.trend import measure_trend
 

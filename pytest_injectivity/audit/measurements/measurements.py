@@ -100,6 +100,7 @@ class Measurements:
         """
         from pytest_injectivity.states.external import read_states
 
+        self.target.use("states")
         if self.target.config.states is None:
             raise OptionError(
                 "no states captured elsewhere are named: give --injx-states=FILE, or"

@@ -71,6 +71,7 @@ class Releases:
         asked = [self._parsed(one) for one in _each(releases)]
         config = [self._parsed(one) for one in self.measurements.target.config.release]
         if {_key(one) for one in asked} <= {_key(one) for one in config}:
+            self.measurements.target.use("release")
             sizes = {Size.of(_place(one), size) for one in asked}
             asked += [
                 one for one in config if one not in asked and Size.of(_place(one), size) in sizes

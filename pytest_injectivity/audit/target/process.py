@@ -16,6 +16,8 @@ class Process(TypedDict, total=False):
         run: a name that processes of one run share; a new random one by default.
         scratch: where nothing is kept, the folder that processes of one run share; by default a new
             one that is removed with the audit.
+        used: where the names of options are added whose values a measurement or a check has used; see
+            ``used_by`` in `pytest_injectivity.config.options`.
     """
 
     watcher: Watcher | None
@@ -23,3 +25,4 @@ class Process(TypedDict, total=False):
     key: bytes | None
     run: str | None
     scratch: Path | None
+    used: set[str]

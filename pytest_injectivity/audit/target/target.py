@@ -63,6 +63,7 @@ class Target:
         self._key = process.get("key") or self.config.key()
         self._run = process.get("run")
         self._scratch = process.get("scratch")
+        self._used = process.get("used", set())
         self.where = ""
         self.beside: Target | None = None
         rounds = self.config.activation_bits is not None
@@ -89,7 +90,12 @@ class Target:
             key=self._key,
             run=self._run,
             scratch=self._scratch,
+            used=self._used,
         )
+
+    def use(self, option: str) -> None:
+        """Remember that the value of an option was used; see `Process`."""
+        self._used.add(option)
 
     @property
     def decoder(self) -> "Decoder":
@@ -246,7 +252,10 @@ class Target:
 
     def _stored_prompts(self) -> "PromptSet":
         if self.config.prompts != "builtin:stdlib":
-            return self._read_prompts()
+            prompts = self._read_prompts()
+            if prompts.templated:
+                self.use("conversations")
+            return prompts
         # These texts are public and may be stored; parsing and tokenizing take most of a warm run.
         return self.kept.model.remember(stdlib_key(self.config), self._read_prompts)
 
@@ -295,6 +304,7 @@ class Target:
     @cached_property
     def rounded(self) -> Rounded | None:
         """How activations are rounded as the model runs, and which prompts the scales come from."""
+        self.use("activation_bits")
         grid = self.config.activation_bits
         if grid is None or grid.per == "token":
             return None if grid is None else Rounded(str(grid))
