@@ -80,6 +80,7 @@ class Audit(BoundChecks):
         self.verdicts: list[Verdict] = []
         self._newsroom = Newsroom(self, self.verdicts)
         self._main: Audit | None = None
+        self._others: list[Audit] = []
 
     def in_precision(self, *, dtype: str = "auto", quantization: str | None = None) -> "Audit":
         """An audit of the checkpoint in another precision; its reference is this model if none is named.
@@ -110,16 +111,18 @@ class Audit(BoundChecks):
         other.target.use_prompts(self.prompts)
         other.verdicts = self.verdicts
         other._main = self
+        self._others.append(other)
         return other
 
     def unload(self) -> None:
-        """Release the memory of the model's weights; the next use loads them again.
+        """Release the memory of the model's weights, and its reference's; the next use loads them again.
 
         Example:
             >>> audit.unload()
             >>> audit.target.loaded
             False
         """
+        self.comparisons.unload()
         self.target.unload()
 
     def verdict(
@@ -144,9 +147,15 @@ class Audit(BoundChecks):
             reproduce=self.reproduce(),
             notes=tuple(notes),
             ahead=tuple(ahead),
+            model=self.target.name,
         )
         self.verdicts.append(reached)
         return reached
+
+    @property
+    def baselines(self) -> tuple[Baseline, ...]:
+        """The baseline of this audit, and those of the audits made from it."""
+        return (self.baseline, *(one for other in self._others for one in other.baselines))
 
     def news(self) -> News:
         """The findings since the last call, which a test's report carries to the main process."""

@@ -65,7 +65,8 @@ class Options:
         SHIPPED_MODEL,
         values.text,
         "MODEL",
-        "a checkpoint's folder, a .gguf file, a hub id, or a built-in model",
+        "a checkpoint's folder, a .gguf file, a hub id, or a built-in model (may be given again: every"
+        " test of the audit runs for each)",
     )
     quantization: str | None = _option(
         None,

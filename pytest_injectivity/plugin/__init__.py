@@ -8,7 +8,7 @@ collected; torch, transformers, numpy and rich by the first test that uses an au
 import argparse
 import os
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import Field
+from dataclasses import Field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ from pytest_injectivity.config.options import flag, ini_name, off_flag, options
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
+    from pytest_injectivity.config.audit_config import AuditConfig
     from pytest_injectivity.core.layers import Layer
     from pytest_injectivity.geometry.layer import LayerGeometry
     from pytest_injectivity.models.decoder import Decoder
@@ -50,12 +51,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("injectivity", "audit of a causal language model's injectivity")
     for option in options():
         switch, repeatable = "switch" in option.metadata, option.metadata.get("repeatable")
+        several = repeatable or option.name == "model"
         described: dict[str, Any] = {"dest": ini_name(option), "help": option.metadata["help"]}
         if switch:
             described |= {"action": _Switch, "nargs": 0}
             group.addoption(flag(option), off_flag(option), default=None, **described)
         else:
-            described |= {"action": "append"} if repeatable else {}
+            described |= {"action": "append"} if several else {}
             metavar = option.metadata["metavar"]
             group.addoption(flag(option), metavar=metavar, default=None, **described)
         kind: Literal["bool", "linelist", "string"]
@@ -66,6 +68,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             type=kind,
             default=False if switch else [] if repeatable else "",
         )
+    parser.addini(
+        "injx_models",
+        "several models: a line NAME model=MODEL for each, with reference=, quantization=, dtype= or"
+        " activation_bits= where they differ",
+        type="linelist",
+        default=[],
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,11 +84,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     given = {option.name: config.getoption(ini_name(option)) for option in options()}
     ini = {option.name: _ini(config, option) for option in options()}
-    anything = any(value is not None for value in given.values()) or any(ini.values())
+    table = config.getini("injx_models")
+    anything = table or any(value is not None for value in given.values()) or any(ini.values())
     if anything or _distributed(config) or hasattr(config, "workerinput"):
         from pytest_injectivity.plugin.beginning import begin
 
-        config.stash[_RUN] = begin(config, given, ini, distributed=_distributed(config))
+        config.stash[_RUN] = begin(config, given, ini, table, distributed=_distributed(config))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -107,23 +117,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test id for each layer (``injx_layer``) or each release (``injx_release``).
-
-    Reads the model's config, no weights.
+    """Make one test id for each model of several, layer (``injx_layer``) or release (``injx_release``).
 
     https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_generate_tests
     """
     given = [_names(mark) for mark in metafunc.definition.iter_markers("parametrize")]
     wanted = set(metafunc.fixturenames).difference(*given)
-    if "injx_layer" in wanted:
-        from pytest_injectivity.core.layers import layer_id
+    if wanted & {"injx_config", "injx_layer", "injx_release"}:
+        from pytest_injectivity.plugin.parameters import parametrize
 
-        layers = _run(metafunc.config).audit.layers
-        ids = [layer_id(layer) for layer in layers]
-        metafunc.parametrize("injx_layer", layers, ids=ids, indirect=True, scope="session")
-    if "injx_release" in wanted:
-        texts = [str(one) for one in _run(metafunc.config).audited.release]
-        metafunc.parametrize("injx_release", texts, indirect=True, scope="session")
+        parametrize(metafunc, wanted, _run(metafunc.config).audits)
 
 
 def _run(config: pytest.Config) -> "Run":
@@ -156,9 +159,34 @@ def _names(mark: pytest.Mark) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def injx(pytestconfig: pytest.Config) -> "Audit":
+def injx_config(request: pytest.FixtureRequest) -> "AuditConfig":
+    """What is audited and how: of several models each in turn, one test id a model.
+
+    A conftest may have a fixture of this name and scope, which returns or has as parameters what is
+    audited instead.
+    """
+    return _run(request.config).config_of(getattr(request, "param", None))
+
+
+@pytest.fixture(scope="session")
+def injx(injx_config: "AuditConfig", pytestconfig: pytest.Config) -> "Audit":
     """The `Audit` of this session: a model, a prompt set, and everything measured of them."""
-    return _run(pytestconfig).audit
+    return _run(pytestconfig).audits.of(injx_config)
+
+
+@pytest.fixture(scope="session")
+def injx_audit(injx_config: "AuditConfig", pytestconfig: pytest.Config) -> "Callable[..., Audit]":
+    """``injx_audit(config=None, name="", **changes)``: an `Audit` of your own, in all reports.
+
+    Without a config it is that of this session with other values, as in ``injx_audit(seed=1)``. The same
+    config is the same audit. Of several one is loaded at a time.
+    """
+
+    def made(config: "AuditConfig | None" = None, name: str = "", **changes: Any) -> "Audit":
+        own = injx_config if config is None else config
+        return _run(pytestconfig).audits.of(replace(own, **changes), name)
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -180,8 +208,10 @@ def injx_geometry(injx: "Audit") -> "Callable[..., LayerGeometry]":
 
 
 @pytest.fixture(scope="session")
-def injx_layer(request: pytest.FixtureRequest) -> "Layer":
+def injx_layer(injx_config: "AuditConfig", request: pytest.FixtureRequest) -> "Layer":  # noqa: ARG001 - layers are those of its model
     """Each layer of the config in turn: one test id a layer."""
+    if isinstance(request.param, Exception):  # the layers of one model of several are not known
+        raise request.param.with_traceback(None)
     layer: Layer = request.param
     _run(request.config).use("layers")
     return layer

@@ -1,12 +1,13 @@
 """Writes the baseline at the end of a green run (``--injx-update-baseline``)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_injectivity.core.text import one_line
-from pytest_injectivity.errors import WrongUse
+from pytest_injectivity.errors import OptionError, WrongUse
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
@@ -23,7 +24,7 @@ NOTHING_TO_RECORD = (
 
 
 def update_baseline(
-    session: pytest.Session, audits: "Sequence[Audit]"
+    session: pytest.Session, audits: "Iterable[Audit]"
 ) -> tuple[list[str], tuple[str, str] | None]:
     """Record what was measured of each audit, if the run is green.
 
@@ -32,12 +33,19 @@ def update_baseline(
     """
     if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         return [_NOT_GREEN.format(status=int(session.exitstatus))], None
-    recording = [audit.baseline for audit in audits if audit.baseline.to_record]
+    recording = [one for audit in audits for one in audit.baselines if one.to_record]
     if not recording:
         return [], NOTHING_TO_RECORD
     said: list[str] = []
+    written: set[Path] = set()
     for baseline in recording:
         try:
+            if baseline.path in written:
+                raise OptionError(
+                    f"{baseline.path} is the baseline of two models of this run, of which one is"
+                    " written: record each in a run, and a folder, of its own"
+                )
+            written.add(baseline.path)
             said += baseline.update()
         except (OSError, WrongUse) as error:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR

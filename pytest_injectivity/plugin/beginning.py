@@ -2,14 +2,14 @@
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field
 from typing import Any
 
 import pytest
 
-from pytest_injectivity.config.audit_config import config_from
 from pytest_injectivity.config.options import flag, ini_name, options
+from pytest_injectivity.config.run_models import run_models
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.plugin.session import Run
 
@@ -18,6 +18,7 @@ def begin(
     config: pytest.Config,
     given: Mapping[str, object],
     ini: Mapping[str, object],
+    table: Sequence[str] = (),
     *,
     distributed: bool,
 ) -> Run:
@@ -27,17 +28,24 @@ def begin(
         config: pytest's config.
         given: values of flags by field name; None was not given.
         ini: values of ini options by field name.
+        table: the rows of the ini value ``injx_models``.
         distributed: whether pytest-xdist sends tests to workers.
 
     Raises:
         pytest.UsageError: a value is not accepted, or not together with workers.
     """
     try:
-        audited = config_from(given, ini)
+        models = run_models(_last_typed(config, given), ini, table)
+        audited = models.common
         typed = frozenset(option.name for option in options() if _typed(config, option))
-        run = Run(config, audited, named=audited.require or "model" in typed, typed=typed)
+        run = Run(config, models, named=audited.require or "model" in typed, typed=typed)
     except OptionError as error:
         raise pytest.UsageError(str(error)) from None
+    if models.names and audited.baseline is not None and audited.baseline.endswith(".json"):
+        raise pytest.UsageError(
+            f"--injx-baseline={audited.baseline} is one file, and this run has several models"
+            f" ({', '.join(models.names)}): give a folder, which has a file for each"
+        )
     if audited.update_baseline and distributed:
         raise pytest.UsageError(
             "--injx-update-baseline: workers of pytest-xdist measure a part each: run without -n, or"
@@ -55,11 +63,32 @@ def begin(
 
 def _typed(config: pytest.Config, option: "Field[Any]") -> bool:
     """Whether a flag was typed on the command line, and not named in an ini or ``addopts``."""
-
-    def named(arguments: Iterable[object]) -> bool:
-        return any(str(one).partition("=")[0] == flag(option) for one in arguments)
-
     if config.getoption(ini_name(option)) is None:
         return False
-    typed = [*config.invocation_params.args, *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
-    return named(typed) or not named(config.getini("addopts"))
+    return _times(option, _arguments(config)) > 0 or not _times(option, config.getini("addopts"))
+
+
+def _last_typed(config: pytest.Config, given: Mapping[str, object]) -> Mapping[str, object]:
+    """The flags given; models that are typed replace those in ``addopts``.
+
+    What is left is written into pytest's options, which workers of pytest-xdist receive: one model as a
+    text, several as a list.
+    """
+    models = given.get("model")
+    if not isinstance(models, list):
+        return given
+    (option,) = (one for one in options() if one.name == "model")
+    models = models[-_times(option, _arguments(config)) :]
+    config.option.injx_model = models[0] if len(models) == 1 else models
+    return {**given, "model": models}
+
+
+def _arguments(config: pytest.Config) -> list[str]:
+    """The arguments of the command line, and those of the environment."""
+    environment = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    return [*map(str, config.invocation_params.args), *environment]
+
+
+def _times(option: "Field[Any]", arguments: Iterable[object]) -> int:
+    """How many times a flag is among arguments."""
+    return sum(str(one).partition("=")[0] == flag(option) for one in arguments)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from pytest_injectivity.config.audit_config import AuditConfig
+from pytest_injectivity.config.run_models import RunModels
+from pytest_injectivity.plugin.audits import Audits
 from pytest_injectivity.plugin.stops import Cause, Stop, Stops
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.audit import Audit
     from pytest_injectivity.plugin.gathering import Gathering
     from pytest_injectivity.results.run_results import RunResults
 
@@ -35,7 +36,7 @@ class Ended(NamedTuple):
     """What is known of a run whose tests are over.
 
     Attributes:
-        audited: what was to be audited.
+        models: the models that were to be audited.
         named: whether an audit was asked for explicitly (see `session.Run`).
         typed: the options that are given on the command line.
         audits: the audits of this process.
@@ -43,12 +44,17 @@ class Ended(NamedTuple):
         stops: what stopped the run, if anything did.
     """
 
-    audited: AuditConfig
+    models: RunModels
     named: bool
     typed: frozenset[str]
-    audits: "tuple[Audit, ...]"
+    audits: Audits
     gathering: "Gathering"
     stops: Stops
+
+    @property
+    def audited(self) -> AuditConfig:
+        """The options that hold for all models."""
+        return self.models.common
 
     @property
     def asked(self) -> bool:
@@ -97,7 +103,7 @@ def end(session: pytest.Session, run: Ended) -> "RunResults | None":
         interrupted=_interrupted(stop),
         wrong_use=gathering.wrong_use,
         failed=failed,
-        command=command(session.config, run.audited),
+        command=command(session.config, run.models),
     )
     complete = not (run.stops.lost_workers or broken_off)
     results = replace(gathering.results(), complete=complete, outcome=outcome)
@@ -112,7 +118,7 @@ def incomplete(run: Ended, stop: Stop | None) -> Iterator[Sentence]:
         workers = ", ".join(lost_workers)
         yield "the run was incomplete", f"pytest-xdist lost {workers}: some checks did not run"
     if stop is None and run.named and not (run.gathering.compared or run.gathering.wrong_use):
-        asked = run.audited.command_line() or "--injx-require"
+        asked = run.models.command_line() or "--injx-require"
         yield "nothing was compared", _NOTHING_COMPARED.format(asked=asked)
 
 
@@ -121,11 +127,12 @@ def _unused(session: pytest.Session, run: Ended, stop: Stop | None) -> list[str]
 
     Where some were left out it is only said: one of them may be what the flag is for.
     """
-    if stop is not None or session.exitstatus != pytest.ExitCode.OK:
+    unused = run.typed - run.gathering.used
+    if stop is not None or not unused or session.exitstatus != pytest.ExitCode.OK:
         return []
     from pytest_injectivity.plugin.unused_flags import some_left_out, unused_flags
 
-    told = unused_flags(run.audited, run.typed - run.gathering.used)
+    told = unused_flags(run.audited, unused)
     if run.gathering.skipped or run.stops.deselected or some_left_out(session.config):
         run.gathering.said += [f"{sentence} (some tests did not run)" for sentence in told]
         return []
@@ -197,10 +204,10 @@ def from_here(config: pytest.Config, name: str, root: Path) -> str:
     return "::".join([os.path.relpath(root / path, config.invocation_params.dir), *inside])
 
 
-def command(config: pytest.Config, audited: AuditConfig) -> str:
+def command(config: pytest.Config, models: RunModels) -> str:
     """The run as a command line: its tests, how they were chosen, and the options of the audit."""
     here = config.invocation_params.dir
     tests = [from_here(config, str(one), here) for one in config.option.file_or_dir]
     chosen = [("-k", config.option.keyword), ("-m", config.option.markexpr)]
     flags = [part for flag, given in chosen if given for part in (flag, given)]
-    return f"{shlex.join(['pytest', *tests, *flags])} {audited.command_line()}".rstrip()
+    return f"{shlex.join(['pytest', *tests, *flags])} {models.command_line()}".rstrip()

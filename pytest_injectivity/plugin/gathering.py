@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_injectivity.plugin.failures import Failures
-from pytest_injectivity.plugin.properties import AT, PREFIX, VERDICT, WRONG_USE
+from pytest_injectivity.plugin.properties import AT, OF_MODEL, PREFIX, VERDICT, WRONG_USE
 from pytest_injectivity.results.told import Told
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Gathering:
                 self._tell_once(report, str(text))
         if report.when == "teardown":  # it carries the properties of the phases before
             found = [
-                Told(at, str(name).removeprefix(PREFIX), str(text))
+                _told(at, str(name).removeprefix(PREFIX), str(text))
                 for name, text in report.user_properties
                 if str(name).startswith(PREFIX)
             ]
@@ -118,3 +118,8 @@ class Gathering:
         found = gather([*self._told, *verdicts])
         said = tuple(dict.fromkeys([*found.said, *self.said]))
         return replace(found, said=said, wrong_use=self.wrong_use)
+
+
+def _told(at: int, name: str, text: str) -> Told:
+    kind, _, model = name.partition(OF_MODEL)
+    return Told(at, kind, text, model)

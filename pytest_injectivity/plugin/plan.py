@@ -1,5 +1,6 @@
 """``--injx-plan``: prints what the collected tests would measure, and runs none of them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,8 @@ from pytest_injectivity.audit.planning.needs import Asked
 from pytest_injectivity.audit.planning.plan_audit import plan_audit
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.errors import InjectivityError
+from pytest_injectivity.plugin.audits import Audits
+from pytest_injectivity.plugin.parameters import model_of
 from pytest_injectivity.plugin.reading.collected import read_tests
 from pytest_injectivity.reports.plan_table import plan_lines
 
@@ -16,27 +19,35 @@ if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
 
 
-def print_plan(session: pytest.Session, audit: "Audit") -> None:
-    """Print the plan of the collected tests.
+def print_plan(session: pytest.Session, audits: Audits) -> None:
+    """Print the plan of the collected tests, for each model.
 
     Args:
         session: pytest's, whose tests are collected.
-        audit: what is audited and how; nothing is measured of it.
+        audits: what is audited and how; nothing is measured of it.
 
     Raises:
-        pytest.UsageError: the model or the prompts cannot be audited.
+        pytest.UsageError: a model or the prompts cannot be audited.
     """
+    for name in audits.models.configs:
+        items = [one for one in session.items if (model_of(one) or "") == name]
+        try:
+            _print_plan(session, items, audits.of_model(name))
+        except InjectivityError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+def _print_plan(session: pytest.Session, items: Sequence[pytest.Item], audit: "Audit") -> None:
+    """Print the plan of some tests, which are of one model."""
     reporter: Any = session.config.pluginmanager.getplugin("terminalreporter")
-    try:
-        known = {"n_layers": audit.n_layers, "layers": audit.layers}
-        read = read_tests(session.items, CHECKS, known)
-        asked = [Asked(name, given) for name, given in read.calls]
-        plan = plan_audit(audit.config, asked, watcher=audit.watcher)
-    except InjectivityError as error:
-        raise pytest.UsageError(str(error)) from None
-    reporter.section("injectivity: plan")
+    known = {"n_layers": audit.n_layers, "layers": audit.layers}
+    read = read_tests(items, CHECKS, known)
+    asked = [Asked(name, given) for name, given in read.calls]
+    plan = plan_audit(audit.config, asked, watcher=audit.watcher)
+    of_model = f" of {audit.target.name}" if audit.target.name else ""
+    reporter.section(f"injectivity: plan{of_model}")
     reporter.write_line(
-        f"{number_of(len(session.items), 'test')} collected, {read.tests} of them with checks,"
+        f"{number_of(len(items), 'test')} collected, {read.tests} of them with checks,"
         f" {len(read.calls)}"
         " calls of checks; read from their source"
     )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 PREFIX = "injx."
 VERDICT = "injx.verdict"
 WRONG_USE = "injx.wrong_use"
+OF_MODEL = "@"
+"""Stands before the name of the model in the name of a property, where the run has several."""
 
 AT = "injx_at"
 """The name under which a report carries the place of its test among those collected."""
@@ -27,19 +29,25 @@ Property = tuple[str, object]
 _OF_VERDICTS = pytest.StashKey[dict[str, list[Property]]]()
 
 
-def properties_of(news: "News") -> Iterator[tuple[str, str]]:
-    """The findings of an audit since the last call, apart from verdicts, as properties."""
+def properties_of(news: "News", model: str) -> Iterator[tuple[str, str]]:
+    """The findings of an audit since the last call, apart from verdicts, as properties.
+
+    Args:
+        news: the findings.
+        model: the name of the model; empty where the run has one.
+    """
     from pytest_injectivity.core.strict_json import dumps
 
+    of_model = f"{OF_MODEL}{model}" if model else ""
     if news.run is not None:
-        yield f"{PREFIX}run", dumps(news.run)
+        yield f"{PREFIX}run{of_model}", dumps(news.run)
     for kind, found in (
         ("layer", news.layers),
         ("comparison", news.comparisons),
         ("release", news.releases),
     ):
         for one in found:
-            yield f"{PREFIX}{kind}", dumps(one)
+            yield f"{PREFIX}{kind}{of_model}", dumps(one)
 
 
 def verdict_properties(news: "News") -> Iterator[tuple[str, str]]:
@@ -49,7 +57,10 @@ def verdict_properties(news: "News") -> Iterator[tuple[str, str]]:
     for verdict in news.verdicts:
         yield VERDICT, dumps(verdict)
         for reason in verdict.reasons:
-            yield f"{verdict.check}.{reason.where}", f"{reason.value!r} {reason.status}"
+            yield (
+                verdict.of_model(f"{verdict.check}.{reason.where}"),
+                f"{reason.value!r} {reason.status}",
+            )
 
 
 def used(option: str) -> tuple[str, str]:

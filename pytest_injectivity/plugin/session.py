@@ -18,8 +18,10 @@ import pytest
 from _pytest._code.code import ExceptionRepr
 
 from pytest_injectivity.config.audit_config import AuditConfig
-from pytest_injectivity.errors import GateFailure, WrongUse
+from pytest_injectivity.config.run_models import RunModels
+from pytest_injectivity.errors import GateFailure, OptionError, WrongUse
 from pytest_injectivity.plugin import properties
+from pytest_injectivity.plugin.audits import Audits
 from pytest_injectivity.plugin.stops import Stops
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Run:
 
     Args:
         config: pytest's config.
-        audited: what to audit.
+        models: the models of the run, with what is audited of each and how.
         named: whether an audit was asked for explicitly (a model on the command line, or
             ``--injx-require``), so that comparing nothing is a failure.
         typed: the options that are given on the command line.
@@ -48,13 +50,14 @@ class Run:
     def __init__(
         self,
         config: pytest.Config,
-        audited: AuditConfig,
+        models: RunModels,
         *,
         named: bool,
         typed: frozenset[str] = frozenset(),
     ) -> None:
         self.config = config
-        self.audited = audited
+        self.models = models
+        self.audited = models.common
         self.named = named
         self.typed = typed
         self._used: set[str] = set()
@@ -63,26 +66,14 @@ class Run:
         self._results: RunResults | None = None  # with the outcome of the run, where it is reported
         self._places: dict[str, int] = {}
         self._announced: list[str] = []
-        self._audit: Audit | None = None
+        self.audits = Audits(models, self._make_audit)
         self._gathering: Gathering | None = None
         self._test = ""
         self._ran = False
         worker: dict[str, Any] = getattr(config, "workerinput", {})
         self._is_worker = bool(worker)
-        self.key = bytes.fromhex(worker["injx_key"]) if worker else audited.key()
+        self.key = bytes.fromhex(worker["injx_key"]) if worker else self.audited.key()
         self.name: str = worker["injx_run"] if worker else os.urandom(8).hex()
-
-    @property
-    def audit(self) -> "Audit":
-        """The audit of this process, made when the first test asks for it."""
-        if self._audit is None:
-            self._audit = self._make_audit()
-        return self._audit
-
-    @property
-    def audits(self) -> "tuple[Audit, ...]":
-        """The audits that were made in this process."""
-        return () if self._audit is None else (self._audit,)
 
     @property
     def gathering(self) -> "Gathering":
@@ -93,7 +84,7 @@ class Run:
             self._gathering = Gathering(self.config.rootpath)
         return self._gathering
 
-    def _make_audit(self) -> "Audit":
+    def _make_audit(self, config: AuditConfig, name: str) -> "Audit":
         from pytest_injectivity.audit.audit import Audit
         from pytest_injectivity.reports.progress import TerminalWatcher
 
@@ -103,12 +94,14 @@ class Run:
         )
         workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
         audit = Audit(
-            self.audited,
+            config,
             watcher=watcher,
             workers=workers,
             key=self.key,
             run=self.name,
             scratch=self.scratch,
+            name=name,
+            command=self.models.command_line(),
             used=self._used,
         )
         audit.target.where = self._where()
@@ -133,7 +126,7 @@ class Run:
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_header
         """
-        said = self.audited.command_line()
+        said = self.models.command_line()
         if not said and not self.named:
             return []
         lines = [f"injectivity: {said}"]
@@ -149,6 +142,19 @@ class Run:
         if self.scratch is not None:
             node.workerinput["injx_scratch"] = str(self.scratch)
 
+    def config_of(self, model: str | None) -> AuditConfig:
+        """The config of a model of the run, by its name; None: of the only one.
+
+        Raises:
+            OptionError: the run has several models and none is named.
+        """
+        if model is None and (names := self.models.names):
+            raise OptionError(
+                f"this run has several models ({', '.join(names)}): name injx, or the fixture that"
+                " uses it, as an argument of the test, so that the test runs for each"
+            )
+        return self.models.configs[model or ""]
+
     def use(self, option: str) -> None:
         """Remember that a test used the value of an option."""
         self._used.add(option)
@@ -156,6 +162,19 @@ class Run:
     def number(self, items: list[pytest.Item]) -> None:
         """Number the collected tests, which are the same in every worker, to put findings in order."""
         self._places = {item.nodeid: at for at, item in enumerate(items)}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Put the tests of each model together, so that each model is loaded once.
+
+        https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_collection_modifyitems
+        """
+        if not (names := self.models.names):
+            return
+        from pytest_injectivity.plugin.parameters import model_of
+
+        order: dict[str | None, int] = {name: at for at, name in enumerate(names)}
+        items.sort(key=lambda item: order.get(model_of(item), -1))
 
     def shorten(self, report: pytest.CollectReport, error: BaseException) -> None:
         """Shorten wrong use during collection to one paragraph; other errors stay as they are."""
@@ -241,7 +260,7 @@ class Run:
         if self.audited.plan and not session.testsfailed and not option.collectonly:
             from pytest_injectivity.plugin.plan import print_plan
 
-            print_plan(session, self.audit)
+            print_plan(session, self.audits)
             return True
         self._ran = not (self._is_worker or option.collectonly or option.setuponly)
         return None
@@ -256,7 +275,7 @@ class Run:
             return
         from pytest_injectivity.plugin.ending import Ended, end
 
-        ended = Ended(self.audited, self.named, self.typed, self.audits, self.gathering, self.stops)
+        ended = Ended(self.models, self.named, self.typed, self.audits, self.gathering, self.stops)
         self._results = end(session, ended)
 
     def pytest_unconfigure(self) -> None:
@@ -287,19 +306,19 @@ class Run:
     def _telling(self, item: pytest.Item, phase: str) -> Generator[None]:
         """Run a phase of a test: name the test in its verdicts, and add its findings to its report."""
         self._test = item.nodeid
-        if self._audit is not None:
-            self._audit.target.where = self._where()
+        for audit in self.audits:
+            audit.target.where = self._where()
         try:
             return (yield)
         finally:
             verdicts: list[properties.Property] = []
             others: list[properties.Property] = []
-            if self._audit is not None:
-                news = self._audit.news()
+            for audit in self.audits:
+                news = audit.news()
                 verdicts += properties.verdict_properties(news)
-                others += properties.properties_of(news)
-                others += map(properties.sentence, self._announced)
-                self._announced.clear()
+                others += properties.properties_of(news, audit.target.name)
+            others += map(properties.sentence, self._announced)
+            self._announced.clear()
             others += map(properties.used, sorted(self._used - self._told_used))
             self._told_used |= self._used
             properties.tell(item, phase, verdicts, others)
@@ -312,7 +331,7 @@ class Run:
 
     def _nothing_happened(self) -> bool:
         """Whether no test ran and nothing was asked for."""
-        asked = self.named or bool(self.audited.command_line())
+        asked = self.named or bool(self.models.command_line())
         return self._gathering is None and not self.stops.lost_workers and not asked
 
     def _annotate(self, terminalreporter: pytest.TerminalReporter) -> None:

@@ -84,6 +84,7 @@ def _of_tests(outcome: "Outcome", workspace: Path) -> Iterator[str]:
     for test in outcome.failed:
         for verdict in test.verdicts:
             title = " ".join([verdict.check, *(one.where for one in verdict.failing[:1])])
+            title = verdict.of_model(title)
             said = (verdict.first_line, *verdict.ahead, f"reproduce: {verdict.reproduce}")
             message = "\n".join(one_line(line, _LONGEST) for line in said)
             yield command(message, **_place(test, workspace), title=one_line(title, _NAME))

@@ -14,10 +14,10 @@ from pytest_injectivity.results.metrics import Metric, legend, tabled
 from pytest_injectivity.results.summary import LayerKey, LayerSummary, RunSummary
 
 if TYPE_CHECKING:
-    from pytest_injectivity.results.run_results import RunResults
+    from pytest_injectivity.results.run_results import ModelResults
 
 
-def tables(results: "RunResults") -> Iterator[Table]:
+def tables(results: "ModelResults") -> Iterator[Table]:
     """Every table that there is something to put into: layers, rounded layers, parent, releases."""
     plain = [layer for layer in results.layers if layer.bits is None]
     if plain:
@@ -30,14 +30,19 @@ def tables(results: "RunResults") -> Iterator[Table]:
         yield release_table(results.releases)
 
 
-def run_table(run: RunSummary) -> Table:
-    """What was audited: its name on the left, what it is on the right."""
+def run_table(run: RunSummary, name: str = "") -> Table:
+    """What was audited: on the left what is told, on the right what it is.
+
+    Args:
+        run: what was audited.
+        name: of the model, where there are several.
+    """
     revision = f" at {run.revision}" if run.revision else ""
     dropped = ", ".join(f"{count} {name}" for name, count in run.dropped.items() if count)
     special = "with" if run.special_tokens else "without"
     size = f"{number_of(run.n_layers, 'layer')}, d {run.hidden}, vocabulary {run.vocab}"
     rows = [
-        ("model", f"{run.model}{revision}"),
+        ("model", f"{name}: {run.model}{revision}" if name else f"{run.model}{revision}"),
         ("", f"{run.family}, {size}, {run.dtype} on {run.device}"),
     ]
     if run.quantized is not None:

@@ -22,7 +22,7 @@ from pytest_injectivity.results.outcome import Outcome
 from pytest_injectivity.results.verdict import Verdict
 
 if TYPE_CHECKING:
-    from pytest_injectivity.results.run_results import RunResults
+    from pytest_injectivity.results.run_results import ModelResults, RunResults
 
 LIMIT = 1024 * 1024
 """Bytes of a step's summary that GitHub accepts; of a longer one it shows nothing."""
@@ -94,9 +94,10 @@ def markdown(results: "RunResults", *, limit: int = LIMIT) -> str:
     blocks = [_headline(results, len(red))]
     if red:
         blocks.append(_failures(red))
-    if results.run is not None:
-        blocks.append(_table("Audited", run_table(results.run)))
-    blocks += _tables(results)
+    for name, part in results.parts:
+        if part.run is not None:
+            blocks.append(_table(_titled("Audited", name), run_table(part.run, name)))
+        blocks += _tables(part, name)
     blocks.append(_commands(red, results.outcome))
     if results.said:
         said = tuple(f"- {_prose(line)}" for line in results.said)
@@ -171,19 +172,25 @@ def _failures(verdicts: Sequence[Verdict]) -> Block:
     rows = []
     for verdict in verdicts:
         rows += [
-            (verdict.check, one.where, f"{one.status}: {one.summary}", one.would_pass)
+            (
+                verdict.check,
+                verdict.of_model(one.where),
+                f"{one.status}: {one.summary}",
+                one.would_pass,
+            )
             for one in verdict.failing
         ]
         if not verdict.reasons:
-            rows.append((verdict.check, "", verdict.first_line, ""))
+            rows.append((verdict.check, verdict.model, verdict.first_line, ""))
     columns = tuple(Column(title, number=False) for title in header)
     return _table("Not passed", Table(columns, tuple(tuple(map(Cell, row)) for row in rows)))
 
 
-def _tables(results: "RunResults") -> Iterator[Block]:
+def _tables(results: "ModelResults", name: str) -> Iterator[Block]:
     """The tables of the terminal, each with its notes; a long one is folded away."""
     for table in tables(results):
-        yield _table(table.title or "layers", table, fold=len(table.rows) > _LONG)
+        title = _titled(table.title or "layers", name)
+        yield _table(title, table, fold=len(table.rows) > _LONG)
         for note in table.notes:
             yield Block(f"\n{_prose(note)}\n")
 
@@ -214,6 +221,11 @@ def _table(title: str, table: Table, *, fold: bool = False) -> Block:
     before += f"{_line(_cell(column.title) for column in table.columns)}\n{_line(aligned)}\n"
     rows = tuple(_line(map(_drawn, row)) for row in table.rows)
     return Block(before, rows, "\n</details>\n" if fold else "")
+
+
+def _titled(title: str, model: str) -> str:
+    """A title with the name of the model, where there are several."""
+    return f"{title}, {model}" if model else title
 
 
 def _drawn(cell: Cell) -> str:

@@ -47,10 +47,11 @@ def summary_lines(results: "RunResults", width: int, *, color: bool) -> list[str
     Half a number is another number, so a table that does not fit is left to the terminal to wrap.
     """
     lines: list[str] = []
-    if results.run is not None:
-        lines += printed(draw(run_table(results.run)), width, color=color)
-    for table in tables(results):
-        lines += table_lines(table, width, color=color)
+    for name, part in results.parts:
+        if part.run is not None:
+            lines += printed(draw(run_table(part.run, name)), width, color=color)
+        for table in tables(part):
+            lines += table_lines(table, width, color=color)
     for said in (*verdict_lines(results.verdicts), *results.said):
         lines += printed(Text(said), width, color=color)
     return [harmless(line) for line in lines] if in_workflow() else lines

@@ -19,19 +19,45 @@ from pytest_injectivity.results.summary import Comparison, LayerKey, LayerSummar
 from pytest_injectivity.results.told import Told
 from pytest_injectivity.results.verdict import Verdict
 
+_MEASURED = ("run", "layer", "comparison", "release")
 _Summary = TypeVar("_Summary", RunSummary, Comparison)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunResults:
-    """What the tests of a run found, and how it ended.
+class ModelResults:
+    """What was measured of one model.
 
     Attributes:
-        complete: False where a worker was lost.
         run: what was audited; None where nothing was.
         layers: the measured layers, shallow first; of one layer the unrounded states first.
         releases: what was measured of releases, in the order of the tests that asked for it.
         comparisons: the comparisons of layers with the parent's, shallow first.
+    """
+
+    run: RunSummary | None = None
+    layers: tuple[LayerSummary, ...] = ()
+    releases: tuple[ReleaseSummary, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedResults(ModelResults):
+    """What was measured of one model of several.
+
+    Attributes:
+        name: of the model, as in the names of tests and in verdicts.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResults(ModelResults):
+    """What the tests of a run found, and how it ended.
+
+    Attributes:
+        complete: False where a worker was lost or the run was interrupted.
+        models: what was measured of models that have a name; a run of one model has none.
         verdicts: in the order of the tests.
         said: sentences a person should see.
         wrong_use: messages about what could not be done.
@@ -39,19 +65,23 @@ class RunResults:
     """
 
     complete: bool = True
-    run: RunSummary | None = None
-    layers: tuple[LayerSummary, ...] = ()
-    releases: tuple[ReleaseSummary, ...] = ()
-    comparisons: tuple[Comparison, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     said: tuple[str, ...] = ()
     wrong_use: tuple[str, ...] = ()
     outcome: Outcome | None = None
+    models: tuple[NamedResults, ...] = ()
 
     @property
     def compared(self) -> bool:
         """Whether anything was measured or judged."""
-        return bool(self.verdicts or self.layers or self.releases or self.comparisons)
+        measured = any(one.layers or one.releases or one.comparisons for _, one in self.parts)
+        return bool(self.verdicts) or measured
+
+    @property
+    def parts(self) -> tuple[tuple[str, ModelResults], ...]:
+        """What was measured of each model, with its name: an empty one of the model without a name."""
+        own = (("", self),) if self.run is not None or not self.models else ()
+        return (*own, *((one.name, one) for one in self.models))
 
 
 def gather(told: Iterable[Told]) -> RunResults:
@@ -63,28 +93,58 @@ def gather(told: Iterable[Told]) -> RunResults:
         OptionError: a text does not hold what its kind says.
     """
     ordered = sorted(told, key=lambda one: one.at)
+    measured = [one for one in ordered if one.kind in _MEASURED]
+    parts = {
+        name: _measured([one for one in measured if one.model == name]) for name in _names(measured)
+    }
+    alone = parts.pop("", ModelResults())
+    return RunResults(
+        run=alone.run,
+        layers=alone.layers,
+        releases=alone.releases,
+        comparisons=alone.comparisons,
+        models=tuple(
+            NamedResults(
+                name=name,
+                run=one.run,
+                layers=one.layers,
+                releases=one.releases,
+                comparisons=one.comparisons,
+            )
+            for name, one in parts.items()
+        ),
+        verdicts=tuple(loads(Verdict, text, "verdict") for text in _of(ordered, "verdict")),
+        said=tuple(dict.fromkeys(_of(ordered, "said"))),
+    )
+
+
+def _names(told: Sequence[Told]) -> tuple[str, ...]:
+    """The names of the models, in the order of the tests."""
+    return tuple(dict.fromkeys(one.model for one in told))
+
+
+def _measured(told: Sequence[Told]) -> ModelResults:
+    """What the tests measured of one model."""
     run: RunSummary | None = None
     layers: dict[LayerKey, LayerSummary] = {}
     comparisons: dict[str, Comparison] = {}
     releases: dict[ReleaseKey, ReleaseSummary] = {}
-    for text in _of(ordered, "run"):
+    for text in _of(told, "run"):
         run = _merged(run, loads(RunSummary, text, "run"))
-    for text in _of(ordered, "layer"):
+    for text in _of(told, "layer"):
         layer = loads(LayerSummary, text, "layer")
         layers[layer.key] = layer
-    for text in _of(ordered, "comparison"):
+    for text in _of(told, "comparison"):
         one = loads(Comparison, text, "comparison")
         comparisons[one.layer] = _merged(comparisons.get(one.layer), one)
-    for text in _of(ordered, "release"):
+    for text in _of(told, "release"):
         release = loads(ReleaseSummary, text, "release")
         releases.setdefault(release.key, release)
-    return RunResults(
+    return ModelResults(
         run=run,
         layers=tuple(sorted(layers.values(), key=_finest_first)),
         releases=tuple(releases.values()),
         comparisons=tuple(sorted(comparisons.values(), key=lambda one: label_depth(one.layer))),
-        verdicts=tuple(loads(Verdict, text, "verdict") for text in _of(ordered, "verdict")),
-        said=tuple(dict.fromkeys(_of(ordered, "said"))),
     )
 
 

@@ -206,6 +206,9 @@ def _recorded(found: dict[str, Any]) -> Recorded:
 def _of_report(results: RunResults) -> Recorded:
     if not results.complete:
         raise OptionError("the run is not complete: it lost a worker or was interrupted")
+    if results.models:
+        names = ", ".join(name or "the model without a name" for name, _ in results.parts)
+        raise OptionError(f"it is of several models ({names}), and one is compared at a time")
     if results.run is None:
         raise OptionError("the run measured nothing")
     layers: dict[str, Numbers] = {}

@@ -13,8 +13,10 @@ class Told(NamedTuple):
         at: the place of the test among those collected.
         kind: of what it says: ``run``, ``layer``, ``comparison``, ``release``, ``verdict`` or ``said``.
         text: as JSON; of ``said`` the sentence itself.
+        model: the name of the model it is about; empty where the run has one model.
     """
 
     at: int
     kind: str
     text: str
+    model: str = ""

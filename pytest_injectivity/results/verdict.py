@@ -108,6 +108,7 @@ class Verdict:
         reproduce: a command line that repeats this check.
         notes: lines that hold for all reasons.
         ahead: lines that stand before the reasons, because they say why the numbers are as they are.
+        model: the name of the model judged; empty where the run has one model.
 
     Example:
         >>> reason = Reason("norm", Status.FAIL, "1% margin", value=0.0125, bound=0.1, relation=">=")
@@ -124,6 +125,7 @@ class Verdict:
     reproduce: str
     notes: tuple[str, ...] = field(default=())
     ahead: tuple[str, ...] = field(default=())
+    model: str = ""
 
     @property
     def status(self) -> Status:
@@ -151,14 +153,18 @@ class Verdict:
     def first_line(self) -> str:
         """The verdict in at most 80 columns."""
         if not self.reasons:
-            return _cut(f"{self.status} {self.check}: nothing was compared")
+            return _cut(f"{self.status} {self.of_model(self.check)}: nothing was compared")
         if self.passed:
-            return _cut(f"{self.status} {self.check}: {_count(self.reasons)}")
+            return _cut(f"{self.status} {self.of_model(self.check)}: {_count(self.reasons)}")
         # The first reason with the verdict's own status, not an undecided one before it.
         first = next(reason for reason in self.failing if reason.status is self.status)
         more = f" (+{len(self.failing) - 1} more)" if len(self.failing) > 1 else ""
-        words = f"{first.status} {self.check} {first.where}: {first.words}"
+        words = f"{first.status} {self.of_model(f'{self.check} {first.where}')}: {first.words}"
         return _cut(words, _COLUMNS - len(first.numbers + more)) + first.numbers + more
+
+    def of_model(self, what: str) -> str:
+        """What is named, and the model it is of where the run has several: ``layer04 of nf4``."""
+        return f"{what} of {self.model}" if self.model else what
 
     @property
     def text(self) -> str:

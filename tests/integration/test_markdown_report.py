@@ -102,7 +102,7 @@ def test_another_tests_failure_makes_the_summary_red(
             4,
             "LayerError: layer 9",
         ),
-        ("import nothing_of_that_name\n", (), 2, "nothing was compared"),
+        ("import nothing_of_that_name\n", (), 2, "tests could not be collected"),
         (GATE, ("--maxfail=1", "-k", "margin"), 1, "1 gate failed"),
     ],
 )

@@ -25,7 +25,9 @@ OWN = {"config", "config.options", "config.parsers", "plugin"}
 # What is imported besides when an option is given or tests are collected.
 RUN = {
     "config.audit_config",
+    "config.run_models",
     "errors",
+    "plugin.audits",
     "plugin.beginning",
     "plugin.properties",
     "plugin.session",

@@ -35,6 +35,7 @@ def test_the_report_has_everything_that_was_found(tmp_path: Path) -> None:
         "said": ["a sentence"],
         "wrong_use": ["a message"],
         "outcome": None,
+        "models": [],
     } == report
 
 

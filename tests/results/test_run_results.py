@@ -60,3 +60,17 @@ def test_what_is_not_what_it_says_is_refused() -> None:
     """With the field."""
     with pytest.raises(OptionError, match=r"layer\.n is missing"):
         gather([Told(0, "layer", '{"layer": "norm", "bits": null}')])
+
+
+def test_models_are_kept_apart() -> None:
+    """In the order of the tests; what has no name is that of the only model."""
+    told = [
+        Told(2, "layer", dumps(LayerSummary("norm", None, 3)), "b"),
+        Told(1, "layer", dumps(LayerSummary("layer01", None, 3)), "a"),
+        Told(0, "run", dumps(RUN)),
+    ]
+    found = gather(told)
+    assert RUN == found.run
+    assert ["", "a", "b"] == [name for name, _ in found.parts]
+    assert ["layer01", "norm"] == [one.layers[0].layer for one in found.models]
+    assert ["a", "b"] == [name for name, _ in gather(told[:2]).parts]

@@ -325,3 +325,18 @@ def test_a_verdict_survives_json(verdict: Verdict) -> None:
     sent = dumps(verdict)
     assert sent == dumps(loads(Verdict, sent))
     assert verdict.text == loads(Verdict, sent).text
+
+
+def test_the_model_is_named_where_there_are_several() -> None:
+    """In the first line, whatever the status."""
+    bad = Reason("norm", Status.FAIL, "1% margin", value=0.0125, bound=0.1, relation=">=")
+    good = Reason("norm", Status.PASS, "1% margin", value=0.2, bound=0.1, relation=">=")
+    lines = [
+        Verdict("margin_above", reasons, "a model", "pytest", model="nf4").first_line
+        for reasons in ((bad,), (good,), ())
+    ]
+    assert [
+        "FAIL margin_above norm of nf4: 1% margin 0.0125, wants >= 0.1",
+        "PASS margin_above of nf4: norm: 1% margin 0.2, meets >= 0.1",
+        "FAIL margin_above of nf4: nothing was compared",
+    ] == lines

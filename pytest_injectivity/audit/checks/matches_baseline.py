@@ -111,7 +111,7 @@ def _how_to_record(audit: "Audited") -> tuple[str, ...]:
     file = f"{shlex.join(named)} " if named else ""
     return (
         f"there is no {audit.baseline.path}, and nothing was written",
-        f"to make it: pytest {file}{target.config.command_line()} --injx-update-baseline",
+        f"to make it: pytest {file}{target.command_line} --injx-update-baseline",
     )
 
 

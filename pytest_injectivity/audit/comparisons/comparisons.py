@@ -99,6 +99,11 @@ class Comparisons:
         device = self.measurements.target.kept.device
         return f"{one_line(target.config.model)} ({target.facts.dtype}, {device})"
 
+    def unload(self) -> None:
+        """Release the memory of the reference's weights, if it is loaded."""
+        if self._reference is not None:
+            self._reference.target.unload()
+
     @cached_property
     def against(self) -> Against:
         """The numbers of the model compared with its parent."""

@@ -16,6 +16,8 @@ class Process(TypedDict, total=False):
         run: a name that processes of one run share; a new random one by default.
         scratch: where nothing is kept, the folder that processes of one run share; by default a new
             one that is removed with the audit.
+        name: of the model in verdicts, where the run has several.
+        command: the options of the run as a command line, where they are not those of the config alone.
         used: where the names of options are added whose values a measurement or a check has used; see
             ``used_by`` in `pytest_injectivity.config.options`.
     """
@@ -25,4 +27,6 @@ class Process(TypedDict, total=False):
     key: bytes | None
     run: str | None
     scratch: Path | None
+    name: str
+    command: str | None
     used: set[str]

@@ -53,6 +53,7 @@ class Target:
         config, watcher: as given.
         where: the test that is running, as pytest names it; empty in a script.
         beside: the other target of a comparison, whose model shares the memory with this one's.
+        name: of the model, where the run has several.
         workers: processes that compute side by side on this machine.
     """
 
@@ -63,6 +64,8 @@ class Target:
         self._key = process.get("key") or self.config.key()
         self._run = process.get("run")
         self._scratch = process.get("scratch")
+        self._command = process.get("command")
+        self.name = process.get("name", "")
         self._used = process.get("used", set())
         self.where = ""
         self.beside: Target | None = None
@@ -90,6 +93,8 @@ class Target:
             key=self._key,
             run=self._run,
             scratch=self._scratch,
+            name=self.name,
+            command=self._command,
             used=self._used,
         )
 
@@ -360,7 +365,12 @@ class Target:
 
     def reproduce(self) -> str:
         """The command that repeats this audit; a test run adds the test's name."""
-        return " ".join(filter(None, ("pytest", self.where, self.config.command_line())))
+        return " ".join(filter(None, ("pytest", self.where, self.command_line)))
+
+    @property
+    def command_line(self) -> str:
+        """The options of this audit, or of the run that it is a part of, as a command line."""
+        return self.config.command_line() if self._command is None else self._command
 
     def _prepare_process(self) -> None:
         hush()
