@@ -7,6 +7,8 @@ from tests.integration.support import output
 NAMES = (
     *(f"assert_{name}" for name in check_names()),
     "injx",
+    "injx_audit",
+    "injx_config",
     "injx_geometry",
     "injx_layer",
     "injx_model",
