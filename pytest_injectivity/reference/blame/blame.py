@@ -1,0 +1,291 @@
+"""Blames the part of a site that an error comes from, by causal exchange (SPEC section 7, "Blame").
+
+Each part is taken from the child into the parent, and from the parent into the child; the error of the
+site, the last layer's states and the next-token distribution are measured again. Two controls go with
+it: the parent with its own part (exactly no error), and the child with every part of the parent (what is
+left is no weight's doing, but another configuration's). Where the parts' errors do not add up to the
+site's, the group of parts is named and not the part.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.shapes import Bool, Float, Int
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.reference.blame.exchange import exchanged
+from pytest_injectivity.reference.blame.site_runs import Run, run_of
+from pytest_injectivity.reference.errors.bounds import bounds_of
+from pytest_injectivity.reference.errors.positions import root_of_quotient
+from pytest_injectivity.reference.errors.post_norm import is_post_norm
+from pytest_injectivity.reference.errors.weight_error import tensor_error
+from pytest_injectivity.reference.parts import HEAD, Part, Role, parts_of
+
+GROUPS: tuple[tuple[str, tuple[Role, ...]], ...] = (
+    ("norm, q, k and v", ("attention norm", "q", "k", "v")),
+    ("v and o", ("v", "o")),
+    ("norm, up, gate and down", ("mlp norm", "up", "gate", "down")),
+)
+"""Parts of a block whose errors work together."""
+
+TOKENS = 1024
+_LONGEST = 128
+_MOST_LOGITS = 2**24
+_TYPICAL = 0.6  # of what is accepted, about what sound children show
+_ADDS_UP = 0.5
+_NO_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class Swap:
+    """What exchanging a part, or a group of parts, does.
+
+    Attributes:
+        name: of the part, or of the group.
+        alone: the error of the site where the parent has this of the child.
+        restored: the error of the site where the child has this of the parent.
+        drift: how far the parent's last states move with this of the child, relative to their norm.
+        kl: the mean ``KL(parent || parent with this of the child)`` of the next token, in nats.
+        weights: the largest weight error of its tensors.
+        excess: ``alone``, less what rounding to the proved bits explains of it.
+    """
+
+    name: str
+    alone: float
+    restored: float
+    drift: float
+    kl: float
+    weights: float
+    excess: float
+
+
+@dataclass(frozen=True)
+class Blame:
+    """Where the error of a site comes from.
+
+    Attributes:
+        site: the layer's id.
+        error: of the site, over the tokens that were run.
+        parts: by excess, largest first.
+        groups: groups of parts, by ``alone``.
+        control: the error of the parent with its own part: exactly 0.
+        left: the error of the child with every part of the parent.
+        additivity: the squares of the parts' errors alone, summed, over the square of the site's.
+        culprit: the part that is blamed, or the group; empty where no weight is.
+        tokens: how many positions were run.
+    """
+
+    site: str
+    error: float
+    parts: tuple[Swap, ...]
+    groups: tuple[Swap, ...]
+    control: float
+    left: float
+    additivity: float
+    culprit: str
+    tokens: int
+
+    @property
+    def words(self) -> str:
+        """Who is blamed, in a line."""
+        if not self.culprit:
+            return (
+                f"{self.site}: with every weight of the parent an error of {self.left:.3g} is left of"
+                f" {self.error:.3g}: the model computes another function; compare the configurations"
+            )
+        first = next(one for one in (*self.parts, *self.groups) if one.name == self.culprit)
+        return (
+            f"{self.site}: {self.culprit}: alone in the parent it makes an error of {first.alone:.3g} of"
+            f" {self.error:.3g} (KL {first.kl:.3g} nats); restored, {first.restored:.3g} is left"
+        )
+
+
+def blame(
+    child: Decoder,
+    parent: Decoder,
+    layer: Layer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    bits: float,
+    progress: Callable[[int], None] | None = None,
+) -> Blame:
+    """Blames a part of one site.
+
+    Args:
+        child: the model.
+        parent: the model it was made from, of the same shape.
+        layer: 0 for the embeddings, 1 to L for a block, ``"norm"`` for the final norm and the head.
+        prompts: token ids; the first `TOKENS` tokens are run, at most 128 of a prompt.
+        bits: the fewest that were proved of the site's weights.
+        progress: called with the number of exchanges done.
+
+    Example:
+        >>> from pytest_injectivity.testing import tiny_decoder
+        >>> child = tiny_decoder("llama")
+        >>> _ = child.parts.blocks[1].mlp.up_proj.weight.mul_(1.5)
+        >>> blame(child, tiny_decoder("llama"), 2, [[1, 2, 3], [4, 5]], bits=16).culprit
+        'mlp.up_proj'
+    """
+    return _Trial(child, parent, layer, prompts, bits=bits, progress=progress).blame()
+
+
+class _Trial:
+    """One site of two models on a few prompts.
+
+    Args:
+        child, parent, layer, prompts, bits, progress: as for `blame`.
+    """
+
+    def __init__(
+        self,
+        child: Decoder,
+        parent: Decoder,
+        layer: Layer,
+        prompts: Sequence[Sequence[int]],
+        *,
+        bits: float,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._child, self._parent, self._layer, self._bits = child, parent, layer, bits
+        self._progress = progress
+        self._done = 0
+        self._ids, self._real = _padded(prompts, _most_tokens(parent))
+        before: Layer = max(int(layer) - 1, 0) if layer != "norm" else parent.n_layers
+        states = parent.states(self._ids, [before, "norm"])
+        self._last = states["norm"].cpu()[self._real].double()
+        self._runs = {
+            id(one): run_of(one, layer, self._ids, states[before]) for one in (child, parent)
+        }
+        self._exact = self._runs[id(parent)]()[self._real]
+        adds = layer not in {0, "norm"} and not is_post_norm(parent)
+        branch = self._exact - states[before].cpu()[self._real].double() if adds else self._exact
+        self._size = float(branch.square().sum())
+        self._next = _log_probabilities(parent, self._ids, self._real)
+        sites = {layer_id(layer), HEAD} if layer == "norm" else {layer_id(layer)}
+        self._parts = [one for one in parts_of(parent) if one.site in sites]
+
+    def blame(self) -> Blame:
+        """Exchanges everything, and blames."""
+        whole = self._error(self._child, self._parent, [])
+        parts = sorted(
+            (self._swap(one.name, [one]) for one in self._parts), key=lambda one: -_rank(one.excess)
+        )
+        groups = [
+            self._swap(name, members)
+            for name, roles in GROUPS
+            if len(members := [one for one in self._parts if one.role in roles]) > 1
+        ]
+        left = self._error(self._child, self._parent, self._parts)
+        sum_of_squares = sum(one.alone**2 for one in parts)
+        additivity = root_of_quotient(sum_of_squares, whole**2) ** 2
+        return Blame(
+            site=layer_id(self._layer),
+            error=whole,
+            parts=tuple(parts),
+            groups=tuple(sorted(groups, key=lambda one: -_rank(one.alone))),
+            control=self._error(self._parent, self._parent, self._parts[:1]),
+            left=left,
+            additivity=additivity,
+            culprit=_culprit(whole, left, additivity, parts, groups),
+            tokens=int(self._real.sum()),
+        )
+
+    def _swap(self, name: str, parts: Sequence[Part]) -> Swap:
+        alone = self._error(self._parent, self._child, parts)
+        with exchanged(self._parent, self._child, parts):
+            last = self._parent.states(self._ids, ["norm"])["norm"].cpu()[self._real].double()
+            following = _log_probabilities(self._parent, self._ids, self._real)
+        weights, explained = self._weights(parts)
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done)
+        return Swap(
+            name=name,
+            alone=alone,
+            restored=self._error(self._child, self._parent, parts),
+            drift=root_of_quotient(
+                float((last - self._last).square().sum()), float(self._last.square().sum())
+            ),
+            kl=_divergence(self._next, following),
+            weights=weights,
+            excess=alone * math.sqrt(max(0.0, 1.0 - min(1.0, explained) ** 2)),
+        )
+
+    def _error(self, decoder: Decoder, other: Decoder, parts: Sequence[Part]) -> float:
+        """The error of the site of one model with parts of another one."""
+        run: Run = self._runs[id(decoder)]
+        with exchanged(decoder, other, parts):
+            found = run()[self._real]
+        return root_of_quotient(float((found - self._exact).square().sum()), self._size)
+
+    def _weights(self, parts: Sequence[Part]) -> tuple[float, float]:
+        """The largest weight error of parts, and the share of it that their bits explain."""
+        worst, explained = 0.0, 1.0
+        for part in parts:
+            theirs = dict(part.tensors(self._parent))
+            for name, own in part.tensors(self._child):
+                if name not in theirs:
+                    continue
+                one = tensor_error(part, name, own, theirs[name])
+                usual = _TYPICAL * bounds_of(self._bits if one.matrix else math.inf).tensor
+                if math.isnan(one.error) or one.error > worst:
+                    worst = one.error
+                    explained = usual / one.error if one.error > 0 else 1.0
+        return worst, 0.0 if math.isnan(explained) else explained
+
+
+def _culprit(
+    whole: float, left: float, additivity: float, parts: Sequence[Swap], groups: Sequence[Swap]
+) -> str:
+    """The part with the largest excess; the group it works in where errors do not add up."""
+    if left > _NO_WEIGHT * whole:
+        return ""
+    if not parts:
+        return ""
+    first = parts[0]
+    adds_up = _ADDS_UP <= additivity <= 1.0 / _ADDS_UP or first.excess >= _ADDS_UP * whole
+    if adds_up or not groups or _rank(first.excess) == math.inf:
+        return first.name
+    return max(groups, key=lambda one: _rank(one.alone)).name
+
+
+def _rank(value: float) -> float:
+    return math.inf if math.isnan(value) else value
+
+
+def _most_tokens(decoder: Decoder) -> int:
+    return max(16, min(TOKENS, _MOST_LOGITS // decoder.vocab_size))
+
+
+def _padded(
+    prompts: Sequence[Sequence[int]], most: int
+) -> tuple[Int[Tensor, "batch length"], Bool[Tensor, "batch length"]]:
+    """The first tokens of prompts, padded on the right, and which of the places are theirs."""
+    chosen: list[list[int]] = []
+    for one in prompts:
+        room = most - sum(map(len, chosen))
+        if room <= 0:
+            break
+        chosen.append(list(one[: min(_LONGEST, room)]))
+    width = max(map(len, chosen))
+    ids = torch.tensor([[*one, *[one[0]] * (width - len(one))] for one in chosen])
+    real = torch.tensor([[at < len(one) for at in range(width)] for one in chosen])
+    return ids, real
+
+
+def _log_probabilities(
+    decoder: Decoder, ids: Tensor, real: Tensor
+) -> Float[Tensor, "positions vocab"]:
+    with torch.no_grad(), decoder.running():
+        logits: Tensor = decoder.model(input_ids=ids.to(decoder.device), use_cache=False).logits
+    return logits.cpu()[real].double().log_softmax(-1)
+
+
+def _divergence(exact: Tensor, other: Tensor) -> float:
+    """The mean ``KL(exact || other)``; a token of probability 0 adds nothing."""
+    apart = torch.where(exact.isneginf(), 0.0, exact.exp() * (exact - other))
+    return float(apart.sum(-1).mean())
