@@ -23,8 +23,18 @@ def test_is_quantized(child, pytestconfig):
     child.assert_quantized(bits=bits)
 
 
+def test_weights_are_the_parents(child):
+    """Each tensor is the parent's, rounded to the bits that were proved; a wrong scale is named."""
+    child.assert_weight_error_below()
+
+
+def test_blocks_do_what_the_parents_do(child):
+    """Each block on the parent's states, the embeddings and the head too: an error is its own."""
+    child.assert_block_error_below()
+
+
 def test_states_stay_near_the_parents(child, threshold):
-    """Of all checks the one that sees a broken block best, and where."""
+    """What is lost adds up over the blocks: the whole of it."""
     child.assert_state_drift_below(relative=threshold("gate_drift", child))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from pytest_injectivity.audit.baseline_files import Baseline
 from pytest_injectivity.audit.bound_checks import BoundChecks
+from pytest_injectivity.audit.comparisons.blamed import blame_of
 from pytest_injectivity.audit.comparisons.comparisons import Comparisons
 from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.audit.news import News, Newsroom
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.models.facts import ModelFacts
     from pytest_injectivity.privacy.evaluation.results import ReleaseResult
     from pytest_injectivity.prompts.promptset import PromptSet
+    from pytest_injectivity.reference.blame.blame import Blame
     from pytest_injectivity.states.resolution import LayerResolution
 
 
@@ -267,6 +269,26 @@ class Audit(BoundChecks):
     def comparison(self, layer: int | str) -> Comparison:
         """The comparison of one layer with the reference's; see `Comparisons.of`."""
         return self.comparisons.of(layer)
+
+    def blame(self, layer: int | str) -> "Blame":
+        """The part of a layer that its error against the reference comes from (SPEC section 7).
+
+        Each part is taken from the model into its reference, and the other way round.
+
+        Args:
+            layer: one layer: 0 for the embeddings, 1 to L for a block, ``"norm"`` for the final norm
+                and the language-model head.
+
+        Raises:
+            LayerError: the model has no such layer, or the text names several.
+            OptionError: no reference is named, or it is no parent of the model.
+
+        Example:
+            >>> coarse = audit.in_precision(dtype="bfloat16")
+            >>> coarse.blame(1).control
+            0.0
+        """
+        return blame_of(self.comparisons.against, self.target.one_layer(layer))
 
     def sipit_rates(
         self, layer: int | str, *, prompts: int = 20, tokens: int = 20

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from pytest_injectivity.audit.comparisons.errors import (
     HEAD,
     PROMPTS,
+    accepted_errors,
     block_errors_of,
-    proved_bits,
     site_layer,
+    times_over,
 )
 from pytest_injectivity.audit.judging.arguments import at_most, count
 from pytest_injectivity.audit.judging.base import (
@@ -71,40 +72,18 @@ def check_block_error_below(
     bounds = by_layer(audit, "relative", given, with_embedding(audit, layer, relative))
     against = compared(audit, ())
     errors = block_errors_of(against, prompts)
-    accepted = accepted_errors(against, errors, None if relative is None else bounds)
+    accepted = accepted_errors(against, errors)
+    if relative is not None:
+        n_layers = against.child.target.n_layers
+        accepted |= {
+            site: bounds[layer]
+            for site in errors
+            if (layer := site_layer(site, n_layers)) in bounds
+        }
     reasons = [
         judge_block(against, layer, list(errors.values()), accepted, prompts) for layer in bounds
     ]
     return against_reference(audit, "block_error_below", bounds, reasons, _times_bound)
-
-
-def accepted_errors(
-    against: "Against", errors: "Mapping[str, BlockError]", given: Mapping[Layer, float] | None
-) -> dict[str, float]:
-    """The largest error accepted at each site.
-
-    Args:
-        against: the model and its parent.
-        errors: by site.
-        given: by layer, what a test accepts; None: what the bits that were proved explain.
-    """
-    layers = {site: site_layer(site, against.child.target.n_layers) for site in errors}
-    if given is not None:
-        return {site: given[layer] for site, layer in layers.items() if layer in given}
-    from pytest_injectivity.reference.errors.block_bounds import explained
-
-    facts = [one.target.facts for one in (against.child, against.parent)]
-    info = facts[0].quantized
-    bits = proved_bits(against)
-    return {
-        site: explained(
-            one,
-            bits[layer_id(layers[site])],
-            dtypes=[fact.dtype for fact in facts],
-            rounds_activations=info is not None and info.rounds_activations,
-        )
-        for site, one in errors.items()
-    }
 
 
 def judge_block(
@@ -125,7 +104,7 @@ def judge_block(
     """
     n_layers = against.child.target.n_layers
     here = [one for one in errors if site_layer(one.site, n_layers) == layer]
-    worst = max(here, key=lambda one: _over(one.value, accepted[one.site]))
+    worst = max(here, key=lambda one: times_over(one.value, accepted[one.site]))
     bound = accepted[worst.site]
     status = judge(worst.value, "<=", bound)
     quantity = f"{_QUANTITY} of the head" if worst.site == HEAD else _QUANTITY
@@ -176,7 +155,7 @@ def stands_out(one: "BlockError", errors: "Sequence[BlockError]") -> float | Non
     others = [each.value for each in blocks if each is not one]
     if one not in blocks or not others:
         return None
-    times = _over(one.value, median(others))
+    times = times_over(one.value, median(others))
     return times if times > JUMP else None
 
 
@@ -194,11 +173,5 @@ def _figures(here: "list[BlockError]") -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def _over(value: float, bound: float) -> float:
-    if math.isnan(value):
-        return math.inf
-    return value / bound if bound else (math.inf if value else 0.0)
-
-
 def _times_bound(reason: Reason) -> float:
-    return _over(reason.value, reason.bound)
+    return times_over(reason.value, reason.bound)

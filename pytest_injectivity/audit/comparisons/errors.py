@@ -1,5 +1,7 @@
 """The errors of a model's weights and blocks against its parent's, kept in the store."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,7 +62,7 @@ def weight_errors_of(against: "Against") -> "tuple[WeightError, ...]":
         from pytest_injectivity.reference.errors.weight_error import weight_errors
         from pytest_injectivity.reference.parts import parts_of
 
-        child, parent = _decoders(against)
+        child, parent = decoders(against)
         return taken_back(child, parent, parts_of(parent), weight_errors(child, parent))
 
     return against.remember(WeightErrorsKey(), compute)
@@ -87,14 +89,45 @@ def site_layer(site: str, n_layers: int) -> Layer:
     return next(layer for layer in range(n_layers + 1) if layer_id(layer) == site)
 
 
+def accepted_errors(against: "Against", errors: "Mapping[str, BlockError]") -> dict[str, float]:
+    """The largest error of each site that the bits proved there, and the dtypes, explain.
+
+    Args:
+        against: the model and its parent.
+        errors: by site.
+    """
+    from pytest_injectivity.reference.errors.block_bounds import explained
+
+    facts = [one.target.facts for one in (against.child, against.parent)]
+    info = facts[0].quantized
+    bits = proved_bits(against)
+    return {
+        site: explained(
+            one,
+            bits[layer_id(site_layer(site, against.child.target.n_layers))],
+            dtypes=[fact.dtype for fact in facts],
+            rounds_activations=info is not None and info.rounds_activations,
+        )
+        for site, one in errors.items()
+    }
+
+
+def times_over(value: float, bound: float) -> float:
+    """A number in units of what is accepted: above 1 it is too large; infinite for NaN."""
+    if math.isnan(value):
+        return math.inf
+    return value / bound if bound else (math.inf if value else 0.0)
+
+
 def _block_errors(against: "Against", most: int) -> "tuple[BlockError, ...]":
     from pytest_injectivity.reference.errors.block_error import block_errors
 
     target = against.child.target
     ids = target.prompts.subset(most).ids
     with target.watcher.progress("comparing blocks with the parent's", len(ids)) as advance:
-        return block_errors(*_decoders(against), ids, progress=advance)
+        return block_errors(*decoders(against), ids, progress=advance)
 
 
-def _decoders(against: "Against") -> "tuple[Decoder, Decoder]":
+def decoders(against: "Against") -> "tuple[Decoder, Decoder]":
+    """The model and its parent, both in memory."""
     return against.child.target.decoder, against.parent.target.decoder

@@ -116,10 +116,18 @@ def against_reference(
         badness: how bad a reason is; the worst layer is named. NaN is worst of all.
     """
     audit.comparisons.note(layers)
+    notes = [*worst_note(reasons, badness), *blame_lines(audit, reasons)]
     named = f"against {audit.run_summary().reference}"
-    return audit.verdict(
-        check, reasons, [*worst_note(reasons, badness), named], function_lines(audit, reasons)
-    )
+    return audit.verdict(check, reasons, [*notes, named], function_lines(audit, reasons))
+
+
+def blame_lines(audit: Audited, reasons: Sequence[Reason]) -> tuple[str, ...]:
+    """The line on the part that is to blame; none where all layers pass."""
+    from pytest_injectivity.audit.comparisons.blamed import blame_line
+
+    if reasons and all(reason.status is Status.PASS for reason in reasons):
+        return ()
+    return (blame_line(audit.comparisons.against),)
 
 
 def function_lines(audit: Audited, reasons: Sequence[Reason]) -> tuple[str, ...]:

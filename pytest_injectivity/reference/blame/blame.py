@@ -171,9 +171,7 @@ class _Trial:
     def blame(self) -> Blame:
         """Exchanges everything, and blames."""
         whole = self._error(self._child, self._parent, [])
-        parts = sorted(
-            (self._swap(one.name, [one]) for one in self._parts), key=lambda one: -_rank(one.excess)
-        )
+        parts = sorted((self._swap(one.name, [one]) for one in self._parts), key=_first)
         groups = [
             self._swap(name, members)
             for name, roles in GROUPS
@@ -251,6 +249,11 @@ def _culprit(
     if adds_up or not groups or _rank(first.excess) == math.inf:
         return first.name
     return max(groups, key=lambda one: _rank(one.alone)).name
+
+
+def _first(one: Swap) -> tuple[float, float]:
+    """Sorts parts by what is to blame on them, then by what they do."""
+    return -_rank(one.excess), -_rank(one.alone)
 
 
 def _rank(value: float) -> float:

@@ -6,28 +6,31 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
+from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.reference.parts import Part
+from pytest_injectivity.quantization.formats.registry import packed
+from pytest_injectivity.reference.parts import HEAD, Part
 
 
 @contextmanager
 def exchanged(decoder: Decoder, other: Decoder, parts: Sequence[Part]) -> Iterator[None]:
     """Lets a model compute with parts of another model of the same shape.
 
-    What the other model's module makes of the same inputs is taken instead of the own module's output,
-    so that parts of any quantization can be exchanged; of a fused module, the half that is meant.
+    Weights of plain modules are exchanged as they are. Of packed modules, and of embeddings and a head,
+    which may share a matrix, the output is exchanged: what the other module makes of the same inputs.
 
     Args:
-        decoder: the model; its modules stay as they are.
+        decoder: the model; it is as it was afterwards.
         other: whose parts are taken.
-        parts: which.
+        parts: which; of a fused module, its outputs alone.
     """
     with ExitStack() as stack:
         for part in parts:
             own, theirs = part.of(decoder), part.of(other)
-            if any(True for _ in own.children()):
-                stack.enter_context(_own_parameters(own, theirs))
+            if part.site not in {layer_id(0), HEAD} and packed(own) is packed(theirs) is None:
+                stack.enter_context(_weights(own, theirs, part.outputs))
             else:
                 taken = _Instead(theirs, other.dtype, part.outputs)
                 stack.enter_context(own.register_forward_hook(taken, with_kwargs=True))
@@ -66,14 +69,26 @@ def _as(dtype: torch.dtype, argument: Any) -> Any:
 
 
 @contextmanager
-def _own_parameters(own: nn.Module, theirs: nn.Module) -> Iterator[None]:
-    """Exchanges the parameters that a module holds beside those of its children."""
-    kept = {name: one.data for name, one in own.named_parameters(recurse=False)}
+def _weights(own: nn.Module, theirs: nn.Module, outputs: Tensor | None) -> Iterator[None]:
+    """Exchanges the parameters that a module holds itself, or the rows of some outputs."""
     others = dict(theirs.named_parameters(recurse=False))
+    held = dict(own.named_parameters(recurse=False))
+    kept = {name: one.data for name, one in held.items()}
     try:
-        for name, one in own.named_parameters(recurse=False):
-            one.data = others[name].data.to(one)
+        for name, one in held.items():
+            if name in others:
+                # Outputs are the columns of a Conv1D.
+                turned = isinstance(own, Conv1D) and name == "weight"
+                one.data = _mixed(kept[name], others[name].data, outputs, dimension=int(turned))
         yield
     finally:
-        for name, one in own.named_parameters(recurse=False):
+        for name, one in held.items():
             one.data = kept[name]
+
+
+def _mixed(own: Tensor, theirs: Tensor, outputs: Tensor | None, *, dimension: int) -> Tensor:
+    taken = theirs.to(own)
+    if outputs is None:
+        return taken
+    at = outputs.to(own.device)
+    return own.index_copy(dimension, at, taken.index_select(dimension, at))
