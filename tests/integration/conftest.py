@@ -139,8 +139,9 @@ def audited(
         suite: str, *args: str, model: str = "generic", prompts: Sequence[str] = ()
     ) -> pytest.RunResult:
         pytester.makepyfile(test_suite=suite)
+        named = any(arg.startswith("--injx-model=") for arg in args)
         return pytester.runpytest_inprocess(
-            f"--injx-model={checkpoint(model)}",
+            *(() if named else (f"--injx-model={checkpoint(model)}",)),
             f"--injx-prompts={prompt_file(prompts or texts)}",
             *args,
         )
