@@ -210,9 +210,9 @@ def injx_geometry(injx: "Audit") -> "Callable[..., LayerGeometry]":
 @pytest.fixture(scope="session")
 def injx_layer(injx_config: "AuditConfig", request: pytest.FixtureRequest) -> "Layer":  # noqa: ARG001 - layers are those of its model
     """Each layer of the config in turn: one test id a layer."""
-    if isinstance(request.param, Exception):  # the layers of one model of several are not known
-        raise request.param.with_traceback(None)
-    layer: Layer = request.param
+    from pytest_injectivity.plugin.parameters import layer_of
+
+    layer: Layer = layer_of(request.param)
     _run(request.config).use("layers")
     return layer
 

@@ -1,7 +1,7 @@
 """The parameters that the plugin's fixtures give to tests: models, layers and releases."""
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -11,6 +11,21 @@ from pytest_injectivity.errors import OptionError, WrongUse
 from pytest_injectivity.plugin.audits import Audits
 
 _CONFIG, _LAYER, _RELEASE = "injx_config", "injx_layer", "injx_release"
+
+
+class LayerOf(NamedTuple):
+    """A layer as parameter of a test, where the run has several models.
+
+    Pytest puts tests with equal parameters together, and would order the layers of one model by those of
+    another.
+
+    Attributes:
+        model: the name of the model.
+        layer: the layer, or why the layers of the model are not known.
+    """
+
+    model: str
+    layer: Layer | WrongUse
 
 
 def parametrize(metafunc: pytest.Metafunc, wanted: Collection[str], audits: Audits) -> None:
@@ -43,6 +58,18 @@ def parametrize(metafunc: pytest.Metafunc, wanted: Collection[str], audits: Audi
         metafunc.parametrize(_RELEASE, texts, indirect=True, scope="session")
 
 
+def layer_of(param: object) -> Any:
+    """The layer that a parameter of ``injx_layer`` stands for.
+
+    Raises:
+        WrongUse: the layers of its model are not known.
+    """
+    layer = param.layer if isinstance(param, LayerOf) else param
+    if isinstance(layer, WrongUse):
+        raise layer.with_traceback(None)
+    return layer
+
+
 def model_of(item: pytest.Item) -> str | None:
     """The name of the model that a test is for; None where the run has one."""
     spec = getattr(item, "callspec", None)
@@ -55,10 +82,10 @@ def _models_and_layers(audits: Audits, names: Collection[str]) -> Iterator[Any]:
         try:
             layers = audits.of_model(name).layers
         except WrongUse as error:
-            yield pytest.param(name, error, id=name)
+            yield pytest.param(name, LayerOf(name, error), id=name)
         else:
             for layer in layers:
-                yield pytest.param(name, layer, id=f"{layer_id(layer)}-{name}")
+                yield pytest.param(name, LayerOf(name, layer), id=f"{layer_id(layer)}-{name}")
 
 
 def _layers(metafunc: pytest.Metafunc, audits: Audits) -> tuple[Layer, ...]:

@@ -6,6 +6,7 @@ of a keyboard interrupt, and a worker that was interrupted looks like one that w
 Standard library and pytest only: it is imported whenever tests run.
 """
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import pytest
 from pytest_injectivity.plugin.properties import INTERRUPTED
 
 _KEYBOARD = "keyboard-interrupt"  # pytest-xdist's word, also for ``pytest.exit`` in a worker
+_DESELECTED = "injx_deselected"
 _LEFT = "tests that had not run are not judged"
 
 
@@ -37,7 +39,7 @@ class Stops:
 
     Attributes:
         lost_workers: the workers that pytest-xdist lost.
-        deselected: whether tests were deselected in this process.
+        deselected: whether tests were deselected, here or in a worker.
     """
 
     def __init__(self) -> None:
@@ -59,6 +61,7 @@ class Stops:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Record a lost worker, which makes the run incomplete (a hook of pytest-xdist)."""
+        self.deselected |= getattr(node, "workeroutput", {}).get(_DESELECTED, False)
         if error == _KEYBOARD:
             self._worker_interrupted = True
         elif error:
@@ -71,12 +74,14 @@ class Stops:
             report.__dict__[INTERRUPTED] = True
             report.longrepr = "interrupted"
 
-    def pytest_deselected(self) -> None:
-        """Record that tests were deselected.
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Record that tests were deselected; a worker tells the main process at its end.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_deselected
         """
         self.deselected = True
+        output: dict[str, object] = getattr(items[0].config, "workeroutput", {}) if items else {}
+        output[_DESELECTED] = True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record whether all test files could be collected.

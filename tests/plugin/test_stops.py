@@ -28,6 +28,12 @@ class Node(NamedTuple):
     """A worker."""
 
     gateway: Gateway = Gateway("gw1")
+    output: dict[str, object] = {}  # noqa: RUF012 - read only
+
+    @property
+    def workeroutput(self) -> dict[str, object]:
+        """What the worker leaves."""
+        return self.output
 
 
 def _report(*, failed: bool) -> pytest.TestReport:
@@ -112,3 +118,15 @@ def test_a_worker_that_died_is_lost() -> None:
     stops.pytest_handlecrashitem(report)
     assert ["gw2"] == stops.lost_workers
     assert INTERRUPTED not in report.__dict__
+
+
+def test_deselection_in_a_worker_is_known() -> None:
+    """By what the worker leaves at its end; of this process at once."""
+    stops = Stops()
+    stops.pytest_testnodedown(Node(output={}), None)
+    assert not stops.deselected
+    stops.pytest_testnodedown(Node(output={"injx_deselected": True}), None)
+    assert stops.deselected
+    here = Stops()
+    here.pytest_deselected([])
+    assert here.deselected

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_injectivity.plugin.parameters import LayerOf
 from pytest_injectivity.plugin.reading.reader import Noted, Reader
 from pytest_injectivity.plugin.reading.values import UNKNOWN, AuditValue, Method, Unknown, is_plain
 
@@ -138,6 +139,8 @@ class _Reading:
         if name.startswith("assert_") and name.removeprefix("assert_") in self._checks:
             return Method(name, self._audit)
         given = params.get(name, UNKNOWN)
+        if isinstance(given, LayerOf):
+            given = given.layer
         info: Any = getattr(self._item, "_fixtureinfo", None)
         defined = () if info is None else info.name2fixturedefs.get(name, ())
         own = [one for one in defined if not one.func.__module__.startswith(("_pytest", "pytest_"))]
