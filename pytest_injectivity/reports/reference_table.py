@@ -12,9 +12,11 @@ from pytest_injectivity.results.summary import Comparison, Estimate, NextToken
 _LEGEND = (
     "against the parent: share kept of m (separation margin) and α (co-Lipschitz constant), 1 %"
     " quantiles, with the interval at 95 %; /norm over each model's mean norm; new pairs that collide"
-    " in the model only; drift ||h - h'|| / ||h'||, h' the parent's: median, 99 %, largest; cosine:"
-    " smallest; SipIt prompts recovered, model and parent; read: tokens that the parent reads, nearest"
-    " candidate and ball; ◄ worst layer"
+    " in the model only; weights ||W - W'|| / ||W'||, W' the parent's: the worst tensor; block: what it"
+    " makes of the parent's states, relative to what the parent's block adds to them; drift"
+    " ||h - h'|| / ||h'||, h' the parent's: median, 99 %, largest; cosine: smallest; SipIt prompts"
+    " recovered, model and parent; read: tokens that the parent reads, nearest candidate and ball; ◄"
+    " worst layer"
 )
 _DIGITS = 3
 
@@ -102,6 +104,8 @@ SHOWN = (
     _ratio("α kept", lambda one: one.colipschitz),
     _ratio("α/norm kept", lambda one: one.normalized_colipschitz),
     Shown("new", lambda one: one.new_collisions, None, _largest),
+    Shown("weights", lambda one: one.weight_error, None, _largest),
+    Shown("block", lambda one: one.block_error, None, _largest),
     Shown("drift", lambda one: one.drift_median, None, _largest),
     Shown("99 %", lambda one: one.drift_q99, None, _largest),
     Shown("max", lambda one: one.drift_max, None, _largest),

@@ -245,6 +245,10 @@ class Comparison:
         resolution, reference_resolution: how far two evaluations of one state may lie apart.
         sipit, reference_sipit: rates of prompts that SipIt recovers; None where not measured.
         cross: how much the parent reads from the model's states; None where not measured.
+        weight_error: the largest ``||W' - W|| / ||W||`` of a tensor, W the parent's; None where not
+            measured.
+        block_error: what the block makes of the parent's states, against what the parent's block makes
+            of them, relative to what that adds; None where not measured.
     """
 
     layer: str
@@ -266,6 +270,8 @@ class Comparison:
     sipit: Estimate | None = None
     reference_sipit: Estimate | None = None
     cross: CrossReading | None = None
+    weight_error: float | None = None
+    block_error: float | None = None
 
 
 def finite(value: float) -> float | None:

@@ -108,6 +108,8 @@ class Against:
         new_collisions: int | None,
         sipit: tuple[Estimate, Estimate] | None = None,
         cross: CrossReading | None = None,
+        weight_error: float | None = None,
+        block_error: float | None = None,
     ) -> Comparison:
         """The comparison of one layer as plain data.
 
@@ -116,6 +118,7 @@ class Against:
             new_collisions: their number (`new_pairs.find_new_collisions`).
             sipit: the rates of both models, where they were measured.
             cross: what the parent reads, where it was measured.
+            weight_error, block_error: of the layer, where they were measured.
         """
         lost, parents_lost = self.not_finite(layer)
         n = len(self.child.target.prompts)
@@ -154,6 +157,8 @@ class Against:
             sipit=sipit and sipit[0],
             reference_sipit=sipit and sipit[1],
             cross=cross,
+            weight_error=weight_error,
+            block_error=block_error,
         )
 
     def _ratios(self, layer: Layer) -> dict[str, PairedRatio]:

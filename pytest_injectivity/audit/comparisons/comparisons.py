@@ -34,6 +34,7 @@ class Comparisons:
 
     Attributes:
         measurements: as given.
+        weight_errors, block_errors: those that checks have measured, by layer.
         measured_next_token: how near next tokens are to the reference's, as last measured; None where
             they were not.
     """
@@ -44,6 +45,8 @@ class Comparisons:
         self._untold: dict[Layer, None] = {}
         self._sipit: dict[Layer, tuple[Estimate, Estimate]] = {}
         self._cross: dict[Layer, CrossReading] = {}
+        self.weight_errors: dict[Layer, float] = {}
+        self.block_errors: dict[Layer, float] = {}
         self._reference: Measurements | None = None
         self.measured_next_token: NextToken | None = None
 
@@ -133,7 +136,12 @@ class Comparisons:
         self.note([one])
         found = None if lost else find_new_collisions(self.against, one, Tolerance(0.0)).count
         return self.against.summary(
-            one, new_collisions=found, sipit=self._sipit.get(one), cross=self._cross.get(one)
+            one,
+            new_collisions=found,
+            sipit=self._sipit.get(one),
+            cross=self._cross.get(one),
+            weight_error=self.weight_errors.get(one),
+            block_error=self.block_errors.get(one),
         )
 
     def sipit_rates(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pytest_injectivity.audit.comparisons.errors import times_over
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.text import number_of, verb
@@ -108,6 +109,11 @@ def worst_note(reasons: Sequence[Reason], badness: Callable[[Reason], float]) ->
     worst = max(bad, key=key)
     said = worst.headline or f"{worst.quantity} {show(worst.value)}"
     return [f"first bad layer: {bad[0].where}; worst: {worst.where} ({said})"]
+
+
+def times_bound(reason: Reason) -> float:
+    """The value of a reason in units of its upper bound, infinite for NaN: how bad it is."""
+    return times_over(reason.value, reason.bound)
 
 
 Judged = tuple[Reason, tuple[float, float]]
