@@ -14,8 +14,9 @@ _LEGEND = (
     " quantiles, with the interval at 95 %; /norm over each model's mean norm; new pairs that collide"
     " in the model only; weights ||W - W'|| / ||W'||, W' the parent's: the worst tensor; block: what it"
     " makes of the parent's states, relative to what the parent's block adds to them; drift"
-    " ||h - h'|| / ||h'||, h' the parent's: median, 99 %, largest; cosine: smallest; SipIt prompts"
-    " recovered, model and parent; read: tokens that the parent reads, nearest candidate and ball; ◄"
+    " ||h - h'|| / ||h'||, h' the parent's: median, 99 %, largest; cosine: smallest; (rotated) states are"
+    " the parent's in another basis, drift after the rotation; SipIt prompts recovered, model and parent;"
+    " read: tokens that the parent reads, nearest candidate and ball; ◄"
     " worst layer"
 )
 _DIGITS = 3
@@ -44,7 +45,10 @@ def reference_table(comparisons: Iterable[Comparison]) -> Table:
     shown = [one for one in SHOWN if any(one.value(row) is not None for row in ordered)]
     worst = {one.title: _worst(one, ordered) for one in shown}
     rows = tuple(
-        (Cell(row.layer + _lost(row)), *(_cell(one, row, worst[one.title]) for one in shown))
+        (
+            Cell(row.layer + _turned(row) + _lost(row)),
+            *(_cell(one, row, worst[one.title]) for one in shown),
+        )
         for row in ordered
     )
     columns = (Column("layer", number=False), *(Column(one.title) for one in shown))
@@ -148,6 +152,10 @@ def _cell(column: Shown, one: Comparison, worst: float | None) -> Cell:
     value = column.value(one)
     shown = column.shown(one) if column.shown else _short(value)
     return worst_of(shown, worst=value is not None and value == worst)
+
+
+def _turned(one: Comparison) -> str:
+    return " (rotated)" if one.basis == "rotated" else ""
 
 
 def _lost(one: Comparison) -> str:

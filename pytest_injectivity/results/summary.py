@@ -249,6 +249,9 @@ class Comparison:
             measured.
         block_error: what the block makes of the parent's states, against what the parent's block makes
             of them, relative to what that adds; None where not measured.
+        basis: ``rotated`` where the states are the parent's in another basis, and drift and cosine are
+            those after the rotation; ``unknown`` where neither they nor a rotation of them lie near the
+            parent's; None where they do as they are.
     """
 
     layer: str
@@ -272,6 +275,7 @@ class Comparison:
     cross: CrossReading | None = None
     weight_error: float | None = None
     block_error: float | None = None
+    basis: str | None = None
 
 
 def finite(value: float) -> float | None:

@@ -18,7 +18,7 @@ from pytest_injectivity.audit.judging.arguments import (
     optional_confidence,
     share_at_least,
 )
-from pytest_injectivity.audit.judging.base import Audited, function_lines
+from pytest_injectivity.audit.judging.base import Audited, blame_lines, function_lines
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.text import number_of
@@ -114,8 +114,8 @@ def check_next_token_kept(
     found = next_tokens(against, *size, second_half=second_half)
     audit.comparisons.next_token(prompts=size[0], tokens=size[1], second_half=second_half)
     reason = judge_next_token(against, found, bounds, optional_confidence(confidence))
-    named = f"against {audit.run_summary().reference}"
-    return audit.verdict("next_token_kept", [reason], [named], function_lines(audit, [reason]))
+    notes = [*blame_lines(audit, [reason]), f"against {audit.run_summary().reference}"]
+    return audit.verdict("next_token_kept", [reason], notes, function_lines(audit, [reason]))
 
 
 def judge_next_token(

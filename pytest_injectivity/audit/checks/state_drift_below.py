@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_injectivity.audit.comparisons.basis import basis_of
 from pytest_injectivity.audit.judging.arguments import REQUIRED, at_most, fraction
 from pytest_injectivity.audit.judging.base import (
     Audited,
@@ -16,7 +17,9 @@ from pytest_injectivity.audit.judging.base import (
 from pytest_injectivity.audit.judging.retained import lost_rows
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.core.tolerances import PerLayer
+from pytest_injectivity.reference.basis import BasisKind
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
 from pytest_injectivity.stats import upper_quantile
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.audit.comparisons.against import Against
 
 _QUANTITY = "drift"
+_NAMED = 3
 
 
 def check_state_drift_below(
@@ -34,6 +38,9 @@ def check_state_drift_below(
     q: float = 0.01,
 ) -> Verdict:
     """The model's states lie near its parent's: ``||h - h'|| / ||h'||``, h' the parent's.
+
+    Where they are the parent's in another basis (quantization by rotation), they are brought to the
+    parent's basis first, and the verdict says so.
 
     Args:
         audit: the audit whose model is judged.
@@ -56,7 +63,12 @@ def check_state_drift_below(
     )
     against = compared(audit, bounds)
     reasons = [judge_drift(against, one, bounds[one], q) for one in bounds]
-    return against_reference(audit, "state_drift_below", bounds, reasons)
+    bases = {one: basis_of(against, one) for one in bounds if not any(against.not_finite(one))}
+    turned = [one for one, basis in bases.items() if basis.kind is BasisKind.ROTATED]
+    notes = [f"{layer_id(one)}: {bases[one].words}" for one in turned[:_NAMED]]
+    more = len(turned) - _NAMED
+    notes += [f"… and {number_of(more, 'more layer')} in another basis"] if more > 0 else []
+    return against_reference(audit, "state_drift_below", bounds, reasons, notes=notes)
 
 
 def judge_drift(against: "Against", layer: Layer, bound: float, q: float) -> Reason:
@@ -89,6 +101,7 @@ def judge_drift(against: "Against", layer: Layer, bound: float, q: float) -> Rea
                 f" cosine: mean {show(mean)}, min {show(least)}; N = {len(drift.relative)}"
             ),
             f"most drifted, {show(largest)}: {against.child.target.name_of(worst)}",
+            *filter(None, [basis_of(against, layer).words]),
         ),
         would_pass=(
             f"relative of at least {value!r}"

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from pytest_injectivity.audit.comparisons.basis import basis_of
 from pytest_injectivity.audit.keys import AgainstKey, DriftKey, QuantileKeptKey
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.shapes import Float64, Int64
+from pytest_injectivity.reference.basis import BasisKind
 from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate, finite
 from pytest_injectivity.stats import (
     PairedRatio,
@@ -63,13 +65,21 @@ class Against:
         self._prompt_distances: Float64[np.ndarray, "rows rows"] | None = None
 
     def drift(self, layer: Layer) -> "Drift":
-        """The distance of each prompt's state from the parent's, relative to the parent's norm."""
+        """The distance of each prompt's state from the parent's, relative to the parent's norm.
+
+        States that are the parent's in another basis (`basis_of`) are brought to the parent's first.
+        """
+        return self.remember(DriftKey(layer), lambda: self._drift(layer))
+
+    def _drift(self, layer: Layer) -> "Drift":
+        import torch
+
         from pytest_injectivity.geometry.drift import drift_between
 
-        return self.remember(
-            DriftKey(layer),
-            lambda: drift_between(self.child.states(layer), self.parent.states(layer)),
-        )
+        states, matrix = self.child.states(layer), basis_of(self, layer).matrix
+        if matrix is not None:
+            states = states.cpu().double() @ torch.from_numpy(matrix)
+        return drift_between(states, self.parent.states(layer))
 
     def not_finite(self, layer: Layer) -> tuple[int, int]:
         """The numbers of rows with a NaN or an infinity, of the model and of its parent."""
@@ -134,7 +144,7 @@ class Against:
                 resolution=resolution,
                 reference_resolution=parents,
             )
-        drift = self.drift(layer)
+        drift, basis = self.drift(layer), basis_of(self, layer)
         # Layer 0 sees the last token only: its margin is 0 where any two prompts end in the same token.
         ratios = {
             name: Estimate.of(ratio.value, ratio.interval(_CONFIDENCE))
@@ -159,6 +169,7 @@ class Against:
             cross=cross,
             weight_error=weight_error,
             block_error=block_error,
+            basis=None if basis.kind is BasisKind.IDENTITY else str(basis.kind),
         )
 
     def _ratios(self, layer: Layer) -> dict[str, PairedRatio]:

@@ -102,6 +102,8 @@ def against_reference(
     layers: Iterable[Layer],
     reasons: Sequence[Reason],
     badness: Callable[[Reason], float] = lambda reason: reason.value,
+    *,
+    notes: Sequence[str] = (),
 ) -> Verdict:
     """Build the verdict on layers compared with the reference; a note names the reference.
 
@@ -114,11 +116,12 @@ def against_reference(
         layers: the layers compared.
         reasons: one a layer.
         badness: how bad a reason is; the worst layer is named. NaN is worst of all.
+        notes: further lines that hold for all layers.
     """
     audit.comparisons.note(layers)
-    notes = [*worst_note(reasons, badness), *blame_lines(audit, reasons)]
+    said = [*worst_note(reasons, badness), *blame_lines(audit, reasons)]
     named = f"against {audit.run_summary().reference}"
-    return audit.verdict(check, reasons, [*notes, named], function_lines(audit, reasons))
+    return audit.verdict(check, reasons, [*said, *notes, named], function_lines(audit, reasons))
 
 
 def blame_lines(audit: Audited, reasons: Sequence[Reason]) -> tuple[str, ...]:
