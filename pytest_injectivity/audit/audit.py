@@ -167,7 +167,10 @@ class Audit(BoundChecks):
         """The summary of what was audited, its reference included, as plain data."""
         compared = self.comparisons
         return run_summary(
-            self.target, reference=compared.name, next_token=compared.measured_next_token
+            self.target,
+            reference=compared.name,
+            reference_size=compared.reference_size,
+            next_token=compared.measured_next_token,
         )
 
     def reproduce(self) -> str:

@@ -107,6 +107,7 @@ class AuditConfig(Options):
         and in how much memory.
         """
         unsaid = {"hash_key_file", "report", "require", "show_prompts", "memory_budget"}
+        unsaid |= {"decision", "evaluation", "reference_evaluation"}
         unsaid |= {"cache_dir", "cache_size", "no_cache", "update_baseline", "plan"}
         given = [option for option in options() if option.name not in unsaid]
         return shlex.join(text for option in given for text in self.flags(option))

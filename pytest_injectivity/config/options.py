@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_injectivity.config import parsers as values
 
 if TYPE_CHECKING:
+    from pytest_injectivity.config.decision_rules import DecisionRule
     from pytest_injectivity.config.release_spec import ReleaseSpec
     from pytest_injectivity.config.report_target import ReportTarget
     from pytest_injectivity.quantization.grid import Grid
@@ -222,6 +223,22 @@ class Options:
         + ", ".join(f"{kind} ({what})" for kind, what in values.REPORT_KINDS.items())
         + "; may be given again",
         repeatable=True,
+    )
+    decision: tuple["DecisionRule", ...] = _option(
+        (),
+        values.decision,
+        "RULES",
+        'what --injx-report=decision:PATH decides by, such as "recovery >= 0.99; size <= 0.4; verdicts'
+        ' pass" (default: verdicts pass)',
+    )
+    evaluation: str | None = _option(
+        None,
+        values.text,
+        "FILE",
+        "a results file of lm-evaluation-harness on the model, for the rules of --injx-decision",
+    )
+    reference_evaluation: str | None = _option(
+        None, values.text, "FILE", "likewise on its reference: the same tasks, taken the same way"
     )
     baseline: str | None = _option(
         None,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from pytest_injectivity.config.decision_rules import DecisionRule
     from pytest_injectivity.config.release_spec import ReleaseSpec
     from pytest_injectivity.config.report_target import ReportTarget
     from pytest_injectivity.errors import OptionError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 REPORT_KINDS = {
     "json": "everything, for programs",
     "markdown": "added to the file of GITHUB_STEP_SUMMARY, where it is that",
+    "decision": "ship or not, by --injx-decision: JSON, and a page of Markdown beside it",
     "annotations": "GitHub's, at the lines of tests that failed",
     "terminal": "what the terminal shows",
 }
@@ -113,6 +115,15 @@ def reports(value: object) -> tuple["ReportTarget", ...]:
         return (ReportTarget(kind, path),)
     kinds = " or ".join(f"{kind}:PATH" for kind in REPORT_KINDS)
     raise _refused(f"{value!r} is not a report: give {kinds}")
+
+
+def decision(value: object) -> tuple["DecisionRule", ...]:
+    """Rules of a decision, as a text or parsed already."""
+    from pytest_injectivity.config.decision_rules import DecisionRule, parse_rules
+
+    if isinstance(value, (list, tuple)) and all(isinstance(one, DecisionRule) for one in value):
+        return tuple(value)
+    return parse_rules(text(value))
 
 
 def releases(value: object) -> tuple["ReleaseSpec", ...]:

@@ -95,8 +95,12 @@ def loads(kind: type[T], text: str, name: str = "it") -> T:
     return build(kind, _parsed(text), name)
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, *, not_finite: bool = False) -> dict[str, Any]:
     """Read the JSON object that a file holds.
+
+    Args:
+        path: of the file.
+        not_finite: read ``NaN`` and infinities, which are no JSON, as floats.
 
     Raises:
         OptionError: there is no such file, it is too large or damaged, or it holds something else.
@@ -110,7 +114,7 @@ def read_object(path: Path) -> dict[str, Any]:
         raise OptionError(f"it cannot be read ({error.strerror or type(error).__name__})") from None
     if len(content) > LARGEST:
         raise OptionError(f"it has more than {LARGEST:,} bytes")
-    found = _parsed(content)
+    found = _parsed(content, float if not_finite else _refuse)
     if not isinstance(found, dict):
         raise OptionError(f"it is {said(found)}, which is no JSON object")
     return found
@@ -125,9 +129,11 @@ def said(value: object) -> str:
     return one_line(repr(value), _SHORT)
 
 
-def _parsed(text: str | bytes) -> Any:
+def _parsed(text: str | bytes, constant: Callable[[str], float] | None = None) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_without_twins)
+        return json.loads(
+            text, parse_constant=constant or _refuse, object_pairs_hook=_without_twins
+        )
     except (ValueError, RecursionError) as error:
         raise OptionError(f"it is damaged, cut short or no JSON ({one_line(str(error))})") from None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.config.options import flag, ini_name, options
 from pytest_injectivity.config.run_models import run_models
 from pytest_injectivity.errors import OptionError
@@ -39,6 +40,7 @@ def begin(
         audited = models.common
         typed = frozenset(option.name for option in options() if _typed(config, option))
         run = Run(config, models, named=audited.require or "model" in typed, typed=typed)
+        _check_decision(audited, given)
     except OptionError as error:
         raise pytest.UsageError(str(error)) from None
     if models.names and audited.baseline is not None and audited.baseline.endswith(".json"):
@@ -66,6 +68,25 @@ def _typed(config: pytest.Config, option: "Field[Any]") -> bool:
     if config.getoption(ini_name(option)) is None:
         return False
     return _times(option, _arguments(config)) > 0 or not _times(option, config.getini("addopts"))
+
+
+def _check_decision(audited: AuditConfig, given: Mapping[str, object]) -> None:
+    """Refuse files that a decision cannot be made from before hours of tests, and flags without one.
+
+    Raises:
+        OptionError: a file is missing or damaged, or nothing is decided by a flag that was given.
+    """
+    if any(target.kind == "decision" for target in audited.report):
+        from pytest_injectivity.plugin.deciding import read_evaluations
+
+        read_evaluations(audited)
+        return
+    for name in ("decision", "evaluation", "reference_evaluation"):
+        if given.get(name) is not None:
+            raise OptionError(
+                f"--injx-{name.replace('_', '-')} is given, and nothing is decided: give"
+                " --injx-report=decision:PATH as well"
+            )
 
 
 def _last_typed(config: pytest.Config, given: Mapping[str, object]) -> Mapping[str, object]:

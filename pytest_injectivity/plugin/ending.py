@@ -107,8 +107,29 @@ def end(session: pytest.Session, run: Ended) -> "RunResults | None":
     )
     complete = not (run.stops.lost_workers or broken_off)
     results = replace(gathering.results(), complete=complete, outcome=outcome)
+    if any(target.kind == "decision" for target in run.audited.report):
+        results = _decided(session, run.audited, results)
     gathering.said += write_reports(session, run.audited, results)
     return results
+
+
+def _decided(session: pytest.Session, audited: AuditConfig, results: "RunResults") -> "RunResults":
+    """The results with the decision; a run that is green and decides not to ship fails."""
+    from pytest_injectivity.plugin.deciding import decide, read_evaluations
+    from pytest_injectivity.results.decision import Choice
+
+    decision = decide(results, audited.decision, read_evaluations(audited))
+    if decision.choice is Choice.SHIP or session.exitstatus != pytest.ExitCode.OK:
+        return replace(results, decision=decision)
+    failure = ("the decision is not to ship", decision.line)
+    fail(session, failure)
+    assert results.outcome is not None  # noqa: S101 - set by `end`
+    outcome = replace(
+        results.outcome,
+        exit_status=int(session.exitstatus),
+        incomplete=(*results.outcome.incomplete, ": ".join(failure)),
+    )
+    return replace(results, decision=decision, outcome=outcome)
 
 
 def incomplete(run: Ended, stop: Stop | None) -> Iterator[Sentence]:

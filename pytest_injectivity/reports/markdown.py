@@ -9,7 +9,7 @@ become character references where they could be markup: a reference never is.
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.text import number_of, one_line, verb
 from pytest_injectivity.reports.layer_table import run_table, tables
+from pytest_injectivity.reports.markup import cell_text, escaped, table_row
 from pytest_injectivity.reports.table import Cell, Column, Table
 from pytest_injectivity.results.outcome import Outcome
 from pytest_injectivity.results.verdict import Verdict
@@ -27,17 +28,11 @@ if TYPE_CHECKING:
 LIMIT = 1024 * 1024
 """Bytes of a step's summary that GitHub accepts; of a longer one it shows nothing."""
 
-_CELL = 300
 _COMMAND = 2000
 _COMMANDS = 12
 _LONG = 12  # rows; a longer table is folded away
 _CUT_SIZE = 100  # bytes of a line that says what was cut
 _OPENING = re.compile(r"[-+=]|\d+[.)]")  # of a list, a rule or the underline of a heading
-# What could begin or end markup, wherever it stands; and what only some neighbors make into markup:
-# an underscore that is not inside a word, and addresses, which GitHub turns into links.
-_MARKUP = re.compile(
-    r"[&<>`*{}\[\]\\|~@!$#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=/)|(?<=www)\.", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -103,11 +98,6 @@ def markdown(results: "RunResults", *, limit: int = LIMIT) -> str:
         said = tuple(f"- {_prose(line)}" for line in results.said)
         blocks.append(Block("\n### Notes\n\n", said))
     return fitted(blocks, limit)
-
-
-def escaped(text: str) -> str:
-    """The text with a character reference for everything that could be markup."""
-    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", text)
 
 
 def fitted(blocks: Sequence[Block], limit: int) -> str:
@@ -218,8 +208,10 @@ def _table(title: str, table: Table, *, fold: bool = False) -> Block:
     else:
         before = f"\n### {title}\n\n"
     aligned = ["--:" if column.number else "---" for column in table.columns]
-    before += f"{_line(_cell(column.title) for column in table.columns)}\n{_line(aligned)}\n"
-    rows = tuple(_line(map(_drawn, row)) for row in table.rows)
+    before += (
+        f"{table_row(cell_text(column.title) for column in table.columns)}\n{table_row(aligned)}\n"
+    )
+    rows = tuple(table_row(map(_drawn, row)) for row in table.rows)
     return Block(before, rows, "\n</details>\n" if fold else "")
 
 
@@ -229,7 +221,7 @@ def _titled(title: str, model: str) -> str:
 
 
 def _drawn(cell: Cell) -> str:
-    shown = _cell(f"{cell.text}{cell.mark}".strip())
+    shown = cell_text(f"{cell.text}{cell.mark}".strip())
     return f"<b>{shown}</b>" if cell.tone else shown
 
 
@@ -237,14 +229,6 @@ def _prose(text: str) -> str:
     """A text that begins a line of its own: it is no list, no rule and no heading."""
     shown = escaped(one_line(text, _COMMAND).strip())
     return f"&#{ord(shown[0])};{shown[1:]}" if _OPENING.match(shown) else shown
-
-
-def _cell(text: str) -> str:
-    return escaped(one_line(text, _CELL))
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _size(text: str) -> int:

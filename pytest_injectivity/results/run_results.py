@@ -13,6 +13,7 @@ from typing import TypeVar
 from pytest_injectivity.core.strict_json import loads
 from pytest_injectivity.quantization.grid import Grid
 from pytest_injectivity.results.changes import label_depth
+from pytest_injectivity.results.decision import Decision
 from pytest_injectivity.results.outcome import Outcome
 from pytest_injectivity.results.releases import ReleaseKey, ReleaseSummary
 from pytest_injectivity.results.summary import Comparison, LayerKey, LayerSummary, RunSummary
@@ -62,6 +63,7 @@ class RunResults(ModelResults):
         said: sentences a person should see.
         wrong_use: messages about what could not be done.
         outcome: how the run ended; None: it has not.
+        decision: whether the model ships; None where that was not asked.
     """
 
     complete: bool = True
@@ -70,6 +72,7 @@ class RunResults(ModelResults):
     wrong_use: tuple[str, ...] = ()
     outcome: Outcome | None = None
     models: tuple[NamedResults, ...] = ()
+    decision: Decision | None = None
 
     @property
     def compared(self) -> bool:
@@ -82,6 +85,12 @@ class RunResults(ModelResults):
         """What was measured of each model, with its name: an empty one of the model without a name."""
         own = (("", self),) if self.run is not None or not self.models else ()
         return (*own, *((one.name, one) for one in self.models))
+
+    @property
+    def alone(self) -> RunSummary | None:
+        """The summary of the one model that was measured; None where there is none, or are several."""
+        runs = [one.run for _, one in self.parts if one.run is not None]
+        return runs[0] if len(runs) == 1 else None
 
 
 def gather(told: Iterable[Told]) -> RunResults:

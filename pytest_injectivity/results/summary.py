@@ -91,6 +91,8 @@ class RunSummary:
         reference: the parent that the model was compared with, its dtype and device; None where
             there was none.
         next_token: how near its next-token distributions are to the parent's; None where not measured.
+        size: bytes of the model's weights files; None where not known.
+        reference_size: likewise of the parent's.
     """
 
     model: str
@@ -119,6 +121,8 @@ class RunSummary:
     next_token: NextToken | None = None
     not_restored: int = 0
     prompt_notes: tuple[str, ...] = ()
+    size: int | None = None
+    reference_size: int | None = None
 
     @property
     def subject(self) -> str:

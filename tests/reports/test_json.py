@@ -36,6 +36,7 @@ def test_the_report_has_everything_that_was_found(tmp_path: Path) -> None:
         "wrong_use": ["a message"],
         "outcome": None,
         "models": [],
+        "decision": None,
     } == report
 
 

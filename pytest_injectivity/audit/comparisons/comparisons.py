@@ -107,6 +107,11 @@ class Comparisons:
         if self._reference is not None:
             self._reference.target.unload()
 
+    @property
+    def reference_size(self) -> int | None:
+        """The bytes of the reference's weights files; None while nothing was compared with it."""
+        return None if self._reference is None else self._reference.target.checkpoint.weights.bytes
+
     @cached_property
     def against(self) -> Against:
         """The numbers of the model compared with its parent."""

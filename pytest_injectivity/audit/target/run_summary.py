@@ -10,7 +10,11 @@ _VERSIONED = ("pytest-injectivity", "torch", "transformers", "numpy")
 
 
 def run_summary(
-    target: Target, *, reference: str | None = None, next_token: NextToken | None = None
+    target: Target,
+    *,
+    reference: str | None = None,
+    reference_size: int | None = None,
+    next_token: NextToken | None = None,
 ) -> RunSummary:
     """Summarize what was audited as plain data.
 
@@ -18,6 +22,7 @@ def run_summary(
         target: the model and the prompt set.
         reference: the name of the reference; None where nothing was compared with it.
         next_token: how near next tokens are to the reference's; None where that was not measured.
+        reference_size: bytes of its weights files.
     """
     from pytest_injectivity.quantization.formats.registry import installed
 
@@ -56,6 +61,8 @@ def run_summary(
         numbers=target.journal.origin,
         reference=reference,
         next_token=next_token,
+        size=target.checkpoint.weights.bytes,
+        reference_size=reference_size,
     )
 
 
