@@ -14,10 +14,9 @@ _LEGEND = (
     " quantiles, with the interval at 95 %; /norm over each model's mean norm; new pairs that collide"
     " in the model only; weights ||W - W'|| / ||W'||, W' the parent's: the worst tensor; block: what it"
     " makes of the parent's states, relative to what the parent's block adds to them; drift"
-    " ||h - h'|| / ||h'||, h' the parent's: median, 99 %, largest; cosine: smallest; (rotated) states are"
-    " the parent's in another basis, drift after the rotation; SipIt prompts recovered, model and parent;"
-    " read: tokens that the parent reads, nearest candidate and ball; ◄"
-    " worst layer"
+    " ||h - h'|| / ||h'||, h' the parent's: median, 99 %, largest; cosine: smallest; (rotated) states"
+    " are the parent's in another basis, drift after the rotation; SipIt prompts recovered, model and"
+    " parent; read: tokens that the parent reads, nearest candidate and ball; ◄ worst layer"
 )
 _DIGITS = 3
 

@@ -128,7 +128,8 @@ class Against:
             new_collisions: their number (`new_pairs.find_new_collisions`).
             sipit: the rates of both models, where they were measured.
             cross: what the parent reads, where it was measured.
-            weight_error, block_error: of the layer, where they were measured.
+            weight_error: the largest of its tensors, where it was measured.
+            block_error: of its block, where it was measured.
         """
         lost, parents_lost = self.not_finite(layer)
         n = len(self.child.target.prompts)

@@ -1,8 +1,9 @@
 """The basis of a model's states, seen from its parent, layer by layer; kept in the store."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,8 +24,21 @@ from pytest_injectivity.reference.basis import (
 )
 
 if TYPE_CHECKING:
-    from pytest_injectivity.audit.comparisons.against import Against
+    from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.models.decoder import Decoder
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class Compared(Protocol):
+    """What `Against` has that the basis is measured by."""
+
+    child: "Measurements"
+    parent: "Measurements"
+
+    def remember(self, key: NumberKey, compute: Callable[[], T]) -> T:
+        """A number of the model and its parent, kept in the store."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +62,7 @@ class FinalGainKey(NumberKey):
     """Names the gain of the parent's final norm."""
 
 
-def basis_of(against: "Against", layer: Layer) -> Basis:
+def basis_of(against: Compared, layer: Layer) -> Basis:
     """The basis of a layer's states, seen from the parent.
 
     States that lie near the parent's are in its basis, and nothing more is measured. Else a rotation is
@@ -66,7 +80,7 @@ def basis_of(against: "Against", layer: Layer) -> Basis:
     return replace(found, matrix=_matrix(against, layer, _rotation(against)))
 
 
-def _judged(against: "Against", layer: Layer) -> Basis:
+def _judged(against: Compared, layer: Layer) -> Basis:
     own, parents = (one.states(layer) for one in (against.child, against.parent))
     before = median_distance(own, parents.to(own.device))
     if not before > EXPLAINS:
@@ -97,11 +111,11 @@ def _judged(against: "Against", layer: Layer) -> Basis:
     return Basis(BasisKind.ROTATED, before, after, words)
 
 
-def _rotation(against: "Against") -> Rotation:
+def _rotation(against: Compared) -> Rotation:
     return against.remember(RotationKey(), lambda: _fitted(against))
 
 
-def _fitted(against: "Against") -> Rotation:
+def _fitted(against: Compared) -> Rotation:
     # One table is copied before the other model is loaded, which may not fit beside.
     own = _table(against.child.target.decoder)
     return fit_rotation(own, _table(against.parent.target.decoder))
@@ -112,7 +126,7 @@ def _table(decoder: "Decoder") -> Tensor:
 
 
 def _matrix(
-    against: "Against", layer: Layer, rotation: Rotation
+    against: Compared, layer: Layer, rotation: Rotation
 ) -> Float64[np.ndarray, "width width"]:
     """The rotation; after the final norm with the parent's gain behind it."""
     assert rotation.matrix is not None  # noqa: S101 - only asked where there is one
