@@ -79,6 +79,18 @@ def threshold(pytestconfig):
     return lambda name, model: threshold_for(model, name, pytestconfig.getini(name))
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leave out what nobody asked for, which is no skipped test: nothing is missing for it."""
+    if config.getoption("must_be_quantized") is None:
+        items[:] = [item for item in items if "most_bits" not in item.fixturenames]
+
+
+@pytest.fixture(scope="session")
+def most_bits(pytestconfig):
+    """The most bits of a quantized weight."""
+    return pytestconfig.getoption("must_be_quantized")
+
+
 @pytest.fixture(scope="session")
 def child(injx, request):
     """The model that is held against its parent."""

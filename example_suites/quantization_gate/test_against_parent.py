@@ -5,22 +5,15 @@ against --injx-reference. A failure's first line names the first bad layer. The 
 pytest.ini.
 """
 
-import pytest
-
 
 def test_function_is_the_parents(child):
     """Rotary embeddings, eps, activation, windows, context, tokenizer and chat template are equal."""
     child.assert_same_function()
 
 
-def test_is_quantized(child, pytestconfig):
-    """What was proved of the weights, block by block; asked for by --must-be-quantized=BITS."""
-    bits = pytestconfig.getoption("must_be_quantized")
-    if bits is None:
-        found = child.facts.quantized
-        proved = "no quantized weights" if found is None else found.line
-        pytest.skip(f"--must-be-quantized=BITS is not given; proved: {proved}")
-    child.assert_quantized(bits=bits)
+def test_is_quantized(child, most_bits):
+    """What was proved of the weights, block by block; there with --must-be-quantized=BITS alone."""
+    child.assert_quantized(bits=most_bits)
 
 
 def test_weights_are_the_parents(child):

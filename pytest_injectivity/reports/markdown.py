@@ -88,6 +88,8 @@ def markdown(results: "RunResults", *, limit: int = LIMIT) -> str:
     red = [verdict for verdict in results.verdicts if not verdict.passed]
     blocks = [_headline(results, len(red))]
     if red:
+        causes = tuple(dict.fromkeys(line for verdict in red for line in verdict.ahead))
+        blocks.append(Block("\n" if causes else "", tuple(f"- {_prose(one)}" for one in causes)))
         blocks.append(_failures(red))
     for name, part in results.parts:
         if part.run is not None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.results.run_results import RunResults
 
 _WIDTH = 100
+_LONGEST = 1000
 
 
 def write_report(path: Path, results: "RunResults") -> None:
@@ -58,7 +59,10 @@ def summary_lines(results: "RunResults", width: int, *, color: bool) -> list[str
 
 
 def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
-    """The first line of each verdict that is not PASS, and how many are."""
+    """Lines on the verdicts that are not PASS: what explains them, first lines, how many pass."""
     passed = sum(verdict.passed for verdict in verdicts)
-    lines = [one_line(verdict.first_line) for verdict in verdicts if not verdict.passed]
+    red = [verdict for verdict in verdicts if not verdict.passed]
+    # What makes the model another function stands before the numbers that follow from it.
+    causes = dict.fromkeys(one_line(one, _LONGEST) for verdict in red for one in verdict.ahead)
+    lines = [*causes, *(one_line(verdict.first_line) for verdict in red)]
     return [*lines, f"{passed} of {number_of(len(verdicts), 'verdict')} PASS"] if verdicts else []

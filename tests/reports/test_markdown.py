@@ -257,6 +257,16 @@ def test_a_value_that_is_no_number_is_shown() -> None:
     assert ["margin_above", "norm", "FAIL: margin nan, wants >= 0.5", ""] == row
 
 
+def test_what_stands_before_numbers_is_said_once_before_the_rows() -> None:
+    """Escaped as every text from outside is."""
+    ahead = ("config differs from the parent's: <b>eps</b> 1 (parent 2)",)
+    red = [replace(_verdict(Status.FAIL), check=name, ahead=ahead) for name in ("one", "two")]
+    text = markdown(_findings(*red), _red(*red))
+    said = "- config differs from the parent's: &#60;b&#62;eps&#60;/b&#62; 1 (parent 2)"
+    assert 1 == text.count(said)
+    assert text.index(said) < text.index("### Not passed")
+
+
 def test_a_check_that_compared_no_layer_has_a_row() -> None:
     """It has no reasons and is red."""
     verdict = Verdict("margin_above", (), "subject", "pytest")

@@ -179,6 +179,21 @@ def test_sentences_and_verdicts_follow_the_table() -> None:
     assert [*red, "something else"] == lines[-4:]
 
 
+def test_what_stands_before_numbers_comes_first_and_once() -> None:
+    """Escaped, however many comparisons say it; of a verdict that is PASS it is not said."""
+    reasons = [Reason("norm", status, "drift", 1.0, 0.5, "<=") for status in Status]
+    ahead = ("config differs from the parent's: eps\x1b[2J 1 (parent 2)",)
+    red = [Verdict(name, (reasons[1],), "s", "pytest", ahead=ahead) for name in ("a", "b")]
+    green = Verdict("c", (reasons[0],), "s", "pytest", ahead=("other",))
+    lines = verdict_lines([*red, green])
+    assert r"config differs from the parent's: eps\x1b[2J 1 (parent 2)" == lines[0]
+    assert ["FAIL a norm: drift 1, wants <= 0.5", "FAIL b norm: drift 1, wants <= 0.5"] == lines[
+        1:3
+    ]
+    assert "1 of 3 verdicts PASS" == lines[3]
+    assert 4 == len(lines)
+
+
 def test_sentences_alone_are_shown() -> None:
     """A report that could not be written is said even where nothing was measured."""
     assert ["not written"] == summary_lines(RunResults(said=("not written",)), 80, color=False)
