@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.finite_weights import weights_not_finite
 from pytest_injectivity.models.weight_digest import WeightDigest
 from pytest_injectivity.quantization.info import QuantizationInfo
 from pytest_injectivity.quantization.packed_modules import numbers
 
 _SAMPLE = 4096
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class ModelFacts:
         quantized: what was proved of its quantized weights; None in full precision.
         weights_sample: the digest of a sample of each tensor of the weights, which models of other
             weights rarely share; empty where weights are packed.
+        not_finite: the names of weights that have a NaN or an infinity.
         activations: the grid every block's output is rounded to as it runs, as text; empty: none.
     """
 
@@ -37,7 +41,22 @@ class ModelFacts:
     parameters: int
     quantized: QuantizationInfo | None = None
     weights_sample: str = ""
+    not_finite: tuple[str, ...] = ()
     activations: str = ""
+
+    @property
+    def not_finite_line(self) -> str:
+        """The weights that are not finite as a sentence; empty where all are finite.
+
+        >>> broken = ModelFacts("gpt2", 1, 8, 64, 16, "float32", 9, not_finite=("lm_head.weight",))
+        >>> broken.not_finite_line
+        'a NaN or an infinity in the weights: lm_head.weight'
+        """
+        if not self.not_finite:
+            return ""
+        left = len(self.not_finite) - _NAMED
+        more = f" and {number_of(left, 'more tensor')}" if left > 0 else ""
+        return f"a NaN or an infinity in the weights: {', '.join(self.not_finite[:_NAMED])}{more}"
 
     @classmethod
     def of(cls, decoder: Decoder) -> "ModelFacts":
@@ -53,5 +72,6 @@ class ModelFacts:
             parameters=numbers(decoder.model),
             quantized=decoder.quantized,
             weights_sample="" if packed else WeightDigest.of(decoder.model, sample=_SAMPLE).text,
+            not_finite=weights_not_finite(decoder.model),
             activations="" if decoder.rounding is None else str(decoder.rounding.grid),
         )

@@ -188,13 +188,17 @@ def _lost_words(found: "NextTokens") -> str:
 def _lost_lines(against: "Against", found: "NextTokens") -> list[str]:
     """The first position without a distribution of each prompt that has one, the first few by name."""
     lines = []
-    for whose, lost in (("model's", found.lost), ("parent's", found.parents_lost)):
+    for whose, lost, measured in (
+        ("model's", found.lost, against.child),
+        ("parent's", found.parents_lost, against.parent),
+    ):
         places = np.flatnonzero(lost)
         first = places[np.unique(found.prompt[places], return_index=True)[1]]
         if len(first):
             more = f" … and {len(first) - _NAMED} more prompts" if len(first) > _NAMED else ""
             named = ", ".join(_place(against, found, one) for one in first[:_NAMED])
             lines.append(f"a NaN or an infinity in the {whose} logits, first at {named}{more}")
+            lines += filter(None, [measured.target.facts.not_finite_line])
     return lines
 
 

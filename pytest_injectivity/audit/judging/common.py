@@ -46,7 +46,11 @@ def not_finite(
             if lost
             else "the resolution is not finite"
         ),
-        evidence=(f"a NaN or an infinity in the states of {where}", *more),
+        evidence=(
+            f"a NaN or an infinity in the states of {where}",
+            *more,
+            *filter(None, [measured.target.facts.not_finite_line]),
+        ),
     )
 
 

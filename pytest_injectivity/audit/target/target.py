@@ -219,6 +219,8 @@ class Target:
             facts = replace(facts, activations=str(self.config.activation_bits))
         if facts.quantized is not None and facts.quantized.caution:
             self.watcher.announce(f"injectivity: {facts.quantized.caution}")
+        if facts.not_finite:
+            self.watcher.announce(f"injectivity: {self.config.model}: {facts.not_finite_line}")
         return facts
 
     @property

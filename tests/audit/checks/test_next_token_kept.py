@@ -128,6 +128,7 @@ def test_a_head_with_logits_that_are_no_numbers_fails(
     first = f"first at {audit.name_of(0)} position 1, {audit.name_of(1)} position 1"
     assert f"a NaN or an infinity in the model's logits, {first}" in verdict.text
     assert "… and 35 more prompts" in verdict.text
+    assert "a NaN or an infinity in the weights: lm_head.weight\n" in verdict.text
     found = audit.next_token()
     assert (POSITIONS, 0, None) == (found.lost, found.reference_lost, found.kl.value)
     assert not audit.check_next_token_kept(top1=1e-9, confidence=0.95)

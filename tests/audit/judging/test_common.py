@@ -84,4 +84,5 @@ def test_a_resolution_that_is_not_finite_says_where_it_was_lost(
     (reason,) = additive(rows, [[5, 1], [0, 2], [0, 3]]).check_margin_above(0, margin=0.1).reasons
     place = "a sequence of the resolution's sample, before its last token"
     assert "the resolution is not finite" == reason.headline
-    assert (f"a NaN or an infinity in the states of {place}",) == reason.evidence
+    weight = "a NaN or an infinity in the weights: transformer.wte.weight"
+    assert (f"a NaN or an infinity in the states of {place}", weight) == reason.evidence
