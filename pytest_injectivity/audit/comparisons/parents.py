@@ -6,9 +6,6 @@ from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.reference.differences import difference_lines
-from pytest_injectivity.reference.same_function import function_differences
-from pytest_injectivity.reference.same_tokenizer import tokenizer_rules
 
 # The options that say what the model is and how it is loaded; the parent shares all others.
 _ITS_OWN = {"model", "quantization", "dtype", "states", "reference", "activation_bits"}
@@ -86,6 +83,8 @@ def _check_ids(child: Target, parent: Target) -> None:
     prompts = child.prompts
     if prompts.texts is None or parent.tokenizer is None:
         return
+    from pytest_injectivity.reference.same_tokenizer import tokenizer_rules
+
     rules = tokenizer_rules(child.tokenizer)
     if rules is not None and rules == tokenizer_rules(parent.tokenizer):
         return
@@ -101,5 +100,8 @@ def _check_ids(child: Target, parent: Target) -> None:
 
 def _told(child: Target, parent: Target) -> str:
     """What makes the model another function than its parent, to end a sentence with."""
+    from pytest_injectivity.reference.differences import difference_lines
+    from pytest_injectivity.reference.same_function import function_differences
+
     found = function_differences(child.checkpoint, parent.checkpoint)
     return "".join(f"; {line}" for line in difference_lines(found))
