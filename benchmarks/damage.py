@@ -1,225 +1,254 @@
-"""Whether the gate against the parent sees a broken quantization, and names where it broke.
+"""Whether the gate against the parent sees damage, names the block, and blames the module.
 
-    ./dev bench damage [SEEDS]
-    ./dev bench damage thresholds    # drift layer by layer: what the default thresholds come from
+    ./dev bench damage [--seeds 2] [--shared ../shared] [--prompts 16]
 
-The shipped model is rounded to 8 and to 4 bits and then damaged in one place: a block's scales doubled,
-a block rounded to 2 bits, two embedding rows merged. Each seed draws the place and the prompts. What
-is healthy is rounded and not damaged; with the extra ``bnb``, quantized to nf4 too. All at the default
-thresholds: the gate is red where one of its checks is, and what is named is the first bad layer of the
-state drift, or for the embedding of the new collisions.
+Children of three small models with heads of their own, in float32, bfloat16, int8 (torchao) and nf4
+(bitsandbytes), are damaged in one part: each kind of part by each kind of damage. A seed draws the block,
+the row and the prompts. A child is red where `assert_weight_error_below` or `assert_block_error_below` is at
+its default bounds; "named" is the block in the first line of the first that is red, in the gate's order;
+"blamed" is the module that the causal exchange names. Damage after which the mean KL(parent || child) stays
+within what the sound child of that kind has, on other prompts, is counted apart. Then sound children, each
+on many subsets of prompts, at bounds made of the OTHER children of the same bits: how many are red.
 """
 
-import json
+import argparse
+import math
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
+import torch
+from damaged_parts import DAMAGES, KINDS, another, parts_of_kind, used_row, weight_of, with_weight
+from side_by_side import table
 
-from pytest_injectivity import Audit, AuditConfig, layer_id, load_decoder
-from pytest_injectivity.config.options import SHIPPED_MODEL
+from pytest_injectivity import Audit, AuditConfig, load_decoder
+from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.testing import (
-    double_block,
-    plant_equal_embeddings,
-    round_weights,
-    save_checkpoint,
-)
+from pytest_injectivity.reference.blame.blame import blame
+from pytest_injectivity.reference.errors.block_bounds import explained
+from pytest_injectivity.reference.errors.block_error import block_errors
+from pytest_injectivity.reference.errors.proved_bits import bits_at
+from pytest_injectivity.reference.errors.rescaled import taken_back
+from pytest_injectivity.reference.errors.weight_error import weight_errors
+from pytest_injectivity.reference.errors.weight_finding import finding
+from pytest_injectivity.reference.next_token import compare_next_tokens
+from pytest_injectivity.reference.parts import HEAD, Part, parts_of
+from pytest_injectivity.testing import save_checkpoint
 
-PROMPTS = 200
-CHECKS: dict[str, dict[str, float]] = {
-    "state_drift_below": {"relative": 0.35},
-    "no_new_collisions": {},
-    "margin_retained": {"fraction": 0.5},
-    "colipschitz_retained": {"fraction": 0.5},
+MODELS = ("gpt2-1m", "qwen3-1m", "stories260k-llama")
+BASES = {
+    "float32": {},
+    "bfloat16": {"dtype": "bfloat16"},
+    "int8": {"quantization": "torchao-int8"},
+    "nf4": {"quantization": "bnb-nf4"},
 }
-_TITLES = ("drift", "new coll.", "margin", "co-Lipschitz")
+SOUND = ("bnb-nf4", "bnb-fp4", "bnb-int8", "torchao-int8", "torchao-int4", "torchao-float8")
+DTYPES = ("bfloat16", "float16")
+LONGEST = 64
+SUBSETS = 13
 
-Damage = Callable[[Decoder, np.random.Generator], str]
-
-
-def doubled(decoder: Decoder, generator: np.random.Generator) -> str:
-    """One block's scales doubled; the layer that is to be named."""
-    layer = int(generator.integers(1, decoder.n_layers + 1))
-    double_block(decoder, layer)
-    return layer_id(layer)
+Prompts = Sequence[tuple[int, ...]]
 
 
-def coarse(decoder: Decoder, generator: np.random.Generator) -> str:
-    """One block rounded to 2 bits."""
-    layer = int(generator.integers(1, decoder.n_layers + 1))
-    round_weights(decoder, 2, blocks=[layer])
-    return layer_id(layer)
+@dataclass
+class Cell:
+    """The trials of one kind of part and one kind of damage."""
 
-
-def merged(decoder: Decoder, generator: np.random.Generator) -> str:
-    """Two embedding rows made one."""
-    kept, copied = generator.choice(decoder.vocab_size, 2, replace=False)
-    plant_equal_embeddings(decoder, int(kept), int(copied))
-    return layer_id(0)
-
-
-def healthy(decoder: Decoder, generator: np.random.Generator) -> str:  # noqa: ARG001 - nothing drawn
-    """Nothing is broken, and no layer is to be named."""
-    return ""
-
-
-DAMAGES: dict[str, Damage] = {
-    "scales doubled": doubled,
-    "2-bit block": coarse,
-    "rows merged": merged,
-    "healthy": healthy,
-}
+    red: list[bool] = field(default_factory=list)
+    named: list[bool] = field(default_factory=list)
+    blamed: list[bool] = field(default_factory=list)
+    silent: list[bool] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One checkpoint at the gate.
+class Judged:
+    """What the gate says of a child.
 
     Attributes:
-        expected: the layer that is to be named; empty where none is.
-        red: the checks that are.
-        named: the first bad layer, read from the first lines of drift and new collisions.
-        drift: of each layer.
-        kept: of each layer the shares kept of margin and co-Lipschitz constant.
+        weights: the layers whose weight error is red, shallow first.
+        blocks: likewise of the block error.
+        worst: the layer that errs most by what its bits explain.
     """
 
-    expected: str
-    red: frozenset[str]
-    named: str
-    drift: dict[str, float]
-    kept: tuple[float, ...]
+    weights: tuple[str, ...]
+    blocks: tuple[str, ...]
+    worst: Layer
+
+    @property
+    def named(self) -> str:
+        """The layer of the first red line."""
+        return next(iter((*self.weights, *self.blocks)), "")
 
 
-def tried(audit: Audit, expected: str) -> Trial:
-    """What the gate says of a checkpoint, at the default thresholds."""
-    verdicts = [getattr(audit, f"check_{name}")(**given) for name, given in CHECKS.items()]
-    drift, new, margin, colipschitz = verdicts
-    first = [one.first_line.split()[2].rstrip(":") for one in (drift, new) if not one.passed]
-    return Trial(
-        expected=expected,
-        red=frozenset(verdict.check for verdict in verdicts if not verdict.passed),
-        named=min(first, key=lambda name: (name == "norm", name), default=""),
-        drift={reason.where: reason.value for reason in drift.reasons},
-        kept=tuple(reason.value for one in (margin, colipschitz) for reason in one.reasons),
-    )
+class Pair:
+    """A child in memory and its parent."""
 
+    def __init__(self, child: Decoder, parent: Decoder) -> None:
+        self.child, self.parent = child, parent
+        self.parts = parts_of(parent)
+        self.layers: tuple[Layer, ...] = (0, *parent.layers)
+        self.bits = {layer_id(layer): bits_at(child, layer) for layer in self.layers}
+        self.dtypes = [str(one.dtype).removeprefix("torch.") for one in (child, parent)]
 
-def written(folder: Path, prompts: int) -> Path:
-    """Prompts of the standard library as token ids, tokenised once for all trials."""
-    source = Audit(AuditConfig(max_prompts=4 * prompts, no_cache=True)).prompts
-    path = folder / "prompts.jsonl"
-    path.write_text("\n".join(json.dumps({"ids": ids}) for ids in source.ids))
-    return path
-
-
-def trials(
-    seeds: Sequence[int], folder: Path, prompts: Path, sample: int, bases: Sequence[int] = (8, 4)
-) -> Iterator[tuple[str, str, Trial]]:
-    """Each damage, base and trial.
-
-    Args:
-        seeds: each draws the places of the damages, and a sample of the prompts.
-        folder: where checkpoints and stores are written.
-        prompts: the file they are drawn from.
-        sample: how many.
-        bases: bits that the model is rounded to before it is damaged.
-    """
-    for seed in seeds:
-        # The parent is measured once a seed: all share its store.
-        shared = {
-            "reference": SHIPPED_MODEL,
-            "prompts": str(prompts),
-            "max_prompts": sample,
-            "seed": seed,
-            "cache_dir": str(folder / f"store{seed}"),
-        }
-        for bits in bases:
-            for at, (name, damage) in enumerate(DAMAGES.items()):
-                decoder = round_weights(load_decoder(SHIPPED_MODEL), bits)
-                expected = damage(decoder, np.random.default_rng([seed, bits, at]))
-                path = save_checkpoint(decoder, folder / f"{seed}-{bits}-{at}")
-                audit = Audit(AuditConfig(model=str(path), **shared))
-                yield name, f"{bits} bits", tried(audit, expected)
-        if find_spec("bitsandbytes") and find_spec("accelerate"):
-            audit = Audit(AuditConfig(quantization="bnb-nf4", **shared))
-            yield "healthy", "nf4", tried(audit, "")
-
-
-# Bits, inputs that share a scale, the block rounded to 2 bits, the block doubled.
-THRESHOLDS: dict[str, tuple[int, int, int | None, int | None]] = {
-    "8 bits": (8, 64, None, None),
-    "4 bits, groups of 32": (4, 32, None, None),
-    "4 bits, groups of 64": (4, 64, None, None),
-    "4 bits, groups of 128": (4, 128, None, None),
-    "3 bits": (3, 64, None, None),
-    **{f"4 bits, block {at} in 2 bits": (4, 64, at, None) for at in (1, 2, 3, 4)},
-    **{f"4 bits, scales of block {at} doubled": (4, 64, None, at) for at in (1, 2, 3, 4)},
-}
-
-
-def thresholds() -> None:
-    """Drift and shares kept of each checkpoint, layer by layer."""
-    from side_by_side import table
-
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        shared = {"reference": SHIPPED_MODEL, "cache_dir": str(place / "store")}
-        shared["prompts"] = str(written(place, PROMPTS))
-        for name, (bits, group, coarse_block, doubled_block) in THRESHOLDS.items():
-            decoder = round_weights(load_decoder(SHIPPED_MODEL), bits, group=group)
-            if coarse_block:
-                round_weights(decoder, 2, blocks=[coarse_block])
-            if doubled_block:
-                double_block(decoder, doubled_block)
-            path = save_checkpoint(decoder, place / name.replace(" ", "-"))
-            config = AuditConfig(model=str(path), max_prompts=PROMPTS, **shared)
-            trial = tried(Audit(config), "")
-            drifts = ", ".join(
-                f"{trial.drift[layer_id(layer)]:.2f}" for layer in range(1, decoder.n_layers + 1)
+    def judged(self, prompts: Prompts) -> Judged:
+        """What the gate says at its default bounds."""
+        times: dict[str, list[float]] = {layer_id(layer): [0.0, 0.0] for layer in self.layers}
+        errors = weight_errors(self.child, self.parent)
+        for one in taken_back(self.child, self.parent, self.parts, errors):
+            at = times["norm" if one.site == HEAD else one.site]
+            at[0] = max(at[0], finding(one, self.bits["norm" if one.site == HEAD else one.site]).times)
+        for block in block_errors(self.child, self.parent, prompts):
+            site = "norm" if block.site == HEAD else block.site
+            bound = explained(
+                block, self.bits[site], dtypes=self.dtypes, rounds_activations=False
             )
-            rows.append((name, drifts, f"{min(trial.kept):.2f} to {max(trial.kept):.2f}"))
-    table("99 % drift by layer", ("checkpoint", "drift", "kept"), rows)
+            value = math.inf if math.isnan(block.value) else block.value / bound
+            times[site][1] = max(times[site][1], value)
+        worst = max(times, key=lambda site: max(times[site]))
+        return Judged(
+            tuple(site for site, (weight, _) in times.items() if weight > 1),
+            tuple(site for site, (_, block) in times.items() if block > 1),
+            next(layer for layer in self.layers if layer_id(layer) == worst),
+        )
+
+    def divergence(self, prompts: Prompts) -> float:
+        """The mean ``KL(parent || child)``."""
+        return float(compare_next_tokens(self.child, self.parent, prompts).nats.mean())
 
 
 def main() -> None:
     """Measure and print."""
-    from side_by_side import CONSOLE, table
-
-    if sys.argv[1:] == ["thresholds"]:
-        thresholds()
-        return
-    seeds = int(sys.argv[1]) if sys.argv[1:] else 20
-    found: dict[tuple[str, str], list[Trial]] = {}
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--prompts", type=int, default=16)
+    parser.add_argument("--models", default=",".join(MODELS))
+    given = parser.parse_args()
+    started = time.time()
+    cells: dict[tuple[str, str], Cell] = defaultdict(Cell)
+    bases: dict[str, Cell] = defaultdict(Cell)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        every = trials(range(seeds), place, written(place, PROMPTS), PROMPTS)
-        for damage, base, trial in every:
-            found.setdefault((damage, base), []).append(trial)
-            red = ", ".join(sorted(trial.red)) or "green"
-            CONSOLE.print(f"{damage}, {base}: {red}; named {trial.named} of {trial.expected}")
-    rows = []
-    for (damage, base), some in found.items():
-        # Of a damaged block what it says there, of the others the most there is anywhere.
-        drifts = [trial.drift.get(trial.expected, max(trial.drift.values())) for trial in some]
-        shares = [share for trial in some for share in trial.kept]
-        rows.append(
-            (
-                f"{damage}, {base}",
-                f"{sum(bool(trial.red) for trial in some)} of {len(some)}",
-                f"{sum(trial.named == trial.expected for trial in some)} of {len(some)}",
-                *(str(sum(name in trial.red for trial in some)) for name in CHECKS),
-                f"{min(drifts):.3f} to {max(drifts):.3f}",
-                f"{min(shares):.2f} to {max(shares):.2f}",
-            )
+        for name in given.models.split(","):
+            parent = untied(given.shared / "models" / name, Path(folder) / name)
+            every = prompts_of(parent, given.shared)
+            for base, settings in BASES.items():
+                pair = Pair(load_decoder(str(parent), device="cpu", **settings), load(parent))
+                for kind, damage, cell in trials(pair, every, given.seeds, given.prompts):
+                    _add(cells[kind, damage], cell)
+                    _add(bases[base], cell)
+                print(f"{name} {base}: {time.time() - started:.0f} s", file=sys.stderr, flush=True)
+    for title, found in (("by damage", _by(cells, 1)), ("by part", _by(cells, 0)), ("by child", bases)):
+        table(title, ("", "trials", "red", "block named", "module blamed", "without effect", "of them red"), [
+            (name, *_row(cell)) for name, cell in found.items()
+        ])
+    _print_misses(cells)
+
+
+def trials(
+    pair: Pair, every: Prompts, seeds: int, count: int
+) -> Iterator[tuple[str, str, Cell]]:
+    """Each kind of part, damage, and what came of it."""
+    sound = max(pair.divergence(every[at : at + count]) for at in range(0, 4 * count, count))
+    for seed in range(seeds):
+        draw = torch.Generator().manual_seed(seed)
+        for kind in KINDS:
+            parts = parts_of_kind(pair.parent, kind)
+            for name, damage in DAMAGES.items() if parts else ():
+                part = parts[int(torch.randint(len(parts), (1,), generator=draw))]
+                first = 4 * count + int(torch.randint(len(every) - 5 * count, (1,), generator=draw))
+                prompts = every[first : first + count]
+                exact = weight_of(pair.parent, part)
+                other = another(pair.parent, part, parts)
+                if name == "stale copy" and other is None:
+                    continue
+                ids = sorted({token for one in prompts for token in one})
+                row = used_row(part, kind, exact, ids, draw)
+                damaged = damage(exact, exact if other is None else other, row)
+                with with_weight(pair.child, part, damaged):
+                    yield kind, name, tried(pair, part, prompts, sound)
+
+
+def tried(pair: Pair, part: Part, prompts: Prompts, sound: float) -> Cell:
+    """What the gate says of a damaged child."""
+    judged = pair.judged(prompts)
+    silent = pair.divergence(prompts) <= sound
+    site = "norm" if part.site == HEAD else part.site
+    red = bool(judged.named)
+    blamed = False
+    if red:
+        worst = judged.worst
+        found = blame(
+            pair.child, pair.parent, worst, prompts, bits=pair.bits[layer_id(worst)]
         )
-    table("damage", ("checkpoint", "red", "named", *_TITLES, "drift there", "kept"), rows)
+        blamed = found.culprit == part.name
+    return Cell([red], [judged.named == site], [blamed], [silent])
+
+
+def untied(source: Path, folder: Path) -> Path:
+    """A copy of a model whose head has a matrix of its own."""
+    decoder = load_decoder(str(source), device="cpu")
+    model = decoder.model
+    head = model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    model.config.tie_word_embeddings = False
+    return save_checkpoint(decoder, folder)
+
+
+def load(folder: Path) -> Decoder:
+    """A model as it is stored."""
+    return load_decoder(str(folder), device="cpu")
+
+
+def prompts_of(model: Path, shared: Path) -> Prompts:
+    """Prompts of at least 16 tokens, cut to `LONGEST`, in the order of their hashes."""
+    config = AuditConfig(
+        model=str(model),
+        prompts=str(shared / "prompts" / "prompts-1k.jsonl"),
+        overlong="drop",
+        no_cache=True,
+    )
+    found = Audit(config).prompts
+    ranked = sorted(range(len(found)), key=found.hashes.__getitem__)
+    return [found.ids[at][:LONGEST] for at in ranked if len(found.ids[at]) >= LONGEST // 4]
+
+
+def _add(cell: Cell, more: Cell) -> None:
+    for name in ("red", "named", "blamed", "silent"):
+        getattr(cell, name).extend(getattr(more, name))
+
+
+def _by(cells: dict[tuple[str, str], Cell], side: int) -> dict[str, Cell]:
+    found: dict[str, Cell] = defaultdict(Cell)
+    for key, cell in cells.items():
+        _add(found[key[side]], cell)
+        _add(found["all"], cell) if side == 1 else None
+    return found
+
+
+def _row(cell: Cell) -> tuple[str, ...]:
+    """Trials that have an effect, and of them those red, named and blamed; those that have none apart."""
+    loud = [at for at, silent in enumerate(cell.silent) if not silent]
+    silent = [at for at, one in enumerate(cell.silent) if one]
+    shares = (
+        f"{sum(numbers[at] for at in loud)}" for numbers in (cell.red, cell.named, cell.blamed)
+    )
+    return (str(len(loud)), *shares, str(len(silent)), str(sum(cell.red[at] for at in silent)))
+
+
+def _print_misses(cells: dict[tuple[str, str], Cell]) -> None:
+    for (kind, damage), cell in cells.items():
+        green, unnamed, unblamed = (
+            sum(not one for one, silent in zip(numbers, cell.silent, strict=True) if not silent)
+            for numbers in (cell.red, cell.named, cell.blamed)
+        )
+        if green or unnamed or unblamed:
+            print(f"{kind}, {damage}: {green} green, {unnamed} not named, {unblamed} not blamed")
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main()

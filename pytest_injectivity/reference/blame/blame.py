@@ -17,6 +17,7 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.shapes import Bool, Float, Int
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.divergence import compare_logits
 from pytest_injectivity.reference.blame.exchange import exchanged
 from pytest_injectivity.reference.blame.site_runs import Run, run_of
 from pytest_injectivity.reference.errors.bounds import bounds_of
@@ -164,7 +165,7 @@ class _Trial:
         adds = layer not in {0, "norm"} and not is_post_norm(parent)
         branch = self._exact - states[before].cpu()[self._real].double() if adds else self._exact
         self._size = float(branch.square().sum())
-        self._next = _log_probabilities(parent, self._ids, self._real)
+        self._next = _logits(parent, self._ids, self._real)
         sites = {layer_id(layer), HEAD} if layer == "norm" else {layer_id(layer)}
         self._parts = [one for one in parts_of(parent) if one.site in sites]
 
@@ -196,7 +197,7 @@ class _Trial:
         alone = self._error(self._parent, self._child, parts)
         with exchanged(self._parent, self._child, parts):
             last = self._parent.states(self._ids, ["norm"])["norm"].cpu()[self._real].double()
-            following = _log_probabilities(self._parent, self._ids, self._real)
+            following = _logits(self._parent, self._ids, self._real)
         weights, explained = self._weights(parts)
         self._done += 1
         if self._progress is not None:
@@ -208,7 +209,7 @@ class _Trial:
             drift=root_of_quotient(
                 float((last - self._last).square().sum()), float(self._last.square().sum())
             ),
-            kl=_divergence(self._next, following),
+            kl=float(compare_logits(self._next, following).nats.mean()),
             weights=weights,
             excess=alone * math.sqrt(max(0.0, 1.0 - min(1.0, explained) ** 2)),
         )
@@ -280,15 +281,7 @@ def _padded(
     return ids, real
 
 
-def _log_probabilities(
-    decoder: Decoder, ids: Tensor, real: Tensor
-) -> Float[Tensor, "positions vocab"]:
+def _logits(decoder: Decoder, ids: Tensor, real: Tensor) -> Float[Tensor, "positions vocab"]:
     with torch.no_grad(), decoder.running():
         logits: Tensor = decoder.model(input_ids=ids.to(decoder.device), use_cache=False).logits
-    return logits.cpu()[real].double().log_softmax(-1)
-
-
-def _divergence(exact: Tensor, other: Tensor) -> float:
-    """The mean ``KL(exact || other)``; a token of probability 0 adds nothing."""
-    apart = torch.where(exact.isneginf(), 0.0, exact.exp() * (exact - other))
-    return float(apart.sum(-1).mean())
+    return logits.cpu()[real].float()
