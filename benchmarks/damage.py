@@ -1,14 +1,14 @@
 """Whether the gate against the parent sees damage, names the block, and blames the module.
 
-    ./dev bench damage [--seeds 2] [--shared ../shared] [--prompts 16]
+    ./dev bench damage [--seeds 2] [--shared ../shared] [--prompts 8]
 
 Children of three small models with heads of their own, in float32, bfloat16, int8 (torchao) and nf4
-(bitsandbytes), are damaged in one part: each kind of part by each kind of damage. A seed draws the block,
-the row and the prompts. A child is red where `assert_weight_error_below` or `assert_block_error_below` is at
-its default bounds; "named" is the block in the first line of the first that is red, in the gate's order;
-"blamed" is the module that the causal exchange names. Damage after which the mean KL(parent || child) stays
-within what the sound child of that kind has, on other prompts, is counted apart. Then sound children, each
-on many subsets of prompts, at bounds made of the OTHER children of the same bits: how many are red.
+(bitsandbytes), are damaged in one part: each kind of part by each kind of damage. A seed draws the
+block, the row and the prompts. A child is red where `assert_weight_error_below` or
+`assert_block_error_below` is, at its default bounds; "named" is the block in the first line of the first
+that is red, in the gate's order; "blamed" is the module that the causal exchange names. Damage after
+which the mean KL(parent || child) stays within what the sound child has on other prompts is counted
+apart.
 """
 
 import argparse
@@ -46,10 +46,8 @@ BASES = {
     "int8": {"quantization": "torchao-int8"},
     "nf4": {"quantization": "bnb-nf4"},
 }
-SOUND = ("bnb-nf4", "bnb-fp4", "bnb-int8", "torchao-int8", "torchao-int4", "torchao-float8")
-DTYPES = ("bfloat16", "float16")
+COLUMNS = ("", "trials", "red", "block named", "module blamed", "without effect", "of them red")
 LONGEST = 64
-SUBSETS = 13
 
 Prompts = Sequence[tuple[int, ...]]
 
@@ -100,12 +98,12 @@ class Pair:
         errors = weight_errors(self.child, self.parent)
         for one in taken_back(self.child, self.parent, self.parts, errors):
             at = times["norm" if one.site == HEAD else one.site]
-            at[0] = max(at[0], finding(one, self.bits["norm" if one.site == HEAD else one.site]).times)
+            at[0] = max(
+                at[0], finding(one, self.bits["norm" if one.site == HEAD else one.site]).times
+            )
         for block in block_errors(self.child, self.parent, prompts):
             site = "norm" if block.site == HEAD else block.site
-            bound = explained(
-                block, self.bits[site], dtypes=self.dtypes, rounds_activations=False
-            )
+            bound = explained(block, self.bits[site], dtypes=self.dtypes, rounds_activations=False)
             value = math.inf if math.isnan(block.value) else block.value / bound
             times[site][1] = max(times[site][1], value)
         worst = max(times, key=lambda site: max(times[site]))
@@ -125,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--prompts", type=int, default=16)
+    parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--models", default=",".join(MODELS))
     given = parser.parse_args()
     started = time.time()
@@ -141,16 +139,13 @@ def main() -> None:
                     _add(cells[kind, damage], cell)
                     _add(bases[base], cell)
                 print(f"{name} {base}: {time.time() - started:.0f} s", file=sys.stderr, flush=True)
-    for title, found in (("by damage", _by(cells, 1)), ("by part", _by(cells, 0)), ("by child", bases)):
-        table(title, ("", "trials", "red", "block named", "module blamed", "without effect", "of them red"), [
-            (name, *_row(cell)) for name, cell in found.items()
-        ])
+    every = (("by damage", _by(cells, 1)), ("by part", _by(cells, 0)), ("by child", bases))
+    for title, found in every:
+        table(title, COLUMNS, [(name, *_row(cell)) for name, cell in found.items()])
     _print_misses(cells)
 
 
-def trials(
-    pair: Pair, every: Prompts, seeds: int, count: int
-) -> Iterator[tuple[str, str, Cell]]:
+def trials(pair: Pair, every: Prompts, seeds: int, count: int) -> Iterator[tuple[str, str, Cell]]:
     """Each kind of part, damage, and what came of it."""
     sound = max(pair.divergence(every[at : at + count]) for at in range(0, 4 * count, count))
     for seed in range(seeds):
@@ -181,9 +176,7 @@ def tried(pair: Pair, part: Part, prompts: Prompts, sound: float) -> Cell:
     blamed = False
     if red:
         worst = judged.worst
-        found = blame(
-            pair.child, pair.parent, worst, prompts, bits=pair.bits[layer_id(worst)]
-        )
+        found = blame(pair.child, pair.parent, worst, prompts, bits=pair.bits[layer_id(worst)])
         blamed = found.culprit == part.name
     return Cell([red], [judged.named == site], [blamed], [silent])
 
@@ -230,7 +223,7 @@ def _by(cells: dict[tuple[str, str], Cell], side: int) -> dict[str, Cell]:
 
 
 def _row(cell: Cell) -> tuple[str, ...]:
-    """Trials that have an effect, and of them those red, named and blamed; those that have none apart."""
+    """The trials that have an effect, and of them those red, named, blamed; those without, apart."""
     loud = [at for at, silent in enumerate(cell.silent) if not silent]
     silent = [at for at, one in enumerate(cell.silent) if one]
     shares = (

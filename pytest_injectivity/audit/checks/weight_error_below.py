@@ -2,9 +2,14 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pytest_injectivity.audit.comparisons.basis import turn_of
 from pytest_injectivity.audit.comparisons.errors import (
+    PROMPTS,
+    accepted_errors,
+    block_errors_of,
     proved_bits,
     site_layer,
     weight_errors_of,
@@ -17,6 +22,7 @@ from pytest_injectivity.audit.judging.base import (
     compared,
     with_embedding,
 )
+from pytest_injectivity.audit.judging.block_errors import judge_block
 from pytest_injectivity.audit.judging.common import times_bound
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show
@@ -41,7 +47,8 @@ def check_weight_error_below(
     Without ``relative`` the error of each tensor, its gain ``<W', W> / ||W||^2`` and the error of each
     row are held against what rounding to the bits that were proved of the layer's weights explains
     (`reference.errors.bounds`). Weights that were scaled for their quantization (AWQ, SmoothQuant: a
-    norm or a layer before takes the factor back) are compared with the factor taken back.
+    norm or a layer before takes the factor back) are compared with the factor taken back. Weights in
+    another basis (QuaRot, SpinQuant) cannot be compared: there the errors of the blocks decide.
 
     Args:
         audit: the audit whose model is judged.
@@ -61,16 +68,33 @@ def check_weight_error_below(
     given = math.nan if relative is None else at_most("relative", relative)
     bounds = by_layer(audit, "relative", given, with_embedding(audit, layer, relative))
     against = compared(audit, ())
-    errors = weight_errors_of(against)
-    reasons = [
-        _judged(against, one, errors, None if relative is None else bounds[one]) for one in bounds
-    ]
+    if turn_of(against) is None:
+        errors = weight_errors_of(against)
+        reasons = [
+            _judged(against, one, errors, None if relative is None else bounds[one])
+            for one in bounds
+        ]
+    else:
+        reasons = _in_another_basis(against, tuple(bounds))
     known = zip(bounds, reasons, strict=True)
     audit.comparisons.weight_errors |= {
-        layer: max(one.figures.values()) for layer, one in known if one.figures
+        layer: max(one.figures.values())
+        for layer, one in known
+        if one.figures and not one.quantity.startswith("block")
     }
     # No layer's states were compared.
     return against_reference(audit, "weight_error_below", (), reasons, times_bound)
+
+
+def _in_another_basis(against: "Against", layers: Sequence[Layer]) -> list[Reason]:
+    """The reasons by what the blocks make of the parent's states, for weights that were rotated."""
+    errors = block_errors_of(against)
+    accepted = accepted_errors(against, errors)
+    found = [
+        judge_block(against, layer, list(errors.values()), accepted, PROMPTS) for layer in layers
+    ]
+    said = "the weights are in another basis: rotated; the errors of the blocks decide"
+    return [replace(one, evidence=(said, *one.evidence)) for one in found]
 
 
 def _judged(

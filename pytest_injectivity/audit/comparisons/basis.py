@@ -22,6 +22,7 @@ from pytest_injectivity.reference.basis import (
     is_rotation,
     median_distance,
 )
+from pytest_injectivity.reference.errors.turn import Turn
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
@@ -78,6 +79,14 @@ def basis_of(against: Compared, layer: Layer) -> Basis:
     if found.kind is not BasisKind.ROTATED:
         return found
     return replace(found, matrix=_matrix(against, layer, _rotation(against)))
+
+
+def turn_of(against: Compared) -> Turn | None:
+    """The maps from the model's states to its parent's; None where its embeddings are not rotated."""
+    rotation = _rotation(against)
+    if rotation.matrix is None:
+        return None
+    return Turn(rotation.matrix, _matrix(against, "norm", rotation))
 
 
 def _judged(against: Compared, layer: Layer) -> Basis:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_injectivity.audit.comparisons.basis import turn_of
 from pytest_injectivity.audit.comparisons.errors import (
     accepted_errors,
     block_errors_of,
@@ -72,7 +73,14 @@ def blame_of(against: "Against", layer: Layer) -> "Blame":
 def blame_line(against: "Against") -> str:
     """Who is to blame, in a line: a part of the site that errs most by what its bits explain."""
     layer = worst_layer(against)
-    return _INNOCENT if layer is None else f"blame: {blame_of(against, layer).words}"
+    if layer is None:
+        return _INNOCENT
+    if turn_of(against) is not None:
+        return (
+            f"blame: {layer_id(layer)} errs most; its parts are in another basis than the parent's, and"
+            " cannot be exchanged"
+        )
+    return f"blame: {blame_of(against, layer).words}"
 
 
 def worst_layer(against: "Against") -> Layer | None:
@@ -87,7 +95,8 @@ def worst_layer(against: "Against") -> Layer | None:
     for site, error in errors.items():
         layer = site_layer(site, n_layers)
         times[layer] = max(times.get(layer, 0.0), times_over(error.value, accepted[site]))
-    for tensor in weight_errors_of(against):
+    rotated = turn_of(against) is not None
+    for tensor in () if rotated else weight_errors_of(against):
         layer = site_layer(tensor.site, n_layers)
         found = finding(tensor, bits[layer_id(layer)])
         times[layer] = max(times.get(layer, 0.0), found.times)

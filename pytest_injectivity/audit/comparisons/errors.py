@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_injectivity.audit.comparisons.basis import turn_of
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
 
@@ -124,8 +125,9 @@ def _block_errors(against: "Against", most: int) -> "tuple[BlockError, ...]":
 
     target = against.child.target
     ids = target.prompts.subset(most).ids
+    turn = turn_of(against)
     with target.watcher.progress("comparing blocks with the parent's", len(ids)) as advance:
-        return block_errors(*decoders(against), ids, progress=advance)
+        return block_errors(*decoders(against), ids, turn=turn, progress=advance)
 
 
 def decoders(against: "Against") -> "tuple[Decoder, Decoder]":

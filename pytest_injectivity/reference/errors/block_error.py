@@ -24,6 +24,7 @@ from pytest_injectivity.reference.errors.forced import run_forced
 from pytest_injectivity.reference.errors.positions import Positions, joined, root_of_quotient
 from pytest_injectivity.reference.errors.post_norm import is_post_norm
 from pytest_injectivity.reference.errors.routing import Routing, routing
+from pytest_injectivity.reference.errors.turn import Turn
 from pytest_injectivity.reference.parts import HEAD
 from pytest_injectivity.states.batches import plan_batches
 from pytest_injectivity.stats import upper_quantile
@@ -80,6 +81,7 @@ def block_errors(
     parent: Decoder,
     prompts: Sequence[Sequence[int]],
     *,
+    turn: Turn | None = None,
     batch_tokens: int = 2048,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[BlockError, ...]:
@@ -89,6 +91,7 @@ def block_errors(
         child: the model.
         parent: the model it was made from, of the same shape.
         prompts: token ids; every position counts.
+        turn: to the basis of the child, where its states are the parent's in another one.
         batch_tokens: tokens of one pass; the states of all layers are held for them.
         progress: called with the number of prompts done.
 
@@ -111,7 +114,7 @@ def block_errors(
         real = torch.zeros(ids.shape, dtype=torch.bool)
         for at, row in enumerate(batch.rows):
             real[at, : len(prompts[row])] = True
-        found = _compared(child, parent, ids, real, post_norm=post_norm)
+        found = _compared(child, parent, ids, real, turn, post_norm=post_norm)
         for site, one in found.items():
             collected.setdefault(site, []).append(one.of_prompts(batch.rows))
         done += len(batch.rows)
@@ -126,15 +129,16 @@ def _compared(
     parent: Decoder,
     ids: Int[Tensor, "batch length"],
     real: Bool[Tensor, "batch length"],
+    turn: Turn | None,
     *,
     post_norm: bool,
 ) -> dict[str, Positions]:
     """What a child makes of its parent's states in one batch, at the positions that are real."""
     with routing(parent) as routed:
         states = parent.states(ids, (0, *parent.layers))
-    found = _forced(child, ids, states, real, routed, post_norm=post_norm)
+    found = _forced(child, ids, states, real, routed, turn=turn, post_norm=post_norm)
     last = states["norm"][real.to(parent.device)]
-    return found | {HEAD: _of_head(child, parent, last, real)}
+    return found | {HEAD: _of_head(child, parent, last, real, turn)}
 
 
 def _forced(
@@ -144,31 +148,46 @@ def _forced(
     real: Tensor,
     routed: dict[int, Routing],
     *,
+    turn: Turn | None = None,
     post_norm: bool,
 ) -> dict[str, Positions]:
     found: dict[str, Positions] = {}
     place = real.nonzero().numpy()
     here = real.to(child.device)
 
+    given = (
+        states
+        if turn is None
+        else {layer: turn.to_child(layer, one) for layer, one in states.items()}
+    )
+
+    def in_parents(layer: Layer, own: Tensor) -> Tensor:
+        return _wide(own) if turn is None else turn.to_parent(layer, own)
+
     def seen(layer: Layer, own: Tensor) -> None:
         exact = _wide(states[layer][here])
-        error, branch = _wide(own[here]) - exact, exact
+        error, branch = in_parents(layer, own[here]) - exact, exact
         if layer not in (0, "norm") and not post_norm:
-            before = states[int(layer) - 1][here]
-            branch = exact - _wide(before)
+            last: Layer = int(layer) - 1
+            before = _wide(states[last][here])
+            branch = exact - before
             # A block of another dtype gets the state rounded, which is no error of the block.
-            error -= _wide(before.to(own.dtype)) - _wide(before)
+            error -= in_parents(last, given[last][here].to(own.dtype)) - before
         chosen, experts = _choices(routed.get(layer) if layer != "norm" else None, real)
         found[layer_id(layer)] = Positions(
             _squares(error), _squares(branch), _squares(exact), place, chosen, experts
         )
 
-    run_forced(child, ids, states, seen)
+    run_forced(child, ids, given, seen)
     return found
 
 
 def _of_head(
-    child: Decoder, parent: Decoder, last: Float[Tensor, "positions hidden"], real: Tensor
+    child: Decoder,
+    parent: Decoder,
+    last: Float[Tensor, "positions hidden"],
+    real: Tensor,
+    turn: Turn | None,
 ) -> Positions:
     """The error of the logits at the parent's final states.
 
@@ -179,10 +198,11 @@ def _of_head(
     ids = min(child.vocab_size, parent.vocab_size)
     parts = []
     for rows in torch.split(last, max(1, _MOST_LOGITS // ids)):
+        given = rows if turn is None else turn.to_child("norm", rows)
         with torch.no_grad():
             own, exact = (
-                _wide(head(rows.to(one.dtype)))[:, :ids]
-                for head, one in zip(heads, (child, parent), strict=True)
+                _wide(head(side.to(one.dtype)))[:, :ids]
+                for head, side, one in zip(heads, (given, rows), (child, parent), strict=True)
             )
         own, exact = (one - one.mean(dim=1, keepdim=True) for one in (own, exact))
         parts.append((_squares(own - exact), _squares(exact)))

@@ -3,18 +3,18 @@
 Such a method divides the outputs of one part by a factor for each channel and multiplies the inputs of
 the next parts by it, which changes no function: a norm and what reads it, values and the output
 projection, ``up`` and ``down``. The factor is measured on the part before. It is taken back where that
-explains the weights: the errors of the group fall to less than a half, and no part after has a larger
-one.
+explains the weights: the errors of the group fall, and no part after has a larger one. A part may have
+factors on both sides: of the norm before it, and of the part after it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.reference.errors.weight_error import WeightError, tensor_error
 from pytest_injectivity.reference.parts import HEAD, Part, Role
@@ -26,8 +26,8 @@ _GROUPS: tuple[tuple[Role, tuple[Role, ...]], ...] = (
     ("up", ("down",)),
 )
 _CHANGED = 0.1
-_FALL = 0.5
-_GROWTH = 1.5
+_FALL = 0.8
+_GROWTH = 1.2
 
 
 @dataclass(frozen=True)
@@ -74,37 +74,85 @@ def taken_back(
         errors: of all tensors, as they are.
     """
     found = {(one.site, one.part, one.tensor): one for one in errors}
+    scales: dict[tuple[str, str], Scales] = {}
     for group in groups_of(parts):
-        factor = _factor(group.before, child, parent)
+        factor = _factor(group.before, child, parent, scales)
         if factor is None or not bool(((factor - 1).abs() > _CHANGED).any()):
             continue
-        again = list(_again(group, factor, child, parent))
-        pairs = [
-            (found[key], one) for one in again if (key := (one.site, one.part, one.tensor)) in found
-        ]
+        tried = scales | dict(_with_factor(group, factor, parent, scales))
+        pairs = []
+        for part in (group.before, *group.after):
+            scale = tried[part.site, part.name]
+            for one in _errors(part, scale, child, parent):
+                key = (one.site, one.part, one.tensor)
+                if key in found:
+                    pairs.append((found[key], replace(one, rescaled=group.before.name)))
         if pairs and _explains(group.before, pairs):
+            scales = tried
             found |= {(one.site, one.part, one.tensor): one for _, one in pairs}
     return tuple(found.values())
 
 
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """What the numbers of a part are multiplied by before they are compared.
+
+    Attributes:
+        outputs: a number for each output; None: as they are.
+        inputs: likewise for each input.
+    """
+
+    outputs: Float64[Tensor, " outputs"] | None = None
+    inputs: Float64[Tensor, " inputs"] | None = None
+
+    def applied(self, tensor: Float[Tensor, "..."]) -> Float64[Tensor, "..."]:
+        """The numbers of a tensor, scaled."""
+        scaled = tensor.double()
+        if self.outputs is not None:
+            scaled = (self.outputs[:, None] if tensor.ndim > 1 else self.outputs) * scaled
+        return scaled if self.inputs is None or tensor.ndim == 1 else scaled * self.inputs
+
+
 def _explains(before: Part, pairs: list[tuple[WeightError, WeightError]]) -> bool:
-    """Whether errors fall to less than a half in all, and those of the parts after do not grow."""
+    """Whether errors fall in all, and those of the parts after do not grow."""
     was, is_now = (sum(pair[side].error ** 2 for pair in pairs) for side in (0, 1))
     after = [pair for pair in pairs if pair[1].part != before.name]
-    return is_now < _FALL**2 * was and all(new.error <= _GROWTH * old.error for old, new in after)
+    return is_now < _FALL * was and all(new.error <= _GROWTH * old.error for old, new in after)
 
 
-def _factor(part: Part, child: Decoder, parent: Decoder) -> Float[Tensor, " channels"] | None:
+def _factor(
+    part: Part, child: Decoder, parent: Decoder, scales: Mapping[tuple[str, str], Scales]
+) -> Float64[Tensor, " channels"] | None:
     """What the child's outputs of a part are multiplied by, a number for each channel."""
-    modules = [part.of(one) for one in (child, parent)]
     if part.role in {"attention norm", "mlp norm"} or part.site == "norm":
-        return _ratio_of_norms(*modules)
+        return _ratio_of_norms(part.of(child), part.of(parent))
     own, exact = (dict(part.tensors(one))["weight"].double() for one in (child, parent))
+    own = scales.get((part.site, part.name), Scales()).applied(own)
     norms = exact.square().sum(1)
     return torch.where(norms > 0, (own * exact).sum(1) / norms, 1.0)
 
 
-def _ratio_of_norms(own: Any, exact: Any) -> Float[Tensor, " channels"] | None:
+def _with_factor(
+    group: Group, factor: Tensor, parent: Decoder, scales: Mapping[tuple[str, str], Scales]
+) -> Iterator[tuple[tuple[str, str], Scales]]:
+    """The scales of a group's parts when a factor is taken back, after those that were before."""
+    before = group.before.site, group.before.name
+    yield before, replace(scales.get(before, Scales()), outputs=1.0 / factor)
+    for part in group.after:
+        key = part.site, part.name
+        # Heads of keys and values may be shared by several heads of queries.
+        inputs = _inputs(part, parent)
+        times = inputs // len(factor)
+        fits = times * len(factor) == inputs
+        inputs_scale = _shared(factor, times, parent) if fits else None
+        yield key, replace(scales.get(key, Scales()), inputs=inputs_scale)
+
+
+def _inputs(part: Part, decoder: Decoder) -> int:
+    return int(dict(part.tensors(decoder))["weight"].shape[1])
+
+
+def _ratio_of_norms(own: Any, exact: Any) -> Float64[Tensor, " channels"] | None:
     """The ratio of two norms' gains, whatever their formula: an odd function of the input's sign."""
     width = max((one.numel() for one in exact.parameters(recurse=False)), default=0)
     if not width:
@@ -122,27 +170,13 @@ def _ratio_of_norms(own: Any, exact: Any) -> Float[Tensor, " channels"] | None:
     return torch.where(theirs == 0, 1.0, ours / theirs)
 
 
-def _again(group: Group, factor: Tensor, child: Decoder, parent: Decoder) -> Iterator[WeightError]:
-    """The errors of a group with a factor taken back."""
-    name = group.before.name
-    for own_name, own, exact in _both(group.before, child, parent):
-        if own_name == "weight" and exact.ndim == 1:
-            # The factor is the ratio of the two norms: nothing is left of their difference.
-            yield replace(tensor_error(group.before, own_name, exact, exact), rescaled=name)
+def _errors(part: Part, scale: Scales, child: Decoder, parent: Decoder) -> Iterator[WeightError]:
+    for name, own, exact in _both(part, child, parent):
+        if exact.ndim == 1 and scale.outputs is not None and name == "weight":
+            # The factor is the ratio of two norms: nothing is left of their difference.
+            yield tensor_error(part, name, exact, exact)
         else:
-            scaled = own.double() / _shaped(factor, exact.ndim)
-            yield replace(tensor_error(group.before, own_name, scaled, exact), rescaled=name)
-    for part in group.after:
-        for own_name, own, exact in _both(part, child, parent):
-            if exact.ndim == 1:
-                continue
-            # Heads of keys and values may be shared by several heads of queries.
-            times = exact.shape[1] // len(factor)
-            if times * len(factor) == exact.shape[1]:
-                columns = _shared(factor, times, parent)
-                yield replace(
-                    tensor_error(part, own_name, own.double() * columns, exact), rescaled=name
-                )
+            yield tensor_error(part, name, scale.applied(own), exact)
 
 
 def _both(part: Part, child: Decoder, parent: Decoder) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -150,10 +184,6 @@ def _both(part: Part, child: Decoder, parent: Decoder) -> Iterator[tuple[str, Te
     for name, own in part.tensors(child):
         if name in theirs and own.shape == theirs[name].shape:
             yield name, own, theirs[name]
-
-
-def _shaped(factor: Tensor, dimensions: int) -> Tensor:
-    return factor[:, None] if dimensions > 1 else factor
 
 
 def _shared(factor: Tensor, times: int, decoder: Decoder) -> Tensor:

@@ -143,3 +143,28 @@ def test_a_small_vocabulary_does_not_decide(tmp_path: Path) -> None:
     assert BasisKind.UNKNOWN is basis.kind
     assert "12 tokens are too few to fit a rotation of width 16" in basis.words
     assert not audit.check_state_drift_below(1, 0.35)
+
+
+def test_weights_in_another_basis_are_judged_by_their_blocks(turned: Audit) -> None:
+    """A sound child's blocks do what the parent's do, in its own basis; it says that weights differ."""
+    weights = turned.check_weight_error_below(relative=0.5)
+    blocks = turned.check_block_error_below(relative=0.1)
+    assert weights.reasons[1].evidence[0].startswith("the weights are in another basis: rotated")
+    assert blocks.passed
+    assert 0 < max(reason.value for reason in blocks.reasons) < 0.1
+
+
+def test_a_damaged_block_in_another_basis_is_named(tmp_path: Path) -> None:
+    """By its own error; its parts cannot be exchanged with the parent's."""
+    audit = audit_against(tmp_path, _damaged(), _tiny(), IDS)
+    verdict = audit.check_block_error_below(relative=0.1)
+    assert ["layer02"] == [reason.where for reason in verdict.failing]
+    assert "layer02 errs most; its parts are in another basis" in verdict.text
+
+
+def test_folded_weights_pass_with_their_factors_taken_back(tmp_path: Path) -> None:
+    """Rounding apart, nothing is left of their difference."""
+    audit = audit_against(tmp_path, folded(_tiny()), _tiny(), IDS)
+    verdict = audit.check_weight_error_below()
+    assert verdict.passed, verdict.text
+    assert audit.check_block_error_below().passed
