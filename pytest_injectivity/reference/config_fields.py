@@ -17,13 +17,16 @@ _NOTHING = re.compile(
     r"|(torch_)?dtype|quantization_config|compression_config|use_cache|(inference|autocast).*dtype"
     # How weights are drawn, and what is done only in training.
     r"|.*initializer.*|.*init_std|init_device|.*init_variance_scale|rescale_prenorm_residual"
-    r"|time_step_(min|max|floor|init_scheme)|.*(dropout|drop_prob|dropout_p|pdrop|layerdrop).*"
+    r"|time_step_(floor|init_scheme)|.*(dropout|drop_prob|dropout_p|pdrop|layerdrop).*"
     r"|.*jitter.*|.*(aux|z)_loss.*|pretraining_tp|gradient_checkpointing|mask_(time|feature)_.*"
     # What a call returns, heads that no causal model has, and how a text is drawn.
     r"|output_(attentions|hidden_states|router_logits|past)|(use_)?return_dict|torchscript"
     r"|id2label|label2id|num_labels|problem_type|task_specific_params|(summary|classifier)_.*"
     r"|is_(encoder_)?decoder|add_cross_attention|chunk_size_feed_forward|num_logits_to_keep"
-    r"|temperature|top_[kp]|do_sample|num_beams|(min|max)_(new_tokens|length)|.*penalty"
+    r"|temperature|top_[kp]|typical_p|do_sample|num_(beams|beam_groups|return_sequences)"
+    r"|(min|max)_(new_tokens|length)|.*penalty|.*no_repeat_ngram_size|early_stopping|output_scores"
+    r"|return_dict_in_generate|(begin_)?suppress_tokens|bad_words_ids|forced_(bos|eos)_token_id"
+    r"|remove_invalid_values|cache_implementation"
     # Which kernel computes the same.
     r"|_?(attn|experts)_implementation(_.*)?|use_(mamba_kernels|mambapy|mem_eff_path|flash_attn)"
     # What predicts further tokens for speculative decoding.

@@ -2,6 +2,8 @@
 
 import math
 import sys
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
 from typing import Any
 
 from pytest_injectivity.reference.config_fields import effect_of, effective_fields, is_neutral
@@ -45,13 +47,20 @@ def config_differences(
         effect = effect_of(name)
         if effect is None or _equal(name, *values):
             continue
-        own = all(hasattr(one, name.partition(".")[0]) for one in declared)
-        if not own and converted and _ABSENT in values:
-            continue
-        found.append(difference(name, values, effect))
+        if all(_declares(one, name.partition(".")[0]) for one in declared):
+            found.append(difference(name, values, effect))
+        elif not converted or _ABSENT not in values:
+            # The library's own code rarely reads what its class does not declare.
+            found.append(difference(name, values, Effect.MAY))
     found += _special_ids(child, parent, tokenizers, converted=converted)
     order = list(Effect)
     return tuple(sorted(found, key=lambda one: order.index(one.effect)))
+
+
+def _declares(kind: Any, name: str) -> bool:
+    """Whether a class of configurations has a field."""
+    own = {one.name for one in fields_of(kind)} if is_dataclass(kind) else set()
+    return name in own or hasattr(kind, name)
 
 
 def _equal(field: str, child: object, parent: object) -> bool:
@@ -68,9 +77,9 @@ def _same(child: object, parent: object) -> bool:
     if isinstance(child, bool) or isinstance(parent, bool):
         return child is parent
     if isinstance(child, (int, float)) and isinstance(parent, (int, float)):
-        if isinstance(child, int) and isinstance(parent, int):
+        if child == parent or (isinstance(child, int) and isinstance(parent, int)):
             return child == parent
-        # An integer beyond all floats is equal to none of them.
+        # An integer beyond all floats is near none of them.
         small = max(abs(child), abs(parent)) <= sys.float_info.max
         return small and math.isclose(child, parent, rel_tol=_FLOAT32)
     return child == parent

@@ -13,6 +13,7 @@ from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_dec
 from tests import quantized
 from tests.gguf_files import ARCHITECTURES, write_gguf
 
+KINDS = ["bamba", "falcon", "gemma3_text", "gpt_neo", "llama4_text", "mamba2", "mixtral", "phi3"]
 CHANGES, MAY = Effect.CHANGES, Effect.MAY
 ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 # llama.cpp knows which layers of a gemma3 have windows: all but each sixth.
@@ -97,6 +98,8 @@ def test_both_bases_of_two_kinds_of_attention_are_compared() -> None:
         {"rope_parameters": ROPE},
         {"unsloth_version": "2026.1"},
         {"rope_interleaved": False},
+        {"num_return_sequences": 1, "typical_p": 1.0},
+        {"cache_implementation": "hybrid"},
     ],
 )
 def test_a_field_that_changes_nothing_is_not_listed(child: dict[str, Any]) -> None:
@@ -104,9 +107,19 @@ def test_a_field_that_changes_nothing_is_not_listed(child: dict[str, Any]) -> No
     assert [] == _found("llama", {}, child)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_configuration_of_any_kind_is_its_own(kind: str) -> None:
+    """Also read back from what it says; infinite limits and nested objects are compared too."""
+    config = _config(kind)
+    again = type(config).from_dict(config.to_dict())
+    assert () == config_differences(again, _config(kind))
+
+
 def test_a_field_that_no_rule_knows_may_change_the_function() -> None:
     """It is listed, and apart from those that do."""
     assert [("colour", MAY)] == _found("llama", {}, {"colour": "blue"})
+    # Its name is one that changes the function, and no Llama reads it.
+    assert [("hidden_activation", MAY)] == _found("llama", {}, {"hidden_activation": "gelu"})
     assert [("tie_word_embeddings", MAY)] == _found("llama", {}, {"tie_word_embeddings": True})
 
 

@@ -63,7 +63,7 @@ def test_fields_that_are_accepted_pass(tmp_path: Path) -> None:
 
 def test_a_field_stands_before_the_numbers_of_a_comparison_that_fails(tmp_path: Path) -> None:
     """After the first line; a comparison that passes has no such line."""
-    audit = _against(tmp_path, {"rms_norm_eps": 1e-5})
+    audit = _against(tmp_path, {"rms_norm_eps": 1e-5}, IDS[:12])
     for verdict in (
         audit.check_state_drift_below(1, 1e-9),
         audit.check_margin_retained(1, fraction=1.0, at_most=1.0),
