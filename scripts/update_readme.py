@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from iniconfig import IniConfig
+
 ROOT = Path(__file__).parent.parent
 WIDTH = "80"
 STRICT_GATE = """\
@@ -70,6 +72,15 @@ def options() -> str:
     return fenced(found[0].partition("\n")[2])
 
 
+def thresholds() -> str:
+    """The thresholds of the example gate, as its ini has them, with what they were measured on."""
+    ini = IniConfig(str(ROOT / "example_suites" / "quantization_gate" / "pytest.ini"))["pytest"]
+    gate = {name: value.split("\n") for name, value in ini.items() if name.startswith("gate_")}
+    sample = "".join(f"- {line}\n" for line in gate.pop("gate_calibration"))
+    rows = [f"| `{name}` | {', '.join(lines)} |" for name, lines in gate.items()]
+    return "\n".join(["| value | threshold |", "| --- | --- |", *rows, "", sample.rstrip()])
+
+
 def ci_summary(suite: str = "", cwd: Path = ROOT) -> str:
     """What CI shows of an audit of the shipped model: the steps of the action, run by hand."""
     outer = ("GITHUB_", "INJX_", "PYTEST_")
@@ -94,6 +105,7 @@ def red_ci_summary() -> str:
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"audit": audit, "failure": failure, "options": options, "plan": plan},
+    "example_suites/quantization_gate/README.md": {"thresholds": thresholds},
     "docs/ci.md": {"green": ci_summary, "red": red_ci_summary},
 }
 
