@@ -46,7 +46,7 @@ def pytest_addoption(parser):
         help="the weights of every block must be proved to hold at most so many bits",
     )
     # Where another ini is in force (-c, a project's own), what it does not say is said beside this file.
-    own = ConfigParser()
+    own = ConfigParser(interpolation=None)
     own.read(Path(__file__).with_name("pytest.ini"))
     for name, meaning in THRESHOLDS.items():
         parser.addini(name, meaning, default=own.get("pytest", name, fallback=""))

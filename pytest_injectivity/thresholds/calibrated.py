@@ -5,14 +5,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_injectivity.audit.comparisons.next_token import (
+    agreement,
+    mean_divergence,
+    next_tokens,
+)
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.stats import upper_quantile
-from pytest_injectivity.thresholds.rules import AT_LEAST, AT_MOST, BITS, KEPT, Rule
+from pytest_injectivity.thresholds.rules import (
+    AT_LEAST,
+    AT_MOST,
+    BITS,
+    KEPT,
+    SHARE,
+    SQUARED,
+    Rule,
+)
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.comparisons.against import Against
+    from pytest_injectivity.reference.next_token import NextTokens
 
 _Q = 0.01
+_CONFIDENCE = 0.95
+_PROMPTS, _TOKENS = 100, 128
 _FEWEST_BITS, _MOST_BITS = 2, 12
 
 
@@ -41,6 +57,15 @@ class Calibrated:
 
 def _and_embedding(audited: Sequence[Layer]) -> Sequence[Layer]:
     return (0, *(layer for layer in audited if layer != 0))
+
+
+def _head(_audited: Sequence[Layer]) -> Sequence[Layer]:
+    """The layer before the head, once."""
+    return ("norm",)
+
+
+def _next_tokens(against: "Against") -> "NextTokens":
+    return next_tokens(against, _PROMPTS, _TOKENS, second_half=False)
 
 
 def _drift(against: "Against", layer: Layer) -> list[float]:
@@ -110,6 +135,20 @@ CALIBRATED = (
         measure=_drift,
         layers=_and_embedding,
         untrusted=1.0,  # what states of 0 would have
+    ),
+    Calibrated(
+        name="gate_kl",
+        words="The largest mean KL(parent || model) of a next token, in nats",
+        rule=SQUARED,
+        measure=lambda against, _layer: [mean_divergence(_next_tokens(against), _CONFIDENCE)[0]],
+        layers=_head,
+    ),
+    Calibrated(
+        name="gate_top1",
+        words="The least share of positions at which both models prefer the same token",
+        rule=SHARE,
+        measure=lambda against, _layer: [agreement(_next_tokens(against), _CONFIDENCE)[0]],
+        layers=_head,
     ),
     Calibrated(
         name="gate_margin_kept",

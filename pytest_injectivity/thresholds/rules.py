@@ -1,7 +1,7 @@
 """Rules by which a threshold follows from what trusted models measure.
 
-Each leaves room by a factor of 1.5 beyond the worst value of all layers, samples and children. Samples
-of one child differ by less, and damage moves numbers by more (docs/log.md, 2026-11-29). Numbers of a
+Each leaves room beyond the worst value of all layers, samples and children: a factor of 1.5, of 2.5 for
+low quantiles. Other samples of one child lie beyond it by less (docs/log.md, 2026-11-29). Numbers of a
 model itself fall as the number of prompts grows: a sample that is smaller than what the gate judges
 leaves a factor of 2 more for each doubling, that of points on a line; measured are 1.2 to 1.7.
 """
@@ -11,6 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 ALLOWANCE = 1.5
+"""Beyond the worst value of a ratio, a relative error or a divergence's root."""
+
+LOW_QUANTILE = 2.5
+"""Below the least low quantile: that of a few hundred prompts hangs on two or three of them."""
+
 _DOUBLING = 2.0
 _DIGITS = 2
 
@@ -50,6 +55,20 @@ AT_MOST = Rule(
 )
 """For a number that is to be small: an upper bound."""
 
+SQUARED = Rule(
+    badness=lambda value: value,
+    of=lambda worst, _doublings: rounded_up(worst * ALLOWANCE**2),
+    said=f"the largest value, times {ALLOWANCE**2:g}, because it grows as the square of an error",
+)
+"""For a divergence, which grows as the square of what causes it: an upper bound."""
+
+SHARE = Rule(
+    badness=lambda value: -value,
+    of=lambda worst, _doublings: max(0, math.floor(100 * (1 - (1 - worst) * ALLOWANCE))) / 100,
+    said=f"1 minus {ALLOWANCE:g} times what the smallest value lacks",
+)
+"""For a share that is to be near 1: a lower bound."""
+
 KEPT = Rule(
     badness=_off_one,
     of=lambda worst, _doublings: rounded_down(min(worst, 1 / worst) / ALLOWANCE),
@@ -59,8 +78,11 @@ KEPT = Rule(
 
 AT_LEAST = Rule(
     badness=lambda value: -value,
-    of=lambda worst, doublings: rounded_down(worst / ALLOWANCE / _DOUBLING**doublings),
-    said=f"the smallest value, divided by {ALLOWANCE:g}, and by 2 for each doubling of the prompts",
+    of=lambda worst, doublings: rounded_down(worst / LOW_QUANTILE / _DOUBLING**doublings),
+    said=(
+        f"the smallest value, divided by {LOW_QUANTILE:g}, and by 2 for each doubling up to the number"
+        " of prompts judged"
+    ),
 )
 """For a number of the model itself that falls as the number of prompts grows: a lower bound."""
 

@@ -22,7 +22,7 @@ from tests.audits import small_samples
 Printed = pytest.CaptureFixture[str]
 
 NUMBERS = ("gate_margin", "gate_colipschitz", "gate_bits")
-ROWS = ("gate_drift", "gate_margin_kept", "gate_colipschitz_kept")
+ROWS = ("gate_drift", "gate_kl", "gate_top1", "gate_margin_kept", "gate_colipschitz_kept")
 
 
 @pytest.fixture(scope="module")
