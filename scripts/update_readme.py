@@ -16,6 +16,7 @@ from iniconfig import IniConfig
 
 ROOT = Path(__file__).parent.parent
 WIDTH = "80"
+GATE_INI = ROOT / "example_suites" / "quantization_gate" / "pytest.ini"
 STRICT_GATE = """\
 def test_separation_margin(assert_margin_above):
     assert_margin_above("all", 0.06, normalized=True)
@@ -72,9 +73,16 @@ def options() -> str:
     return fenced(found[0].partition("\n")[2])
 
 
+def calibrated() -> str:
+    """A threshold of the example gate as ``pytest-injectivity calibrate`` wrote it."""
+    blocks = GATE_INI.read_text(encoding="utf-8").split("\n\n")
+    (found,) = (block for block in blocks if "\ngate_drift =" in block)
+    return fenced(found)
+
+
 def thresholds() -> str:
     """The thresholds of the example gate, as its ini has them, with what they were measured on."""
-    ini = IniConfig(str(ROOT / "example_suites" / "quantization_gate" / "pytest.ini"))["pytest"]
+    ini = IniConfig(str(GATE_INI))["pytest"]
     gate = {name: value.split("\n") for name, value in ini.items() if name.startswith("gate_")}
     sample = "".join(f"- {line}\n" for line in gate.pop("gate_calibration"))
     rows = [f"| `{name}` | {', '.join(lines)} |" for name, lines in gate.items()]
@@ -104,7 +112,13 @@ def red_ci_summary() -> str:
 
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"audit": audit, "failure": failure, "options": options, "plan": plan},
+    "README.md": {
+        "audit": audit,
+        "failure": failure,
+        "options": options,
+        "plan": plan,
+        "calibrated": calibrated,
+    },
     "example_suites/quantization_gate/README.md": {"thresholds": thresholds},
     "docs/ci.md": {"green": ci_summary, "red": red_ci_summary},
 }

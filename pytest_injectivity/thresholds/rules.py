@@ -1,6 +1,6 @@
 """Rules by which a threshold follows from what trusted models measure.
 
-Each leaves room beyond the worst value of all layers, samples and children: a factor of 1.5, of 2.5 for
+Each leaves room beyond the worst value of all layers, samples and children: a factor of 1.5, of 3 for
 low quantiles. Other samples of one child lie beyond it by less (docs/log.md, 2026-11-29). Numbers of a
 model itself fall as the number of prompts grows: a sample that is smaller than what the gate judges
 leaves a factor of 2 more for each doubling, that of points on a line; measured are 1.2 to 1.7.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 ALLOWANCE = 1.5
 """Beyond the worst value of a ratio, a relative error or a divergence's root."""
 
-LOW_QUANTILE = 2.5
+LOW_QUANTILE = 3.0
 """Below the least low quantile: that of a few hundred prompts hangs on two or three of them."""
 
 _DOUBLING = 2.0
