@@ -235,7 +235,8 @@ class Options:
         None,
         values.text,
         "FILE",
-        "a results file of lm-evaluation-harness on the model, for the rules of --injx-decision",
+        "a results file of lm-evaluation-harness on the model, or its folder, for the rules of"
+        " --injx-decision",
     )
     reference_evaluation: str | None = _option(
         None, values.text, "FILE", "likewise on its reference: the same tasks, taken the same way"

@@ -67,11 +67,16 @@ class Evaluation:
 def read_evaluation(path: Path) -> Evaluation:
     """Read a results file.
 
+    Args:
+        path: of the file, or of a folder that the harness wrote one results file to.
+
     Raises:
-        OptionError: there is no such file, it is too large or damaged, or it holds something else.
+        OptionError: there is no such file, or several; it is too large or damaged, or it holds something
+            else.
     """
     try:
-        return _evaluation(path.name, read_object(path, not_finite=True))
+        file = _only(path) if path.is_dir() else path
+        return _evaluation(file.name, read_object(file, not_finite=True))
     except OptionError as error:
         raise OptionError(f"{one_line(str(path))}: {error}: {_ACCEPTED}") from None
 
@@ -92,6 +97,14 @@ def unlike(child: Evaluation, parent: Evaluation) -> tuple[str, ...]:
     told = tuple(f"evaluations differ: {one}" for one in found[:_MOST_TOLD])
     left = len(found) - _MOST_TOLD
     return told if left <= 0 else (*told, f"… and {number_of(left, 'more difference')}")
+
+
+def _only(folder: Path) -> Path:
+    """The results file of a folder, or of a folder in it, which the harness names after the model."""
+    found = sorted({*folder.glob("results*.json"), *folder.glob("*/results*.json")})
+    if len(found) != 1:
+        raise OptionError(f"this folder has {number_of(len(found), 'results file')}: name one")
+    return found[0]
 
 
 def _evaluation(source: str, found: dict[str, Any]) -> Evaluation:

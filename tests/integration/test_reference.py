@@ -15,6 +15,7 @@ from pytest_injectivity.testing import (
 )
 from tests.integration.conftest import Run
 from tests.integration.support import cases, output, properties, reproduce_lines, said
+from tests.quantized import configure
 
 GATE = """
     def test_drift(assert_state_drift_below):
@@ -117,3 +118,18 @@ def test_the_ini_names_it_as_well(
     pytester.makeini(f"[pytest]\ninjx_reference = {flags[1].partition('=')[2]}\n")
     result = audited(GATE, flags[0])
     assert pytest.ExitCode.OK == result.ret, output(result)
+
+
+def test_a_config_that_is_another_function_is_said_before_any_number(
+    flags: list[str], audited: Run, tmp_path: Path
+) -> None:
+    """Under the first line of each failure, and once at the end of the run."""
+    configure(tmp_path / "child", layer_norm_epsilon=1e-2)
+    result = audited(GATE.replace("relative=0.5", "relative=1e-9"), *flags)
+    assert pytest.ExitCode.TESTS_FAILED == result.ret
+    config = "config differs from the parent's: layer_norm_epsilon 0.01 (parent 1e-05)"
+    failure = output(result).partition("FAIL state_drift_below")[2].splitlines()
+    assert config in failure[1]
+    summary = output(result).partition("= injectivity =")[2]
+    assert 1 == summary.count(config)
+    assert summary.index(config) < summary.index("FAIL state_drift_below")

@@ -178,7 +178,18 @@ def test_hostile_names_are_short_and_harmless(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """As one that is a folder."""
-    for path in (tmp_path / "none.json", tmp_path):
-        with pytest.raises(OptionError, match="there is no such file"):
-            read_evaluation(path)
+    """By its name."""
+    with pytest.raises(OptionError, match=r"none\.json: there is no such file"):
+        read_evaluation(tmp_path / "none.json")
+
+
+def test_a_folder_with_one_results_file_is_read(tmp_path: Path) -> None:
+    """The harness writes it into a folder named after the model; of several one has to be named."""
+    with pytest.raises(OptionError, match="this folder has 0 results files: name one"):
+        read_evaluation(tmp_path)
+    (tmp_path / "my__model").mkdir()
+    written(tmp_path / "my__model" / "results_2026-11-29T17-00-00.json")
+    assert "results_2026-11-29T17-00-00.json" == read_evaluation(tmp_path).source
+    written(tmp_path / "results_2026-11-29T18-00-00.json")
+    with pytest.raises(OptionError, match="this folder has 2 results files: name one"):
+        read_evaluation(tmp_path)
