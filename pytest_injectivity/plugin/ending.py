@@ -16,6 +16,7 @@ import pytest
 
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.config.run_models import RunModels
+from pytest_injectivity.errors import OptionError
 from pytest_injectivity.plugin.audits import Audits
 from pytest_injectivity.plugin.stops import Cause, Stop, Stops
 
@@ -116,9 +117,12 @@ def end(session: pytest.Session, run: Ended) -> "RunResults | None":
 def _decided(session: pytest.Session, audited: AuditConfig, results: "RunResults") -> "RunResults":
     """The results with the decision; a run that is green and decides not to ship fails."""
     from pytest_injectivity.plugin.deciding import decide, read_evaluations
-    from pytest_injectivity.results.decision import Choice
+    from pytest_injectivity.results.decision import Choice, Decision
 
-    decision = decide(results, audited.decision, read_evaluations(audited))
+    try:
+        decision = decide(results, audited.decision, read_evaluations(audited))
+    except OptionError as error:  # the files were there before the first test
+        decision = Decision(obstacles=(str(error),))
     if decision.choice is Choice.SHIP or session.exitstatus != pytest.ExitCode.OK:
         return replace(results, decision=decision)
     failure = ("the decision is not to ship", decision.line)

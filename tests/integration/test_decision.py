@@ -98,3 +98,15 @@ def test_a_flag_that_nothing_is_decided_by_is_refused(flags: list[str], audited:
     assert "--injx-evaluation is given, and nothing is decided: give --injx-report=decision" in (
         said(result)
     )
+
+
+def test_a_file_that_goes_away_while_tests_run_decides_nothing(
+    flags: list[str], audited: Run, tmp_path: Path
+) -> None:
+    """The report is written all the same, and says which file."""
+    gone = f"    import pathlib\n        pathlib.Path({str(tmp_path / 'c.json')!r}).unlink()\n"
+    suite = f"{GATE.rstrip()}\n    {gone}"
+    result = audited(suite, *flags, "--injx-decision=recovery >= 0.5")
+    assert pytest.ExitCode.TESTS_FAILED == result.ret
+    assert "NOT COMPARABLE: " in said(result)
+    assert "c.json: there is no such file" in (tmp_path / "decision.md").read_text()
