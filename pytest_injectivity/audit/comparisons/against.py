@@ -26,6 +26,7 @@ from pytest_injectivity.stats import (
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.geometry.drift import Drift
+    from pytest_injectivity.geometry.layer import LayerGeometry
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ class Against:
         self.parent = parent
         self._in_halves_of = {"margin": margin_prompts, "co-Lipschitz": colipschitz_prompts}
         self._prompt_distances: Float64[np.ndarray, "rows rows"] | None = None
+        self._with_gain: LayerGeometry | None = None
 
     def drift(self, layer: Layer) -> "Drift":
         """The distance of each prompt's state from the parent's, relative to the parent's norm.
@@ -89,12 +91,27 @@ class Against:
         )
         return own, parents
 
+    def geometries(self, layer: Layer) -> "tuple[LayerGeometry, LayerGeometry]":
+        """The geometry of the model, in its parent's basis, and that of the parent.
+
+        A rotation moves no distance. After the final norm of a model whose gains were folded into its
+        head the parent's gain does.
+        """
+        own, parents = (one.geometry(layer) for one in (self.child, self.parent))
+        if layer != "norm" or (matrix := basis_of(self, layer).matrix) is None:
+            return own, parents
+        if self._with_gain is None:
+            import torch
+
+            from pytest_injectivity.geometry.layer import LayerGeometry
+
+            states = self.child.states(layer).cpu().double() @ torch.from_numpy(matrix)
+            self._with_gain = LayerGeometry(layer, states.float(), self.child.prompt_distances)
+        return self._with_gain, parents
+
     def margin_kept(self, layer: Layer, q: float = _Q, *, normalized: bool = False) -> PairedRatio:
         """The model's separation margin ``m_{l,q}`` over its parent's, with its uncertainty."""
-        values = [
-            one.geometry(layer).margin(q, normalized=normalized)
-            for one in (self.child, self.parent)
-        ]
+        values = [one.margin(q, normalized=normalized) for one in self.geometries(layer)]
         return self._kept("margin", layer, q, values, normalized=normalized)
 
     def colipschitz_kept(
@@ -105,10 +122,7 @@ class Against:
         Raises:
             OptionError: fewer than two prompts have an admissible partner.
         """
-        values = [
-            one.geometry(layer).colipschitz(q, normalized=normalized)
-            for one in (self.child, self.parent)
-        ]
+        values = [one.colipschitz(q, normalized=normalized) for one in self.geometries(layer)]
         return self._kept("co-Lipschitz", layer, q, values, normalized=normalized)
 
     def summary(
@@ -221,8 +235,7 @@ class Against:
         if what == "co-Lipschitz" and self._prompt_distances is None:
             self._prompt_distances = distances_of_all_pairs(self.child.prompt_distances.take(rows))
         return ratio_in_halves(
-            self.child.geometry(layer),
-            self.parent.geometry(layer),
+            *self.geometries(layer),
             rows,
             q,
             prompt_distances=None if what == "margin" else self._prompt_distances,

@@ -132,9 +132,7 @@ def judge_kept(
     if n < FEWEST:
         raise OptionError(f"{n} prompts: at least {FEWEST} are needed to compare two models")
     kept = number.kept(against, layer, asked)
-    own, parents = (
-        number.of(measured.geometry(layer), asked) for measured in (against.child, against.parent)
-    )
+    own, parents = (number.of(one, asked) for one in against.geometries(layer))
     interval = kept.interval(asked.confidence or _CONFIDENCE)
     bound, relation = _nearer(kept.value, limits)
     reason = Reason(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,10 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 
 
 def _tiny(family: str = "llama") -> Decoder:
-    return tiny_decoder(family, layers=4)
+    decoder = tiny_decoder(family, layers=4)
+    norm: Any = decoder.parts.norm
+    norm.weight.copy_(torch.linspace(1.0, 4.0, 16))
+    return decoder
 
 
 def _damaged() -> Decoder:
@@ -76,17 +80,18 @@ def test_a_turned_child_is_told_at_every_layer(family: str, tmp_path: Path) -> N
 
 def test_a_sound_child_of_8_bits_passes_and_the_verdict_says_why(turned: Audit) -> None:
     """Drift, next tokens, margins; drift before the rotation is that of unrelated states."""
-    verdict = turned.check_state_drift_below(relative=0.1)
+    verdict = turned.check_state_drift_below(relative=0.15)
     assert verdict.passed
     words = "layer00: states are the parent's in another basis: rotated; "
     assert any(note.startswith(words) for note in verdict.notes)
     assert "… and 3 more layers in another basis" in verdict.text
     assert turned.check_next_token_kept(kl=0.001, top1=0.95).passed
     assert turned.check_margin_retained(fraction=0.8).passed
+    assert turned.comparison("norm").margin.value == pytest.approx(1.0, abs=0.1)  # type: ignore[union-attr] # measured
     own, parents = (one.states(2).double() for one in (turned, turned.reference))
     assert ((own - parents).norm(dim=1) / parents.norm(dim=1)).min() > 0.5
     assert "rotated" == turned.comparison(2).basis
-    assert turned.comparison(2).drift_max < 0.1  # type: ignore[operator] # it was measured
+    assert turned.comparison(2).drift_max < 0.15  # type: ignore[operator] # it was measured
 
 
 def test_a_second_run_fits_nothing(tmp_path: Path) -> None:
