@@ -18,6 +18,8 @@ THRESHOLDS = {
     "gate_margin": "the least 1 % margin, in units of the mean norm",
     "gate_colipschitz": "the least 1 % co-Lipschitz constant, in units of the mean norm",
     "gate_bits": "activations rounded to so many bits and more make no collision",
+    "gate_weight_error": "the largest weight error of a tensor; proved: what its bits explain",
+    "gate_block_error": "the largest error of a block; proved: what the bits of its weights explain",
     "gate_drift": "the largest drift from the parent's states, of 99 % of the prompts",
     "gate_kl": "the largest mean KL of next tokens from the parent's, in nats",
     "gate_top1": "the least share of positions with the parent's first choice of a next token",
@@ -77,6 +79,17 @@ def option(config, name):
 def threshold(pytestconfig):
     """A threshold of pytest.ini by its name, for the model that is judged by it."""
     return lambda name, model: threshold_for(model, name, pytestconfig.getini(name))
+
+
+@pytest.fixture(scope="session")
+def bound(pytestconfig, threshold):
+    """A threshold, or None where pytest.ini leaves it to the bits that were proved."""
+
+    def of(name, model):
+        proved = pytestconfig.getini(name).strip() == "proved"
+        return None if proved else threshold(name, model)
+
+    return of
 
 
 def pytest_collection_modifyitems(config, items):

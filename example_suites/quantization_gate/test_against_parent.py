@@ -16,14 +16,14 @@ def test_is_quantized(child, most_bits):
     child.assert_quantized(bits=most_bits)
 
 
-def test_weights_are_the_parents(child):
+def test_weights_are_the_parents(child, bound):
     """Each tensor is the parent's, rounded to the bits that were proved; a wrong scale is named."""
-    child.assert_weight_error_below()
+    child.assert_weight_error_below(relative=bound("gate_weight_error", child))
 
 
-def test_blocks_do_what_the_parents_do(child):
+def test_blocks_do_what_the_parents_do(child, bound):
     """Each block on the parent's states, the embeddings and the head too: an error is its own."""
-    child.assert_block_error_below()
+    child.assert_block_error_below(relative=bound("gate_block_error", child))
 
 
 def test_states_stay_near_the_parents(child, threshold):
