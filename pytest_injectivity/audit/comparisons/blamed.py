@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 PROMPTS = 32
 """The most prompts that parts are exchanged on."""
 
-_INNOCENT = (
-    "blame: no block errs, and no tensor is off, by more than the bits that were proved explain"
-)
-
 
 @dataclass(frozen=True)
 class BlameKey(NumberKey):
@@ -71,20 +67,20 @@ def blame_of(against: "Against", layer: Layer) -> "Blame":
 
 
 def blame_line(against: "Against") -> str:
-    """Who is to blame, in a line: a part of the site that errs most by what its bits explain."""
-    layer = worst_layer(against)
-    if layer is None:
-        return _INNOCENT
+    """Who is to blame, in a line: a part of the layer that errs most by what its bits explain."""
+    layer, times = worst_layer(against)
+    if not times:
+        return "blame: no block and no tensor errs at all"
+    within = "" if times > 1.0 else "no layer errs by more than its bits explain; most does "
     if turn_of(against) is not None:
-        return (
-            f"blame: {layer_id(layer)} errs most; its parts are in another basis than the parent's, and"
-            " cannot be exchanged"
-        )
-    return f"blame: {blame_of(against, layer).words}"
+        said = f"{layer_id(layer)}; its parts are in another basis than the parent's, and not exchanged"
+    else:
+        said = blame_of(against, layer).words
+    return f"blame: {within}{said}"
 
 
-def worst_layer(against: "Against") -> Layer | None:
-    """The layer whose block or weights err most by what its bits explain; None where none err more."""
+def worst_layer(against: "Against") -> tuple[Layer, float]:
+    """The layer whose block or weights err most, and how many times what its bits explain."""
     from pytest_injectivity.reference.errors.weight_finding import finding
 
     n_layers = against.child.target.n_layers
@@ -101,4 +97,4 @@ def worst_layer(against: "Against") -> Layer | None:
         found = finding(tensor, bits[layer_id(layer)])
         times[layer] = max(times.get(layer, 0.0), found.times)
     worst = max(times, key=lambda layer: times[layer])
-    return worst if times[worst] > 1.0 else None
+    return worst, times[worst]
