@@ -1,6 +1,6 @@
 """Whether the gate against the parent sees damage, names the block, and blames the module.
 
-    ./dev bench damage [--seeds 2] [--shared ../shared] [--prompts 8]
+    ./dev bench damage [--seeds 2] [--shared ../shared] [--prompts 8] [--models …] [--bases …]
 
 Children of three small models with heads of their own, in float32, bfloat16, int8 (torchao) and nf4
 (bitsandbytes), are damaged in one part: each kind of part by each kind of damage. A seed draws the
@@ -22,8 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from damaged_parts import DAMAGES, KINDS, another, parts_of_kind, used_row, weight_of, with_weight
-from side_by_side import table
 
 from pytest_injectivity import Audit, AuditConfig, load_decoder
 from pytest_injectivity.core.layers import Layer, layer_id
@@ -38,6 +36,10 @@ from pytest_injectivity.reference.errors.weight_finding import finding
 from pytest_injectivity.reference.next_token import compare_next_tokens
 from pytest_injectivity.reference.parts import HEAD, Part, parts_of
 from pytest_injectivity.testing import save_checkpoint
+
+sys.path.insert(0, str(Path(__file__).parent))  # a test imports this file as well
+from damaged_parts import DAMAGES, KINDS, another, parts_of_kind, used_row, weight_of, with_weight
+from side_by_side import table
 
 MODELS = ("gpt2-1m", "qwen3-1m", "stories260k-llama")
 BASES = {
@@ -125,6 +127,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--bases", default=",".join(BASES))
     given = parser.parse_args()
     started = time.time()
     cells: dict[tuple[str, str], Cell] = defaultdict(Cell)
@@ -133,7 +136,8 @@ def main() -> None:
         for name in given.models.split(","):
             parent = untied(given.shared / "models" / name, Path(folder) / name)
             every = prompts_of(parent, given.shared)
-            for base, settings in BASES.items():
+            for base in given.bases.split(","):
+                settings = BASES[base]
                 pair = Pair(load_decoder(str(parent), device="cpu", **settings), load(parent))
                 for kind, damage, cell in trials(pair, every, given.seeds, given.prompts):
                     _add(cells[kind, damage], cell)
