@@ -82,12 +82,12 @@ def threshold(pytestconfig):
 
 
 @pytest.fixture(scope="session")
-def bound(pytestconfig, threshold):
-    """A threshold, or None where pytest.ini leaves it to the bits that were proved."""
+def bound(pytestconfig):
+    """A threshold, or None where pytest.ini leaves it to the bits that were proved of the model."""
 
     def of(name, model):
-        proved = pytestconfig.getini(name).strip() == "proved"
-        return None if proved else threshold(name, model)
+        rows = pytestconfig.getini(name).strip()
+        return None if rows == "proved" else threshold_for(model, name, rows, default=None)
 
     return of
 

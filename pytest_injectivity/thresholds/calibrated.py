@@ -5,6 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_injectivity.audit.comparisons.errors import (
+    block_errors_of,
+    site_layer,
+    weight_errors_of,
+)
 from pytest_injectivity.audit.comparisons.next_token import (
     agreement,
     mean_divergence,
@@ -43,6 +48,8 @@ class Calibrated:
         measure: the values at a layer, of a child compared with its parent.
         layers: of those that are audited, and others, the ones that are measured.
         each: a row for each precision; otherwise one number for the parent and all children.
+        dense: measured of children alone that are stored in a dtype that says nothing of their bits;
+            others have bounds by the bits that were proved.
         untrusted: the value from which on a child is not one to be trusted; infinite for none.
     """
 
@@ -52,6 +59,7 @@ class Calibrated:
     measure: "Callable[[Against, Layer], Sequence[float]]"
     layers: Callable[[Sequence[Layer]], Sequence[Layer]] = tuple
     each: bool = True
+    dense: bool = False
     untrusted: float = math.inf
 
 
@@ -66,6 +74,11 @@ def _head(_audited: Sequence[Layer]) -> Sequence[Layer]:
 
 def _next_tokens(against: "Against") -> "NextTokens":
     return next_tokens(against, _PROMPTS, _TOKENS, second_half=False)
+
+
+def _at(against: "Against", site: str) -> Layer:
+    """The layer that an error belongs to."""
+    return site_layer(site, against.child.target.n_layers)
 
 
 def _drift(against: "Against", layer: Layer) -> list[float]:
@@ -127,6 +140,28 @@ CALIBRATED = (
         rule=BITS,
         measure=_enough_bits,
         each=False,
+    ),
+    Calibrated(
+        name="gate_weight_error",
+        words="The largest ||W' - W|| / ||W|| of a tensor, W the parent's, of children stored dense",
+        rule=AT_MOST,
+        measure=lambda against, layer: [
+            one.error for one in weight_errors_of(against) if _at(against, one.site) == layer
+        ],
+        layers=_and_embedding,
+        dense=True,
+    ),
+    Calibrated(
+        name="gate_block_error",
+        words="The largest error of a block on the parent's states, of children stored dense",
+        rule=AT_MOST,
+        measure=lambda against, layer: [
+            one.value
+            for site, one in block_errors_of(against).items()
+            if _at(against, site) == layer
+        ],
+        layers=_and_embedding,
+        dense=True,
     ),
     Calibrated(
         name="gate_drift",

@@ -45,11 +45,13 @@ class Child:
     Attributes:
         name: its checkpoint, and how it was loaded.
         precision: of its weights.
+        dense: whether its dtype says nothing of the bits of its weights.
         values: of every threshold, layer and sample.
     """
 
     name: str
     precision: Precision
+    dense: bool
     values: tuple[Value, ...]
 
 
@@ -114,10 +116,12 @@ def measure(
         values: list[Value] = []
         for at, audit in enumerate(_on_each(pool, samples.sets, config, process), 1):
             watcher.announce(f"{name}: sample {at} of {number}, {samples.size} prompts")
+            # Such as a model that was quantized, and decoded into a checkpoint of 16 bits.
+            dense = audit.facts.quantized is None and config.dtype == "auto"
             if at == 1:
-                _trust(name, audit)
-            values += _values(name, audit.comparisons.against)
-        children.append(Child(name, Precision.of(pool.facts), tuple(values)))
+                _trust(name, audit, dense=dense)
+            values += _values(name, audit.comparisons.against, dense=dense)
+        children.append(Child(name, Precision.of(pool.facts), dense, tuple(values)))
     if samples is None:
         raise OptionError("no child is given: name one, or have the parent quantized")
     return Measurement(
@@ -149,27 +153,25 @@ def _on_each(
     gc.collect()
 
 
-def _trust(name: str, audit: Audit) -> None:
+def _trust(name: str, audit: Audit, *, dense: bool) -> None:
     """Refuses a child with a block that errs by more than the bits of its weights explain.
 
-    The dtype of a child that was quantized and stored dense explains nothing: there a block may not err
-    by more than one that adds nothing would.
+    Where these are not known, a block may not err by more than one that adds nothing would.
     """
-    dense = audit.facts.quantized is None and audit.config.dtype == "auto"
     verdict = audit.check_block_error_below(relative=_NOTHING if dense else None)
     if not verdict.passed:
         first = verdict.text.splitlines()[0]
         raise OptionError(f"{name} is no child to be trusted: {first}; calibrate on a healthy one")
 
 
-def _values(name: str, against: Against) -> Iterator[Value]:
+def _values(name: str, against: Against, *, dense: bool) -> Iterator[Value]:
     """The values of a child on one sample, of every threshold and layer."""
     audited = against.child.target.layers
     for layer in audited:
         for words, lost in zip(("", "of its parent "), against.not_finite(layer), strict=True):
             if lost:
                 raise _untrusted(name, f"{words}{lost} states are not finite", layer)
-    for row in CALIBRATED:
+    for row in (one for one in CALIBRATED if dense or not one.dense):
         for layer in row.layers(audited):
             for value in row.measure(against, layer):
                 _check(name, row, layer, value)

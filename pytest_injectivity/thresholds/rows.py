@@ -7,7 +7,7 @@ A row has the bits of the weights, their kind and the number, as in ``4 bnb-nf4 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
@@ -60,7 +60,22 @@ def read_rows(text: str) -> tuple[Row, ...]:
     return rows
 
 
-def threshold_for(audit: "Audit", name: str, text: str) -> float:
+_REFUSED = math.nan
+
+
+@overload
+def threshold_for(audit: "Audit", name: str, text: str) -> float: ...
+
+
+@overload
+def threshold_for(
+    audit: "Audit", name: str, text: str, *, default: float | None
+) -> float | None: ...
+
+
+def threshold_for(
+    audit: "Audit", name: str, text: str, *, default: float | None = _REFUSED
+) -> float | None:
     r"""The threshold that a model is judged by: of its precision, where there is a row for each.
 
     A model that has no row of its kind is judged by the first one of its bits, and else by the row
@@ -70,6 +85,7 @@ def threshold_for(audit: "Audit", name: str, text: str) -> float:
         audit: of the model that is judged.
         name: of the threshold, for errors.
         text: as it stands in an ini.
+        default: returned where there is no row for this model, which is refused without it.
 
     Raises:
         OptionError: the text is no threshold, or it has no row for this model.
@@ -80,12 +96,16 @@ def threshold_for(audit: "Audit", name: str, text: str) -> float:
         0.5
         >>> threshold_for(audit, "gate_drift", "32 float32 0.1\n4 bnb-nf4 0.3")
         0.1
+        >>> threshold_for(audit, "gate_block_error", "4 bnb-nf4 0.3", default=None)
     """
     try:
         rows = read_rows(text)
         if len(rows) == 1 and rows[0].precision is None:
             return rows[0].value
-        return row_for(rows, Precision.of(audit.facts)).value
+        precision = Precision.of(audit.facts)
+        if default is not _REFUSED and found_row(rows, precision) is None:
+            return default
+        return row_for(rows, precision).value
     except OptionError as error:
         raise OptionError(f"{name}: {error}") from None
 
@@ -104,18 +124,23 @@ def row_for(rows: Sequence[Row], precision: Precision) -> Row:
     >>> [row_for(rows, Precision(*one)).value for one in ((4, "bnb-nf4"), (4, "int4"), (8, "int8"))]
     [0.3, 0.3, 0.5]
     """
-    own = [row for row in rows if row.precision == precision]
-    alike = [
-        row for row in rows if row.precision and round(row.precision.bits) == round(precision.bits)
-    ]
-    others = [row for row in rows if row.precision is None]
-    for found in [*own, *alike, *others]:
+    if (found := found_row(rows, precision)) is not None:
         return found
     there = ", ".join(str(row.precision) for row in rows)
     raise OptionError(
         f"no threshold for a model of {precision}: there are those for {there}; calibrate one on a"
         " trusted model of this kind (pytest-injectivity calibrate), or write the row 'any NUMBER'"
     )
+
+
+def found_row(rows: Sequence[Row], precision: Precision) -> Row | None:
+    """The row that models of a precision are judged by, as of `row_for`; None where there is none."""
+    own = [row for row in rows if row.precision == precision]
+    alike = [
+        row for row in rows if row.precision and round(row.precision.bits) == round(precision.bits)
+    ]
+    others = [row for row in rows if row.precision is None]
+    return next(iter([*own, *alike, *others]), None)
 
 
 def _row(words: Sequence[str], *, alone: bool) -> Row:

@@ -13,6 +13,9 @@ from pytest_injectivity.thresholds.measuring import Child, Measurement, Value
 from pytest_injectivity.thresholds.precision import Precision
 from pytest_injectivity.thresholds.rows import Row
 
+PROVED = "proved"
+"""What the ini says instead of a number that the bits decide that were proved of a model."""
+
 SAMPLE = "gate_calibration"
 """The name of the ini value that says what the thresholds were measured on."""
 
@@ -36,13 +39,15 @@ class Threshold:
 def thresholds_of(measured: Measurement, of: Calibrated) -> tuple[Threshold, ...]:
     """One threshold of a measurement: for each precision, the most bits first, or for all models.
 
+    There is none where no child is stored dense and only these are measured.
+
     Args:
         measured: the values.
         of: which threshold.
     """
     doublings = measured.samples.doublings
     groups: dict[Precision | None, list[Child]] = {}
-    for child in measured.children:
+    for child in (one for one in measured.children if one.dense or not of.dense):
         groups.setdefault(child.precision if of.each else None, []).append(child)
     found: list[Threshold] = []
     for precision in sorted(groups, key=lambda one: -one.bits if one else 0.0):
@@ -64,11 +69,12 @@ def ini_values(measured: Measurement, date: str, *, any_other: bool = False) -> 
     for of in CALIBRATED:
         found = thresholds_of(measured, of)
         rows = [one.row for one in found]
-        if any_other and of.each:
+        if any_other and of.each and not of.dense:
             # Of a lower bound the worst value has the smallest one, of an upper bound the largest.
             worst = max(found, key=lambda one: of.rule.badness(one.worst.value))
             rows.append(Row(None, worst.row.value))
         lines = [str(row) for row in rows] if of.each else [f"{rows[0].value:g}"]
+        lines = lines or [PROVED]
         written.append(IniValue(name=of.name, lines=tuple(lines), comment=_reason(of, found)))
     return written
 
@@ -91,7 +97,8 @@ def _sample(measured: Measurement, date: str) -> IniValue:
 
 def _reason(of: Calibrated, found: Iterable[Threshold]) -> tuple[str, ...]:
     """What a threshold bounds, its rule, and the values that it comes from."""
-    said = f"{of.words}: {of.rule.said}. Measured: {_values(found)}."
+    values = _values(found) or "none; elsewhere the bits that were proved decide"
+    said = f"{of.words}: {of.rule.said}. Measured: {values}."
     return tuple(textwrap.wrap(said, _WIDTH - 2, break_on_hyphens=False))
 
 

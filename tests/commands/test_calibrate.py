@@ -1,8 +1,11 @@
 """``pytest-injectivity calibrate``, on tiny models."""
 
+import io
 import json
 import random
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from iniconfig import IniConfig
@@ -22,7 +25,15 @@ from tests.audits import small_samples
 Printed = pytest.CaptureFixture[str]
 
 NUMBERS = ("gate_margin", "gate_colipschitz", "gate_bits")
-ROWS = ("gate_drift", "gate_kl", "gate_top1", "gate_margin_kept", "gate_colipschitz_kept")
+ROWS = (
+    "gate_weight_error",
+    "gate_block_error",
+    "gate_drift",
+    "gate_kl",
+    "gate_top1",
+    "gate_margin_kept",
+    "gate_colipschitz_kept",
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,32 +59,55 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path) -> Path:
-    """The ini of a copy of the gate that judges 60 of the prompts."""
-    monkeypatch.chdir(tmp_path)
-    small_samples(monkeypatch)
+FEW = ["--samples=2", "--size=30"]
+
+
+def gate_of(models: Path) -> Path:
+    """The ini of a gate in the folder that is current; it judges 60 of the prompts."""
     assert 0 == main(["init", f"--prompts={models / 'prompts.jsonl'}"])
-    ini = tmp_path / "injectivity" / "pytest.ini"
+    ini = Path("injectivity/pytest.ini").resolve()
     ini.write_text(ini.read_text().replace("= 1000", "= 60"))
     return ini
 
 
-def values(ini: Path) -> dict[str, str]:
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path) -> Path:
+    """The ini of a copy of the gate."""
+    monkeypatch.chdir(tmp_path)
+    small_samples(monkeypatch)
+    return gate_of(models)
+
+
+class Written(NamedTuple):
+    """The ini of a gate before and after it was calibrated on the sound child, and what was told."""
+
+    before: str
+    ini: Path
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Written:
+    """The gate, calibrated once."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(tmp_path_factory.mktemp("written"))
+        small_samples(patch)
+        ini = gate_of(models)
+        before = ini.read_text()
+        assert 0 == main(["calibrate", str(models / "parent"), str(models / "sound"), *FEW])
+    return Written(before, ini, out.getvalue(), err.getvalue())
+
+
+def values(text: str) -> dict[str, str]:
     """The values of an ini, as pytest reads them."""
-    return dict(IniConfig(str(ini))["pytest"].items())
+    return dict(IniConfig("pytest.ini", data=text)["pytest"].items())
 
 
-FEW = ["--samples=2", "--size=30"]
-
-
-def test_thresholds_are_written_from_a_trusted_child(
-    gate: Path, models: Path, capsys: Printed
-) -> None:
+def test_thresholds_are_written_from_a_trusted_child(written: Written, models: Path) -> None:
     """Rows for its precision, numbers for all models, and the sample that they come from."""
-    before, text = values(gate), gate.read_text()
-    assert 0 == main(["calibrate", str(models / "parent"), str(models / "sound"), *FEW])
-    after = values(gate)
+    before, after = values(written.before), values(written.ini.read_text())
     assert {name: after[name] for name in before if not name.startswith("gate_")} == {
         name: value for name, value in before.items() if not name.startswith("gate_")
     }
@@ -84,16 +118,22 @@ def test_thresholds_are_written_from_a_trusted_child(
     assert f"child {models / 'sound'}: 32 float32" == sample[1]
     assert sample[2].startswith("prompts prompts.jsonl: 2 samples of 30, together [")
     assert "the gate judges 60 others" == sample[3]
-    assert gate.read_text().startswith(text[: text.index("gate_calibration")])
-    printed = capsys.readouterr()
-    assert f"\nnext: pytest injectivity --injx-model={models / 'sound'}" in printed.out
-    assert "sound: sample 2 of 2, 30 prompts" in printed.err
+    head = written.before[: written.before.index("gate_calibration")]
+    assert written.ini.read_text().startswith(head)
 
 
-def test_the_sound_child_passes_and_a_broken_one_fails(gate: Path, models: Path) -> None:
+def test_the_command_says_what_it_measures_and_what_comes_next(
+    written: Written, models: Path
+) -> None:
+    """What was written, too."""
+    assert "sound: sample 2 of 2, 30 prompts" in written.err
+    assert "\ngate_drift = 32 float32 " in written.out
+    assert f"\nnext: pytest injectivity --injx-model={models / 'sound'}" in written.out
+
+
+def test_the_sound_child_passes_and_a_broken_one_fails(written: Written, models: Path) -> None:
     """By the thresholds, on the prompts that the gate judges."""
-    assert 0 == main(["calibrate", str(models / "parent"), str(models / "sound"), *FEW])
-    drift = values(gate)["gate_drift"]
+    drift = values(written.ini.read_text())["gate_drift"]
     judged = {}
     for name in ("sound", "doubled"):
         audit = Audit(
@@ -112,17 +152,20 @@ def test_the_sound_child_passes_and_a_broken_one_fails(gate: Path, models: Path)
 def test_children_are_made_of_the_parent(gate: Path, models: Path) -> None:
     """By dtype, and several at once; with --any the most lenient holds for others too."""
     assert 0 == main(["calibrate", str(models / "parent"), "--dtype=bfloat16", "--any", *FEW])
-    rows = values(gate)["gate_drift"].splitlines()
+    found = values(gate.read_text())
+    rows = found["gate_drift"].splitlines()
     assert ["16 bfloat16", "any"] == [row.rpartition(" ")[0] for row in rows]
     assert 1 == len({row.rpartition(" ")[2] for row in rows})
+    # Of 16 bits it is known what they explain.
+    assert "proved" == found["gate_block_error"] == found["gate_weight_error"]
 
 
-def test_calibrating_again_changes_nothing_but_the_date(gate: Path, models: Path) -> None:
-    """Comments are replaced, not added."""
-    command = ["calibrate", str(models / "parent"), str(models / "sound"), *FEW]
-    assert 0 == main(command)
-    once = gate.read_text()
-    assert 0 == main([*command[:3], f"--ini={gate}", *FEW])
+def test_calibrating_again_changes_nothing(written: Written, gate: Path, models: Path) -> None:
+    """Comments are replaced, not added; the ini may be named instead of the suite."""
+    once = written.ini.read_text()
+    gate.write_text(once)
+    child = [str(models / "parent"), str(models / "sound")]
+    assert 0 == main(["calibrate", *child, f"--ini={gate}", *FEW])
     assert once == gate.read_text()
 
 

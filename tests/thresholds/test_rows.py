@@ -102,5 +102,8 @@ def test_an_audit_is_judged_by_the_row_of_its_model(tmp_path: Path) -> None:
     assert 0.2 == threshold_for(audit, "gate_drift", "16 bfloat16 0.1\n32 float32 0.2")
     with pytest.raises(OptionError, match="gate_drift: no threshold is given: give a number"):
         threshold_for(audit, "gate_drift", "")
+    assert threshold_for(audit, "gate_drift", "4 bnb-nf4 0.1", default=None) is None
+    assert 0.5 == threshold_for(audit, "gate_drift", "4 bnb-nf4 0.1", default=0.5)
+    assert 0.1 == threshold_for(audit, "gate_drift", "32 float32 0.1", default=None)
     with pytest.raises(OptionError, match="gate_drift: no threshold for a model of 32 float32"):
         threshold_for(audit, "gate_drift", "4 bnb-nf4 0.1")
