@@ -11,19 +11,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from pytest_injectivity.core.shapes import Float, Float64
+from pytest_injectivity.core.shapes import Float64
 
 EXPLAINS = 0.5
 """The largest median ``||h - h'|| / ||h'||`` of states that a map explains; of unrelated ones 1.4."""
 
 TIMES = 3.0
 """How many times nearer to the parent's a rotation must bring the states than they are without one."""
-
-_TOKENS_A_WIDTH = 8
-_FEWEST_A_WIDTH = 1
 
 
 class BasisKind(StrEnum):
@@ -74,43 +69,6 @@ class Basis:
     matrix: Float64[np.ndarray, "width width"] | None = None
 
 
-def fit_rotation(
-    own: Float[Tensor, "tokens width"], parents: Float[Tensor, "others width"]
-) -> Rotation:
-    """Fit the orthogonal map on the embeddings of half of the tokens, judge it on the other half.
-
-    Args:
-        own: a row a token, of the model.
-        parents: likewise, of its parent. Tokens beyond the shorter table are left out, and so are rows
-            of zeros; of a large vocabulary tokens at equal steps stand for all.
-
-    Example:
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> parents = torch.randn(64, 8, generator=generator)
-        >>> turn, _ = torch.linalg.qr(torch.randn(8, 8, generator=generator))
-        >>> found = fit_rotation(parents @ turn.T, parents)
-        >>> found.after < 1e-5 < found.before, bool(np.allclose(found.matrix, turn, atol=1e-5))
-        (True, True)
-    """
-    rows, width = min(len(own), len(parents)), own.shape[1]
-    step = max(1, rows // (2 * _TOKENS_A_WIDTH * width))
-    mine, theirs = (one[:rows:step].cpu().double() for one in (own, parents))
-    kept = (mine.norm(dim=1) > 0) & (theirs.norm(dim=1) > 0)
-    mine, theirs = mine[kept], theirs[kept]
-    before = median_distance(mine[1::2], theirs[1::2])
-    tokens = len(mine[::2])
-    if tokens < _FEWEST_A_WIDTH * width or not bool(
-        mine.isfinite().all() & theirs.isfinite().all()
-    ):
-        return Rotation(tokens, width, before, float("nan"), None)
-    lengths = theirs[::2].norm(dim=1, keepdim=True)
-    left, _, right = torch.linalg.svd((mine[::2] / lengths).T @ (theirs[::2] / lengths))
-    matrix = left @ right
-    after = median_distance(mine[1::2] @ matrix, theirs[1::2])
-    explains = is_rotation(before, after)
-    return Rotation(tokens, width, before, after, matrix.numpy() if explains else None)
-
-
 def is_rotation(before: float, after: float) -> bool:
     """Whether a rotation explains states that lie as far from the parent's without it and with it.
 
@@ -118,14 +76,3 @@ def is_rotation(before: float, after: float) -> bool:
     (True, False, False)
     """
     return before > EXPLAINS >= after and after * TIMES <= before
-
-
-def median_distance(
-    states: Float[Tensor, "rows width"], others: Float[Tensor, "rows width"]
-) -> float:
-    """The median over rows of ``||h - h'|| / ||h'||``, in float64."""
-    if not len(states):
-        return float("nan")
-    exact = others.double()
-    apart = (states.double() - exact).norm(dim=1) / exact.norm(dim=1)
-    return float(apart.nan_to_num(nan=0.0, posinf=float("inf")).median())

@@ -110,6 +110,17 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
     assert set() == HEAVY & {name.partition(".")[0] for name in json.loads(done.stdout)}
 
 
+def test_an_audit_imports_torch_when_it_loads_something(tmp_path: Path) -> None:
+    """Threads are settled and libraries hushed before torch and transformers are imported."""
+    code = (
+        "import sys, json, pytest_injectivity.audit.audit; print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run(  # noqa: S603 - python itself
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert set() == {"torch", "transformers"} & {*json.loads(done.stdout)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["-k", "nothing", "spy.py"]], ids=["help", "empty"]

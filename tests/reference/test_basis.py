@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pytest_injectivity.reference.basis import Rotation, fit_rotation, is_rotation
+from pytest_injectivity.reference.basis import Rotation, is_rotation
+from pytest_injectivity.reference.rotation import fit_rotation
 from tests.rebased import orthogonal
 
 WIDTH, VOCAB = 12, 100

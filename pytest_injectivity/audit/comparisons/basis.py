@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.number_keys import NumberKey
@@ -18,15 +16,15 @@ from pytest_injectivity.reference.basis import (
     Basis,
     BasisKind,
     Rotation,
-    fit_rotation,
     is_rotation,
-    median_distance,
 )
-from pytest_injectivity.reference.errors.turn import Turn
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.models.decoder import Decoder
+    from pytest_injectivity.reference.errors.turn import Turn
 
 T = TypeVar("T")
 
@@ -81,15 +79,21 @@ def basis_of(against: Compared, layer: Layer) -> Basis:
     return replace(found, matrix=_matrix(against, layer, _rotation(against)))
 
 
-def turn_of(against: Compared) -> Turn | None:
+def turn_of(against: Compared) -> "Turn | None":
     """The maps from the model's states to its parent's; None where its embeddings are not rotated."""
     rotation = _rotation(against)
     if rotation.matrix is None:
         return None
+    from pytest_injectivity.reference.errors.turn import Turn
+
     return Turn(rotation.matrix, _matrix(against, "norm", rotation))
 
 
 def _judged(against: Compared, layer: Layer) -> Basis:
+    import torch
+
+    from pytest_injectivity.reference.rotation import median_distance
+
     own, parents = (one.states(layer) for one in (against.child, against.parent))
     before = median_distance(own, parents.to(own.device))
     if not before > EXPLAINS:
@@ -125,12 +129,14 @@ def _rotation(against: Compared) -> Rotation:
 
 
 def _fitted(against: Compared) -> Rotation:
+    from pytest_injectivity.reference.rotation import fit_rotation
+
     # One table is copied before the other model is loaded, which may not fit beside.
     own = _table(against.child.target.decoder)
     return fit_rotation(own, _table(against.parent.target.decoder))
 
 
-def _table(decoder: "Decoder") -> Tensor:
+def _table(decoder: "Decoder") -> "Tensor":
     return decoder.embedding_matrix().cpu()
 
 
@@ -148,6 +154,8 @@ def _matrix(
 
 def _final_gain(decoder: "Decoder") -> Float64[np.ndarray, " width"]:
     """What the final norm multiplies each coordinate by; ones where it does not."""
+    import torch
+
     norm: Any = decoder.parts.norm
     if norm is None:
         return np.ones(decoder.hidden_size)
