@@ -75,6 +75,14 @@ def test_a_large_vocabulary_has_no_table() -> None:
     assert 2**20 > phase.token_forwards
 
 
+def test_next_tokens_are_read_by_two_models() -> None:
+    """Of at most so many prompts and tokens, with a softmax over the vocabulary at each position."""
+    phase = _costs().next_tokens(prompts=3, tokens=8)
+    assert 2 * 3 * 8 == phase.token_forwards
+    assert pytest.approx(2 * 0.5 + 48 * 0.01 + 24 * 1000 * 6e-8) == phase.seconds
+    assert "3 prompts of at most 8 tokens by both models" in phase.what
+
+
 def test_every_phase_names_what_makes_it_shorter() -> None:
     """All but the resolution, whose sample is fixed, have a flag or an argument."""
     costs = _costs()
@@ -84,6 +92,7 @@ def test_every_phase_names_what_makes_it_shorter() -> None:
         costs.ratios([1]),
         costs.sipit(1, prompts=2, tokens=2, certify=1),
         costs.cross(1, prompts=2, tokens=2),
+        costs.next_tokens(prompts=2, tokens=2),
         costs.attacks(Walk([Place(1)], 2, 2, 0)),
         costs.evaluations([3], [1]),
         costs.tables([1], places=1, name="one-step tables"),

@@ -102,6 +102,23 @@ def test_numbers_do_not_depend_on_how_many_logits_are_held() -> None:
     assert (whole.agreed == few.agreed).all()
 
 
+def test_a_padded_vocabulary_is_compared_over_the_ids_of_both() -> None:
+    """What the model gives to the ids beyond is told; equal rows of both do not diverge."""
+    parent = tiny_decoder("llama")
+    child = tiny_decoder("llama", vocab=80)
+    models: Any = (child.model, parent.model)
+    weights = dict(models[1].named_parameters())
+    for name, own in models[0].named_parameters():
+        own[: len(weights[name])] = weights[name]
+    found = compare_next_tokens(child, parent, PROMPTS)
+    assert found.nats.max() < 1e-9
+    assert found.agreed.all()
+    assert 0.01 < found.elsewhere.min() < found.elsewhere.max() < 1.0
+    back = compare_next_tokens(parent, child, PROMPTS)
+    assert back.nats.max() < 1e-9
+    assert 0.0 == back.elsewhere.max()
+
+
 def test_the_work_done_is_told() -> None:
     """In prompts, up to all of them; those too short are among them."""
     child, parent = _pair()

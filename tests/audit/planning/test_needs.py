@@ -58,6 +58,14 @@ def test_a_comparison_needs_a_second_model() -> None:
     assert {"load", "capture", "resolution", "geometry"} == other
 
 
+def test_next_tokens_need_both_models_and_no_layer() -> None:
+    """Their prompts and tokens are those of the call."""
+    needs = needs_of(Asked("next_token_kept", {"kl": 0.1, "prompts": 50}), 4, "all")
+    assert ["load", "load", "next_token"] == [one.kind for one in needs]
+    assert [False, True, True] == [one.reference for one in needs]
+    assert (50, 128, ()) == (needs[2].prompts, needs[2].tokens, needs[2].layers)
+
+
 def test_releases_of_the_config_are_one_walk() -> None:
     """A test that names one of them asks for all of its size; others are walked by themselves."""
     configs = ["identity@4", "permute@-1", "identity@2 last"]
