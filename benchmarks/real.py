@@ -2,6 +2,7 @@
 
     ./dev bench real gate --shared ../shared                    # SmolLM2-135M, 1,000 prompts, 31 layers
     ./dev bench real gate --shared ../shared --prompts 100 --dtypes bfloat16
+    ./dev bench real children --shared ../shared --prompts 300   # 4 and 8 bits against the parent
     ./dev bench real sipit --shared ../shared --layers 1,15,30
     ./dev bench real gate sipit --shared ../shared --model FILE    # another checkpoint
 
@@ -18,6 +19,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from real_children import children as children_of
 from real_gate import gates
 from real_planted import plantings
 from real_published import publications
@@ -81,6 +83,11 @@ def gate(asked: Asked) -> str:
     return gates(asked.checkpoint, asked.source, asked.prompts, asked.dtypes)
 
 
+def children(asked: Asked) -> str:
+    """The gate against the parent: sound children, the published file, a damaged child."""
+    return children_of(asked.checkpoint, asked.source, asked.prompts)
+
+
 def sipit(asked: Asked) -> str:
     """`assert_sipit_recovers` with its defaults."""
     return inversions(asked.checkpoint, asked.source, asked.dtypes, asked.layers, asked.certify)
@@ -117,7 +124,7 @@ def published(asked: Asked) -> str:
 
 PARTS: dict[str, Callable[[Asked], str]] = {
     part.__name__: part
-    for part in (gate, planted, sipit, false_rejections, subsets, search, published)
+    for part in (gate, children, planted, sipit, false_rejections, subsets, search, published)
 }
 
 
