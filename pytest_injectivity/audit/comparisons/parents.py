@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 
 from pytest_injectivity.audit.measurements.measurements import Measurements
+from pytest_injectivity.audit.target.same_model import is_same_model
 from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.errors import OptionError
@@ -69,7 +70,7 @@ def _shape(audited: Target) -> dict[str, int]:
 
 def _check_model(child: Target, parent: Target) -> None:
     """Refuses the very same weights, which keep all of their own numbers whatever the config says."""
-    if child.is_same_model(parent):
+    if is_same_model(child, parent):
         raise OptionError(
             f"--injx-reference={parent.config.model} has the weights of the model audited,"
             f" {child.config.model}, loaded the same way: comparing a model with itself proves"

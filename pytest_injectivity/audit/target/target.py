@@ -10,11 +10,10 @@ from pytest_injectivity.audit.keys import (
     ActivationScalesKey,
     AssumptionsKey,
     ModelFactsKey,
-    WeightDigestKey,
 )
 from pytest_injectivity.audit.target.loaded_model import LoadedModel
+from pytest_injectivity.audit.target.loaded_prompts import load_prompts
 from pytest_injectivity.audit.target.process import Process
-from pytest_injectivity.audit.target.prompt_settings import prompt_settings, stdlib_key
 from pytest_injectivity.audit.target.told_loading import load_told
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.layers import Layer, LayerSpec, depth, resolve_layers
@@ -22,7 +21,7 @@ from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.progress import Silent, Watcher
 from pytest_injectivity.core.refusals import refusing_again
 from pytest_injectivity.core.threads import settle_threads
-from pytest_injectivity.errors import OptionError, PromptError
+from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.quiet import hush, import_quietly
 from pytest_injectivity.prompts.naming import prompt_name, token_name
 from pytest_injectivity.quantization.grid import Rounded
@@ -72,7 +71,7 @@ class Target:
         rounds = self.config.activation_bits is not None
         self._model = LoadedModel(refusing_again(self._load), self._rounding if rounds else None)
         self._prompts: PromptSet | None = None
-        self._made_prompts = refusing_again(self._load_prompts)
+        self._made_prompts = refusing_again(lambda: load_prompts(self))
         self._resolved = refusing_again(self._resolve)
         self._journal: Journal | None = None
         self._expected: set[Layer] = set()
@@ -238,44 +237,6 @@ class Target:
         """Audit these prompts, tokenized for the model already, instead of those the config names."""
         self._prompts = prompts
 
-    def _load_prompts(self) -> "PromptSet":
-        try:
-            return self._stored_prompts()
-        except PromptError as error:
-            # A context that was cut, or another tokenizer, explains what the prompts alone do not.
-            said = self._unlike_reference()
-            raise PromptError(f"{said}{error}") if said else error from None
-
-    def _unlike_reference(self) -> str:
-        """What makes the model another function than the reference that is named, if anything."""
-        if self.config.reference is None:
-            return ""
-        from pytest_injectivity.models.checkpoint import resolve
-        from pytest_injectivity.reference.differences import difference_lines
-        from pytest_injectivity.reference.same_function import function_differences
-
-        found = function_differences(self.checkpoint, resolve(self.config.reference))
-        return "".join(f"{line}; " for line in difference_lines(found))
-
-    def _stored_prompts(self) -> "PromptSet":
-        if self.config.prompts != "builtin:stdlib":
-            prompts = self._read_prompts()
-            if prompts.templated:
-                self.use("conversations")
-            return prompts
-        # These texts are public and may be stored; parsing and tokenizing take most of a warm run.
-        return self.kept.model.remember(stdlib_key(self.config), self._read_prompts)
-
-    def _read_prompts(self) -> "PromptSet":
-        from pytest_injectivity.prompts.loading import check_source, load_with
-
-        source, settings = self.config.prompts, prompt_settings(self.config)
-        if not self.loaded:  # the facts may take minutes to load, a wrong file a moment to refuse
-            check_source(source, self.tokenizer, settings)
-        facts = self.facts
-        settings = replace(settings, context=facts.context, vocab_size=facts.vocab_size)
-        return load_with(source, self.tokenizer, settings)
-
     @cached_property
     def n_layers(self) -> int:
         """The model's number of blocks, from its configuration: no weights are loaded for it.
@@ -384,32 +345,6 @@ class Target:
     def identity(self) -> str:
         """A name for the loaded model and the prompts; targets of one name have equal numbers."""
         return self.entry.folder.name
-
-    def is_same_model(self, other: "Target") -> bool:
-        """Whether the other model is this one, loaded the same way.
-
-        Models of equal weights are one model, whatever files and configuration they come from.
-        """
-        if (self.facts.dtype, self.rounded) != (other.facts.dtype, other.rounded):
-            return False
-        if self.kept.loaded == other.kept.loaded:
-            return True
-        facts, others = self.facts, other.facts
-        same_sample = facts.weights_sample != "" and facts.weights_sample == others.weights_sample
-        return same_sample and self.weights_digest == other.weights_digest
-
-    @property
-    def weights_digest(self) -> str:
-        """The digest of all numbers of the model's weights as they were loaded; loads them.
-
-        Raises:
-            ModelError: it cannot be loaded.
-        """
-        from pytest_injectivity.models.weight_digest import WeightDigest
-
-        return self.kept.model.remember(
-            WeightDigestKey(), lambda: WeightDigest.of(self.unrounded.model)
-        ).text
 
     @property
     def journal(self) -> "Journal":
