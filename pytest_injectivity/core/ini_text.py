@@ -18,7 +18,7 @@ class IniValue:
         name: its name.
         lines: its value; several lines are written below the name, indented.
         comment: lines above it, without ``#``; they replace the comment that stands directly above the
-            value of this name. None: what stands there stays.
+            value of this name. Empty: what stands there stays.
     """
 
     name: str

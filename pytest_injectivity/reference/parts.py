@@ -89,6 +89,47 @@ def parts_of(decoder: Decoder) -> tuple[Part, ...]:
     return tuple(_parts(decoder))
 
 
+def unlike_part(child: Decoder, parent: Decoder) -> str:
+    """Says which part of a parent a child lacks, or has in another shape; empty where it has all.
+
+    A bias that the child has and its parent has not is none: a quantized layer may hold one of zeros.
+
+    Args:
+        child: the model.
+        parent: the model it was made from.
+
+    Example:
+        >>> from pytest_injectivity.testing import tiny_decoder
+        >>> unlike_part(tiny_decoder("llama"), tiny_decoder("llama"))
+        ''
+        >>> unlike_part(tiny_decoder("llama"), tiny_decoder("qwen3"))
+        'layer01 has no self_attn.q_norm'
+    """
+    for part in parts_of(parent):
+        try:
+            own = dict(_shapes(part.of(child)))
+        except AttributeError:  # of torch, for a path that is not there
+            return f"{part.site} has no {part.name}"
+        for name, shape in _shapes(part.of(parent)):
+            if own.get(name) != shape:
+                said = own.get(name, "none")
+                return f"{part.site}, {part.name}.{name} is {said}, of the parent {shape}"
+    return ""
+
+
+def _shapes(module: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The shapes of a module's own weights, outputs first; no packed weight is decoded."""
+    found = packed(module)
+    if found is not None:
+        yield "weight", (found.outputs, found.inputs)
+        if isinstance(bias := getattr(module, "bias", None), Tensor):
+            yield "bias", tuple(bias.shape)
+        return
+    for name, parameter in module.named_parameters(recurse=False):
+        turned = isinstance(module, Conv1D) and name == "weight"
+        yield name, tuple(parameter.T.shape if turned else parameter.shape)
+
+
 def _parts(decoder: Decoder) -> Iterator[Part]:
     model: Any = decoder.model
     paths = {id(module): path for path, module in model.named_modules()}
@@ -180,8 +221,10 @@ def _tensors(module: Any) -> Iterator[tuple[str, Tensor]]:
     found = packed(module)
     if found is not None:
         yield "weight", found.dense()
+        # Some packed layers hold their bias as a buffer.
+        if isinstance(bias := getattr(module, "bias", None), Tensor):
+            yield "bias", bias.detach()
+        return
     for name, parameter in module.named_parameters(recurse=False):
-        if found is not None and name != "bias":
-            continue
         turned = isinstance(module, Conv1D) and name == "weight"
         yield name, parameter.detach().T if turned else parameter.detach()

@@ -1,11 +1,16 @@
 """The parts of models of every family of the table."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
+from pytest_injectivity import load_decoder
+from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import TABLE
-from pytest_injectivity.reference.parts import parts_of
-from pytest_injectivity.testing import tiny_decoder
+from pytest_injectivity.reference.parts import parts_of, unlike_part
+from pytest_injectivity.testing import save_checkpoint, tiny_decoder
 
 FUSED = {"gpt2", "gpt_neox", "phi3", "falcon"}
 
@@ -53,3 +58,42 @@ def test_values_of_zero_make_an_attention_of_zero() -> None:
         decoder.states(torch.tensor([[1, 2, 3]]), [1])
         found.append(float(seen[0].abs().max()))
     assert found == [0.0] * len(FUSED)
+
+
+@pytest.mark.parametrize(
+    ("child", "parent", "words"),
+    [
+        (tiny_decoder("llama"), tiny_decoder("llama"), ""),
+        (tiny_decoder("qwen2"), tiny_decoder("llama"), ""),  # has biases of its own
+        (tiny_decoder("llama"), tiny_decoder("qwen3"), "layer01 has no self_attn.q_norm"),
+        (tiny_decoder("llama"), tiny_decoder("gpt2"), "layer00 has no wte"),
+        (
+            tiny_decoder("llama"),
+            tiny_decoder("qwen2"),
+            "layer01, self_attn.q_proj.bias is none, of the parent (16,)",
+        ),
+        (
+            tiny_decoder("llama", intermediate_size=48),
+            tiny_decoder("llama"),
+            "layer01, mlp.gate_proj.weight is (48, 16), of the parent (32, 16)",
+        ),
+    ],
+)
+def test_a_part_that_a_child_lacks_is_named(child: Decoder, parent: Decoder, words: str) -> None:
+    """A module, a tensor or another shape; biases of the child alone are no part that it lacks."""
+    assert words == unlike_part(child, parent)
+
+
+def test_a_packed_layer_has_the_bias_that_it_holds_as_a_buffer(tmp_path: Path) -> None:
+    """As layers of GPTQ and AWQ do."""
+    pytest.importorskip("bitsandbytes", reason="the extra bnb is not installed")
+    folder = save_checkpoint(tiny_decoder("gpt2", hidden=64), tmp_path / "parent")
+    decoder = load_decoder(str(folder), device="cpu", quantization="bnb-nf4")
+    (part,) = [one for one in parts_of(decoder) if one.name == "mlp.c_fc" and one.site == "layer01"]
+    module: Any = part.of(decoder)
+    bias = module.bias.detach()
+    del module.bias
+    module.register_buffer("bias", bias)
+    assert "bias" not in dict(module.named_parameters(recurse=False))
+    assert dict(part.tensors(decoder))["bias"].equal(bias)
+    assert "" == unlike_part(decoder, tiny_decoder("gpt2", hidden=64))

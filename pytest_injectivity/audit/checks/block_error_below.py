@@ -1,7 +1,6 @@
 """Judges what each block of a model makes of its parent's states."""
 
 import math
-from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.comparisons.errors import (
     PROMPTS,
@@ -22,9 +21,6 @@ from pytest_injectivity.audit.judging.common import times_bound
 from pytest_injectivity.core.layers import LayerSpec
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.results.verdict import Verdict
-
-if TYPE_CHECKING:
-    pass
 
 
 def check_block_error_below(

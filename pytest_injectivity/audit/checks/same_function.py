@@ -36,7 +36,8 @@ def check_same_function(audit: "Audited", accepted: Sequence[str] = ()) -> Verdi
         >>> coarse.check_same_function().passed
         True
     """
-    if isinstance(accepted, str) or not all(isinstance(one, str) for one in accepted):
+    listed = isinstance(accepted, (list, tuple, set, frozenset))
+    if not listed or not all(isinstance(one, str) for one in accepted):
         raise OptionError(f"accepted={accepted!r}: give a list of names of fields")
     found = audit.comparisons.differences
     reasons = [_judged(one, accepted) for one in found] or [_equal()]

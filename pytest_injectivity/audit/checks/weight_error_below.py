@@ -134,7 +134,7 @@ def _evidence(found: "Sequence[Finding]", bits: float) -> Iterator[str]:
             said += (
                 f"; row {error.row.row}: {show(error.row.error)}, the median row"
                 f" {show(error.median_row)}; row {error.group.row}, inputs from"
-                f" {error.group.start}: {show(error.group.error)} of the tensor's norm"
+                f" {error.group.start}: {show(error.group.error)} of the tensor's root mean square"
             )
         yield said + (f"; the factor of {error.rescaled} taken back" if error.rescaled else "")
     if len(found) > _LISTED:

@@ -7,10 +7,12 @@ from pytest_injectivity.audit.comparisons.basis import turn_of
 from pytest_injectivity.audit.comparisons.errors import (
     accepted_errors,
     block_errors_of,
+    check_parts,
     decoders,
     proved_bits,
     site_layer,
     times_over,
+    unlike_part_of,
     weight_errors_of,
 )
 from pytest_injectivity.core.layers import Layer, layer_id
@@ -44,7 +46,11 @@ def blame_of(against: "Against", layer: Layer) -> "Blame":
     Args:
         against: the model and its parent.
         layer: 0 for the embeddings, 1 to L for a block, ``"norm"`` for the final norm and the head.
+
+    Raises:
+        OptionError: the model lacks a part of its parent, or has it in another shape.
     """
+    check_parts(against)
     target = against.child.target
     most = min(PROMPTS, len(target.prompts))
 
@@ -68,6 +74,8 @@ def blame_of(against: "Against", layer: Layer) -> "Blame":
 
 def blame_line(against: "Against") -> str:
     """Who is to blame, in a line: a part of the layer that errs most by what its bits explain."""
+    if unlike := unlike_part_of(against):
+        return f"blame: the parts of both models cannot be exchanged: {unlike}"
     layer, times = worst_layer(against)
     if not times:
         return "blame: no block and no tensor errs at all"

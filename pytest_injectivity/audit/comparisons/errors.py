@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_injectivity.audit.comparisons.basis import turn_of
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
+from pytest_injectivity.errors import OptionError
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.comparisons.against import Against
@@ -39,6 +40,11 @@ class WeightErrorsKey(NumberKey):
 
 
 @dataclass(frozen=True)
+class UnlikePartKey(NumberKey):
+    """The part of the parent that the model lacks, in words."""
+
+
+@dataclass(frozen=True)
 class BitsKey(NumberKey):
     """The bits proved at each layer, of the model's weights."""
 
@@ -55,8 +61,38 @@ def block_errors_of(against: "Against", prompts: int = PROMPTS) -> "dict[str, Bl
     return {one.site: one for one in found}
 
 
+def unlike_part_of(against: "Against") -> str:
+    """Says which part of the parent the model lacks, or has in another shape; empty where it has all."""
+
+    def compute() -> str:
+        from pytest_injectivity.reference.parts import unlike_part
+
+        return unlike_part(*decoders(against))
+
+    return against.remember(UnlikePartKey(), compute)
+
+
+def check_parts(against: "Against") -> None:
+    """Refuse two models whose tensors cannot be compared one by one.
+
+    Raises:
+        OptionError: the model lacks a part of its parent, or has it in another shape.
+    """
+    if unlike := unlike_part_of(against):
+        child, parent = (one.target.config.model for one in (against.child, against.parent))
+        raise OptionError(
+            f"--injx-reference={parent} has other parts than {child}: {unlike}; give the checkpoint that"
+            " it was made from"
+        )
+
+
 def weight_errors_of(against: "Against") -> "tuple[WeightError, ...]":
-    """The error of each tensor, in the order in which a token meets them."""
+    """The error of each tensor, in the order in which a token meets them.
+
+    Raises:
+        OptionError: the model lacks a part of its parent, or has it in another shape.
+    """
+    check_parts(against)
 
     def compute() -> "tuple[WeightError, ...]":
         from pytest_injectivity.reference.errors.rescaled import taken_back

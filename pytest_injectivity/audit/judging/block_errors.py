@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.reference.errors.block_error import BlockError
 
 JUMP = 3.0
-"""A block stands out whose error is this many times the median of the others of as many bits."""
+"""A block stands out whose error is this many times the median of the other blocks'."""
 
 _QUANTITY = "block error"
 

@@ -35,6 +35,7 @@ GROUPS: tuple[tuple[str, tuple[Role, ...]], ...] = (
 
 TOKENS = 1024
 _LONGEST = 128
+_PADDED = 4  # tokens in a batch, padding included, for each that is run
 _MOST_LOGITS = 2**24
 _TYPICAL = 0.6  # of what is accepted, about what sound children show
 _ADDS_UP = 0.5
@@ -76,7 +77,7 @@ class Blame:
         control: the error of the parent with its own part: exactly 0.
         left: the error of the child with every part of the parent.
         additivity: the squares of the parts' errors alone, summed, over the square of the site's.
-        culprit: the part that is blamed, or the group; empty where no weight is.
+        culprit: the part that is blamed, or the group; empty where no weight is, or nothing errs.
         tokens: how many positions were run.
     """
 
@@ -93,6 +94,8 @@ class Blame:
     @property
     def words(self) -> str:
         """Who is blamed, in a line."""
+        if self.error == 0:
+            return f"{self.site}: no error: nothing is to blame"
         if not self.culprit:
             return (
                 f"{self.site}: with every weight of the parent an error of {self.left:.3g} is left of"
@@ -112,6 +115,7 @@ def blame(
     prompts: Sequence[Sequence[int]],
     *,
     bits: float,
+    most_tokens: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Blame:
     """Blames a part of one site.
@@ -122,6 +126,8 @@ def blame(
         layer: 0 for the embeddings, 1 to L for a block, ``"norm"`` for the final norm and the head.
         prompts: token ids; the first `TOKENS` tokens are run, at most 128 of a prompt.
         bits: the fewest that were proved of the site's weights.
+        most_tokens: how many tokens are run instead; at most four times as many places of a batch,
+            padding included, have logits.
         progress: called with the number of exchanges done.
 
     Example:
@@ -131,14 +137,17 @@ def blame(
         >>> blame(child, tiny_decoder("llama"), 2, [[1, 2, 3], [4, 5]], bits=16).culprit
         'mlp.up_proj'
     """
-    return _Trial(child, parent, layer, prompts, bits=bits, progress=progress).blame()
+    most = most_tokens or _most_tokens(parent)
+    return _Trial(
+        child, parent, layer, prompts, bits=bits, most_tokens=most, progress=progress
+    ).blame()
 
 
 class _Trial:
     """One site of two models on a few prompts.
 
     Args:
-        child, parent, layer, prompts, bits, progress: as for `blame`.
+        child, parent, layer, prompts, bits, most_tokens, progress: as for `blame`.
     """
 
     def __init__(
@@ -149,12 +158,13 @@ class _Trial:
         prompts: Sequence[Sequence[int]],
         *,
         bits: float,
+        most_tokens: int,
         progress: Callable[[int], None] | None,
     ) -> None:
         self._child, self._parent, self._layer, self._bits = child, parent, layer, bits
         self._progress = progress
         self._done = 0
-        self._ids, self._real = _padded(prompts, _most_tokens(parent))
+        self._ids, self._real = _padded(prompts, most_tokens)
         before: Layer = max(int(layer) - 1, 0) if layer != "norm" else parent.n_layers
         states = parent.states(self._ids, [before, "norm"])
         self._last = states["norm"].cpu()[self._real].double()
@@ -241,9 +251,7 @@ def _culprit(
     whole: float, left: float, additivity: float, parts: Sequence[Swap], groups: Sequence[Swap]
 ) -> str:
     """The part with the largest excess; the group it works in where errors do not add up."""
-    if left > _NO_WEIGHT * whole:
-        return ""
-    if not parts:
+    if not parts or whole == 0 or math.isnan(left) or left > _NO_WEIGHT * whole:
         return ""
     first = parts[0]
     adds_up = _ADDS_UP <= additivity <= 1.0 / _ADDS_UP or first.excess >= _ADDS_UP * whole
@@ -272,7 +280,8 @@ def _padded(
     chosen: list[list[int]] = []
     for one in prompts:
         room = most - sum(map(len, chosen))
-        if room <= 0:
+        longest = max(map(len, [*chosen, one[:_LONGEST]]))
+        if room <= 0 or (len(chosen) + 1) * min(longest, most) > _PADDED * most:
             break
         chosen.append(list(one[: min(_LONGEST, room)]))
     width = max(map(len, chosen))

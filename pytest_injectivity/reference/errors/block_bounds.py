@@ -26,6 +26,8 @@ def explained(
     """
     row = bounds_of(bits)
     unit = max(torch.finfo(getattr(torch, dtype)).eps / 2 for dtype in dtypes)
-    rounding = _ROUNDINGS * unit * max(1.0, one.residual)
+    # Of a block that adds nothing an error of any size is one: no bound is infinite.
+    residual = one.residual if math.isfinite(one.residual) else 1.0
+    rounding = _ROUNDINGS * unit * max(1.0, residual)
     weights = row.rounded_block if rounds_activations else row.block
     return math.sqrt(weights**2 + rounding**2 + (_SELVES * one.itself) ** 2)

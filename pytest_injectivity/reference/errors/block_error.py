@@ -25,6 +25,7 @@ from pytest_injectivity.reference.errors.positions import Positions, joined, roo
 from pytest_injectivity.reference.errors.post_norm import is_post_norm
 from pytest_injectivity.reference.errors.routing import Routing, routing
 from pytest_injectivity.reference.errors.turn import Turn
+from pytest_injectivity.reference.errors.wide import wide
 from pytest_injectivity.reference.parts import HEAD
 from pytest_injectivity.states.batches import plan_batches
 from pytest_injectivity.stats import upper_quantile
@@ -42,7 +43,8 @@ class BlockError:
 
     Attributes:
         site: ``layer00`` for the embeddings, ``layer01`` for the first block, ``norm``, ``head``.
-        value: ``b_l`` over the positions that are no sinks; NaN where a state is not finite.
+        value: ``b_l`` over the positions that are no sinks; NaN where a state is not finite, that of a
+            sink included.
         q99: the 99 % quantile of the relative error of a position.
         largest: the largest relative error of a position.
         prompt: the prompt of that position, as an index into those measured.
@@ -120,7 +122,9 @@ def block_errors(
         done += len(batch.rows)
         if progress is not None:
             progress(done)
-    noise = _of_itself(parent, prompts[:_ALONE], post_norm=post_norm)
+    # However long prompts are, the states of all layers are held for no more tokens than of a batch.
+    few = [one[: max(1, batch_tokens // _ALONE)] for one in prompts[:_ALONE]]
+    noise = _of_itself(parent, few, post_norm=post_norm)
     return tuple(_reduced(site, joined(parts), noise[site]) for site, parts in collected.items())
 
 
@@ -162,14 +166,14 @@ def _forced(
     )
 
     def in_parents(layer: Layer, own: Tensor) -> Tensor:
-        return _wide(own) if turn is None else turn.to_parent(layer, own)
+        return wide(own) if turn is None else turn.to_parent(layer, own)
 
     def seen(layer: Layer, own: Tensor) -> None:
-        exact = _wide(states[layer][here])
+        exact = wide(states[layer][here])
         error, branch = in_parents(layer, own[here]) - exact, exact
         if layer not in (0, "norm") and not post_norm:
             last: Layer = int(layer) - 1
-            before = _wide(states[last][here])
+            before = wide(states[last][here])
             branch = exact - before
             # A block of another dtype gets the state rounded, which is no error of the block.
             error -= in_parents(last, given[last][here].to(own.dtype)) - before
@@ -201,7 +205,7 @@ def _of_head(
         given = rows if turn is None else turn.to_child("norm", rows)
         with torch.no_grad():
             own, exact = (
-                _wide(head(side.to(one.dtype)))[:, :ids]
+                wide(head(side.to(one.dtype)))[:, :ids]
                 for head, side, one in zip(heads, (given, rows), (child, parent), strict=True)
             )
         own, exact = (one - one.mean(dim=1, keepdim=True) for one in (own, exact))
@@ -232,7 +236,8 @@ def _of_itself(
 
 
 def _choices(found: Routing | None, real: Tensor) -> tuple[np.ndarray, int]:
-    if found is None:
+    # Integers of fewer rows than tokens are positions, as recurrent blocks take them.
+    if found is None or len(found.chosen) < real.numel():
         return np.empty((int(real.sum()), 0), dtype=np.int64), 0
     # A small pass repeats its rows; the first are those that were given.
     tokens = found.chosen[: real.numel()].cpu().long()
@@ -250,7 +255,7 @@ def _reduced(site: str, found: Positions, itself: float) -> BlockError:
     ]
     return BlockError(
         site=site,
-        value=others.ratio,
+        value=others.ratio if np.isfinite(found.error).all() else math.nan,
         q99=upper_quantile(relative, 0.01),
         largest=float(relative[worst]),
         prompt=int(others.place[worst, 0]),
@@ -262,11 +267,6 @@ def _reduced(site: str, found: Positions, itself: float) -> BlockError:
         itself=itself,
         experts=np.array(experts, dtype=np.float64),
     )
-
-
-def _wide(states: Tensor) -> Tensor:
-    # Double precision does not exist on mps.
-    return states.float() if states.device.type == "mps" else states.double()
 
 
 def _squares(rows: Float[Tensor, "positions width"]) -> Float64[np.ndarray, " positions"]:

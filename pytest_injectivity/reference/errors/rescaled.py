@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.reference.errors.weight_error import WeightError, tensor_error
+from pytest_injectivity.reference.errors.wide import wide
 from pytest_injectivity.reference.parts import HEAD, Part, Role
 
 _GROUPS: tuple[tuple[Role, tuple[Role, ...]], ...] = (
@@ -107,26 +108,35 @@ class Scales:
 
     def applied(self, tensor: Float[Tensor, "..."]) -> Float64[Tensor, "..."]:
         """The numbers of a tensor, scaled."""
-        scaled = tensor.double()
+        scaled = wide(tensor)
         if self.outputs is not None:
             scaled = (self.outputs[:, None] if tensor.ndim > 1 else self.outputs) * scaled
         return scaled if self.inputs is None or tensor.ndim == 1 else scaled * self.inputs
 
 
 def _explains(before: Part, pairs: list[tuple[WeightError, WeightError]]) -> bool:
-    """Whether errors fall in all, and those of the parts after do not grow."""
+    """Whether errors fall in all, and those of the parts after do not grow.
+
+    Where no part after has weights of its own (a head that shares the embeddings'), no factor can have
+    been moved to it.
+    """
     was, is_now = (sum(pair[side].error ** 2 for pair in pairs) for side in (0, 1))
     after = [pair for pair in pairs if pair[1].part != before.name]
-    return is_now < _FALL * was and all(new.error <= _GROWTH * old.error for old, new in after)
+    return (
+        bool(after)
+        and is_now < _FALL * was
+        and all(new.error <= _GROWTH * old.error for old, new in after)
+    )
 
 
 def _factor(
     part: Part, child: Decoder, parent: Decoder, scales: Mapping[tuple[str, str], Scales]
 ) -> Float64[Tensor, " channels"] | None:
     """What the child's outputs of a part are multiplied by, a number for each channel."""
-    if part.role in {"attention norm", "mlp norm"} or part.site == "norm":
+    tensors = [dict(part.tensors(one)) for one in (child, parent)]
+    if all(one.ndim == 1 for one in tensors[1].values()):
         return _ratio_of_norms(part.of(child), part.of(parent))
-    own, exact = (dict(part.tensors(one))["weight"].double() for one in (child, parent))
+    own, exact = (wide(one["weight"]) for one in tensors)
     own = scales.get((part.site, part.name), Scales()).applied(own)
     norms = exact.square().sum(1)
     return torch.where(norms > 0, (own * exact).sum(1) / norms, 1.0)
@@ -162,8 +172,7 @@ def _ratio_of_norms(own: Any, exact: Any) -> Float64[Tensor, " channels"] | None
     def gain(norm: nn.Module) -> Tensor:
         weight = next(norm.parameters(recurse=False))
         rows = drawn.to(weight)
-        made: Tensor = (norm(rows) - norm(-rows)).double()[0]
-        return made
+        return wide(norm(rows) - norm(-rows))[0]
 
     with torch.no_grad():
         ours, theirs = gain(own), gain(exact)

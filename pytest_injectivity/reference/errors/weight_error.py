@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.reference.errors.positions import root_of_quotient
+from pytest_injectivity.reference.errors.wide import wide
 from pytest_injectivity.reference.parts import HEAD, Part, parts_of
 
 GROUP = 32
@@ -82,7 +84,8 @@ class WeightError:
 def weight_errors(child: Decoder, parent: Decoder) -> tuple[WeightError, ...]:
     """The error of every tensor, in the order in which a token meets them.
 
-    A head that shares the embeddings' matrix in both models is left out.
+    A head that shares the embeddings' matrix in both models is left out, unless no final norm has
+    weights: each layer has a tensor.
 
     Args:
         child: the model.
@@ -95,10 +98,12 @@ def weight_errors(child: Decoder, parent: Decoder) -> tuple[WeightError, ...]:
         >>> errors["layer00", "embed_tokens"], 0 < errors["layer01", "self_attn.q_proj"] < 0.01
         (0.0, True)
     """
+    parts = parts_of(parent)
+    after = any(part.site == layer_id("norm") for part in parts)
     shared = all(_is_tied(one) for one in (child, parent))
     found = []
-    for part in parts_of(parent):
-        if part.site == HEAD and shared:
+    for part in parts:
+        if part.site == HEAD and shared and after:
             continue
         theirs = dict(part.tensors(parent))
         found += [
@@ -182,7 +187,7 @@ def _pieces(own: Tensor, exact: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     width = exact.shape[-1] if exact.ndim >= _MATRIX else exact.numel()
     sides = (torch.split(one.reshape(-1, width), _ROWS) for one in (own, exact))
     for ours, theirs in zip(*sides, strict=True):
-        yield _wide(ours), _wide(theirs)
+        yield wide(ours), wide(theirs)
 
 
 def _errors(own: Tensor, exact: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,9 +223,5 @@ def _worse(one: Piece, other: Piece) -> Piece:
 
 
 def _root_mean_square(exact: Tensor) -> float:
-    return math.sqrt(float(_wide(exact).square().mean())) if exact.numel() else 0.0
-
-
-def _wide(rows: Tensor) -> Tensor:
-    # Double precision does not exist on mps.
-    return rows.float() if rows.device.type == "mps" else rows.double()
+    squares = sum(float(theirs.square().sum()) for _, theirs in _pieces(exact, exact))
+    return math.sqrt(squares / exact.numel()) if exact.numel() else 0.0

@@ -59,6 +59,8 @@ def test_fields_that_are_accepted_pass(tmp_path: Path) -> None:
     assert not audit.check_same_function(["colour", "rope"]).passed
     with pytest.raises(OptionError, match="accepted='colour': give a list"):
         audit.check_same_function("colour")
+    with pytest.raises(OptionError, match="accepted=5: give a list"):
+        audit.check_same_function(5)  # type: ignore[arg-type]
 
 
 def test_a_field_stands_before_the_numbers_of_a_comparison_that_fails(tmp_path: Path) -> None:

@@ -124,3 +124,18 @@ def test_a_block_that_is_not_finite_at_all_is_blamed_on_a_part_of_it() -> None:
     found = _blame(plant_nan(tiny_decoder("llama"), 2), tiny_decoder("llama"), 2)
     assert found.culprit
     assert math.isnan(found.error)
+
+
+@pytest.mark.parametrize("layer", [0, 1, "norm"])
+def test_where_nothing_errs_nobody_is_blamed(layer: Layer) -> None:
+    """A model that is its parent."""
+    found = _blame(tiny_decoder("llama"), tiny_decoder("llama"), layer)
+    assert "" == found.culprit
+    assert found.words.endswith("no error: nothing is to blame")
+
+
+def test_a_long_prompt_among_short_ones_is_padded_to_a_bounded_batch() -> None:
+    """Logits of a large vocabulary are held for every place of the batch."""
+    prompts = [[1] * 40, *([at % 60] for at in range(24))]
+    found = blame(tiny_decoder("llama"), tiny_decoder("llama"), 1, prompts, bits=16, most_tokens=64)
+    assert 40 + 5 == found.tokens

@@ -1,14 +1,20 @@
 """Block errors against a brute force: block after block in float64, on the parent's states."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import MixtralConfig, MixtralForCausalLM
+from transformers import (
+    MixtralConfig,
+    MixtralForCausalLM,
+    RecurrentGemmaConfig,
+    RecurrentGemmaForCausalLM,
+)
 
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.reference.errors.block_error import SINK, BlockError, block_errors
 from pytest_injectivity.reference.errors.post_norm import is_post_norm
@@ -162,3 +168,56 @@ def test_a_block_that_ends_in_a_norm_is_compared_by_its_whole_output() -> None:
     child.parts.blocks[1].final_layer_norm.bias.mul_(1.5)
     assert is_post_norm(parent)
     assert 0.5 == pytest.approx(_errors(child, parent)["layer02"].value)
+
+
+def test_nan_at_an_attention_sink_is_an_error_that_is_no_number() -> None:
+    """Sinks are summed apart, and are not left out."""
+    parent, child = tiny_decoder("gpt2"), tiny_decoder("gpt2")
+    parent.parts.embeddings.weight[1].mul_(100 * SINK)
+    child.parts.embeddings.weight[1] = torch.nan
+    one = _errors(child, parent)["layer00"]
+    assert 1 == one.sinks
+    assert math.isnan(one.value)
+
+
+def test_integers_that_a_recurrent_block_takes_are_no_experts() -> None:
+    """RecurrentGemma's recurrence has stacked weights, and is called with positions."""
+
+    def made() -> Decoder:
+        torch.manual_seed(0)
+        config = RecurrentGemmaConfig(
+            vocab_size=64,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=1,
+            lru_width=16,
+            attention_window_size=8,
+        )
+        return Decoder("tiny:recurrent_gemma", RecurrentGemmaForCausalLM(config).float())
+
+    found = _errors(round_weights(made(), 6), made())
+    assert {"layer01", "layer02", "layer03"} < found.keys()
+    assert 0 < found["layer01"].value < 1
+    assert 0 == len(found["layer01"].experts)
+
+
+def test_the_parent_is_held_against_itself_on_a_batch_of_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The states of all layers are held for them, however long prompts are."""
+    parent = tiny_decoder("llama")
+    sizes: list[int] = []
+    own = parent.states
+
+    def states(ids: Tensor, layers: Sequence[Layer]) -> dict[Layer, Tensor]:
+        sizes.append(ids.numel())
+        return own(ids, layers)
+
+    monkeypatch.setattr(parent, "states", states)
+    found = block_errors(
+        tiny_decoder("llama"), parent, [[at % 64] * 24 for at in range(4)], batch_tokens=32
+    )
+    assert 0.0 == found[1].value
+    assert 32 == sizes[-1]

@@ -1,6 +1,7 @@
 """Factors that quantization moves from one part to the next are taken back; damage is not."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -92,3 +93,29 @@ def test_a_wrong_scale_is_not_taken_back(name: str) -> None:
     found = _found(child)
     assert not any(one.rescaled for one in found.values())
     assert f"self_attn.{name}" == max(found.values(), key=lambda one: one.error).name
+
+
+def test_a_projection_after_the_blocks_is_no_norm() -> None:
+    """OPT's small models end in a matrix, and not in a norm; its factor is measured as a matrix's."""
+    settings = {"word_embed_proj_dim": 8, "do_layer_norm_before": False}
+    parent, child = (tiny_decoder("opt", **settings) for _ in range(2))
+    assert parent.parts.norm is None
+    model: Any = child.model
+    model.model.decoder.project_out.weight.mul_(1.5)
+    found = {
+        (one.site, one.name): one
+        for one in taken_back(child, parent, parts_of(parent), weight_errors(child, parent))
+    }
+    assert 0.5 == pytest.approx(found["norm", "project_out"].error)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
+def test_a_final_norm_before_a_shared_head_has_no_part_to_give_a_factor_to(family: str) -> None:
+    """The head's matrix is the embeddings': a larger gain is damage."""
+    parent, child = tiny_decoder(family), tiny_decoder(family)
+    norm: Any = child.parts.norm
+    norm.weight.mul_(1.5)
+    errors = taken_back(child, parent, parts_of(parent), weight_errors(child, parent))
+    (one,) = [one for one in errors if one.site == "norm" and one.tensor == "weight"]
+    assert 0.5 == pytest.approx(one.error, abs=1e-6)
+    assert "" == one.rescaled

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from transformers import OlmoConfig, OlmoForCausalLM
 
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.reference.errors.weight_error import (
@@ -116,3 +117,25 @@ def test_rounding_to_the_bits_that_were_proved_is_no_finding(bits: int) -> None:
     assert max(finding(one, bits).times for one in errors) <= 1
     coarser = weight_errors(round_weights(tiny_decoder("llama", hidden=64), bits // 2), parent)
     assert max(finding(one, bits).times for one in coarser) > 1
+
+
+def test_a_shared_head_stands_for_a_final_norm_without_weights() -> None:
+    """So that the layer after the norm has a tensor to be judged by (OLMo, tied)."""
+
+    def made() -> Decoder:
+        torch.manual_seed(0)
+        config = OlmoConfig(
+            vocab_size=64,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=4,
+            tie_word_embeddings=True,
+            pad_token_id=None,
+            eos_token_id=None,
+        )
+        return Decoder("tiny:olmo", OlmoForCausalLM(config).float())
+
+    found = _by_name(round_weights(made(), 8), made())
+    assert ("head", "lm_head") in found
+    assert 0.0 == found["head", "lm_head"].error
