@@ -68,7 +68,7 @@ def installed(wheel: ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_the_readmes_first_commands_run_from_the_wheel(installed: Path, tmp_path: Path) -> None:
-    """``init`` and then ``pytest``, in a folder that knows nothing of this project."""
+    """``init``, ``pytest`` and ``calibrate``, in a folder that knows nothing of this project."""
     environment = {
         "PATH": f"{installed}{os.pathsep}{os.environ['PATH']}",
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
@@ -88,11 +88,13 @@ def test_the_readmes_first_commands_run_from_the_wheel(installed: Path, tmp_path
 
     where = run("python", "-c", "import pytest_injectivity; print(pytest_injectivity.__file__)")
     assert where.startswith(str(installed.parent))
-    assert "next: pytest injectivity " in run("pytest-injectivity", "init")
+    assert "next: pytest injectivity\n" in run("pytest-injectivity", "init")
     few = ["--injx-max-prompts=50", "--injx-layers=2,norm", "-k", "collisions or margin"]
     printed = run("python", "-m", "pytest", "injectivity", "--precisions=bfloat16", *few)
     assert "verdicts PASS" in printed
     assert "builtin:gpt2-stdlib" in printed
+    child = ["builtin:gpt2-stdlib", "--dtype=bfloat16", "--samples=2", "--size=10"]
+    assert "gate_drift = 16 bfloat16 " in run("pytest-injectivity", "calibrate", *child)
 
 
 def test_the_wheel_has_a_command_and_a_pytest_plugin(wheel: ZipFile) -> None:

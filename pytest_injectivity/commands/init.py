@@ -75,10 +75,21 @@ def _init(given: argparse.Namespace) -> Answer:
         ) from None
     shown = quote(str(folder))
     lines = [f"copied {given.suite} to {folder}: {', '.join(texts)}", f"next: pytest {shown}"]
-    if given.suite == _SUITE and "model" not in named:
-        lines[1] += "                      # the small model of this package"
-        lines.append(f"      pytest {shown} --injx-model=CHILD --injx-reference=PARENT")
+    if given.suite == _SUITE:
+        lines += _more(shown, named)
     return Answer("\n".join(lines))
+
+
+def _more(folder: str, named: Mapping[str, str]) -> list[str]:
+    """The commands that the user of a gate may want after the first."""
+    parent, child = quote(named.get("reference", "PARENT")), quote(named.get("model", "CHILD"))
+    calibrate = f"pytest-injectivity calibrate {parent} {child} --suite={folder}"
+    judge = (
+        []
+        if named.get("model")
+        else [f"pytest {folder} --injx-model=CHILD --injx-reference=PARENT"]
+    )
+    return [f"      {one}" for one in (*judge, f"{calibrate}  # thresholds from models you trust")]
 
 
 def _write_all(folder: Path, texts: Mapping[str, str]) -> None:

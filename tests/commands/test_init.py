@@ -35,7 +35,12 @@ def test_the_gate_is_copied(here: Path, capsys: Printed) -> None:
         assert copied.read_bytes() == (ROOT / "quantization_gate" / name).read_bytes()
     printed = capsys.readouterr().out
     assert printed.startswith(f"copied quantization_gate to injectivity: {', '.join(GATE)}\n")
-    assert "\nnext: pytest injectivity " in printed
+    last = "pytest-injectivity calibrate PARENT CHILD --suite=injectivity  # thresholds from"
+    assert printed.splitlines()[1:] == [
+        "next: pytest injectivity",
+        "      pytest injectivity --injx-model=CHILD --injx-reference=PARENT",
+        f"      {last} models you trust",
+    ]
 
 
 @pytest.mark.parametrize("suite", ["privacy_audit", "paper_figures"])
@@ -55,7 +60,10 @@ def test_the_models_and_prompts_are_written_into_the_ini(here: Path, capsys: Pri
     found = IniConfig(str(here / "my gate" / "pytest.ini"))["pytest"]
     assert ("my child", "../parent") == (found["injx_model"], found["injx_reference"])
     assert ("p.jsonl", "1000") == (found["injx_prompts"], found["injx_max_prompts"])
-    assert capsys.readouterr().out.endswith("\nnext: pytest 'my gate'\n")
+    printed = capsys.readouterr().out.splitlines()
+    assert "next: pytest 'my gate'" == printed[1]
+    assert "calibrate ../parent 'my child' --suite='my gate'  #" in printed[2]
+    assert 3 == len(printed)
 
 
 @pytest.mark.parametrize("name", ["pytest.ini", "test_gate.py"])
