@@ -57,9 +57,7 @@ def test_the_copied_gate_passes_on_a_few_prompts(gate: pytest.Pytester) -> None:
     assert "50 of builtin:stdlib" in said(result)
     assert "activations rounded" in output(result)
     assert "bfloat16: margin kept" in said(result)
-    assert {"passed": 15} == {
-        name: count for name, count in result.parseoutcomes().items() if name != "deselected"
-    }
+    assert {"passed"} == result.parseoutcomes().keys() - {"deselected"}
 
 
 @pytest.mark.slow
