@@ -1,36 +1,43 @@
 """What sound quantizations of each number of bits do to weights and blocks: the default bounds.
 
-    ./dev bench healthy [MODELS...] [--prompts 60] [--shared ../shared]
+    ./dev bench healthy [MODELS...] [--prompts 60] [--subsets 5] [--shared ../shared]
 
 Each model in full precision is quantized in every way that loading offers (`--injx-quantization`) and
-by every writer of a published format in the tests, and held against itself. A row for each number of
-bits that was proved: the largest relative error of a tensor, and of a row of a tensor; the largest
-distance of a tensor's gain from 1, and of a row's; the largest block error, over all blocks of all
-children. Models whose activations are rounded as they run have rows of their own. The last lines name
-the children.
+by every writer of a published format in the tests, and held against itself on disjoint subsets of the
+prompts. A row for each number of bits that was proved: the largest relative error of a tensor, and of a
+row of a tensor; the largest distance of a tensor's gain from 1, and of a row's; the largest block error,
+over all blocks, children and subsets. Models whose activations are rounded as they run have rows of
+their own. Below it: how many pairs of a child and a subset are red at the default bounds; and at bounds
+1.5 times the largest of the OTHER children of as many bits, on the other subsets.
 """
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from side_by_side import table
 
 from pytest_injectivity import Audit, AuditConfig, load_decoder
+from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.errors import InjectivityError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.quantization.while_loading import WHILE_LOADING
+from pytest_injectivity.reference.errors.block_bounds import explained
 from pytest_injectivity.reference.errors.block_error import block_errors
 from pytest_injectivity.reference.errors.proved_bits import bits_at
+from pytest_injectivity.reference.errors.rescaled import taken_back
 from pytest_injectivity.reference.errors.weight_error import weight_errors
+from pytest_injectivity.reference.errors.weight_finding import finding
+from pytest_injectivity.reference.parts import parts_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests' writers of published formats
 from tests.encoders import ENCODERS
 from tests.tools.support import widened
 
+Prompts = Sequence[tuple[int, ...]]
 TRAINED = ("gpt2-1m", "qwen3-1m", "stories260k-llama")
 COLUMNS = (
     "bits",
@@ -43,32 +50,87 @@ COLUMNS = (
     "block",
     "its 99 %",
 )
+ROOM = 1.5
 
 
-@dataclass
-class Largest:
-    """The largest numbers of children of one number of bits."""
+@dataclass(frozen=True)
+class Measured:
+    """The largest numbers of one child.
 
-    children: list[str] = field(default_factory=list)
-    tensor: float = 0.0
-    row: float = 0.0
-    gain: float = 0.0
-    row_gain: float = 0.0
-    block: float = 0.0
-    q99: float = 0.0
+    Attributes:
+        name: of the model and the kind.
+        bits: proved of its first block.
+        rounds: activations are rounded as it runs.
+        weights: the largest error of a tensor, of a row, distance of a gain from 1, of a row's gain.
+        blocks: the largest block error on each subset.
+        q99: the largest 99 % quantile of a block on any subset.
+        red: the subsets on which it is red at the default bounds.
+    """
 
-    def add(self, child: Decoder, parent: Decoder, ids: tuple[tuple[int, ...], ...]) -> None:
-        """Adds a child."""
-        for one in weight_errors(child, parent):
-            if one.matrix and one.site.startswith("layer") and one.site != "layer00":
-                self.tensor = max(self.tensor, one.error)
-                self.row = max(self.row, one.row.error)
-                self.gain = max(self.gain, abs(one.gain - 1))
-                self.row_gain = max(self.row_gain, abs(one.row.gain - 1))
-        for block in block_errors(child, parent, ids):
-            if block.site.startswith("layer") and block.site != "layer00":
-                self.block = max(self.block, block.value)
-                self.q99 = max(self.q99, block.q99)
+    name: str
+    bits: int
+    rounds: bool
+    weights: tuple[float, float, float, float]
+    blocks: tuple[float, ...]
+    q99: float
+    red: int
+
+    @property
+    def kind(self) -> tuple[int, bool]:
+        """What bounds it shares with other children."""
+        return self.bits, self.rounds
+
+
+def measured(name: str, child: Decoder, parent: Decoder, subsets: list[Prompts]) -> Measured:
+    """Measures a child on each subset of the prompts."""
+    info = child.quantized
+    rounds = info is not None and info.rounds_activations
+    bits = {site: bits_at(child, site) for site in (0, *parent.layers)}
+    every = taken_back(child, parent, parts_of(parent), weight_errors(child, parent))
+    found = [finding(one, bits[layer_of(one.site)]).times for one in every]
+    inner = [one for one in every if one.matrix and inside(one.site)]
+    weights = (
+        max(one.error for one in inner),
+        max(one.row.error for one in inner),
+        max(abs(one.gain - 1) for one in inner),
+        max(abs(one.row.gain - 1) for one in inner),
+    )
+    dtypes = [str(one.dtype).removeprefix("torch.") for one in (child, parent)]
+    blocks, q99, red = [], 0.0, 0
+    for ids in subsets:
+        errors = block_errors(child, parent, ids)
+        times = [
+            one.value
+            / explained(one, bits[layer_of(one.site)], dtypes=dtypes, rounds_activations=rounds)
+            for one in errors
+        ]
+        blocks.append(max(one.value for one in errors if inside(one.site)))
+        q99 = max(q99, *(one.q99 for one in errors if inside(one.site)))
+        red += not max(*found, *times) <= 1
+    return Measured(name, int(bits[1]), rounds, weights, tuple(blocks), q99, red)
+
+
+def inside(site: str) -> bool:
+    """Whether a site is a block."""
+    return site.startswith("layer") and site != layer_id(0)
+
+
+def layer_of(site: str) -> Layer:
+    """The layer that a site is judged with."""
+    return int(site.removeprefix("layer")) if site.startswith("layer") else "norm"
+
+
+def red_among_others(one: Measured, others: list[Measured]) -> int:
+    """The subsets on which a child is red at bounds of other children, on other subsets."""
+    if not others:
+        return 0
+    bounds = [ROOM * max(each.weights[at] for each in others) for at in range(4)]
+    heavy = any(value > bound for value, bound in zip(one.weights, bounds, strict=True))
+    red = 0
+    for at, value in enumerate(one.blocks):
+        rest = [error for each in others for n, error in enumerate(each.blocks) if n != at]
+        red += heavy or value > ROOM * max(rest)
+    return red
 
 
 def main() -> None:
@@ -76,34 +138,48 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("models", nargs="*", help="folders; default: those of --shared")
     parser.add_argument("--prompts", type=int, default=60)
+    parser.add_argument("--subsets", type=int, default=5)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     given = parser.parse_args()
-    found: dict[tuple[int, bool], Largest] = {}
+    found: list[Measured] = []
     models = given.models or [str(given.shared / "models" / name) for name in TRAINED]
     for model in models:
         ids = Audit(AuditConfig(model=model, max_prompts=given.prompts, no_cache=True)).prompts.ids
+        subsets = [ids[at :: given.subsets] for at in range(given.subsets)]
         with tempfile.TemporaryDirectory() as folder:
             for name, child, parent in children(model, Path(folder)):
-                info = child.quantized
-                key = (int(bits_at(child, 1)), info is not None and info.rounds_activations)
-                largest = found.setdefault(key, Largest())
-                largest.children.append(f"{Path(model).name} {name}")
-                largest.add(child, parent, ids)
-                print(key, largest.children[-1], file=sys.stderr, flush=True)
-    rows = [
-        (
-            str(bits),
-            "rounded" if rounded else "",
-            str(len(one.children)),
-            *(f"{value:.4f}" for value in (one.tensor, one.row, one.gain, one.row_gain)),
-            f"{one.block:.4f}",
-            f"{one.q99:.3f}",
-        )
-        for (bits, rounded), one in sorted(found.items())
-    ]
+                found.append(measured(f"{Path(model).name} {name}", child, parent, subsets))
+                print(found[-1], file=sys.stderr, flush=True)
+    kinds = sorted({one.kind for one in found})
+    rows = [_row(kind, [one for one in found if one.kind == kind]) for kind in kinds]
     table(f"the largest of {len(models)} models, {given.prompts} prompts", COLUMNS, rows)
-    for (bits, _), one in sorted(found.items()):
-        print(f"{bits} bits: {', '.join(one.children)}")
+    pairs = f"of {len(found) * given.subsets} pairs of a child and a subset are red at"
+    left_out = {one.name: red_among_others(one, _of_its_kind(one, found)) for one in found}
+    print(f"{sum(one.red for one in found)} {pairs} the default bounds")
+    print(f"{sum(left_out.values())} {pairs} bounds of the other children")
+    print(*(f"  {name}: {red}" for name, red in left_out.items() if red), sep="\n")
+    print(
+        f"no child red: at 95 % less than {1 - 0.05 ** (1 / len(found)):.3f} of such children are"
+    )
+    for bits, rounds in kinds:
+        names = ", ".join(one.name for one in found if one.kind == (bits, rounds))
+        print(f"{bits} bits{', activations rounded' if rounds else ''}: {names}")
+
+
+def _of_its_kind(one: Measured, found: list[Measured]) -> list[Measured]:
+    return [other for other in found if other is not one and other.kind == one.kind]
+
+
+def _row(kind: tuple[int, bool], some: list[Measured]) -> tuple[str, ...]:
+    bits, rounds = kind
+    return (
+        str(bits),
+        "rounded" if rounds else "",
+        str(len(some)),
+        *(f"{max(one.weights[at] for one in some):.4f}" for at in range(4)),
+        f"{max(max(one.blocks) for one in some):.4f}",
+        f"{max(one.q99 for one in some):.3f}",
+    )
 
 
 def children(model: str, folder: Path) -> Iterator[tuple[str, Decoder, Decoder]]:
