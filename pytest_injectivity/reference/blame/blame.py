@@ -99,7 +99,7 @@ class Blame:
         if not self.culprit:
             return (
                 f"{self.site}: with every weight of the parent an error of {self.left:.3g} is left of"
-                f" {self.error:.3g}: the model computes another function; compare the configurations"
+                f" {self.error:.3g}: no weight's doing, but another configuration's, or the arithmetic's"
             )
         first = next(one for one in (*self.parts, *self.groups) if one.name == self.culprit)
         return (

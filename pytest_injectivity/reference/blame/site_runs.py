@@ -58,7 +58,7 @@ def _run_of_block(decoder: Decoder, block: Any, ids: Tensor, before: Tensor) -> 
 
 def _logits(decoder: Decoder, ids: Tensor, before: Tensor) -> Tensor:
     rows = [
-        logits_from_states(decoder, one, decoder.n_layers, states[None])[0]
+        logits_from_states(decoder, one, decoder.n_layers, states[None].to(decoder.dtype))[0]
         for one, states in zip(ids, before, strict=True)
     ]
     found = _wide(torch.stack(rows))

@@ -88,7 +88,7 @@ def test_another_function_is_no_weights_fault() -> None:
     found = _blame(tiny_decoder("llama", hidden_act="gelu"), tiny_decoder("llama"), 1)
     assert "" == found.culprit
     assert found.left == found.error > 0
-    assert "the model computes another function" in found.words
+    assert "no weight's doing, but another configuration's" in found.words
 
 
 @pytest.mark.parametrize(
@@ -139,3 +139,13 @@ def test_a_long_prompt_among_short_ones_is_padded_to_a_bounded_batch() -> None:
     prompts = [[1] * 40, *([at % 60] for at in range(24))]
     found = blame(tiny_decoder("llama"), tiny_decoder("llama"), 1, prompts, bits=16, most_tokens=64)
     assert 40 + 5 == found.tokens
+
+
+@pytest.mark.parametrize("layer", [0, 1, "norm"])
+def test_a_child_of_another_dtype_is_blamed_as_well(layer: Layer) -> None:
+    """Parts of 16 bits and of 32 are exchanged."""
+    child = tiny_decoder("gpt2", dtype=torch.bfloat16)
+    found = _blame(child, tiny_decoder("gpt2"), layer)
+    assert 0 < found.error < 0.05
+    assert found.left <= 2 * found.error  # arithmetic of 16 bits, whatever the weights are
+    assert found.control == 0
