@@ -16,11 +16,11 @@ from pytest_injectivity.audit.judging.base import (
     compared,
     with_embedding,
 )
-from pytest_injectivity.audit.judging.block_errors import judge_block
+from pytest_injectivity.audit.judging.block_errors import judge_block, jump_lines
 from pytest_injectivity.audit.judging.common import times_bound
 from pytest_injectivity.core.layers import LayerSpec
 from pytest_injectivity.core.tolerances import PerLayer
-from pytest_injectivity.results.verdict import Verdict
+from pytest_injectivity.results.verdict import Status, Verdict
 
 
 def check_block_error_below(
@@ -74,5 +74,9 @@ def check_block_error_below(
     audit.comparisons.block_errors |= {
         layer: one.value for layer, one in known if math.isfinite(one.value)
     }
+    jumps = list(jump_lines(list(errors.values())))
+    if all(one.status is Status.PASS for one in reasons):
+        for said in jumps:  # a green test shows no notes
+            against.child.target.watcher.announce(f"injectivity: {said}")
     # No layer's states were compared.
-    return against_reference(audit, "block_error_below", (), reasons, times_bound)
+    return against_reference(audit, "block_error_below", (), reasons, times_bound, notes=jumps)

@@ -53,15 +53,13 @@ def judge_block(
         bound=bound,
         relation="<=",
         headline=headline,
-        evidence=tuple(_evidence(against, worst, errors, prompts)),
+        evidence=tuple(_evidence(against, worst, prompts)),
         would_pass=f"relative of at least {worst.value!r}" if math.isfinite(worst.value) else "",
         figures=_figures(here),
     )
 
 
-def _evidence(
-    against: "Against", worst: "BlockError", errors: "list[BlockError]", prompts: int
-) -> Iterator[str]:
+def _evidence(against: "Against", worst: "BlockError", prompts: int) -> Iterator[str]:
     where = f"position {worst.position} of {_prompt(against, worst, prompts)}"
     yield (
         f"SQNR {show(worst.sqnr)} dB; of a position: 99 % {show(worst.q99)}, largest"
@@ -74,8 +72,20 @@ def _evidence(
     if known:
         largest, expert = max(known)
         yield f"expert {expert} is the worst of {len(worst.experts)}: {show(largest)}"
-    if (times := stands_out(worst, errors)) is not None:
-        yield f"stands out: {show(times)} times the median of the other blocks"
+
+
+def jump_lines(errors: "Sequence[BlockError]") -> Iterator[str]:
+    """A line on each block that stands out among the others, within its bound or not.
+
+    Args:
+        errors: of all sites.
+    """
+    for one in errors:
+        if (times := stands_out(one, errors)) is not None:
+            yield (
+                f"{one.site}: block error {show(one.value)}, {show(times)} times the median of the other"
+                " blocks"
+            )
 
 
 def stands_out(one: "BlockError", errors: "Sequence[BlockError]") -> float | None:
