@@ -6,7 +6,8 @@ only: errors, and the classes of values that few runs give, are imported by the 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ def grid(value: object) -> "Grid":
 def reports(value: object) -> tuple["ReportTarget", ...]:
     """Reports to write, one or several."""
     if isinstance(value, (list, tuple)):
-        return tuple(target for item in value for target in reports(item))
+        every = tuple(target for item in value for target in reports(item))
+        _check_apart(every)
+        return every
     from pytest_injectivity.config.report_target import ReportTarget
 
     if isinstance(value, ReportTarget):
@@ -115,6 +118,15 @@ def reports(value: object) -> tuple["ReportTarget", ...]:
         return (ReportTarget(kind, path),)
     kinds = " or ".join(f"{kind}:PATH" for kind in REPORT_KINDS)
     raise _refused(f"{value!r} is not a report: give {kinds}")
+
+
+def _check_apart(every: Sequence["ReportTarget"]) -> None:
+    """Refuse two reports that write one file, of which the first would be lost."""
+    written: dict[Path, ReportTarget] = {}
+    for target in every:
+        for file in target.files:
+            if written.setdefault(file, target) != target:
+                raise _refused(f"{written[file]} and {target} both write {file}: give two paths")
 
 
 def decision(value: object) -> tuple["DecisionRule", ...]:

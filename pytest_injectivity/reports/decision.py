@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_injectivity.config.report_target import ReportTarget
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.strict_json import plain
@@ -77,9 +78,9 @@ def write_report(path: Path, results: RunResults) -> None:
     """
     page = _page(results)
     report = {"schema": _SCHEMA, "tool": TOOL, "kind": "decision"} | plain(page)
-    data = path.with_suffix(".json") if path.suffix == ".md" else path
+    data, shown = ReportTarget("decision", str(path)).files
     write_whole(data, json.dumps(report, indent=1, allow_nan=False) + "\n")
-    write_whole(path.with_suffix(".md"), "\n".join(_lines(page)) + "\n")
+    write_whole(shown, "\n".join(_lines(page)) + "\n")
 
 
 def _page(results: RunResults) -> _Page:

@@ -64,8 +64,9 @@ def draw_samples(
     each = min(size, len(drawn) // number)
     if each < FEWEST:
         raise PromptError(
-            f"{pool.name} has {number_of(len(pool), 'prompt')}: {number} samples need {FEWEST} each;"
-            " give more prompts, or fewer samples"
+            f"{pool.name} has {number_of(len(pool), 'prompt')}: {number_of(number, 'sample')} need"
+            f" {FEWEST} each, and would have {each} (of at most {size}); give more prompts, or fewer or"
+            " larger samples"
         )
     parts = [sorted(drawn[at * each : (at + 1) * each]) for at in range(number)]
     together = pool.take(sorted(at for part in parts for at in part), pool.name)

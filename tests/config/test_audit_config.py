@@ -96,6 +96,10 @@ def test_values_and_texts_are_read_alike() -> None:
         ({"overlong": "DROP"}, "--injx-overlong: 'DROP' is not accepted: give one of refuse, drop"),
         ({"report": "json"}, "--injx-report: 'json' is not a report: give json:PATH"),
         ({"report": ["json:a", "b"]}, "--injx-report: 'b' is not a report"),
+        (
+            {"report": ["json:a.json", "decision:a.md"]},
+            "--injx-report: json:a.json and decision:a.md both write a.json: give two paths",
+        ),
         ({"show_prompts": "yes"}, "--injx-show-prompts 'yes' is not accepted: give true or false"),
         ({"require": 1}, "--injx-require 1 is not accepted"),
         ({"seed": False}, "--injx-seed: False is not accepted"),
