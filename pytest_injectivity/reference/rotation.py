@@ -28,7 +28,8 @@ def fit_rotation(
         >>> parents = torch.randn(64, 8, generator=generator)
         >>> turn, _ = torch.linalg.qr(torch.randn(8, 8, generator=generator))
         >>> found = fit_rotation(parents @ turn.T, parents)
-        >>> found.after < 1e-5 < found.before, bool(np.allclose(found.matrix, turn, atol=1e-5))
+        >>> matrix = torch.from_numpy(found.matrix).float()
+        >>> found.after < 1e-5 < found.before, torch.allclose(matrix, turn, atol=1e-5)
         (True, True)
     """
     rows, width = min(len(own), len(parents)), own.shape[1]
