@@ -4,11 +4,12 @@
 
 Each model in full precision is quantized in every way that loading offers (`--injx-quantization`) and
 by every writer of a published format in the tests, and held against itself on disjoint subsets of the
-prompts. A row for each number of bits that was proved: the largest relative error of a tensor, and of a
-row of a tensor; the largest distance of a tensor's gain from 1, and of a row's; the largest block error,
-over all blocks, children and subsets. Models whose activations are rounded as they run have rows of
-their own. Below it: how many pairs of a child and a subset are red at the default bounds; and at bounds
-1.5 times the largest of the OTHER children of as many bits, on the other subsets.
+prompts. A row for each number of bits that was proved: the largest relative error of a tensor, of a row
+of a tensor, and of a row relative to the root mean square of the rows' norms at least; the largest
+distance of a tensor's gain from 1, and of a row's; the largest block error, over all blocks, children
+and subsets. Models whose activations are rounded as they run have rows of their own. Below it: how many
+pairs of a child and a subset are red at the default bounds; and at bounds 1.5 times the largest of the
+OTHER children of as many bits, on the other subsets.
 """
 
 import argparse
@@ -45,6 +46,7 @@ COLUMNS = (
     "children",
     "tensor",
     "row",
+    "row of usual size",
     "gain",
     "gain of a row",
     "block",
@@ -61,7 +63,8 @@ class Measured:
         name: of the model and the kind.
         bits: proved of its first block.
         rounds: activations are rounded as it runs.
-        weights: the largest error of a tensor, of a row, distance of a gain from 1, of a row's gain.
+        weights: the largest error of a tensor, of a row, of a row of at least usual size, distance of a
+            gain from 1, of a row's gain.
         blocks: the largest block error on each subset.
         q99: the largest 99 % quantile of a block on any subset.
         red: the subsets on which it is red at the default bounds.
@@ -70,7 +73,7 @@ class Measured:
     name: str
     bits: int
     rounds: bool
-    weights: tuple[float, float, float, float]
+    weights: tuple[float, float, float, float, float]
     blocks: tuple[float, ...]
     q99: float
     red: int
@@ -92,6 +95,7 @@ def measured(name: str, child: Decoder, parent: Decoder, subsets: list[Prompts])
     weights = (
         max(one.error for one in inner),
         max(one.row.error for one in inner),
+        max(one.heavy_row.error for one in inner),
         max(abs(one.gain - 1) for one in inner),
         max(abs(one.row.gain - 1) for one in inner),
     )
@@ -124,7 +128,7 @@ def red_among_others(one: Measured, others: list[Measured]) -> int:
     """The subsets on which a child is red at bounds of other children, on other subsets."""
     if not others:
         return 0
-    bounds = [ROOM * max(each.weights[at] for each in others) for at in range(4)]
+    bounds = [ROOM * max(each.weights[at] for each in others) for at in range(5)]
     heavy = any(value > bound for value, bound in zip(one.weights, bounds, strict=True))
     red = 0
     for at, value in enumerate(one.blocks):
@@ -176,7 +180,7 @@ def _row(kind: tuple[int, bool], some: list[Measured]) -> tuple[str, ...]:
         str(bits),
         "rounded" if rounds else "",
         str(len(some)),
-        *(f"{max(one.weights[at] for one in some):.4f}" for at in range(4)),
+        *(f"{max(one.weights[at] for one in some):.4f}" for at in range(5)),
         f"{max(max(one.blocks) for one in some):.4f}",
         f"{max(one.q99 for one in some):.3f}",
     )

@@ -58,6 +58,9 @@ class WeightError:
         gain: ``<W', W> / ||W||^2``.
         median_row: the median of the rows' errors.
         row: the row with the largest error.
+        heavy_row: the row with the largest error relative to its norm, or to the root mean square of
+            the rows' norms where that is larger: small rows, of which rounding leaves little, do not
+            hide it.
         group: the group with the largest error, in units of its tensor's root mean square.
         rescaled: the part that takes back the factor of this tensor's scaling, such as ``ln_1``: the
             numbers are those with the factor taken back. Empty where there is none.
@@ -72,6 +75,7 @@ class WeightError:
     gain: float
     median_row: float
     row: Piece
+    heavy_row: Piece
     group: Piece
     rescaled: str = ""
 
@@ -127,6 +131,7 @@ def tensor_error(
     """
     matrix = exact.ndim >= _MATRIX
     sums, row, group = _Sums(), Piece(0, None, -1.0, 1.0), Piece(0, 0, -1.0, 1.0)
+    heavy = row
     rows: list[Tensor] = []
     first = 0
     scale = _root_mean_square(exact)
@@ -135,6 +140,8 @@ def tensor_error(
         errors, gains = _errors(ours, theirs)
         rows.append(errors)
         row = _worse(row, _worst(errors, gains, first, None))
+        usual = scale * math.sqrt(theirs.shape[1])
+        heavy = _worse(heavy, _worst(_errors(ours, theirs, usual)[0], gains, first, None))
         group = _worse(group, _worst_group(ours, theirs, first, scale))
         first += len(ours)
     return WeightError(
@@ -147,6 +154,7 @@ def tensor_error(
         gain=sums.gain,
         median_row=float(torch.cat(rows).median()),
         row=row,
+        heavy_row=heavy,
         group=group,
     )
 
@@ -190,11 +198,14 @@ def _pieces(own: Tensor, exact: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield wide(ours), wide(theirs)
 
 
-def _errors(own: Tensor, exact: Tensor) -> tuple[Tensor, Tensor]:
-    """The relative error and the gain of each row; a row of zeros that is kept has no error."""
+def _errors(own: Tensor, exact: Tensor, least: float = 0.0) -> tuple[Tensor, Tensor]:
+    """The relative error and the gain of each row; a row of zeros that is kept has no error.
+
+    Errors are relative to ``least`` where the row's norm is smaller.
+    """
     apart, norms = (one.square().sum(-1) for one in (own - exact, exact))
     products = (own * exact).sum(-1)
-    errors = torch.where(apart == 0, 0.0, (apart / norms).sqrt())
+    errors = torch.where(apart == 0, 0.0, (apart / norms.clamp(min=least**2)).sqrt())
     gains = torch.where(norms > 0, products / norms, torch.where(apart == 0, 1.0, math.inf))
     return errors, gains
 

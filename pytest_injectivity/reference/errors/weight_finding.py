@@ -47,8 +47,9 @@ def finding(error: WeightError, bits: float) -> Finding:
         Finding(error, "gain, less 1,", abs(error.gain - 1.0), row.gain, _of_tensor(error)),
     ]
     if error.matrix:
-        words = f"{error.name}, row {error.row.row}, is {_apart(error.row.gain, error.row.error)}"
-        found.append(Finding(error, "error of a row", error.row.error, row.row, words))
+        for piece, bound in ((error.row, row.row), (error.heavy_row, row.heavy_row)):
+            words = f"{error.name}, row {piece.row}, is {_apart(piece.gain, piece.error)}"
+            found.append(Finding(error, "error of a row", piece.error, bound, words))
     return max(found, key=lambda one: one.times)
 
 

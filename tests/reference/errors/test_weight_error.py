@@ -139,3 +139,32 @@ def test_a_shared_head_stands_for_a_final_norm_without_weights() -> None:
     found = _by_name(round_weights(made(), 8), made())
     assert ("head", "lm_head") in found
     assert 0.0 == found["head", "lm_head"].error
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.6, 1.5, -1.0])
+def test_a_row_of_usual_size_that_is_lost_is_named(factor: float) -> None:
+    """Whatever rounding leaves of another one, which is too small to be held by 4 bits."""
+    exact = _drawn(64, 64)
+    exact[5] *= 1e-3
+    own = exact + 0.1 * _drawn(64, 64, seed=1)
+    own[5] = 0.0
+    assert finding(tensor_error(PART, "weight", own, exact), 4).times <= 1
+    own[9] = factor * exact[9]
+    found = finding(tensor_error(PART, "weight", own, exact), 4)
+    assert "error of a row" == found.quantity
+    assert found.times > 1
+    assert f"mlp.up_proj, row 9, is {factor:g} times the parent's" == found.words
+
+
+def test_a_small_row_of_which_rounding_leaves_nothing_is_no_heavy_one() -> None:
+    """Its error is relative to the rows' root mean square; by hand, in float64."""
+    exact, own = _drawn(64, 64), _drawn(64, 64)
+    exact[5] *= 1e-3
+    own[5] = 0.0
+    own[9] *= 1.2
+    one = tensor_error(PART, "weight", own, exact)
+    assert (5, pytest.approx(1.0)) == (one.row.row, one.row.error)
+    wide = exact.double()
+    norm = max(float(wide[9].norm()), float(wide.square().sum(1).mean().sqrt()))
+    assert 9 == one.heavy_row.row
+    assert float((own.double() - wide)[9].norm()) / norm == pytest.approx(one.heavy_row.error)
