@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_injectivity.prompts.edits import has_minimal_edit, one_token_changed
-from tests.reference import levenshtein
+from tests.brute_force import levenshtein
 
 _PROMPT = st.lists(st.integers(0, 3), min_size=1, max_size=6).map(tuple)
 _WIDE = st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4).map(tuple)
