@@ -36,7 +36,7 @@ def add_init(commands: "Commands") -> None:
         nargs="?",
         default=_FOLDER,
         metavar="DIR",
-        type=Path,
+        type=_folder,
         help=f"where the suite goes (default: {_FOLDER})",
     )
     init.add_argument(
@@ -52,6 +52,12 @@ def add_init(commands: "Commands") -> None:
             help=f"written into the suite's {_INI} as injx_{name}, as --injx-{name} takes it",
         )
     init.set_defaults(command=_init)
+
+
+def _folder(text: str) -> Path:
+    if not text:  # as of a variable of a shell that is not set
+        raise argparse.ArgumentTypeError("an empty name is no folder: give one, or leave it out")
+    return Path(text)
 
 
 def _init(given: argparse.Namespace) -> Answer:

@@ -189,7 +189,9 @@ def _role(decoder: Decoder, name: str) -> Role:
 def _halves(
     decoder: Decoder, name: str, module: nn.Module
 ) -> list[tuple[Role, Int64[Tensor, " outputs"]]] | None:
-    """The outputs of each half of a fused module; None where its size tells of another layout."""
+    """The outputs of each half of a fused module; None where its layout is another one."""
+    if decoder.family.name == "codegen":  # four chunks of queries, values and keys
+        return None
     outputs = _outputs(module)
     every = torch.arange(outputs)
     if name.endswith("gate_up_proj"):

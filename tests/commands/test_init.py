@@ -134,3 +134,11 @@ def test_what_cannot_be_written_is_wrong_use(
     assert 4 == main(["init", flag])
     assert message in capsys.readouterr().err
     assert [] == names(here)
+
+
+def test_an_empty_name_is_no_folder(here: Path, capsys: Printed) -> None:
+    """As an unset variable of a shell gives it: nothing is copied."""
+    with pytest.raises(SystemExit):
+        main(["init", ""])
+    assert "an empty name is no folder" in capsys.readouterr().err
+    assert [] == names(here)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import CodeGenConfig, CodeGenForCausalLM
 
 from pytest_injectivity import load_decoder
 from pytest_injectivity.models.decoder import Decoder
@@ -97,3 +98,10 @@ def test_a_packed_layer_has_the_bias_that_it_holds_as_a_buffer(tmp_path: Path) -
     assert "bias" not in dict(module.named_parameters(recurse=False))
     assert dict(part.tensors(decoder))["bias"].equal(bias)
     assert "" == unlike_part(decoder, tiny_decoder("gpt2", hidden=64))
+
+
+def test_a_layout_that_is_not_known_is_left_whole() -> None:
+    """CodeGen keeps values before keys, in four chunks."""
+    config = CodeGenConfig(vocab_size=32, n_embd=16, n_head=4, n_layer=1, rotary_dim=2)
+    decoder = Decoder("tiny:codegen", CodeGenForCausalLM(config))
+    assert [part.outputs for part in parts_of(decoder) if "qkv_proj" in part.name] == [None]
