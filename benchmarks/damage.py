@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from pytest_injectivity import Audit, AuditConfig, load_decoder
-from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.layers import HEAD, Layer, layer_id
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.reference.blame.blame import blame
 from pytest_injectivity.reference.errors.block_bounds import explained
@@ -34,7 +34,7 @@ from pytest_injectivity.reference.errors.rescaled import taken_back
 from pytest_injectivity.reference.errors.weight_error import weight_errors
 from pytest_injectivity.reference.errors.weight_finding import finding
 from pytest_injectivity.reference.next_token import compare_next_tokens
-from pytest_injectivity.reference.parts import HEAD, Part, parts_of
+from pytest_injectivity.reference.parts import Part, parts_of
 from pytest_injectivity.testing import save_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parent))  # a test imports this file as well

@@ -22,6 +22,9 @@ from pytest_injectivity.errors import LayerError
 Layer: TypeAlias = int | Literal["norm"]
 LayerSpec: TypeAlias = int | str | Sequence[int | str]
 
+HEAD = "head"
+"""Names the language-model head, after the final norm, where errors are told apart by their place."""
+
 _GRAMMAR = 'an integer, "all", "norm", a slice such as "4:", or a list of these'
 _INTEGER = re.compile(r"[+-]?\d{1,6}")
 _SLICE = re.compile(r"([+-]?\d{1,6})?:([+-]?\d{1,6})?(?::([+-]?\d{1,6}))?")

@@ -13,13 +13,10 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from pytest_injectivity.core.layers import layer_id
+from pytest_injectivity.core.layers import HEAD, layer_id
 from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.quantization.formats.registry import packed
-
-HEAD = "head"
-"""The site of the language-model head, after the final norm."""
 
 Role = Literal["q", "k", "v", "o", "gate", "up", "down", "attention norm", "mlp norm", ""]
 """What a part of a block does; empty where its name does not tell."""

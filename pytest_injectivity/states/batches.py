@@ -18,7 +18,7 @@ from math import gcd
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Int64
+from pytest_injectivity.core.shapes import Bool, Int64
 
 GRAIN = 8
 """Padded lengths are multiples of this, and so are shared prefixes."""
@@ -61,6 +61,13 @@ class Batch:
             padded[at] = prompts[row][0]
             padded[at, : len(prompts[row])] = torch.tensor(prompts[row])
         return padded
+
+    def real(self, prompts: Sequence[Sequence[int]]) -> Bool[Tensor, "batch length"]:
+        """Which of the places hold a token of a prompt: neither padding nor a dummy."""
+        places = torch.zeros(self.height, self.width, dtype=torch.bool)
+        for at, row in enumerate(self.rows):
+            places[at, : len(prompts[row])] = True
+        return places
 
     def last_positions(self, prompts: Sequence[Sequence[int]]) -> Int64[Tensor, " batch"]:
         """The index of each row's last token; 0 for dummy rows."""

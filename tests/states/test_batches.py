@@ -202,3 +202,13 @@ def test_a_rows_bits_do_not_depend_on_its_neighbors_in_a_trained_model(
     decoder = shared_decoder(name)
     prompts = some_prompts(30, min(decoder.context or 128, 128), decoder.vocab_size, 2)
     assert_bits_are_their_own(decoder, prompts)
+
+
+def test_real_places_hold_the_tokens_of_prompts() -> None:
+    """Neither padding nor a dummy row does."""
+    prompts = [[1], [2, 3, 4], [5, 6]]
+    batch = Batch((2, 0), 4)
+    real = batch.real(prompts)
+    assert real.tolist()[:2] == [[True, True, False, False], [True, False, False, False]]
+    assert not real[2:].any()
+    assert batch.ids(prompts)[real].tolist() == [5, 6, 1]

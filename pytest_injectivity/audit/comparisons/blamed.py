@@ -11,12 +11,12 @@ from pytest_injectivity.audit.comparisons.errors import (
     decoders,
     proved_bits,
     site_layer,
-    times_over,
     unlike_part_of,
     weight_errors_of,
 )
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
+from pytest_injectivity.core.numbers import times_over
 from pytest_injectivity.core.progress import UNCOUNTED
 
 if TYPE_CHECKING:

@@ -1,12 +1,11 @@
 """The errors of a model's weights and blocks against its parent's, kept in the store."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.comparisons.basis import turn_of
-from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.layers import HEAD, Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.errors import OptionError
 
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.reference.errors.block_error import BlockError
     from pytest_injectivity.reference.errors.weight_error import WeightError
-
-HEAD = "head"
-"""The site of the language-model head, which is judged with the layer ``norm``."""
 
 PROMPTS = 100
 """How many prompts the blocks are compared on, where no number is given."""
@@ -147,13 +143,6 @@ def accepted_errors(against: "Against", errors: "Mapping[str, BlockError]") -> d
         )
         for site, one in errors.items()
     }
-
-
-def times_over(value: float, bound: float) -> float:
-    """A number in units of what is accepted: above 1 it is too large; infinite for NaN."""
-    if math.isnan(value):
-        return math.inf
-    return value / bound if bound else (math.inf if value else 0.0)
 
 
 def _block_errors(against: "Against", most: int) -> "tuple[BlockError, ...]":

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.audit.comparisons.errors import HEAD, site_layer, times_over
-from pytest_injectivity.core.layers import Layer, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.audit.comparisons.errors import site_layer
+from pytest_injectivity.core.layers import HEAD, Layer, layer_id
+from pytest_injectivity.core.numbers import show, times_over
 from pytest_injectivity.results.verdict import Reason, judge
 
 if TYPE_CHECKING:

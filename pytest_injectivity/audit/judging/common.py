@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.audit.comparisons.errors import times_over
 from pytest_injectivity.core.layers import Layer, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, times_over
 from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.results.verdict import Reason, Status
 from pytest_injectivity.stats import check_confidence, holm

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.layers import HEAD, Layer, layer_id
 from pytest_injectivity.core.shapes import Bool, Float, Int
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.divergence import compare_logits
@@ -24,7 +24,8 @@ from pytest_injectivity.reference.errors.bounds import bounds_of
 from pytest_injectivity.reference.errors.positions import root_of_quotient
 from pytest_injectivity.reference.errors.post_norm import is_post_norm
 from pytest_injectivity.reference.errors.weight_error import tensor_error
-from pytest_injectivity.reference.parts import HEAD, Part, Role, parts_of
+from pytest_injectivity.reference.parts import Part, Role, parts_of
+from pytest_injectivity.states.batches import Batch
 
 GROUPS: tuple[tuple[str, tuple[Role, ...]], ...] = (
     ("norm, q, k and v", ("attention norm", "q", "k", "v")),
@@ -284,10 +285,8 @@ def _padded(
         if room <= 0 or (len(chosen) + 1) * min(longest, most) > _PADDED * most:
             break
         chosen.append(list(one[: min(_LONGEST, room)]))
-    width = max(map(len, chosen))
-    ids = torch.tensor([[*one, *[one[0]] * (width - len(one))] for one in chosen])
-    real = torch.tensor([[at < len(one) for at in range(width)] for one in chosen])
-    return ids, real
+    batch = Batch(tuple(range(len(chosen))), max(map(len, chosen)))
+    return batch.ids(chosen), batch.real(chosen)
 
 
 def _logits(decoder: Decoder, ids: Tensor, real: Tensor) -> Float[Tensor, "positions vocab"]:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from pytest_injectivity.core.layers import layer_id
+from pytest_injectivity.core.layers import HEAD, layer_id
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.quantization.formats.registry import packed
-from pytest_injectivity.reference.parts import HEAD, Part
+from pytest_injectivity.reference.parts import Part
 
 
 @contextmanager

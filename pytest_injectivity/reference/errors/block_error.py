@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.layers import HEAD, Layer, layer_id
 from pytest_injectivity.core.shapes import Bool, Float, Float64, Int
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.reference.errors.forced import run_forced
@@ -26,8 +26,7 @@ from pytest_injectivity.reference.errors.post_norm import is_post_norm
 from pytest_injectivity.reference.errors.routing import Routing, routing
 from pytest_injectivity.reference.errors.turn import Turn
 from pytest_injectivity.reference.errors.wide import wide
-from pytest_injectivity.reference.parts import HEAD
-from pytest_injectivity.states.batches import plan_batches
+from pytest_injectivity.states.batches import Batch, plan_batches
 from pytest_injectivity.stats import upper_quantile
 
 SINK = 8.0
@@ -113,9 +112,7 @@ def block_errors(
         [len(ids) for ids in prompts], batch_tokens=batch_tokens, context=parent.context
     ):
         ids = batch.ids(prompts)
-        real = torch.zeros(ids.shape, dtype=torch.bool)
-        for at, row in enumerate(batch.rows):
-            real[at, : len(prompts[row])] = True
+        real = batch.real(prompts)
         found = _compared(child, parent, ids, real, turn, post_norm=post_norm)
         for site, one in found.items():
             collected.setdefault(site, []).append(one.of_prompts(batch.rows))
@@ -219,8 +216,7 @@ def _of_itself(
     parent: Decoder, prompts: Sequence[Sequence[int]], *, post_norm: bool
 ) -> dict[str, float]:
     """The error of each site of the parent between prompts in one batch and the same prompts alone."""
-    width = max(map(len, prompts))
-    ids = torch.tensor([[*one, *[one[0]] * (width - len(one))] for one in prompts])
+    ids = Batch(tuple(range(len(prompts))), max(map(len, prompts))).ids(prompts)
     states = parent.states(ids, (0, *parent.layers))
     collected: dict[str, list[Positions]] = {}
     for row, one in enumerate(prompts):

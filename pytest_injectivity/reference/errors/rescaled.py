@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pytest_injectivity.core.layers import HEAD
 from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.reference.errors.weight_error import WeightError, tensor_error
 from pytest_injectivity.reference.errors.wide import wide
-from pytest_injectivity.reference.parts import HEAD, Part, Role
+from pytest_injectivity.reference.parts import Part, Role
 
 _GROUPS: tuple[tuple[Role, tuple[Role, ...]], ...] = (
     ("attention norm", ("q", "k", "v")),

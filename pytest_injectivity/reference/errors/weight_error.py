@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.layers import layer_id
+from pytest_injectivity.core.layers import HEAD, layer_id
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.reference.errors.positions import root_of_quotient
 from pytest_injectivity.reference.errors.wide import wide
-from pytest_injectivity.reference.parts import HEAD, Part, parts_of
+from pytest_injectivity.reference.parts import Part, parts_of
 
 GROUP = 32
 """Inputs of a row that are looked at together: the finest group that formats scale by is as large."""
@@ -52,7 +52,6 @@ class WeightError:
         site: ``layer01`` for the first block, as in `Part`.
         part: the part's name in its site.
         tensor: ``weight``, ``bias`` or another parameter's name.
-        numbers: how many there are.
         matrix: it has rows.
         error: ``||W' - W|| / ||W||``; NaN where a number is not finite.
         gain: ``<W', W> / ||W||^2``.
@@ -69,7 +68,6 @@ class WeightError:
     site: str
     part: str
     tensor: str
-    numbers: int
     matrix: bool
     error: float
     gain: float
@@ -139,16 +137,15 @@ def tensor_error(
         sums.add(ours, theirs)
         errors, gains = _errors(ours, theirs)
         rows.append(errors)
-        row = _worse(row, _worst(errors, gains, first, None))
+        row = _worse(row, _worst(errors, gains, first))
         usual = scale * math.sqrt(theirs.shape[1])
-        heavy = _worse(heavy, _worst(_errors(ours, theirs, usual)[0], gains, first, None))
+        heavy = _worse(heavy, _worst(_errors(ours, theirs, usual)[0], gains, first))
         group = _worse(group, _worst_group(ours, theirs, first, scale))
         first += len(ours)
     return WeightError(
         site=part.site,
         part=part.name,
         tensor=name,
-        numbers=exact.numel(),
         matrix=matrix,
         error=sums.error,
         gain=sums.gain,
@@ -210,9 +207,9 @@ def _errors(own: Tensor, exact: Tensor, least: float = 0.0) -> tuple[Tensor, Ten
     return errors, gains
 
 
-def _worst(errors: Tensor, gains: Tensor, first: int, start: int | None) -> Piece:
+def _worst(errors: Tensor, gains: Tensor, first: int) -> Piece:
     at = int(torch.where(errors.isnan(), math.inf, errors).argmax())
-    return Piece(first + at, start, float(errors[at]), float(gains[at]))
+    return Piece(first + at, None, float(errors[at]), float(gains[at]))
 
 
 def _worst_group(own: Tensor, exact: Tensor, first: int, scale: float) -> Piece:

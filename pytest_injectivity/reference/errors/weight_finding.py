@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, times_over
 from pytest_injectivity.reference.errors.bounds import bounds_of
 from pytest_injectivity.reference.errors.weight_error import WeightError
 
@@ -29,9 +29,7 @@ class Finding:
     @property
     def times(self) -> float:
         """The number in units of what is accepted: above 1 the tensor is wrong; of NaN infinite."""
-        if math.isnan(self.value):
-            return math.inf
-        return self.value / self.bound if self.bound else math.inf if self.value else 0.0
+        return times_over(self.value, self.bound)
 
 
 def finding(error: WeightError, bits: float) -> Finding:
