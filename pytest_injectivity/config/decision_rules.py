@@ -44,8 +44,9 @@ class DecisionRule:
         text: as it was written.
         subject: what is judged.
         bound: the number that it is judged by; None of verdicts.
-        task: of evaluations the one that is judged, or one metric of it, ``arc_easy/acc_norm``; empty:
-            every task that is part of no other.
+        task: of evaluations the one that is judged, or one metric of it, ``arc_easy/acc_norm``, or one
+            filter of that, ``gsm8k/exact_match,strict-match``; empty: every score that no group's
+            stands for.
         confidence: the level at which the bound has to be proved, such as 0.95; None: the value itself
             is judged.
 

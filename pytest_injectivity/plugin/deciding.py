@@ -70,9 +70,12 @@ def decide(
     differences: tuple[str, ...] = ()
     found: tuple[Recovery, ...] = ()
     if evaluations is not None:
-        differences = unlike(*evaluations)
-        named = [part for rule in asked for part in (rule.task, rule.task.rpartition("/")[0])]
-        found = () if differences else tuple(recoveries(*evaluations, named))
+        about = [rule.task for rule in asked if rule.subject == "recovery"]
+        named = {part for task in about for part in (task, task.rpartition("/")[0]) if part}
+        # Rules that name tasks ask nothing of others.
+        child, parent = (one if "" in about else one.of(named) for one in evaluations)
+        differences = unlike(child, parent)
+        found = () if differences else tuple(recoveries(child, parent, named))
     evidence = Evidence(results, found, differences, evaluations is not None)
     run = results.alone
     return Decision(
@@ -161,9 +164,9 @@ def _recovery(rule: DecisionRule, evidence: Evidence) -> JudgedRule:
     return JudgedRule(rule.text, Kept.YES, f"{number_of(len(found), 'score')}, the least {least}")
 
 
-def _names(one: Recovery) -> tuple[str, str]:
-    """The names that a rule may have for a score: the task's, and the task's with the metric's."""
-    return one.task, f"{one.task}/{one.metric.partition(',')[0]}"
+def _names(one: Recovery) -> tuple[str, ...]:
+    """What a rule may call a score: its task, with the metric or not, with the filter or not."""
+    return one.task, f"{one.task}/{one.metric.partition(',')[0]}", f"{one.task}/{one.metric}"
 
 
 def _of_task(rule: DecisionRule, one: Recovery) -> JudgedRule:

@@ -1,7 +1,7 @@
 """A decision on a model, as plain data: the rules with what was measured, and what could not be."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import NormalDist
@@ -93,7 +93,7 @@ class Decision:
     Attributes:
         rules: in the order given.
         obstacles: why models or files are not comparable, a sentence each.
-        recoveries: of the tasks that are part of no other, and of those that a rule names.
+        recoveries: of the scores that no group's stand for, and of the tasks that a rule names.
         evaluated: the models that both results files name; empty where there are none.
         size, reference_size: bytes of the weights files; None where not known.
     """
@@ -127,18 +127,18 @@ class Decision:
 
 
 def recoveries(
-    child: Evaluation, parent: Evaluation, named: Sequence[str] = ()
+    child: Evaluation, parent: Evaluation, named: Collection[str] = ()
 ) -> Iterator[Recovery]:
     """The recoveries of comparable evaluations.
 
     Args:
         child: of the model.
         parent: of its parent.
-        named: tasks beside those that are part of no other.
+        named: tasks beside the scores that no group's stand for.
     """
-    wanted = {*child.whole, *named}
+    whole = set(child.whole)
     for key, score in child.scores.items():
-        if score.task in wanted and key in parent.scores:
+        if (key in whole or score.task in named) and key in parent.scores:
             yield Recovery.of(score, parent.scores[key])
 
 

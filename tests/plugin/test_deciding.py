@@ -15,6 +15,7 @@ from pytest_injectivity.results.evaluation import Evaluation, read_evaluation
 from pytest_injectivity.results.outcome import FailedTest, Outcome
 from pytest_injectivity.results.run_results import NamedResults, RunResults
 from pytest_injectivity.results.verdict import Reason, Status, Verdict
+from tests.results.test_evaluation import REAL as EVALUATED
 from tests.results.test_evaluation import RESULTS, with_model, written
 from tests.results.test_summary import RUN
 
@@ -184,3 +185,40 @@ def test_rules_and_files_belong_together(tmp_path: Path) -> None:
     assert read_evaluations(AuditConfig(decision="verdicts pass")) is None
     both = AuditConfig(decision=recovery, evaluation=path, reference_evaluation=path)
     assert read_evaluations(both) is not None
+
+
+REAL = read_evaluation(EVALUATED / "child"), read_evaluation(EVALUATED / "parent")
+
+
+@pytest.mark.parametrize(
+    ("rules", "choice", "said"),
+    [
+        ("recovery of local_choice >= 0.9", Choice.SHIP, "local_choice acc,none: 1.023"),
+        ("recovery of local_text >= 0.99", Choice.DO_NOT_SHIP, "word_perplexity,none: 0.9791"),
+        (
+            "recovery of local_text >= 0.9 at 95 %",
+            Choice.NOT_COMPARABLE,
+            "standard error is missing",
+        ),
+        ("recovery of local_answer/exact_match,strict >= 1", Choice.SHIP, "exact_match,strict: 1 "),
+        ("recovery of local_answer >= 1", Choice.NOT_COMPARABLE, "the reference's score is 0"),
+        ("recovery >= 0.9", Choice.NOT_COMPARABLE, "flexible: the reference's score is 0"),
+    ],
+)
+def test_real_evaluations_are_judged(rules: str, choice: Choice, said: str) -> None:
+    """Of two models that lm-evaluation-harness was run on."""
+    decision = decide(GREEN, parse_rules(rules), REAL)
+    assert choice is decision.choice
+    assert said in decision.rules[0].said
+
+
+def test_rules_on_tasks_ask_nothing_of_others() -> None:
+    """The parent may have been evaluated on more; a rule on every task says what is missing."""
+    child, parent = REAL
+    fewer = child.of(["local_choice"])
+    named = decide(GREEN, parse_rules("recovery of local_choice >= 0.9"), (fewer, parent))
+    assert Choice.SHIP is named.choice
+    assert ["local_choice"] == [one.task for one in named.recoveries if one.metric == "acc,none"]
+    every = decide(GREEN, parse_rules("recovery >= 0.9"), (fewer, parent))
+    assert Choice.NOT_COMPARABLE is every.choice
+    assert "scores of the model lack local_answer exact_match,flexible" in every.obstacles[0]

@@ -75,10 +75,10 @@ def test_scores_have_a_standard_error_and_a_direction(tmp_path: Path) -> None:
 def test_a_group_with_scores_stands_for_its_tasks(tmp_path: Path) -> None:
     """At any depth, also where groups name each other; a group without scores of its own does not."""
     found = read_evaluation(written(tmp_path / "r.json"))
-    assert ("arc_easy", "wikitext", "mmlu") == found.whole
+    assert ["arc_easy", "arc_easy", "wikitext", "mmlu"] == [task for task, _ in found.whole]
     circle = {"mmlu": ["a"], "a": ["mmlu_anatomy", "mmlu"]}
     again = read_evaluation(written(tmp_path / "r.json", group_subtasks=circle))
-    assert ("arc_easy", "wikitext") == again.whole
+    assert found.whole == again.whole
 
 
 def test_numbers_that_are_not_finite_are_scores(tmp_path: Path) -> None:
@@ -111,7 +111,6 @@ def test_numbers_that_are_not_finite_are_scores(tmp_path: Path) -> None:
             {"results": {**RESULTS["results"], "new": {"acc,none": 1.0}}},
             "scores of the reference lack new acc,none",
         ),
-        ({"task_hashes": {"arc_easy": "x"}}, "task_hashes of arc_easy: x"),
     ],
 )
 def test_scores_taken_otherwise_are_not_comparable(
@@ -171,7 +170,9 @@ def test_hostile_names_are_short_and_harmless(tmp_path: Path) -> None:
         "higher_is_better": {"a": 1},
     }
     found = read_evaluation(written(tmp_path / "r.json", results=results, groups={}, **changes))
-    shown = [*found.whole, *found.settings, *found.settings.values()]
+    other = read_evaluation(with_model(tmp_path / "other.json", "b"))
+    tasks = [task for task, _ in (*found.whole, *found.settings)]
+    shown = [*tasks, *unlike(found, other)]
     assert len(shown) > 3
     assert max(map(len, shown)) < 250
     assert not any("\x1b" in one or "##[" in one for one in shown)
@@ -191,5 +192,106 @@ def test_a_folder_with_one_results_file_is_read(tmp_path: Path) -> None:
     written(tmp_path / "my__model" / "results_2026-11-29T17-00-00.json")
     assert "results_2026-11-29T17-00-00.json" == read_evaluation(tmp_path).source
     written(tmp_path / "results_2026-11-29T18-00-00.json")
-    with pytest.raises(OptionError, match="this folder has 2 results files: name one"):
+    with pytest.raises(OptionError, match=r"this folder has 2 results files \(results_"):
         read_evaluation(tmp_path)
+
+
+def test_what_the_harness_was_told_to_write_to_is_read(tmp_path: Path) -> None:
+    """It adds the date to the name of a file; of several one has to be named."""
+    asked = tmp_path / "child.json"
+    with pytest.raises(OptionError, match=r"child\.json: there is no such file: give"):
+        read_evaluation(asked)
+    written(tmp_path / "child_2026-11-29T21-03-35.088574.json")
+    assert "child_2026-11-29T21-03-35.088574.json" == read_evaluation(asked).source
+    written(tmp_path / "child_2026-11-30T21-03-35.088574.json")
+    with pytest.raises(OptionError, match=r"names with a date 2 results files \(child_2026-11-29T"):
+        read_evaluation(asked)
+
+
+def test_samples_are_no_scores(tmp_path: Path) -> None:
+    """The harness writes both files into one folder."""
+    with pytest.raises(
+        OptionError, match="it holds samples of a task; the scores are in the results"
+    ):
+        read_evaluation(tmp_path / "samples_arc_easy_2026-11-29T21-03-35.088574.jsonl")
+
+
+def test_a_group_stands_for_the_metrics_that_it_has(tmp_path: Path) -> None:
+    """Another metric of its tasks is a score of its own."""
+    anatomy = {**RESULTS["results"]["mmlu_anatomy"], "acc_norm,none": 0.5}
+    results = {**RESULTS["results"], "mmlu_anatomy": anatomy}
+    found = read_evaluation(written(tmp_path / "r.json", results=results))
+    assert ("mmlu_anatomy", "acc_norm,none") in found.whole
+    assert ("mmlu_anatomy", "acc,none") not in found.whole
+
+
+def test_hashes_and_lengths_that_one_file_lacks_are_no_difference(tmp_path: Path) -> None:
+    """The harness writes hashes with ``--log_samples`` alone; where both have one they must agree."""
+    changes = {"task_hashes": {"arc_easy": "x"}, "max_length": 256}
+    child = read_evaluation(with_model(tmp_path / "child.json", "b", **changes))
+    assert () == unlike(child, read_evaluation(written(tmp_path / "parent.json")))
+    other = {"task_hashes": {"arc_easy": "y"}, "max_length": 512}
+    found = unlike(child, read_evaluation(written(tmp_path / "parent.json", **other)))
+    assert (
+        "max_length: 256, of the reference 512",
+        "task_hashes of arc_easy: x, of the reference y",
+    ) == (tuple(one.removeprefix("evaluations differ: ") for one in found))
+
+
+def test_models_are_told_apart_by_all_of_their_arguments(tmp_path: Path) -> None:
+    """Newer versions write an object; paths may begin alike."""
+    folder = "a/" * 80
+    pair = [
+        read_evaluation(
+            written(
+                tmp_path / f"{name}.json",
+                config={
+                    "model": "hf",
+                    "model_args": {"pretrained": folder + name, "dtype": "float32"},
+                },
+            )
+        )
+        for name in ("b", "c")
+    ]
+    assert f"hf pretrained={folder}b,dtype=float32" == pair[0].model
+    assert () == unlike(*pair)
+
+
+def test_evaluations_of_some_tasks_have_what_is_in_them(tmp_path: Path) -> None:
+    """Scores and settings of a group's tasks, and the settings of the run."""
+    found = read_evaluation(written(tmp_path / "r.json")).of(["mmlu"])
+    assert {"mmlu", "mmlu_anatomy"} == {task for task, _ in found.scores}
+    assert {"", "mmlu", "mmlu_anatomy"} == {task for _, task in found.settings}
+
+
+REAL = Path(__file__).parent / "lm_eval"
+"""What lm-evaluation-harness 0.4.13 wrote, offline on a CPU, of a GPT-2 of a million parameters and of
+the same with its blocks rounded to 4 bits (`testing.round_weights`): ``lm_eval --model hf --model_args
+pretrained=MODEL,dtype=float32 --include_path tasks --tasks local_all --device cpu --batch_size 8
+--log_samples --output_path MODEL``. The tasks are files of our own over local JSON lines, 60 texts each:
+two of multiple choice in a group that averages them, perplexity of texts, likelihood of the last word,
+and the last word generated, with two filters; ``local_all`` is a group without scores. The environment,
+the dates and most of the tasks' configurations are left out."""
+
+
+def test_what_the_harness_writes_is_read() -> None:
+    """From its folders: groups, filters, ``N/A`` for standard errors, directions, hashes of tasks."""
+    child, parent = (read_evaluation(REAL / name) for name in ("child", "parent"))
+    assert "hf pretrained=child,dtype=float32" == child.model
+    assert () == unlike(child, parent)
+    assert 12 == len(child.scores)
+    assert [
+        ("local_choice_a", "acc_norm,none"),
+        ("local_choice_b", "acc_norm,none"),
+        ("local_text", "word_perplexity,none"),
+        ("local_text", "byte_perplexity,none"),
+        ("local_text", "bits_per_byte,none"),
+        ("local_last", "perplexity,none"),
+        ("local_last", "acc,none"),
+        ("local_answer", "exact_match,strict"),
+        ("local_answer", "exact_match,flexible"),
+        ("local_choice", "acc,none"),
+    ] == list(child.whole)
+    assert child.scores["local_text", "bits_per_byte,none"].stderr is None
+    assert child.scores["local_last", "perplexity,none"].higher is False
+    assert 5 == sum(name == "task_hashes" for name, _ in child.settings)
