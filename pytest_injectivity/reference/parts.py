@@ -89,7 +89,8 @@ def parts_of(decoder: Decoder) -> tuple[Part, ...]:
 def unlike_part(child: Decoder, parent: Decoder) -> str:
     """Says which part of a parent a child lacks, or has in another shape; empty where it has all.
 
-    A bias that the child has and its parent has not is none: a quantized layer may hold one of zeros.
+    A bias that only one of them has is none: it is compared with zeros (`weight_errors`), which is what
+    some formats write.
 
     Args:
         child: the model.
@@ -108,7 +109,7 @@ def unlike_part(child: Decoder, parent: Decoder) -> str:
         except AttributeError:  # of torch, for a path that is not there
             return f"{part.site} has no {part.name}"
         for name, shape in _shapes(part.of(parent)):
-            if own.get(name) != shape:
+            if own.get(name) != shape and (name in own or name != "bias"):
                 said = own.get(name, "none")
                 return f"{part.site}, {part.name}.{name} is {said}, of the parent {shape}"
     return ""

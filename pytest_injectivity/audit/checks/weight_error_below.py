@@ -120,7 +120,7 @@ def _judged(
         bound=worst.bound,
         relation="<=",
         headline=worst.words if status is Status.FAIL else "",
-        evidence=tuple(_evidence(wrong, bits)),
+        evidence=(*_evidence(wrong, bits), *_zeros(here)),
         would_pass=_would_pass(here),
         figures={one.name: one.error for one in here if math.isfinite(one.error)},
     )
@@ -129,6 +129,9 @@ def _judged(
 def _evidence(found: "Sequence[Finding]", bits: float) -> Iterator[str]:
     for one in found[:_LISTED]:
         error = one.error
+        if error.only:
+            yield one.words
+            continue
         said = f"{error.name}: error {show(error.error)}, gain {error.gain:.4g}"
         if error.matrix:
             said += (
@@ -140,6 +143,15 @@ def _evidence(found: "Sequence[Finding]", bits: float) -> Iterator[str]:
     if len(found) > _LISTED:
         yield f"… and {len(found) - _LISTED} more tensors"
     yield "weights of 16 bits and more" if bits >= _FULL else f"proved: {bits:g} bits"
+
+
+def _zeros(errors: "Sequence[WeightError]") -> Iterator[str]:
+    """Of the biases of zeros that one of the models lacks, a sentence for each model."""
+    for whose, other in (("model", "parent"), ("parent", "model")):
+        names = [one.name for one in errors if one.only == whose and one.error == 0]
+        if names:
+            more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+            yield f"0 throughout, and the {other} has none: {', '.join(names[:_LISTED])}{more}"
 
 
 def _would_pass(errors: "Sequence[WeightError]") -> str:

@@ -18,8 +18,9 @@ from pytest_injectivity.reference.parts import Part
 def exchanged(decoder: Decoder, other: Decoder, parts: Sequence[Part]) -> Iterator[None]:
     """Lets a model compute with parts of another model of the same shape.
 
-    Weights of plain modules are exchanged as they are. Of packed modules, and of embeddings and a head,
-    which may share a matrix, the output is exchanged: what the other module makes of the same inputs.
+    Weights of plain modules are exchanged as they are. Of packed modules, of modules of which one has no
+    bias, and of embeddings and a head, which may share a matrix, the output is exchanged: what the other
+    module makes of the same inputs.
 
     Args:
         decoder: the model; it is as it was afterwards.
@@ -29,12 +30,18 @@ def exchanged(decoder: Decoder, other: Decoder, parts: Sequence[Part]) -> Iterat
     with ExitStack() as stack:
         for part in parts:
             own, theirs = part.of(decoder), part.of(other)
-            if part.site not in {layer_id(0), HEAD} and packed(own) is packed(theirs) is None:
+            if part.site not in {layer_id(0), HEAD} and _alike(own, theirs):
                 stack.enter_context(_weights(own, theirs, part.outputs))
             else:
                 taken = _Instead(theirs, other.dtype, part.outputs)
                 stack.enter_context(own.register_forward_hook(taken, with_kwargs=True))
         yield
+
+
+def _alike(own: nn.Module, theirs: nn.Module) -> bool:
+    """Whether two modules hold plain parameters of the same names."""
+    names = [{name for name, _ in one.named_parameters(recurse=False)} for one in (own, theirs)]
+    return packed(own) is packed(theirs) is None and names[0] == names[1]
 
 
 class _Instead:
@@ -76,10 +83,9 @@ def _weights(own: nn.Module, theirs: nn.Module, outputs: Tensor | None) -> Itera
     kept = {name: one.data for name, one in held.items()}
     try:
         for name, one in held.items():
-            if name in others:
-                # Outputs are the columns of a Conv1D.
-                turned = isinstance(own, Conv1D) and name == "weight"
-                one.data = _mixed(kept[name], others[name].data, outputs, dimension=int(turned))
+            # Outputs are the columns of a Conv1D.
+            turned = isinstance(own, Conv1D) and name == "weight"
+            one.data = _mixed(kept[name], others[name].data, outputs, dimension=int(turned))
         yield
     finally:
         for name, one in held.items():

@@ -7,8 +7,8 @@ that were rounded, 1.5 for a scale that is 1.5 times too large, -1 for a lost si
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -63,6 +63,8 @@ class WeightError:
         group: the group with the largest error, in units of its tensor's root mean square.
         rescaled: the part that takes back the factor of this tensor's scaling, such as ``ln_1``: the
             numbers are those with the factor taken back. Empty where there is none.
+        only: whose tensor it is where one of the models has none of this name: it is compared with
+            zeros, which a bias that is not there is. Empty where both have it.
     """
 
     site: str
@@ -76,6 +78,7 @@ class WeightError:
     heavy_row: Piece
     group: Piece
     rescaled: str = ""
+    only: Literal["", "model", "parent"] = ""
 
     @property
     def name(self) -> str:
@@ -86,6 +89,7 @@ class WeightError:
 def weight_errors(child: Decoder, parent: Decoder) -> tuple[WeightError, ...]:
     """The error of every tensor, in the order in which a token meets them.
 
+    A tensor that one of the models lacks is compared with zeros. Parts of the child alone come last.
     A head that shares the embeddings' matrix in both models is left out, unless no final norm has
     weights: each layer has a tensor.
 
@@ -103,17 +107,42 @@ def weight_errors(child: Decoder, parent: Decoder) -> tuple[WeightError, ...]:
     parts = parts_of(parent)
     after = any(part.site == layer_id("norm") for part in parts)
     shared = all(_is_tied(one) for one in (child, parent))
-    found = []
+    found: list[WeightError] = []
     for part in parts:
         if part.site == HEAD and shared and after:
             continue
-        theirs = dict(part.tensors(parent))
-        found += [
-            tensor_error(part, name, own, theirs[name])
-            for name, own in part.tensors(child)
-            if name in theirs
-        ]
+        found += _of_part(part, child, parent)
+    known = {(part.site, part.name) for part in parts}
+    for part in parts_of(child):
+        if (part.site, part.name) not in known:
+            found += [_alone(part, name, own, "model") for name, own in part.tensors(child)]
     return tuple(found)
+
+
+def _of_part(part: Part, child: Decoder, parent: Decoder) -> Iterator[WeightError]:
+    """The errors of the tensors of a part, those that one model lacks last."""
+    ours, theirs = (dict(part.tensors(one)) for one in (child, parent))
+    for name, own in ours.items():
+        if name in theirs:
+            yield tensor_error(part, name, own, theirs[name])
+    for name, own in ours.items():
+        if name not in theirs:
+            yield _alone(part, name, own, "model")
+    for name, exact in theirs.items():
+        if name not in ours:
+            yield _alone(part, name, exact, "parent")
+
+
+def _alone(
+    part: Part, name: str, tensor: Float[Tensor, "..."], whose: Literal["model", "parent"]
+) -> WeightError:
+    """The error of a tensor that one model lacks: none where it is a bias of zeros."""
+    zeros = torch.zeros_like(tensor)
+    sides = (tensor, zeros) if whose == "model" else (zeros, tensor)
+    found = replace(tensor_error(part, name, *sides), only=whose)
+    if found.error == 0 and not name.endswith("bias"):
+        return replace(found, error=math.inf, gain=math.inf)
+    return found
 
 
 def tensor_error(

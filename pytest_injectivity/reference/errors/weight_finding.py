@@ -44,7 +44,7 @@ def finding(error: WeightError, bits: float) -> Finding:
         Finding(error, "weight error", error.error, row.tensor, _of_tensor(error)),
         Finding(error, "gain, less 1,", abs(error.gain - 1.0), row.gain, _of_tensor(error)),
     ]
-    if error.matrix:
+    if error.matrix and not error.only:
         for piece, bound in ((error.row, row.row), (error.heavy_row, row.heavy_row)):
             words = f"{error.name}, row {piece.row}, is {_apart(piece.gain, piece.error)}"
             found.append(Finding(error, "error of a row", piece.error, bound, words))
@@ -57,13 +57,22 @@ def held_to(error: WeightError, bound: float) -> Finding:
 
 
 def _of_tensor(error: WeightError) -> str:
+    if error.only:
+        return f"{error.name}: {lacking(error)}"
     return f"{error.name} is {_apart(error.gain, error.error)}"
+
+
+def lacking(error: WeightError) -> str:
+    """Which model lacks a tensor, in words."""
+    return f"the {'parent' if error.only == 'model' else 'model'} has none"
 
 
 def _apart(gain: float, error: float) -> str:
     """A factor where it explains most of an error; else the error."""
     if math.isnan(error):
         return "not finite"
+    if math.isinf(error):
+        return "not 0, as the parent's is"
     rest = math.sqrt(max(0.0, error**2 - (gain - 1.0) ** 2))
     if rest > abs(gain - 1.0):
         return f"off by {show(error)}"

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from pytest_injectivity import OptionError
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.testing import round_weights, tiny_decoder
 from tests.audits import audit_against
 
@@ -36,3 +38,36 @@ def test_what_would_have_passed_does(tmp_path: Path) -> None:
     failed = audit.check_weight_error_below(1, relative=worst * (1 - 1e-9))
     assert not failed.passed
     assert f"would have passed: relative of at least {worst!r}" in failed.text
+
+
+def _with_biases(plain: Decoder, value: float) -> Decoder:
+    """A model of the same weights, with biases of queries, keys and values."""
+    biased = tiny_decoder("llama", attention_bias=True)
+    biased.model.load_state_dict(plain.model.state_dict(), strict=False)
+    for name, tensor in biased.model.named_parameters():
+        if name.endswith("bias"):
+            tensor.data.fill_(value)
+    return biased
+
+
+def test_a_bias_that_one_model_lacks_is_named(tmp_path: Path) -> None:
+    """The child's or the parent's; the part to blame is exchanged with its bias."""
+    plain, biased = tiny_decoder("llama"), _with_biases(tiny_decoder("llama"), 0.5)
+    added = audit_against(tmp_path / "added", biased, plain, IDS)
+    found = added.check_weight_error_below(1)
+    assert not found.passed
+    assert "self_attn.q_proj.bias: the parent has none" in found.first_line
+    assert (0.0, "self_attn.o_proj") == (added.blame(1).left, added.blame(1).parts[0].name)
+    lost = audit_against(tmp_path / "lost", plain, biased, IDS).check_weight_error_below(1)
+    assert not lost.passed
+    assert "self_attn.q_proj.bias: the model has none" in lost.first_line
+
+
+def test_biases_of_zeros_that_the_parent_has_not_are_said(tmp_path: Path) -> None:
+    """They pass, as evidence."""
+    plain, biased = tiny_decoder("llama"), _with_biases(tiny_decoder("llama"), 0.0)
+    found = audit_against(tmp_path, round_weights(biased, 8), plain, IDS)
+    reason = found.check_weight_error_below(1, relative=0.02).reasons[0]
+    assert reason.status is Status.PASS
+    names = ", ".join(f"self_attn.{one}_proj.bias" for one in "qkvo")
+    assert f"0 throughout, and the parent has none: {names}" in reason.evidence

@@ -168,3 +168,36 @@ def test_a_small_row_of_which_rounding_leaves_nothing_is_no_heavy_one() -> None:
     norm = max(float(wide[9].norm()), float(wide.square().sum(1).mean().sqrt()))
     assert 9 == one.heavy_row.row
     assert float((own.double() - wide)[9].norm()) / norm == pytest.approx(one.heavy_row.error)
+
+
+def test_a_tensor_that_one_model_lacks_is_compared_with_zeros() -> None:
+    """A bias of the child alone has an infinite error, one of the parent alone an error of 1."""
+    plain, biased = tiny_decoder("llama"), tiny_decoder("qwen2")
+    key = ("layer01", "self_attn.q_proj.bias")
+    added, lost = _by_name(biased, plain)[key], _by_name(plain, biased)[key]
+    assert ("model", math.inf) == (added.only, added.error)
+    assert ("parent", 1.0, 0.0) == (lost.only, lost.error, lost.gain)
+    said = [finding(one, 4).words for one in (added, lost)]
+    name = "self_attn.q_proj.bias: the "
+    assert [f"{name}parent has none", f"{name}model has none"] == said
+
+
+def test_a_bias_of_zeros_that_one_model_lacks_has_no_error() -> None:
+    """It adds nothing; quantized layers may be written with one."""
+    plain, biased = tiny_decoder("llama"), tiny_decoder("qwen2")
+    for name, tensor in biased.model.named_parameters():
+        if name.endswith("bias"):
+            tensor.data.zero_()
+    key = ("layer01", "self_attn.q_proj.bias")
+    found = [_by_name(biased, plain)[key], _by_name(plain, biased)[key]]
+    assert [("model", 0.0), ("parent", 0.0)] == [(one.only, one.error) for one in found]
+    assert all(finding(one, 16).times == 0 for one in found)
+
+
+def test_a_part_of_the_child_alone_is_wrong_whatever_its_numbers_are() -> None:
+    """A norm of zeros adds a norm."""
+    child = tiny_decoder("qwen3")
+    child.model.get_submodule("model.layers.0.self_attn.q_norm").weight.data.zero_()  # type: ignore[union-attr, operator]
+    found = _by_name(child, tiny_decoder("llama"))["layer01", "self_attn.q_norm"]
+    assert ("model", math.inf) == (found.only, found.error)
+    assert "self_attn.q_norm: the parent has none" == finding(found, 4).words
