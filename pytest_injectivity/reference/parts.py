@@ -1,7 +1,8 @@
 """The parts of a model that hold weights: each module of each block, fused ones in halves.
 
 A child and its parent have the same parts, whatever either is quantized to. A part is what a weight
-error is measured of, and what `blame` takes from one model into the other.
+error is measured of, and what `blame` takes from one model into the other. What no token reaches, such
+as a tower for images, is no part.
 """
 
 import re
@@ -17,6 +18,7 @@ from pytest_injectivity.core.layers import HEAD, layer_id
 from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.quantization.formats.registry import packed
+from pytest_injectivity.reference.outside import Place, places, roots
 
 Role = Literal["q", "k", "v", "o", "gate", "up", "down", "attention norm", "mlp norm", ""]
 """What a part of a block does; empty where its name does not tell."""
@@ -41,7 +43,8 @@ class Part:
     """A module that holds weights, or some outputs of a fused one.
 
     Attributes:
-        site: ``layer00`` for the embeddings, ``layer01`` for the first block, ``norm``, ``head``.
+        site: ``layer00`` for the embeddings and what follows them, ``layer01`` for the first block,
+            ``norm`` for the final norm and whatever else stands behind the blocks, ``head``.
         module: its path in the model.
         name: its path in the site, such as ``self_attn.q_proj`` or ``attn.c_attn[q]``.
         role: what it does.
@@ -84,6 +87,24 @@ def parts_of(decoder: Decoder) -> tuple[Part, ...]:
 'mlp.c_fc', 'mlp.c_proj']
     """
     return tuple(_parts(decoder))
+
+
+def left_out(decoder: Decoder) -> tuple[str, ...]:
+    """What no token reaches: towers that loading took off, and modules that no part stands for.
+
+    Args:
+        decoder: the model.
+
+    Example:
+        >>> from pytest_injectivity.testing import tiny_decoder
+        >>> left_out(tiny_decoder("gpt2"))
+        ()
+    """
+    found = _outside(decoder)
+    unread = {path for path, place in found.items() if place == "nowhere"}
+    names = [name for name, _ in decoder.model.named_parameters()]
+    apart = [name for name in names if name.rpartition(".")[0] in unread]
+    return (*decoder.left_out, *roots(apart, set(names).difference(apart)))
 
 
 def unlike_part(child: Decoder, parent: Decoder) -> str:
@@ -133,30 +154,34 @@ def _parts(decoder: Decoder) -> Iterator[Part]:
     paths = {id(module): path for path, module in model.named_modules()}
     blocks = [paths[id(block)] for block in decoder.parts.blocks]
     head = model.get_output_embeddings()
-    last: list[Part] = []
-    for path, module in model.named_modules():
-        if not _holds_weights(module) or module is head or _inside(path, blocks):
-            continue
-        # What follows the blocks: the final norm, and projections to the width of the head.
-        after = module is decoder.parts.norm or path.endswith("project_out")
-        part = Part("norm" if after else layer_id(0), path, path.rpartition(".")[2])
-        if after:
-            last.append(part)
-        else:
-            yield part
+    found = _outside(decoder)
+    for path, place in found.items():
+        if place == "before":
+            yield Part(layer_id(0), path, path.rpartition(".")[2])
     for at, block in enumerate(decoder.parts.blocks, 1):
         for path, module in block.named_modules():
             if _holds_weights(module):
                 yield from _of_block(
                     decoder, layer_id(at), f"{blocks[at - 1]}.{path}", path, module
                 )
-    yield from last
+    for path, place in found.items():
+        if place == "after":
+            yield Part("norm", path, path.rpartition(".")[2])
     if head is not None:
         yield Part(HEAD, paths[id(head)], paths[id(head)].rpartition(".")[2])
 
 
-def _inside(path: str, blocks: list[str]) -> bool:
-    return any(path == block or path.startswith(f"{block}.") for block in blocks)
+def _outside(decoder: Decoder) -> dict[str, Place]:
+    """The modules outside the blocks that hold weights, but the head, and where they are run."""
+    model: Any = decoder.model
+    head = model.get_output_embeddings()
+    blocks = {id(one) for block in decoder.parts.blocks for one in block.modules()}
+    paths = [
+        path
+        for path, module in model.named_modules()
+        if module is not head and id(module) not in blocks and _holds_weights(module)
+    ]
+    return places(decoder, paths)
 
 
 def _holds_weights(module: nn.Module) -> bool:

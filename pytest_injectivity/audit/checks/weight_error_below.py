@@ -10,6 +10,7 @@ from pytest_injectivity.audit.comparisons.errors import (
     PROMPTS,
     accepted_errors,
     block_errors_of,
+    left_out_of,
     proved_bits,
     site_layer,
     weight_errors_of,
@@ -48,7 +49,8 @@ def check_weight_error_below(
     row are held against what rounding to the bits that were proved of the layer's weights explains
     (`reference.errors.bounds`). Weights that were scaled for their quantization (AWQ, SmoothQuant: a
     norm or a layer before takes the factor back) are compared with the factor taken back. Weights in
-    another basis (QuaRot, SpinQuant) cannot be compared: there the errors of the blocks decide.
+    another basis (QuaRot, SpinQuant) cannot be compared: there the errors of the blocks decide. What no
+    token reaches (a tower for images, a pooler) is left out, and named in the evidence.
 
     Args:
         audit: the audit whose model is judged.
@@ -74,6 +76,9 @@ def check_weight_error_below(
             _judged(against, one, errors, None if relative is None else bounds[one])
             for one in bounds
         ]
+        if left := left_out_of(against):
+            said = f"left out, because no token reaches it: {', '.join(left)}"
+            reasons[0] = replace(reasons[0], evidence=(*reasons[0].evidence, said))
     else:
         reasons = _in_another_basis(against, tuple(bounds))
     known = zip(bounds, reasons, strict=True)

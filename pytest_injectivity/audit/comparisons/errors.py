@@ -41,6 +41,11 @@ class UnlikePartKey(NumberKey):
 
 
 @dataclass(frozen=True)
+class LeftOutKey(NumberKey):
+    """The parts of the parent that no token reaches."""
+
+
+@dataclass(frozen=True)
 class BitsKey(NumberKey):
     """The bits proved at each layer, of the model's weights."""
 
@@ -66,6 +71,17 @@ def unlike_part_of(against: "Against") -> str:
         return unlike_part(*decoders(against))
 
     return against.remember(UnlikePartKey(), compute)
+
+
+def left_out_of(against: "Against") -> tuple[str, ...]:
+    """The parts of the parent that no token reaches, and whose weights are not compared."""
+
+    def compute() -> tuple[str, ...]:
+        from pytest_injectivity.reference.parts import left_out
+
+        return left_out(against.parent.target.decoder)
+
+    return against.remember(LeftOutKey(), compute)
 
 
 def check_parts(against: "Against") -> None:

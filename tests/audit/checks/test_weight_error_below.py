@@ -8,6 +8,7 @@ from pytest_injectivity import OptionError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.testing import round_weights, tiny_decoder
+from scripts.families.small_models import small_config, small_model
 from tests.audits import audit_against
 
 IDS = [[at, 5 * at % 64, 7, at * at % 64] for at in range(8)]
@@ -71,3 +72,14 @@ def test_biases_of_zeros_that_the_parent_has_not_are_said(tmp_path: Path) -> Non
     assert reason.status is Status.PASS
     names = ", ".join(f"self_attn.{one}_proj.bias" for one in "qkvo")
     assert f"0 throughout, and the parent has none: {names}" in reason.evidence
+
+
+def test_what_is_left_out_is_named(tmp_path: Path) -> None:
+    """In the evidence of the first layer, and its weights count nowhere."""
+    config = small_config("big_bird", {"is_decoder": True})
+    child, parent = (Decoder("some", small_model(config)) for _ in range(2))
+    child.model.get_submodule("bert.pooler").weight.data.zero_()  # type: ignore[union-attr, operator]
+    audit = audit_against(tmp_path, round_weights(child, 8), parent, IDS)
+    found = audit.check_weight_error_below([0, "norm"], relative=0.02)
+    assert found.passed
+    assert "left out, because no token reaches it: bert.pooler" in found.reasons[0].evidence
