@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.reference.differences import Difference, Effect, difference
 
 _NONE = "none"
@@ -57,6 +58,28 @@ def tokenizer_differences(
     if rules[0] is None or rules[0] != rules[1]:
         found += _of_rules(child, parent, rules, converted=converted)
     return (*found, *_special(child, parent, converted=converted))
+
+
+def tokens_beyond(tokenizers: Sequence[Any], rows: int) -> str:
+    """Why rows of a vocabulary past those that two models have may be tokens; empty: none is.
+
+    Args:
+        tokenizers: of both models.
+        rows: that both models have.
+
+    Example:
+        >>> from pytest_injectivity.testing import byte_tokenizer
+        >>> two = byte_tokenizer(), byte_tokenizer()
+        >>> tokens_beyond(two, 256), tokens_beyond(two, 250)
+        ('', 'the tokenizer has 6 tokens from 250 on')
+    """
+    if None in tokenizers:
+        return "without both tokenizers it is not known whether tokens have the other rows"
+    child, parent = (one.get_vocab() for one in tokenizers)
+    if child != parent:
+        return "the tokenizers have other tokens"
+    beyond = sum(token >= rows for token in child.values())
+    return f"the tokenizer has {number_of(beyond, 'token')} from {rows} on" if beyond else ""
 
 
 def _template(child: Any, parent: Any) -> list[Difference]:

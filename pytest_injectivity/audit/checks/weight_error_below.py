@@ -13,6 +13,7 @@ from pytest_injectivity.audit.comparisons.errors import (
     left_out_of,
     proved_bits,
     site_layer,
+    vocabulary_line,
     weight_errors_of,
 )
 from pytest_injectivity.audit.judging.arguments import at_most
@@ -76,9 +77,8 @@ def check_weight_error_below(
             _judged(against, one, errors, None if relative is None else bounds[one])
             for one in bounds
         ]
-        if left := left_out_of(against):
-            said = f"left out, because no token reaches it: {', '.join(left)}"
-            reasons[0] = replace(reasons[0], evidence=(*reasons[0].evidence, said))
+        said = tuple(_left_out(against))
+        reasons[0] = replace(reasons[0], evidence=(*reasons[0].evidence, *said))
     else:
         reasons = _in_another_basis(against, tuple(bounds))
     known = zip(bounds, reasons, strict=True)
@@ -89,6 +89,14 @@ def check_weight_error_below(
     }
     # No layer's states were compared.
     return against_reference(audit, "weight_error_below", (), reasons, times_bound)
+
+
+def _left_out(against: "Against") -> Iterator[str]:
+    """What is not compared, a sentence each."""
+    if left := left_out_of(against):
+        yield f"left out, because no token reaches it: {', '.join(left)}"
+    if said := vocabulary_line(against):
+        yield said
 
 
 def _in_another_basis(against: "Against", layers: Sequence[Layer]) -> list[Reason]:

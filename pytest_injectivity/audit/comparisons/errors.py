@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_injectivity.audit.comparisons.basis import turn_of
 from pytest_injectivity.core.layers import HEAD, Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.errors import OptionError
 
 if TYPE_CHECKING:
@@ -82,6 +83,18 @@ def left_out_of(against: "Against") -> tuple[str, ...]:
         return left_out(against.parent.target.decoder)
 
     return against.remember(LeftOutKey(), compute)
+
+
+def vocabulary_line(against: "Against") -> str:
+    """How many rows of the vocabulary are not compared, in words; empty where both have as many."""
+    sizes = [one.target.facts.vocab_size for one in (against.child, against.parent)]
+    if sizes[0] == sizes[1]:
+        return ""
+    whose = "model" if sizes[0] > sizes[1] else "parent"
+    beyond = number_of(max(sizes) - min(sizes), "row")
+    return (
+        f"left out, because no token has them: {beyond} of the {whose}'s vocabulary of {max(sizes)}"
+    )
 
 
 def check_parts(against: "Against") -> None:

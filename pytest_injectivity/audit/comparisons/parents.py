@@ -8,6 +8,7 @@ from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.errors import OptionError
 
+_VOCABULARY = "vocabulary"
 # The options that say what the model is and how it is loaded; the parent shares all others.
 _ITS_OWN = {"model", "quantization", "dtype", "states", "reference", "activation_bits"}
 
@@ -49,12 +50,27 @@ def parent_of(child: Target, parent: Target) -> Measurements:
 
 
 def _check_shape(child: Target, parent: Target) -> None:
-    """Refuses a parent of another shape; reads the two configurations and no weights."""
+    """Refuses a parent of another shape; reads the two configurations and no weights.
+
+    An embedding may be padded: rows that only one of the models has are no difference where the
+    tokenizers are one and know no token of them.
+    """
     shapes = [_shape(one) for one in (child, parent)]
-    if other := [name for name in shapes[0] if shapes[0][name] != shapes[1][name]]:
+    other = [name for name in shapes[0] if shapes[0][name] != shapes[1][name]]
+    used = ""
+    if other == [_VOCABULARY]:
+        from pytest_injectivity.reference.same_tokenizer import tokens_beyond
+
+        used = tokens_beyond(
+            (child.tokenizer, parent.tokenizer), min(one[_VOCABULARY] for one in shapes)
+        )
+        if not used:
+            return
+        used = f", and {used}"
+    if other:
         told = ", ".join(f"{name} {shapes[0][name]} and {shapes[1][name]}" for name in other)
         raise OptionError(
-            f"--injx-reference={parent.config.model} is no parent of {child.config.model}: {told};"
+            f"--injx-reference={parent.config.model} is no parent of {child.config.model}: {told}{used};"
             " give the checkpoint that it was quantized from"
         )
 
@@ -64,7 +80,7 @@ def _shape(audited: Target) -> dict[str, int]:
     return {
         "layers": int(config.num_hidden_layers),
         "hidden size": int(config.hidden_size),
-        "vocabulary": int(config.vocab_size),
+        _VOCABULARY: int(config.vocab_size),
     }
 
 

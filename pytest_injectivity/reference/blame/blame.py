@@ -23,7 +23,7 @@ from pytest_injectivity.reference.blame.site_runs import Run, run_of
 from pytest_injectivity.reference.errors.bounds import bounds_of
 from pytest_injectivity.reference.errors.positions import root_of_quotient
 from pytest_injectivity.reference.errors.post_norm import is_post_norm
-from pytest_injectivity.reference.errors.weight_error import tensor_error
+from pytest_injectivity.reference.errors.weight_error import part_errors
 from pytest_injectivity.reference.parts import Part, Role, parts_of
 from pytest_injectivity.states.batches import Batch
 
@@ -169,8 +169,9 @@ class _Trial:
         before: Layer = max(int(layer) - 1, 0) if layer != "norm" else parent.n_layers
         states = parent.states(self._ids, [before, "norm"])
         self._last = states["norm"].cpu()[self._real].double()
+        both = min(child.vocab_size, parent.vocab_size)
         self._runs = {
-            id(one): run_of(one, layer, self._ids, states[before]) for one in (child, parent)
+            id(one): run_of(one, layer, self._ids, states[before], both) for one in (child, parent)
         }
         self._exact = self._runs[id(parent)]()[self._real]
         adds = layer not in {0, "norm"} and not is_post_norm(parent)
@@ -236,11 +237,7 @@ class _Trial:
         """The largest weight error of parts, and the share of it that their bits explain."""
         worst, explained = 0.0, 1.0
         for part in parts:
-            theirs = dict(part.tensors(self._parent))
-            for name, own in part.tensors(self._child):
-                if name not in theirs:
-                    continue
-                one = tensor_error(part, name, own, theirs[name])
+            for one in part_errors(part, self._child, self._parent):
                 usual = _TYPICAL * bounds_of(self._bits if one.matrix else math.inf).tensor
                 if math.isnan(one.error) or one.error > worst:
                     worst = one.error

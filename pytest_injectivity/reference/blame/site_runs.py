@@ -25,6 +25,7 @@ def run_of(
     layer: Layer,
     ids: Int[Tensor, "batch length"],
     before: Float[Tensor, "batch length hidden"],
+    vocabulary: int,
 ) -> Run:
     """A function that runs one site on given states, with the model's own masks and positions.
 
@@ -34,11 +35,12 @@ def run_of(
             whose logits are given without their mean over the vocabulary.
         ids: the tokens that the states belong to.
         before: the states before the site; of no use to the embeddings.
+        vocabulary: how many tokens have logits: those that both models have.
     """
     if layer == 0:
         return lambda: _wide(decoder.states(ids, [0])[0])
     if layer == "norm":
-        return lambda: _logits(decoder, ids, before)
+        return lambda: _logits(decoder, ids, before, vocabulary)
     return _run_of_block(decoder, decoder.parts.blocks[layer - 1], ids, before)
 
 
@@ -56,12 +58,12 @@ def _run_of_block(decoder: Decoder, block: Any, ids: Tensor, before: Tensor) -> 
     return run
 
 
-def _logits(decoder: Decoder, ids: Tensor, before: Tensor) -> Tensor:
+def _logits(decoder: Decoder, ids: Tensor, before: Tensor, vocabulary: int) -> Tensor:
     rows = [
         logits_from_states(decoder, one, decoder.n_layers, states[None].to(decoder.dtype))[0]
         for one, states in zip(ids, before, strict=True)
     ]
-    found = _wide(torch.stack(rows))
+    found = _wide(torch.stack(rows)[..., :vocabulary])
     return found - found.mean(-1, keepdim=True)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pytest_injectivity.core.layers import HEAD
 from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.reference.errors.weight_error import WeightError, tensor_error
+from pytest_injectivity.reference.errors.weight_error import WeightError, common_rows, tensor_error
 from pytest_injectivity.reference.errors.wide import wide
 from pytest_injectivity.reference.parts import Part, Role
 
@@ -192,8 +192,8 @@ def _errors(part: Part, scale: Scales, child: Decoder, parent: Decoder) -> Itera
 def _both(part: Part, child: Decoder, parent: Decoder) -> Iterator[tuple[str, Tensor, Tensor]]:
     theirs = dict(part.tensors(parent))
     for name, own in part.tensors(child):
-        if name in theirs and own.shape == theirs[name].shape:
-            yield name, own, theirs[name]
+        if name in theirs and own.shape[1:] == theirs[name].shape[1:]:
+            yield name, *common_rows(own, theirs[name])
 
 
 def _shared(factor: Tensor, times: int, decoder: Decoder) -> Tensor:

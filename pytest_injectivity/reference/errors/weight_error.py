@@ -111,7 +111,7 @@ def weight_errors(child: Decoder, parent: Decoder) -> tuple[WeightError, ...]:
     for part in parts:
         if part.site == HEAD and shared and after:
             continue
-        found += _of_part(part, child, parent)
+        found += part_errors(part, child, parent)
     known = {(part.site, part.name) for part in parts}
     for part in parts_of(child):
         if (part.site, part.name) not in known:
@@ -119,18 +119,32 @@ def weight_errors(child: Decoder, parent: Decoder) -> tuple[WeightError, ...]:
     return tuple(found)
 
 
-def _of_part(part: Part, child: Decoder, parent: Decoder) -> Iterator[WeightError]:
-    """The errors of the tensors of a part, those that one model lacks last."""
+def part_errors(part: Part, child: Decoder, parent: Decoder) -> Iterator[WeightError]:
+    """The errors of the tensors of a part, those that one model lacks last.
+
+    Args:
+        part: of the parent.
+        child: the model.
+        parent: the model it was made from.
+    """
     ours, theirs = (dict(part.tensors(one)) for one in (child, parent))
     for name, own in ours.items():
         if name in theirs:
-            yield tensor_error(part, name, own, theirs[name])
+            yield tensor_error(part, name, *common_rows(own, theirs[name]))
     for name, own in ours.items():
         if name not in theirs:
             yield _alone(part, name, own, "model")
     for name, exact in theirs.items():
         if name not in ours:
             yield _alone(part, name, exact, "parent")
+
+
+def common_rows(
+    own: Float[Tensor, "..."], exact: Float[Tensor, "..."]
+) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """The rows that both have: embeddings and heads may be padded (`unlike_part`)."""
+    rows = min(len(own), len(exact)) if own.ndim and exact.ndim else None
+    return (own, exact) if own.shape == exact.shape else (own[:rows], exact[:rows])
 
 
 def _alone(

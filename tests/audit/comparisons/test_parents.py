@@ -45,7 +45,7 @@ def test_without_a_reference_the_checks_say_what_to_give(tmp_path: Path) -> None
     [
         ({"layers": 3}, "layers 2 and 3;"),
         ({"hidden": 24}, "hidden size 16 and 24;"),
-        ({"vocab": 66}, "vocabulary 64 and 66;"),
+        ({"vocab": 66}, "vocabulary 64 and 66, and without both tokenizers"),
         ({"layers": 1, "hidden": 8}, "layers 2 and 1, hidden size 16 and 8;"),
     ],
 )
