@@ -137,6 +137,47 @@ def test_compare_of_a_worse_run_is_exit_status_1(
     assert 0 == main(["compare", now, was])
 
 
+def _several(folder: Path, name: str, **models: dict[str, Any]) -> str:
+    """Saves a report of several models."""
+    alone = {key: value for key, value in report().items() if key not in {"run", "layers"}}
+    parts = [
+        {key: one[key] for key in ("run", "layers", "releases", "comparisons")} | {"name": model}
+        for model, one in models.items()
+    ]
+    path = folder / name
+    path.write_text(json.dumps({**alone, "models": parts}))
+    return str(path)
+
+
+def test_compare_of_several_models_is_model_by_model(tmp_path: Path, capsys: Printed) -> None:
+    """By name; a model that is gone is worse, one that is new is said."""
+    was = _several(tmp_path, "was.json", awq=report(), nf4=report())
+    now = _several(tmp_path, "now.json", nf4=report(layer("layer01", margin_q=0.1)), awq=report())
+    assert 1 == main(["compare", was, now])
+    printed = capsys.readouterr().out
+    awq, nf4 = printed.split("model nf4\n")
+    assert awq.startswith("model awq\n")
+    assert "nothing is worse beyond the tolerance" in awq
+    assert "layer01: margin_q 1.188 -> 0.1" in nf4
+    fewer = _several(tmp_path, "fewer.json", awq=report())
+    assert 1 == main(["compare", was, fewer])
+    assert "model nf4: gone: the second run did not measure it" in capsys.readouterr().out
+    assert 0 == main(["compare", fewer, was])
+    assert "model nf4: the first run did not measure it" in capsys.readouterr().out
+
+
+def test_compare_of_one_model_with_several_goes_by_its_folder(
+    tmp_path: Path, saved: Callable[..., str], capsys: Printed
+) -> None:
+    """The last part of its path is what a run of several calls it; of none in common all are named."""
+    several = _several(tmp_path, "several.json", awq=report(), nf4=report())
+    assert 1 == main(["compare", several, saved(model="checkpoints/nf4")])
+    assert "model awq: gone" in capsys.readouterr().out
+    assert 4 == main(["compare", several, saved(model="checkpoints/other")])
+    said = "the runs have no model in common: one has awq, nf4, the other other"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("changed", [{"n": 5}, {"prompt_hash": "a"}, {"seed": 2}])
 def test_compare_refuses_what_is_not_comparable(
     saved: Callable[..., str], capsys: Printed, changed: dict[str, Any]

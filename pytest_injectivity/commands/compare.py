@@ -3,7 +3,7 @@
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from pytest_injectivity.errors import OptionError
 
 if TYPE_CHECKING:
     from pytest_injectivity.commands.answer import Commands
+    from pytest_injectivity.results.saved_runs import Recorded
 
 _WORSE = 1
 _WIDTH = 100
@@ -24,7 +25,8 @@ def add_compare(commands: "Commands") -> None:
         help="hold one saved run against another, without a model",
         description="Compares the numbers of two JSON reports (--injx-report=json:PATH), layer by layer"
         " and metric by metric; a baseline may stand for either. Models, dtypes and quantization may"
-        " differ; prompts, N, metric and seed may not. Exit status: 0 nothing is worse beyond its"
+        " differ; prompts, N, metric and seed may not. Runs of several models are compared model by"
+        " model, by name. Exit status: 0 nothing is worse beyond its"
         " tolerance, 1 something is, 4 the files cannot be read or compared.",
     )
     compare.add_argument("was", metavar="A.json", type=Path, help="the run that was")
@@ -41,17 +43,42 @@ def add_compare(commands: "Commands") -> None:
 
 
 def _compare(given: argparse.Namespace) -> Answer:
-    from pytest_injectivity.reports.comparison import compare, comparison_text, worse
+    from pytest_injectivity.reports.comparison import compare, comparison_text, model_line, worse
     from pytest_injectivity.results.changes import read_tolerances
-    from pytest_injectivity.results.saved_runs import read_recorded
+    from pytest_injectivity.results.saved_runs import read_models
 
     asked = _tolerances(given.tolerance)
-    was, now = read_recorded(given.was), read_recorded(given.now)
-    resolution = max(was.resolution, now.resolution)
-    layers = compare(was, now, read_tolerances(asked, resolution=resolution))
-    size = shutil.get_terminal_size((_WIDTH, 0))
-    text = comparison_text(was, now, layers, width=size.columns, color=sys.stdout.isatty())
-    return Answer(text, _WORSE if worse(layers) else 0)
+    runs = read_models(given.was), read_models(given.now)
+    several = max(map(len, runs)) > 1
+    width = shutil.get_terminal_size((_WIDTH, 0)).columns
+    texts, bad = [], False
+    for name, (was, now) in _pairs(*runs).items():
+        resolution = max(was.resolution, now.resolution)
+        layers = compare(was, now, read_tolerances(asked, resolution=resolution))
+        text = comparison_text(was, now, layers, width=width, color=sys.stdout.isatty())
+        texts.append(f"{model_line(name)}\n{text}" if several else text)
+        bad |= bool(worse(layers))
+    lines, gone = [], []
+    if several:
+        gone = [name for name in runs[0] if name not in runs[1]]
+        lines = [model_line(name, "gone: the second run did not measure it") for name in gone]
+        new = [name for name in runs[1] if name not in runs[0]]
+        lines += [model_line(name, "the first run did not measure it") for name in new]
+    return Answer("\n\n".join((*texts, *lines)), _WORSE if bad or gone else 0)
+
+
+def _pairs(
+    was: "Mapping[str, Recorded]", now: "Mapping[str, Recorded]"
+) -> "dict[str, tuple[Recorded, Recorded]]":
+    """The models of two runs that are compared: those of one name, or the only one of each."""
+    if len(was) == len(now) == 1:
+        ((name, one),) = now.items()
+        return {name: (next(iter(was.values())), one)}
+    if pairs := {name: (was[name], now[name]) for name in was if name in now}:
+        return pairs
+    raise OptionError(
+        f"the runs have no model in common: one has {', '.join(was)}, the other {', '.join(now)}"
+    )
 
 
 def _tolerances(given: Sequence[str]) -> dict[str, float]:

@@ -98,6 +98,12 @@ def comparison_text(
     return "\n".join(map(harmless, lines) if in_workflow() else lines)
 
 
+def model_line(name: str, said: str = "") -> str:
+    """A line that begins with a model's name, which may come from a file."""
+    line = f"model {name}: {said}" if said else f"model {name}"
+    return harmless(line) if in_workflow() else line
+
+
 def _stamps(was: Stamp, now: Stamp) -> Table:
     rows = []
     names = [*_SHOWN, *(name for name in _ARCHITECTURE if getattr(was, name) != getattr(now, name))]

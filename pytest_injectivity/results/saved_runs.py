@@ -17,7 +17,7 @@ from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.changes import Numbers, recorded_names
 from pytest_injectivity.results.metrics import flat, metric_of
-from pytest_injectivity.results.run_results import RunResults
+from pytest_injectivity.results.run_results import ModelResults, RunResults
 from pytest_injectivity.results.summary import LayerSummary, RunSummary
 
 TOOL = "pytest-injectivity"
@@ -122,7 +122,22 @@ class Recorded:
 
 
 def read_recorded(path: Path) -> Recorded:
-    """A saved report or a baseline.
+    """A saved report of one model, or a baseline.
+
+    Raises:
+        OptionError: there is no such file, or it is damaged or of something else, or of several models.
+    """
+    found = read_models(path)
+    if len(found) == 1:
+        return next(iter(found.values()))
+    names = ", ".join(found)
+    raise OptionError(f"{one_line(str(path))}: it is of several models ({names}): {_ACCEPTED}")
+
+
+def read_models(path: Path) -> dict[str, Recorded]:
+    """The numbers of each model of a saved report, or of a baseline, by the model's name.
+
+    A model that the run gave no name has the last part of its path.
 
     Raises:
         OptionError: there is no such file, or it is damaged or of something else.
@@ -190,7 +205,7 @@ class _Baseline:
     layers: Mapping[str, Numbers]
 
 
-def _recorded(found: dict[str, Any]) -> Recorded:
+def _recorded(found: dict[str, Any]) -> dict[str, Recorded]:
     if found.pop("tool", None) != TOOL:
         raise OptionError(f"it was not written by {TOOL}")
     is_baseline = found.get("kind") == _BASELINE
@@ -200,24 +215,38 @@ def _recorded(found: dict[str, Any]) -> Recorded:
     del found["kind"]
     baseline = strict.build(_Baseline, found)
     layers = {_label(one): _checked(one, numbers) for one, numbers in baseline.layers.items()}
-    return Recorded(baseline.audited, layers, baseline=True)
+    return {_last_part(baseline.audited.model): Recorded(baseline.audited, layers, baseline=True)}
 
 
-def _of_report(results: RunResults) -> Recorded:
+def _of_report(results: RunResults) -> dict[str, Recorded]:
     if not results.complete:
         raise OptionError("the run is not complete: it lost a worker or was interrupted")
-    if results.models:
-        names = ", ".join(name or "the model without a name" for name, _ in results.parts)
-        raise OptionError(f"it is of several models ({names}), and one is compared at a time")
-    if results.run is None:
+    found: dict[str, Recorded] = {}
+    for given, one in results.parts:
+        if one.run is None:
+            continue
+        name = one_line(given) if given else _last_part(one.run.model)
+        if name in found:
+            raise OptionError(f"model {name} is there twice")
+        found[name] = Recorded(Stamp.of(one.run), _layers(one))
+    if not found:
         raise OptionError("the run measured nothing")
+    return found
+
+
+def _layers(results: ModelResults) -> dict[str, Numbers]:
     layers: dict[str, Numbers] = {}
     for layer in results.layers:
         label = _label(label_of(*layer.key))
         if label in layers:
             raise OptionError(f"{label} is there twice")
         layers[label] = _checked(label, numbers_of(layer))
-    return Recorded(Stamp.of(results.run), layers)
+    return layers
+
+
+def _last_part(model: str) -> str:
+    """What a run with several models would name this one."""
+    return one_line(model.replace("\\", "/").rstrip("/").rpartition("/")[2])
 
 
 def _check_schema(schema: object, accepted: int) -> None:
