@@ -59,7 +59,7 @@ def is_ones_own(folder: Path) -> bool:
     Raises:
         OptionError: it cannot be read.
     """
-    return all(map(_is_ones_own, _below(folder)))
+    return all(map(_is_ones_own, below(folder)))
 
 
 def _is_ones_own(status: os.stat_result) -> bool:
@@ -67,19 +67,25 @@ def _is_ones_own(status: os.stat_result) -> bool:
     return plain and not (_POSIX and (status.st_uid != os.geteuid() or _writable(status)))
 
 
-def _below(folder: Path) -> Iterator[os.stat_result]:
-    """The status of a folder and of all below it; links are not followed."""
-    pending = [folder]
+def below(folder: Path) -> Iterator[os.stat_result]:
+    """The status of a folder and of all below it; links are not followed.
+
+    A store has thousands of files and is gone through often: its paths stay texts.
+
+    Raises:
+        OptionError: something cannot be read.
+    """
+    pending = [os.fspath(folder)]
     while pending:
         path = pending.pop()
         try:
-            status = path.lstat()
+            status = os.lstat(path)
             if stat.S_ISDIR(status.st_mode):
-                pending += path.iterdir()
+                pending += [os.path.join(path, name) for name in os.listdir(path)]  # noqa: PTH118, PTH208 - as above
         except FileNotFoundError:
             continue  # removed meanwhile
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise unreadable(Path(path), error) from error
         yield status
 
 

@@ -9,6 +9,7 @@ the tokens of the closest continuations.
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.store.entry import Entry, Waiting, in_use, lock_at
 from pytest_injectivity.store.journal import Journal
 from pytest_injectivity.store.ownership import (
+    below,
     is_everybodys,
     is_ones_own,
     mode,
@@ -132,8 +134,7 @@ class Store:
             Whether they do; entries in use stay.
         """
         with self._locked():
-            self._evict(needed)
-            return self.limit is None or self.size + needed <= self.limit
+            return self._evict(needed)
 
     @property
     def size(self) -> int:
@@ -244,11 +245,13 @@ class Store:
         """The entries, least recently used first."""
         return sorted(listed(self._entries), key=_last_used)
 
-    def _evict(self, needed: int) -> None:
+    def _evict(self, needed: int) -> bool:
         if self.limit is None:
-            return
+            return True
         over = self.size + needed - self.limit
-        self._remove(self._entry_folders(), lambda gone: gone < over)
+        return (
+            over <= 0 or self._remove(self._entry_folders(), lambda gone: gone < over).size >= over
+        )
 
     def _remove(self, folders: Iterable[Path], more: Callable[[int], bool]) -> Removed:
         """Remove entries in this order as long as ``more`` of the bytes gone says so."""
@@ -284,17 +287,4 @@ def _last_used(folder: Path) -> float:
 
 
 def _size(folder: Path) -> int:
-    def refuse(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # removed meanwhile
-            raise unreadable(folder, error) from error
-
-    size = 0
-    for parent, _, names in os.walk(folder, onerror=refuse):
-        for name in names:
-            try:
-                size += (Path(parent) / name).lstat().st_size
-            except FileNotFoundError:
-                continue  # renamed meanwhile
-            except OSError as error:
-                raise unreadable(Path(parent) / name, error) from error
-    return size
+    return sum(one.st_size for one in below(folder) if not stat.S_ISDIR(one.st_mode))

@@ -131,7 +131,7 @@ def test_bytes_that_cannot_be_counted_are_not_zero(
     store = Store(tmp_path)
     filled(store, "a", 1000, 1)
     assert 1000 <= store.size < 2000
-    monkeypatch.setattr(Path, "lstat", _denied)
+    monkeypatch.setattr(os, "lstat", _denied)
     with pytest.raises(OptionError, match=r"cannot be read \(Permission denied\)"):
         _ = store.size
 
