@@ -8,6 +8,7 @@ refuse: of functions that name no shape, and of functions with shapes that were 
 import functools
 import inspect
 import re
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -45,6 +46,14 @@ def checked(subject: Any, *, typechecker: Any) -> Any:
         return subject
     by_jaxtyping = _checked_by_jaxtyping(subject, typechecker=typechecker)
     accepted: set[tuple[Any, ...]] = set()
+    of_thread = threading.local()
+
+    # Decorating takes milliseconds: once, and not for each result.
+    @functools.cache
+    def check_of_result() -> Callable[..., Any]:
+        returned = functools.wraps(subject)(lambda *_args, **_kwargs: of_thread.result)
+        found: Callable[..., Any] = _checked_by_jaxtyping(returned, typechecker=typechecker)
+        return found
 
     @functools.wraps(subject)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -57,8 +66,8 @@ def checked(subject: Any, *, typechecker: Any) -> Any:
         result = subject(*args, **kwargs)
         after = (before, _kind(result))
         if after not in accepted:
-            returned = functools.wraps(subject)(lambda *_args, **_kwargs: result)
-            _checked_by_jaxtyping(returned, typechecker=typechecker)(*args, **kwargs)
+            of_thread.result = result
+            check_of_result()(*args, **kwargs)
             accepted.add(after)
         return result
 

@@ -154,8 +154,12 @@ def verify_agreement_once(decoder: Decoder) -> None:
         ModelError: as for `verify_agreement`.
     """
     config: Any = decoder.model.config
-    # What the library writes of itself and of files does not select code.
-    said = {name: value for name, value in config.to_dict().items() if not name.startswith("_")}
+    # Neither what the library writes of itself and of files nor the number of tokens selects code.
+    said = {
+        name: value
+        for name, value in config.to_dict().items()
+        if not name.startswith("_") and name != "vocab_size"
+    }
     key = (type(decoder.model).__name__, decoder.device, json.dumps(said, default=str))
     if key not in _agreed():
         verify_agreement(decoder)

@@ -75,7 +75,7 @@ def check_not_read_by_reference(
 
     Example:
         >>> coarse = audit.in_precision(dtype="bfloat16")
-        >>> coarse.check_not_read_by_reference(-1, 0.5, prompts=2, tokens=5).status
+        >>> coarse.check_not_read_by_reference(-1, 0.5, prompts=2, tokens=3).status
         <Status.FAIL: 'FAIL'>
     """
     attack = Attack(

@@ -52,7 +52,7 @@ def check_not_recoverable(
         ModelError: the model caches no keys and values.
 
     Example:
-        >>> audit.check_not_recoverable("identity@4", 0.5, prompts=4, tokens=5, free_running=0).status
+        >>> audit.check_not_recoverable("identity@4", 0.5, prompts=2, tokens=4, free_running=0).status
         <Status.INSUFFICIENT: 'INSUFFICIENT'>
     """
     most = share_at_most("max_token_rate", max_token_rate)
