@@ -2,11 +2,13 @@
 
 Such a method divides the outputs of one part by a factor for each channel and multiplies the inputs of
 the next parts by it, which changes no function: a norm and what reads it, values and the output
-projection, ``up`` and ``down``. The factor is measured on the part before. It is taken back where that
-explains the weights: the errors of the group fall, and no part after has a larger one. A part may have
-factors on both sides: of the norm before it, and of the part after it.
+projection, ``up`` and ``down``. The factor is measured on the part before, and of channels whose inputs
+in the parts after were scaled by another one it is theirs: the rest is damage. It is taken back where
+that explains the weights: the errors of the group fall, and no part after has a larger one. A part may
+have factors on both sides: of the norm before it, and of the part after it.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +32,10 @@ _GROUPS: tuple[tuple[Role, tuple[Role, ...]], ...] = (
 _CHANGED = 0.1
 _FALL = 0.8
 _GROWTH = 1.2
+# How alike the inputs of a channel are to the parent's, as a cosine, where they say what was taken back;
+# a norm is held to what 16 bits explain, and must not be held to what few bits made of them.
+_ALIKE, _ALIKE_FOR_NORMS = 0.7, 0.9
+_CONTRADICTS = math.log(1.4)
 
 
 @dataclass(frozen=True)
@@ -78,14 +84,17 @@ def taken_back(
     found = {(one.site, one.part, one.tensor): one for one in errors}
     scales: dict[tuple[str, str], Scales] = {}
     for group in groups_of(parts):
-        factor = _factor(group.before, child, parent, scales)
-        if factor is None or not bool(((factor - 1).abs() > _CHANGED).any()):
+        measured = _factor(group.before, child, parent, scales)
+        factor = None if measured is None else _agreed(group, measured, child, parent, scales)
+        if measured is None or factor is None or not bool(((factor - 1).abs() > _CHANGED).any()):
             continue
         tried = scales | dict(_with_factor(group, factor, parent, scales))
+        # What is left of a norm is what its parts after do not take back.
+        rest = measured / factor
         pairs = []
         for part in (group.before, *group.after):
             scale = tried[part.site, part.name]
-            for one in _errors(part, scale, child, parent):
+            for one in _errors(part, scale, child, parent, rest):
                 key = (one.site, one.part, one.tensor)
                 if key in found:
                     pairs.append((found[key], replace(one, rescaled=group.before.name)))
@@ -143,6 +152,35 @@ def _factor(
     return torch.where(norms > 0, (own * exact).sum(1) / norms, 1.0)
 
 
+def _agreed(
+    group: Group,
+    factor: Float64[Tensor, " channels"],
+    child: Decoder,
+    parent: Decoder,
+    scales: Mapping[tuple[str, str], Scales],
+) -> Float64[Tensor, " channels"]:
+    """The factor, and where the inputs of the parts after contradict it the one that they take back.
+
+    Channels whose inputs rounding left nothing of say nothing.
+    """
+    product, own_squares, squares = (torch.zeros_like(factor) for _ in range(3))
+    for part in group.after:
+        own, exact = (dict(part.tensors(one)).get("weight") for one in (child, parent))
+        if own is None or exact is None or exact.shape[1] % len(factor):
+            continue
+        scaled = scales.get((part.site, part.name), Scales()).applied(own)
+        scaled, expected = common_rows(scaled, wide(exact))
+        times = exact.shape[1] // len(factor)
+        product += _of_channels((scaled * expected).sum(0), times, parent)
+        own_squares += _of_channels(scaled.square().sum(0), times, parent)
+        squares += _of_channels(expected.square().sum(0), times, parent)
+    alike = _ALIKE_FOR_NORMS if "norm" in group.before.role + group.before.site else _ALIKE
+    says = product > alike * (own_squares * squares).sqrt()
+    back = torch.where(says, squares / product, factor)
+    contradicts = says & ((factor.abs() / back).log().abs() > _CONTRADICTS)
+    return torch.where(contradicts, back, factor)
+
+
 def _with_factor(
     group: Group, factor: Tensor, parent: Decoder, scales: Mapping[tuple[str, str], Scales]
 ) -> Iterator[tuple[tuple[str, str], Scales]]:
@@ -180,11 +218,13 @@ def _ratio_of_norms(own: Any, exact: Any) -> Float64[Tensor, " channels"] | None
     return torch.where(theirs == 0, 1.0, ours / theirs)
 
 
-def _errors(part: Part, scale: Scales, child: Decoder, parent: Decoder) -> Iterator[WeightError]:
+def _errors(
+    part: Part, scale: Scales, child: Decoder, parent: Decoder, rest: Tensor
+) -> Iterator[WeightError]:
     for name, own, exact in _both(part, child, parent):
         if exact.ndim == 1 and scale.outputs is not None and name == "weight":
-            # The factor is the ratio of two norms: nothing is left of their difference.
-            yield tensor_error(part, name, exact, exact)
+            # The factor is the ratio of two norms: nothing else is left of their difference.
+            yield tensor_error(part, name, wide(exact) * rest, exact)
         else:
             yield tensor_error(part, name, scale.applied(own), exact)
 
@@ -196,9 +236,19 @@ def _both(part: Part, child: Decoder, parent: Decoder) -> Iterator[tuple[str, Te
             yield name, *common_rows(own, theirs[name])
 
 
+def _of_channels(columns: Tensor, times: int, decoder: Decoder) -> Tensor:
+    """The sums over the inputs that a channel is shared by: the reverse of `_shared`."""
+    if times == 1:
+        return columns
+    return columns.view(_groups(decoder), times, -1).sum(1).flatten()
+
+
 def _shared(factor: Tensor, times: int, decoder: Decoder) -> Tensor:
     if times == 1:
         return factor
+    return factor.view(_groups(decoder), -1).repeat_interleave(times, dim=0).flatten()
+
+
+def _groups(decoder: Decoder) -> int:
     config: Any = decoder.model.config.get_text_config()
-    groups = int(getattr(config, "num_key_value_heads", None) or 1)
-    return factor.view(groups, -1).repeat_interleave(times, dim=0).flatten()
+    return int(getattr(config, "num_key_value_heads", None) or 1)

@@ -119,3 +119,20 @@ def test_a_final_norm_before_a_shared_head_has_no_part_to_give_a_factor_to(famil
     (one,) = [one for one in errors if one.site == "norm" and one.tensor == "weight"]
     assert 0.5 == pytest.approx(one.error, abs=1e-6)
     assert "" == one.rescaled
+
+
+@pytest.mark.parametrize("fold", [_fold_values, _fold_up])
+def test_a_damaged_row_beside_a_factor_is_named_as_it_is(fold: Callable[..., Decoder]) -> None:
+    """The factor is taken back, and the row is three times the parent's."""
+    child = round_weights(fold(_llama()), 8, group=8)
+    side = "self_attn.v_proj" if fold is _fold_values else "mlp.up_proj"
+    child.parts.blocks[0].get_submodule(side).weight[3] *= 3.0  # type: ignore[union-attr, operator]
+    found = _found(child)[side]
+    assert (3, pytest.approx(2.0, rel=0.05)) == (found.row.row, found.row.error)
+
+
+def test_a_damaged_channel_of_a_norm_beside_a_factor_stays() -> None:
+    """Though nothing else is left of the norm."""
+    child = round_weights(_fold_norm(_llama()), 3, group=8)
+    child.parts.blocks[0].input_layernorm.weight[3] *= 3.0  # type: ignore[union-attr, operator]
+    assert _found(child)["input_layernorm"].error > 0.3
