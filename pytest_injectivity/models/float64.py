@@ -49,8 +49,14 @@ class Float64Mode(TorchFunctionMode):
         """Runs ``func`` with float64 wherever its arguments say float32."""
         if func is torch.Tensor.float:
             func = torch.Tensor.double
-        named = {key: _widened(value) for key, value in (kwargs or {}).items()}
-        return func(*map(_widened, args), **named)
+        # Called at every operation. Identity, not equality: comparing a tensor with a dtype costs a call
+        # back into the mode.
+        narrow, wide = torch.float32, torch.float64
+        widened = [wide if one is narrow else one for one in args]
+        if not kwargs:
+            return func(*widened)
+        named = {name: wide if one is narrow else one for name, one in kwargs.items()}
+        return func(*widened, **named)
 
 
 def float64_copy(model: PreTrainedModel) -> PreTrainedModel:
@@ -79,8 +85,3 @@ def release(copied: PreTrainedModel) -> None:
     """
     for one in copied.parameters():
         one.data = one.data.new_empty(0)
-
-
-def _widened(argument: Any) -> Any:
-    # Identity, not equality: comparing a tensor with a dtype costs a call back into the mode.
-    return torch.float64 if argument is torch.float32 else argument
