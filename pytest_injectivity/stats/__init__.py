@@ -1,7 +1,7 @@
 """What a finite sample of prompts says: quantiles, rates and ratios with intervals, and tests.
 
 Each number here states how far a sample of N prompts can be trusted (SPEC section 2, "Intervals").
-Distributions and the binomial test are scipy's; what is here is what scipy does not have: rows that
+Distributions are scipy's (`distributions`); what else is here is what scipy does not have: rows that
 are dependent because nearest neighbors are mutual, tokens that are clustered in prompts, a ratio of
 two models over the same prompts.
 """

@@ -6,11 +6,11 @@ Positions of one prompt are alike, so that a hundred of them say less than a hun
 import math
 
 import numpy as np
-from scipy import stats as scipy_stats
 
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.shapes import Float64, Int64
 from pytest_injectivity.stats.arguments import check_confidence, check_fraction
+from pytest_injectivity.stats.distributions import student_quantile
 from pytest_injectivity.stats.rates import clustered_rate
 
 
@@ -47,7 +47,7 @@ def clustered_mean(
     if mean == 0.0:
         return Interval(0.0, 0.0, confidence)
     spread = float(np.square(sums - mean * counts).sum()) * clusters / (clusters - 1) / total**2
-    away = float(scipy_stats.t.ppf((1.0 + confidence) / 2.0, clusters - 1))
+    away = student_quantile((1.0 + confidence) / 2.0, clusters - 1)
     # A spread far above the mean has an infinite upper end.
     factor = math.exp(min(700.0, away * math.sqrt(spread) / mean))
     return Interval(mean / factor, mean * factor, confidence)

@@ -5,9 +5,8 @@ collision prove far less than as many independent pairs would (SPEC section 2, "
 bounds say nothing about challenge sets, whose prompts are chosen to be near each other.
 """
 
-from scipy import stats as scipy_stats
-
 from pytest_injectivity.stats.arguments import check_confidence
+from pytest_injectivity.stats.distributions import beta_quantile
 
 
 def near_collision_rate_bound(n: int, confidence: float = 0.95) -> float:
@@ -44,7 +43,5 @@ def exact_collision_rate_bound(n: int, confidence: float = 0.95) -> float:
     """
     check_confidence(confidence)
     # P(Binomial(n, a) <= 1) = 1 - confidence is Clopper and Pearson's upper limit for one success.
-    # By the beta quantile, since binomtest solves for it to 2e-12 only: for N = 100,000 that is
-    # a relative 4e-8 of the bound.
-    a: float = scipy_stats.beta.ppf(confidence, 2, n - 1) if n > 1 else 1.0
-    return float(a * a)
+    a = beta_quantile(confidence, 2, n - 1) if n > 1 else 1.0
+    return a * a

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as scipy_stats
 
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.shapes import Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.stats.arguments import check_confidence
+from pytest_injectivity.stats.distributions import student_below, student_quantile
 
 # The smallest standard deviation that a log ratio is divided by: it is 0 where all halves agree.
 _LEAST_SPREAD = 1e-12
@@ -40,7 +40,7 @@ class PairedRatio:
         check_confidence(confidence)
         if not math.isfinite(self.spread):
             return Interval(0.0, math.inf, confidence)
-        away = float(scipy_stats.t.ppf((1.0 + confidence) / 2.0, self.draws - 1) * self.spread)
+        away = student_quantile((1.0 + confidence) / 2.0, self.draws - 1) * self.spread
         return Interval(self.value * math.exp(-away), self.value * math.exp(away), confidence)
 
     def p_values(self, low: float, high: float) -> tuple[float, float]:
@@ -63,10 +63,9 @@ class PairedRatio:
         outside = max(math.log(low) - value, value - math.log(high)) / spread
         # Where the true ratio is one bound, the value may also come to lie beyond the other one.
         across = outside + math.log(high / low) / spread
-        student = scipy_stats.t(self.draws - 1)
-        return float(student.cdf(outside)), min(
-            1.0, float(student.sf(outside) + student.sf(across))
-        )
+        freedom = self.draws - 1
+        beyond = student_below(-outside, freedom) + student_below(-across, freedom)
+        return student_below(outside, freedom), min(1.0, beyond)
 
 
 def paired_ratio(

@@ -9,12 +9,16 @@ replacement is no way out: it draws copies of a row, which lie at distance zero 
 import math
 
 import numpy as np
-from scipy import stats as scipy_stats
 
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.shapes import Bool, Float64, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.stats.arguments import check_confidence, check_fraction
+from pytest_injectivity.stats.distributions import (
+    binomial_at_most,
+    binomial_more_than,
+    binomial_quantile,
+)
 
 
 def lower_quantile(values: Float64[np.ndarray, " n"], q: float) -> float:
@@ -120,8 +124,8 @@ def quantile_interval(
         return Interval(0.0, float(ordered[0]), confidence)
     effective = effective_rows(values, q, partner)
     tail = (1.0 - confidence) / 2.0
-    low_rank = int(scipy_stats.binom.ppf(tail, effective, q))
-    high_rank = int(scipy_stats.binom.ppf(1.0 - tail, effective, q)) + 1
+    low_rank = binomial_quantile(tail, effective, q)
+    high_rank = binomial_quantile(1.0 - tail, effective, q) + 1
     # An effective row stands for several: the first of them below, the last of them above.
     low = (low_rank - 1) * len(ordered) // effective
     high = -(-high_rank * len(ordered) // effective) - 1
@@ -170,6 +174,6 @@ def quantile_p_values(
     effective = effective_rows(values, q, partner)
     # In whole numbers: a float just under one would be rounded to the wrong side.
     under = int(np.count_nonzero(~(values >= bound))) * effective
-    p_above = float(scipy_stats.binom.cdf(-(-under // len(values)), effective, q))
-    p_below = float(scipy_stats.binom.sf(under // len(values) - 1, effective, q))
+    p_above = binomial_at_most(-(-under // len(values)), effective, q)
+    p_below = binomial_more_than(under // len(values) - 1, effective, q)
     return p_above, p_below

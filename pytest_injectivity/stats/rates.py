@@ -6,12 +6,17 @@ all or none of a few prompts recovered, where normal approximations fail (SPEC s
 """
 
 import numpy as np
-from scipy import stats as scipy_stats
 
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.shapes import Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.stats.arguments import check_confidence
+from pytest_injectivity.stats.distributions import (
+    beta_quantile,
+    binomial_at_most,
+    binomial_more_than,
+    student_quantile,
+)
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float) -> Interval:
@@ -34,8 +39,7 @@ def clopper_pearson(successes: int, trials: int, confidence: float) -> Interval:
     check_confidence(confidence)
     if not 0 <= successes <= trials or trials == 0:
         raise OptionError(f"{successes} successes of {trials} trials is not a rate")
-    found = scipy_stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
-    return Interval(float(found.low), float(found.high), confidence)
+    return _beta_interval(successes, trials - successes, confidence)
 
 
 def rate_p_values(successes: int, trials: int, rate: float) -> tuple[float, float]:
@@ -63,11 +67,10 @@ def rate_p_values(successes: int, trials: int, rate: float) -> tuple[float, floa
             "min_rate=1.0 with confidence=: no number of successes proves a rate of exactly 1;"
             " give a lower rate (20 of 20 proves 0.83 at 95 %), or no confidence"
         )
-    above, below = (
-        scipy_stats.binomtest(successes, trials, rate, alternative=alternative).pvalue
-        for alternative in ("greater", "less")
+    return (
+        binomial_more_than(successes - 1, trials, rate),
+        binomial_at_most(successes, trials, rate),
     )
-    return float(above), float(below)
 
 
 def clustered_rate(
@@ -108,14 +111,18 @@ def clustered_rate(
     if clusters == 1 or equal:
         effective = float(clusters)
     else:
-        student = scipy_stats.t.ppf(tail, [total - 1, clusters - 1])
+        narrower = student_quantile(tail, total - 1) / student_quantile(tail, clusters - 1)
         variance = spread * clusters / (clusters - 1)
-        effective = rate * (1.0 - rate) / variance * float(student[0] / student[1]) ** 2
+        effective = rate * (1.0 - rate) / variance * narrower**2
         effective = min(float(total), effective)
-    ones, zeros = rate * effective, (1.0 - rate) * effective
-    beta = scipy_stats.beta
+    return _beta_interval(rate * effective, (1.0 - rate) * effective, confidence)
+
+
+def _beta_interval(ones: float, zeros: float, confidence: float) -> Interval:
+    """Clopper and Pearson's limits for so many successes and failures, which may be fractions."""
+    tail = (1.0 - confidence) / 2.0
     return Interval(
-        float(beta.ppf(tail, ones, zeros + 1)) if right else 0.0,
-        float(beta.ppf(1.0 - tail, ones + 1, zeros)) if right < total else 1.0,
+        beta_quantile(tail, ones, zeros + 1) if ones else 0.0,
+        beta_quantile(1.0 - tail, ones + 1, zeros) if zeros else 1.0,
         confidence,
     )
