@@ -6,10 +6,10 @@ Each model in full precision is quantized in every way that loading offers (`--i
 by every writer of a published format in the tests, and held against itself on disjoint subsets of the
 prompts. A row for each number of bits that was proved: the largest relative error of a tensor, of a row
 of a tensor, and of a row relative to the root mean square of the rows' norms at least; the largest
-distance of a tensor's gain from 1, and of a row's; the largest block error, over all blocks, children
-and subsets. Models whose activations are rounded as they run have rows of their own. Below it: how many
-pairs of a child and a subset are red at the default bounds; and at bounds 1.5 times the largest of the
-OTHER children of as many bits, on the other subsets.
+distance of a tensor's gain from 1, and of a row's; the largest gain of a group of usual size, less 1;
+the largest block error, over all blocks, children and subsets. Models whose activations are rounded as
+they run have rows of their own. Below it: how many pairs of a child and a subset are red at the default
+bounds; and at bounds 1.5 times the largest of the OTHER children of as many bits, on the other subsets.
 """
 
 import argparse
@@ -49,6 +49,7 @@ COLUMNS = (
     "row of usual size",
     "gain",
     "gain of a row",
+    "gain of a group",
     "block",
     "its 99 %",
 )
@@ -64,7 +65,7 @@ class Measured:
         bits: proved of its first block.
         rounds: activations are rounded as it runs.
         weights: the largest error of a tensor, of a row, of a row of at least usual size, distance of a
-            gain from 1, of a row's gain.
+            gain from 1, of a row's gain; the largest gain of a group, less 1.
         blocks: the largest block error on each subset.
         q99: the largest 99 % quantile of a block on any subset.
         red: the subsets on which it is red at the default bounds.
@@ -73,7 +74,7 @@ class Measured:
     name: str
     bits: int
     rounds: bool
-    weights: tuple[float, float, float, float, float]
+    weights: tuple[float, float, float, float, float, float]
     blocks: tuple[float, ...]
     q99: float
     red: int
@@ -98,6 +99,7 @@ def measured(name: str, child: Decoder, parent: Decoder, subsets: list[Prompts])
         max(one.heavy_row.error for one in inner),
         max(abs(one.gain - 1) for one in inner),
         max(abs(one.row.gain - 1) for one in inner),
+        max(one.loud_group.gain - 1 for one in inner),
     )
     dtypes = [str(one.dtype).removeprefix("torch.") for one in (child, parent)]
     blocks, q99, red = [], 0.0, 0
@@ -128,7 +130,7 @@ def red_among_others(one: Measured, others: list[Measured]) -> int:
     """The subsets on which a child is red at bounds of other children, on other subsets."""
     if not others:
         return 0
-    bounds = [ROOM * max(each.weights[at] for each in others) for at in range(5)]
+    bounds = [ROOM * max(each.weights[at] for each in others) for at in range(len(one.weights))]
     heavy = any(value > bound for value, bound in zip(one.weights, bounds, strict=True))
     red = 0
     for at, value in enumerate(one.blocks):
@@ -180,7 +182,7 @@ def _row(kind: tuple[int, bool], some: list[Measured]) -> tuple[str, ...]:
         str(bits),
         "rounded" if rounds else "",
         str(len(some)),
-        *(f"{max(one.weights[at] for one in some):.4f}" for at in range(5)),
+        *(f"{max(one.weights[at] for one in some):.4f}" for at in range(len(COLUMNS) - 5)),
         f"{max(max(one.blocks) for one in some):.4f}",
         f"{max(one.q99 for one in some):.3f}",
     )

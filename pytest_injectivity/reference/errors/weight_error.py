@@ -61,6 +61,8 @@ class WeightError:
             the rows' norms where that is larger: small rows, of which rounding leaves little, do not
             hide it.
         group: the group with the largest error, in units of its tensor's root mean square.
+        loud_group: of the groups of at least usual size the one with the largest gain: rounding may
+            leave nothing of a group, and does not make it larger.
         rescaled: the part that takes back the factor of this tensor's scaling, such as ``ln_1``: the
             numbers are those with the factor taken back. Empty where there is none.
         only: whose tensor it is where one of the models has none of this name: it is compared with
@@ -77,6 +79,7 @@ class WeightError:
     row: Piece
     heavy_row: Piece
     group: Piece
+    loud_group: Piece
     rescaled: str = ""
     only: Literal["", "model", "parent"] = ""
 
@@ -172,7 +175,7 @@ def tensor_error(
     """
     matrix = exact.ndim >= _MATRIX
     sums, row, group = _Sums(), Piece(0, None, -1.0, 1.0), Piece(0, 0, -1.0, 1.0)
-    heavy = row
+    heavy, loud = row, Piece(0, 0, 0.0, 1.0)
     rows: list[Tensor] = []
     first = 0
     scale = _root_mean_square(exact)
@@ -184,6 +187,7 @@ def tensor_error(
         usual = scale * math.sqrt(theirs.shape[1])
         heavy = _worse(heavy, _worst(_errors(ours, theirs, usual)[0], gains, first))
         group = _worse(group, _worst_group(ours, theirs, first, scale))
+        loud = max(loud, _loudest(ours, theirs, first, scale), key=lambda one: one.gain)
         first += len(ours)
     return WeightError(
         site=part.site,
@@ -196,6 +200,7 @@ def tensor_error(
         row=row,
         heavy_row=heavy,
         group=group,
+        loud_group=loud,
     )
 
 
@@ -257,16 +262,36 @@ def _worst(errors: Tensor, gains: Tensor, first: int) -> Piece:
 
 def _worst_group(own: Tensor, exact: Tensor, first: int, scale: float) -> Piece:
     """The group whose error is largest, in units of the tensor's root mean square."""
-    width = exact.shape[1]
-    size = GROUP if width % GROUP == 0 else width
-    ours, theirs = (one.reshape(len(one), -1, size) for one in (own, exact))
+    ours, theirs = _in_groups(own, exact)
     apart = (ours - theirs).square().mean(-1).sqrt()
     errors = torch.where(apart == 0, 0.0, apart / scale)
     flat = torch.where(errors.isnan(), math.inf, errors).flatten()
     at = int(flat.argmax())
     row, group = divmod(at, errors.shape[1])
     _, gains = _errors(ours[row], theirs[row])
-    return Piece(first + row, group * size, float(errors.flatten()[at]), float(gains[group]))
+    return Piece(
+        first + row, group * ours.shape[2], float(errors.flatten()[at]), float(gains[group])
+    )
+
+
+def _loudest(own: Tensor, exact: Tensor, first: int, scale: float) -> Piece:
+    """The group with the largest gain, of those of at least usual size."""
+    ours, theirs = _in_groups(own, exact)
+    squares = theirs.square().sum(-1)
+    usual = squares >= ours.shape[2] * scale**2
+    gains = torch.where(usual, (ours * theirs).sum(-1) / squares, -math.inf)
+    flat = gains.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf).flatten()
+    at = int(flat.argmax())
+    row, group = divmod(at, gains.shape[1])
+    errors, _ = _errors(ours[row], theirs[row])
+    return Piece(first + row, group * ours.shape[2], float(errors[group]), float(flat[at]))
+
+
+def _in_groups(own: Tensor, exact: Tensor) -> list[Tensor]:
+    """Rows of both, each in groups of inputs."""
+    width = exact.shape[1]
+    size = GROUP if width % GROUP == 0 else width
+    return [one.reshape(len(one), -1, size) for one in (own, exact)]
 
 
 def _worse(one: Piece, other: Piece) -> Piece:

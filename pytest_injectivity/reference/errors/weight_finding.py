@@ -48,6 +48,12 @@ def finding(error: WeightError, bits: float) -> Finding:
         for piece, bound in ((error.row, row.row), (error.heavy_row, row.heavy_row)):
             words = f"{error.name}, row {piece.row}, is {_apart(piece.gain, piece.error)}"
             found.append(Finding(error, "error of a row", piece.error, bound, words))
+        loud = error.loud_group
+        place = f"{error.name}, row {loud.row}, inputs from {loud.start},"
+        words = f"{place} is {_apart(loud.gain, loud.error)}"
+        found.append(
+            Finding(error, "gain of a group, less 1,", loud.gain - 1.0, row.loud_group, words)
+        )
     return max(found, key=lambda one: one.times)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import OlmoConfig, OlmoForCausalLM
 
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.reference.errors.bounds import bounds_of
 from pytest_injectivity.reference.errors.weight_error import (
     GROUP,
     WeightError,
@@ -201,3 +202,37 @@ def test_a_part_of_the_child_alone_is_wrong_whatever_its_numbers_are() -> None:
     found = _by_name(child, tiny_decoder("llama"))["layer01", "self_attn.q_norm"]
     assert ("model", math.inf) == (found.only, found.error)
     assert "self_attn.q_norm: the parent has none" == finding(found, 4).words
+
+
+def _long_tailed(*shape: int) -> Tensor:
+    """Weights with outliers, as trained models have them."""
+    drawn = _drawn(*shape)
+    return drawn * (1.0 + drawn.abs() ** 2)
+
+
+@pytest.mark.parametrize(("bits", "factor"), [(3, 2.0), (4, 1.5), (8, 1.1), (16, 1.05)])
+def test_a_group_that_is_too_large_is_a_finding(bits: int, factor: float) -> None:
+    """One of thousands, in a row whose error alone is accepted."""
+    exact = _long_tailed(128, 32 * GROUP)
+    own = exact.clone()
+    groups = exact.view(128, 32, GROUP).square().sum(2)
+    at = int((groups - groups.mean()).clamp(min=0).where(groups >= groups.mean(), 1e9).argmin())
+    row, group = divmod(at, 32)
+    own.view(128, 32, GROUP)[row, group] *= factor
+    found = finding(tensor_error(PART, "weight", own, exact), bits)
+    assert found.times > 1
+    assert (
+        f"mlp.up_proj, row {row}, inputs from {GROUP * group}, is {factor:.3g} times" in found.words
+    )
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("group", [GROUP, 2 * GROUP, 8 * GROUP])
+def test_rounding_makes_no_group_too_large(bits: int, group: int) -> None:
+    """With outliers, in groups that are longer than those looked at."""
+    exact = _long_tailed(64, 16 * GROUP)
+    grouped = exact.view(64, -1, group)
+    scale = grouped.abs().amax(2, keepdim=True) / (2 ** (bits - 1) - 1)
+    own = ((grouped / scale).round() * scale).view(exact.shape)
+    loud = tensor_error(PART, "weight", own, exact).loud_group
+    assert loud.gain - 1 <= bounds_of(bits).loud_group
