@@ -1,6 +1,6 @@
 """Whether the gate against the parent sees damage, names the block, and blames the module.
 
-    ./dev bench damage [--seeds 2] [--shared ../shared] [--prompts 8] [--models …] [--bases …]
+    ./dev bench damage [--seeds 20] [--prompts 4] [--models …] [--bases …] [--workers 2]
 
 Children of three small models with heads of their own, in float32, bfloat16, int8 (torchao) and nf4
 (bitsandbytes), are damaged in one part: each kind of part by each kind of damage. A seed draws the
@@ -15,10 +15,10 @@ import argparse
 import math
 import sys
 import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -49,7 +49,7 @@ BASES = {
     "nf4": {"quantization": "bnb-nf4"},
 }
 COLUMNS = ("", "trials", "red", "block named", "module blamed", "without effect", "of them red")
-LONGEST = 64
+LENGTH = 32
 
 Prompts = Sequence[tuple[int, ...]]
 
@@ -62,6 +62,10 @@ class Cell:
     named: list[bool] = field(default_factory=list)
     blamed: list[bool] = field(default_factory=list)
     silent: list[bool] = field(default_factory=list)
+
+
+Cells = dict[tuple[str, str], Cell]
+"""By kind of part and kind of damage."""
 
 
 @dataclass(frozen=True)
@@ -123,36 +127,67 @@ class Pair:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--prompts", type=int, default=8)
+    parser.add_argument("--prompts", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=2, help="children that are tried at once")
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--bases", default=",".join(BASES))
     given = parser.parse_args()
-    started = time.time()
-    cells: dict[tuple[str, str], Cell] = defaultdict(Cell)
-    bases: dict[str, Cell] = defaultdict(Cell)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in given.models.split(","):
-            parent = untied(given.shared / "models" / name, Path(folder) / name)
-            every = prompts_of(parent, given.shared)
-            for base in given.bases.split(","):
-                settings = BASES[base]
-                pair = Pair(load_decoder(str(parent), device="cpu", **settings), load(parent))
-                for kind, damage, cell in trials(pair, every, given.seeds, given.prompts):
-                    _add(cells[kind, damage], cell)
-                    _add(bases[base], cell)
-                print(f"{name} {base}: {time.time() - started:.0f} s", file=sys.stderr, flush=True)
-    every = (("by damage", _by(cells, 1)), ("by part", _by(cells, 0)), ("by child", bases))
-    for title, found in every:
-        table(title, COLUMNS, [(name, *_row(cell)) for name, cell in found.items()])
+    asked = [(name, base) for name in given.models.split(",") for base in given.bases.split(",")]
+    with ProcessPoolExecutor(
+        given.workers, get_context("spawn"), torch.set_num_threads, (1,)
+    ) as pool:
+        runs = {
+            f"{name} {base}": pool.submit(
+                damaged, given.shared, name, base, range(given.seeds), given.prompts
+            )
+            for name, base in asked
+        }
+        for child, one in runs.items():
+            print(child, *_row(_sum(one.result().values())), sep=" | ", file=sys.stderr, flush=True)
+    children = {child: one.result() for child, one in runs.items()}
+    titles = (("by damage", 1), ("by part", 0))
+    cells = {
+        key: _sum(child[key] for child in children.values() if key in child)
+        for key in {key: None for child in children.values() for key in child}
+    }
+    for title, side in titles:
+        names = {key[side]: None for key in cells}
+        by = {
+            name: _sum(cell for key, cell in cells.items() if key[side] == name) for name in names
+        }
+        table(title, COLUMNS, [(name, *_row(cell)) for name, cell in by.items()])
+    by = {child: _sum(found.values()) for child, found in children.items()}
+    rows = [(name, *_row(cell)) for name, cell in by.items()]
+    table("by child", COLUMNS, [*rows, ("all", *_row(_sum(by.values())))])
     _print_misses(cells)
 
 
-def trials(pair: Pair, every: Prompts, seeds: int, count: int) -> Iterator[tuple[str, str, Cell]]:
+def damaged(shared: Path, name: str, base: str, seeds: range, count: int) -> Cells:
+    """What came of every damage to one child of one model.
+
+    Args:
+        shared: the folder of models and prompts.
+        name: of the model.
+        base: one of `BASES`.
+        seeds: those that draw the block, the row and the prompts.
+        count: how many prompts a trial takes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        parent = untied(shared / "models" / name, Path(folder) / name)
+        every = prompts_of(parent, shared)
+        pair = Pair(load_decoder(str(parent), device="cpu", **BASES[base]), load(parent))
+        cells: Cells = {}
+        for kind, damage, cell in trials(pair, every, seeds, count):
+            cells[kind, damage] = _sum([cells.get((kind, damage), Cell()), cell])
+    return cells
+
+
+def trials(pair: Pair, every: Prompts, seeds: range, count: int) -> Iterator[tuple[str, str, Cell]]:
     """Each kind of part, damage, and what came of it."""
     sound = max(pair.divergence(every[at : at + count]) for at in range(0, 4 * count, count))
-    for seed in range(seeds):
+    for seed in seeds:
         draw = torch.Generator().manual_seed(seed)
         for kind in KINDS:
             parts = parts_of_kind(pair.parent, kind)
@@ -201,7 +236,7 @@ def load(folder: Path) -> Decoder:
 
 
 def prompts_of(model: Path, shared: Path) -> Prompts:
-    """Prompts of at least 16 tokens, cut to `LONGEST`, in the order of their hashes."""
+    """The first `LENGTH` tokens of the prompts that have as many, in the order of their hashes."""
     config = AuditConfig(
         model=str(model),
         prompts=str(shared / "prompts" / "prompts-1k.jsonl"),
@@ -210,20 +245,15 @@ def prompts_of(model: Path, shared: Path) -> Prompts:
     )
     found = Audit(config).prompts
     ranked = sorted(range(len(found)), key=found.hashes.__getitem__)
-    return [found.ids[at][:LONGEST] for at in ranked if len(found.ids[at]) >= LONGEST // 4]
+    return [found.ids[at][:LENGTH] for at in ranked if len(found.ids[at]) >= LENGTH]
 
 
-def _add(cell: Cell, more: Cell) -> None:
-    for name in ("red", "named", "blamed", "silent"):
-        getattr(cell, name).extend(getattr(more, name))
-
-
-def _by(cells: dict[tuple[str, str], Cell], side: int) -> dict[str, Cell]:
-    found: dict[str, Cell] = defaultdict(Cell)
-    for key, cell in cells.items():
-        _add(found[key[side]], cell)
-        _add(found["all"], cell) if side == 1 else None
-    return found
+def _sum(cells: Iterable[Cell]) -> Cell:
+    total = Cell()
+    for cell in cells:
+        for name in ("red", "named", "blamed", "silent"):
+            getattr(total, name).extend(getattr(cell, name))
+    return total
 
 
 def _row(cell: Cell) -> tuple[str, ...]:
@@ -236,7 +266,7 @@ def _row(cell: Cell) -> tuple[str, ...]:
     return (str(len(loud)), *shares, str(len(silent)), str(sum(cell.red[at] for at in silent)))
 
 
-def _print_misses(cells: dict[tuple[str, str], Cell]) -> None:
+def _print_misses(cells: Cells) -> None:
     for (kind, damage), cell in cells.items():
         green, unnamed, unblamed = (
             sum(not one for one, silent in zip(numbers, cell.silent, strict=True) if not silent)
@@ -247,5 +277,4 @@ def _print_misses(cells: dict[tuple[str, str], Cell]) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     main()

@@ -64,7 +64,7 @@ def test_damage_in_four_bits_is_seen_named_and_blamed(tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes", reason="the extra bnb is not installed")
     parent = untied(SHARED / "models" / "qwen3-1m", tmp_path / "parent")
     pair = Pair(load_decoder(str(parent), device="cpu", quantization="bnb-nf4"), load(parent))
-    found = [cell for _, _, cell in trials(pair, prompts_of(parent, SHARED), 1, 8)]
+    found = [cell for _, _, cell in trials(pair, prompts_of(parent, SHARED), range(1), 8)]
     loud = [cell for cell in found if not cell.silent[0]]
     assert len(loud) > 40
     assert sum(cell.red[0] for cell in loud) >= 0.97 * len(loud)

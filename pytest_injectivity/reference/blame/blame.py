@@ -10,12 +10,13 @@ site's, the group of parts is named and not the part.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pytest_injectivity.core.layers import HEAD, Layer, layer_id
-from pytest_injectivity.core.shapes import Bool, Float, Int
+from pytest_injectivity.core.shapes import Bool, Float, Float64, Int
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.divergence import compare_logits
 from pytest_injectivity.reference.blame.exchange import exchanged
@@ -167,17 +168,16 @@ class _Trial:
         self._done = 0
         self._ids, self._real = _padded(prompts, most_tokens)
         before: Layer = max(int(layer) - 1, 0) if layer != "norm" else parent.n_layers
-        states = parent.states(self._ids, [before, "norm"])
-        self._last = states["norm"].cpu()[self._real].double()
+        given = parent.states(self._ids, [before])[before]
+        self._last, self._next = _run(parent, self._ids, self._real)
         both = min(child.vocab_size, parent.vocab_size)
         self._runs = {
-            id(one): run_of(one, layer, self._ids, states[before], both) for one in (child, parent)
+            id(one): run_of(one, layer, self._ids, given, both) for one in (child, parent)
         }
         self._exact = self._runs[id(parent)]()[self._real]
         adds = layer not in {0, "norm"} and not is_post_norm(parent)
-        branch = self._exact - states[before].cpu()[self._real].double() if adds else self._exact
+        branch = self._exact - given.cpu()[self._real].double() if adds else self._exact
         self._size = float(branch.square().sum())
-        self._next = _logits(parent, self._ids, self._real)
         sites = {layer_id(layer), HEAD} if layer == "norm" else {layer_id(layer)}
         self._parts = [one for one in parts_of(parent) if one.site in sites]
 
@@ -208,8 +208,7 @@ class _Trial:
     def _swap(self, name: str, parts: Sequence[Part]) -> Swap:
         alone = self._error(self._parent, self._child, parts)
         with exchanged(self._parent, self._child, parts):
-            last = self._parent.states(self._ids, ["norm"])["norm"].cpu()[self._real].double()
-            following = _logits(self._parent, self._ids, self._real)
+            last, following = _run(self._parent, self._ids, self._real)
         weights, explained = self._weights(parts)
         self._done += 1
         if self._progress is not None:
@@ -286,7 +285,18 @@ def _padded(
     return batch.ids(chosen), batch.real(chosen)
 
 
-def _logits(decoder: Decoder, ids: Tensor, real: Tensor) -> Float[Tensor, "positions vocab"]:
-    with torch.no_grad(), decoder.running():
-        logits: Tensor = decoder.model(input_ids=ids.to(decoder.device), use_cache=False).logits
-    return logits.cpu()[real].float()
+def _run(
+    decoder: Decoder, ids: Tensor, real: Tensor
+) -> tuple[Float64[Tensor, "positions hidden"], Float[Tensor, "positions vocab"]]:
+    """The last states and the logits at the tokens that are real, in one pass."""
+    base: Any = decoder.parts.base
+    last: list[Tensor] = []
+    handle = base.register_forward_hook(
+        lambda _base, _args, one: last.append(one.last_hidden_state)
+    )
+    try:
+        with torch.no_grad(), decoder.running():
+            logits: Tensor = decoder.model(input_ids=ids.to(decoder.device), use_cache=False).logits
+    finally:
+        handle.remove()
+    return last[0].cpu()[real].double(), logits.cpu()[real].float()
