@@ -215,7 +215,8 @@ def tried(pair: Pair, part: Part, prompts: Prompts, sound: float) -> Cell:
     blamed = False
     if red:
         worst = judged.worst
-        found = blame(pair.child, pair.parent, worst, prompts, bits=pair.bits[layer_id(worst)])
+        bits = pair.bits[layer_id(worst)]
+        found = blame(pair.child, pair.parent, worst, prompts, bits=bits, downstream=False)
         blamed = found.culprit == part.name
     return Cell([red], [judged.named == site], [blamed], [silent])
 

@@ -1,6 +1,6 @@
 """What sound quantizations of each number of bits do to weights and blocks: the default bounds.
 
-    ./dev bench healthy [MODELS...] [--prompts 60] [--subsets 5] [--shared ../shared]
+    ./dev bench healthy [MODELS...] [--prompts 40] [--subsets 5] [--shared ../shared]
 
 Each model in full precision is quantized in every way that loading offers (`--injx-quantization`) and
 by every writer of a published format in the tests, and held against itself on disjoint subsets of the
@@ -13,6 +13,7 @@ bounds; and at bounds 1.5 times the largest of the OTHER children of as many bit
 """
 
 import argparse
+import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,8 +27,9 @@ from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.errors import InjectivityError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.quantization.while_loading import WHILE_LOADING
-from pytest_injectivity.reference.errors.block_bounds import explained
-from pytest_injectivity.reference.errors.block_error import block_errors
+from pytest_injectivity.reference.errors.block_bounds import explained, of_arithmetic
+from pytest_injectivity.reference.errors.block_error import BlockError, block_errors
+from pytest_injectivity.reference.errors.bounds import bounds_of
 from pytest_injectivity.reference.errors.proved_bits import bits_at
 from pytest_injectivity.reference.errors.rescaled import taken_back
 from pytest_injectivity.reference.errors.weight_error import weight_errors
@@ -39,7 +41,8 @@ from tests.encoders import ENCODERS
 from tests.tools.support import widened
 
 Prompts = Sequence[tuple[int, ...]]
-TRAINED = ("gpt2-1m", "qwen3-1m", "stories260k-llama")
+TRAINED = ("gpt2-1m", "qwen3-1m", "stories260k-llama", "slm4096-gpt2")
+SHIPPED = "builtin:gpt2-stdlib"
 COLUMNS = (
     "bits",
     "activations",
@@ -54,6 +57,7 @@ COLUMNS = (
     "its 99 %",
 )
 ROOM = 1.5
+FEW = 4  # bits in which a light row may round to nothing
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Measured:
         weights: the largest error of a tensor, of a row, of a row of at least usual size, distance of a
             gain from 1, of a row's gain; the largest gain of a group, less 1.
         blocks: the largest block error on each subset.
+        beyond: likewise of what the arithmetic does not explain of it.
         q99: the largest 99 % quantile of a block on any subset.
         red: the subsets on which it is red at the default bounds.
     """
@@ -76,6 +81,7 @@ class Measured:
     rounds: bool
     weights: tuple[float, float, float, float, float, float]
     blocks: tuple[float, ...]
+    beyond: tuple[float, ...]
     q99: float
     red: int
 
@@ -102,7 +108,7 @@ def measured(name: str, child: Decoder, parent: Decoder, subsets: list[Prompts])
         max(one.loud_group.gain - 1 for one in inner),
     )
     dtypes = [str(one.dtype).removeprefix("torch.") for one in (child, parent)]
-    blocks, q99, red = [], 0.0, 0
+    blocks, beyond, q99, red = [], [], 0.0, 0
     for ids in subsets:
         errors = block_errors(child, parent, ids)
         times = [
@@ -110,10 +116,16 @@ def measured(name: str, child: Decoder, parent: Decoder, subsets: list[Prompts])
             / explained(one, bits[layer_of(one.site)], dtypes=dtypes, rounds_activations=rounds)
             for one in errors
         ]
-        blocks.append(max(one.value for one in errors if inside(one.site)))
-        q99 = max(q99, *(one.q99 for one in errors if inside(one.site)))
+        blocks_alone = [one for one in errors if inside(one.site)]
+        blocks.append(max(one.value for one in blocks_alone))
+        beyond.append(max(_beyond(one, dtypes) for one in blocks_alone))
+        q99 = max(q99, *(one.q99 for one in blocks_alone))
         red += not max(*found, *times) <= 1
-    return Measured(name, int(bits[1]), rounds, weights, tuple(blocks), q99, red)
+    return Measured(name, int(bits[1]), rounds, weights, tuple(blocks), tuple(beyond), q99, red)
+
+
+def _beyond(one: BlockError, dtypes: Sequence[str]) -> float:
+    return math.sqrt(max(0.0, one.value**2 - of_arithmetic(one, dtypes=dtypes) ** 2))
 
 
 def inside(site: str) -> bool:
@@ -127,28 +139,35 @@ def layer_of(site: str) -> Layer:
 
 
 def red_among_others(one: Measured, others: list[Measured]) -> int:
-    """The subsets on which a child is red at bounds of other children, on other subsets."""
+    """The subsets on which a child is red at bounds of other children, on other subsets.
+
+    The default bounds are made likewise: a block's is beside what the arithmetic explains, and a row's
+    in few bits is no sample's.
+    """
     if not others:
-        return 0
-    bounds = [ROOM * max(each.weights[at] for each in others) for at in range(len(one.weights))]
-    heavy = any(value > bound for value, bound in zip(one.weights, bounds, strict=True))
+        return len(one.blocks)
+    bounds = [ROOM * max(each.weights[at] for each in others) for at in range(len(one.weights) - 1)]
+    if one.bits <= FEW:
+        bounds[1] = bounds_of(one.bits).row
+    wrong = any(not value <= bound for value, bound in zip(one.weights, bounds, strict=False))
     red = 0
-    for at, value in enumerate(one.blocks):
-        rest = [error for each in others for n, error in enumerate(each.blocks) if n != at]
-        red += heavy or value > ROOM * max(rest)
+    for at, value in enumerate(one.beyond):
+        rest = [error for each in others for n, error in enumerate(each.beyond) if n != at]
+        red += wrong or not value <= ROOM * max(rest)
     return red
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("models", nargs="*", help="folders; default: those of --shared")
-    parser.add_argument("--prompts", type=int, default=60)
+    parser.add_argument("models", nargs="*", help="default: those of --shared and the shipped one")
+    parser.add_argument("--prompts", type=int, default=40)
     parser.add_argument("--subsets", type=int, default=5)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     given = parser.parse_args()
     found: list[Measured] = []
-    models = given.models or [str(given.shared / "models" / name) for name in TRAINED]
+    trained = [str(given.shared / "models" / name) for name in TRAINED]
+    models = given.models or [*trained, SHIPPED]
     for model in models:
         ids = Audit(AuditConfig(model=model, max_prompts=given.prompts, no_cache=True)).prompts.ids
         subsets = [ids[at :: given.subsets] for at in range(given.subsets)]

@@ -21,6 +21,7 @@ TRAINED = ROOT.parent / "shared" / "models" / "qwen3-1m"
 DAMAGED = "model.layers.0.mlp.down_proj"
 PROMPTS, LONG = 60, 40  # lines, and characters of the shortest
 _FILE = "model.safetensors"
+_GROUPS = 128  # a multiple of every group size
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ def make(tool: str, scheme: str, parent: Path, folder: Path) -> Made:
 
 
 def widened(source: Path, folder: Path) -> Path:
-    """The trained model with 48 of its 336 neurons twice and their outputs halved: the same function.
+    """A trained model with some of its neurons twice and their outputs halved: the same function.
 
-    Its 384 neurons a block are then a multiple of every group size that the tools have.
+    Its neurons are then a multiple of every group size that the tools have.
     """
     folder.mkdir()
     for file in source.iterdir():
@@ -78,7 +79,8 @@ def widened(source: Path, folder: Path) -> Path:
             shutil.copyfile(file, folder / file.name)
     config = json.loads((source / "config.json").read_text())
     neurons = config["intermediate_size"]
-    twice = torch.cat((torch.arange(neurons), torch.arange(48)))
+    more = -neurons % _GROUPS
+    twice = torch.cat((torch.arange(neurons), torch.arange(more)))
     weights = {}
     for name, tensor in load_file(source / _FILE).items():
         changed = tensor
@@ -86,7 +88,7 @@ def widened(source: Path, folder: Path) -> Path:
             changed = tensor[twice]
         elif "down_proj" in name:
             halved = tensor.clone()
-            halved[:, :48] /= 2
+            halved[:, :more] /= 2
             changed = halved[:, twice]
         weights[name] = changed.to(torch.bfloat16).contiguous()
     save_file(weights, folder / _FILE, metadata={"format": "pt"})

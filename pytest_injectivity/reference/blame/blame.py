@@ -52,8 +52,9 @@ class Swap:
         name: of the part, or of the group.
         alone: the error of the site where the parent has this of the child.
         restored: the error of the site where the child has this of the parent.
-        drift: how far the parent's last states move with this of the child, relative to their norm.
-        kl: the mean ``KL(parent || parent with this of the child)`` of the next token, in nats.
+        drift: how far the parent's last states move with this of the child, relative to their norm; None
+            where it was not asked for.
+        kl: the mean ``KL(parent || parent with this of the child)`` of the next token, in nats; likewise.
         weights: the largest weight error of its tensors.
         excess: ``alone``, less what rounding to the proved bits explains of it.
     """
@@ -61,8 +62,8 @@ class Swap:
     name: str
     alone: float
     restored: float
-    drift: float
-    kl: float
+    drift: float | None
+    kl: float | None
     weights: float
     excess: float
 
@@ -104,9 +105,10 @@ class Blame:
                 f" {self.error:.3g}: no weight's doing, but another configuration's, or the arithmetic's"
             )
         first = next(one for one in (*self.parts, *self.groups) if one.name == self.culprit)
+        kl = "" if first.kl is None else f" (KL {first.kl:.3g} nats)"
         return (
             f"{self.site}: {self.culprit}: alone in the parent it makes an error of {first.alone:.3g} of"
-            f" {self.error:.3g} (KL {first.kl:.3g} nats); restored, {first.restored:.3g} is left"
+            f" {self.error:.3g}{kl}; restored, {first.restored:.3g} is left"
         )
 
 
@@ -118,6 +120,7 @@ def blame(
     *,
     bits: float,
     most_tokens: int | None = None,
+    downstream: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Blame:
     """Blames a part of one site.
@@ -130,6 +133,8 @@ def blame(
         bits: the fewest that were proved of the site's weights.
         most_tokens: how many tokens are run instead; at most four times as many places of a batch,
             padding included, have logits.
+        downstream: what an exchange does to the last states and to the next tokens is measured as
+            well, which takes a whole pass for each; nobody is blamed by it.
         progress: called with the number of exchanges done.
 
     Example:
@@ -141,7 +146,14 @@ def blame(
     """
     most = most_tokens or _most_tokens(parent)
     return _Trial(
-        child, parent, layer, prompts, bits=bits, most_tokens=most, progress=progress
+        child,
+        parent,
+        layer,
+        prompts,
+        bits=bits,
+        most_tokens=most,
+        downstream=downstream,
+        progress=progress,
     ).blame()
 
 
@@ -149,7 +161,7 @@ class _Trial:
     """One site of two models on a few prompts.
 
     Args:
-        child, parent, layer, prompts, bits, most_tokens, progress: as for `blame`.
+        child, parent, layer, prompts, bits, most_tokens, downstream, progress: as for `blame`.
     """
 
     def __init__(
@@ -161,6 +173,7 @@ class _Trial:
         *,
         bits: float,
         most_tokens: int,
+        downstream: bool,
         progress: Callable[[int], None] | None,
     ) -> None:
         self._child, self._parent, self._layer, self._bits = child, parent, layer, bits
@@ -169,7 +182,7 @@ class _Trial:
         self._ids, self._real = _padded(prompts, most_tokens)
         before: Layer = max(int(layer) - 1, 0) if layer != "norm" else parent.n_layers
         given = parent.states(self._ids, [before])[before]
-        self._last, self._next = _run(parent, self._ids, self._real)
+        self._last_and_next = _run(parent, self._ids, self._real) if downstream else None
         both = min(child.vocab_size, parent.vocab_size)
         self._runs = {
             id(one): run_of(one, layer, self._ids, given, both) for one in (child, parent)
@@ -207,8 +220,7 @@ class _Trial:
 
     def _swap(self, name: str, parts: Sequence[Part]) -> Swap:
         alone = self._error(self._parent, self._child, parts)
-        with exchanged(self._parent, self._child, parts):
-            last, following = _run(self._parent, self._ids, self._real)
+        drift, kl = self._effects(parts)
         weights, explained = self._weights(parts)
         self._done += 1
         if self._progress is not None:
@@ -217,13 +229,21 @@ class _Trial:
             name=name,
             alone=alone,
             restored=self._error(self._child, self._parent, parts),
-            drift=root_of_quotient(
-                float((last - self._last).square().sum()), float(self._last.square().sum())
-            ),
-            kl=float(compare_logits(self._next, following).nats.mean()),
+            drift=drift,
+            kl=kl,
             weights=weights,
             excess=alone * math.sqrt(max(0.0, 1.0 - min(1.0, explained) ** 2)),
         )
+
+    def _effects(self, parts: Sequence[Part]) -> tuple[float | None, float | None]:
+        """How far the parent's last states move with parts of the child, and the KL of its next token."""
+        if self._last_and_next is None:
+            return None, None
+        exact, following = self._last_and_next
+        with exchanged(self._parent, self._child, parts):
+            last, own = _run(self._parent, self._ids, self._real)
+        moved = root_of_quotient(float((last - exact).square().sum()), float(exact.square().sum()))
+        return moved, float(compare_logits(following, own).nats.mean())
 
     def _error(self, decoder: Decoder, other: Decoder, parts: Sequence[Part]) -> float:
         """The error of the site of one model with parts of another one."""

@@ -25,9 +25,18 @@ def explained(
         rounds_activations: the model rounds activations as it runs.
     """
     row = bounds_of(bits)
+    weights = row.rounded_block if rounds_activations else row.block
+    return math.hypot(weights, of_arithmetic(one, dtypes=dtypes))
+
+
+def of_arithmetic(one: BlockError, *, dtypes: Sequence[str]) -> float:
+    """The largest error of a site that the arithmetic of the two models explains, weights being equal.
+
+    Args:
+        one: what was measured there.
+        dtypes: what the two models compute in.
+    """
     unit = max(torch.finfo(getattr(torch, dtype)).eps / 2 for dtype in dtypes)
     # Of a block that adds nothing an error of any size is one: no bound is infinite.
     residual = one.residual if math.isfinite(one.residual) else 1.0
-    rounding = _ROUNDINGS * unit * max(1.0, residual)
-    weights = row.rounded_block if rounds_activations else row.block
-    return math.sqrt(weights**2 + rounding**2 + (_SELVES * one.itself) ** 2)
+    return math.hypot(_ROUNDINGS * unit * max(1.0, residual), _SELVES * one.itself)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -149,3 +150,15 @@ def test_a_child_of_another_dtype_is_blamed_as_well(layer: Layer) -> None:
     assert 0 < found.error < 0.05
     assert found.left <= 2 * found.error  # arithmetic of 16 bits, whatever the weights are
     assert found.control == 0
+
+
+def test_nobody_is_blamed_by_what_an_exchange_does_further_on() -> None:
+    """Without it the same part is blamed, by the same numbers; the line leaves it out."""
+    child, parent = tiny_decoder("llama"), tiny_decoder("llama")
+    child.parts.blocks[1].mlp.up_proj.weight.mul_(1.5)
+    whole = blame(child, parent, 2, IDS, bits=16)
+    short = blame(child, parent, 2, IDS, bits=16, downstream=False)
+    assert short.culprit == whole.culprit == "mlp.up_proj"
+    assert short.parts == tuple(replace(one, drift=None, kl=None) for one in whole.parts)
+    assert "KL" in whole.words
+    assert "KL" not in short.words
