@@ -9,7 +9,8 @@ of a tensor, and of a row relative to the root mean square of the rows' norms at
 distance of a tensor's gain from 1, and of a row's; the largest gain of a group of usual size, less 1;
 the largest block error, over all blocks, children and subsets. Models whose activations are rounded as
 they run have rows of their own. Below it: how many pairs of a child and a subset are red at the default
-bounds; and at bounds 1.5 times the largest of the OTHER children of as many bits, on the other subsets.
+bounds; and at bounds made likewise of the OTHER children, 1.5 times their largest, on the other subsets
+(`red_among_others`).
 """
 
 import argparse
@@ -58,6 +59,7 @@ COLUMNS = (
 )
 ROOM = 1.5
 FEW = 4  # bits in which a light row may round to nothing
+FEWEST = 2  # bits in which the gain of a group is not judged
 
 
 @dataclass(frozen=True)
@@ -138,21 +140,28 @@ def layer_of(site: str) -> Layer:
     return int(site.removeprefix("layer")) if site.startswith("layer") else "norm"
 
 
-def red_among_others(one: Measured, others: list[Measured]) -> int:
+def red_among_others(one: Measured, found: list[Measured]) -> int:
     """The subsets on which a child is red at bounds of other children, on other subsets.
 
-    The default bounds are made likewise: a block's is beside what the arithmetic explains, and a row's
-    in few bits is no sample's.
+    The bounds are those of the children of as many bits, with two exceptions: of a gain its share of
+    the tensor's error counts, over all children; and a row in few bits has the default bound, which no
+    sample made. Groups in 2 bits have none. As by default, a block's is beside what the arithmetic
+    explains.
     """
-    if not others:
-        return len(one.blocks)
-    bounds = [ROOM * max(each.weights[at] for each in others) for at in range(len(one.weights) - 1)]
+    others = [other for other in found if other is not one]
+    alike = [other for other in others if other.kind == one.kind]
+    if not alike:
+        return len(one.beyond)
+    tensor, row, heavy = (ROOM * max(each.weights[at] for each in alike) for at in range(3))
     if one.bits <= FEW:
-        bounds[1] = bounds_of(one.bits).row
-    wrong = any(not value <= bound for value, bound in zip(one.weights, bounds, strict=False))
+        row = bounds_of(one.bits).row
+    gain = tensor * max(each.weights[3] / each.weights[0] for each in others)
+    group = ROOM * max(each.weights[5] for each in alike) if one.bits > FEWEST else math.inf
+    judged = zip((*one.weights[:4], one.weights[5]), (tensor, row, heavy, gain, group), strict=True)
+    wrong = any(not value <= bound for value, bound in judged)
     red = 0
     for at, value in enumerate(one.beyond):
-        rest = [error for each in others for n, error in enumerate(each.beyond) if n != at]
+        rest = [error for each in alike for n, error in enumerate(each.beyond) if n != at]
         red += wrong or not value <= ROOM * max(rest)
     return red
 
@@ -179,7 +188,7 @@ def main() -> None:
     rows = [_row(kind, [one for one in found if one.kind == kind]) for kind in kinds]
     table(f"the largest of {len(models)} models, {given.prompts} prompts", COLUMNS, rows)
     pairs = f"of {len(found) * given.subsets} pairs of a child and a subset are red at"
-    left_out = {one.name: red_among_others(one, _of_its_kind(one, found)) for one in found}
+    left_out = {one.name: red_among_others(one, found) for one in found}
     print(f"{sum(one.red for one in found)} {pairs} the default bounds")
     print(f"{sum(left_out.values())} {pairs} bounds of the other children")
     print(*(f"  {name}: {red}" for name, red in left_out.items() if red), sep="\n")
@@ -189,10 +198,6 @@ def main() -> None:
     for bits, rounds in kinds:
         names = ", ".join(one.name for one in found if one.kind == (bits, rounds))
         print(f"{bits} bits{', activations rounded' if rounds else ''}: {names}")
-
-
-def _of_its_kind(one: Measured, found: list[Measured]) -> list[Measured]:
-    return [other for other in found if other is not one and other.kind == one.kind]
 
 
 def _row(kind: tuple[int, bool], some: list[Measured]) -> tuple[str, ...]:

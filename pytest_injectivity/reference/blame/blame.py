@@ -52,9 +52,9 @@ class Swap:
         name: of the part, or of the group.
         alone: the error of the site where the parent has this of the child.
         restored: the error of the site where the child has this of the parent.
-        drift: how far the parent's last states move with this of the child, relative to their norm; None
-            where it was not asked for.
-        kl: the mean ``KL(parent || parent with this of the child)`` of the next token, in nats; likewise.
+        drift: how far the parent's last states move with this of the child, relative to their norm;
+            None where it was not asked for.
+        kl: the mean ``KL(parent || parent with this of the child)`` of a next token in nats; likewise.
         weights: the largest weight error of its tensors.
         excess: ``alone``, less what rounding to the proved bits explains of it.
     """
@@ -236,7 +236,7 @@ class _Trial:
         )
 
     def _effects(self, parts: Sequence[Part]) -> tuple[float | None, float | None]:
-        """How far the parent's last states move with parts of the child, and the KL of its next token."""
+        """How far the parent's last states move with parts of the child, and its next tokens' KL."""
         if self._last_and_next is None:
             return None, None
         exact, following = self._last_and_next

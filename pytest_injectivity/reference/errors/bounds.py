@@ -1,15 +1,11 @@
 """The errors that rounding to a number of bits explains: default bounds of weight and block errors.
 
 The numbers are about one and a half times the largest that sound children showed, over models, formats
-<<<<<<< HEAD
 and prompts named in docs/quantization-gate.md (`./dev bench healthy` prints them). Those of a loud group
 are of a model with outliers as well, whose weights were rounded in groups of 32 inputs up to whole rows;
 of 2 bits sound groups reach a gain of 2.4, so that it refuses none.
-=======
-and prompts named in docs/quantization-gate.md (`./dev bench healthy` prints them). A row in up to 4 bits
-is the exception: where groups go over rows, one whose weights are all small may round to nothing, an
-error of 1.
->>>>>>> 8be4fd3 (Blame may leave out what an exchange does further on; what sound children do is judged beside the arithmetic)
+A row in up to 4 bits is the exception: where groups go over rows, one whose weights are all small may
+round to nothing, an error of 1.
 """
 
 import math
@@ -42,21 +38,12 @@ class Bounds:
 
 
 TABLE = (
-<<<<<<< HEAD
-    Bounds(2, 0.66, 0.85, 0.85, math.inf, 0.055, 1.6, 1.6),
-    Bounds(3, 0.28, 0.36, 0.36, 0.49, 0.02, 0.7, 0.7),
+    Bounds(2, 0.66, 1.0, 0.85, math.inf, 0.055, 1.6, 1.6),
+    Bounds(3, 0.28, 1.0, 0.36, 0.49, 0.02, 0.7, 0.7),
     Bounds(4, 0.21, 1.0, 0.35, 0.37, 0.025, 0.56, 0.56),
     Bounds(6, 0.1, 0.3, 0.2, 0.15, 0.015, 0.25, 0.3),  # not measured: between the rows beside it
     Bounds(8, 0.042, 0.1, 0.1, 0.047, 0.0085, 0.11, 0.15),
     Bounds(16, 0.005, 0.01, 0.01, 0.01, 0.002, 0.032, 0.15),
-=======
-    Bounds(2, 0.66, 1.0, 0.85, 0.055, 1.6, 1.6),
-    Bounds(3, 0.28, 1.0, 0.36, 0.02, 0.7, 0.7),
-    Bounds(4, 0.21, 1.0, 0.35, 0.025, 0.56, 0.56),
-    Bounds(6, 0.1, 0.3, 0.2, 0.015, 0.25, 0.3),  # not measured: between the rows beside it
-    Bounds(8, 0.042, 0.1, 0.1, 0.0085, 0.11, 0.15),
-    Bounds(16, 0.005, 0.01, 0.01, 0.002, 0.032, 0.15),
->>>>>>> 8be4fd3 (Blame may leave out what an exchange does further on; what sound children do is judged beside the arithmetic)
 )
 """A row a number of bits, fewest first; weights get the first row that has as many bits as they."""
 
