@@ -15,39 +15,56 @@ from pytest_injectivity.geometry.search.shortlists import Shortlists
 from pytest_injectivity.prompts.metrics import PairDistances
 from pytest_injectivity.stats import PairedRatio, lower_quantile, paired_ratio
 
+Pair = tuple[Shortlists, Shortlists]
+"""Of the model and of its reference, on the same prompts."""
 
-def ratio_in_halves(
+
+def shortlists_of(
     child: LayerGeometry,
     reference: LayerGeometry,
     rows: Int64[np.ndarray, " rows"],
-    q: float,
-    *,
     prompt_distances: Float64[np.ndarray, "rows rows"] | None,
-    normalized: bool,
-    seed: int,
-) -> PairedRatio:
-    """The ratio of two lower quantiles over the same prompts, and its spread over halves of them.
+) -> Pair:
+    """The shortlists that `ratio_in_halves` looks its numbers up in.
 
     Args:
         child: the geometry of the model at a layer.
         reference: that of its reference, on the same prompts in the same order.
         rows: indexes of the prompts compared, ascending.
-        q: the lower quantile of nearest-neighbor distances, or of smallest ratios.
         prompt_distances: of each pair of these prompts, infinite where it is not admissible; None
             compares distances of states instead of ratios.
-        normalized: divide each quantile by the mean norm of its half.
+    """
+    chosen = [geometry.take(rows).rows for geometry in (child, reference)]
+    own, other = (
+        Shortlists.of_distances(one)
+        if prompt_distances is None
+        else Shortlists.of_ratios(one, prompt_distances)
+        for one in chosen
+    )
+    return own, other
+
+
+def ratio_in_halves(
+    lists: Pair,
+    norms: tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]] | None,
+    q: float,
+    *,
+    seed: int,
+) -> PairedRatio:
+    """The ratio of two lower quantiles over the same prompts, and its spread over halves of them.
+
+    Args:
+        lists: the nearest-neighbor distances, or the smallest ratios, of the model and its reference.
+        norms: the norms of both models' states, by whose mean in a half its quantile is divided; None
+            leaves it in units of the states.
+        q: which lower quantile.
         seed: draws the halves.
     """
-    numbers = []
-    for geometry in (child, reference):
-        chosen = geometry.take(rows).rows
-        lists = (
-            Shortlists.of_distances(chosen)
-            if prompt_distances is None
-            else Shortlists.of_ratios(chosen, prompt_distances)
-        )
-        numbers.append(_quantile_among(lists, geometry.norms[rows] if normalized else None, q))
-    return paired_ratio(numbers[0], numbers[1], len(rows), seed=seed)
+    own, other = (
+        _quantile_among(one, None if norms is None else norms[at], q)
+        for at, one in enumerate(lists)
+    )
+    return paired_ratio(own, other, len(lists[0]), seed=seed)
 
 
 def distances_of_all_pairs(prompts: PairDistances) -> Float64[np.ndarray, "rows rows"]:
@@ -60,7 +77,7 @@ def distances_of_all_pairs(prompts: PairDistances) -> Float64[np.ndarray, "rows 
 
 
 def _quantile_among(
-    lists: "Shortlists", norms: Float64[np.ndarray, " rows"] | None, q: float
+    lists: Shortlists, norms: Float64[np.ndarray, " rows"] | None, q: float
 ) -> Callable[[Int64[np.ndarray, " rows"]], float]:
     """The q-quantile of the smallest values among some rows; NaN where fewer than two have one."""
 

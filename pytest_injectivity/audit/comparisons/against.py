@@ -209,39 +209,44 @@ class Against:
         """The ratio over all prompts, with its spread over random halves of a sample of them."""
         config = self.child.target.config
         self.child.target.use("prompt_metric")
-        seed = config.seed
-        found = self.remember(
-            QuantileKeptKey(
-                quantity=what,
-                layer=layer,
-                metric=config.prompt_metric,
-                q=q,
-                normalized=normalized,
-                sample=self._in_halves_of[what],
-                seed=seed,
-            ),
-            lambda: self._in_halves(what, layer, q, seed, normalized=normalized),
+        key = QuantileKeptKey(
+            quantity=what,
+            layer=layer,
+            metric=config.prompt_metric,
+            q=q,
+            normalized=normalized,
+            sample=self._in_halves_of[what],
+            seed=config.seed,
         )
+        found = self.remember(key, lambda: self._in_halves(key))
         value = values[0] / values[1] if values[1] else values[0] * math.inf
         positive = 0.0 < value < math.inf
         return replace(found, value=value, spread=found.spread if positive else math.inf)
 
-    def _in_halves(
-        self, what: str, layer: Layer, q: float, seed: int, *, normalized: bool
-    ) -> PairedRatio:
-        from pytest_injectivity.reference.halves import distances_of_all_pairs, ratio_in_halves
-
-        rows = self._sample(self._in_halves_of[what])
-        if what == "co-Lipschitz" and self._prompt_distances is None:
-            self._prompt_distances = distances_of_all_pairs(self.child.prompt_distances.take(rows))
-        return ratio_in_halves(
-            *self.geometries(layer),
-            rows,
-            q,
-            prompt_distances=None if what == "margin" else self._prompt_distances,
-            normalized=normalized,
-            seed=seed,
+    def _in_halves(self, key: QuantileKeptKey) -> PairedRatio:
+        """A ratio in halves; its twin, normalized or not, is found with it and kept as well."""
+        from pytest_injectivity.reference.halves import (
+            distances_of_all_pairs,
+            ratio_in_halves,
+            shortlists_of,
         )
+
+        rows = self._sample(key.sample)
+        if key.quantity == "co-Lipschitz" and self._prompt_distances is None:
+            self._prompt_distances = distances_of_all_pairs(self.child.prompt_distances.take(rows))
+        distances = None if key.quantity == "margin" else self._prompt_distances
+        geometries = self.geometries(key.layer)
+        lists = shortlists_of(*geometries, rows, distances)
+        own, parents = (geometry.norms[rows] for geometry in geometries)
+
+        def ratio(*, normalized: bool) -> PairedRatio:
+            return ratio_in_halves(
+                lists, (own, parents) if normalized else None, key.q, seed=key.seed
+            )
+
+        twin = replace(key, normalized=not key.normalized)
+        self.remember(twin, lambda: ratio(normalized=twin.normalized))
+        return ratio(normalized=key.normalized)
 
     def _sample(self, most: int) -> Int64[np.ndarray, " rows"]:
         """The prompts of smallest hash, in the set's order."""

@@ -11,6 +11,7 @@ import torch
 from pytest_injectivity import Audit, AuditConfig, stats
 from pytest_injectivity.audit.comparisons.against import Against
 from pytest_injectivity.core.strict_json import dumps, loads
+from pytest_injectivity.reference import halves
 from pytest_injectivity.results.summary import Comparison
 from pytest_injectivity.testing import (
     plant_nan,
@@ -86,6 +87,23 @@ def test_beyond_what_is_done_in_halves_a_sample_stands_for_all(tmp_path: Path) -
     some = Against(audit.measurements, audit.comparisons.against.parent, margin_prompts=10)
     assert whole.value == some.margin_kept(1, 0.1).value
     assert whole.spread != some.margin_kept(1, 0.1).spread
+
+
+def test_one_search_serves_a_ratio_and_its_normalized_twin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each layer and quantity is searched once; both ratios are what they are by themselves."""
+    searched = []
+    search = halves.shortlists_of
+    monkeypatch.setattr(
+        halves, "shortlists_of", lambda *given: searched.append(given) or search(*given)
+    )
+    audit = audit_against(tmp_path, rounded(3), tiny_decoder(), IDS)
+    against = audit.comparisons.against
+    both = [against.margin_kept(1, 0.1, normalized=one) for one in (True, False)]
+    assert 1 == len(searched)
+    again = audit_against(tmp_path / "again", rounded(3), tiny_decoder(), IDS).comparisons.against
+    assert both[::-1] == [again.margin_kept(1, 0.1, normalized=one) for one in (False, True)]
 
 
 def test_rows_lost_are_counted_and_nothing_else(tmp_path: Path) -> None:
