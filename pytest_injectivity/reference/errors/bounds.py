@@ -42,7 +42,7 @@ TABLE = (
     Bounds(3, 0.28, 1.0, 0.36, 0.49, 0.02, 0.7, 0.7),
     Bounds(4, 0.21, 1.0, 0.35, 0.37, 0.025, 0.56, 0.56),
     Bounds(6, 0.1, 0.3, 0.2, 0.15, 0.015, 0.25, 0.3),  # not measured: between the rows beside it
-    Bounds(8, 0.042, 0.1, 0.1, 0.047, 0.0085, 0.11, 0.15),
+    Bounds(8, 0.042, 0.1, 0.1, 0.053, 0.0085, 0.11, 0.15),
     Bounds(16, 0.005, 0.01, 0.01, 0.01, 0.002, 0.032, 0.15),
 )
 """A row a number of bits, fewest first; weights get the first row that has as many bits as they."""
