@@ -105,6 +105,7 @@ class PairDistances:
         self._strings = _as_strings(ids, self.lengths)
         self._prompts = np.arange(len(ids))
         self._known = KnownPairs(len(ids))
+        self._every: tuple[bytes, Float64[np.ndarray, "some some"]] | None = None
 
     def __call__(
         self,
@@ -173,6 +174,22 @@ class PairDistances:
         """The prompts in an order that puts those with a common beginning side by side."""
         return np.array(sorted(range(len(self._strings)), key=self._strings.__getitem__), np.int64)
 
+    def every_pair(self, rows: Int64[np.ndarray, " some"]) -> Float64[np.ndarray, "some some"]:
+        """The distances of each two of some prompts; infinite of a prompt itself, or where inadmissible.
+
+        They are kept for whoever asks next: several models are compared on one prompt set.
+
+        Args:
+            rows: indices of the prompts, few enough for a matrix of them all.
+        """
+        name = rows.tobytes()
+        if self._every is None or self._every[0] != name:
+            left, right = np.triu_indices(len(rows), 1)
+            every = np.full((len(rows), len(rows)), np.inf)
+            every[left, right] = every[right, left] = self(rows[left], rows[right])
+            self._every = name, every
+        return self._every[1]
+
     def take(self, kept: Int[np.ndarray, " kept"], *, afresh: bool = False) -> "PairDistances":
         """The distances among some of the prompts, in the order given.
 
@@ -187,6 +204,7 @@ class PairDistances:
         if afresh:
             taken._known = KnownPairs(len(kept))  # noqa: SLF001 - of its own class
             taken._prompts = np.arange(len(kept))  # noqa: SLF001 - of its own class
+        taken._every = None  # noqa: SLF001 - of its own class
         taken._strings = self._strings[kept]  # noqa: SLF001 - of its own class
         return taken
 

@@ -10,12 +10,16 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_injectivity.core.shapes import Int64
 from pytest_injectivity.errors import OptionError, PromptError
 from pytest_injectivity.prompts.losses import TextLosses
+
+if TYPE_CHECKING:
+    from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 
 
 def prompt_hash(ids: Sequence[int]) -> str:
@@ -134,6 +138,22 @@ class PromptSet:
     def hash(self) -> str:
         """The set's hash: SHA-256 of its prompts' hex hashes, sorted and joined without a gap."""
         return hashlib.sha256("".join(sorted(self.hashes)).encode("ascii")).hexdigest()
+
+    def distances(self, metric: "PromptMetric") -> "PairDistances":
+        """The distances of pairs of these prompts; whoever asks again shares what is known of them.
+
+        Args:
+            metric: what is measured.
+        """
+        from pytest_injectivity.prompts.metrics import PairDistances
+
+        if metric not in self._distances:
+            self._distances[metric] = PairDistances(metric, self.ids)
+        return self._distances[metric]
+
+    @cached_property
+    def _distances(self) -> "dict[PromptMetric, PairDistances]":
+        return {}
 
     def subset(self, n: int) -> "PromptSet":
         """The ``n`` prompts with the smallest hashes, in this set's order.

@@ -12,7 +12,6 @@ import numpy as np
 from pytest_injectivity.core.shapes import Float64, Int64
 from pytest_injectivity.geometry.layer import LayerGeometry
 from pytest_injectivity.geometry.search.shortlists import Shortlists
-from pytest_injectivity.prompts.metrics import PairDistances
 from pytest_injectivity.stats import PairedRatio, lower_quantile, paired_ratio
 
 Pair = tuple[Shortlists, Shortlists]
@@ -65,15 +64,6 @@ def ratio_in_halves(
         for at, one in enumerate(lists)
     )
     return paired_ratio(own, other, len(lists[0]), seed=seed)
-
-
-def distances_of_all_pairs(prompts: PairDistances) -> Float64[np.ndarray, "rows rows"]:
-    """The prompt distance of each pair; infinite where it is not admissible, and on the diagonal."""
-    n = len(prompts.lengths)
-    left, right = np.triu_indices(n, 1)
-    every = np.full((n, n), np.inf)
-    every[left, right] = every[right, left] = prompts(left, right)
-    return every
 
 
 def _quantile_among(

@@ -260,3 +260,22 @@ def test_layers_share_what_they_know_unless_asked_not_to(monkeypatch: pytest.Mon
     whole.take(np.arange(3))(*pairs)
     whole.take(np.arange(3), afresh=True)(*pairs)
     assert [2, 0, 2] == computed
+
+
+@pytest.mark.parametrize("metric", PromptMetric)
+def test_every_pair_of_some_prompts(metric: PromptMetric) -> None:
+    """As they are asked for one by one; a prompt has no distance from itself."""
+    ids = [(1, 2, 3), (1, 2), (4, 2, 3), (5,), (1, 3, 2)]
+    distances = PairDistances(metric, ids)
+    rows = np.array([0, 2, 4, 1])
+    expected = distances(np.repeat(rows, 4), np.tile(rows, 4)).reshape(4, 4)
+    np.fill_diagonal(expected, np.inf)
+    assert np.array_equal(expected, distances.every_pair(rows))
+
+
+def test_every_pair_is_kept_for_the_same_prompts_alone() -> None:
+    """A second model's comparison finds the matrix of the first; other prompts have their own."""
+    distances = PairDistances(PromptMetric.LEVENSHTEIN, [(1, 2), (1, 3), (4, 5)])
+    first = distances.every_pair(np.array([0, 1]))
+    assert distances.every_pair(np.array([0, 1])) is first
+    assert 2.0 == distances.every_pair(np.array([0, 2]))[0, 1]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_injectivity.errors import OptionError, PromptError
+from pytest_injectivity.prompts.metrics import PromptMetric
 from pytest_injectivity.prompts.promptset import PromptSet, prompt_hash
 
 rows = st.lists(
@@ -220,3 +221,11 @@ def test_a_set_without_prompts_is_refused() -> None:
     """Nothing can be compared in it."""
     with pytest.raises(PromptError, match="set has no prompts: give at least one"):
         prompts_of([])
+
+
+def test_what_is_known_of_pairs_is_shared() -> None:
+    """By all who measure one set by one metric."""
+    prompts = PromptSet("three", ((1, 2), (1, 3), (4,)), None, special_tokens=False)
+    found = prompts.distances(PromptMetric.LEVENSHTEIN)
+    assert prompts.distances(PromptMetric.LEVENSHTEIN) is found
+    assert prompts.distances(PromptMetric.HAMMING) is not found

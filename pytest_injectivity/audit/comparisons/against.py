@@ -14,7 +14,7 @@ from pytest_injectivity.audit.comparisons.basis import basis_of
 from pytest_injectivity.audit.keys import AgainstKey, DriftKey, QuantileKeptKey
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
-from pytest_injectivity.core.shapes import Float64, Int64
+from pytest_injectivity.core.shapes import Int64
 from pytest_injectivity.reference.basis import BasisKind
 from pytest_injectivity.results.summary import Comparison, CrossReading, Estimate, finite
 from pytest_injectivity.stats import (
@@ -63,7 +63,6 @@ class Against:
         self.child = child
         self.parent = parent
         self._in_halves_of = {"margin": margin_prompts, "co-Lipschitz": colipschitz_prompts}
-        self._prompt_distances: Float64[np.ndarray, "rows rows"] | None = None
         self._with_gain: LayerGeometry | None = None
 
     def drift(self, layer: Layer) -> "Drift":
@@ -226,15 +225,13 @@ class Against:
     def _in_halves(self, key: QuantileKeptKey) -> PairedRatio:
         """A ratio in halves; its twin, normalized or not, is found with it and kept as well."""
         from pytest_injectivity.reference.halves import (
-            distances_of_all_pairs,
             ratio_in_halves,
             shortlists_of,
         )
 
         rows = self._sample(key.sample)
-        if key.quantity == "co-Lipschitz" and self._prompt_distances is None:
-            self._prompt_distances = distances_of_all_pairs(self.child.prompt_distances.take(rows))
-        distances = None if key.quantity == "margin" else self._prompt_distances
+        of_ratios = key.quantity == "co-Lipschitz"
+        distances = self.child.prompt_distances.every_pair(rows) if of_ratios else None
         geometries = self.geometries(key.layer)
         lists = shortlists_of(*geometries, rows, distances)
         own, parents = (geometry.norms[rows] for geometry in geometries)

@@ -41,11 +41,11 @@ class LayerStates:
     @cached_property
     def prompt_distances(self) -> "PairDistances":
         """The prompt metric over the prompt set."""
-        from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
+        from pytest_injectivity.prompts.metrics import PromptMetric
 
         target = self.target
         target.use("prompt_metric")
-        return PairDistances(PromptMetric.parse(target.config.prompt_metric), target.prompts.ids)
+        return target.prompts.distances(PromptMetric.parse(target.config.prompt_metric))
 
     @property
     def measured(self) -> tuple[tuple[Layer, int | str | None], ...]:

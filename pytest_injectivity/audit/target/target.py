@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_WORTH_COLLECTING = 2**26
+"""Bytes of weights that the garbage collector is run for, which takes up to half a second."""
+
 
 class Target:
     """A model on a prompt set, with facts on both and the store of their numbers.
@@ -164,12 +167,17 @@ class Target:
 
     def unload(self) -> None:
         """Release the model's memory; the next use loads it again."""
-        if self.hand_over() is not None:
-            import torch
+        if (decoder := self.hand_over()) is None:
+            return
+        import torch
 
+        large = sum(one.nbytes for one in decoder.model.parameters()) >= _WORTH_COLLECTING
+        del decoder
+        # A model is part of circles, which the collector finds by itself sooner or later.
+        if large:
             gc.collect()
-            if self.kept.device.type == "cuda":
-                torch.cuda.empty_cache()
+        if self.kept.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def make_room(self, needed: int) -> None:
         """Unload the model of the target beside this one, unless more bytes than needed are free."""
