@@ -47,6 +47,14 @@ def test_the_wheel_holds_the_example_suites(wheel: ZipFile) -> None:
     assert inside == {name: wheel.read(f"pytest_injectivity/suites/{name}") for name in inside}
 
 
+def test_the_wheel_holds_the_templates_of_the_page(wheel: ZipFile) -> None:
+    """They are no Python and are loaded from the package."""
+    folder = "pytest_injectivity/reports/page/templates"
+    inside = {path.name for path in (ROOT / folder).iterdir()}
+    assert {"page.html.jinja", "style.css"} <= inside
+    assert inside == {name.rpartition("/")[2] for name in wheel.namelist() if folder in name}
+
+
 def test_the_wheel_holds_nothing_compiled(wheel: ZipFile) -> None:
     """Nor what pytest leaves beside tests."""
     assert [] == [name for name in wheel.namelist() if name.endswith(".pyc") or "/." in name]

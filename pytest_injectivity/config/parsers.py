@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 REPORT_KINDS = {
     "json": "everything, for programs",
+    "html": "a page with figures, of the extra html",
     "markdown": "added to the file of GITHUB_STEP_SUMMARY, where it is that",
     "decision": "ship or not, by --injx-decision: JSON, and a page of Markdown beside it",
     "annotations": "GitHub's, at the lines of tests that failed",

@@ -11,7 +11,7 @@ import pytest
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.config.options import flag, ini_name, options
 from pytest_injectivity.config.run_models import run_models
-from pytest_injectivity.errors import OptionError
+from pytest_injectivity.errors import MissingExtra, OptionError
 from pytest_injectivity.plugin.session import Run
 
 
@@ -40,8 +40,8 @@ def begin(
         audited = models.common
         typed = frozenset(option.name for option in options() if _typed(config, option))
         run = Run(config, models, named=audited.require or "model" in typed, typed=typed)
-        _check_decision(audited, given)
-    except OptionError as error:
+        _check_reports(audited, given)
+    except (MissingExtra, OptionError) as error:
         raise pytest.UsageError(str(error)) from None
     if models.names and audited.baseline is not None and audited.baseline.endswith(".json"):
         raise pytest.UsageError(
@@ -68,6 +68,21 @@ def _typed(config: pytest.Config, option: "Field[Any]") -> bool:
     if config.getoption(ini_name(option)) is None:
         return False
     return _times(option, _arguments(config)) > 0 or not _times(option, config.getini("addopts"))
+
+
+def _check_reports(audited: AuditConfig, given: Mapping[str, object]) -> None:
+    """Refuse reports that could not be written before hours of tests.
+
+    Raises:
+        MissingExtra: a report needs a library that is not installed.
+        OptionError: see `_check_decision`.
+    """
+    if audited.report:
+        from pytest_injectivity.reports.registry import check_installed
+
+        for target in audited.report:
+            check_installed(target)
+    _check_decision(audited, given)
 
 
 def _check_decision(audited: AuditConfig, given: Mapping[str, object]) -> None:

@@ -2,7 +2,7 @@
 
 A report kind is a row of `REPORT_KINDS` and a module ``pytest_injectivity.reports.<kind>`` with a
 function ``write_report(path, results)``, which writes the file whole or not at all and raises `OSError`
-where it cannot.
+where it cannot. One that needs an extra has ``check_installed()`` too, which raises `MissingExtra`.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,17 @@ def writer(kind: str) -> Writer:
     return write
 
 
+def check_installed(target: ReportTarget) -> None:
+    """Refuse a report that cannot be written before hours of tests.
+
+    Raises:
+        MissingExtra: a library that the report needs is not installed.
+    """
+    module = import_module(f"pytest_injectivity.reports.{target.kind}")
+    if check := getattr(module, "check_installed", None):
+        check()
+
+
 def write_report(target: ReportTarget, results: RunResults) -> None:
     """Write one report.
 
@@ -36,4 +47,4 @@ def write_report(target: ReportTarget, results: RunResults) -> None:
     writer(target.kind)(Path(target.path), results)
 
 
-__all__ = ["REPORT_KINDS", "Writer", "write_report", "writer"]
+__all__ = ["REPORT_KINDS", "Writer", "check_installed", "write_report", "writer"]

@@ -1,0 +1,241 @@
+"""Figures without a medium, each with the table that says the same in numbers."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.reports.table import MISSING, Cell, Column, Table
+
+_DIGITS = 4
+_LAYER = re.compile(r"layer0*(\d+)")
+
+
+class Figure(Protocol):
+    """A figure of the page: `LineChart`, `HeatMap` or `Scatter`."""
+
+    @property
+    def title(self) -> str:
+        """Its heading."""
+
+    @property
+    def caption(self) -> str:
+        """What is drawn, in a sentence; may be empty."""
+
+    @property
+    def table(self) -> Table:
+        """The same numbers as a table."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A number, with its interval where one is known.
+
+    Attributes:
+        value: the number; None where it was not measured.
+        low, high: of the interval.
+        bad: whether it is red.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    bad: bool = False
+
+    @property
+    def known(self) -> tuple[float, ...]:
+        """The finite numbers of the point."""
+        every = (self.value, self.low, self.high)
+        return tuple(one for one in every if one is not None and math.isfinite(one))
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return MISSING
+        if self.low is None or self.high is None:
+            return show(self.value, _DIGITS)
+        return (
+            f"{show(self.value, _DIGITS)} [{show(self.low, _DIGITS)}, {show(self.high, _DIGITS)}]"
+        )
+
+
+@dataclass(frozen=True)
+class Series:
+    """A number along the axis.
+
+    Attributes:
+        name: in the legend and over its column of the table.
+        points: one for each label of the chart.
+        look: how it is drawn, a class of the style sheet: ``s0`` to ``s5`` tell models apart,
+            ``parent`` and ``bound`` are lines to compare with, ``light`` stands behind.
+    """
+
+    name: str
+    points: tuple[Point, ...]
+    look: str = "s0"
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a number to draw."""
+        return any(is_finite(one.value) for one in self.points)
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Numbers of layers, positions or models, a line a series.
+
+    Attributes:
+        title, caption: as of every figure.
+        axis: what the labels are.
+        labels: along the axis.
+        series: at least one.
+        base: a number that the vertical axis shows whatever was measured.
+    """
+
+    title: str
+    caption: str
+    axis: str
+    labels: tuple[str, ...]
+    series: tuple[Series, ...]
+    base: float = 0.0
+
+    @property
+    def table(self) -> Table:
+        """A row a label, a column a series."""
+        columns = (Column(self.axis, number=False), *(Column(one.name) for one in self.series))
+        rows = tuple(
+            (
+                Cell(label),
+                *(_cell(one.points[at]) for one in self.series),
+            )
+            for at, label in enumerate(self.labels)
+        )
+        return Table(columns, rows)
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """A cell of a heat map.
+
+    Attributes:
+        text: what it says in the table.
+        level: how dark it is, from 0 (nothing) to 6; None where nothing was measured.
+    """
+
+    text: str
+    level: int | None
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Numbers over two axes.
+
+    Attributes:
+        title, caption: as of every figure.
+        down, across: what the rows and the columns are.
+        rows: the names of the rows.
+        columns: the names of the columns.
+        cells: by row and column.
+    """
+
+    title: str
+    caption: str
+    down: str
+    across: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: tuple[tuple[HeatCell, ...], ...]
+
+    @property
+    def table(self) -> Table:
+        """Turned over, so that layers go down as in every other table."""
+        columns = (Column(self.across, number=False), *(Column(one) for one in self.rows))
+        rows = tuple(
+            (Cell(name), *(Cell(row[at].text) for row in self.cells))
+            for at, name in enumerate(self.columns)
+        )
+        return Table(columns, rows)
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point of a scatter plot.
+
+    Attributes:
+        name: of what it stands for.
+        x, y: with their intervals.
+        row: further cells of its row in the table.
+    """
+
+    name: str
+    x: Point
+    y: Point
+    row: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Two shares against each other, in percent; the points have numbers, which the table explains.
+
+    Attributes:
+        title, caption: as of every figure.
+        across, up: what the axes are.
+        dots: at least one.
+        more: the headings of the further cells of a row.
+    """
+
+    title: str
+    caption: str
+    across: str
+    up: str
+    dots: tuple[Dot, ...]
+    more: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> Table:
+        """A row a point."""
+        words = (Column("", number=False), Column("release", number=False))
+        columns = (*words, *(Column(one) for one in (self.across, self.up, *self.more)))
+        rows = tuple(
+            tuple(map(Cell, (str(at), dot.name, str(dot.x), str(dot.y), *dot.row)))
+            for at, dot in enumerate(self.dots, 1)
+        )
+        return Table(columns, rows)
+
+
+def is_finite(value: float | None) -> bool:
+    """Whether there is a number that can be drawn."""
+    return value is not None and math.isfinite(value)
+
+
+def short_label(label: str) -> str:
+    """A layer's number without the word, where an axis is named already.
+
+    >>> short_label("layer04"), short_label("norm")
+    ('4', 'norm')
+    """
+    found = _LAYER.fullmatch(label)
+    return found[1] if found else label
+
+
+def share_level(share: float | None) -> int | None:
+    """How dark a share between 0 and 1 is drawn: a step for each factor of ten.
+
+    >>> [share_level(share) for share in (None, 0.0, 1e-9, 1e-3, 0.02, 1.0)]
+    [None, 0, 1, 3, 4, 6]
+    """
+    if share is None or not math.isfinite(share):
+        return None
+    if share <= 0.0:
+        return 0
+    return max(1, min(6, 6 + math.floor(math.log10(share))))
+
+
+def drawn(figures: Sequence[Figure | None]) -> tuple[Figure, ...]:
+    """The figures that there is something to draw of."""
+    return tuple(one for one in figures if one is not None)
+
+
+def _cell(point: Point) -> Cell:
+    return Cell(str(point), tone="bad" if point.bad else "")

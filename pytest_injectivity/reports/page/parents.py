@@ -1,0 +1,132 @@
+"""Figures of models against their parents: what is kept, how far states drift, where blocks err."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pytest_injectivity.reports.page.charts import Figure, LineChart, Point, Series, drawn
+from pytest_injectivity.reports.page.layers import Model, names_of_layers
+from pytest_injectivity.results.summary import Comparison, Estimate, NextToken
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A number of comparisons that has a figure.
+
+    Attributes:
+        title, caption: of the figure.
+        point: the number of a layer, with its interval where there is one.
+        base: the parent's number, which has a line; None: it has none.
+        behind: a lighter line beside it, with its name, where there is one model.
+    """
+
+    title: str
+    caption: str
+    point: Callable[[Comparison], Point]
+    base: float | None = None
+    behind: tuple[tuple[str, Callable[[Comparison], Point]], ...] = ()
+
+
+def _estimate(found: Estimate | None) -> Point:
+    return Point(None) if found is None else Point(found.value, found.low, found.high)
+
+
+_KEPT = "1 is the parent's; bars: intervals at 95 %, prompts paired."
+_DRAWN = (
+    _Drawn("Margin kept", _KEPT, lambda one: _estimate(one.margin), 1.0),
+    _Drawn("Co-Lipschitz constant kept", _KEPT, lambda one: _estimate(one.colipschitz), 1.0),
+    _Drawn(
+        "Drift of states",
+        "Distance from the parent's state over its norm, of 99 % of the prompts.",
+        lambda one: Point(one.drift_q99),
+        None,
+        (
+            ("largest", lambda one: Point(one.drift_max)),
+            ("median", lambda one: Point(one.drift_median)),
+        ),
+    ),
+    _Drawn(
+        "Block error",
+        "What a block makes of the parent's states, over what the parent's block adds to them.",
+        lambda one: Point(one.block_error),
+    ),
+    _Drawn(
+        "Weight error",
+        "The largest of a layer's tensors: distance from the parent's weights over their norm.",
+        lambda one: Point(one.weight_error),
+    ),
+    _Drawn(
+        "SipIt",
+        "Share of prompts recovered from the states.",
+        lambda one: _estimate(one.sipit),
+        None,
+        (("parent", lambda one: _estimate(one.reference_sipit)),),
+    ),
+    _Drawn(
+        "Read by the parent",
+        "Share of tokens that the parent's weights read from the model's states, nearest candidate.",
+        lambda one: Point(None) if one.cross is None else _estimate(one.cross.argmin_tokens),
+    ),
+)
+
+
+_NEXT_TOKENS: tuple[tuple[str, str, Callable[[NextToken], Estimate]], ...] = (
+    (
+        "KL of next tokens",
+        "KL(parent || model) at a position on average, in nats; bars: intervals at 95 %.",
+        lambda one: one.kl,
+    ),
+    (
+        "Top-1 agreement",
+        "Share of positions with the parent's first choice of a next token.",
+        lambda one: one.top1,
+    ),
+)
+
+
+def parent_figures(every: Sequence[Model]) -> tuple[Figure, ...]:
+    """A figure for each number that was compared, then the next tokens."""
+    return drawn([*(_line_chart(one, every) for one in _DRAWN), *_next_tokens(every)])
+
+
+def _line_chart(drawn_: _Drawn, every: Sequence[Model]) -> LineChart | None:
+    labels = names_of_layers(name for one in every for name in one.compared)
+    behind = drawn_.behind if len(every) == 1 else ()
+    series = []
+    for one in every:
+        name = drawn_.title if behind else one.name
+        if behind and drawn_.title == "Drift of states":
+            name = "99 %"
+        series.append(_series(name, one, labels, drawn_.point, one.look))
+        series += [_series(name, one, labels, point, "light") for name, point in behind]
+    shown = [one for one in series if one.measured]
+    if not shown:
+        return None
+    base = drawn_.base
+    if base is not None:
+        shown.insert(0, Series("parent", tuple(Point(base) for _ in labels), "bound"))
+    return LineChart(
+        drawn_.title, drawn_.caption, "layer", labels, tuple(shown), 0.0 if base is None else base
+    )
+
+
+def _series(
+    name: str, one: Model, labels: Sequence[str], point: Callable[[Comparison], Point], look: str
+) -> Series:
+    compared = one.compared
+    points = tuple(point(compared[label]) if label in compared else Point(None) for label in labels)
+    return Series(name, points, look)
+
+
+def _next_tokens(every: Sequence[Model]) -> list[LineChart | None]:
+    """KL and agreement of the next tokens of several models; those of one are among its facts."""
+    if len(every) == 1:
+        return []
+    found = [None if one.results.run is None else one.results.run.next_token for one in every]
+    labels = tuple(one.name for one in every)
+    charts = []
+    for title, caption, part in _NEXT_TOKENS:
+        points = tuple(Point(None) if one is None else _estimate(part(one)) for one in found)
+        series = Series(title, points, "s0 apart")
+        if series.measured:
+            charts.append(LineChart(title, caption, "model", labels, (series,)))
+    return [*charts]

@@ -1,0 +1,88 @@
+"""Figures of releases: what is read against what use is left, and where in a prompt it is read."""
+
+import math
+from collections.abc import Sequence
+
+from pytest_injectivity.core.numbers import show
+from pytest_injectivity.reports.page.charts import Dot, Figure, HeatCell, HeatMap, Point, Scatter
+from pytest_injectivity.reports.page.layers import Model, titled
+from pytest_injectivity.reports.table import MISSING
+from pytest_injectivity.results.releases import Rate, ReleaseSummary
+
+_LEVELS = 6
+_MOST = 40  # releases in a figure; the tables have all
+
+
+def release_figures(every: Sequence[Model]) -> tuple[Figure, ...]:
+    """For each model: a plot for each place, and a map over positions."""
+    figures: list[Figure] = []
+    for one in every:
+        releases = [release for release in one.results.releases if release.attacks]
+        for place in dict.fromkeys(release.place for release in releases):
+            here = [release for release in releases if release.place == place]
+            figures += _useful(one, every, place, here)
+        figures += _positions(one, every, releases)
+    return tuple(figures)
+
+
+def _useful(
+    one: Model, every: Sequence[Model], place: str, releases: Sequence[ReleaseSummary]
+) -> list[Scatter]:
+    dots = tuple(
+        Dot(
+            release.release,
+            _percent(release.strongest.tokens),
+            _percent(release.agreement),
+            (release.strongest.name, _kl(release)),
+        )
+        for release in releases[:_MOST]
+        if release.agreement is not None
+    )
+    if not dots:
+        return []
+    title = titled(f"Privacy and utility at {place}", one, every)
+    caption = (
+        "Worth having is top left: little read by the strongest of these attackers, much agreement"
+        " left. Bars: intervals. The table says which release each number is."
+    )
+    axes = ("% of tokens read", "% agreement")
+    return [Scatter(title, caption, *axes, dots, ("strongest attacker", "KL"))]
+
+
+def _positions(
+    one: Model, every: Sequence[Model], releases: Sequence[ReleaseSummary]
+) -> list[HeatMap]:
+    shown = [one for one in releases if one.strongest.by_position][:_MOST]
+    if not shown:
+        return []
+    positions = sorted({at for one in shown for at in one.strongest.by_position}, key=_place)
+    cells = tuple(
+        tuple(_cell(release.strongest.by_position.get(at)) for at in positions) for release in shown
+    )
+    title = titled("Tokens read by position", one, every)
+    caption = (
+        "Share of prompts whose token the strongest attacker of a release reads, from light (none)"
+        " to dark (all). SipIt is among the attackers, by the verifiers ball and argmin."
+    )
+    names = tuple(release.name for release in shown)
+    return [HeatMap(title, caption, "release", "position", names, tuple(positions), cells)]
+
+
+def _cell(rate: Rate | None) -> HeatCell:
+    if rate is None:
+        return HeatCell(MISSING, None)
+    return HeatCell(f"{100 * rate.value:.3g} %", math.ceil(_LEVELS * rate.value))
+
+
+def _place(position: str) -> tuple[int, str]:
+    return (int(position) if position.isdecimal() else -1), position
+
+
+def _percent(rate: Rate | None) -> Point:
+    if rate is None:
+        return Point(None)
+    return Point(100 * rate.value, 100 * rate.low, 100 * rate.high)
+
+
+def _kl(release: ReleaseSummary) -> str:
+    return MISSING if release.divergence is None else show(release.divergence, 3)

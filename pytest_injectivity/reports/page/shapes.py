@@ -1,0 +1,209 @@
+"""Figures drawn: shapes with coordinates, which the template writes as SVG.
+
+A series is three shapes whatever the number of its points: one path for the line, one for the points
+(round ends of strokes without length), one for the intervals. Colors are classes of the style sheet.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_injectivity.reports.page.charts import (
+    Figure,
+    HeatMap,
+    LineChart,
+    Point,
+    Scatter,
+    Series,
+    is_finite,
+    short_label,
+)
+from pytest_injectivity.reports.page.scales import Scale, scale
+
+_WIDE, _HIGH = 340, 190
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 8, 32
+_ZEROS = 12  # of a logarithmic axis
+_LABELS = 9
+_ROW, _NAMES = 20, 70
+_LETTER = 6.0  # how wide a character of a label is, about
+_LONGEST_NAME = 22
+_SPARSE = 16  # columns of a heat map whose cells are apart
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An element of an SVG picture.
+
+    Attributes:
+        tag: its name.
+        attributes: names and values.
+        text: in it.
+    """
+
+    tag: str
+    attributes: tuple[tuple[str, str], ...]
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure that is drawn.
+
+    Attributes:
+        width, height: of its coordinates.
+        shapes: from back to front.
+        legend: the looks and names of its series, where there are several.
+    """
+
+    width: float
+    height: float
+    shapes: tuple[Shape, ...]
+    legend: tuple[tuple[str, str], ...] = ()
+
+
+def picture(figure: Figure) -> Picture:
+    """Draw a figure."""
+    if isinstance(figure, HeatMap):
+        return _heat_map(figure)
+    if isinstance(figure, Scatter):
+        return _scatter(figure)
+    if isinstance(figure, LineChart):
+        return _line_chart(figure)
+    raise TypeError(f"{type(figure).__name__} is no figure: give a LineChart, HeatMap or Scatter")
+
+
+def _line_chart(chart: LineChart) -> Picture:
+    values = [x for series in chart.series for point in series.points for x in point.known]
+    up = scale(values, _HIGH - _BOTTOM, _TOP, base=chart.base, band=_ZEROS)
+    places = _places(len(chart.labels), _LEFT, _WIDE - _RIGHT)
+    shapes = [*_vertical(up), *_labels(chart.labels, places, _HIGH - _BOTTOM + 14)]
+    shapes.append(_words((_LEFT + _WIDE - _RIGHT) / 2, _HIGH - 4, chart.axis, "axis middle"))
+    for series in chart.series:
+        shapes += _series(series, places, up)
+    legend = tuple((one.look, one.name) for one in chart.series) if len(chart.series) > 1 else ()
+    return Picture(_WIDE, _HIGH, tuple(shapes), legend)
+
+
+def _series(series: Series, places: Sequence[float], up: Scale) -> Iterator[Shape]:
+    drawn = [
+        (at, x, up.at(point.value), point)
+        for at, (x, point) in enumerate(zip(places, series.points, strict=True))
+        if point.value is not None and math.isfinite(point.value)
+    ]
+    if not drawn:
+        return
+    line = ""
+    before = -2
+    for at, x, y, _ in drawn:
+        line += f"{'L' if at == before + 1 else 'M'}{x:.1f} {y:.1f}"
+        before = at
+    yield _path(line, f"line {series.look}")
+    if series.look == "bound":
+        return
+    bars = "".join(
+        f"M{x:.1f} {up.at(point.low):.1f}V{up.at(point.high):.1f}"
+        for _, x, _, point in drawn
+        if point.low is not None and point.high is not None and len(point.known) > 2  # noqa: PLR2004
+    )
+    if bars:
+        yield _path(bars, f"bars {series.look}")
+    for bad in (False, True):
+        dots = "".join(f"M{x:.1f} {y:.1f}h0" for _, x, y, point in drawn if point.bad is bad)
+        if dots:
+            yield _path(dots, f"dots {series.look}{' bad' if bad else ''}")
+
+
+def _heat_map(chart: HeatMap) -> Picture:
+    longest = max(len(one) for one in chart.rows)
+    left = min(max(_NAMES, _LETTER * longest + 10), _LETTER * _LONGEST_NAME + 10)
+    bottom = _TOP + _ROW * len(chart.rows)
+    height = bottom + _BOTTOM
+    places = _places(len(chart.columns), left, _WIDE - _RIGHT)
+    width = (_WIDE - _RIGHT - left) / len(chart.columns)
+    gap = 1.0 if len(chart.columns) <= _SPARSE else 0.0
+    shapes = list(_labels(chart.columns, places, bottom + 14))
+    for down, (name, cells) in enumerate(zip(chart.rows, chart.cells, strict=True)):
+        y = _TOP + _ROW * down
+        shapes.append(_words(left - 6, y + 14, _shortened(name), "axis end"))
+        for x, cell in zip(places, cells, strict=True):
+            box = (("x", x - width / 2), ("y", y), ("width", width - gap), ("height", _ROW - 1))
+            look = "none" if cell.level is None else str(cell.level)
+            shapes.append(Shape("rect", (*_numbers(box), ("class", f"heat h{look}"))))
+    shapes.append(_words((left + _WIDE - _RIGHT) / 2, height - 4, chart.across, "axis middle"))
+    return Picture(_WIDE, height, tuple(shapes))
+
+
+def _shortened(name: str) -> str:
+    """A name that fits beside a map: strengths and places stand at its end."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    half = _LONGEST_NAME // 2
+    return f"{name[:half]}…{name[half - _LONGEST_NAME + 1 :]}"
+
+
+def _scatter(chart: Scatter) -> Picture:
+    side = 240
+    bottom = side - _BOTTOM
+    across = Scale(0.0, 100.0, _LEFT, _WIDE - 2 * _RIGHT)
+    up = Scale(0.0, 100.0, bottom, _TOP)
+    shapes = [*_vertical(up)]
+    shapes += [_words(x, bottom + 14, text, "axis middle") for x, text in across.ticks]
+    shapes.append(_words((_LEFT + _WIDE) / 2, side - 4, f"{chart.across} →", "axis middle"))
+    shapes.append(_words(_LEFT + 4, _TOP + 8, f"↑ {chart.up}", "axis"))
+    for at, dot in enumerate(chart.dots, 1):
+        if not is_finite(dot.x.value) or not is_finite(dot.y.value):
+            continue
+        x, y = across.at(dot.x.value or 0.0), up.at(dot.y.value or 0.0)
+        shapes += [_path(one, "bars s0") for one in _cross(dot.x, dot.y, (x, y), across, up)]
+        shapes.append(_path(f"M{x:.1f} {y:.1f}h0", "dots s0"))
+        # Beside the point, and on the other side where the edge is near.
+        beyond = x > _WIDE - 30
+        place = "axis end strong" if beyond else "axis strong"
+        shapes.append(_words(x + (-5 if beyond else 5), y - 5, str(at), place))
+    return Picture(_WIDE, side, tuple(shapes))
+
+
+def _cross(
+    right: Point, above: Point, at: tuple[float, float], across: Scale, up: Scale
+) -> Iterator[str]:
+    x, y = at
+    if right.low is not None and right.high is not None:
+        yield f"M{across.at(right.low):.1f} {y:.1f}H{across.at(right.high):.1f}"
+    if above.low is not None and above.high is not None:
+        yield f"M{x:.1f} {up.at(above.low):.1f}V{up.at(above.high):.1f}"
+
+
+def _vertical(up: Scale) -> Iterator[Shape]:
+    """The lines behind the numbers, and what they stand for."""
+    for y, text in up.ticks:
+        yield _path(f"M{_LEFT} {y:.1f}H{_WIDE - _RIGHT}", "grid")
+        yield _words(_LEFT - 5, y + 3.5, text, "axis end")
+
+
+def _labels(labels: Sequence[str], places: Sequence[float], y: float) -> Iterator[Shape]:
+    """As many labels as there is room for: the first, the last, and some between."""
+    shown = [short_label(one) for one in labels]
+    room = (places[-1] - places[0]) / max(1, len(places) - 1) if len(places) > 1 else _WIDE
+    longest = max(len(one) for one in shown[:-1] or shown)
+    every = max(math.ceil(len(shown) / _LABELS), math.ceil((_LETTER * longest + 6) / room))
+    last = len(shown) - 1
+    free = max(0.6 * every, (_LETTER * (longest + len(shown[-1])) / 2 + 6) / room)
+    for at, (text, x) in enumerate(zip(shown, places, strict=True)):
+        if at == last or (at % every == 0 and last - at >= free):
+            yield _words(x, y, text, "axis middle")
+
+
+def _places(number: int, left: float, right: float) -> list[float]:
+    return [left + (at + 0.5) * (right - left) / number for at in range(number)]
+
+
+def _path(d: str, look: str) -> Shape:
+    return Shape("path", (("d", d), ("class", look)))
+
+
+def _words(x: float, y: float, text: str, look: str) -> Shape:
+    return Shape("text", (*_numbers((("x", x), ("y", y))), ("class", look)), text)
+
+
+def _numbers(given: Sequence[tuple[str, float]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, f"{value:.1f}") for name, value in given)
