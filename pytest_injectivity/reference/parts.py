@@ -31,8 +31,14 @@ _LETTERS: tuple[tuple[Role, str], ...] = (
     ("up", r"up_proj|c_fc|fc1|fc_in|dense_h_to_4h|w3|linear_1"),
     ("down", r"down_proj|fc2|fc_out|dense_4h_to_h|w2|linear_2"),
     ("o", r"o_proj|out_proj|wo|dense"),
-    ("attention norm", r"input_layernorm|ln_1|self_attn_layer_norm|attention_norm|ln_attn"),
-    ("mlp norm", r"pre_feedforward_layernorm|ln_2|ffn_norm|ln_mlp|final_layer_norm"),
+    (
+        "attention norm",
+        r"input_layernorm|ln_1|norm_1|(self_attn_layer_|attention_(layer)?|operator_)norm|ln_attn",
+    ),
+    (
+        "mlp norm",
+        r"(pre_feedforward|pre_ff|feedforward)_layernorm|ln_2|norm_2|(ffn|final_layer)_norm|ln_mlp",
+    ),
 )
 _FUSED = re.compile(r"(?:.*\.)?(?:qkv_proj|c_attn|query_key_value|Wqkv|qkv|gate_up_proj)")
 _INTERLEAVED = "query_key_value"
@@ -208,8 +214,12 @@ def _role(decoder: Decoder, name: str) -> Role:
     if last == "c_proj":
         return "o" if "attn" in name else "down"
     if last == "post_attention_layernorm":
-        sandwiched = hasattr(decoder.parts.blocks[0], "pre_feedforward_layernorm")
-        return "" if sandwiched else "mlp norm"
+        block = decoder.parts.blocks[0]
+        # Of a block that has another norm there, or none before attention, it is attention's own.
+        behind = hasattr(block, "pre_feedforward_layernorm") or not hasattr(
+            block, "input_layernorm"
+        )
+        return "" if behind else "mlp norm"
     return next((role for role, names in _LETTERS if re.fullmatch(names, last)), "")
 
 

@@ -12,6 +12,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import TABLE
 from pytest_injectivity.reference.parts import parts_of, unlike_part
 from pytest_injectivity.testing import save_checkpoint, tiny_decoder
+from scripts.families.small_models import small_config, small_model
 
 FUSED = {"gpt2", "gpt_neox", "phi3", "falcon"}
 
@@ -101,3 +102,19 @@ def test_a_layout_that_is_not_known_is_left_whole() -> None:
     config = CodeGenConfig(vocab_size=32, n_embd=16, n_head=4, n_layer=1, rotary_dim=2)
     decoder = Decoder("tiny:codegen", CodeGenForCausalLM(config))
     assert [part.outputs for part in parts_of(decoder) if "qkv_proj" in part.name] == [None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "roles"),
+    [
+        ("mpt", {"norm_1": "attention norm", "norm_2": "mlp norm"}),
+        ("apertus", {"attention_layernorm": "attention norm", "feedforward_layernorm": "mlp norm"}),
+        ("olmo2", {"post_attention_layernorm": "", "post_feedforward_layernorm": ""}),
+        ("glm4", {"input_layernorm": "attention norm", "post_attention_layernorm": "mlp norm"}),
+    ],
+)
+def test_norms_are_told_apart_by_what_they_stand_before(kind: str, roles: dict[str, str]) -> None:
+    """A norm behind attention feeds no MLP, whatever the same name means elsewhere."""
+    decoder = Decoder(kind, small_model(small_config(kind, {})))
+    found = {part.name: part.role for part in parts_of(decoder) if part.site == "layer01"}
+    assert roles == {name: found[name] for name in roles}

@@ -29,6 +29,8 @@ _GROUPS: tuple[tuple[Role, tuple[Role, ...]], ...] = (
     ("v", ("o",)),
     ("up", ("down",)),
 )
+# Attention and MLP may stand side by side behind one norm.
+_SIDE_BY_SIDE: tuple[Role, tuple[Role, ...]] = ("attention norm", ("q", "k", "v", "gate", "up"))
 _CHANGED = 0.1
 _FALL = 0.8
 _GROWTH = 1.2
@@ -60,7 +62,8 @@ def groups_of(parts: Sequence[Part]) -> Iterator[Group]:
     sites = dict.fromkeys(part.site for part in parts)
     for site in sites:
         here = [part for part in parts if part.site == site]
-        for role, roles in _GROUPS:
+        two = any(part.role == "mlp norm" for part in here)
+        for role, roles in _GROUPS if two else (_SIDE_BY_SIDE, *_GROUPS):
             before = [part for part in here if part.role == role]
             after = tuple(part for part in here if part.role in roles)
             if len(before) == 1 and after:
@@ -177,7 +180,8 @@ def _agreed(
     alike = _ALIKE_FOR_NORMS if "norm" in group.before.role + group.before.site else _ALIKE
     says = product > alike * (own_squares * squares).sqrt()
     back = torch.where(says, squares / product, factor)
-    contradicts = says & ((factor.abs() / back).log().abs() > _CONTRADICTS)
+    # Of a lost sign there is no logarithm.
+    contradicts = says & ~((factor / back).log().abs() <= _CONTRADICTS)
     return torch.where(contradicts, back, factor)
 
 

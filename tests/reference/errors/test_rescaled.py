@@ -11,6 +11,7 @@ from pytest_injectivity.reference.errors.rescaled import taken_back
 from pytest_injectivity.reference.errors.weight_error import WeightError, weight_errors
 from pytest_injectivity.reference.parts import parts_of
 from pytest_injectivity.testing import round_weights, tiny_decoder
+from scripts.families.small_models import small_config, small_model
 
 FACTOR = torch.linspace(0.4, 2.5, 16)
 WIDE = torch.linspace(0.4, 2.5, 32)
@@ -136,3 +137,33 @@ def test_a_damaged_channel_of_a_norm_beside_a_factor_stays() -> None:
     child = round_weights(_fold_norm(_llama()), 3, group=8)
     child.parts.blocks[0].input_layernorm.weight[3] *= 3.0  # type: ignore[union-attr, operator]
     assert _found(child)["input_layernorm"].error > 0.3
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_a_lost_sign_beside_a_factor_is_no_part_of_it(fold: Callable[..., Decoder]) -> None:
+    """Nothing after it has a lost sign: the part itself is named, not what reads it."""
+    child = fold(_llama())
+    name = {_fold_norm: "input_layernorm", _fold_values: "self_attn.v_proj"}.get(
+        fold, "mlp.up_proj"
+    )
+    child.parts.blocks[0].get_submodule(name).weight[3] *= -1.0  # type: ignore[union-attr, operator]
+    found = _found(child)
+    assert [name] == [one.name for one in found.values() if one.error > 1e-5]
+    assert found[name].rescaled
+
+
+@pytest.mark.parametrize("kind", ["cohere", "falcon", "gptj", "phi"])
+def test_a_norm_that_is_alone_in_its_block_gives_its_factor_to_the_mlp_too(kind: str) -> None:
+    """Attention and MLP stand side by side, and both read it."""
+    child, parent = (Decoder(kind, small_model(small_config(kind, {}))) for _ in range(2))
+    here = [part for part in parts_of(child) if part.site == "layer01"]
+    (norm,) = [part.of(child) for part in here if part.role == "attention norm"]
+    gains: list[torch.Tensor] = [one.data for one in norm.parameters()]
+    factor = torch.linspace(0.4, 2.5, len(gains[0]))
+    for gain in gains:
+        gain.div_(factor)
+    readers = {part.module for part in here if part.role in {"q", "k", "v", "gate", "up"}}
+    for path in readers:
+        child.model.get_submodule(path).weight.data.mul_(factor)  # type: ignore[union-attr, operator]
+    found = taken_back(child, parent, parts_of(parent), weight_errors(child, parent))
+    assert max(one.error for one in found) < 1e-5
