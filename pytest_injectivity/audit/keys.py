@@ -23,7 +23,13 @@ class AssumptionsKey(NumberKey):
 
 @dataclass(frozen=True)
 class WeightDigestKey(NumberKey):
-    """The digest of a model's weights as they were loaded."""
+    """The digest of a model's weights as they were loaded.
+
+    Attributes:
+        rows: of the vocabulary, the first alone that are read.
+    """
+
+    rows: int
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ import torch
 class WeightDigest:
     """The digest of the names, dtypes, shapes and bytes of a model's tensors.
 
+    A bias of zeros is left out: a model with it is the one without.
+
     Attributes:
         text: in hexadecimal.
     """
@@ -18,12 +20,15 @@ class WeightDigest:
     text: str
 
     @classmethod
-    def of(cls, model: Any, *, sample: int | None = None) -> "WeightDigest":
+    def of(
+        cls, model: Any, *, sample: int | None = None, rows: int | None = None
+    ) -> "WeightDigest":
         """Compute the digest of a model.
 
         Args:
             model: loaded, its weights plain tensors.
             sample: read about so many numbers of each tensor, evenly spaced; None: all.
+            rows: of tensors with a row for each token, the first rows alone; None: all.
 
         Example:
             >>> from pytest_injectivity.testing import tiny_decoder
@@ -33,7 +38,11 @@ class WeightDigest:
         """
         digest = hashlib.blake2b(digest_size=16)
         # Tied tensors count by each name, so that a head of its own with equal numbers is no other one.
-        for name, tensor in sorted(model.state_dict().items()):
+        tokens = getattr(model.config.get_text_config(), "vocab_size", None)
+        for name, whole in sorted(model.state_dict().items()):
+            if name.endswith("bias") and not whole.any():
+                continue
+            tensor = whole[:rows] if whole.ndim and len(whole) == tokens else whole
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
             flat = tensor.detach().reshape(-1)
             step = 1 if sample is None else max(1, flat.numel() // sample)

@@ -44,3 +44,29 @@ def test_a_sample_leaves_numbers_out() -> None:
     models[1].state_dict()["model.embed_tokens.weight"].reshape(-1)[5] += 1.0
     assert WeightDigest.of(models[0], sample=4096) == WeightDigest.of(models[1], sample=4096)
     assert WeightDigest.of(models[0]) != WeightDigest.of(models[1])
+
+
+@pytest.mark.parametrize("sample", [None, 16])
+def test_a_bias_of_zeros_makes_no_other_model(sample: int | None) -> None:
+    """One of other numbers does."""
+    digests = []
+    for value in (None, 0.0, 0.5):
+        model = tiny_decoder("llama", attention_bias=value is not None).model
+        for name, tensor in model.named_parameters():
+            if name.endswith("bias"):
+                tensor.data.fill_(value)
+        model.load_state_dict(tiny_decoder("llama").model.state_dict(), strict=False)
+        digests.append(WeightDigest.of(model, sample=sample))
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
+
+
+def test_rows_beyond_those_asked_for_are_left_out() -> None:
+    """Of the embeddings and the head; every other number counts."""
+    models = [tiny_decoder("llama", vocab=96, tie_word_embeddings=False).model for _ in range(3)]
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        models[1].state_dict()[name][90:] = 7.0
+    models[2].state_dict()["lm_head.weight"][89] = 7.0
+    found = [WeightDigest.of(model, rows=90) for model in models]
+    assert found[0] == found[1]
+    assert found[0] != found[2]

@@ -7,6 +7,8 @@ from pytest_injectivity.audit.target.target import Target
 def is_same_model(one: Target, other: Target) -> bool:
     """Whether two models are one, whatever files and configuration they come from: of equal weights.
 
+    Rows of the vocabulary that only one of them has make it no other model.
+
     Args:
         one: a target.
         other: another one.
@@ -16,15 +18,19 @@ def is_same_model(one: Target, other: Target) -> bool:
         return False
     if one.kept.loaded == other.kept.loaded:
         return True
-    same_sample = facts.weights_sample != "" and facts.weights_sample == others.weights_sample
-    return same_sample and weights_digest(one) == weights_digest(other)
+    samples = facts.weights_sample, others.weights_sample
+    sizes = facts.vocab_size, others.vocab_size
+    if "" in samples or (sizes[0] == sizes[1] and samples[0] != samples[1]):
+        return False
+    return weights_digest(one, min(sizes)) == weights_digest(other, min(sizes))
 
 
-def weights_digest(target: Target) -> str:
+def weights_digest(target: Target, rows: int) -> str:
     """The digest of all numbers of a model's weights as they were loaded; loads them.
 
     Args:
         target: whose model.
+        rows: of its vocabulary, the first alone that are read.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -32,5 +38,5 @@ def weights_digest(target: Target) -> str:
     from pytest_injectivity.models.weight_digest import WeightDigest
 
     return target.kept.model.remember(
-        WeightDigestKey(), lambda: WeightDigest.of(target.unrounded.model)
+        WeightDigestKey(rows), lambda: WeightDigest.of(target.unrounded.model, rows=rows)
     ).text

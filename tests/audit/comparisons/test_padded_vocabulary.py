@@ -82,3 +82,13 @@ def test_rows_that_may_be_tokens_are_refused(
     audit = _audit(tmp_path, child, parent, tokenizers)
     with pytest.raises(OptionError, match=f"vocabulary {rows} and {TOKENS + 16}, and .*{said}"):
         audit.check_weight_error_below(0)
+
+
+@pytest.mark.parametrize("wider", ["parent", "model"])
+def test_the_parent_with_other_rows_is_no_child(tmp_path: Path, wider: str) -> None:
+    """Nothing but the padding differs: there is nothing to compare."""
+    sizes = (TOKENS, TOKENS + 16) if wider == "parent" else (TOKENS + 16, TOKENS)
+    child, parent = (_decoder(rows, tied=False) for rows in sizes)
+    audit = _audit(tmp_path, child, parent, (byte_tokenizer(), byte_tokenizer()))
+    with pytest.raises(OptionError, match="comparing a model with itself proves nothing"):
+        audit.check_weight_error_below(0)
