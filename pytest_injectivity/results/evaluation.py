@@ -18,7 +18,8 @@ from pytest_injectivity.errors import OptionError
 
 _ACCEPTED = "give a results file of lm-evaluation-harness (lm_eval --output_path)"
 _LONGEST = 100
-_LONGEST_MODEL = 400
+# As long as command lines get: models are told apart by all of it.
+_LONGEST_MODEL = 10_000
 _MOST_TOLD = 6
 _MOST_FILES = 3
 _PER_TASK = ("versions", "n-shot", "n-samples", "task_hashes")
@@ -119,7 +120,7 @@ def read_evaluation(path: Path) -> Evaluation:
 def unlike(child: Evaluation, parent: Evaluation) -> tuple[str, ...]:
     """Why the scores of two files are not comparable, a sentence each; empty where they are."""
     if child.model and child.model == parent.model:
-        return (f"both files evaluate the same model, {child.model}",)
+        return (f"both files evaluate the same model, {one_line(child.model)}",)
     names = ("scores of the model", "scores of the reference")
     sides = [{f"{task} {metric}" for task, metric in one.scores} for one in (child, parent)]
     found = []

@@ -240,7 +240,7 @@ def test_hashes_and_lengths_that_one_file_lacks_are_no_difference(tmp_path: Path
 
 def test_models_are_told_apart_by_all_of_their_arguments(tmp_path: Path) -> None:
     """Newer versions write an object; paths may begin alike."""
-    folder = "a/" * 80
+    folder = "a/" * 400
     pair = [
         read_evaluation(
             written(
