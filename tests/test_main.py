@@ -178,6 +178,18 @@ def test_compare_of_one_model_with_several_goes_by_its_folder(
     assert said in capsys.readouterr().err
 
 
+def test_compare_says_which_model_is_not_comparable(tmp_path: Path, capsys: Printed) -> None:
+    """Of several; nothing is printed of the others."""
+    other = report()
+    other["run"] = other["run"] | {"n": 5}
+    was = _several(tmp_path, "was.json", awq=report(), nf4=report())
+    now = _several(tmp_path, "now.json", awq=report(), nf4=other)
+    assert 4 == main(["compare", was, now])
+    printed = capsys.readouterr()
+    assert "" == printed.out
+    assert "error: model nf4: the runs differ in n " in printed.err
+
+
 @pytest.mark.parametrize("changed", [{"n": 5}, {"prompt_hash": "a"}, {"seed": 2}])
 def test_compare_refuses_what_is_not_comparable(
     saved: Callable[..., str], capsys: Printed, changed: dict[str, Any]

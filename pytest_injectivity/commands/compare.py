@@ -54,7 +54,10 @@ def _compare(given: argparse.Namespace) -> Answer:
     texts, bad = [], False
     for name, (was, now) in _pairs(*runs).items():
         resolution = max(was.resolution, now.resolution)
-        layers = compare(was, now, read_tolerances(asked, resolution=resolution))
+        try:
+            layers = compare(was, now, read_tolerances(asked, resolution=resolution))
+        except OptionError as error:
+            raise OptionError(f"model {name}: {error}" if several else str(error)) from None
         text = comparison_text(was, now, layers, width=width, color=sys.stdout.isatty())
         texts.append(f"{model_line(name)}\n{text}" if several else text)
         bad |= bool(worse(layers))
