@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.audit.judging.arguments import REQUIRED, at_least, share_at_least
+from pytest_injectivity.audit.judging.arguments import REQUIRED, at_most, share_at_least
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show
@@ -52,7 +52,7 @@ def check_quantized(
     """
     least = share_at_least("share", share)
     asked = _BLOCKS if layer is None and not isinstance(bits, Mapping) else layer
-    bounds = by_layer(audit, "bits", at_least("bits", bits), asked)
+    bounds = by_layer(audit, "bits", at_most("bits", bits), asked)
     facts = audit.measurements.target.facts
     proved = () if facts.quantized is None else facts.quantized.blocks
     by_block = {one.block: one for one in proved}

@@ -49,6 +49,7 @@ def test_more_bits_than_asked_for_fail(four_bits: Audit) -> None:
     mixed = four_bits.check_quantized(bits={1: 4, 2: 3.5})
     assert ["PASS", "FAIL"] == [str(one.status) for one in mixed.reasons]
     assert four_bits.check_quantized(1, bits={1: 4, 2: 3}).passed
+    assert not four_bits.check_quantized(bits=0).passed
 
 
 def test_weights_in_full_precision_are_not_quantized(tmp_path: Path) -> None:
