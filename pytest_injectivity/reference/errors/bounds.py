@@ -47,6 +47,10 @@ TABLE = (
 )
 """A row a number of bits, fewest first; weights get the first row that has as many bits as they."""
 
+TURNED = 0.5
+"""Of the negative gain of a group of at least usual size, in any number of bits: rounding may leave
+nothing of it, a gain of 0, and turns none over."""
+
 
 def bounds_of(bits: float) -> Bounds:
     """The bounds of weights of this many bits.

@@ -63,6 +63,7 @@ class WeightError:
         group: the group with the largest error, in units of its tensor's root mean square.
         loud_group: of the groups of at least usual size the one with the largest gain: rounding may
             leave nothing of a group, and does not make it larger.
+        turned_group: of the same groups the one with the smallest gain: rounding turns none over.
         rescaled: the part that takes back the factor of this tensor's scaling, such as ``ln_1``: the
             numbers are those with the factor taken back. Empty where there is none.
         only: whose tensor it is where one of the models has none of this name: it is compared with
@@ -80,6 +81,7 @@ class WeightError:
     heavy_row: Piece
     group: Piece
     loud_group: Piece
+    turned_group: Piece
     rescaled: str = ""
     only: Literal["", "model", "parent"] = ""
 
@@ -175,7 +177,7 @@ def tensor_error(
     """
     matrix = exact.ndim >= _MATRIX
     sums, row, group = _Sums(), Piece(0, None, -1.0, 1.0), Piece(0, 0, -1.0, 1.0)
-    heavy, loud = row, Piece(0, 0, 0.0, 1.0)
+    heavy, loud, turned = row, Piece(0, 0, 0.0, 1.0), Piece(0, 0, 0.0, 1.0)
     rows: list[Tensor] = []
     first = 0
     scale = _root_mean_square(exact)
@@ -187,7 +189,9 @@ def tensor_error(
         usual = scale * math.sqrt(theirs.shape[1])
         heavy = _worse(heavy, _worst(_errors(ours, theirs, usual)[0], gains, first))
         group = _worse(group, _worst_group(ours, theirs, first, scale))
-        loud = max(loud, _loudest(ours, theirs, first, scale), key=lambda one: one.gain)
+        least, most = _by_gain(ours, theirs, first, scale)
+        loud = max(loud, most, key=lambda one: one.gain)
+        turned = min(turned, least, key=lambda one: one.gain)
         first += len(ours)
     return WeightError(
         site=part.site,
@@ -201,6 +205,7 @@ def tensor_error(
         heavy_row=heavy,
         group=group,
         loud_group=loud,
+        turned_group=turned,
     )
 
 
@@ -219,7 +224,7 @@ class _Sums:
 
     @property
     def error(self) -> float:
-        return root_of_quotient(self.apart, self.exact)
+        return root_of_quotient(math.nan if math.isinf(self.apart) else self.apart, self.exact)
 
     @property
     def gain(self) -> float:
@@ -274,17 +279,21 @@ def _worst_group(own: Tensor, exact: Tensor, first: int, scale: float) -> Piece:
     )
 
 
-def _loudest(own: Tensor, exact: Tensor, first: int, scale: float) -> Piece:
-    """The group with the largest gain, of those of at least usual size."""
+def _by_gain(own: Tensor, exact: Tensor, first: int, scale: float) -> tuple[Piece, Piece]:
+    """The groups with the smallest and the largest gain, of those of at least usual size."""
     ours, theirs = _in_groups(own, exact)
     squares = theirs.square().sum(-1)
     usual = squares >= ours.shape[2] * scale**2
-    gains = torch.where(usual, (ours * theirs).sum(-1) / squares, -math.inf)
-    flat = gains.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf).flatten()
-    at = int(flat.argmax())
-    row, group = divmod(at, gains.shape[1])
-    errors, _ = _errors(ours[row], theirs[row])
-    return Piece(first + row, group * ours.shape[2], float(errors[group]), float(flat[at]))
+    gains = (ours * theirs).sum(-1) / squares
+    # A gain of 1 says nothing.
+    flat = torch.where(usual & ~gains.isnan(), gains, 1.0).flatten()
+
+    def piece(at: int) -> Piece:
+        row, group = divmod(at, gains.shape[1])
+        errors, _ = _errors(ours[row], theirs[row])
+        return Piece(first + row, group * ours.shape[2], float(errors[group]), float(flat[at]))
+
+    return piece(int(flat.argmin())), piece(int(flat.argmax()))
 
 
 def _in_groups(own: Tensor, exact: Tensor) -> list[Tensor]:

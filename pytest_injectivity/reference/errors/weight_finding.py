@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from pytest_injectivity.core.numbers import show, times_over
-from pytest_injectivity.reference.errors.bounds import bounds_of
+from pytest_injectivity.reference.errors.bounds import TURNED, bounds_of
 from pytest_injectivity.reference.errors.weight_error import WeightError
 
 
@@ -48,12 +48,18 @@ def finding(error: WeightError, bits: float) -> Finding:
         for piece, bound in ((error.row, row.row), (error.heavy_row, row.heavy_row)):
             words = f"{error.name}, row {piece.row}, is {_apart(piece.gain, piece.error)}"
             found.append(Finding(error, "error of a row", piece.error, bound, words))
-        loud = error.loud_group
-        place = f"{error.name}, row {loud.row}, inputs from {loud.start},"
-        words = f"{place} is {_apart(loud.gain, loud.error)}"
-        found.append(
-            Finding(error, "gain of a group, less 1,", loud.gain - 1.0, row.loud_group, words)
-        )
+        for piece, quantity, value, bound in (
+            (
+                error.loud_group,
+                "gain of a group, less 1,",
+                error.loud_group.gain - 1.0,
+                row.loud_group,
+            ),
+            (error.turned_group, "negative gain of a group", -error.turned_group.gain, TURNED),
+        ):
+            place = f"{error.name}, row {piece.row}, inputs from {piece.start},"
+            words = f"{place} is {_apart(piece.gain, piece.error)}"
+            found.append(Finding(error, quantity, value, bound, words))
     return max(found, key=lambda one: one.times)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import OlmoConfig, OlmoForCausalLM
 
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.reference.errors.bounds import bounds_of
+from pytest_injectivity.reference.errors.bounds import TURNED, bounds_of
 from pytest_injectivity.reference.errors.weight_error import (
     GROUP,
     WeightError,
@@ -236,3 +236,38 @@ def test_rounding_makes_no_group_too_large(bits: int, group: int) -> None:
     own = ((grouped / scale).round() * scale).view(exact.shape)
     loud = tensor_error(PART, "weight", own, exact).loud_group
     assert loud.gain - 1 <= bounds_of(bits).loud_group
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_a_group_that_is_turned_over_is_a_finding(bits: int) -> None:
+    """In a row so wide that its error alone is accepted."""
+    exact = _long_tailed(64, 256 * GROUP)
+    own = exact.clone()
+    own.view(64, 256, GROUP)[0, 0] = exact.view(64, 256, GROUP)[0, 0] = 6.0
+    own.view(64, 256, GROUP)[0, 0] *= -1.0
+    found = finding(tensor_error(PART, "weight", own, exact), bits)
+    assert found.times > 1
+    assert "mlp.up_proj, row 0, inputs from 0, is -1 times the parent's" == found.words
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("group", [GROUP, 8 * GROUP])
+def test_rounding_turns_no_group_over(bits: int, group: int) -> None:
+    """With outliers that leave nothing of what stands beside them."""
+    exact = _long_tailed(64, 16 * GROUP)
+    exact[:, ::97] *= 30.0
+    grouped = exact.view(64, -1, group)
+    scale = grouped.abs().amax(2, keepdim=True) / (2 ** (bits - 1) - 1)
+    own = ((grouped / scale).round() * scale).view(exact.shape)
+    assert -tensor_error(PART, "weight", own, exact).turned_group.gain < TURNED / 2
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_number_that_is_not_finite_is_said(value: float) -> None:
+    """The error of its tensor is none."""
+    exact = _drawn(8, GROUP)
+    own = exact.clone()
+    own[3, 4] = value
+    found = tensor_error(PART, "weight", own, exact)
+    assert math.isnan(found.error)
+    assert "mlp.up_proj is not finite" == finding(found, 4).words
