@@ -19,6 +19,9 @@ Number: TypeAlias = float | Mapping[str, float] | None
 Better: TypeAlias = Literal["more", "less", "neither"]
 """The direction in which a metric is better; of a norm any change is one to look at."""
 
+SPREAD = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+"""The quantiles of the distances to the nearest prompt that are reported of every layer."""
+
 _DIGITS = 3
 
 
@@ -112,6 +115,13 @@ def _near_fractions(geometry: Any) -> Number:
     return {f"{eps:g}": share for eps, share in geometry.near_fractions().items()}
 
 
+def _nearest(layer: MeasuredLayer) -> Number:
+    """How the distances to the nearest prompt are spread; None of rounded states (no resolution)."""
+    if layer.geometry is None or layer.resolution is None:
+        return None
+    return {f"{q:g}": float(layer.geometry.margin(q=q)) for q in SPREAD}
+
+
 _MARGIN = _of_geometry(lambda geometry: float(geometry.margin(q=0.0)))
 _MARGIN_Q = _of_geometry(lambda geometry: float(geometry.margin(q=0.01)))
 _DISTANCE, _RATIO, _NORMS = "distance of states", "distance of states / of prompts", "mean norms"
@@ -194,6 +204,17 @@ METRICS: tuple[Metric, ...] = (
         better="more",
         tolerance=0.01,
         read=_MARGIN_Q,
+    ),
+    Metric(
+        name="nearest",
+        title="nearest",
+        meaning="distance to the nearest prompt, by quantile",
+        unit=_DISTANCE,
+        better="more",
+        tolerance=None,
+        read=_nearest,
+        tabled=False,
+        rungs=True,
     ),
     Metric(
         name="normalized_margin",

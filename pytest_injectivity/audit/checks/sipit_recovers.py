@@ -166,7 +166,11 @@ def _figures(
         "certified": found.certified,
         "ambiguous": found.ambiguous,
         "eps": measured.resolution(layer).later.radius,
+        "prompts": len(found.prompts),
+        "tokens": attempt.tokens,
     }
+    lost = Counter(one.position for one in found.prompts if one.position is not None)
+    figures |= {f"failed_at_{position}": count for position, count in sorted(lost.items())}
     if found.searched:
         figures["first_guess_right"] = found.first_guesses / found.searched
     return figures

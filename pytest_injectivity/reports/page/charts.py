@@ -68,12 +68,15 @@ class Series:
         name: in the legend and over its column of the table.
         points: one for each label of the chart.
         look: how it is drawn, a class of the style sheet: ``s0`` to ``s5`` tell models apart,
-            ``parent`` and ``bound`` are lines to compare with, ``light`` stands behind.
+            ``parent`` and ``bound`` are lines to compare with, ``light`` stands behind, ``box0`` to
+            ``box2`` are intervals without a line, the widest first.
+        aside: whether the axis need not reach it: it is drawn where it is near the others.
     """
 
     name: str
     points: tuple[Point, ...]
     look: str = "s0"
+    aside: bool = False
 
     @property
     def measured(self) -> bool:

@@ -15,6 +15,7 @@ from pytest_injectivity.reports.page.failures import (
 )
 from pytest_injectivity.reports.page.layers import Model, layer_figures, models
 from pytest_injectivity.reports.page.parents import parent_figures
+from pytest_injectivity.reports.page.recoveries import recovery_figures
 from pytest_injectivity.reports.page.releases import release_figures
 from pytest_injectivity.reports.table import Cell, Column, Table
 from pytest_injectivity.results.decision import Decision
@@ -231,7 +232,11 @@ def _sections(every: tuple[Model, ...], results: RunResults) -> tuple[Section, .
         Section("layers", "Layer by layer", layer_figures(every, results.verdicts), _LAYERS_NOTE),
         Section("parent", "Against the parent", parent_figures(every)),
         Section("judged", "Judged, and passed", tuple(passed_charts(results, looks))),
-        Section("releases", "What releases give away", release_figures(every)),
+        Section(
+            "given",
+            "What states and releases give away",
+            (*recovery_figures(every, results.verdicts), *release_figures(every)),
+        ),
     )
     return tuple(one for one in sections if one.figures)
 

@@ -96,6 +96,12 @@ def _parents_norm(own: float, compared: Comparison) -> float | None:
 _MARGIN, _COLIPSCHITZ = "separation margin", "co-Lipschitz constant"
 _DRAWN = (
     _Drawn(
+        "margin",
+        "Separation margin, minimum",
+        "Distance of the nearest two prompts.",
+        _MARGIN,
+    ),
+    _Drawn(
         "margin_q",
         "Separation margin, 1 % quantile",
         "Distance from a prompt's state to the nearest other one, of the closest 1 % of prompts.",
@@ -144,12 +150,17 @@ def models(parts: Iterable[tuple[str, ModelResults]]) -> tuple[Model, ...]:
     )
 
 
-def layer_figures(every: Sequence[Model], verdicts: Iterable[Verdict]) -> tuple[Figure, ...]:
+def layer_figures(every: Sequence[Model], verdicts: Sequence[Verdict]) -> tuple[Figure, ...]:
     """A figure for each number of layers that was measured, then the maps."""
     judged = _intervals(verdicts)
-    lines = [_distances(every), *(_line_chart(one, every, judged) for one in _DRAWN)]
-    maps = [chart for one in every for chart in (_near_map(one, every), _bits_map(one, every))]
-    return drawn([*lines, *maps])
+    return drawn(
+        [
+            *(_spread(one, every, verdicts) for one in every),
+            *(_line_chart(one, every, judged) for one in _DRAWN),
+            *(_near_map(one, every) for one in every),
+            *(_bits_map(one, every) for one in every),
+        ]
+    )
 
 
 def names_of_layers(layers: Iterable[str]) -> tuple[str, ...]:
@@ -162,40 +173,68 @@ def titled(title: str, one: Model, every: Sequence[Model]) -> str:
     return f"{title}, {one.name}" if len(every) > 1 else title
 
 
-def _distances(every: Sequence[Model]) -> LineChart | None:
-    """The nearest two prompts of a layer, between the resolution and the margin of most."""
-    labels = names_of_layers(name for one in every for name in one.plain)
-    series = []
-    for one in every:
-        own = "" if len(every) == 1 else f", {one.name}"
-        for metric, name, look in (
-            ("margin", "nearest two", ""),
-            ("resolution", "resolution", " dashed"),
-        ):
-            values = [_value(one.plain.get(label), metric) for label in labels]
-            series.append(Series(name + own, tuple(map(Point, values)), one.look + look))
-    if not all(any(one.measured for one in series[at::2]) for at in (0, 1)):
+def _spread(one: Model, every: Sequence[Model], verdicts: Iterable[Verdict]) -> LineChart | None:
+    """The distances to the nearest prompt, as boxes, over the resolution and under the bound."""
+    labels = tuple(name for name in names_of_layers(one.plain) if one.plain[name].nearest)
+    if not labels:
         return None
-    shown = tuple(one for one in series if one.measured)
-    caption = "Smallest distance of two prompts; where it comes near the resolution they are one."
-    return LineChart("Nearest two prompts and resolution", caption, "layer", labels, shown)
+    layers = [one.plain[name] for name in labels]
+    series = [
+        Series(name, tuple(_box(layer, low, high) for layer in layers), look)
+        for name, low, high, look in (
+            ("least to largest", "0", "1", "box0"),
+            ("5–95 %", "0.05", "0.95", "box1"),
+            ("25–75 %, median", "0.25", "0.75", "box2"),
+        )
+    ]
+    resolutions = tuple(Point(layer.resolution) for layer in layers)
+    bounds = _bounds(one, verdicts)
+    bound = tuple(Point(bounds.get(name)) for name in labels)
+    series.append(Series("resolution", resolutions, "parent", aside=True))
+    series.append(Series("bound", bound, "bound", aside=True))
+    shown = tuple(line for line in series if line.measured)
+    caption = (
+        "How far prompts lie from the nearest other one. What is near the resolution cannot be told"
+        " apart; the bound is that of margin_above, for its quantile. Both are drawn where the axis"
+        " reaches them."
+    )
+    title = titled("Distances to the nearest prompt", one, every)
+    return LineChart(title, caption, "layer", labels, shown)
+
+
+def _box(layer: LayerSummary, low: str, high: str) -> Point:
+    spread = layer.nearest
+    return Point(spread.get("0.5"), spread.get(low), spread.get(high))
+
+
+def _bounds(one: Model, verdicts: Iterable[Verdict]) -> dict[str, float]:
+    """The bounds of this model's margins, in the states' units; of several the first."""
+    found: dict[str, float] = {}
+    for verdict in verdicts:
+        if verdict.check != "margin_above" or verdict.model != one.label:
+            continue
+        for reason in verdict.reasons:
+            layer = one.plain.get(reason.where)
+            unit = 1.0 if "normalized" not in reason.quantity or layer is None else layer.mean_norm
+            if layer is not None and "bits" not in reason.quantity and unit is not None:
+                found.setdefault(reason.where, reason.bound * unit)
+    return found
 
 
 def _line_chart(drawn_: _Drawn, every: Sequence[Model], judged: Judged) -> LineChart | None:
     labels = names_of_layers(name for one in every for name in one.plain)
     series: list[Series] = []
-    derived = False
+    beside: list[Series] = []
     parents = {one.results.run.reference for one in every if one.results.run is not None}
     for one in every:
         points = tuple(_point(drawn_, one, label, judged) for label in labels)
         series.append(Series(one.name, points, one.look))
-        beside = _parent(drawn_, one, labels)
+        name = "parent" if len(parents) == 1 else f"parent of {one.name}"
+        parent = Series(name, _parent(drawn_, one, labels), "parent")
         # Models of one parent have its line once.
-        if beside.measured and (not derived or len(parents) > 1):
-            name = "parent" if len(parents) == 1 else f"parent of {one.name}"
-            series.append(Series(name, beside.points, "parent"))
-            derived = True
-    shown = tuple(one for one in series if one.measured)
+        if parent.measured and (not beside or len(parents) > 1):
+            beside.append(parent)
+    shown = tuple(one for one in (*series, *beside) if one.measured)
     if not shown or (drawn_.metric == "collisions" and not _positive(shown)):
         return None
     return LineChart(drawn_.title, drawn_.caption, "layer", labels, shown)
@@ -209,14 +248,14 @@ def _point(drawn_: _Drawn, one: Model, label: str, judged: Judged) -> Point:
     return Point(value, low, high)
 
 
-def _parent(drawn_: _Drawn, one: Model, labels: Sequence[str]) -> Series:
+def _parent(drawn_: _Drawn, one: Model, labels: Sequence[str]) -> tuple[Point, ...]:
     points = []
     for label in labels:
         own = _value(one.plain.get(label), drawn_.metric)
         compared = one.compared.get(label)
         known = own is not None and compared is not None and drawn_.parents is not None
         points.append(Point(drawn_.parents(own, compared) if known else None))  # type: ignore[misc, arg-type] # `known`
-    return Series("parent", tuple(points), "parent")
+    return tuple(points)
 
 
 def _intervals(verdicts: Iterable[Verdict]) -> Judged:

@@ -61,8 +61,8 @@ def _positions(
     )
     title = titled("Tokens read by position", one, every)
     caption = (
-        "Share of prompts whose token the strongest attacker of a release reads, from light (none)"
-        " to dark (all). SipIt is among the attackers, by the verifiers ball and argmin."
+        "Share of prompts whose token the strongest attacker of a release reads, from faint (none)"
+        " to full (all). SipIt is among the attackers, by the verifiers ball and argmin."
     )
     names = tuple(release.name for release in shown)
     return [HeatMap(title, caption, "release", "position", names, tuple(positions), cells)]

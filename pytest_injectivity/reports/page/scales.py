@@ -40,6 +40,10 @@ class Scale:
         share = min(1.0, max(0.0, (value - low) / (high - low)))
         return self.start + share * (self.end - self.start)
 
+    def reaches(self, value: float) -> bool:
+        """Whether a number lies between the ends."""
+        return self.low <= value <= self.high
+
     @property
     def ticks(self) -> tuple[tuple[float, str], ...]:
         """Numbers written beside the axis: where, and how."""
@@ -76,8 +80,10 @@ def scale(
     if known and positive and known[0] >= 0.0 and positive[-1] > _LOG_FROM * positive[0]:
         low = 10.0 ** math.floor(math.log10(positive[0]) + 1e-9)
         high = 10.0 ** math.ceil(math.log10(positive[-1]) - 1e-9)
-        zero = start if known[0] == 0.0 else None
-        return Scale(low, high, start if zero is None else start + band, end, log=True, zero=zero)
+        if known[0] > 0.0:
+            return Scale(low, high, start, end, log=True)
+        least = start + math.copysign(band, end - start)
+        return Scale(low, high, least, end, log=True, zero=start)
     least, most = min([base, *known]), max([base, *known])
     if most - least < _LEAST * max(abs(least), abs(most)) or most == least:
         most = least + max(abs(least), 1.0)

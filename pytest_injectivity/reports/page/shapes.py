@@ -25,8 +25,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 8, 32
 _ZEROS = 12  # of a logarithmic axis
 _LABELS = 9
 _ROW, _NAMES = 20, 70
+_HIGHEST, _BETWEEN = 240, 14  # of a map, and of two names beside it
 _LETTER = 6.0  # how wide a character of a label is, about
 _LONGEST_NAME = 22
+_MANY = 20  # labels of a chart whose points are small
+_INNERMOST = "box2"
 _SPARSE = 16  # columns of a heat map whose cells are apart
 
 
@@ -73,7 +76,8 @@ def picture(figure: Figure) -> Picture:
 
 
 def _line_chart(chart: LineChart) -> Picture:
-    values = [x for series in chart.series for point in series.points for x in point.known]
+    reached = [series for series in chart.series if not series.aside]
+    values = [x for series in reached for point in series.points for x in point.known]
     up = scale(values, _HIGH - _BOTTOM, _TOP, base=chart.base, band=_ZEROS)
     places = _places(len(chart.labels), _LEFT, _WIDE - _RIGHT)
     shapes = [*_vertical(up), *_labels(chart.labels, places, _HIGH - _BOTTOM + 14)]
@@ -88,7 +92,9 @@ def _series(series: Series, places: Sequence[float], up: Scale) -> Iterator[Shap
     drawn = [
         (at, x, up.at(point.value), point)
         for at, (x, point) in enumerate(zip(places, series.points, strict=True))
-        if point.value is not None and math.isfinite(point.value)
+        if point.value is not None
+        and math.isfinite(point.value)
+        and not (series.aside and not up.reaches(point.value))
     ]
     if not drawn:
         return
@@ -97,7 +103,9 @@ def _series(series: Series, places: Sequence[float], up: Scale) -> Iterator[Shap
     for at, x, y, _ in drawn:
         line += f"{'L' if at == before + 1 else 'M'}{x:.1f} {y:.1f}"
         before = at
-    yield _path(line, f"line {series.look}")
+    boxes = series.look.startswith("box")
+    if not boxes:
+        yield _path(line, f"line {series.look}")
     if series.look == "bound":
         return
     bars = "".join(
@@ -107,30 +115,56 @@ def _series(series: Series, places: Sequence[float], up: Scale) -> Iterator[Shap
     )
     if bars:
         yield _path(bars, f"bars {series.look}")
+    if boxes and series.look != _INNERMOST:
+        return
+    many = " many" if len(places) > _MANY else ""
     for bad in (False, True):
         dots = "".join(f"M{x:.1f} {y:.1f}h0" for _, x, y, point in drawn if point.bad is bad)
         if dots:
-            yield _path(dots, f"dots {series.look}{' bad' if bad else ''}")
+            yield _path(dots, f"dots {series.look}{' bad' if bad else ''}{many}")
 
 
 def _heat_map(chart: HeatMap) -> Picture:
-    longest = max(len(one) for one in chart.rows)
+    """A path for each shade; of many columns neighbors of one shade are one rectangle."""
+    rows = [short_label(one) for one in chart.rows]
+    longest = max(map(len, rows))
     left = min(max(_NAMES, _LETTER * longest + 10), _LETTER * _LONGEST_NAME + 10)
-    bottom = _TOP + _ROW * len(chart.rows)
-    height = bottom + _BOTTOM
+    high = min(_ROW, _HIGHEST / len(rows))
+    bottom = _TOP + high * len(rows)
     places = _places(len(chart.columns), left, _WIDE - _RIGHT)
     width = (_WIDE - _RIGHT - left) / len(chart.columns)
-    gap = 1.0 if len(chart.columns) <= _SPARSE else 0.0
-    shapes = list(_labels(chart.columns, places, bottom + 14))
-    for down, (name, cells) in enumerate(zip(chart.rows, chart.cells, strict=True)):
-        y = _TOP + _ROW * down
-        shapes.append(_words(left - 6, y + 14, _shortened(name), "axis end"))
-        for x, cell in zip(places, cells, strict=True):
-            box = (("x", x - width / 2), ("y", y), ("width", width - gap), ("height", _ROW - 1))
-            look = "none" if cell.level is None else str(cell.level)
-            shapes.append(Shape("rect", (*_numbers(box), ("class", f"heat h{look}"))))
+    sparse = len(chart.columns) <= _SPARSE
+    paths: dict[str, str] = {}
+    for down, cells in enumerate(chart.cells):
+        for first, last in _runs([cell.level for cell in cells], together=not sparse):
+            level = cells[first].level
+            x, y = places[first] - width / 2, _TOP + high * down
+            wide = width * (last - first + 1) - sparse
+            tall = high - (high == _ROW)
+            path = f"M{x:.1f} {y:.1f}h{wide:.1f}v{tall:.1f}h{-wide:.1f}z"
+            look = "none" if level is None else str(level)
+            paths[look] = paths.get(look, "") + path
+    shapes = [_path(path, f"heat h{look}") for look, path in sorted(paths.items())]
+    shapes += _labels(chart.columns, places, bottom + 14)
+    every = math.ceil(_BETWEEN / high)
+    for down in range(0, len(rows), every):
+        y = _TOP + high * (down + 0.5) + 4
+        shapes.append(_words(left - 6, y, _shortened(rows[down]), "axis end"))
+    if len(rows) > 1 and chart.down == "layer":
+        shapes.append(_words(0, _TOP + 8, chart.down, "axis"))
+    height = bottom + _BOTTOM
     shapes.append(_words((left + _WIDE - _RIGHT) / 2, height - 4, chart.across, "axis middle"))
-    return Picture(_WIDE, height, tuple(shapes))
+    return Picture(_WIDE, round(height), tuple(shapes))
+
+
+def _runs(levels: Sequence[int | None], *, together: bool) -> Iterator[tuple[int, int]]:
+    """The first and the last of neighbors that are alike; each alone where they are kept apart."""
+    first = 0
+    for at, level in enumerate(levels):
+        ends = at + 1 == len(levels) or levels[at + 1] != level
+        if ends or not together:
+            yield first, at
+            first = at + 1
 
 
 def _shortened(name: str) -> str:

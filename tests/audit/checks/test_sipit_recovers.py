@@ -198,6 +198,15 @@ def test_the_figures_are_those_of_the_evidence(planted: Audit) -> None:
     assert [True] == [line.startswith(said) for line in reason.evidence if " passed over" in line]
 
 
+def test_the_figures_say_where_prompts_failed_first(planted: Audit) -> None:
+    """How many at each position, beside how many prompts of how many tokens there were."""
+    reason = _one(planted, 1, prompts=6, tokens=4)
+    lost = {at: n for at, n in reason.figures.items() if at.startswith("failed_at_")}
+    assert (6, 4) == (reason.figures["prompts"], reason.figures["tokens"])
+    assert 6 * (1 - reason.value) == pytest.approx(sum(lost.values()))
+    assert lost
+
+
 def test_no_rate_is_stated_of_few_positions(planted: Audit) -> None:
     """The 24 positions have one, 19 of them have none."""
     few, many = (_one(planted, 1, prompts=6, tokens=4, certify=n) for n in (19, 20))

@@ -199,12 +199,19 @@ def test_the_layer_summary_is_that_of_brute_force(shared: Audit) -> None:
         assert ["0.01", "0.001", "0.0001", "1e-05", "1e-06"] == list(found.near_fractions)
         for eps, fraction in found.near_fractions.items():
             assert len(brute_force.near(states, float(eps))) / pairs == fraction
+        assert found.nearest is not None
+        assert ["0", "0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99", "1"] == list(
+            found.nearest
+        )
+        for q, distance in found.nearest.items():
+            expected_quantile = brute_force.lower_quantile(nearest, float(q))
+            assert pytest.approx(expected_quantile, rel=1e-12) == distance
 
 
 def test_a_summary_of_rounded_states_has_no_resolution(shared: Audit) -> None:
     """Between points of a grid there is none."""
     found = shared.layer_summary(1, bits=3)
-    assert (("layer01", 3), None) == (found.key, found.resolution)
+    assert (("layer01", 3), None, None) == (found.key, found.resolution, found.nearest)
 
 
 def test_hamming_without_partners_has_no_constant(tmp_path: Path) -> None:

@@ -1,0 +1,177 @@
+from dataclasses import replace
+
+import pytest
+
+from pytest_injectivity.reports.page.charts import Figure, LineChart
+from pytest_injectivity.reports.page.layers import layer_figures, models
+from pytest_injectivity.reports.page.parents import parent_figures
+from pytest_injectivity.reports.page.recoveries import recovery_figures
+from pytest_injectivity.reports.page.releases import release_figures
+from pytest_injectivity.results.run_results import ModelResults
+from pytest_injectivity.results.summary import Estimate, NextToken
+from pytest_injectivity.results.verdict import Reason, Status
+from tests.reports.pages import comparison, layer, reason, run, verdict
+from tests.results.test_releases import ATTACK, SUMMARY
+
+RESULTS = ModelResults(
+    run=run(reference="parent"),
+    layers=(layer("norm"), layer("layer01"), layer("layer01", 4, collisions=66)),
+    comparisons=(comparison("layer01"), comparison("norm")),
+    releases=(SUMMARY,),
+)
+
+
+def _by_title(figures: tuple[Figure, ...]) -> dict[str, Figure]:
+    return {one.title: one for one in figures}
+
+
+def _lines(figure: Figure) -> dict[str, list[float | None]]:
+    assert isinstance(figure, LineChart)
+    return {one.name: [point.value for point in one.points] for one in figure.series}
+
+
+def _cells(figure: Figure) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in figure.table.rows]
+
+
+def test_layers_go_from_shallow_to_deep() -> None:
+    """The norm is last."""
+    found = _by_title(layer_figures(models([("", RESULTS)]), ()))
+    margin = found["Separation margin, 1 % quantile"]
+    assert ["layer01", "norm"] == [row[0] for row in _cells(margin)]
+
+
+def test_the_parents_number_follows_from_the_share_that_is_kept() -> None:
+    """Half of it is kept, so it is twice the model's."""
+    found = _by_title(layer_figures(models([("", RESULTS)]), ()))
+    margin = _lines(found["Separation margin, 1 % quantile"])
+    assert {"model": [1.0, 1.0], "parent": [2.0, 2.0]} == margin
+    assert {"model": [4.0, 4.0], "parent": [4.0, 4.0]} == _lines(found["Mean norm"])
+
+
+def test_a_parent_of_a_collapsed_model_has_no_number() -> None:
+    """Nothing over a share of 0 is known."""
+    collapsed = replace(RESULTS, comparisons=(comparison("layer01", kept=0.0),))
+    found = _by_title(layer_figures(models([("", collapsed)]), ()))
+    assert ["model"] == list(_lines(found["Separation margin, 1 % quantile"]))
+
+
+def test_a_number_has_the_interval_of_the_verdict_on_it() -> None:
+    """Of another number it has none."""
+    judged = verdict(reason("layer01", value=1.0), reason("norm", value=3.0))
+    found = _by_title(layer_figures(models([("", RESULTS)]), (judged,)))
+    rows = _cells(found["Separation margin, 1 % quantile"])
+    assert [["layer01", "1 [0.5, 2]", "2"], ["norm", "1", "2"]] == rows
+
+
+def test_distances_are_boxes_with_resolution_and_bound() -> None:
+    """A bound in units of the mean norm is drawn in those of the states."""
+    judged = verdict(replace(reason("layer01"), quantity="separation margin (q=0.01, normalized)"))
+    found = _by_title(layer_figures(models([("", RESULTS)]), (judged,)))
+    rows = _cells(found["Distances to the nearest prompt"])
+    boxes = ["2 [0.5, 8]", "2 [1.25, 4]", "2 [1.5, 3]", "1e-05"]
+    assert [["layer01", *boxes, "3"], ["norm", *boxes, "–"]] == rows
+
+
+def test_near_collisions_and_rounded_activations_are_maps() -> None:
+    """Shares of pairs within a distance, and pairs that collide, by layer."""
+    found = _by_title(layer_figures(models([("", RESULTS)]), ()))
+    assert ["layer01", "0.25", "0"] == _cells(found["Near-collisions"])[0]
+    assert [["layer01", "66"]] == _cells(found["Activations rounded after capture"])
+
+
+def test_what_is_zero_everywhere_has_no_figure() -> None:
+    """A figure of zeros says less than the table of layers does."""
+    quiet = replace(RESULTS, layers=(layer("norm", near_fractions={"0.01": 0.0}),))
+    titles = _by_title(layer_figures(models([("", quiet)]), ()))
+    assert not {"Colliding pairs", "Near-collisions"} & set(titles)
+
+
+def test_several_models_share_a_figure_and_their_parents_line() -> None:
+    """Models of two parents have two."""
+    other = replace(RESULTS, run=run(reference="another"))
+    one_parent = layer_figures(models([("a", RESULTS), ("b", RESULTS)]), ())
+    two_parents = layer_figures(models([("a", RESULTS), ("b", other)]), ())
+    title = "Separation margin, 1 % quantile"
+    assert ["a", "b", "parent"] == list(_lines(_by_title(one_parent)[title]))
+    expected = ["a", "b", "parent of a", "parent of b"]
+    assert expected == list(_lines(_by_title(two_parents)[title]))
+
+
+def test_what_is_kept_stands_beside_the_parents() -> None:
+    """With its interval, around a line at 1."""
+    found = _by_title(parent_figures(models([("", RESULTS)])))
+    assert ["layer01", "1", "0.5 [0.25, 1]"] == _cells(found["Margin kept"])[0]
+    assert ["layer01", "0.02", "0.03", "0.01"] == _cells(found["Drift of states"])[0]
+    assert {"Block error", "Weight error"} <= set(found)
+    assert "SipIt" not in found
+
+
+def test_next_tokens_of_several_models_are_compared() -> None:
+    """Those of one model are among its facts."""
+    at = Estimate(0.5, 0.25, 1.0)
+    token = NextToken(3, 9, False, 0, 0, at, at, at, 1.0, at, 0.0)  # noqa: FBT003 - in its order
+    told = replace(RESULTS, run=run(next_token=token))
+    several = _by_title(parent_figures(models([("a", told), ("b", RESULTS)])))
+    alone = _by_title(parent_figures(models([("", told)])))
+    assert [["a", "0.5 [0.25, 1]"], ["b", "–"]] == _cells(several["KL of next tokens"])
+    assert "KL of next tokens" not in alone
+
+
+def test_nothing_compared_has_no_figure() -> None:
+    """Nor has a run that measured nothing."""
+    every = models([("", ModelResults())])
+    assert ((), (), (), ()) == (
+        layer_figures(every, ()),
+        parent_figures(every),
+        release_figures(every),
+        recovery_figures(every, ()),
+    )
+
+
+def test_releases_are_plotted_by_privacy_and_utility() -> None:
+    """And by position."""
+    found = _by_title(release_figures(models([("", RESULTS)])))
+    plot = _cells(found["Privacy and utility at 4"])
+    assert [
+        ["1", "round(bits=4)", "30 [25, 35]", "90 [85, 95]", "argmin, teacher-forced", "0.02"]
+    ] == plot
+    assert [["0", "50 %"], ["1", "10 %"]] == _cells(found["Tokens read by position"])
+
+
+def test_a_release_without_use_is_in_the_map_alone() -> None:
+    """Nothing is plotted where there is no agreement."""
+    useless = replace(RESULTS, releases=(replace(SUMMARY, agreement=None),))
+    assert ["Tokens read by position"] == list(_by_title(release_figures(models([("", useless)]))))
+
+
+def test_positions_are_in_their_order() -> None:
+    """10 comes after 9."""
+    attack = replace(ATTACK, by_position=dict.fromkeys(("10", "9", "0"), ATTACK.tokens))
+    results = replace(RESULTS, releases=(replace(SUMMARY, attacks=(attack,)),))
+    found = _by_title(release_figures(models([("", results)])))
+    assert ["0", "9", "10"] == [row[0] for row in _cells(found["Tokens read by position"])]
+
+
+def _recovered(where: str, **figures: float) -> Reason:
+    return Reason(where, Status.PASS, "rate", 1.0, 1.0, ">=", figures=figures)
+
+
+def test_sipit_is_shown_up_to_each_position() -> None:
+    """What failed once is lost from there on."""
+    judged = verdict(
+        _recovered("norm", prompts=4, tokens=3),
+        _recovered("layer01", prompts=4, tokens=3, failed_at_1=3),
+        check="sipit_recovers",
+    )
+    (found,) = recovery_figures(models([("", RESULTS)]), (judged,))
+    assert [["0", "100 %", "100 %"], ["1", "25 %", "100 %"], ["2", "25 %", "100 %"]] == _cells(
+        found
+    )
+
+
+@pytest.mark.parametrize("check", ["sipit_recovers", "margin_above"])
+def test_a_verdict_without_positions_has_no_map(check: str) -> None:
+    """States that were not finite, and other checks."""
+    judged = verdict(_recovered("norm"), check=check)
+    assert () == recovery_figures(models([("", RESULTS)]), (judged,))
