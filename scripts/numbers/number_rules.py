@@ -109,8 +109,12 @@ _ROOMS: tuple[Rule, ...] = (
     ),
 )
 
+_PAGE = "new: what the page draws of distances and of recoveries"
+
 RULES: tuple[Rule, ...] = (
     *_ROOMS,
+    Rule("added", _PAGE, "layers*/nearest"),
+    *(Rule("added", _PAGE, f"figures/{one}") for one in ("prompts", "tokens", "failed_at_*")),
     Rule("left out", _DURATION, "seconds"),
     Rule("scrubbed", _DURATION, was=r"([,;] )?\b\d+(\.\d+)? s\b"),
     Rule("left out", "a command line, in which flags may be renamed", "reproduce"),
