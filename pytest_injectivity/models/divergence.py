@@ -19,7 +19,8 @@ class Divergence:
         nats: ``KL(first || second)`` of each position over the ids that both have, at least 0; infinite
             where the second gives probability 0 to what the first may say, NaN where a pass has no
             distribution.
-        agreed: whether both prefer the same id; False where a pass has no distribution.
+        agreed: whether both prefer the same id, each of all of its own; False where a pass has no
+            distribution.
         elsewhere: the second pass's probability of ids that the first does not have.
         first_lost, second_lost: whether the pass has no distribution: a logit is NaN or plus infinity,
             or all are minus infinity.
@@ -42,7 +43,7 @@ def compare_logits(
     Args:
         first: the logits of the pass that the other is measured by.
         second: those of the other pass; where one of them has more ids, as padded vocabularies do, both
-            distributions are over the ids that both have.
+            distributions are over the ids that both have, and an id of one alone is agreed on by none.
 
     Returns:
         A row a position, on the CPU.
@@ -62,7 +63,7 @@ def compare_logits(
     parts = zip(*(torch.split(side, rows) for side in shared), strict=True)
     nats = torch.cat([_divergence(*part) for part in parts])
     unknown = lost[0] | lost[1]
-    same = shared[0].argmax(dim=1) == shared[1].argmax(dim=1)
+    same = first.argmax(dim=1) == second.argmax(dim=1)
     return Divergence(
         nats=nats.masked_fill(unknown, torch.nan).cpu(),
         agreed=(same & ~unknown).cpu(),

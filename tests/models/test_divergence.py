@@ -45,11 +45,15 @@ def test_equal_logits_do_not_diverge() -> None:
 
 
 def test_ids_that_one_vocabulary_lacks_are_left_out() -> None:
-    """Both distributions are over the ids of both; what the second gives to others is told."""
+    """Both distributions are over the ids of both; what the second gives to others is told.
+
+    Whoever prefers such an id does not agree.
+    """
     first, second = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0, 3.0]])
     found = compare_logits(first, second)
     assert [0.0] == found.nats.tolist()
-    assert [True] == found.agreed.tolist()
+    assert [False] == found.agreed.tolist() == compare_logits(second, first).agreed.tolist()
+    assert [True] == compare_logits(first, torch.tensor([[0.0, 1.0, 0.5]])).agreed.tolist()
     whole = 1.0 + math.e + math.exp(3.0)
     assert [math.exp(3.0) / whole] == pytest.approx(found.elsewhere.tolist())
     other = compare_logits(second, first)

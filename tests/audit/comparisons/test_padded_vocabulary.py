@@ -92,3 +92,16 @@ def test_the_parent_with_other_rows_is_no_child(tmp_path: Path, wider: str) -> N
     audit = _audit(tmp_path, child, parent, (byte_tokenizer(), byte_tokenizer()))
     with pytest.raises(OptionError, match="comparing a model with itself proves nothing"):
         audit.check_weight_error_below(0)
+
+
+def test_a_model_that_prefers_what_no_token_has_does_not_keep_its_next_tokens(
+    tmp_path: Path,
+) -> None:
+    """Rows of padding that are louder than those of tokens."""
+    child, parent = (_decoder(rows, tied=False) for rows in (TOKENS + 16, TOKENS))
+    round_weights(child, 8)
+    child.model.get_output_embeddings().weight.data[TOKENS:] *= 50.0  # type: ignore[operator, union-attr]
+    audit = _audit(tmp_path, child, parent, (byte_tokenizer(), byte_tokenizer()))
+    found = audit.check_next_token_kept(top1=0.9)
+    assert not found.passed
+    assert "of the model's probability is on ids that the parent has not" in found.text
