@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.comparisons.new_pairs import (
     NewCollisions,
+    decide_together,
     embedding_table,
     find_new_collisions,
 )
@@ -56,6 +57,7 @@ def check_no_new_collisions(
     """
     asked = by_layer(audit, "eps", tolerances(eps), with_embedding(audit, layer, eps))
     against = compared(audit, asked)
+    decide_together(against, list(asked))
     reasons = [judge_new_collisions(against, one, asked[one]) for one in asked]
     return against_reference(audit, "no_new_collisions", asked, reasons)
 

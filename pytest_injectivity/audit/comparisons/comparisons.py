@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.comparisons.against import Against
 from pytest_injectivity.audit.comparisons.cross_inversion import cross_inversion, cross_reading
-from pytest_injectivity.audit.comparisons.new_pairs import find_new_collisions
+from pytest_injectivity.audit.comparisons.new_pairs import decide_together, find_new_collisions
 from pytest_injectivity.audit.comparisons.next_token import next_token_of, next_tokens
 from pytest_injectivity.audit.comparisons.parents import parent_of, parent_target
 from pytest_injectivity.audit.measurements.measurements import Measurements
@@ -125,6 +125,8 @@ class Comparisons:
     def news(self) -> tuple[Comparison, ...]:
         """The comparisons that are new, or hold more numbers, since the last call."""
         untold = tuple(self._untold)
+        if untold:
+            decide_together(self.against, untold)
         found = tuple(self.of(layer) for layer in untold)
         self._untold.clear()
         return found

@@ -118,6 +118,21 @@ class NewCollisions:
         return f"{'' if self.exact else 'at least '}{number_of(self.count, 'new pair')}{first}"
 
 
+def decide_together(against: "Against", layers: Sequence[Layer]) -> None:
+    """Decides the pairs near the resolutions of several layers, whose passes are the same.
+
+    Layer by layer, `find_new_collisions` would run each prompt once a layer.
+
+    Args:
+        against: the two models; each is run for all layers at once.
+        layers: those that new collisions are wanted of.
+    """
+    sides = (against.child, against.parent)
+    finite = [one for one in layers if one != 0 and all(side.is_finite(one) for side in sides)]
+    for side in sides:
+        side.doubtful(finite)
+
+
 def find_new_collisions(
     against: "Against", layer: Layer, tolerance: Tolerance, *, most: int = 10_000
 ) -> NewCollisions:

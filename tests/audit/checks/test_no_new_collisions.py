@@ -1,3 +1,4 @@
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,8 @@ import torch
 
 from pytest_injectivity import Audit
 from pytest_injectivity.audit.comparisons.new_pairs import find_new_collisions
+from pytest_injectivity.audit.measurements.doubtful_pairs import DoubtfulPairs, Doubts
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.tolerances import Tolerance
 from pytest_injectivity.testing import (
     additive_decoder,
@@ -44,6 +47,23 @@ def test_a_pair_that_collides_in_the_model_alone_is_named(
     assert f"{line} {audit.name_of(7)}" in verdict.text
     assert "no eps: pairs are equal" in verdict.text
     assert audit.check_no_new_collisions("norm").first_line.startswith("FAIL")
+
+
+def test_pairs_of_all_layers_are_evaluated_together(
+    tmp_path: Path, rows: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The prompts of a model are run once for all layers that are judged, and not once a layer."""
+    decided = []
+    decide = Doubts._decide
+
+    def noting(doubts: Doubts, layers: Sequence[Layer]) -> Mapping[Layer, DoubtfulPairs]:
+        decided.append(set(layers))
+        return decide(doubts, layers)
+
+    monkeypatch.setattr(Doubts, "_decide", noting)
+    verdict = _pair(tmp_path, 1.1 * rows, rows).check_no_new_collisions([1, 2, "norm"])
+    assert [{1, 2, "norm"}] * 2 == decided
+    assert 3 == len(verdict.reasons)
 
 
 def test_what_collides_in_the_parent_too_does_not_count(tmp_path: Path, rows: torch.Tensor) -> None:
