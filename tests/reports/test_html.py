@@ -93,6 +93,16 @@ def test_all_of_a_verdicts_evidence_is_there() -> None:
     assert 2 == folded.text.count("closest pair: prompt 1 (abc, 3 tokens)")
 
 
+def test_the_terminals_tables_are_there_by_name() -> None:
+    """Each with its notes."""
+    page = read(html(RESULTS))
+    (section,) = [one for one in page.all("section") if one.attributes["id"] == "tables"]
+    titles = [one.text for one in section.all("summary")]
+    assert ["Layers", "Against the parent", "Releases"] == [titles[0], *titles[2:]]
+    assert titles[1].startswith("Activations rounded")
+    assert "separation margin, minimum" in section.text
+
+
 def test_pairs_are_named_by_index_and_hash() -> None:
     """In a table of their own."""
     page = read(html(RESULTS))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pytest_injectivity.core.text import number_of, verb
-from pytest_injectivity.reports.layer_table import run_table, tables
+from pytest_injectivity.reports.layer_table import bits_table, layer_table, run_table
 from pytest_injectivity.reports.page.charts import Figure
 from pytest_injectivity.reports.page.failures import (
     Failure,
@@ -13,10 +13,12 @@ from pytest_injectivity.reports.page.failures import (
     first_bad_layer,
     passed_charts,
 )
-from pytest_injectivity.reports.page.layers import Model, layer_figures, models
+from pytest_injectivity.reports.page.layers import Model, layer_figures, models, titled
 from pytest_injectivity.reports.page.parents import parent_figures
 from pytest_injectivity.reports.page.recoveries import recovery_figures
 from pytest_injectivity.reports.page.releases import release_figures
+from pytest_injectivity.reports.reference_table import reference_table
+from pytest_injectivity.reports.release_table import release_table
 from pytest_injectivity.reports.table import Cell, Column, Table
 from pytest_injectivity.results.decision import Decision
 from pytest_injectivity.results.outcome import Outcome
@@ -251,8 +253,15 @@ def _pairs(results: RunResults) -> Table:
 
 
 def _tables(every: tuple[Model, ...]) -> Iterator[tuple[str, Table]]:
+    """The terminal's tables, each under a name."""
     for one in every:
-        for table in tables(one.results):
-            title = table.title or "numbers"
-            title = title[:1].upper() + title[1:]
-            yield f"{title}, {one.name}" if len(every) > 1 else title, table
+        results = one.results
+        if one.plain:
+            yield titled("Layers", one, every), layer_table(one.plain.values())
+        if len(results.layers) > len(one.plain):
+            table = bits_table(results.layers)
+            yield titled(table.title[:1].upper() + table.title[1:], one, every), table
+        if results.comparisons:
+            yield titled("Against the parent", one, every), reference_table(results.comparisons)
+        if results.releases:
+            yield titled("Releases", one, every), release_table(results.releases)

@@ -137,7 +137,7 @@ _DRAWN = (
         "",
         lambda _, one: one.reference_resolution,
     ),
-    _Drawn("error", "Error", "Distance of the states to those of true float64."),
+    _Drawn("error", "Error to float64", "Distance of the states to those of true float64."),
     _Drawn("collisions", "Colliding pairs", "Pairs that are equal or cannot be told apart."),
 )
 
