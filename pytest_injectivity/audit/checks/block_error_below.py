@@ -71,9 +71,9 @@ def check_block_error_below(
         judge_block(against, layer, list(errors.values()), accepted, prompts) for layer in bounds
     ]
     known = zip(bounds, reasons, strict=True)
-    audit.comparisons.block_errors |= {
-        layer: one.value for layer, one in known if math.isfinite(one.value)
-    }
+    audit.comparisons.add_errors(
+        blocks={layer: one.value for layer, one in known if math.isfinite(one.value)}
+    )
     jumps = list(jump_lines(list(errors.values())))
     if all(one.status is Status.PASS for one in reasons):
         for said in jumps:  # a green test shows no notes

@@ -82,11 +82,13 @@ def check_weight_error_below(
     else:
         reasons = _in_another_basis(against, tuple(bounds))
     known = zip(bounds, reasons, strict=True)
-    audit.comparisons.weight_errors |= {
-        layer: max(one.figures.values())
-        for layer, one in known
-        if one.figures and not one.quantity.startswith("block")
-    }
+    audit.comparisons.add_errors(
+        weights={
+            layer: max(one.figures.values())
+            for layer, one in known
+            if one.figures and not one.quantity.startswith("block")
+        }
+    )
     # No layer's states were compared.
     return against_reference(audit, "weight_error_below", (), reasons, times_bound)
 

@@ -4,7 +4,7 @@ The reference (``--injx-reference``) is the checkpoint that the model was made f
 same prompts, and its numbers are kept in the same store.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,6 @@ class Comparisons:
 
     Attributes:
         measurements: as given.
-        weight_errors, block_errors: those that checks have measured, by layer.
         measured_next_token: how near next tokens are to the reference's, as last measured; None where
             they were not.
     """
@@ -45,8 +44,8 @@ class Comparisons:
         self._untold: dict[Layer, None] = {}
         self._sipit: dict[Layer, tuple[Estimate, Estimate]] = {}
         self._cross: dict[Layer, CrossReading] = {}
-        self.weight_errors: dict[Layer, float] = {}
-        self.block_errors: dict[Layer, float] = {}
+        self._weight_errors: dict[Layer, float] = {}
+        self._block_errors: dict[Layer, float] = {}
         self._reference: Measurements | None = None
         self.measured_next_token: NextToken | None = None
 
@@ -147,8 +146,8 @@ class Comparisons:
             new_collisions=found,
             sipit=self._sipit.get(one),
             cross=self._cross.get(one),
-            weight_error=self.weight_errors.get(one),
-            block_error=self.block_errors.get(one),
+            weight_error=self._weight_errors.get(one),
+            block_error=self._block_errors.get(one),
         )
 
     def sipit_rates(
@@ -213,6 +212,25 @@ class Comparisons:
         found = next_tokens(self.against, prompts, tokens, second_half=second_half)
         self.measured_next_token = next_token_of(found, second_half=second_half)
         return self.measured_next_token
+
+    def add_errors(
+        self,
+        *,
+        weights: Mapping[Layer, float] | None = None,
+        blocks: Mapping[Layer, float] | None = None,
+    ) -> None:
+        """Take errors that a check has measured into the comparisons of their layers.
+
+        A layer that was compared is told again; one that was not is not compared for their sake.
+
+        Args:
+            weights: errors of weights, by layer.
+            blocks: errors of blocks, by layer.
+        """
+        weights, blocks = weights or {}, blocks or {}
+        self._weight_errors |= weights
+        self._block_errors |= blocks
+        self.note([one for one in (*weights, *blocks) if one in self._compared], more=True)
 
     def note(self, layers: Iterable[Layer], *, more: bool = False) -> None:
         """Remember that layers were compared, so that `news` returns them.

@@ -1,6 +1,7 @@
 """A model beside its parent: the numbers of a comparison, and what is told of it."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,17 @@ def test_each_assertion_is_its_check(shared: Audit) -> None:
     assert shared.assert_colipschitz_retained(1, 0.01).passed
     with pytest.raises(AssertionError, match="FAIL state_drift_below layer01"):
         shared.assert_state_drift_below(1, 0.0)
+
+
+def test_errors_that_are_measured_later_are_told(tmp_path: Path) -> None:
+    """Of layers that were compared; the others are not compared for their sake."""
+    audit = audit_against(tmp_path, rounded(8), tiny_decoder(), IDS)
+    audit.check_state_drift_below(1, relative=0.35)
+    (before,) = audit.news().comparisons
+    audit.check_block_error_below("1,2", relative=0.5)
+    audit.check_weight_error_below("1,2", relative=0.5)
+    (after,) = audit.news().comparisons
+    assert (None, None) == (before.block_error, before.weight_error)
+    assert after.block_error is not None
+    assert after.weight_error is not None
+    assert before == replace(after, block_error=None, weight_error=None)
