@@ -3,12 +3,13 @@
 Each part is taken from the child into the parent, and from the parent into the child; the error of the
 site, the last layer's states and the next-token distribution are measured again. Two controls go with
 it: the parent with its own part (exactly no error), and the child with every part of the parent (what is
-left is no weight's doing, but another configuration's). Where the parts' errors do not add up to the
-site's, the group of parts is named and not the part.
+left is no weight's doing, but another configuration's). Factors that the child moved from one part to
+the next (AWQ, SmoothQuant) are taken back of what is exchanged, and put on what is restored. Where the
+parts' errors do not add up to the site's, the group of parts is named and not the part.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from pytest_injectivity.reference.blame.site_runs import Run, run_of
 from pytest_injectivity.reference.errors.bounds import bounds_of
 from pytest_injectivity.reference.errors.positions import root_of_quotient
 from pytest_injectivity.reference.errors.post_norm import is_post_norm
+from pytest_injectivity.reference.errors.rescaled import Scales, with_scales
 from pytest_injectivity.reference.errors.weight_error import part_errors
 from pytest_injectivity.reference.parts import Part, Role, parts_of
 from pytest_injectivity.states.batches import Batch
@@ -193,6 +195,8 @@ class _Trial:
         self._size = float(branch.square().sum())
         sites = {layer_id(layer), HEAD} if layer == "norm" else {layer_id(layer)}
         self._parts = [one for one in parts_of(parent) if one.site in sites]
+        as_they_are = [each for one in self._parts for each in part_errors(one, child, parent)]
+        self._errors, self._scales = with_scales(child, parent, self._parts, as_they_are)
 
     def blame(self) -> Blame:
         """Exchanges everything, and blames."""
@@ -240,7 +244,7 @@ class _Trial:
         if self._last_and_next is None:
             return None, None
         exact, following = self._last_and_next
-        with exchanged(self._parent, self._child, parts):
+        with exchanged(self._parent, self._child, parts, self._scales):
             last, own = _run(self._parent, self._ids, self._real)
         moved = root_of_quotient(float((last - exact).square().sum()), float(exact.square().sum()))
         return moved, float(compare_logits(following, own).nats.mean())
@@ -248,19 +252,29 @@ class _Trial:
     def _error(self, decoder: Decoder, other: Decoder, parts: Sequence[Part]) -> float:
         """The error of the site of one model with parts of another one."""
         run: Run = self._runs[id(decoder)]
-        with exchanged(decoder, other, parts):
+        with exchanged(decoder, other, parts, self._between(decoder, other)):
             found = run()[self._real]
         return root_of_quotient(float((found - self._exact).square().sum()), self._size)
+
+    def _between(self, decoder: Decoder, other: Decoder) -> Mapping[tuple[str, str], Scales] | None:
+        """What the parts of one model are multiplied by to stand in the other one."""
+        if decoder is other:
+            return None
+        if other is self._child:
+            return self._scales
+        return {key: one.inverse for key, one in self._scales.items()}
 
     def _weights(self, parts: Sequence[Part]) -> tuple[float, float]:
         """The largest weight error of parts, and the share of it that their bits explain."""
         worst, explained = 0.0, 1.0
-        for part in parts:
-            for one in part_errors(part, self._child, self._parent):
-                usual = _TYPICAL * bounds_of(self._bits if one.matrix else math.inf).tensor
-                if math.isnan(one.error) or one.error > worst:
-                    worst = one.error
-                    explained = usual / one.error if one.error > 0 else 1.0
+        names = {(part.site, part.name) for part in parts}
+        for one in self._errors:
+            if (one.site, one.part) not in names:
+                continue
+            usual = _TYPICAL * bounds_of(self._bits if one.matrix else math.inf).tensor
+            if math.isnan(one.error) or one.error > worst:
+                worst = one.error
+                explained = usual / one.error if one.error > 0 else 1.0
         return worst, 0.0 if math.isnan(explained) else explained
 
 

@@ -1,6 +1,6 @@
 """Computes with some parts of another model in the place of a model's own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -11,29 +11,39 @@ from transformers.pytorch_utils import Conv1D
 from pytest_injectivity.core.layers import HEAD, layer_id
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.quantization.formats.registry import packed
+from pytest_injectivity.reference.errors.rescaled import Scales
 from pytest_injectivity.reference.parts import Part
 
 
 @contextmanager
-def exchanged(decoder: Decoder, other: Decoder, parts: Sequence[Part]) -> Iterator[None]:
+def exchanged(
+    decoder: Decoder,
+    other: Decoder,
+    parts: Sequence[Part],
+    scales: Mapping[tuple[str, str], Scales] | None = None,
+) -> Iterator[None]:
     """Lets a model compute with parts of another model of the same shape.
 
     Weights of plain modules are exchanged as they are. Of packed modules, of modules of which one has no
-    bias, and of embeddings and a head, which may share a matrix, the output is exchanged: what the other
-    module makes of the same inputs.
+    bias, of those with a factor that one model moved to another part, and of embeddings and a head,
+    which may share a matrix, the output is exchanged: what the other module makes of the same inputs.
 
     Args:
         decoder: the model; it is as it was afterwards.
         other: whose parts are taken.
         parts: which; of a fused module, its outputs alone.
+        scales: what the other model's parts are multiplied by to stand for the model's own, by site and
+            name (`with_scales`).
     """
     with ExitStack() as stack:
         for part in parts:
             own, theirs = part.of(decoder), part.of(other)
-            if part.site not in {layer_id(0), HEAD} and _alike(own, theirs):
+            scale = (scales or {}).get((part.site, part.name))
+            plain = scale is None and part.site not in {layer_id(0), HEAD}
+            if plain and _alike(own, theirs):
                 stack.enter_context(_weights(own, theirs, part.outputs))
             else:
-                taken = _Instead(theirs, other.dtype, part.outputs)
+                taken = _Instead(theirs, other.dtype, part.outputs, scale or Scales())
                 stack.enter_context(own.register_forward_hook(taken, with_kwargs=True))
         yield
 
@@ -51,28 +61,35 @@ class _Instead:
         theirs: the other module.
         dtype: what it computes in.
         outputs: those that are taken; None: all.
+        scales: of the inputs, and of the outputs that are taken.
     """
 
-    def __init__(self, theirs: Any, dtype: torch.dtype, outputs: Tensor | None) -> None:
-        self._theirs, self._dtype, self._outputs = theirs, dtype, outputs
+    def __init__(
+        self, theirs: Any, dtype: torch.dtype, outputs: Tensor | None, scales: Scales
+    ) -> None:
+        self._theirs, self._dtype, self._outputs, self._scales = theirs, dtype, outputs, scales
 
     def __call__(
         self, _own: object, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor
     ) -> Tensor:
-        given = {name: _as(self._dtype, one) for name, one in kwargs.items()}
+        given = {name: self._given(one) for name, one in kwargs.items()}
         # Past its hooks, which may be those of an exchange as well.
-        made: Tensor = self._theirs.forward(*(_as(self._dtype, one) for one in args), **given)
-        taken = made.to(output)
+        made: Tensor = self._theirs.forward(*map(self._given, args), **given)
         if self._outputs is None:
-            return taken
+            return _times(made, self._scales.outputs).to(output)
         mixed = output.clone()
-        mixed[..., self._outputs] = taken[..., self._outputs]
+        mixed[..., self._outputs] = _times(made[..., self._outputs], self._scales.outputs).to(
+            output
+        )
         return mixed
 
+    def _given(self, argument: Any) -> Any:
+        floating = isinstance(argument, Tensor) and argument.is_floating_point()
+        return _times(argument, self._scales.inputs).to(self._dtype) if floating else argument
 
-def _as(dtype: torch.dtype, argument: Any) -> Any:
-    floating = isinstance(argument, Tensor) and argument.is_floating_point()
-    return argument.to(dtype) if floating else argument
+
+def _times(tensor: Tensor, factor: Tensor | None) -> Tensor:
+    return tensor if factor is None else tensor * factor.to(tensor)
 
 
 @contextmanager

@@ -82,7 +82,24 @@ def taken_back(
         child: the model.
         parent: the model it was made from.
         parts: of the parent.
-        errors: of all tensors, as they are.
+        errors: of all tensors of these parts, as they are.
+    """
+    return with_scales(child, parent, parts, errors)[0]
+
+
+def with_scales(
+    child: Decoder, parent: Decoder, parts: Sequence[Part], errors: Sequence[WeightError]
+) -> "tuple[tuple[WeightError, ...], Mapping[tuple[str, str], Scales]]":
+    """The errors with the factors of scaled groups taken back, and what takes them back.
+
+    Args:
+        child: the model.
+        parent: the model it was made from.
+        parts: of the parent.
+        errors: of all tensors of these parts, as they are.
+
+    Returns:
+        The errors; the scales of the child's parts that have any, by site and name.
     """
     found = {(one.site, one.part, one.tensor): one for one in errors}
     scales: dict[tuple[str, str], Scales] = {}
@@ -104,7 +121,7 @@ def taken_back(
         if pairs and _explains(group.before, pairs):
             scales = tried
             found |= {(one.site, one.part, one.tensor): one for _, one in pairs}
-    return tuple(found.values())
+    return tuple(found.values()), scales
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +142,11 @@ class Scales:
         if self.outputs is not None:
             scaled = (self.outputs[:, None] if tensor.ndim > 1 else self.outputs) * scaled
         return scaled if self.inputs is None or tensor.ndim == 1 else scaled * self.inputs
+
+    @property
+    def inverse(self) -> "Scales":
+        """What the numbers of the parent's part are multiplied by to be the child's."""
+        return Scales(*(None if one is None else 1.0 / one for one in (self.outputs, self.inputs)))
 
 
 def _explains(before: Part, pairs: list[tuple[WeightError, WeightError]]) -> bool:

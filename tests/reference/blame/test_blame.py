@@ -10,6 +10,7 @@ import torch
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.reference.blame.blame import Blame, blame
+from pytest_injectivity.reference.errors.rescaled import groups_of
 from pytest_injectivity.reference.parts import Part, parts_of
 from pytest_injectivity.testing import plant_nan, round_weights, tiny_decoder
 
@@ -162,3 +163,40 @@ def test_nobody_is_blamed_by_what_an_exchange_does_further_on() -> None:
     assert short.parts == tuple(replace(one, drift=None, kl=None) for one in whole.parts)
     assert "KL" in whole.words
     assert "KL" not in short.words
+
+
+def _folded(family: str) -> Decoder:
+    """A model whose norms of the first block gave a factor to what reads them, as SmoothQuant does."""
+    decoder = tiny_decoder(family)
+    here = [part for part in parts_of(decoder) if part.site == "layer01"]
+    # Of a norm that attention and MLP both read, the group of both comes first.
+    groups = {group.before.role: group for group in reversed(list(groups_of(here)))}
+    for role in ("attention norm", "mlp norm"):
+        if (group := groups.get(role)) is None:
+            continue
+        gains = [one.data for one in group.before.of(decoder).parameters()]
+        factor = torch.linspace(0.4, 2.5, len(gains[0]))
+        for gain in gains:
+            gain.div_(factor)
+        for module in {part.of(decoder) for part in group.after}:
+            module.get_parameter("weight").data.mul_(factor)
+    return decoder
+
+
+@pytest.mark.parametrize("family", ["llama", "phi3", "falcon"])
+def test_a_damaged_part_beside_moved_factors_is_blamed(family: str) -> None:
+    """The norm that has another gain, whose factor the next parts take back, is not."""
+    parent = tiny_decoder(family)
+    sound = _blame(_folded(family), parent, 1)
+    assert sound.error < 1e-5
+    named, expected = [], []
+    for part in parts_of(parent):
+        if part.site != "layer01" or part.role not in {"q", "v", "o", "gate", "up", "down"}:
+            continue
+        child = round_weights(_folded(family), 8, group=8)
+        _scale(child, part, 1.5)
+        found = _blame(child, parent, 1, bits=8)
+        expected.append((part.name, 0.0, True))
+        named.append((found.culprit, found.control, found.left < 1e-5))
+    assert len(expected) >= 5
+    assert expected == named
