@@ -186,6 +186,7 @@ class Scatter:
         across, up: what the axes are.
         dots: at least one.
         more: the headings of the further cells of a row.
+        most, least: what is accepted of ``across`` at most and of ``up`` at least; None: not judged.
     """
 
     title: str
@@ -194,6 +195,8 @@ class Scatter:
     up: str
     dots: tuple[Dot, ...]
     more: tuple[str, ...] = ()
+    most: float | None = None
+    least: float | None = None
 
     @property
     def table(self) -> Table:

@@ -237,7 +237,7 @@ def _sections(every: tuple[Model, ...], results: RunResults) -> tuple[Section, .
         Section(
             "given",
             "What states and releases give away",
-            (*recovery_figures(every, results.verdicts), *release_figures(every)),
+            (*recovery_figures(every, results.verdicts), *release_figures(every, results.verdicts)),
         ),
     )
     return tuple(one for one in sections if one.figures)

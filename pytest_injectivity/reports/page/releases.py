@@ -8,25 +8,34 @@ from pytest_injectivity.reports.page.charts import Dot, Figure, HeatCell, HeatMa
 from pytest_injectivity.reports.page.layers import Model, titled
 from pytest_injectivity.reports.table import MISSING
 from pytest_injectivity.results.releases import Rate, ReleaseSummary
+from pytest_injectivity.results.verdict import Verdict
 
 _LEVELS = 6
 _MOST = 40  # releases in a figure; the tables have all
 
 
-def release_figures(every: Sequence[Model]) -> tuple[Figure, ...]:
+def release_figures(every: Sequence[Model], verdicts: Sequence[Verdict]) -> tuple[Figure, ...]:
     """For each model: a plot for each place, and a map over positions."""
     figures: list[Figure] = []
     for one in every:
         releases = [release for release in one.results.releases if release.attacks]
         for place in dict.fromkeys(release.place for release in releases):
             here = [release for release in releases if release.place == place]
-            figures += _useful(one, every, place, here)
+            bounds = tuple(
+                _bound(one, verdicts, check, {release.name for release in here})
+                for check in ("not_recoverable", "utility_kept")
+            )
+            figures += _useful(one, every, place, here, bounds)
         figures += _positions(one, every, releases)
     return tuple(figures)
 
 
 def _useful(
-    one: Model, every: Sequence[Model], place: str, releases: Sequence[ReleaseSummary]
+    one: Model,
+    every: Sequence[Model],
+    place: str,
+    releases: Sequence[ReleaseSummary],
+    bounds: Sequence[float | None],
 ) -> list[Scatter]:
     dots = tuple(
         Dot(
@@ -43,10 +52,22 @@ def _useful(
     title = titled(f"Privacy and utility at {place}", one, every)
     caption = (
         "Worth having is top left: little read by the strongest of these attackers, much agreement"
-        " left. Bars: intervals. The table says which release each number is."
+        " left. Bars: intervals; dashed: bounds. The table says which release each number is."
     )
     axes = ("% of tokens read", "% agreement")
-    return [Scatter(title, caption, *axes, dots, ("strongest attacker", "KL"))]
+    return [Scatter(title, caption, *axes, dots, ("strongest attacker", "KL"), *bounds)]
+
+
+def _bound(one: Model, verdicts: Sequence[Verdict], check: str, names: set[str]) -> float | None:
+    """The bound that a check judged these releases by, in percent; None where it had several."""
+    found = {
+        100 * reason.bound
+        for verdict in verdicts
+        if verdict.check == check and verdict.model == one.label
+        for reason in verdict.reasons
+        if reason.where in names
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def _positions(

@@ -180,7 +180,7 @@ def _scatter(chart: Scatter) -> Picture:
     bottom = side - _BOTTOM
     across = Scale(0.0, 100.0, _LEFT, _WIDE - 2 * _RIGHT)
     up = Scale(0.0, 100.0, bottom, _TOP)
-    shapes = [*_vertical(up)]
+    shapes = [*_accepted(chart, across, up), *_vertical(up)]
     shapes += [_words(x, bottom + 14, text, "axis middle") for x, text in across.ticks]
     shapes.append(_words((_LEFT + _WIDE) / 2, side - 4, f"{chart.across} →", "axis middle"))
     shapes.append(_words(_LEFT + 4, _TOP + 8, f"↑ {chart.up}", "axis"))
@@ -195,6 +195,19 @@ def _scatter(chart: Scatter) -> Picture:
         place = "axis end strong" if beyond else "axis strong"
         shapes.append(_words(x + (-5 if beyond else 5), y - 5, str(at), place))
     return Picture(_WIDE, side, tuple(shapes))
+
+
+def _accepted(chart: Scatter, across: Scale, up: Scale) -> Iterator[Shape]:
+    """The bounds as lines, and the corner where both hold."""
+    right = across.end if chart.most is None else across.at(chart.most)
+    below = up.start if chart.least is None else up.at(chart.least)
+    if chart.most is not None and chart.least is not None:
+        path = f"M{across.start:.1f} {up.end:.1f}H{right:.1f}V{below:.1f}H{across.start:.1f}z"
+        yield _path(path, "corner")
+    if chart.most is not None:
+        yield _path(f"M{right:.1f} {up.start:.1f}V{up.end:.1f}", "line bound")
+    if chart.least is not None:
+        yield _path(f"M{across.start:.1f} {below:.1f}H{across.end:.1f}", "line bound")
 
 
 def _cross(

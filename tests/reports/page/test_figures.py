@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_injectivity.reports.page.charts import Figure, LineChart
+from pytest_injectivity.reports.page.charts import Figure, LineChart, Scatter
 from pytest_injectivity.reports.page.layers import layer_figures, models
 from pytest_injectivity.reports.page.parents import parent_figures
 from pytest_injectivity.reports.page.recoveries import recovery_figures
@@ -124,14 +124,14 @@ def test_nothing_compared_has_no_figure() -> None:
     assert ((), (), (), ()) == (
         layer_figures(every, ()),
         parent_figures(every),
-        release_figures(every),
+        release_figures(every, ()),
         recovery_figures(every, ()),
     )
 
 
 def test_releases_are_plotted_by_privacy_and_utility() -> None:
     """And by position."""
-    found = _by_title(release_figures(models([("", RESULTS)])))
+    found = _by_title(release_figures(models([("", RESULTS)]), ()))
     plot = _cells(found["Privacy and utility at 4"])
     assert [
         ["1", "round(bits=4)", "30 [25, 35]", "90 [85, 95]", "argmin, teacher-forced", "0.02"]
@@ -139,17 +139,31 @@ def test_releases_are_plotted_by_privacy_and_utility() -> None:
     assert [["0", "50 %"], ["1", "10 %"]] == _cells(found["Tokens read by position"])
 
 
+def test_the_bounds_of_releases_are_drawn() -> None:
+    """Where all releases at a place were judged by one."""
+    read = [
+        verdict(replace(reason(name, unit="release"), bound=bound), check="not_recoverable")
+        for name, bound in (("round(bits=4)@4", 0.25), ("identity@5", 0.5))
+    ]
+    two = verdict(replace(reason("round(bits=4)@4"), bound=0.5), check="not_recoverable")
+    found = [release_figures(models([("", RESULTS)]), judged)[0] for judged in (read, [*read, two])]
+    plots = [one for one in found if isinstance(one, Scatter)]
+    assert [(25.0, None), (None, None)] == [(one.most, one.least) for one in plots]
+
+
 def test_a_release_without_use_is_in_the_map_alone() -> None:
     """Nothing is plotted where there is no agreement."""
     useless = replace(RESULTS, releases=(replace(SUMMARY, agreement=None),))
-    assert ["Tokens read by position"] == list(_by_title(release_figures(models([("", useless)]))))
+    assert ["Tokens read by position"] == list(
+        _by_title(release_figures(models([("", useless)]), ()))
+    )
 
 
 def test_positions_are_in_their_order() -> None:
     """10 comes after 9."""
     attack = replace(ATTACK, by_position=dict.fromkeys(("10", "9", "0"), ATTACK.tokens))
     results = replace(RESULTS, releases=(replace(SUMMARY, attacks=(attack,)),))
-    found = _by_title(release_figures(models([("", results)])))
+    found = _by_title(release_figures(models([("", results)]), ()))
     assert ["0", "9", "10"] == [row[0] for row in _cells(found["Tokens read by position"])]
 
 

@@ -110,6 +110,15 @@ def test_points_of_a_scatter_have_numbers() -> None:
     assert ["1", "a", "10 [5, 20]", "90"] == [cell.text for cell in chart.table.rows[0]]
 
 
+def test_where_both_bounds_hold_is_a_corner() -> None:
+    """One bound alone is a line."""
+    dots = (Dot("a", Point(10.0), Point(90.0)),)
+    both = picture(Scatter("t", "c", "read", "agreement", dots, most=10.0, least=80.0))
+    one = picture(Scatter("t", "c", "read", "agreement", dots, most=10.0))
+    assert [1, 2] == [len(_paths(both, look)) for look in ("corner", "line bound")]
+    assert [0, 1] == [len(_paths(one, look)) for look in ("corner", "line bound")]
+
+
 def test_what_is_no_figure_is_refused() -> None:
     """By its name."""
     with pytest.raises(TypeError, match="int is no figure"):
