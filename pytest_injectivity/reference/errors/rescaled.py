@@ -6,6 +6,9 @@ projection, ``up`` and ``down``. The factor is measured on the part before, and 
 in the parts after were scaled by another one it is theirs: the rest is damage. It is taken back where
 that explains the weights: the errors of the group fall, and no part after has a larger one. A part may
 have factors on both sides: of the norm before it, and of the part after it.
+
+Rounding leaves an error relative to the numbers that were rounded, which are the scaled ones. So weights
+are compared as the child has them, with the factor put on the parent's.
 """
 
 import math
@@ -35,9 +38,12 @@ _CHANGED = 0.1
 _FALL = 0.8
 _GROWTH = 1.2
 # How alike the inputs of a channel are to the parent's, as a cosine, where they say what was taken back;
-# a norm is held to what 16 bits explain, and must not be held to what few bits made of them.
-_ALIKE, _ALIKE_FOR_NORMS = 0.7, 0.9
-_CONTRADICTS = math.log(1.4)
+# a norm is held to what 16 bits explain, and must not be held to what few bits made of them: even less
+# where parts that read it speak one by one, and not together.
+_ALIKE, _ALIKE_FOR_NORMS, _ALIKE_EACH = 0.8, 0.9, 0.95
+# How far two factors are apart that contradict each other, as a logarithm: at least, in units of the
+# noise that rounding left in a channel's inputs, and at most.
+_CONTRADICTS, _IN_NOISE, _CONTRADICTS_ANYWAY = math.log(1.05), 2.0, math.log(1.4)
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ def _factor(
     if all(one.ndim == 1 for one in tensors[1].values()):
         return _ratio_of_norms(part.of(child), part.of(parent))
     own, exact = (wide(one["weight"]) for one in tensors)
-    own = scales.get((part.site, part.name), Scales()).applied(own)
+    exact = scales.get((part.site, part.name), Scales()).inverse.applied(exact)
     norms = exact.square().sum(1)
     return torch.where(norms > 0, (own * exact).sum(1) / norms, 1.0)
 
@@ -186,25 +192,51 @@ def _agreed(
 ) -> Float64[Tensor, " channels"]:
     """The factor, and where the inputs of the parts after contradict it the one that they take back.
 
-    Channels whose inputs rounding left nothing of say nothing.
+    Channels whose inputs rounding left nothing of say nothing. Of several parts all have to contradict:
+    else the part is wrong, and not what it reads.
     """
+    # The outputs of values and of ``up`` may have a factor too, which is not known yet.
+    plain = [part for part in group.after if part.role not in {role for role, _ in _GROUPS}]
+    witnesses = [[one] for one in plain] if len(plain) > 1 else [list(group.after)]
+    of_norm = "norm" in group.before.role + group.before.site
+    alike = _ALIKE_EACH if len(plain) > 1 else _ALIKE_FOR_NORMS if of_norm else _ALIKE
+    said, denied = (torch.zeros_like(factor, dtype=torch.bool) for _ in range(2))
+    products, all_squares = (torch.zeros_like(factor) for _ in range(2))
+    for readers in witnesses:
+        product, own_squares, squares = _of_inputs(readers, factor, child, parent, scales)
+        says = product > alike * (own_squares * squares).sqrt()
+        noise = (own_squares * squares / product.square() - 1.0).clamp(min=0.0).sqrt()
+        apart = (_IN_NOISE * noise).clamp(_CONTRADICTS, _CONTRADICTS_ANYWAY)
+        # Of a lost sign there is no logarithm.
+        denied |= says & ((factor * product / squares).log().abs() <= apart)
+        said |= says
+        products += torch.where(says, product, 0.0)
+        all_squares += torch.where(says, squares, 0.0)
+    agreed = torch.where(said & ~denied, all_squares / products, factor)
+    # A channel that is gone has no factor, and is wrong.
+    return torch.where(agreed == 0, 1.0, agreed)
+
+
+def _of_inputs(
+    readers: Sequence[Part],
+    factor: Tensor,
+    child: Decoder,
+    parent: Decoder,
+    scales: Mapping[tuple[str, str], Scales],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """By channel the product of both models' inputs, and the squares of the child's and the parent's."""
     product, own_squares, squares = (torch.zeros_like(factor) for _ in range(3))
-    for part in group.after:
+    for part in readers:
         own, exact = (dict(part.tensors(one)).get("weight") for one in (child, parent))
         if own is None or exact is None or exact.shape[1] % len(factor):
             continue
-        scaled = scales.get((part.site, part.name), Scales()).applied(own)
-        scaled, expected = common_rows(scaled, wide(exact))
+        expected = scales.get((part.site, part.name), Scales()).inverse.applied(exact)
+        scaled, expected = common_rows(wide(own), expected)
         times = exact.shape[1] // len(factor)
         product += _of_channels((scaled * expected).sum(0), times, parent)
         own_squares += _of_channels(scaled.square().sum(0), times, parent)
         squares += _of_channels(expected.square().sum(0), times, parent)
-    alike = _ALIKE_FOR_NORMS if "norm" in group.before.role + group.before.site else _ALIKE
-    says = product > alike * (own_squares * squares).sqrt()
-    back = torch.where(says, squares / product, factor)
-    # Of a lost sign there is no logarithm.
-    contradicts = says & ~((factor / back).log().abs() <= _CONTRADICTS)
-    return torch.where(contradicts, back, factor)
+    return product, own_squares, squares
 
 
 def _with_factor(
@@ -252,7 +284,7 @@ def _errors(
             # The factor is the ratio of two norms: nothing else is left of their difference.
             yield tensor_error(part, name, wide(exact) * rest, exact)
         else:
-            yield tensor_error(part, name, scale.applied(own), exact)
+            yield tensor_error(part, name, own, scale.inverse.applied(exact))
 
 
 def _both(part: Part, child: Decoder, parent: Decoder) -> Iterator[tuple[str, Tensor, Tensor]]:

@@ -9,6 +9,7 @@ import torch
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.reference.errors.rescaled import taken_back
 from pytest_injectivity.reference.errors.weight_error import WeightError, weight_errors
+from pytest_injectivity.reference.errors.weight_finding import Finding, finding
 from pytest_injectivity.reference.parts import parts_of
 from pytest_injectivity.testing import round_weights, tiny_decoder
 from scripts.families.small_models import small_config, small_model
@@ -167,3 +168,55 @@ def test_a_norm_that_is_alone_in_its_block_gives_its_factor_to_the_mlp_too(kind:
         child.model.get_submodule(path).weight.data.mul_(factor)  # type: ignore[union-attr, operator]
     found = taken_back(child, parent, parts_of(parent), weight_errors(child, parent))
     assert max(one.error for one in found) < 1e-5
+
+
+def _folded_at_random(seed: int) -> Decoder:
+    """A norm, values and ``up`` with factors as far apart as activations are."""
+    decoder = tiny_decoder("llama", layers=1, hidden=64, intermediate_size=128)
+    draw = torch.Generator().manual_seed(seed)
+    block = decoder.parts.blocks[0]
+    attention, mlp = block.self_attn, block.mlp
+    of_norm, of_values, of_up = (
+        (0.8 * torch.randn(size, generator=draw)).exp() for size in (64, 32, 128)
+    )
+    block.input_layernorm.weight.div_(of_norm)
+    for side in ("q", "k", "v"):
+        getattr(attention, f"{side}_proj").weight.mul_(of_norm)
+    attention.v_proj.weight.div_(of_values[:, None])
+    attention.o_proj.weight.mul_(of_values.view(2, 16).repeat_interleave(2, dim=0).flatten())
+    mlp.up_proj.weight.div_(of_up[:, None])
+    mlp.down_proj.weight.mul_(of_up)
+    return decoder
+
+
+def _worst(child: Decoder, bits: float) -> Finding:
+    parent = tiny_decoder("llama", layers=1, hidden=64, intermediate_size=128)
+    errors = taken_back(child, parent, parts_of(parent), weight_errors(child, parent))
+    return max((finding(one, bits) for one in errors), key=lambda one: one.times)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("seed", range(3))
+def test_sound_weights_with_moved_factors_are_within_the_bounds(seed: int, bits: int) -> None:
+    """What was rounded is held to what rounding explains, and not what stands for it in the parent."""
+    assert _worst(round_weights(_folded_at_random(seed), bits, group=32), bits).times < 0.9
+
+
+@pytest.mark.parametrize("name", ["input_layernorm", "mlp.up_proj"])
+def test_a_channel_that_is_a_third_too_large_beside_a_factor_is_a_finding(name: str) -> None:
+    """In 8 bits, where what reads it says exactly what was moved: most was out of a small channel."""
+    child = round_weights(_folded_at_random(0), 8, group=32)
+    weight = child.parts.blocks[0].get_submodule(name).get_parameter("weight").data
+    weight[weight.reshape(len(weight), -1).norm(dim=1).argmin()] *= 1.35
+    found = _worst(child, 8)
+    assert found.times > 1
+    assert name == found.error.name
+
+
+def test_a_channel_that_is_gone_has_no_factor() -> None:
+    """Though nothing reads it any more either."""
+    child = _folded_at_random(0)
+    mlp = child.parts.blocks[0].mlp
+    mlp.up_proj.weight[3] = 0.0
+    mlp.down_proj.weight[:, 3] = 0.0
+    assert "mlp.up_proj, row 3, is 0 times the parent's" in _worst(child, 16).words
