@@ -57,7 +57,7 @@ def check_no_new_collisions(
     """
     asked = by_layer(audit, "eps", tolerances(eps), with_embedding(audit, layer, eps))
     against = compared(audit, asked)
-    decide_together(against, list(asked))
+    decide_together(against, asked)
     reasons = [judge_new_collisions(against, one, asked[one]) for one in asked]
     return against_reference(audit, "no_new_collisions", asked, reasons)
 
@@ -74,7 +74,7 @@ def judge_new_collisions(against: "Against", layer: Layer, tolerance: Tolerance)
     found = find_new_collisions(against, layer, tolerance)
     if layer != 0 and not found.count:
         for side, said in ((against.child, []), (against.parent, ["that is of the parent"])):
-            if blur := side.doubtful([layer])[layer].blur:
+            if blur := side.blur(layer):
                 return blurred(side, layer, _QUANTITY, blur, said)
     return Reason(
         where=layer_id(layer),

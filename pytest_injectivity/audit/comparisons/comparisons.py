@@ -125,7 +125,7 @@ class Comparisons:
         """The comparisons that are new, or hold more numbers, since the last call."""
         untold = tuple(self._untold)
         if untold:
-            decide_together(self.against, untold)
+            decide_together(self.against, dict.fromkeys(untold, Tolerance(0.0)))
         found = tuple(self.of(layer) for layer in untold)
         self._untold.clear()
         return found

@@ -7,7 +7,7 @@ the rows of the input embedding are compared instead of the prompts: every pair 
 prompts end in them or not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _QUANTITY = "new collisions"
 _LISTED = 3
+_COMPARED = 10_000
 
 
 @dataclass(frozen=True)
@@ -118,23 +119,28 @@ class NewCollisions:
         return f"{'' if self.exact else 'at least '}{number_of(self.count, 'new pair')}{first}"
 
 
-def decide_together(against: "Against", layers: Sequence[Layer]) -> None:
+def decide_together(
+    against: "Against", tolerances: Mapping[Layer, Tolerance], *, most: int = _COMPARED
+) -> None:
     """Decides the pairs near the resolutions of several layers, whose passes are the same.
 
-    Layer by layer, `find_new_collisions` would run each prompt once a layer.
+    Layer by layer, `find_new_collisions` would run each prompt once a layer. The parent's pairs are
+    decided where the model has any that collide.
 
     Args:
         against: the two models; each is run for all layers at once.
-        layers: those that new collisions are wanted of.
+        tolerances: by layer, as `find_new_collisions` is asked.
+        most: as for `find_new_collisions`.
     """
     sides = (against.child, against.parent)
-    finite = [one for one in layers if one != 0 and all(side.is_finite(one) for side in sides)]
-    for side in sides:
-        side.doubtful(finite)
+    finite = [one for one in tolerances if one != 0 and all(side.is_finite(one) for side in sides)]
+    against.child.doubtful(finite)
+    found = {one: _prompts(against.child, one, tolerances[one], most) for one in finite}
+    against.parent.doubtful([one for one in finite if found[one].pairs])
 
 
 def find_new_collisions(
-    against: "Against", layer: Layer, tolerance: Tolerance, *, most: int = 10_000
+    against: "Against", layer: Layer, tolerance: Tolerance, *, most: int = _COMPARED
 ) -> NewCollisions:
     """Find the pairs of one layer that collide in the model and not in its parent.
 
@@ -145,9 +151,8 @@ def find_new_collisions(
         most: how many of each model's pairs are compared one by one; beyond them pairs are counted.
     """
     colliding = _tokens if layer == 0 else _prompts
-    own, theirs = (
-        colliding(one, layer, tolerance, most) for one in (against.child, against.parent)
-    )
+    own = colliding(against.child, layer, tolerance, most)
+    parents_eps = _absolute(against.parent, layer, tolerance)
     if not own.pairs:
         none = {"collision": 0, "unresolved": 0, "near": 0}
         return NewCollisions(
@@ -157,11 +162,11 @@ def find_new_collisions(
             kinds=none,
             pairs=(),
             eps=own.eps,
-            parents_eps=theirs.eps,
+            parents_eps=parents_eps,
         )
     return against.remember(
-        NewCollisionsKey(layer, own.eps, theirs.eps, most),
-        lambda: _compared(against, layer, own, theirs),
+        NewCollisionsKey(layer, own.eps, parents_eps, most),
+        lambda: _compared(against, layer, own, colliding(against.parent, layer, tolerance, most)),
     )
 
 
@@ -192,9 +197,14 @@ def _compared(against: "Against", layer: Layer, own: Colliding, theirs: Collidin
     )
 
 
+def _absolute(one: "Measurements", layer: Layer, tolerance: Tolerance) -> float:
+    """The distance within which pairs of a model collide."""
+    rows = embedding_table(one) if layer == 0 else one.geometry(layer)
+    return tolerance.absolute(rows.mean_norm)
+
+
 def _prompts(one: "Measurements", layer: Layer, tolerance: Tolerance, most: int) -> Colliding:
-    geometry = one.geometry(layer)
-    eps = tolerance.absolute(geometry.mean_norm)
+    geometry, eps = one.geometry(layer), _absolute(one, layer, tolerance)
     near, doubts = geometry.near(eps, limit=most), one.doubtful([layer])[layer]
     prompts = geometry.prompt_of
     listed = _listed(prompts[near.left], prompts[near.right], near.distance)
@@ -223,7 +233,7 @@ def embedding_table(one: "Measurements") -> "Continuations":
 
 def _tokens(one: "Measurements", layer: Layer, tolerance: Tolerance, most: int) -> Colliding:
     # Rows of a matrix are not evaluated: they have no resolution.
-    eps = tolerance.absolute(embedding_table(one).mean_norm)
+    eps = _absolute(one, layer, tolerance)
     near = one.one_step.within(None, layer, eps, most)
     return Colliding(near.count, _listed(near.left, near.right, near.distance), eps)
 

@@ -15,7 +15,7 @@ from pytest_injectivity.core.layers import Layer
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pytest_injectivity.core.shapes import Float64
+    from pytest_injectivity.core.shapes import Float64, Int64
     from pytest_injectivity.geometry.layer import LayerGeometry
     from pytest_injectivity.states.pair_decisions import Decision, Pair
     from pytest_injectivity.states.resolution import LayerResolution
@@ -83,6 +83,7 @@ class Doubts:
         self._resolutions = resolutions
         self._most = most
         self._known: dict[Layer, DoubtfulPairs] = {}
+        self._blurs: dict[Layer, Blur | None] = {}
 
     def of(self, layers: Sequence[Layer]) -> Mapping[Layer, DoubtfulPairs]:
         """The pairs of layers whose rows are finite; those of all layers are evaluated together."""
@@ -91,6 +92,15 @@ class Doubts:
             {layer: DoubtfulPairsKey(layer, self._most) for layer in wanted}, self._decide
         )
         return {layer: self._known[layer] for layer in layers}
+
+    def blur(self, layer: Layer) -> Blur | None:
+        """Whether the resolution of a layer whose rows are finite is none; no pair is evaluated."""
+        if layer not in self._blurs:
+            some = self._distinct(layer)
+            pairs = len(some.prompts) > 1
+            blur = self._blurred(some, self._resolutions.of(layer))[1] if pairs else None
+            self._blurs[layer] = blur
+        return self._blurs[layer]
 
     def _decide(self, layers: Sequence[Layer]) -> Mapping[Layer, DoubtfulPairs]:
         resolutions = {layer: self._resolutions.of(layer) for layer in layers}
@@ -113,32 +123,48 @@ class Doubts:
         }
 
     def _near(self, layer: Layer, resolution: "LayerResolution") -> "_Near":
-        from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
         from pytest_injectivity.states.candidate_pairs import candidate_pairs
 
-        geometry = self._states.geometry(layer)
-        rows, prompts = geometry.rows, geometry.prompt_of
-        if geometry.equal.classes:
-            one_each = geometry.equal.representatives
-            rows, prompts = rows[one_each], prompts[one_each]
-        if len(prompts) < 2:  # noqa: PLR2004 - a pair is two
+        some = self._distinct(layer)
+        if len(some.prompts) < 2:  # noqa: PLR2004 - a pair is two
             return _Near((), (), 0, None)
-        lengths = [len(self.target.prompts.ids[prompt]) for prompt in prompts]
-        nearest = None
-        if not geometry.equal.classes and (neighbors := geometry.cheap_nearest) is not None:
-            nearest = neighbors.distance
-        elif 4 * self._within_twice(geometry, resolution, lengths) >= len(prompts):
-            nearest = nearest_neighbors(rows).distance
-        if nearest is not None and (blur := blur_of(rows, resolution, lengths, nearest)):
+        nearest, blur = self._blurred(some, resolution)
+        if blur is not None:
             return _Near((), (), 0, blur)
-        found = candidate_pairs(rows, lengths, resolution, limit=self._most, nearest=nearest)
-        left, right = prompts[found.left].tolist(), prompts[found.right].tolist()
+        found = candidate_pairs(
+            some.rows, some.lengths, resolution, limit=self._most, nearest=nearest
+        )
+        left, right = some.prompts[found.left].tolist(), some.prompts[found.right].tolist()
         return _Near(
             tuple((min(pair), max(pair)) for pair in zip(left, right, strict=True)),
             tuple(found.distance.tolist()),
             found.count - len(left),
             None,
         )
+
+    def _distinct(self, layer: Layer) -> "_Distinct":
+        geometry = self._states.geometry(layer)
+        rows, prompts = geometry.rows, geometry.prompt_of
+        if geometry.equal.classes:
+            one_each = geometry.equal.representatives
+            rows, prompts = rows[one_each], prompts[one_each]
+        lengths = [len(self.target.prompts.ids[prompt]) for prompt in prompts]
+        return _Distinct(geometry, rows, prompts, lengths)
+
+    def _blurred(
+        self, some: "_Distinct", resolution: "LayerResolution"
+    ) -> "tuple[Float64[np.ndarray, ' n'] | None, Blur | None]":
+        """The distances from the nearest rows, where they were worth searching, and what they say."""
+        from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
+
+        nearest = None
+        if not some.geometry.equal.classes and (found := some.geometry.cheap_nearest) is not None:
+            nearest = found.distance
+        elif 4 * self._within_twice(some.geometry, resolution, some.lengths) >= len(some.prompts):
+            nearest = nearest_neighbors(some.rows).distance
+        if nearest is None:
+            return None, None
+        return nearest, blur_of(some.rows, resolution, some.lengths, nearest)
 
     @staticmethod
     def _within_twice(
@@ -150,6 +176,23 @@ class Doubts:
         pairs of many rows is cheaper than finding the nearest row of each.
         """
         return geometry.near(2 * resolution.of(max(lengths) - 1).usual, limit=1).count
+
+
+@dataclass(frozen=True, eq=False)
+class _Distinct:
+    """The distinct states of a layer: of equal ones one stands for all.
+
+    Attributes:
+        geometry: of all its states.
+        rows: the states.
+        prompts: the prompt of each row.
+        lengths: of these prompts, in tokens.
+    """
+
+    geometry: "LayerGeometry"
+    rows: "Tensor"
+    prompts: "Int64[np.ndarray, ' n']"
+    lengths: Sequence[int]
 
 
 @dataclass(frozen=True)

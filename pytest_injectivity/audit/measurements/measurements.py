@@ -11,7 +11,7 @@ from pytest_injectivity.audit.keys import (
     TokenClassesKey,
 )
 from pytest_injectivity.audit.measurements.diagnoses import Diagnoses
-from pytest_injectivity.audit.measurements.doubtful_pairs import DoubtfulPairs, Doubts
+from pytest_injectivity.audit.measurements.doubtful_pairs import Blur, DoubtfulPairs, Doubts
 from pytest_injectivity.audit.measurements.float64_copies import Float64Copies, free_bytes
 from pytest_injectivity.audit.measurements.layer_states import LayerStates
 from pytest_injectivity.audit.measurements.layer_summaries import LayerSummaries
@@ -145,6 +145,10 @@ class Measurements:
     def doubtful(self, layers: Sequence[Layer]) -> Mapping[Layer, DoubtfulPairs]:
         """The pairs near the resolution of layers whose rows are finite, decided by evaluation."""
         return self._doubts.of(layers)
+
+    def blur(self, layer: Layer) -> Blur | None:
+        """Whether the resolution of a layer whose rows are finite tells no states apart."""
+        return self._doubts.blur(layer)
 
     def diagnoses(
         self, pairs: Mapping[Layer, "Sequence[Pair]"]

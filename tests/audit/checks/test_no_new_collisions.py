@@ -52,7 +52,7 @@ def test_a_pair_that_collides_in_the_model_alone_is_named(
 def test_pairs_of_all_layers_are_evaluated_together(
     tmp_path: Path, rows: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The prompts of a model are run once for all layers that are judged, and not once a layer."""
+    """The prompts of a model are run once for all layers; the parent's where the model has pairs."""
     decided = []
     decide = Doubts._decide
 
@@ -61,9 +61,15 @@ def test_pairs_of_all_layers_are_evaluated_together(
         return decide(doubts, layers)
 
     monkeypatch.setattr(Doubts, "_decide", noting)
-    verdict = _pair(tmp_path, 1.1 * rows, rows).check_no_new_collisions([1, 2, "norm"])
+    child = 1.1 * rows
+    child[7] = child[3]
+    verdict = _pair(tmp_path, child, rows).check_no_new_collisions([1, 2, "norm"])
     assert [{1, 2, "norm"}] * 2 == decided
     assert 3 == len(verdict.reasons)
+    decided.clear()
+    (tmp_path / "sound").mkdir()
+    assert _pair(tmp_path / "sound", 1.1 * rows, rows).check_no_new_collisions([1, 2]).passed
+    assert [{1, 2}] == decided
 
 
 def test_what_collides_in_the_parent_too_does_not_count(tmp_path: Path, rows: torch.Tensor) -> None:
