@@ -2,7 +2,7 @@
 
     ./dev bench real gate --shared ../shared                    # SmolLM2-135M, 1,000 prompts, 31 layers
     ./dev bench real gate --shared ../shared --prompts 100 --dtypes bfloat16
-    ./dev bench real children --shared ../shared --prompts 300   # 4 and 8 bits against the parent
+    ./dev bench real children --shared ../shared --prompts 300 --dtypes float32  # against the parent
     ./dev bench real sipit --shared ../shared --layers 1,15,30
     ./dev bench real gate sipit --shared ../shared --model FILE    # another checkpoint
 
@@ -39,7 +39,8 @@ class Asked:
     Attributes:
         model: the checkpoint; None: the yardstick.
         shared: the folder of models and prompts.
-        dtypes: what is computed in.
+        dtypes: what is computed in; of children the first.
+        children: those wanted; none named: all.
         layers: those inverted.
         prompts: how many the gate takes.
         certify: positions certified a layer; None: as the check does.
@@ -52,6 +53,7 @@ class Asked:
     model: Path | None
     shared: Path
     dtypes: tuple[str, ...]
+    children: tuple[str, ...]
     layers: tuple[int, ...]
     prompts: int
     certify: int | None
@@ -85,7 +87,9 @@ def gate(asked: Asked) -> str:
 
 def children(asked: Asked) -> str:
     """The gate against the parent: sound children, the published file, a damaged child."""
-    return children_of(asked.checkpoint, asked.source, asked.prompts)
+    return children_of(
+        asked.checkpoint, asked.source, asked.prompts, asked.dtypes[0], asked.children
+    )
 
 
 def sipit(asked: Asked) -> str:
@@ -142,6 +146,7 @@ def main() -> None:
         "--models", help="of the folder: for false_rejections and subsets; default: all"
     )
     parser.add_argument("--dtypes", default=",".join(DTYPES))
+    parser.add_argument("--children", help="such as nf4,damaged; default: all")
     parser.add_argument("--layers", default="1,15,30", help="inverted")
     parser.add_argument("--prompts", type=int, default=1000, help="of the gate")
     parser.add_argument("--certify", type=int, help="positions a layer; default: as the check does")
@@ -155,6 +160,7 @@ def main() -> None:
         model=given.model,
         shared=given.shared,
         dtypes=tuple(given.dtypes.split(",")),
+        children=tuple(given.children.split(",")) if given.children else (),
         layers=tuple(map(int, given.layers.split(","))),
         prompts=given.prompts,
         certify=given.certify,

@@ -49,13 +49,15 @@ class Child:
     config: dict[str, str]
 
 
-def children(model: Path, source: str, most: int) -> str:
+def children(model: Path, source: str, most: int, dtype: str, names: Sequence[str]) -> str:
     """Each child against the model's weights in a folder of bfloat16, as a table.
 
     Args:
         model: the published file.
         source: of the prompts.
         most: how many of them.
+        dtype: what children made from the parent compute in.
+        names: of the children that are wanted, as in the table up to a comma; none named: all.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -67,17 +69,19 @@ def children(model: Path, source: str, most: int) -> str:
         )
         rows = []
         for child in (
-            Child("nf4", None, {"quantization": "bnb-nf4"}),
-            Child("int4 in groups", None, {"quantization": "torchao-int4"}),
-            Child("int8", None, {"quantization": "torchao-int8"}),
+            Child("nf4", None, {"quantization": "bnb-nf4", "dtype": dtype}),
+            Child("int4 in groups", None, {"quantization": "torchao-int4", "dtype": dtype}),
+            Child("int8", None, {"quantization": "torchao-int8", "dtype": dtype}),
             Child("the published file, float32", model, {"dtype": "float32"}),
             Child("the published file, bfloat16", model, {"dtype": "bfloat16"}),
             Child(
-                f"nf4, {DAMAGED[1]} of block {DAMAGED[0]} x1.5",
+                f"damaged, nf4 with {DAMAGED[1]} of block {DAMAGED[0]} x1.5",
                 damaged,
-                {"quantization": "bnb-nf4"},
+                {"quantization": "bnb-nf4", "dtype": dtype},
             ),
         ):
+            if names and child.name.partition(",")[0] not in names:
+                continue
             audit = Audit(
                 AuditConfig(
                     model=str(child.source or parent),
@@ -92,9 +96,8 @@ def children(model: Path, source: str, most: int) -> str:
             )
             rows.append(_row(child.name, audit))
             told(" | ".join(rows[-1]))
-    return markdown(
-        f"{model.name}, {most} prompts: children against the parent in bfloat16", COLUMNS, rows
-    )
+    title = f"{model.name}, {most} prompts: children in {dtype} against the parent in bfloat16"
+    return markdown(title, COLUMNS, rows)
 
 
 def _damage(decoder: Decoder) -> Decoder:
