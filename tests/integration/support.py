@@ -10,6 +10,16 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+GATE = """
+def test_collisions(injx, injx_layer):
+    injx.assert_no_collisions(injx_layer)
+
+def test_margin(injx):
+    injx.assert_margin_above("2:,norm", 1e9)
+"""
+PROMPTS = ["heliotrope box", "heliotrope boy", "a quagmire", "what else"]
+"""Prompts for a gate that is red by its margins."""
+
 # What an outer run would tell the inner one.
 _OUTER = ("PYTEST_XDIST", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "CI", "COLUMNS", "GITHUB_")
 

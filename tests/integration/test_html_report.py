@@ -5,17 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import SECRETS, Run
-from tests.integration.support import output
+from tests.integration.support import GATE, PROMPTS, output
 from tests.reports.pages import Element, read
-
-GATE = """
-def test_collisions(injx, injx_layer):
-    injx.assert_no_collisions(injx_layer)
-
-def test_margin(injx):
-    injx.assert_margin_above("2:,norm", 1e9)
-"""
-PROMPTS = ["heliotrope box", "heliotrope boy", "a quagmire", "what else"]
 
 
 def _page(pytester: pytest.Pytester) -> Element:

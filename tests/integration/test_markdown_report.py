@@ -4,16 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import SECRETS, Run
-from tests.integration.support import output, said, table_rows
-
-GATE = """
-def test_collisions(injx, injx_layer):
-    injx.assert_no_collisions(injx_layer)
-
-def test_margin(injx):
-    injx.assert_margin_above("2:,norm", 1e9)
-"""
-PROMPTS = ["heliotrope box", "heliotrope boy", "a quagmire", "what else"]
+from tests.integration.support import GATE, PROMPTS, output, said, table_rows
 
 
 def _text(pytester: pytest.Pytester) -> str:

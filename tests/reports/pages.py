@@ -9,6 +9,7 @@ from pytest_injectivity.results.outcome import FailedTest, Outcome
 from pytest_injectivity.results.run_results import NamedResults, RunResults
 from pytest_injectivity.results.summary import Comparison, Estimate, LayerSummary, RunSummary
 from pytest_injectivity.results.verdict import Reason, Status, Verdict
+from tests.recordings import RUN
 
 _VOID = {"meta", "br", "img", "link", "input"}
 
@@ -79,28 +80,7 @@ def read(page: str) -> Element:
 
 def run(text: str = "some/model", **given: object) -> RunSummary:
     """What was audited, under this name."""
-    known: dict[str, object] = {
-        "model": text,
-        "revision": None,
-        "family": "gpt2",
-        "n_layers": 2,
-        "hidden": 16,
-        "vocab": 256,
-        "dtype": "float32",
-        "device": "cpu",
-        "assumptions": "all hold",
-        "prompts": "p.jsonl",
-        "n": 12,
-        "prompt_hash": "0123456789abcdef" * 4,
-        "shortest": 1,
-        "longest": 9,
-        "special_tokens": False,
-        "dropped": {},
-        "prompt_metric": "levenshtein",
-        "seed": 0,
-        "versions": {"torch": "2"},
-    }
-    return RunSummary(**{**known, **given})  # type: ignore[arg-type] # as above
+    return RunSummary(**{**RUN, "model": text, "dropped": {}, **given})
 
 
 def layer(name: str, bits: int | None = None, **given: object) -> LayerSummary:

@@ -253,8 +253,10 @@ def _parent(drawn_: _Drawn, one: Model, labels: Sequence[str]) -> tuple[Point, .
     for label in labels:
         own = _value(one.plain.get(label), drawn_.metric)
         compared = one.compared.get(label)
-        known = own is not None and compared is not None and drawn_.parents is not None
-        points.append(Point(drawn_.parents(own, compared) if known else None))  # type: ignore[misc, arg-type] # `known`
+        if own is None or compared is None or drawn_.parents is None:
+            points.append(Point(None))
+        else:
+            points.append(Point(drawn_.parents(own, compared)))
     return tuple(points)
 
 

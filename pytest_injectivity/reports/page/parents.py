@@ -17,6 +17,7 @@ class _Drawn:
         point: the number of a layer, with its interval where there is one.
         base: the parent's number, which has a line; None: it has none.
         behind: a lighter line beside it, with its name, where there is one model.
+        among: what its own line is called beside those.
     """
 
     title: str
@@ -24,6 +25,7 @@ class _Drawn:
     point: Callable[[Comparison], Point]
     base: float | None = None
     behind: tuple[tuple[str, Callable[[Comparison], Point]], ...] = ()
+    among: str = ""
 
 
 def _estimate(found: Estimate | None) -> Point:
@@ -43,6 +45,7 @@ _DRAWN = (
             ("largest", lambda one: Point(one.drift_max)),
             ("median", lambda one: Point(one.drift_median)),
         ),
+        among="99 %",
     ),
     _Drawn(
         "Block error",
@@ -93,10 +96,9 @@ def _line_chart(drawn_: _Drawn, every: Sequence[Model]) -> LineChart | None:
     behind = drawn_.behind if len(every) == 1 else ()
     series = []
     for one in every:
-        name = drawn_.title if behind else one.name
-        if behind and drawn_.title == "Drift of states":
-            name = "99 %"
-        series.append(_series(name, one, labels, drawn_.point, one.look))
+        series.append(
+            _series(drawn_.among if behind else one.name, one, labels, drawn_.point, one.look)
+        )
         series += [_series(name, one, labels, point, "light") for name, point in behind]
     shown = [one for one in series if one.measured]
     if not shown:

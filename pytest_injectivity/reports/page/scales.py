@@ -57,7 +57,7 @@ class Scale:
         powers = range(first, last + 1, every)
         plain = set(powers) <= set(_PLAIN)
         zero = () if self.zero is None else ((self.zero, "0"),)
-        return (*zero, *((self.at(10.0**power), _power(power, plain)) for power in powers))
+        return (*zero, *((self.at(10.0**power), _power(power, plain=plain)) for power in powers))
 
     def _bent(self, value: float) -> float:
         return math.log10(value) if self.log else value
@@ -98,5 +98,5 @@ def _step(length: float) -> float:
     return power * next(one for one in (1, 2, 2.5, 5, 10) if one * power >= rough * (1 - 1e-9))
 
 
-def _power(exponent: int, plain: bool) -> str:  # noqa: FBT001 - private
+def _power(exponent: int, *, plain: bool) -> str:
     return _PLAIN[exponent] if plain else f"10{str(exponent).translate(_RAISED)}"
