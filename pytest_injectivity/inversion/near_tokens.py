@@ -41,8 +41,9 @@ class Reach:
 
     @classmethod
     def of(cls, resolution: Resolution) -> "Reach":
-        """The reach of the resolution at one group of positions."""
-        return cls(far_distance(resolution), far_radius(resolution), resolution.scale)
+        """The reach of the resolution at one group of positions, attention sinks among the tokens."""
+        distance = max(resolution.distance, far_distance(resolution))
+        return cls(distance, far_radius(resolution), resolution.scale)
 
     @property
     def digest(self) -> str:

@@ -10,11 +10,12 @@ Euclidean distance and few in the scaled one.
 
 Twice the usual, and no less than the largest: in bfloat16 the largest of some thousand distances is
 often five times the 99 % quantile, and a multiple of the largest would be farther than most nearest
-neighbors.
+neighbors. The largest of states that are no attention sinks: a single sink rounds more coarsely than
+most pairs of other states are apart. A sink itself is held against a resolution of its own.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ _BLOCK = 2**14
 
 def far_distance(resolution: Resolution) -> float:
     """The distance beyond which a pair is resolved without an evaluation."""
-    return max(resolution.distance, _WITHIN * resolution.usual)
+    return max(resolution.ordinary, _WITHIN * resolution.usual)
 
 
 def far_radius(resolution: Resolution) -> float:
@@ -52,7 +53,8 @@ def candidate_pairs(
 
     Args:
         rows: finite states, no two of them equal.
-        lengths: tokens of the prompt of each row; a prompt of one token uses position 0's resolution.
+        lengths: tokens of the prompt of each row; a prompt of one token uses position 0's resolution,
+            an attention sink one of its own.
         resolution: of the layer.
         limit: how many pairs to list; where more are near in either distance, those beyond count as
             candidates without a look at their other distance.
@@ -62,15 +64,16 @@ def candidate_pairs(
     Returns:
         Distances are Euclidean, whichever distance is near.
     """
-    own = [resolution.of(length - 1) for length in lengths]
+    norms = torch.linalg.vector_norm(rows.double(), dim=1).tolist()
+    own = [
+        resolution.of(length - 1).of_norm(norm) for length, norm in zip(lengths, norms, strict=True)
+    ]
     most = Counter(own).most_common(1)[0][0]
     usual = np.array([one is most for one in own])
     taking_part = usual if nearest is None else usual & (nearest <= far_distance(most))
     found, beyond = _of_usual(rows, np.flatnonzero(taking_part), most, limit)
-    keys = [found]
-    for row in np.flatnonzero(~usual).tolist():
-        keys.append(_with(rows, row, np.flatnonzero(usual), own[row], most))
-        keys.append(_with(rows, row, np.flatnonzero(~usual), own[row], own[row]))
+    others = np.flatnonzero(~usual).tolist()
+    keys = [found, *(_with(rows, others, own) if others else ())]
     every = np.unique(np.concatenate(keys))
     left, right = np.divmod(every, len(rows))
     distance = _distances(rows, every)
@@ -105,24 +108,31 @@ def _distances(
 
 
 def _with(
-    rows: Float[Tensor, "n hidden"],
-    row: int,
-    among: Int64[np.ndarray, " others"],
-    own: Resolution,
-    theirs: Resolution,
-) -> Int64[np.ndarray, " pairs"]:
-    """The pairs of one row with others, by the coarser of both resolutions."""
-    scale = own.scale.joined(theirs.scale)
-    far, far_scaled = (max(of(own), of(theirs)) for of in (far_distance, far_radius))
-    found = [among[:0]]
-    for others in torch.split(torch.from_numpy(among).to(rows.device), _BLOCK):
-        off = rows[others].double() - rows[row].double()
-        within = torch.linalg.vector_norm(off, dim=1) <= far
-        within &= scale.norms(off) <= far_scaled
-        found.append(others[within].cpu().numpy())
-    near: np.ndarray = np.concatenate(found)
-    near = near[near != row]
-    return _keys(np.full(len(near), row), near, len(rows))
+    rows: Float[Tensor, "n hidden"], chosen: Sequence[int], own: Sequence[Resolution]
+) -> Iterator[Int64[np.ndarray, " pairs"]]:
+    """The pairs of each chosen row with all others, by the coarser of both resolutions."""
+    far, far_scaled = (
+        torch.tensor([of(one) for one in own], dtype=torch.float64, device=rows.device)
+        for of in (far_distance, far_radius)
+    )
+    # A sink's resolution of each coordinate is that of its position.
+    groups = [
+        (scale, torch.tensor([one.scale is scale for one in own], device=rows.device))
+        for scale in {id(one.scale): one.scale for one in own}.values()
+    ]
+    parts = [
+        (scale, others)
+        for scale, alike in groups
+        for others in torch.split(alike.nonzero()[:, 0], _BLOCK)
+    ]
+    for row in chosen:
+        for scale, others in parts:
+            off = rows[others].double() - rows[row].double()
+            within = torch.linalg.vector_norm(off, dim=1) <= far[others].clamp(min=far[row])
+            scaled = own[row].scale.joined(scale).norms(off)
+            within &= scaled <= far_scaled[others].clamp(min=far_scaled[row])
+            near: np.ndarray = others[within & (others != row)].cpu().numpy()
+            yield _keys(np.full(len(near), row), near, len(rows))
 
 
 def _keys(

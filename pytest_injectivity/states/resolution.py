@@ -5,17 +5,21 @@ gives states that differ in their last places. The largest such distance over a 
 and no less than one rounding of a state. Outlier coordinates round coarsely and the others do not, so
 each coordinate has a resolution of its own too. The radius, a distance in these units that 999 of 1,000
 states are within, is measured on evaluations that did not make them. Position 0 is apart, because
-attention sinks make states there huge.
+attention sinks make states there huge. At later positions one state of thousands is a sink as well: it
+rounds as coarsely as it is long, which says nothing of pairs of other states.
 
 The error, the distance to the same weights in true float64, is another number: it says how far the
 deployed function is from the exact one, and decides nothing about the deployed one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pytest_injectivity.states.scaled import Scale, Scales
+
+SINK = 8.0
+"""A state longer than so many times the median is an attention sink."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +30,8 @@ class Resolution:
         distance: ``nu_l``: the largest distance between two evaluations of one state, and at least one
             rounding; NaN where states are not finite.
         between: the two ways of evaluation that are so far apart.
+        ordinary: the same without attention sinks: what pairs of other states are held against.
+        median_norm: the median length of the states.
         scale: ``sigma_l``: the resolution of each coordinate.
         radius: the scaled distance that evaluations of 999 of 1,000 states are within: the largest of
             fewer. These did not make the scale; at least one rounding.
@@ -37,12 +43,33 @@ class Resolution:
 
     distance: float
     between: str
+    ordinary: float
+    median_norm: float
     scale: Scale
     radius: float
     usual: float
     usual_radius: float
     evaluations: int
     error: float
+
+    def of_norm(self, norm: float) -> "Resolution":
+        """The resolution of a state of this length: this one, or a coarser one for an attention sink.
+
+        A sink's is the largest that was seen of any state, and no finer relative to its length than
+        that of the others.
+        """
+        if not norm > SINK * self.median_norm:
+            return self
+        coarser = 1.0
+        if self.ordinary > 0:
+            coarser = max(self.distance / self.ordinary, norm / self.median_norm)
+        return replace(
+            self,
+            ordinary=max(self.distance, coarser * self.ordinary),
+            usual=coarser * self.usual,
+            radius=coarser * self.radius,
+            usual_radius=coarser * self.usual_radius,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pytest_injectivity.core.shapes import Bool, Float, Float64
 from pytest_injectivity.states.evaluations import Evaluations
-from pytest_injectivity.states.resolution import Resolution
+from pytest_injectivity.states.resolution import SINK, Resolution
 from pytest_injectivity.states.scaled import Scale
 
 # The quantile that is called usual: the largest of some thousand distances is often several times it.
@@ -37,6 +37,7 @@ class SelfDistances:
         self._sizes: Tensor | None = None
         self._rows = 0
         self._away: list[Tensor] = []
+        self._norms: list[Tensor] = []
         self._scaled: list[Tensor] = []
         self._evaluations = 0
         self._error = math.nan
@@ -86,10 +87,15 @@ class SelfDistances:
 
     def resolution(self) -> Resolution:
         """What was measured."""
-        away, scaled = (torch.cat(one) for one in (self._away, self._scaled))
+        away, norms, scaled = (torch.cat(one) for one in (self._away, self._norms, self._scaled))
+        median = norms.median()
+        # A state that is not finite is no sink: nothing is said without it.
+        sinks = (norms > SINK * median) & norms.isfinite()
         return Resolution(
             distance=float(away.max()),
             between=self._between,
+            ordinary=float(away[~sinks].max()),
+            median_norm=float(median),
             scale=self.scale(),
             radius=float(torch.quantile(scaled, _COVERED, interpolation="higher")),
             usual=float(torch.quantile(away, _USUAL)),
@@ -101,7 +107,9 @@ class SelfDistances:
     def _see(self, found: Evaluations, states: Float64[Tensor, "ways states hidden"]) -> None:
         """Takes the Euclidean distances of evaluations."""
         self._unit = torch.finfo(found.states.dtype).eps / 2
-        away = self._unit * torch.linalg.vector_norm(states[0], dim=1).cpu()
+        norms = torch.linalg.vector_norm(states[0], dim=1).cpu()
+        self._norms.append(norms)
+        away = self._unit * norms
         self._note(float(away.max()), _ONE_ROUNDING)
         for rows, pairs, apart in _apart(states, found.evaluated):
             away[rows] = torch.maximum(away[rows], apart.amax(dim=0))

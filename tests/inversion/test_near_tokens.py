@@ -72,7 +72,7 @@ def test_too_many_pairs_are_counted_on_a_sample(sample: int) -> None:
 def test_the_reach_is_that_of_prompts() -> None:
     """Beyond the largest distance and twice the usual one a pair is resolved."""
     scale = Scale(np.ones(2))
-    of = Resolution(2.0, "alone / padded", scale, 3.0, 0.1, 3.0, 10, 0.0)
+    of = Resolution(2.0, "alone / padded", 0.5, 1.0, scale, 3.0, 0.1, 3.0, 10, 0.0)
     reach = Reach.of(of)
     assert (2.0, 6.0) == (reach.distance, reach.radius)
     assert reach.digest == Reach(1.0, 1.0, Scale(np.ones(2))).digest

@@ -131,7 +131,16 @@ def test_a_pair_is_as_far_apart_as_in_the_farther_of_its_distances(
     """In units of the resolution: what is resolved in one distance is not unresolved in the other."""
     sigma = Scale(np.array(scale))
     resolution = Resolution(
-        2.0, "", sigma, radius=5.0, usual=1.0, usual_radius=1.0, evaluations=1, error=0.0
+        distance=2.0,
+        between="",
+        ordinary=2.0,
+        median_norm=1.0,
+        scale=sigma,
+        radius=5.0,
+        usual=1.0,
+        usual_radius=1.0,
+        evaluations=1,
+        error=0.0,
     )
     found = module("real_planted").over(resolution, torch.tensor([5.0, 0.0]).double())
     assert pytest.approx(expected) == found
