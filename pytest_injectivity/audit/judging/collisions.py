@@ -66,7 +66,7 @@ class Found(NamedTuple):
 def resolution_lines(measured: "Measurements", layer: Layer, eps: float) -> list[str]:
     """Lines on the resolution, and on an eps that is below it."""
     value = measured.resolution(layer).value
-    lines = [resolution_line(measured, layer)]
+    lines = [resolution_line(measured.resolution(layer))]
     if 0 < eps < value:
         lines.append(f"eps {show(eps)} is below the resolution: pairs near {show(value)} decide")
     return lines
@@ -108,7 +108,7 @@ def blurred(
         bound=0,
         relation="<=",
         headline=f"the resolution does not tell states apart: {blur.between} disagree",
-        evidence=(how, *lines, resolution_line(measured, layer)),
+        evidence=(how, *lines, resolution_line(measured.resolution(layer))),
     )
 
 

@@ -14,6 +14,7 @@ from pytest_injectivity.stats import check_confidence, holm
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.geometry.layer import LayerGeometry
+    from pytest_injectivity.states.resolution import LayerResolution
 
 _NAMED = 5
 
@@ -61,14 +62,15 @@ def pair_line(
     return f"{what}: {names[0]} and {names[1]}"
 
 
-def resolution_line(measured: "Measurements", layer: Layer) -> str:
-    """A line on the layer's resolution and where it comes from, and on its error."""
-    resolution = measured.resolution(layer)
-    error = resolution.error
+def resolution_line(resolution: "LayerResolution") -> str:
+    """A line on a layer's resolution and where it comes from, and on its error."""
+    later, error = resolution.later, resolution.error
+    sinks = later.ordinary < later.distance
+    others = f", {show(later.ordinary)} without attention sinks" if sinks else ""
     said = "not measured" if math.isnan(error) else f"{show(error)} to float64"
     return (
         f"resolution {show(resolution.value)} over {number_of(resolution.prompts, 'prompt')}"
-        f" ({resolution.later.between}); error {said}"
+        f" ({later.between}){others}; error {said}"
     )
 
 

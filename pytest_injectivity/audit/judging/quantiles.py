@@ -148,7 +148,7 @@ def scale_lines(
     if asked.grid is not None and not asked.grid.plain:
         lines.append(f"scale of the grid: {asked.grid.source(len(geometry))}")
     if asked.grid is None:
-        lines.append(resolution_line(measured, layer))
+        lines.append(resolution_line(measured.resolution(layer)))
     return lines
 
 

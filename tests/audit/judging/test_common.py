@@ -2,13 +2,16 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity import Audit, OptionError, Reason, Status
-from pytest_injectivity.audit.judging.common import with_confidence, worst_note
+from pytest_injectivity.audit.judging.common import resolution_line, with_confidence, worst_note
+from pytest_injectivity.states.resolution import LayerResolution, Resolution
+from pytest_injectivity.states.scaled import Scale
 
 P = st.floats(0.0, 1.0)
 
@@ -41,6 +44,16 @@ def test_the_status_is_what_the_sample_proves(
         for passes, fails in zip(good, bad, strict=True)
     ]
     assert expected == [one.status for one in with_confidence(reasons, p_values, confidence)]
+
+
+@pytest.mark.parametrize(("ordinary", "said"), [(9.0, ""), (0.5, ", 0.5 without attention sinks")])
+def test_a_resolution_that_a_sink_makes_is_said_to_be_one(ordinary: float, said: str) -> None:
+    """Beside it stands that of the other states, which pairs of theirs are held against."""
+    later = Resolution(
+        *(9.0, "alone / padded", ordinary, 1.0, Scale(np.ones(2))), 1.0, 0.1, 0.1, 1, math.nan
+    )
+    line = resolution_line(LayerResolution(later, lambda: later, 3))
+    assert f"resolution 9 over 3 prompts (alone / padded){said}; error not measured" == line
 
 
 def test_what_is_not_decided_says_so() -> None:
