@@ -1,4 +1,4 @@
-"""Puts what the commands print into the README and docs/ci.md, between their markers: ``./dev readme``.
+"""Puts what the commands print into the pages, between their markers: ``./dev readme``.
 
 A section of a page between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is what the command of that name
 printed, so the page shows what a reader will see, and nobody types a number.
@@ -112,13 +112,11 @@ def red_ci_summary() -> str:
 
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {
-        "audit": audit,
-        "failure": failure,
-        "options": options,
-        "plan": plan,
-        "calibrated": calibrated,
-    },
+    "docs/quick-start.md": {"audit": audit},
+    "docs/failures.md": {"failure": failure},
+    "docs/options.md": {"options": options},
+    "docs/planning.md": {"plan": plan},
+    "docs/thresholds.md": {"calibrated": calibrated},
     "example_suites/quantization_gate/README.md": {"thresholds": thresholds},
     "docs/ci.md": {"green": ci_summary, "red": red_ci_summary},
 }
@@ -127,7 +125,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
 def fenced(printed: str) -> str:
     """Output of a terminal."""
     lines = "\n".join(line.rstrip() for line in printed.strip("\n").split("\n"))
-    return f"```\n{lines}\n```"
+    return f"```text\n{lines}\n```"
 
 
 def quoted(markdown: str) -> str:

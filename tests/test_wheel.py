@@ -1,7 +1,9 @@
 """The wheel that ``pip install`` gets."""
 
 import configparser
+import json
 import os
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -9,6 +11,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
+from tests.documentation.blocks import blocks
 
 ROOT = Path(__file__).parents[1]
 
@@ -74,12 +78,33 @@ def installed(wheel: ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin"
 
 
+@pytest.fixture
+def stand_ins(tmp_path: Path) -> None:
+    """What the README names: a model, one in bfloat16, and prompts."""
+    import torch
+
+    from pytest_injectivity import load_decoder
+    from pytest_injectivity.testing import save_checkpoint
+
+    decoder = load_decoder("builtin:gpt2-stdlib")
+    save_checkpoint(decoder, tmp_path / "my-model")
+    decoder.model.to(torch.bfloat16)
+    save_checkpoint(decoder, tmp_path / "my-4bit")
+    texts = [f"{at} prompts of {at * at} tokens" for at in range(30)]
+    (tmp_path / "prompts.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in texts))
+
+
 @pytest.mark.slow
-def test_the_readmes_first_commands_run_from_the_wheel(installed: Path, tmp_path: Path) -> None:
-    """``init``, ``pytest`` and ``calibrate``, in a folder that knows nothing of this project."""
+@pytest.mark.usefixtures("stand_ins")
+def test_the_readmes_commands_run_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    """All but ``pip``, and ``calibrate``, in a folder that knows nothing of this project.
+
+    With few prompts, and without the gate's longest tests.
+    """
     environment = {
         "PATH": f"{installed}{os.pathsep}{os.environ['PATH']}",
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "PYTEST_ADDOPTS": "--injx-max-prompts=24 -k 'collisions or margin'",
     }
 
     def run(*command: str) -> str:
@@ -96,11 +121,14 @@ def test_the_readmes_first_commands_run_from_the_wheel(installed: Path, tmp_path
 
     where = run("python", "-c", "import pytest_injectivity; print(pytest_injectivity.__file__)")
     assert where.startswith(str(installed.parent))
-    assert "next: pytest injectivity\n" in run("pytest-injectivity", "init")
-    few = ["--injx-max-prompts=50", "--injx-layers=2,norm", "-k", "collisions or margin"]
-    printed = run("python", "-m", "pytest", "injectivity", "--precisions=bfloat16", *few)
-    assert "verdicts PASS" in printed
-    assert "builtin:gpt2-stdlib" in printed
+    block = next(block for block in blocks(ROOT / "README.md") if block.language == "bash")
+    lines = [shlex.split(line, comments=True) for line in block.text.splitlines()]
+    init, *runs = [line for line in lines if line[0] != "pip"]
+    assert "next: pytest injectivity\n" in run(*init)
+    printed = [run("python", "-m", *line) for line in runs]
+    assert len(printed) >= 2
+    assert all("verdicts PASS" in one for one in printed)
+    assert "builtin:gpt2-stdlib" in printed[0]
     child = ["builtin:gpt2-stdlib", "--dtype=bfloat16", "--samples=2", "--size=10"]
     assert "gate_drift = 16 bfloat16 " in run("pytest-injectivity", "calibrate", *child)
 

@@ -74,6 +74,12 @@ def _imported() -> None:
             importlib.import_module(module.name)
 
 
+@pytest.fixture(scope="session")
+def _bitsandbytes(_imported: None) -> None:
+    """Imported for good, likewise: its operators can be registered once in a process."""
+    pytest.importorskip("bitsandbytes", reason="the extra bnb")
+
+
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run inside a run is neither a worker of it nor bound by its options; 80 columns, no colour."""

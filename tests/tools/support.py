@@ -110,10 +110,10 @@ def damaged(made: Made, folder: Path, damage: str) -> Path:
 
 
 def against(model: Path, parent: Path) -> Audit:
-    """The audit of a model against its parent on lines of the README; what the parent gives is kept."""
+    """The audit of a model against its parent on lines of a page; what the parent gives is kept."""
     prompts = parent.with_name("prompts.jsonl")
     if not prompts.exists():
-        lines = (ROOT / "README.md").read_text().splitlines()
+        lines = (ROOT / "docs" / "ci.md").read_text().splitlines()
         long = [line for line in lines if len(line) > LONG][:PROMPTS]
         prompts.write_text("".join(json.dumps({"text": line}) + "\n" for line in long))
     paths = {"model": model, "reference": parent, "prompts": prompts}

@@ -44,7 +44,7 @@ def check_not_recoverable(
         max_token_rate: the largest share of tokens that may be read. A language model guesses
             some without any state; the verdict says how many.
         confidence: of the intervals, clustered by prompt; None: point values are judged.
-        prompts, tokens: see `exposures`.
+        size: ``prompts``, ``tokens`` and ``free_running``, as `exposures` takes them.
 
     Raises:
         OptionError: a number or a release is not accepted, or too few prompts are long enough.
