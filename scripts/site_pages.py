@@ -13,7 +13,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
-SUITES = ("paper_figures", "privacy_audit", "quantization_gate")
+SUITES = sorted(one.parent.name for one in ROOT.glob("example_suites/*/README.md"))
 PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
