@@ -13,6 +13,7 @@ from typing import NoReturn
 from pytest_injectivity.commands.answer import Answer
 from pytest_injectivity.commands.calibrate import add_calibrate
 from pytest_injectivity.commands.compare import add_compare
+from pytest_injectivity.commands.history import add_history
 from pytest_injectivity.commands.init import add_init
 from pytest_injectivity.commands.purge import add_purge
 from pytest_injectivity.commands.suites import add_suites
@@ -38,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser: argparse.ArgumentParser = _Parser(
         prog="pytest-injectivity",
         description="Copies an example suite into your project, calibrates its thresholds, compares"
-        " saved runs of the audit, empties its store.",
+        " saved runs of the audit, looks for drift in many of them, empties its store.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (add_init, add_calibrate, add_compare, add_purge, add_suites):
+    for add in (add_init, add_calibrate, add_compare, add_history, add_purge, add_suites):
         add(commands)
     given = parser.parse_args(arguments)
     try:

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from iniconfig import IniConfig
@@ -111,6 +111,36 @@ def red_ci_summary() -> str:
         return ci_summary("test_gate.py", cwd=Path(folder))
 
 
+MEASURED = """\
+def test_margin(assert_margin_above):
+    assert_margin_above("all", 0.02, normalized=True)
+"""
+
+
+def history() -> str:
+    """Ten runs of the shipped model with a drift, as ``pytest-injectivity history`` has them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "test_gate.py").write_text(MEASURED)
+        flags = ("--injx-no-cache", "--injx-max-prompts=300", "--injx-report=json:run.json")
+        pytest_output("-q", *flags, "test_gate.py", cwd=folder)
+        planting = (str(ROOT / "scripts" / "planted_history.py"), "run.json", "reports")
+        printed_by(planting, folder)
+        return fenced(printed_by(("-m", "pytest_injectivity", "history", "reports"), folder))
+
+
+def printed_by(arguments: Sequence[str], cwd: Path) -> str:
+    """What Python prints; exit status 1 is an answer."""
+    command = [sys.executable, *arguments]
+    wide = {**os.environ, "COLUMNS": WIDTH, "GITHUB_ACTIONS": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(  # noqa: S603 - this project's own scripts
+        command, cwd=cwd, capture_output=True, text=True, check=False, env=wide
+    )
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    return done.stdout.strip("\n")
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/quick-start.md": {"audit": audit},
     "docs/failures.md": {"failure": failure},
@@ -119,6 +149,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/thresholds.md": {"calibrated": calibrated},
     "example_suites/quantization_gate/README.md": {"thresholds": thresholds},
     "docs/ci.md": {"green": ci_summary, "red": red_ci_summary},
+    "docs/history.md": {"history": history},
 }
 
 

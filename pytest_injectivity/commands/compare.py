@@ -22,15 +22,22 @@ def add_compare(commands: "Commands") -> None:
     """Add the command to the parser's."""
     compare = commands.add_parser(
         "compare",
-        help="hold one saved run against another, without a model",
-        description="Compares the numbers of two JSON reports (--injx-report=json:PATH), layer by layer"
-        " and metric by metric; a baseline may stand for either. Models, dtypes and quantization may"
-        " differ; prompts, N, metric and seed may not. Runs of several models are compared model by"
-        " model, by name. Exit status: 0 nothing is worse beyond its"
+        help="hold saved runs against another, without a model",
+        description="Compares the numbers of JSON reports (--injx-report=json:PATH), layer by layer"
+        " and metric by metric, each with those of the first; a baseline may stand for any. Models,"
+        " dtypes and quantization may differ; prompts, N, metric and seed may not. Runs of several"
+        " models are compared model by model, by name. Exit status: 0 nothing is worse beyond its"
         " tolerance, 1 something is, 4 the files cannot be read or compared.",
     )
     compare.add_argument("was", metavar="A.json", type=Path, help="the run that was")
     compare.add_argument("now", metavar="B.json", type=Path, help="the run that is held against it")
+    compare.add_argument(
+        "more",
+        metavar="C.json",
+        type=Path,
+        nargs="*",
+        help="more runs that are held against the first",
+    )
     compare.add_argument(
         "--tolerance",
         action="append",
@@ -43,12 +50,27 @@ def add_compare(commands: "Commands") -> None:
 
 
 def _compare(given: argparse.Namespace) -> Answer:
-    from pytest_injectivity.reports.comparison import compare, comparison_text, model_line, worse
-    from pytest_injectivity.results.changes import read_tolerances
+    from pytest_injectivity.reports.comparison import file_line
     from pytest_injectivity.results.saved_runs import read_models
 
     asked = _tolerances(given.tolerance)
-    runs = read_models(given.was), read_models(given.now)
+    paths = (given.was, given.now, *given.more)
+    was, *others = [read_models(path) for path in paths]
+    answers = [_answer((was, now), asked) for now in others]
+    if len(answers) == 1:
+        return answers[0]
+    titles = [file_line(paths[0], path) for path in paths[1:]]
+    texts = [f"{title}\n{one.text}" for title, one in zip(titles, answers, strict=True)]
+    return Answer("\n\n".join(texts), max(one.status for one in answers))
+
+
+def _answer(
+    runs: "tuple[Mapping[str, Recorded], Mapping[str, Recorded]]", asked: Mapping[str, float]
+) -> Answer:
+    """What one run is, held against the first."""
+    from pytest_injectivity.reports.comparison import compare, comparison_text, model_line, worse
+    from pytest_injectivity.results.changes import read_tolerances
+
     several = max(map(len, runs)) > 1
     width = shutil.get_terminal_size((_WIDTH, 0)).columns
     texts, bad = [], False

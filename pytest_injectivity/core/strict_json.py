@@ -105,6 +105,22 @@ def read_object(path: Path, *, not_finite: bool = False) -> dict[str, Any]:
     Raises:
         OptionError: there is no such file, it is too large or damaged, or it holds something else.
     """
+    found = read_any(path, not_finite=not_finite)
+    if not isinstance(found, dict):
+        raise OptionError(f"it is {said(found)}, which is no JSON object")
+    return found
+
+
+def read_any(path: Path, *, not_finite: bool = False) -> Any:
+    """Read what a JSON file holds, an object or anything else.
+
+    Args:
+        path: of the file.
+        not_finite: as of `read_object`.
+
+    Raises:
+        OptionError: there is no such file, or it is too large or damaged.
+    """
     try:
         if not path.is_file():
             raise OptionError("there is no such file")
@@ -114,10 +130,7 @@ def read_object(path: Path, *, not_finite: bool = False) -> dict[str, Any]:
         raise OptionError(f"it cannot be read ({error.strerror or type(error).__name__})") from None
     if len(content) > LARGEST:
         raise OptionError(f"it has more than {LARGEST:,} bytes")
-    found = _parsed(content, float if not_finite else _refuse)
-    if not isinstance(found, dict):
-        raise OptionError(f"it is {said(found)}, which is no JSON object")
-    return found
+    return _parsed(content, float if not_finite else _refuse)
 
 
 def said(value: object) -> str:

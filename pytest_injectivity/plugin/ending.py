@@ -95,7 +95,9 @@ def end(session: pytest.Session, run: Ended) -> "RunResults | None":
         gathering.said.append(stop.sentence)
     if not is_told:
         return None
+    from pytest_injectivity.core.commits import commit_of
     from pytest_injectivity.results.outcome import Outcome
+    from pytest_injectivity.results.run_origin import RunOrigin
 
     broken_off = _broken_off(run, stop)
     outcome = Outcome(
@@ -107,7 +109,12 @@ def end(session: pytest.Session, run: Ended) -> "RunResults | None":
         command=command(session.config, run.models),
     )
     complete = not (run.stops.lost_workers or broken_off)
-    results = replace(gathering.results(), complete=complete, outcome=outcome)
+    results = replace(
+        gathering.results(),
+        complete=complete,
+        outcome=outcome,
+        origin=RunOrigin.now(commit_of(session.config.rootpath)),
+    )
     if any(target.kind == "decision" for target in run.audited.report):
         results = _decided(session, run.audited, results)
     gathering.said += write_reports(session, run.audited, results)

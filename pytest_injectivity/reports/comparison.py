@@ -1,11 +1,12 @@
 """Two saved runs side by side: what changed at each layer, in percent. No torch, no model."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.text import Text
 
 from pytest_injectivity.core.numbers import show
-from pytest_injectivity.core.text import number_of
+from pytest_injectivity.core.text import number_of, one_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.reports.drawing import WIDEST, draw, printed, table_lines
 from pytest_injectivity.reports.table import (
@@ -101,6 +102,12 @@ def comparison_text(
 def model_line(name: str, said: str = "") -> str:
     """A line that begins with a model's name, which may come from a file."""
     line = f"model {name}: {said}" if said else f"model {name}"
+    return harmless(line) if in_workflow() else line
+
+
+def file_line(was: Path, now: Path) -> str:
+    """A line that says which of several runs is compared with the first."""
+    line = f"{one_line(str(now))} against {one_line(str(was))}"
     return harmless(line) if in_workflow() else line
 
 

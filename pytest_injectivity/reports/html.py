@@ -7,23 +7,16 @@ anybody: jinja2 escapes each, control characters are shown as escapes, and a Con
 forbids everything but the page's own styles.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_injectivity.core.files import write_whole
-from pytest_injectivity.core.text import one_line
-from pytest_injectivity.errors import MissingExtra
+from pytest_injectivity.reports.page.environment import check_jinja, environment
 from pytest_injectivity.results.run_results import RunResults
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 LIMIT = 1_000_000
 """Bytes that a page has at most, as long as leaving out evidence is enough."""
 
-_LONGEST = 4000  # characters of a text
 _FEW = 5  # layers of a verdict, where there is no room for all
 
 
@@ -33,12 +26,7 @@ def check_installed() -> None:
     Raises:
         MissingExtra: jinja2 is not installed.
     """
-    try:
-        import jinja2  # noqa: F401 - only whether it is there
-    except ImportError:
-        raise MissingExtra(
-            "--injx-report=html:PATH needs jinja2: install pytest-injectivity[html]"
-        ) from None
+    check_jinja("--injx-report=html:PATH")
 
 
 def write_report(path: Path, results: RunResults) -> None:
@@ -68,7 +56,10 @@ def html(results: RunResults, *, limit: int = LIMIT) -> str:
     check_installed()
     from pytest_injectivity.reports.page.contents import EVIDENCE, contents
 
-    template = _environment().get_template("page.html.jinja")
+    made = environment()
+    made.globals["most"] = _FEW
+    made.filters["without_status"] = lambda line: line.partition(" ")[2]
+    template = made.get_template("page.html.jinja")
     page = contents(results)
     text = ""
     for evidence in EVIDENCE:
@@ -76,35 +67,3 @@ def html(results: RunResults, *, limit: int = LIMIT) -> str:
         if len(text.encode()) <= limit:
             break
     return text
-
-
-def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    from pytest_injectivity.reports.page.shapes import picture
-
-    environment = Environment(
-        loader=PackageLoader("pytest_injectivity.reports.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_harmless(),
-    )
-    environment.filters["picture"] = picture
-    environment.globals["most"] = _FEW
-    environment.filters["without_status"] = lambda line: line.partition(" ")[2]
-    return environment
-
-
-def _harmless() -> Callable[[object], object]:
-    """What is done to every value before it is escaped: texts lose their control characters."""
-    from markupsafe import Markup
-
-    def harmless(value: object) -> object:
-        # Markup is what a macro made of texts that went through here.
-        if isinstance(value, Markup) or not isinstance(value, str):
-            return value
-        return one_line(value, _LONGEST)
-
-    return harmless

@@ -16,6 +16,7 @@ from pytest_injectivity.results.changes import label_depth
 from pytest_injectivity.results.decision import Decision
 from pytest_injectivity.results.outcome import Outcome
 from pytest_injectivity.results.releases import ReleaseKey, ReleaseSummary
+from pytest_injectivity.results.run_origin import RunOrigin
 from pytest_injectivity.results.summary import Comparison, LayerKey, LayerSummary, RunSummary
 from pytest_injectivity.results.told import Told
 from pytest_injectivity.results.verdict import Verdict
@@ -64,6 +65,7 @@ class RunResults(ModelResults):
         wrong_use: messages about what could not be done.
         outcome: how the run ended; None: it has not.
         decision: whether the model ships; None where that was not asked.
+        origin: when the run was made, and at which commit; None: it is not known.
     """
 
     complete: bool = True
@@ -73,6 +75,7 @@ class RunResults(ModelResults):
     outcome: Outcome | None = None
     models: tuple[NamedResults, ...] = ()
     decision: Decision | None = None
+    origin: RunOrigin | None = None
 
     @property
     def compared(self) -> bool:

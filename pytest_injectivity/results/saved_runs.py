@@ -205,33 +205,59 @@ class _Baseline:
     layers: Mapping[str, Numbers]
 
 
-def _recorded(found: dict[str, Any]) -> dict[str, Recorded]:
-    if found.pop("tool", None) != TOOL:
-        raise OptionError(f"it was not written by {TOOL}")
-    is_baseline = found.get("kind") == _BASELINE
-    _check_schema(found.pop("schema", None), SCHEMA if is_baseline else REPORT_SCHEMA)
-    if not is_baseline:
-        return _of_report(strict.build(RunResults, found))
-    del found["kind"]
-    baseline = strict.build(_Baseline, found)
-    layers = {_label(one): _checked(one, numbers) for one, numbers in baseline.layers.items()}
-    return {_last_part(baseline.audited.model): Recorded(baseline.audited, layers, baseline=True)}
+def is_report(found: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is, as it says itself, the report of a run, and not a baseline."""
+    return found.get("tool") == TOOL and "kind" not in found
 
 
-def _of_report(results: RunResults) -> dict[str, Recorded]:
+def report_of(found: dict[str, Any]) -> RunResults:
+    """The results that the JSON object of a report describes; its keys are taken out.
+
+    Raises:
+        OptionError: it is no report, or one of another version.
+    """
+    _check_tool(found)
+    _check_schema(found.pop("schema", None), REPORT_SCHEMA)
+    return strict.build(RunResults, found)
+
+
+def recorded_of(results: RunResults) -> dict[str, Recorded]:
+    """The numbers of each model of a run, by the model's name.
+
+    Raises:
+        OptionError: the run is not complete, measured nothing, or has a number that is none.
+    """
     if not results.complete:
         raise OptionError("the run is not complete: it lost a worker or was interrupted")
     found: dict[str, Recorded] = {}
     for given, one in results.parts:
         if one.run is None:
             continue
-        name = one_line(given) if given else _last_part(one.run.model)
+        name = model_name(given, one.run.model)
         if name in found:
             raise OptionError(f"model {name} is there twice")
         found[name] = Recorded(Stamp.of(one.run), _layers(one))
     if not found:
         raise OptionError("the run measured nothing")
     return found
+
+
+def model_name(given: str, model: str) -> str:
+    """The name that a run gave a model, or else the last part of its path."""
+    return one_line(given or model.replace("\\", "/").rstrip("/").rpartition("/")[2])
+
+
+def _recorded(found: dict[str, Any]) -> dict[str, Recorded]:
+    if found.get("kind") != _BASELINE:
+        return recorded_of(report_of(found))
+    _check_tool(found)
+    _check_schema(found.pop("schema", None), SCHEMA)
+    del found["kind"]
+    baseline = strict.build(_Baseline, found)
+    layers = {_label(one): _checked(one, numbers) for one, numbers in baseline.layers.items()}
+    return {
+        model_name("", baseline.audited.model): Recorded(baseline.audited, layers, baseline=True)
+    }
 
 
 def _layers(results: ModelResults) -> dict[str, Numbers]:
@@ -244,9 +270,9 @@ def _layers(results: ModelResults) -> dict[str, Numbers]:
     return layers
 
 
-def _last_part(model: str) -> str:
-    """What a run with several models would name this one."""
-    return one_line(model.replace("\\", "/").rstrip("/").rpartition("/")[2])
+def _check_tool(found: dict[str, Any]) -> None:
+    if found.pop("tool", None) != TOOL:
+        raise OptionError(f"it was not written by {TOOL}")
 
 
 def _check_schema(schema: object, accepted: int) -> None:

@@ -120,6 +120,7 @@ RULES: tuple[Rule, ...] = (
     Rule("left out", "a command line, in which flags may be renamed", "reproduce"),
     Rule("left out", "a command line, in which flags may be renamed", "outcome/command"),
     Rule("left out", "a key of hashes may be drawn for each run", "hash_key"),
+    Rule("left out", "when a run was made, and at which commit", "origin"),
     Rule("left out", "raised where a field changes its meaning", "schema"),
     Rule("left out", "this package's own version changes with a release", "versions/*"),
     Rule("unordered", _PYTEST_ORDER, "layers"),

@@ -1,5 +1,6 @@
 import json
 import stat
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -36,6 +37,17 @@ def test_the_report_holds_what_was_found(audited: Run, pytester: pytest.Pytester
     assert pytest.approx(layer["margin_q"] / layer["mean_norm"]) == reason["value"]
     assert (1e9, ">=", "FAIL") == (reason["bound"], reason["relation"], reason["status"])
     assert [] == report["wrong_use"]
+
+
+def test_the_report_says_when_it_was_made_and_of_which_commit(
+    audited: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the service that runs the job says; the time has its offset from UTC."""
+    monkeypatch.setenv("GITHUB_SHA", "0123456789" * 4)
+    audited(GATE, "--injx-report=json:r.json")
+    origin = json.loads((pytester.path / "r.json").read_text())["origin"]
+    assert "0123456789" * 4 == origin["commit"]
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(origin["date"])) < timedelta(hours=1)
 
 
 def test_a_nan_layer_is_still_json(audited: Run, pytester: pytest.Pytester) -> None:

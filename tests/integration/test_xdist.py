@@ -105,6 +105,7 @@ def test_workers_do_not_change_the_report(gates: Done, run: Callable[..., Done])
     for report in (alone, shared):
         # What a process does about its threads depends on how many there are.
         assert report.pop("said") is not None
+        assert report.pop("origin")["date"].endswith("+00:00")
     assert 6 == len(alone["verdicts"])
     assert alone["verdicts"][-1]["reasons"][0]["seconds"] > 0
     assert _untimed(alone) == _untimed(shared)
