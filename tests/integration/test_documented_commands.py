@@ -28,7 +28,8 @@ SHELL = [
 PAGES = {page: list(own) for page, own in groupby(SHELL, lambda block: block.page)}
 PARENTS = ("my-model", "PARENT", "MODEL", "PATH", "OTHER", "checkpoints/parent")
 CHILDREN = ("my-4bit", "my-4bit-that-is-sound", "CHILD", "ANOTHER", "checkpoints/nf4")
-CHILDREN = (*CHILDREN, "checkpoints/awq", "checkpoints/mine", "path/to/checkpoint")
+CHILDREN = (*CHILDREN, "checkpoints/mine", "path/to/checkpoint")
+OTHERS = ("checkpoints/awq",)
 FEW = "--injx-max-prompts=24 -k 'not recover and not rounded and not distinct'"
 LONG = ("pytest privacy", "pytest paper")
 SAMPLES = ["--samples=2", "--size=10"]
@@ -38,12 +39,15 @@ GATE = ROOT / "example_suites" / "quantization_gate"
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The shipped model, and itself in bfloat16, as folders."""
+    """The shipped model, itself in bfloat16, and these numbers stored in float32, as folders."""
     folder = tmp_path_factory.mktemp("models")
     decoder = load_decoder("builtin:gpt2-stdlib")
     parent = save_checkpoint(decoder, folder / "parent")
     decoder.model.to(torch.bfloat16)
-    return {"parent": parent, "child": save_checkpoint(decoder, folder / "child")}
+    child = save_checkpoint(decoder, folder / "child")
+    decoder.model.to(torch.float32)
+    other = save_checkpoint(decoder, folder / "other")
+    return {"parent": parent, "child": child, "other": other}
 
 
 @pytest.fixture
