@@ -61,6 +61,14 @@ def test_its_verdicts_are_told_with_the_audits(audit: Audit) -> None:
     assert () == audit.news().verdicts
 
 
+def test_a_sweep_is_told_once(audit: Audit) -> None:
+    """One of another precision too, with the audit's."""
+    audit.report_sweep("by length", [])
+    audit.in_precision(dtype="bfloat16").report_sweep("by bits", [])
+    assert ["by length", "by bits"] == [one.name for one in audit.news().sweeps]
+    assert () == audit.news().sweeps
+
+
 def test_it_is_repeated_by_the_audits_own_command(audit: Audit) -> None:
     """The test makes it again; no flag does."""
     audit.target.where = "test_gate.py::test_drift[bfloat16]"

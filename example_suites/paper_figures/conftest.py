@@ -57,6 +57,7 @@ def by_length(injx, lengths, folder, pytestconfig):
     """[VS] figure 2 and [N] figure 5: margin and co-Lipschitz constant by prompt length."""
     points = sweep_lengths(injx.config, lengths, watcher=injx.watcher)
     write_figure(folder / "by_length.json", "by length", points=points)
+    injx.report_sweep("by length", points)
     pytestconfig.stash[TABLES] += _table("by length", points)
     return points
 
@@ -69,6 +70,7 @@ def by_model(injx, folder, pytestconfig):
     points = compare_models(configs, watcher=injx.watcher)
     distances = smallest_distances(points)
     write_figure(folder / "by_model.json", "by model", points=points, smallest_distances=distances)
+    injx.report_sweep("by model", points)
     shown = [_name(model) + "".join(map(_number, row)) for model, row in distances.items()]
     pytestconfig.stash[TABLES] += _table("by model", points)
     pytestconfig.stash[TABLES] += ["", "smallest distance at layers 1, L/2, L", *shown]
@@ -82,6 +84,7 @@ def by_bits(injx, folder, pytestconfig):
     points = sweep_bits(injx.config, grids, watcher=injx.watcher)
     first = first_collisions(points)
     write_figure(folder / "by_bits.json", "by bits", points=points, first_collisions=first)
+    injx.report_sweep("by bits", points)
     pytestconfig.stash[TABLES] += _bits_table(points, first)
     return points
 

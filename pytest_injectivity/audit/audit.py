@@ -39,6 +39,7 @@ from pytest_injectivity.results.summary import (
     RunSummary,
     Trend,
 )
+from pytest_injectivity.results.sweeps import Sweep, SweepPoint
 from pytest_injectivity.results.verdict import Reason, Verdict
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Audit(BoundChecks):
         releases: the measurements of releases of the states: attacks and utility.
         baseline: the numbers recorded in a file (``--injx-baseline``).
         verdicts: those reached so far, in order.
+        sweeps: those handed to the reports so far, in order.
 
     Example:
         >>> audit.check_no_collisions(-1).passed
@@ -80,7 +82,8 @@ class Audit(BoundChecks):
         self.releases = Releases(self.measurements)
         self.baseline = Baseline(self.measurements, self.run_summary)
         self.verdicts: list[Verdict] = []
-        self._newsroom = Newsroom(self, self.verdicts)
+        self.sweeps: list[Sweep] = []
+        self._newsroom = Newsroom(self, self.verdicts, self.sweeps)
         self._main: Audit | None = None
         self._others: list[Audit] = []
 
@@ -112,6 +115,7 @@ class Audit(BoundChecks):
         other = Audit(config, **process)
         other.target.use_prompts(self.prompts)
         other.verdicts = self.verdicts
+        other.sweeps = self.sweeps
         other._main = self
         self._others.append(other)
         return other
@@ -153,6 +157,22 @@ class Audit(BoundChecks):
         )
         self.verdicts.append(reached)
         return reached
+
+    def report_sweep(self, name: str, points: Sequence[SweepPoint]) -> None:
+        """Hand the points of a sweep to the reports: the page draws them, JSON has them.
+
+        Args:
+            name: of the figure, such as ``by length``.
+            points: of `sweep_lengths`, `sweep_bits` or `compare_models`.
+
+        Example:
+            >>> from pytest_injectivity import AuditConfig, sweep_lengths
+            >>> config = AuditConfig(
+            ...     prompts="builtin:random", max_prompts=64, layers="-1", no_cache=True
+            ... )
+            >>> audit.report_sweep("by length", sweep_lengths(config, [8, 16]))
+        """
+        self.sweeps.append(Sweep(name, tuple(points)))
 
     @property
     def baselines(self) -> tuple[Baseline, ...]:

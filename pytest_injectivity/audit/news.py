@@ -7,6 +7,7 @@ from pytest_injectivity.audit.judging.base import Audited
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.results.releases import ReleaseSummary
 from pytest_injectivity.results.summary import Comparison, LayerSummary, NextToken, RunSummary
+from pytest_injectivity.results.sweeps import Sweep
 from pytest_injectivity.results.verdict import Verdict
 
 # The level of the intervals in the table of releases.
@@ -22,6 +23,7 @@ class News(NamedTuple):
         layers: the summaries of newly measured layers.
         releases: the summaries of newly measured releases.
         comparisons: the comparisons of layers that are new or hold more numbers.
+        sweeps: those that were handed to the reports.
     """
 
     run: RunSummary | None
@@ -29,6 +31,7 @@ class News(NamedTuple):
     layers: tuple[LayerSummary, ...]
     releases: tuple[ReleaseSummary, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
 
 
 class Newsroom:
@@ -37,12 +40,17 @@ class Newsroom:
     Args:
         audit: the audit.
         verdicts: the verdicts that the audit has reached; the audit appends to this list.
+        sweeps: those that were handed to the reports, likewise.
     """
 
-    def __init__(self, audit: Audited, verdicts: Sequence[Verdict]) -> None:
+    def __init__(
+        self, audit: Audited, verdicts: Sequence[Verdict], sweeps: Sequence[Sweep] = ()
+    ) -> None:
         self._audit = audit
         self._reached = verdicts
+        self._swept = sweeps
         self._verdicts = 0
+        self._sweeps = 0
         self._releases = 0
         self._next_token: NextToken | None = None
         self._layers: frozenset[tuple[Layer, int | str | None]] = frozenset()
@@ -57,11 +65,13 @@ class Newsroom:
         releases = [one.summary(_CONFIDENCE) for one in audit.releases.exposed[self._releases :]]
         next_token = audit.comparisons.measured_next_token
         compared = comparisons or next_token != self._next_token
+        sweeps = tuple(self._swept[self._sweeps :])
+        self._sweeps = len(self._swept)
         if not (verdicts or new or releases or compared):
-            return News(None, (), ())
+            return News(None, (), (), sweeps=sweeps)
         layers = tuple(audit.measurements.layer_summary(layer, bits) for layer, bits in new)
         self._verdicts = len(self._reached)
         self._next_token = next_token
         self._releases = len(audit.releases.exposed)
         self._layers = frozenset(audit.measurements.measured)
-        return News(audit.run_summary(), verdicts, layers, tuple(releases), comparisons)
+        return News(audit.run_summary(), verdicts, layers, tuple(releases), comparisons, sweeps)

@@ -184,6 +184,22 @@ class LayerGeometry:
         """The separation margin ``m_{l,q}``: the lower q-quantile of ``r_i``; q = 0 the minimum."""
         return self._scaled(lower_quantile(self.nearest.distance, q), normalized)
 
+    def nearest_counts(self) -> dict[float, int]:
+        """A histogram of ``r_i``: rows by the lower end of the tenth of a decade that it lies in.
+
+        Ends are powers of ``10 ** 0.1``, the same for every layer and model; equal rows are at 0.
+        """
+        distances = self.nearest.distance
+        apart = distances[(distances > 0.0) & np.isfinite(distances)]
+        # An end itself belongs to what begins there, whatever its logarithm is rounded to.
+        tenths, counts = np.unique(np.floor(10.0 * np.log10(apart) + 1e-9), return_counts=True)
+        equal = int((distances == 0.0).sum())
+        found = {0.0: equal} if equal else {}
+        return found | {
+            float(10.0 ** (tenth / 10.0)): int(count)
+            for tenth, count in zip(tenths, counts, strict=True)
+        }
+
     def colipschitz(self, q: float = 0.01, *, normalized: bool = False) -> float:
         """The co-Lipschitz constant ``alpha_{l,q}`` over rows that have an admissible partner."""
         values = partnered_ratios(self.colipschitz_rows)

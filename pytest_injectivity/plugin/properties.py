@@ -48,6 +48,8 @@ def properties_of(news: "News", model: str) -> Iterator[tuple[str, str]]:
     ):
         for one in found:
             yield f"{PREFIX}{kind}{of_model}", dumps(one)
+    for sweep in news.sweeps:  # its points say themselves what they are of
+        yield f"{PREFIX}sweep", dumps(sweep)
 
 
 def verdict_properties(news: "News") -> Iterator[tuple[str, str]]:

@@ -122,6 +122,13 @@ def _nearest(layer: MeasuredLayer) -> Number:
     return {f"{q:g}": float(layer.geometry.margin(q=q)) for q in SPREAD}
 
 
+def _nearest_counts(layer: MeasuredLayer) -> Number:
+    """A histogram of the distances to the nearest prompt; None of rounded states."""
+    if layer.geometry is None or layer.resolution is None:
+        return None
+    return {f"{edge:.3g}": count for edge, count in layer.geometry.nearest_counts().items()}
+
+
 _MARGIN = _of_geometry(lambda geometry: float(geometry.margin(q=0.0)))
 _MARGIN_Q = _of_geometry(lambda geometry: float(geometry.margin(q=0.01)))
 _DISTANCE, _RATIO, _NORMS = "distance of states", "distance of states / of prompts", "mean norms"
@@ -213,6 +220,17 @@ METRICS: tuple[Metric, ...] = (
         better="more",
         tolerance=None,
         read=_nearest,
+        tabled=False,
+        rungs=True,
+    ),
+    Metric(
+        name="nearest_counts",
+        title="nearest, counted",
+        meaning="prompts by the distance to the nearest one, from so many tenths of a decade on",
+        unit="prompts",
+        better="neither",
+        tolerance=None,
+        read=_nearest_counts,
         tabled=False,
         rungs=True,
     ),

@@ -18,6 +18,7 @@ from pytest_injectivity.results.outcome import Outcome
 from pytest_injectivity.results.releases import ReleaseKey, ReleaseSummary
 from pytest_injectivity.results.run_origin import RunOrigin
 from pytest_injectivity.results.summary import Comparison, LayerKey, LayerSummary, RunSummary
+from pytest_injectivity.results.sweeps import Sweep
 from pytest_injectivity.results.told import Told
 from pytest_injectivity.results.verdict import Verdict
 
@@ -66,6 +67,7 @@ class RunResults(ModelResults):
         outcome: how the run ended; None: it has not.
         decision: whether the model ships; None where that was not asked.
         origin: when the run was made, and at which commit; None: it is not known.
+        sweeps: the curves that tests handed to the reports, each once.
     """
 
     complete: bool = True
@@ -76,6 +78,7 @@ class RunResults(ModelResults):
     models: tuple[NamedResults, ...] = ()
     decision: Decision | None = None
     origin: RunOrigin | None = None
+    sweeps: tuple[Sweep, ...] = ()
 
     @property
     def compared(self) -> bool:
@@ -127,6 +130,7 @@ def gather(told: Iterable[Told]) -> RunResults:
         ),
         verdicts=tuple(loads(Verdict, text, "verdict") for text in _of(ordered, "verdict")),
         said=tuple(dict.fromkeys(_of(ordered, "said"))),
+        sweeps=tuple(loads(Sweep, text, "sweep") for text in dict.fromkeys(_of(ordered, "sweep"))),
     )
 
 

@@ -5,7 +5,7 @@ They hold numbers, names and keyed hashes only: no prompt and no token id. Readi
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pytest_injectivity.core.interval import Interval
@@ -50,6 +50,8 @@ class NextToken:
         kl_max: the largest.
         top1: the share of positions at which both prefer the same token, clustered by prompt.
         elsewhere: the model's largest probability of ids that the parent does not have.
+        kl_by_position: the mean of positions by how many tokens were read before: ``1``, ``2-3``,
+            ``4-7`` and so on.
     """
 
     prompts: int
@@ -63,6 +65,7 @@ class NextToken:
     kl_max: float | None
     top1: Estimate
     elsewhere: float
+    kl_by_position: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,19 @@ class SweepPoint(Measured):
     bits: int | str | None = None
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """The points of a sweep, as a run reports them.
+
+    Attributes:
+        name: of the figure, such as ``by length``.
+        points: in the order measured.
+    """
+
+    name: str
+    points: tuple[SweepPoint, ...]
+
+
 def table_layers(n_layers: int) -> tuple[int, int, int]:
     """The layers of [N] table 1: the first, the middle and the last."""
     return 1, max(1, n_layers // 2), n_layers

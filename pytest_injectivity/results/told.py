@@ -11,7 +11,8 @@ class Told(NamedTuple):
 
     Attributes:
         at: the place of the test among those collected.
-        kind: of what it says: ``run``, ``layer``, ``comparison``, ``release``, ``verdict`` or ``said``.
+        kind: of what it says: ``run``, ``layer``, ``comparison``, ``release``, ``sweep``, ``verdict``
+            or ``said``.
         text: as JSON; of ``said`` the sentence itself.
         model: the name of the model it is about; empty where the run has one model.
     """

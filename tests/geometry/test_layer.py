@@ -52,6 +52,28 @@ def test_lipschitz_constants_equal_the_reference(rows: Tensor, q: float, seed: i
 
 
 @given(rows=any_rows())
+def test_counted_distances_are_the_nearest_ones(rows: Tensor) -> None:
+    """Each row once, between the ends of its tenth of a decade."""
+    layer = geometry(rows)
+    counts = layer.nearest_counts()
+    distances = layer.nearest.distance
+    assert np.isfinite(distances).sum() == sum(counts.values())
+    assert int((distances == 0).sum()) == counts.pop(0.0, 0)
+    assert [
+        int(((edge * (1 - 1e-9) <= distances) & (distances < edge * 10**0.1 * (1 - 1e-9))).sum())
+        for edge in counts
+    ] == list(counts.values())
+
+
+def test_an_end_belongs_to_what_begins_there() -> None:
+    """Whatever its logarithm is rounded to."""
+    rows = torch.tensor([[0.0], [0.001], [1.0], [11.0]], dtype=torch.float64)
+    assert {0.001: 2, 0.794: 1, 10.0: 1} == {
+        float(f"{edge:.3g}"): count for edge, count in geometry(rows).nearest_counts().items()
+    }
+
+
+@given(rows=any_rows())
 def test_norms_equal_the_reference(rows: Tensor) -> None:
     """Mean and median."""
     layer = geometry(rows)

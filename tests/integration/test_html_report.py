@@ -21,11 +21,13 @@ def test_the_page_of_a_red_run(
     result = audited(GATE, "--injx-report=html:r.html", *workers)
     page = _page(pytester)
     titles = [one.text for one in page.all("h3")]
+    sections = [one.text for one in page.all("h2")]
     assert pytest.ExitCode.TESTS_FAILED == result.ret
     assert ["Red: 1 of 4 verdicts is not PASS"] == [one.text for one in page.all("h1")]
     assert "layer02 (margin_above)" in page.all("dl")[0].text
     assert "pytest test_suite.py::test_margin --injx-model=" in page.all("dl")[0].text
-    assert "Separation margin, 1 % quantile" in titles
+    assert {"Separation margin, 1 % quantile", "Verdicts by layer"} <= {*titles, *sections}
+    assert 2 == sum(one.startswith("Distances to the nearest prompt, ") for one in titles)
 
 
 def test_several_models_have_one_page(

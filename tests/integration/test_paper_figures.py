@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.support import output
+from tests.reports.pages import read
 
 _SUITE = Path(__file__).parents[2] / "example_suites" / "paper_figures"
 # Thresholds are the shipped model's; what is left holds of any model.
@@ -37,6 +38,7 @@ def test_the_copied_suite_draws_a_models_figures(
         "--figure-lengths=4,8",
         "--figure-bits=8,4 asymmetric,2",
         "--figure-folder=drawn",
+        "--injx-report=html:page.html",
         f"-k {_ANY_MODEL}",
     )
     assert pytest.ExitCode.OK == result.ret, output(result)
@@ -45,6 +47,8 @@ def test_the_copied_suite_draws_a_models_figures(
     assert {"0.01", "0.001", "0.0001", "1e-05", "1e-06"} == set(
         by_bits["points"][0]["near_fractions"]
     )
+    titles = {one.text for one in read((figures.path / "page.html").read_text()).all("h3")}
+    assert {f"Margin over mean norm, by {name}" for name in ("length", "model", "bits")} <= titles
     assert "first bits with collisions: layer01 " in output(result)
     by_length, by_model = (
         json.loads((figures.path / "drawn" / f"{name}.json").read_text())["points"]

@@ -90,6 +90,7 @@ def layer(name: str, bits: int | None = None, **given: object) -> LayerSummary:
     numbers |= {"normalized_colipschitz_q": 0.125, "near_fractions": {"0.01": 0.25, "0.001": 0.0}}  # type: ignore[dict-item] # a ladder
     if bits is None:
         spread = {"0": 0.5, "0.01": 1.0, "0.05": 1.25, "0.25": 1.5, "0.5": 2.0}
+        numbers["nearest_counts"] = {"0.501": 1, "1": 2, "1.58": 5, "2": 3, "7.94": 1}  # type: ignore[assignment] # as above
         numbers["nearest"] = spread | {"0.75": 3.0, "0.95": 4.0, "0.99": 5.0, "1": 8.0}  # type: ignore[assignment] # as above
     return LayerSummary(name, bits, 12, numbers={**numbers, **given})  # type: ignore[dict-item] # as above
 

@@ -110,6 +110,15 @@ def test_pairs_are_named_by_index_and_hash() -> None:
     assert ["layer01", "layer02"] == [one.text for one in section.all("tbody")[0].all("th")]
 
 
+def test_many_pairs_are_folded() -> None:
+    """The first few stand open."""
+    judged = verdict(*(reason(one) for one in names(9)))
+    page = read(html(replace(RESULTS, verdicts=(judged,))))
+    (section,) = [one for one in page.all("section") if one.attributes["id"] == "pairs"]
+    assert ["4 more"] == [one.text for one in section.all("summary")]
+    assert [6, 4] == [len(one.all("tr")) for one in section.all("tbody")]
+
+
 def test_several_models_are_side_by_side() -> None:
     """A column of facts and a line of every figure each."""
     page = read(html(several(["nf4", "awq"])))
@@ -161,7 +170,8 @@ def _tags(page: str) -> set[str]:
     return set(re.findall(r"<([a-zA-Z][\w-]*)", page))
 
 
-def _with(text: str) -> RunResults:
+def hostile(text: str) -> RunResults:
+    """A run whose every name and sentence ends in this text."""
     results = several([f"a{text}", f"b{text}"], text=text)
     release = replace(SUMMARY, release=f"r{text}", place=f"4{text}")
     models = tuple(replace(one, releases=(release,)) for one in results.models)
@@ -173,12 +183,12 @@ def _with(text: str) -> RunResults:
 @example(HOSTILE)
 def test_no_text_changes_what_the_page_is_made_of(text: str) -> None:
     """Names of models, layers and checks, evidence and commands come from anybody."""
-    assert _shape(html(_with("-"))) == _shape(html(_with(f"-{text}")))
+    assert _shape(html(hostile("-"))) == _shape(html(hostile(f"-{text}")))
 
 
 def test_a_hostile_text_runs_nothing_and_fetches_nothing() -> None:
     """It is text, with its control characters as escapes."""
-    page = html(_with(HOSTILE))
+    page = html(hostile(HOSTILE))
     found = read(page)
     attributes = {name for one in found.all(*_tags(page)) for name in one.attributes}
     assert [] == found.all("script", "img", "link", "iframe", "object", "form", "base")

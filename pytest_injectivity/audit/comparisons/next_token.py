@@ -84,15 +84,13 @@ def next_token_of(found: "NextTokens", *, second_half: bool) -> NextToken:
         kl_max=finite(float(found.nats.max())),
         top1=_estimate(agreement(found, _CONFIDENCE)),
         elsewhere=float(np.nan_to_num(found.elsewhere).max()),
+        kl_by_position=_by_position(found),
     )
 
 
 def mean_divergence(found: "NextTokens", confidence: float) -> tuple[float, Interval]:
     """The mean divergence of a position in nats, and its interval, clustered by prompt."""
-    number = _numbered(found)
-    sums = np.bincount(number, weights=found.nats)
-    value = math.fsum(found.nats) / len(found.nats)
-    return value, clustered_mean(sums, np.bincount(number).astype(np.int64), confidence)
+    return _clustered(found.nats, found.prompt, confidence)
 
 
 def divergence_quantile(found: "NextTokens", q: float, confidence: float) -> tuple[float, Interval]:
@@ -105,15 +103,36 @@ def divergence_quantile(found: "NextTokens", q: float, confidence: float) -> tup
 
 def agreement(found: "NextTokens", confidence: float) -> tuple[float, Interval]:
     """The share of positions at which both prefer the same token, and its interval."""
-    number = _numbered(found)
+    number = _numbered(found.prompt)
     same = np.bincount(number, weights=found.agreed).astype(np.int64)
     each = np.bincount(number).astype(np.int64)
     return float(found.agreed.mean()), clustered_rate(same, each, confidence)
 
 
-def _numbered(found: "NextTokens") -> np.ndarray:
+def _by_position(found: "NextTokens") -> dict[str, Estimate]:
+    """The mean divergence of positions that lie between two powers of two."""
+    doubled = np.log2(np.maximum(found.position, 1)).astype(np.int64)
+    shown = {}
+    for power in np.unique(doubled).tolist():
+        here = doubled == power
+        first, last = 2**power, 2 ** (power + 1) - 1
+        name = f"{first}-{last}" if last > first else f"{first}"
+        mean = _clustered(found.nats[here], found.prompt[here], _CONFIDENCE)
+        shown[name] = _estimate(mean)
+    return shown
+
+
+def _clustered(nats: np.ndarray, prompt: np.ndarray, confidence: float) -> tuple[float, Interval]:
+    """The mean over positions and its interval, clustered by prompt."""
+    number = _numbered(prompt)
+    sums = np.bincount(number, weights=nats)
+    each = np.bincount(number).astype(np.int64)
+    return math.fsum(nats) / len(nats), clustered_mean(sums, each, confidence)
+
+
+def _numbered(prompt: np.ndarray) -> np.ndarray:
     """The prompt of each position, counted from 0 without gaps."""
-    return np.asarray(np.unique(found.prompt, return_inverse=True)[1])
+    return np.asarray(np.unique(prompt, return_inverse=True)[1])
 
 
 def _estimate(measured: tuple[float, Interval]) -> Estimate:

@@ -14,7 +14,7 @@ _LAYER = re.compile(r"layer0*(\d+)")
 
 
 class Figure(Protocol):
-    """A figure of the page: `LineChart`, `HeatMap` or `Scatter`."""
+    """A figure of the page: `LineChart`, `Histogram`, `HeatMap` or `Scatter`."""
 
     @property
     def title(self) -> str:
@@ -118,16 +118,87 @@ class LineChart:
 
 
 @dataclass(frozen=True)
+class Bin:
+    """A bar of a histogram.
+
+    Attributes:
+        low, high: what it counts lies between them; both 0: it is 0.
+        count: how many there are.
+    """
+
+    low: float
+    high: float
+    count: int
+
+    @property
+    def name(self) -> str:
+        """What it counts."""
+        return f"{show(self.low, 3)} – {show(self.high, 3)}" if self.high else "0"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A number that stands upright in a histogram.
+
+    Attributes:
+        name: in the legend.
+        value: where it stands.
+        look: as of a `Series`.
+    """
+
+    name: str
+    value: float
+    look: str
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many numbers lie where, over an axis on which equal steps are equal factors.
+
+    Attributes:
+        title, caption: as of every figure.
+        axis: what the numbers are.
+        up: what is counted.
+        bins: at least one, in their order.
+        marks: what they are compared with.
+        look: of the bars.
+    """
+
+    title: str
+    caption: str
+    axis: str
+    up: str
+    bins: tuple[Bin, ...]
+    marks: tuple[Mark, ...] = ()
+    look: str = "s0"
+
+    @property
+    def table(self) -> Table:
+        """A row a bar; the marks are its notes."""
+        columns = (Column(self.axis, number=False), Column(self.up))
+        rows = tuple((Cell(one.name), Cell(str(one.count))) for one in self.bins)
+        notes = tuple(f"{one.name}: {show(one.value, _DIGITS)}" for one in self.marks)
+        return Table(columns, rows, notes=notes)
+
+
+@dataclass(frozen=True)
 class HeatCell:
     """A cell of a heat map.
 
     Attributes:
         text: what it says in the table.
         level: how dark it is, from 0 (nothing) to 6; None where nothing was measured.
+        status: ``good``, ``bad`` or ``unsure`` in place of a level; empty where it has one.
     """
 
     text: str
     level: int | None
+    status: str = ""
+
+    @property
+    def look(self) -> str:
+        """A class of the style sheet, behind an ``h``."""
+        return self.status or ("none" if self.level is None else str(self.level))
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """What the HTML page says, put together from the results of a run; the template only lays it out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.reports.layer_table import bits_table, layer_table, run_table
-from pytest_injectivity.reports.page.charts import Figure
+from pytest_injectivity.reports.page.bounds import short_bounds
+from pytest_injectivity.reports.page.charts import Figure, HeatMap
+from pytest_injectivity.reports.page.distances import distance_figures
 from pytest_injectivity.reports.page.failures import (
     Failure,
     closest_pairs,
@@ -13,10 +15,14 @@ from pytest_injectivity.reports.page.failures import (
     first_bad_layer,
     passed_charts,
 )
+from pytest_injectivity.reports.page.grids import grid_figures
 from pytest_injectivity.reports.page.layers import Model, layer_figures, models, titled
+from pytest_injectivity.reports.page.overview import overview
 from pytest_injectivity.reports.page.parents import parent_figures
 from pytest_injectivity.reports.page.recoveries import recovery_figures
 from pytest_injectivity.reports.page.releases import release_figures
+from pytest_injectivity.reports.page.side_by_side import model_figures
+from pytest_injectivity.reports.page.sweeps import sweep_figures
 from pytest_injectivity.reports.reference_table import reference_table
 from pytest_injectivity.reports.release_table import release_table
 from pytest_injectivity.reports.table import Cell, Column, Table
@@ -33,6 +39,7 @@ EVIDENCE = {
 """How much is shown of verdicts, each with what it leaves out."""
 
 _MOST_CHECKS = 4
+_OPEN_PAIRS = 6
 _LAYERS_NOTE = (
     "Bars are the intervals of numbers that a verdict judged. A parent's line is the model's number over"
     " the share of it that is kept."
@@ -69,6 +76,7 @@ class Page:
         command: repeats the first failure, or the run.
         decision: whether the model ships; None where that was not asked.
         rules: of the decision.
+        overview: the verdicts by layer.
         failures: what is not PASS.
         models: that were measured.
         facts: on models and prompts, a column a model.
@@ -89,6 +97,7 @@ class Page:
     command: str
     decision: Decision | None
     rules: Table
+    overview: tuple[HeatMap, ...]
     failures: tuple[Failure, ...]
     models: tuple[Model, ...]
     facts: Table | None
@@ -106,10 +115,21 @@ class Page:
         return EVIDENCE[self.evidence]
 
     @property
+    def first_pairs(self) -> Table:
+        """The pairs that stand open: every layer may name one."""
+        return replace(self.pairs, rows=self.pairs.rows[:_OPEN_PAIRS])
+
+    @property
+    def more_pairs(self) -> Table:
+        """The pairs that are folded away."""
+        return replace(self.pairs, rows=self.pairs.rows[_OPEN_PAIRS:])
+
+    @property
     def sections(self) -> tuple[tuple[str, str], ...]:
         """The names of the sections that there are, and their places."""
         every = (
             ("Decision", "decision", self.decision is not None),
+            ("Verdicts by layer", "overview", bool(self.overview)),
             ("Not passed", "failures", bool(self.failures)),
             ("Models and prompts", "audited", self.facts is not None),
             *((one.title, one.id, True) for one in self.figures),
@@ -137,6 +157,7 @@ def contents(results: RunResults) -> Page:
         command=commands[0] if commands else outcome.command,
         decision=results.decision,
         rules=_rules(results.decision),
+        overview=overview(every, results.verdicts),
         failures=found,
         models=every,
         facts=_facts(every),
@@ -189,7 +210,7 @@ def _lead(results: RunResults, found: tuple[Failure, ...]) -> Iterator[tuple[str
     if reason is not None:
         yield f"{found[0].check}, {reason.where}", reason.summary
         if reason.would_pass:
-            yield "Would have passed", reason.would_pass
+            yield "Would have passed", short_bounds(reason.would_pass)
 
 
 def _rules(decision: Decision | None) -> Table:
@@ -231,7 +252,18 @@ def _told(one: Model) -> Iterator[tuple[str, str]]:
 def _sections(every: tuple[Model, ...], results: RunResults) -> tuple[Section, ...]:
     looks = {one.label: (one.name, one.look) for one in every}
     sections = (
-        Section("layers", "Layer by layer", layer_figures(every, results.verdicts), _LAYERS_NOTE),
+        Section(
+            "layers",
+            "Layer by layer",
+            (
+                *distance_figures(every, results.verdicts),
+                *layer_figures(every, results.verdicts),
+                *grid_figures(every),
+                *model_figures(every),
+            ),
+            _LAYERS_NOTE,
+        ),
+        Section("sweeps", "By length, by model, by bits", sweep_figures(results.sweeps)),
         Section("parent", "Against the parent", parent_figures(every)),
         Section("judged", "Judged, and passed", tuple(passed_charts(results, looks))),
         Section(

@@ -31,6 +31,7 @@ def environment() -> "Environment":
     """The environment of all pages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    from pytest_injectivity.reports.page.bounds import short_bounds
     from pytest_injectivity.reports.page.shapes import picture
 
     made = Environment(
@@ -42,6 +43,7 @@ def environment() -> "Environment":
         finalize=_harmless(),
     )
     made.filters["picture"] = picture
+    made.filters["short_bounds"] = short_bounds
     return made
 
 

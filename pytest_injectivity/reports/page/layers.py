@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_injectivity.quantization.grid import Grid
 from pytest_injectivity.reports.page.charts import (
     Figure,
     HeatCell,
@@ -151,14 +150,12 @@ def models(parts: Iterable[tuple[str, ModelResults]]) -> tuple[Model, ...]:
 
 
 def layer_figures(every: Sequence[Model], verdicts: Sequence[Verdict]) -> tuple[Figure, ...]:
-    """A figure for each number of layers that was measured, then the maps."""
+    """A figure for each number of layers that was measured, then the maps of near-collisions."""
     judged = _intervals(verdicts)
     return drawn(
         [
-            *(_spread(one, every, verdicts) for one in every),
             *(_line_chart(one, every, judged) for one in _DRAWN),
             *(_near_map(one, every) for one in every),
-            *(_bits_map(one, every) for one in every),
         ]
     )
 
@@ -171,54 +168,6 @@ def names_of_layers(layers: Iterable[str]) -> tuple[str, ...]:
 def titled(title: str, one: Model, every: Sequence[Model]) -> str:
     """A title with the name of the model, where there are several."""
     return f"{title}, {one.name}" if len(every) > 1 else title
-
-
-def _spread(one: Model, every: Sequence[Model], verdicts: Iterable[Verdict]) -> LineChart | None:
-    """The distances to the nearest prompt, as boxes, over the resolution and under the bound."""
-    labels = tuple(name for name in names_of_layers(one.plain) if one.plain[name].nearest)
-    if not labels:
-        return None
-    layers = [one.plain[name] for name in labels]
-    series = [
-        Series(name, tuple(_box(layer, low, high) for layer in layers), look)
-        for name, low, high, look in (
-            ("least to largest", "0", "1", "box0"),
-            ("5–95 %", "0.05", "0.95", "box1"),
-            ("25–75 %, median", "0.25", "0.75", "box2"),
-        )
-    ]
-    resolutions = tuple(Point(layer.resolution) for layer in layers)
-    bounds = _bounds(one, verdicts)
-    bound = tuple(Point(bounds.get(name)) for name in labels)
-    series.append(Series("resolution", resolutions, "parent", aside=True))
-    series.append(Series("bound", bound, "bound", aside=True))
-    shown = tuple(line for line in series if line.measured)
-    caption = (
-        "How far prompts lie from the nearest other one. What is near the resolution cannot be told"
-        " apart; the bound is that of margin_above, for its quantile. Both are drawn where the axis"
-        " reaches them."
-    )
-    title = titled("Distances to the nearest prompt", one, every)
-    return LineChart(title, caption, "layer", labels, shown)
-
-
-def _box(layer: LayerSummary, low: str, high: str) -> Point:
-    spread = layer.nearest
-    return Point(spread.get("0.5"), spread.get(low), spread.get(high))
-
-
-def _bounds(one: Model, verdicts: Iterable[Verdict]) -> dict[str, float]:
-    """The bounds of this model's margins, in the states' units; of several the first."""
-    found: dict[str, float] = {}
-    for verdict in verdicts:
-        if verdict.check != "margin_above" or verdict.model != one.label:
-            continue
-        for reason in verdict.reasons:
-            layer = one.plain.get(reason.where)
-            unit = 1.0 if "normalized" not in reason.quantity or layer is None else layer.mean_norm
-            if layer is not None and "bits" not in reason.quantity and unit is not None:
-                found.setdefault(reason.where, reason.bound * unit)
-    return found
 
 
 def _line_chart(drawn_: _Drawn, every: Sequence[Model], judged: Judged) -> LineChart | None:
@@ -285,32 +234,8 @@ def _near_map(one: Model, every: Sequence[Model]) -> HeatMap | None:
     return HeatMap(title, caption, "distance", "layer", rows, labels, cells)
 
 
-def _bits_map(one: Model, every: Sequence[Model]) -> HeatMap | None:
-    """Where activations rounded after capture collide ([VS] figure 4 in kind)."""
-    rounded = {(layer.layer, layer.bits): layer for layer in one.results.layers if layer.bits}
-    if not rounded:
-        return None
-    labels = names_of_layers(layer for layer, _ in rounded)
-    found = dict.fromkeys(bits for _, bits in rounded if bits is not None)
-    grids = sorted(found, key=lambda bits: (-Grid.parse(bits).bits, str(bits)))
-    cells = tuple(
-        tuple(_collisions(rounded.get((label, bits))) for label in labels) for bits in grids
-    )
-    rows = tuple(Grid.parse(bits).words for bits in grids)
-    title = titled("Activations rounded after capture", one, every)
-    caption = "Colliding pairs among all pairs, by layer; each shade is a factor of ten."
-    return HeatMap(title, caption, "grid", "layer", rows, labels, cells)
-
-
 def _share(share: float | None) -> HeatCell:
     return HeatCell("–" if share is None else f"{share:.3g}", share_level(share))
-
-
-def _collisions(layer: LayerSummary | None) -> HeatCell:
-    if layer is None or layer.collisions is None:
-        return HeatCell("–", None)
-    pairs = layer.n * (layer.n - 1) / 2
-    return HeatCell(f"{layer.collisions}", share_level(layer.collisions / pairs if pairs else 0.0))
 
 
 def _value(layer: LayerSummary | None, metric: str) -> float | None:

@@ -32,6 +32,7 @@ def _estimate(found: Estimate | None) -> Point:
     return Point(None) if found is None else Point(found.value, found.low, found.high)
 
 
+_FEWEST = 2  # positions of a line
 _KEPT = "1 is the parent's; bars: intervals at 95 %, prompts paired."
 _DRAWN = (
     _Drawn("Margin kept", _KEPT, lambda one: _estimate(one.margin), 1.0),
@@ -72,23 +73,16 @@ _DRAWN = (
 )
 
 
-_NEXT_TOKENS: tuple[tuple[str, str, Callable[[NextToken], Estimate]], ...] = (
-    (
-        "KL of next tokens",
-        "KL(parent || model) at a position on average, in nats; bars: intervals at 95 %.",
-        lambda one: one.kl,
-    ),
-    (
-        "Top-1 agreement",
-        "Share of positions with the parent's first choice of a next token.",
-        lambda one: one.top1,
-    ),
-)
-
-
 def parent_figures(every: Sequence[Model]) -> tuple[Figure, ...]:
     """A figure for each number that was compared, then the next tokens."""
-    return drawn([*(_line_chart(one, every) for one in _DRAWN), *_next_tokens(every)])
+    return drawn(
+        [
+            *(_line_chart(one, every) for one in _DRAWN),
+            _divergences(every),
+            _by_position(every),
+            _agreement(every),
+        ]
+    )
 
 
 def _line_chart(drawn_: _Drawn, every: Sequence[Model]) -> LineChart | None:
@@ -119,16 +113,57 @@ def _series(
     return Series(name, points, look)
 
 
-def _next_tokens(every: Sequence[Model]) -> list[LineChart | None]:
-    """KL and agreement of the next tokens of several models; those of one are among its facts."""
-    if len(every) == 1:
-        return []
-    found = [None if one.results.run is None else one.results.run.next_token for one in every]
+def _divergences(every: Sequence[Model]) -> LineChart | None:
+    """The divergence of next tokens: its mean and its quantiles."""
+    parts: tuple[tuple[str, Callable[[NextToken], Point]], ...] = (
+        ("mean", lambda one: _estimate(one.kl)),
+        ("99 %", lambda one: _estimate(one.kl_q99)),
+        ("99.9 %", lambda one: _estimate(one.kl_q999)),
+        ("largest", lambda one: Point(one.kl_max)),
+    )
+    series = tuple(
+        Series(one.name, tuple(part(token) for _, part in parts), one.look)
+        for one, token in _compared(every)
+    )
+    shown = tuple(one for one in series if one.measured)
+    caption = "KL(parent || model) at a position, in nats; bars: intervals at 95 %."
+    labels = tuple(name for name, _ in parts)
+    return LineChart("KL of next tokens", caption, "positions", labels, shown) if shown else None
+
+
+def _by_position(every: Sequence[Model]) -> LineChart | None:
+    """The mean divergence by how many tokens were read before."""
+    found = _compared(every)
+    names = dict.fromkeys(name for _, token in found for name in token.kl_by_position)
+    labels = tuple(sorted(names, key=lambda name: int(name.partition("-")[0])))
+    series = tuple(
+        Series(
+            one.name, tuple(_estimate(token.kl_by_position.get(name)) for name in labels), one.look
+        )
+        for one, token in found
+    )
+    shown = tuple(one for one in series if one.measured)
+    if not shown or len(labels) < _FEWEST:
+        return None
+    caption = "Mean KL(parent || model) by position, in nats; bars: intervals at 95 %."
+    return LineChart("KL of next tokens, by position", caption, "position", labels, shown)
+
+
+def _agreement(every: Sequence[Model]) -> LineChart | None:
+    """The agreement of several models; that of one is among its facts."""
+    found = {one.name: _estimate(token.top1) for one, token in _compared(every)}
+    if len(every) == 1 or not found:
+        return None
     labels = tuple(one.name for one in every)
-    charts = []
-    for title, caption, part in _NEXT_TOKENS:
-        points = tuple(Point(None) if one is None else _estimate(part(one)) for one in found)
-        series = Series(title, points, "s0 apart")
-        if series.measured:
-            charts.append(LineChart(title, caption, "model", labels, (series,)))
-    return [*charts]
+    series = Series("agreement", tuple(found.get(name, Point(None)) for name in labels), "s0 apart")
+    caption = "Share of positions with the parent's first choice of a next token."
+    return LineChart("Top-1 agreement", caption, "model", labels, (series,))
+
+
+def _compared(every: Sequence[Model]) -> list[tuple[Model, NextToken]]:
+    """The models whose next tokens were compared with their parent's."""
+    return [
+        (one, one.results.run.next_token)
+        for one in every
+        if one.results.run is not None and one.results.run.next_token is not None
+    ]

@@ -9,6 +9,7 @@ from pytest_injectivity.core.numbers import show
 _TICKS = 4
 _MANY_DECADES = 5
 _LOG_FROM = 30.0  # times the smallest number
+_FARTHEST = 1e6  # times: a mark beyond would press everything else into a corner
 _LEAST = 1e-6  # of the numbers: a shorter axis would be one of rounding errors
 _PLAIN = {-2: "0.01", -1: "0.1", 0: "1", 1: "10", 2: "100", 3: "1000"}
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -51,7 +52,7 @@ class Scale:
             step = _step(self.high - self.low)
             first = math.ceil(self.low / step - 1e-9)
             last = math.floor(self.high / step + 1e-9)
-            return tuple((self.at(i * step), show(i * step, 3)) for i in range(first, last + 1))
+            return tuple((self.at(i * step), show(i * step, 4)) for i in range(first, last + 1))
         first, last = round(math.log10(self.low)), round(math.log10(self.high))
         every = math.ceil((last - first) / _MANY_DECADES)
         powers = range(first, last + 1, every)
@@ -64,7 +65,13 @@ class Scale:
 
 
 def scale(
-    values: Iterable[float], start: float, end: float, *, base: float = 0.0, band: float = 0.0
+    values: Iterable[float],
+    start: float,
+    end: float,
+    *,
+    base: float = 0.0,
+    band: float = 0.0,
+    even: bool = False,
 ) -> Scale:
     """An axis that shows all numbers: logarithmic where they are far apart, else from a base.
 
@@ -74,10 +81,17 @@ def scale(
         end: where the largest is.
         base: a number that an axis which is not logarithmic shows as well.
         band: how much of the axis belongs to zeros, where it is logarithmic and there are any.
+        even: never logarithmic: of bars equal counts are equally long.
     """
     known = sorted(values)
     positive = [one for one in known if one > 0.0]
-    if known and positive and known[0] >= 0.0 and positive[-1] > _LOG_FROM * positive[0]:
+    if (
+        not even
+        and known
+        and positive
+        and known[0] >= 0.0
+        and positive[-1] > _LOG_FROM * positive[0]
+    ):
         low = 10.0 ** math.floor(math.log10(positive[0]) + 1e-9)
         high = 10.0 ** math.ceil(math.log10(positive[-1]) - 1e-9)
         if known[0] > 0.0:
@@ -89,6 +103,28 @@ def scale(
         most = least + max(abs(least), 1.0)
     step = _step(most - least)
     return Scale(math.floor(least / step) * step, math.ceil(most / step) * step, start, end)
+
+
+def decades(
+    values: Iterable[float], marks: Iterable[float], start: float, end: float, band: float = 0.0
+) -> Scale:
+    """A logarithmic axis of whole decades that shows all numbers, and the marks that are not too far.
+
+    Args:
+        values: of them the positive ones are drawn.
+        marks: numbers to compare with.
+        start: where the smallest is drawn, or the zeros.
+        end: where the largest is.
+        band: how much of the axis belongs to zeros.
+    """
+    known = [one for one in values if one > 0.0] or [1.0]
+    least, most = min(known), max(known)
+    near = [one for one in marks if least / _FARTHEST <= one <= most * _FARTHEST]
+    low = 10.0 ** math.floor(math.log10(min([least, *near])) + 1e-9)
+    high = 10.0 ** math.ceil(math.log10(max([most, *near])) - 1e-9)
+    if high <= low:
+        high = 10.0 * low
+    return Scale(low, high, start + band, end, log=True, zero=start if band else None)
 
 
 def _step(length: float) -> float:

@@ -8,9 +8,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pytest_injectivity.core.numbers import show
 from pytest_injectivity.reports.page.charts import (
     Figure,
     HeatMap,
+    Histogram,
     LineChart,
     Point,
     Scatter,
@@ -18,11 +20,12 @@ from pytest_injectivity.reports.page.charts import (
     is_finite,
     short_label,
 )
-from pytest_injectivity.reports.page.scales import Scale, scale
+from pytest_injectivity.reports.page.scales import Scale, decades, scale
 
 _WIDE, _HIGH = 340, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 8, 32
 _ZEROS = 12  # of a logarithmic axis
+_BAND = 16.0  # of a histogram's zeros
 _LABELS = 9
 _ROW, _NAMES = 20, 70
 _HIGHEST, _BETWEEN = 240, 14  # of a map, and of two names beside it
@@ -70,9 +73,13 @@ def picture(figure: Figure) -> Picture:
         return _heat_map(figure)
     if isinstance(figure, Scatter):
         return _scatter(figure)
+    if isinstance(figure, Histogram):
+        return _histogram(figure)
     if isinstance(figure, LineChart):
         return _line_chart(figure)
-    raise TypeError(f"{type(figure).__name__} is no figure: give a LineChart, HeatMap or Scatter")
+    raise TypeError(
+        f"{type(figure).__name__} is no figure: give a LineChart, Histogram, HeatMap or Scatter"
+    )
 
 
 def _line_chart(chart: LineChart) -> Picture:
@@ -124,6 +131,32 @@ def _series(series: Series, places: Sequence[float], up: Scale) -> Iterator[Shap
             yield _path(dots, f"dots {series.look}{' bad' if bad else ''}{many}")
 
 
+def _histogram(chart: Histogram) -> Picture:
+    """A path for all bars; what they are compared with stands upright among them."""
+    up = scale([float(one.count) for one in chart.bins], _HIGH - _BOTTOM, _TOP, even=True)
+    positive = [end for one in chart.bins if one.high for end in (one.low, one.high)]
+    zero = any(not one.high for one in chart.bins)
+    across = decades(
+        positive, [one.value for one in chart.marks], _LEFT, _WIDE - _RIGHT, _BAND if zero else 0.0
+    )
+    bars, floor = "", up.at(0.0)
+    for one in chart.bins:
+        x = across.at(one.low)
+        # Bars are a little apart; that of zeros is as wide as its place.
+        wide = across.at(one.high) - x - 1.0 if one.high else _BAND - 4.0
+        bars += f"M{x:.1f} {floor:.1f}V{up.at(one.count):.1f}h{max(wide, 1.0):.1f}V{floor:.1f}z"
+    shapes = [*_vertical(up), _path(bars, f"area {chart.look}")]
+    for mark in chart.marks:
+        if across.reaches(mark.value):
+            x = across.at(mark.value)
+            shapes.append(_path(f"M{x:.1f} {_HIGH - _BOTTOM}V{_TOP}", f"line {mark.look}"))
+    shapes += [_words(x, _HIGH - _BOTTOM + 14, text, "axis middle") for x, text in across.ticks]
+    axis = f"{chart.up} by {chart.axis}"
+    shapes.append(_words((_LEFT + _WIDE - _RIGHT) / 2, _HIGH - 4, axis, "axis middle"))
+    legend = tuple((mark.look, f"{mark.name} {show(mark.value, 3)}") for mark in chart.marks)
+    return Picture(_WIDE, _HIGH, tuple(shapes), legend)
+
+
 def _heat_map(chart: HeatMap) -> Picture:
     """A path for each shade; of many columns neighbors of one shade are one rectangle."""
     rows = [short_label(one) for one in chart.rows]
@@ -136,13 +169,12 @@ def _heat_map(chart: HeatMap) -> Picture:
     sparse = len(chart.columns) <= _SPARSE
     paths: dict[str, str] = {}
     for down, cells in enumerate(chart.cells):
-        for first, last in _runs([cell.level for cell in cells], together=not sparse):
-            level = cells[first].level
+        for first, last in _runs([cell.look for cell in cells], together=not sparse):
+            look = cells[first].look
             x, y = places[first] - width / 2, _TOP + high * down
             wide = width * (last - first + 1) - sparse
             tall = high - (high == _ROW)
             path = f"M{x:.1f} {y:.1f}h{wide:.1f}v{tall:.1f}h{-wide:.1f}z"
-            look = "none" if level is None else str(level)
             paths[look] = paths.get(look, "") + path
     shapes = [_path(path, f"heat h{look}") for look, path in sorted(paths.items())]
     shapes += _labels(chart.columns, places, bottom + 14)
@@ -157,11 +189,11 @@ def _heat_map(chart: HeatMap) -> Picture:
     return Picture(_WIDE, round(height), tuple(shapes))
 
 
-def _runs(levels: Sequence[int | None], *, together: bool) -> Iterator[tuple[int, int]]:
+def _runs(looks: Sequence[str], *, together: bool) -> Iterator[tuple[int, int]]:
     """The first and the last of neighbors that are alike; each alone where they are kept apart."""
     first = 0
-    for at, level in enumerate(levels):
-        ends = at + 1 == len(levels) or levels[at + 1] != level
+    for at, look in enumerate(looks):
+        ends = at + 1 == len(looks) or looks[at + 1] != look
         if ends or not together:
             yield first, at
             first = at + 1

@@ -55,6 +55,24 @@ def test_the_numbers_are_those_of_the_logits(rounded: Audit) -> None:
     assert found == rounded.run_summary().next_token
 
 
+def test_divergences_by_position_are_those_of_the_logits(rounded: Audit) -> None:
+    """The mean over all prompts of positions between two powers of two."""
+    sums: dict[int, list[float]] = {}
+    for ids in IDS:
+        own, parents = (
+            logits(one.decoder, torch.tensor(ids)).double().log_softmax(dim=1)
+            for one in (rounded, rounded.reference.target)
+        )
+        nats = (parents.exp() * (parents - own)).sum(dim=1).tolist()
+        for position in range(1, len(ids)):
+            sums.setdefault(position.bit_length(), []).append(nats[position])
+    found = rounded.next_token().kl_by_position
+    assert ["1", "2-3", "4-7"] == list(found)[:3]
+    assert [np.mean(sums[bits]) for bits in sorted(sums)] == pytest.approx(
+        [one.value for one in found.values()], abs=1e-6
+    )
+
+
 def test_what_would_have_passed_does(rounded: Audit) -> None:
     """Each bound at the value measured passes, and just beyond it fails at the head."""
     found = rounded.next_token()

@@ -2,11 +2,14 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_injectivity.reports.page.charts import Figure, LineChart, Scatter
+from pytest_injectivity.reports.page.charts import Figure, Histogram, LineChart, Scatter
+from pytest_injectivity.reports.page.distances import distance_figures
+from pytest_injectivity.reports.page.grids import grid_figures
 from pytest_injectivity.reports.page.layers import layer_figures, models
 from pytest_injectivity.reports.page.parents import parent_figures
 from pytest_injectivity.reports.page.recoveries import recovery_figures
 from pytest_injectivity.reports.page.releases import release_figures
+from pytest_injectivity.reports.page.side_by_side import model_figures
 from pytest_injectivity.results.run_results import ModelResults
 from pytest_injectivity.results.summary import Estimate, NextToken
 from pytest_injectivity.results.verdict import Reason, Status
@@ -67,17 +70,55 @@ def test_a_number_has_the_interval_of_the_verdict_on_it() -> None:
 def test_distances_are_boxes_with_resolution_and_bound() -> None:
     """A bound in units of the mean norm is drawn in those of the states."""
     judged = verdict(replace(reason("layer01"), quantity="separation margin (q=0.01, normalized)"))
-    found = _by_title(layer_figures(models([("", RESULTS)]), (judged,)))
-    rows = _cells(found["Distances to the nearest prompt"])
+    found = _by_title(distance_figures(models([("", RESULTS)]), (judged,)))
+    rows = _cells(found["Distances to the nearest prompt, by layer"])
     boxes = ["2 [0.5, 8]", "2 [1.25, 4]", "2 [1.5, 3]", "1e-05"]
     assert [["layer01", *boxes, "3"], ["norm", *boxes, "–"]] == rows
+
+
+def test_distances_are_counted_at_the_layer_nearest_to_its_bound() -> None:
+    """A bar for each tenth of a decade, with the bound and the resolution of that layer."""
+    every = models([("", RESULTS)])
+    judged = verdict(reason("layer01"), replace(reason("norm"), bound=0.875))
+    (chart, *_) = distance_figures(every, (judged,))
+    assert isinstance(chart, Histogram)
+    assert "Distances to the nearest prompt, norm" == chart.title
+    assert ["0.501 – 0.631", "1"] == _cells(chart)[0]
+    assert ("resolution: 1e-05", "bound: 0.875") == chart.table.notes
+
+
+def test_without_a_bound_distances_are_counted_at_the_narrowest_layer() -> None:
+    """In units of its mean norm."""
+    narrow = replace(RESULTS, layers=(layer("layer01"), layer("norm", normalized_margin_q=0.125)))
+    (chart, *_) = distance_figures(models([("", narrow)]), ())
+    assert "Distances to the nearest prompt, norm" == chart.title
 
 
 def test_near_collisions_and_rounded_activations_are_maps() -> None:
     """Shares of pairs within a distance, and pairs that collide, by layer."""
     found = _by_title(layer_figures(models([("", RESULTS)]), ()))
+    maps = _by_title(grid_figures(models([("", RESULTS)])))
     assert ["layer01", "0.25", "0"] == _cells(found["Near-collisions"])[0]
-    assert [["layer01", "66"]] == _cells(found["Activations rounded after capture"])
+    assert [["layer01", "66"]] == _cells(maps["Activations rounded after capture"])
+
+
+def test_margins_of_rounded_activations_are_lines() -> None:
+    """From the states as they are to the coarsest grid, for some of the layers."""
+    every = [layer(f"layer{at:02d}", bits) for at in range(1, 10) for bits in (None, 8, 2)]
+    found = _by_title(grid_figures(models([("", replace(RESULTS, layers=tuple(every)))])))
+    lines = found["Margin over mean norm, by bits"]
+    assert ["as is", "8 bits", "2 bits"] == [row[0] for row in _cells(lines)]
+    assert ["layer 1", "layer 3", "layer 5", "layer 7", "layer 9"] == list(_lines(lines))
+
+
+def test_three_models_have_lines_from_model_to_model() -> None:
+    """Two are compared well enough by their lines over layers."""
+    every = models([(name, RESULTS) for name in ("a", "b", "c")])
+    found = _by_title(model_figures(every))
+    assert [["a", "0.25", "0.25"], ["b", "0.25", "0.25"], ["c", "0.25", "0.25"]] == _cells(
+        found["Margin over mean norm, by model"]
+    )
+    assert () == model_figures(every[:2])
 
 
 def test_what_is_zero_everywhere_has_no_figure() -> None:
@@ -107,26 +148,50 @@ def test_what_is_kept_stands_beside_the_parents() -> None:
     assert "SipIt" not in found
 
 
-def test_next_tokens_of_several_models_are_compared() -> None:
-    """Those of one model are among its facts."""
+def _next_token(**by_position: Estimate) -> ModelResults:
     at = Estimate(0.5, 0.25, 1.0)
-    token = NextToken(3, 9, False, 0, 0, at, at, at, 1.0, at, 0.0)  # noqa: FBT003 - in its order
-    told = replace(RESULTS, run=run(next_token=token))
-    several = _by_title(parent_figures(models([("a", told), ("b", RESULTS)])))
-    alone = _by_title(parent_figures(models([("", told)])))
-    assert [["a", "0.5 [0.25, 1]"], ["b", "–"]] == _cells(several["KL of next tokens"])
-    assert "KL of next tokens" not in alone
+    positions = {name.strip("p").replace("_", "-"): one for name, one in by_position.items()}
+    token = NextToken(3, 9, False, 0, 0, at, at, at, 1.0, at, 0.0, positions)  # noqa: FBT003 - in its order
+    return replace(RESULTS, run=run(next_token=token))
+
+
+def test_divergences_of_next_tokens_are_shown() -> None:
+    """The mean and the quantiles, each with its interval."""
+    found = _by_title(parent_figures(models([("", _next_token())])))
+    rows = _cells(found["KL of next tokens"])
+    assert [["mean", "0.5 [0.25, 1]"], ["largest", "1"]] == [rows[0], rows[-1]]
+    assert not {"KL of next tokens, by position", "Top-1 agreement"} & set(found)
+
+
+def test_divergences_are_shown_by_position() -> None:
+    """In the order of positions."""
+    later, first = Estimate(0.25, 0.125, 0.5), Estimate(0.5, 0.25, 1.0)
+    told = _next_token(p16_31=later, p1=first)
+    found = _by_title(parent_figures(models([("", told)])))
+    assert [["1", "0.5 [0.25, 1]"], ["16-31", "0.25 [0.125, 0.5]"]] == _cells(
+        found["KL of next tokens, by position"]
+    )
+
+
+def test_next_tokens_of_several_models_are_compared() -> None:
+    """One that was not compared has no number."""
+    found = _by_title(parent_figures(models([("a", _next_token()), ("b", RESULTS)])))
+    assert ["a"] == list(_lines(found["KL of next tokens"]))
+    assert [["a", "0.5 [0.25, 1]"], ["b", "–"]] == _cells(found["Top-1 agreement"])
 
 
 def test_nothing_compared_has_no_figure() -> None:
     """Nor has a run that measured nothing."""
     every = models([("", ModelResults())])
-    assert ((), (), (), ()) == (
+    assert [()] * 7 == [
+        distance_figures(every, ()),
+        grid_figures(every),
+        model_figures(every),
         layer_figures(every, ()),
         parent_figures(every),
         release_figures(every, ()),
         recovery_figures(every, ()),
-    )
+    ]
 
 
 def test_releases_are_plotted_by_privacy_and_utility() -> None:

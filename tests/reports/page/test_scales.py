@@ -24,6 +24,13 @@ def test_numbers_far_apart_are_drawn_by_factors() -> None:
     assert ["10⁻⁴", "10⁻³", "10⁻²", "10⁻¹", "10⁰"] == [text for _, text in axis.ticks]
 
 
+def test_counts_are_drawn_evenly_however_far_apart() -> None:
+    """Half of the count is half of the bar."""
+    found = scale([1.0, 1000.0], 100.0, 0.0, even=True)
+    assert (50.0, 0.0) == (found.at(500.0), found.at(1000.0))
+    assert "1000" == found.ticks[-1][1]
+
+
 def test_few_factors_of_ten_are_written_out() -> None:
     """They are easier to read."""
     assert ["0.1", "1", "10", "100"] == [text for _, text in scale([0.2, 99.0], 100.0, 0.0).ticks]

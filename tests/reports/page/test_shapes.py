@@ -4,10 +4,13 @@ import re
 import pytest
 
 from pytest_injectivity.reports.page.charts import (
+    Bin,
     Dot,
     HeatCell,
     HeatMap,
+    Histogram,
     LineChart,
+    Mark,
     Point,
     Scatter,
     Series,
@@ -123,3 +126,43 @@ def test_what_is_no_figure_is_refused() -> None:
     """By its name."""
     with pytest.raises(TypeError, match="int is no figure"):
         picture(3)  # type: ignore[arg-type] # on purpose
+
+
+def _histogram(*marks: Mark, zeros: int = 0) -> Picture:
+    bins = (*([Bin(0.0, 0.0, zeros)] if zeros else []), Bin(1.0, 1.26, 2), Bin(2.0, 2.51, 4))
+    return picture(Histogram("t", "c", "distance", "prompts", bins, marks))
+
+
+def _uprights(drawn: Picture, look: str) -> list[float]:
+    return [float(path[1:].split()[0]) for path in _paths(drawn, look)]
+
+
+def test_bars_are_one_path() -> None:
+    """As high as their counts."""
+    (bars,) = _paths(_histogram(), "area s0")
+    tops = [float(one) for one in re.findall(r"V([\d.]+)h", bars)]
+    floors = [float(one) for one in re.findall(r"V([\d.]+)z", bars)]
+    assert (floors[0] - tops[0]) * 2 == pytest.approx(floors[1] - tops[1])
+
+
+def test_marks_stand_upright_in_their_order() -> None:
+    """Far from the bars as well; the legend has their numbers."""
+    drawn = _histogram(Mark("resolution", 1e-4, "parent"), Mark("bound", 1.5, "bound"))
+    (resolution,), (bound,) = _uprights(drawn, "line parent"), _uprights(drawn, "line bound")
+    assert resolution < bound
+    assert (("parent", "resolution 0.0001"), ("bound", "bound 1.5")) == drawn.legend
+
+
+def test_a_mark_too_far_away_is_in_the_legend_alone() -> None:
+    """It would press all bars into a corner."""
+    drawn = _histogram(Mark("resolution", 1e-14, "parent"))
+    assert [] == _paths(drawn, "line parent")
+    assert (("parent", "resolution 1e-14"),) == drawn.legend
+
+
+def test_zeros_have_a_place_before_the_axis() -> None:
+    """Named as such."""
+    drawn = _histogram(zeros=3)
+    (bars,) = _paths(drawn, "area s0")
+    assert 3 == bars.count("z")
+    assert 2 == _words(drawn).count("0")

@@ -1,0 +1,94 @@
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_injectivity.reports.page.charts import Figure
+from pytest_injectivity.reports.page.sweeps import sweep_figures
+from pytest_injectivity.results.sweeps import Sweep, SweepPoint
+
+
+def _point(
+    layer: str,
+    value: float,
+    *,
+    length: int | None = None,
+    model: str = "m",
+    bits: int | None = None,
+) -> SweepPoint:
+    return SweepPoint(
+        model=model,
+        revision=None,
+        dtype="float32",
+        n_layers=4,
+        prompts="p",
+        prompt_hash="h",
+        n=12,
+        length=length,
+        longest=9,
+        prompt_metric="levenshtein",
+        layer=layer,
+        bits=bits,
+        numbers={"normalized_margin_q": value, "normalized_colipschitz_q": value / 2},
+    )
+
+
+def _cells(figure: Figure) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in figure.table.rows]
+
+
+VARIED: dict[str, tuple[Sequence[SweepPoint], list[str]]] = {
+    "length": (
+        [_point(layer, 0.5, length=at) for at in (16, 32) for layer in ("layer01", "layer04")],
+        ["16", "32"],
+    ),
+    "grid": ([_point("layer01", 0.5), _point("layer01", 0.5, bits=4)], ["as is", "4 bits"]),
+    "model": ([_point("norm", 0.5, model=name) for name in ("org/a", "b/")], ["a", "b"]),
+}
+
+
+@pytest.mark.parametrize("axis", VARIED)
+def test_what_the_points_differ_in_is_the_axis(axis: str) -> None:
+    """Lengths, grids and models each give a figure of margins and one of constants."""
+    points, labels = VARIED[axis]
+    margins, constants = sweep_figures([Sweep("by it", tuple(points))])
+    assert axis == margins.table.columns[0].title
+    assert labels == [row[0] for row in _cells(margins)]
+    assert "Co-Lipschitz constant over mean norm, by it" == constants.title
+
+
+def test_points_are_drawn_at_three_depths() -> None:
+    """The first layer, the middle and the last."""
+    points = [
+        _point(f"layer{at:02d}", at / 8, length=length) for length in (8, 16) for at in range(1, 5)
+    ]
+    margins, _ = sweep_figures([Sweep("by length", tuple(points))])
+    assert ["8", "0.125", "0.25", "0.5"] == _cells(margins)[0]
+
+
+def test_the_deepest_layer_stands_for_a_last_one_that_is_not_there() -> None:
+    """Where only the norm was measured."""
+    margins, _ = sweep_figures([Sweep("by model", tuple(VARIED["model"][0]))])
+    assert [["a", "0.5"], ["b", "0.5"]] == _cells(margins)
+
+
+def test_models_of_one_name_have_their_paths() -> None:
+    """Their last parts would not tell them apart."""
+    points = tuple(_point("norm", 0.5, model=name) for name in ("x/a", "y/a"))
+    margins, _ = sweep_figures([Sweep("by model", points)])
+    assert ["x/a", "y/a"] == [row[0] for row in _cells(margins)]
+
+
+def test_one_point_is_no_curve() -> None:
+    """Nor is none."""
+    assert () == sweep_figures([Sweep("a", (_point("norm", 1.0),)), Sweep("b", ())])
+
+
+def test_sweeps_of_one_name_say_whose_they_are() -> None:
+    """A run of several models makes one of each."""
+    sweeps = [
+        Sweep("by length", tuple(_point("norm", 1.0, model=name, length=at) for at in (8, 16)))
+        for name in ("a", "b")
+    ]
+    titles = [one.title for one in sweep_figures(sweeps)]
+    assert "Margin over mean norm, by length of a" == titles[0]
+    assert 4 == len(set(titles))
