@@ -9,7 +9,8 @@
 #   INJX_MODEL INJX_REFERENCE INJX_QUANTIZATION INJX_PROMPTS INJX_LAYERS    the flags of these names
 #   INJX_SUITE       tests, a file or folder   (default: this project's example_suites/quantization_gate)
 #   INJX_ARGS        further arguments of pytest, quoted as in a shell
-#   INJX_REPORTS     folder for report.json, summary.md, junit.xml, annotations.txt (default: injectivity)
+#   INJX_REPORTS     folder for the reports: page.html, report.json, summary.md, junit.xml, annotations.txt
+#                    (default: injectivity)
 #   INJX_CACHE_DIR   keeps hidden states between runs                      (default: nothing is kept)
 #   INJX_EXTRAS      extras to install, such as bnb,xdist
 #   TORCH_INDEX      where torch comes from                                (default: PyPI)
@@ -26,7 +27,7 @@ install() {
     export PIP_CONSTRAINT=$home/constraints.txt PIP_BUILD_CONSTRAINT=$home/constraints.txt
     # torch by itself: any other package's requirement would take the newest build, with CUDA.
     "$python" -m pip install torch ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}
-    "$python" -m pip install "$home${INJX_EXTRAS:+[$INJX_EXTRAS]}"
+    "$python" -m pip install "$home[html${INJX_EXTRAS:+,$INJX_EXTRAS}]"
 }
 
 flag() { if [ -n "$2" ]; then arguments+=("$1=$2"); fi; }
@@ -61,7 +62,7 @@ audit() {
     local reports=${INJX_REPORTS:-injectivity} status=0 verdict=error
     case $reports in *$'\n'* | *$'\r'*) refuse "INJX_REPORTS: the name of a folder has one line" ;; esac
     mkdir -p "$reports"
-    rm -f "$reports"/{report.json,summary.md,junit.xml,annotations.txt}
+    rm -f "$reports"/{page.html,report.json,summary.md,junit.xml,annotations.txt}
     arguments=("${INJX_SUITE:-$home/example_suites/quantization_gate}" --injx-require)
     flag --injx-model "${INJX_MODEL:-}"
     flag --injx-reference "${INJX_REFERENCE:-}"
@@ -72,7 +73,7 @@ audit() {
     if [ -z "${INJX_CACHE_DIR:-}" ]; then arguments+=(--injx-no-cache); fi
     split_args
     arguments+=("--junitxml=$reports/junit.xml" "--injx-report=json:$reports/report.json")
-    arguments+=("--injx-report=markdown:$reports/summary.md")
+    arguments+=("--injx-report=markdown:$reports/summary.md" "--injx-report=html:$reports/page.html")
     arguments+=("--injx-report=annotations:$reports/annotations.txt")
     flag --injx-report "${GITHUB_STEP_SUMMARY:+markdown:$GITHUB_STEP_SUMMARY}"
     quietly "$python" -m pytest "${arguments[@]}" || status=$?
@@ -85,7 +86,7 @@ audit() {
     case $status in 0) verdict=green ;; 1) verdict=red ;; esac
     if [ -n "${GITHUB_OUTPUT:-}" ]; then
         printf '%s\n' "verdict=$verdict" "exit-status=$status" "reports=$reports" \
-            "report-json=$reports/report.json" "summary=$reports/summary.md" >> "$GITHUB_OUTPUT"
+            "report-json=$reports/report.json" "summary=$reports/summary.md" "page=$reports/page.html" >> "$GITHUB_OUTPUT"
     fi
     return "$status"
 }
@@ -99,5 +100,5 @@ unstarted() {
 
 case ${1:-} in
 install | audit) "$1" ;;
-*) sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 2 ;;
+*) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

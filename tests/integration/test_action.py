@@ -131,7 +131,7 @@ def test_torch_is_installed_first_from_its_own_index(
     torch, package = recorder()
     index = "https://download.pytorch.org/whl/cpu"
     assert ["-m", "pip", "install", "torch", "--index-url", index] == torch
-    assert ["-m", "pip", "install", f"{ROOT}[bnb,xdist]"] == package
+    assert ["-m", "pip", "install", f"{ROOT}[html,bnb,xdist]"] == package
 
 
 def test_extras_that_are_no_names_are_refused(
@@ -177,6 +177,7 @@ def test_what_is_left_empty_is_not_given(
         *("--injx-no-cache", "--junitxml=injectivity/junit.xml"),
         *("--injx-report=json:injectivity/report.json",),
         *("--injx-report=markdown:injectivity/summary.md",),
+        *("--injx-report=html:injectivity/page.html",),
         *("--injx-report=annotations:injectivity/annotations.txt", step_summary),
     ] == arguments
 
@@ -200,6 +201,7 @@ def test_a_red_run_is_red_in_every_way(step: Step, tmp_path: Path) -> None:
         "reports": "injectivity",
         "report-json": "injectivity/report.json",
         "summary": "injectivity/summary.md",
+        "page": "injectivity/page.html",
     } == done.outputs
     named = {name for one in ACTION["outputs"].values() for name in _outputs(one["value"])}
     assert named <= set(done.outputs)
@@ -207,7 +209,7 @@ def test_a_red_run_is_red_in_every_way(step: Step, tmp_path: Path) -> None:
         "## ❌ Injectivity audit red: no verdict\n\n- nothing was compared"
     )
     assert done.summary == (reports / "summary.md").read_text(encoding="utf-8")
-    assert {"report.json", "summary.md", "junit.xml", "annotations.txt"} == {
+    assert {"page.html", "report.json", "summary.md", "junit.xml", "annotations.txt"} == {
         one.name for one in reports.iterdir()
     }
     assert cases(reports / "junit.xml")["nothing was compared"].find("failure") is not None
@@ -234,7 +236,7 @@ def test_an_audit_is_annotated_at_its_gate(
 def test_a_run_that_could_not_begin_is_red_too(step: Step, tmp_path: Path) -> None:
     """Pytest writes no report when a flag is wrong; an older one is not taken for this run's."""
     (tmp_path / "injectivity").mkdir()
-    for name in ("summary.md", "report.json"):
+    for name in ("summary.md", "report.json", "page.html"):
         (tmp_path / "injectivity" / name).write_text("an older one")
     done = step("Audit", args="--injx-seed=-1")
     assert 4 == done.status
@@ -266,7 +268,7 @@ def test_the_gitlab_jobs_command_is_understood(
     assert pytest.ExitCode.TESTS_FAILED == pytester.runpytest_inprocess(*arguments).ret
     (folder,) = job["artifacts"]["paths"]
     written = {one.name for one in (pytester.path / folder).iterdir()}
-    assert {"report.json", "summary.md", "junit.xml"} == written
+    assert {"page.html", "report.json", "summary.md", "junit.xml"} == written
     assert (pytester.path / job["artifacts"]["reports"]["junit"]).is_file()
     assert "always" == job["artifacts"]["when"]
 
