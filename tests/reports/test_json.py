@@ -37,6 +37,7 @@ def test_the_report_has_everything_that_was_found(tmp_path: Path) -> None:
         "outcome": None,
         "models": [],
         "decision": None,
+        "origin": None,
         "sweeps": [],
     } == report
 
