@@ -129,6 +129,11 @@ def history() -> str:
         return fenced(printed_by(("-m", "pytest_injectivity", "history", "reports"), folder))
 
 
+def bag() -> str:
+    """What the reference bag holds, and how well each model is foretold by the others."""
+    return printed_by((str(ROOT / "scripts" / "reference_bag.py"), "coverage"), ROOT)
+
+
 def printed_by(arguments: Sequence[str], cwd: Path) -> str:
     """What Python prints; exit status 1 is an answer."""
     command = [sys.executable, *arguments]
@@ -149,7 +154,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/thresholds.md": {"calibrated": calibrated},
     "example_suites/quantization_gate/README.md": {"thresholds": thresholds},
     "docs/ci.md": {"green": ci_summary, "red": red_ci_summary},
-    "docs/history.md": {"history": history},
+    "docs/history.md": {"history": history, "bag": bag},
 }
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_injectivity.audit.judging.arguments import REQUIRED, at_least
+from pytest_injectivity.audit.judging.bag import bag_lines
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.audit.judging.common import not_finite, pair_line, settled
 from pytest_injectivity.audit.judging.quantiles import (
@@ -86,6 +87,7 @@ def judge_colipschitz(
     )
     alone = len(ratios.ratio) - len(values)
     lines = [line, *scale_lines(measured, layer, geometry, asked)]
+    lines += bag_lines(measured, geometry, "colipschitz", values, asked)
     if alone:
         lines.append(
             f"{alone} of {number_of(len(ratios.ratio), 'prompt')} {verb(alone, 'has', 'have')} no"

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.judging.arguments import REQUIRED, at_least
+from pytest_injectivity.audit.judging.bag import bag_lines
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.audit.judging.common import not_finite, pair_line, settled
 from pytest_injectivity.audit.judging.quantiles import (
@@ -77,7 +78,11 @@ def judge_margin(
         left, right, distance = closest.left, closest.right, closest.distance
     what = f"closest pair, distance {show(distance)}"
     line = pair_line(measured, geometry, left, right, what)
-    evidence = (line, *scale_lines(measured, layer, geometry, asked))
+    evidence = (
+        line,
+        *scale_lines(measured, layer, geometry, asked),
+        *bag_lines(measured, geometry, "margin", nearest.distance, asked),
+    )
     sample = Sample(quantity, nearest.distance, nearest.index, evidence)
     if nearest.recall is None:
         return judge_quantile(sample, geometry, bound, asked)
