@@ -55,6 +55,7 @@ def folder(pytester: pytest.Pytester, models: dict[str, Path]) -> Path:
     """A folder that has what pages name: models, prompts, a suite and two reports."""
     places = dict.fromkeys(PARENTS, models["parent"])
     places |= dict.fromkeys(CHILDREN, models["child"])
+    places |= dict.fromkeys(OTHERS, models["other"])
     for name, model in places.items():
         place = pytester.path / name
         place.parent.mkdir(parents=True, exist_ok=True)
