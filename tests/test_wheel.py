@@ -123,12 +123,14 @@ def test_the_readmes_commands_run_from_the_wheel(installed: Path, tmp_path: Path
     assert where.startswith(str(installed.parent))
     block = next(block for block in blocks(ROOT / "README.md") if block.language == "bash")
     lines = [shlex.split(line, comments=True) for line in block.text.splitlines()]
-    init, *runs = [line for line in lines if line[0] != "pip"]
-    assert "next: pytest injectivity\n" in run(*init)
-    printed = [run("python", "-m", *line) for line in runs]
-    assert len(printed) >= 2
-    assert all("verdicts PASS" in one for one in printed)
-    assert "builtin:gpt2-stdlib" in printed[0]
+    commands = [line for line in lines if line[0] != "pip"]
+    assert len(commands) >= 3
+    printed = "".join(
+        run(*(["python", "-m"] if line[0] == "pytest" else []), *line) for line in commands
+    )
+    assert "next: pytest injectivity\n" in printed
+    assert printed.count("verdicts PASS") >= 2
+    assert "builtin:gpt2-stdlib" in printed
     child = ["builtin:gpt2-stdlib", "--dtype=bfloat16", "--samples=2", "--size=10"]
     assert "gate_drift = 16 bfloat16 " in run("pytest-injectivity", "calibrate", *child)
 
