@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
     from pytest_injectivity.audit.one_step_margins import OneStepMargin, one_step_margins
+    from pytest_injectivity.audit.showing import figures, tables
     from pytest_injectivity.audit.sweeps import compare_models, sweep_bits, sweep_lengths
     from pytest_injectivity.config.audit_config import AuditConfig
     from pytest_injectivity.config.release_place import Place
@@ -71,6 +72,7 @@ _LAZY = {
     "Verdict": "results.verdict",
     "WrongUse": "errors",
     "compare_models": "audit.sweeps",
+    "figures": "audit.showing",
     "first_collisions": "results.sweeps",
     "layer_id": "core.layers",
     "load_decoder": "models.loading",
@@ -81,6 +83,7 @@ _LAZY = {
     "smallest_distances": "results.sweeps",
     "sweep_bits": "audit.sweeps",
     "sweep_lengths": "audit.sweeps",
+    "tables": "audit.showing",
     "threshold_for": "thresholds.rows",
     "write_curves": "results.releases",
     "write_figure": "results.sweeps",
@@ -114,6 +117,7 @@ __all__ = [
     "Verdict",
     "WrongUse",
     "compare_models",
+    "figures",
     "first_collisions",
     "layer_id",
     "load_decoder",
@@ -124,6 +128,7 @@ __all__ = [
     "smallest_distances",
     "sweep_bits",
     "sweep_lengths",
+    "tables",
     "threshold_for",
     "write_curves",
     "write_figure",

@@ -6,13 +6,17 @@ pytest; argparse's own 2 would be an interrupted run.
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from pytest_injectivity.commands.answer import Answer
+from pytest_injectivity.commands.audit import add_audit
 from pytest_injectivity.commands.calibrate import add_calibrate
 from pytest_injectivity.commands.compare import add_compare
+from pytest_injectivity.commands.completion import add_completion
+from pytest_injectivity.commands.explain import add_explain
 from pytest_injectivity.commands.history import add_history
 from pytest_injectivity.commands.init import add_init
 from pytest_injectivity.commands.purge import add_purge
@@ -38,11 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser: argparse.ArgumentParser = _Parser(
         prog="pytest-injectivity",
-        description="Copies an example suite into your project, calibrates its thresholds, compares"
-        " saved runs of the audit, looks for drift in many of them, empties its store.",
+        description="Audits a model without a test file, copies an example suite into your project,"
+        " calibrates its thresholds, compares saved runs, looks for drift in many of them, empties the"
+        " store.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (add_init, add_calibrate, add_compare, add_history, add_purge, add_suites):
+    for add in (
+        add_audit,
+        add_init,
+        add_calibrate,
+        add_compare,
+        add_explain,
+        add_history,
+        add_purge,
+        add_suites,
+        add_completion,
+    ):
         add(commands)
     given = parser.parse_args(arguments)
     try:
@@ -52,8 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _WRONG_USE
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a log may know no "α"
-    print(answer.text)  # noqa: T201 - likewise
+    if answer.text:
+        _print(answer.text)
     return answer.status
+
+
+def _print(text: str) -> None:
+    """Print a text, of which a reader such as ``head`` may want the beginning alone."""
+    try:
+        print(text, flush=True)  # noqa: T201 - a command's answer
+    except BrokenPipeError:
+        # Python would complain at its end that it cannot write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

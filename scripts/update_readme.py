@@ -38,19 +38,68 @@ def pytest_output(*arguments: str, cwd: Path = ROOT, **environment: str) -> str:
 def audit() -> str:
     """The summary of the example gate on the shipped model."""
     printed = pytest_output("-q", "--injx-no-cache", "example_suites/quantization_gate")
-    found = re.search(r"^=+ injectivity =+\n(.*verdicts PASS)$", printed, re.MULTILINE | re.DOTALL)
+    return fenced(summary(printed))
+
+
+def summary(printed: str) -> str:
+    """The section of this plugin in what pytest prints."""
+    found = re.search(
+        r"^=+ injectivity =+\n(.*?)^(?:=+ |\d+ (?:passed|failed))",
+        printed,
+        re.MULTILINE | re.DOTALL,
+    )
     if found is None:
         raise RuntimeError(f"the audit printed no summary:\n{printed}")
-    return fenced(found[1])
+    return found[1]
+
+
+def own_output(*arguments: str, cwd: Path = ROOT) -> str:
+    """What ``pytest-injectivity`` prints, 80 columns wide."""
+    command = [sys.executable, "-m", "pytest_injectivity", *arguments]
+    done = subprocess.run(  # noqa: S603 - the arguments are this file's own
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": WIDTH, "PYTHONPATH": str(ROOT)},
+    )
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    return done.stdout
+
+
+def commands() -> str:
+    """The commands, as the help explains them."""
+    printed = own_output("--help")
+    return fenced(printed[printed.index("commands:") :])
+
+
+def audited() -> str:
+    """The default audit of the shipped model held in 4 bits."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = ("builtin:gpt2-stdlib", "--quantization=bnb-nf4", "--reference=builtin:gpt2-stdlib")
+        return fenced(summary(own_output("audit", *model, "--no-cache", cwd=Path(folder))))
+
+
+def explained() -> str:
+    """A red report in plain sentences."""
+    with tempfile.TemporaryDirectory() as folder:
+        strict_output(folder, "--injx-report=json:found.json")
+        return fenced(own_output("explain", "found.json", cwd=Path(folder)))
+
+
+def strict_output(folder: str, *flags: str) -> str:
+    """What pytest prints of a gate that asks for more than the shipped model has."""
+    (Path(folder) / "test_gate.py").write_text(STRICT_GATE)
+    given = ("-q", "--injx-no-cache", *flags, "test_gate.py")
+    return pytest_output(*given, cwd=Path(folder), INJX_HASH_KEY="readme")
 
 
 def failure() -> str:
     """A gate that asks for more than the shipped model has."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "test_gate.py").write_text(STRICT_GATE)
-        printed = pytest_output(
-            "-q", "--injx-no-cache", "test_gate.py", cwd=Path(folder), INJX_HASH_KEY="readme"
-        )
+        printed = strict_output(folder)
     lines = re.findall(r"^E   (.*)$", printed, re.MULTILINE)
     return fenced("\n".join(line.removeprefix("    ") for line in lines))
 
@@ -153,6 +202,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/planning.md": {"plan": plan},
     "docs/thresholds.md": {"calibrated": calibrated},
     "example_suites/quantization_gate/README.md": {"thresholds": thresholds},
+    "docs/commands.md": {"commands": commands, "audited": audited, "explained": explained},
     "docs/ci.md": {"green": ci_summary, "red": red_ci_summary},
     "docs/history.md": {"history": history, "bag": bag},
 }

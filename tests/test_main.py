@@ -267,7 +267,7 @@ def test_compare_needs_no_torch_and_no_unicode(saved: Callable[..., str]) -> Non
     assert done.stdout.endswith("LIGHT 0\n")
 
 
-SUITES = ("paper_figures", "privacy_audit", "quantization_gate")
+SUITES = ("default_audit", "paper_figures", "privacy_audit", "quantization_gate")
 
 
 def test_suites_are_listed(capsys: Printed) -> None:

@@ -11,6 +11,34 @@ UNCOUNTED = 0
 """The total of a piece of work whose steps are not counted."""
 
 
+class Steps:
+    """How many steps of a piece of work are done: never more than there are, nor fewer than before.
+
+    Whoever counts may count wrong, or a second time from the beginning; a person never reads of 13 of
+    12 steps, of 108 %, or of time left that is negative.
+
+    Args:
+        total: the number of steps; `UNCOUNTED` where they are not counted.
+
+    >>> steps = Steps(12)
+    >>> for done in (3, 13, 5):
+    ...     steps.advance(done)
+    ...     print(steps.done)
+    3
+    12
+    12
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+
+    def advance(self, done: int) -> None:
+        """Take the number of steps done so far."""
+        most = done if self.total == UNCOUNTED else min(done, self.total)
+        self.done = max(self.done, most)
+
+
 class Watcher(Protocol):
     """Receives what an audit reports while it works."""
 

@@ -217,17 +217,24 @@ def fail(session: pytest.Session, sentence: Sentence) -> None:
 def write_reports(
     session: pytest.Session, audited: AuditConfig, results: "RunResults"
 ) -> list[str]:
-    """Write the reports that were asked for; returns a sentence for each that cannot be written."""
+    """Write the reports that were asked for.
+
+    Returns:
+        A sentence for each that cannot be written, and one that names the others, for whoever reads on.
+    """
     from pytest_injectivity.reports.registry import write_report
 
     said: list[str] = []
+    written: list[str] = []
     for target in audited.report:
         try:
             write_report(target, replace(results, said=(*results.said, *said)))
         except OSError as error:
             said.append(f"--injx-report={target} was not written: {error}")
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-    return said
+        else:
+            written.append(target.path)
+    return [*said, f"written: {', '.join(written)}"] if written else said
 
 
 def from_here(config: pytest.Config, name: str, root: Path) -> str:

@@ -289,18 +289,30 @@ class Run:
 
         shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the table of layers, and the sentences a person should see.
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int
+    ) -> None:
+        """Print red or green and why, the tables, and the sentences a person should see.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_terminal_summary
         """
         if self._is_worker or self._gathering is None:
             return
         if self.gathering.anything:
-            from pytest_injectivity.reports.terminal import write_summary
+            from dataclasses import replace
 
+            from pytest_injectivity.reports.terminal import write_summary
+            from pytest_injectivity.results.outcome import Outcome
+
+            ended = self._results
+            outcome = None if ended is None else ended.outcome
+            results = replace(
+                self.gathering.results(),
+                outcome=outcome or Outcome(int(exitstatus), wrong_use=self.gathering.wrong_use),
+                decision=None if ended is None else ended.decision,
+            )
             terminalreporter.section("injectivity")
-            write_summary(self.gathering.results(), terminalreporter)
+            write_summary(results, terminalreporter)
         self._annotate(terminalreporter)
 
     def _telling(self, item: pytest.Item, phase: str) -> Generator[None]:

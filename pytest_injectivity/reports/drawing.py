@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from rich import table as rich_table
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.text import Text
 
@@ -15,20 +16,25 @@ _STYLES: dict[Tone, str] = {"": "", "bad": "bold red", "good": "green"}
 
 
 def table_lines(table: Table, width: int, *, color: bool) -> Iterator[str]:
-    """A table, as wide as its numbers are, and its notes within ``width`` columns."""
+    """A table, as wide as its numbers are; its title and its notes within ``width`` columns."""
+    if table.title:
+        yield from printed(Text(table.title, style="italic"), width, color=color)
     yield from printed(draw(table), WIDEST, color=color)
     for note in table.notes:
         yield from printed(Text(note, style="dim"), width, color=color)
 
 
+def width_of(table: Table) -> int:
+    """The columns of a terminal that a table takes, without its title and its notes."""
+    return max(map(cell_len, printed(draw(table), WIDEST, color=False)))
+
+
 def draw(table: Table) -> rich_table.Table:
-    """A table as rich prints it, without its notes."""
+    """A table as rich prints it, without its title and its notes."""
     if not any(column.title for column in table.columns):
         drawn = rich_table.Table.grid(padding=(0, 2))
     else:
         drawn = rich_table.Table(
-            title=table.title or None,
-            title_justify="left",
             box=None,
             pad_edge=False,
             # A table with a title has cells of several numbers and little room.

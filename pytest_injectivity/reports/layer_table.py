@@ -1,6 +1,6 @@
 """What was audited and what was measured of its layers, as tables."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.core.numbers import show
@@ -11,21 +11,29 @@ from pytest_injectivity.reports.release_table import release_table
 from pytest_injectivity.reports.table import MISSING, WORST, Cell, Column, Table, facts, worst_of
 from pytest_injectivity.results.changes import label_depth
 from pytest_injectivity.results.metrics import Metric, legend, tabled
-from pytest_injectivity.results.summary import LayerKey, LayerSummary, RunSummary
+from pytest_injectivity.results.summary import Comparison, LayerKey, LayerSummary, RunSummary
 
 if TYPE_CHECKING:
     from pytest_injectivity.results.run_results import ModelResults
 
 
-def tables(results: "ModelResults") -> Iterator[Table]:
-    """Every table that there is something to put into: layers, rounded layers, parent, releases."""
+def tables(
+    results: "ModelResults",
+    compared: Callable[[tuple[Comparison, ...]], Table] = reference_table,
+) -> Iterator[Table]:
+    """Every table that there is something to put into: layers, rounded layers, parent, releases.
+
+    Args:
+        results: what was measured of a model.
+        compared: makes the table of comparisons with a parent.
+    """
     plain = [layer for layer in results.layers if layer.bits is None]
     if plain:
         yield layer_table(plain)
     if len(results.layers) > len(plain):
         yield bits_table(results.layers)
     if results.comparisons:
-        yield reference_table(results.comparisons)
+        yield compared(results.comparisons)
     if results.releases:
         yield release_table(results.releases)
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 
-from pytest_injectivity.core.progress import UNCOUNTED, Advance
+from pytest_injectivity.core.progress import UNCOUNTED, Advance, Steps
 from pytest_injectivity.reports.progress_lines import EVERY, ProgressLines
 
 
@@ -77,5 +77,10 @@ def _bar(label: str, total: int) -> Iterator[Advance]:
 
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        task, steps = bar.add_task(label, total=total), Steps(total)
+
+        def advance(done: int) -> None:
+            steps.advance(done)
+            bar.update(task, completed=steps.done)
+
+        yield advance

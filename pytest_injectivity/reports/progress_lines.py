@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pytest_injectivity.core.durations import duration
+from pytest_injectivity.core.progress import Steps
 from pytest_injectivity.core.text import one_line
 
 EVERY = 20.0
@@ -42,28 +43,28 @@ class ProgressLines:
         wait: Callable[[float], bool] | None = None,
     ) -> None:
         self._label = one_line(label, _LONGEST)
-        self._total = total
         self._write = write
         self._every = every
         self._clock = clock
         self._over = threading.Event()
         self._wait = self._over.wait if wait is None else wait
         self._begun = clock()
-        self._done = 0
+        self._steps = Steps(total)
 
     def advance(self, done: int) -> None:
         """Take the number of steps done so far."""
-        self._done = done
+        self._steps.advance(done)
 
     @property
     def line(self) -> str:
         """The line on the work as it stands: its steps, its time so far, and the time left."""
         passed = self._clock() - self._begun
         parts = [f"{duration(passed)} so far"]
-        if self._total:
-            parts.insert(0, f"{self._done} of {self._total}")
-            if 0 < self._done < self._total:
-                left = passed * (self._total - self._done) / self._done
+        done, total = self._steps.done, self._steps.total
+        if total:
+            parts.insert(0, f"{done} of {total}")
+            if 0 < done < total:
+                left = passed * (total - done) / done
                 parts.append(f"about {duration(left)} left")
         return f"injectivity: {self._label}: {', '.join(parts)}"
 

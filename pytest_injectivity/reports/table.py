@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pytest_injectivity.core.html import element, emphasis, words
+
 Tone = Literal["", "bad", "good"]
 
 MISSING = "–"
@@ -57,6 +59,33 @@ class Table:
     title: str = ""
     notes: tuple[str, ...] = ()
     marks: bool = False
+
+    def _repr_html_(self) -> str:
+        """The table in a notebook."""
+        titles = [_aligned("th", words(one.title), one) for one in self.columns]
+        head = element("thead", element("tr", *titles))
+        rows = [
+            element(
+                "tr",
+                *(
+                    _aligned("td", _html(cell), one)
+                    for cell, one in zip(row, self.columns, strict=True)
+                ),
+            )
+            for row in self.rows
+        ]
+        caption = element("caption", words(self.title)) if self.title else ""
+        table = element("table", caption, head, element("tbody", *rows))
+        return element("div", table, *(element("p", words(note)) for note in self.notes))
+
+
+def _aligned(tag: str, inside: str, column: Column) -> str:
+    return element(tag, inside, style=f"text-align:{'right' if column.number else 'left'}")
+
+
+def _html(cell: Cell) -> str:
+    text = f"{cell.text}{cell.mark}"
+    return emphasis(text, good=cell.tone == "good") if cell.tone else words(text)
 
 
 def facts(rows: Sequence[tuple[str, str]]) -> Table:

@@ -148,6 +148,20 @@ def read_models(path: Path) -> dict[str, Recorded]:
         raise OptionError(f"{one_line(str(path))}: {error}: {_ACCEPTED}") from None
 
 
+def read_report(path: Path) -> RunResults:
+    """Everything that a saved report says, also of a run that is not complete.
+
+    Raises:
+        OptionError: there is no such file, or it is damaged or of something else.
+    """
+    try:
+        return _whole(strict.read_object(path))
+    except OptionError as error:
+        raise OptionError(
+            f"{one_line(str(path))}: {error}: give a report of --injx-report=json:PATH"
+        ) from None
+
+
 def read_baseline(path: Path) -> Recorded | None:
     """The baseline in a file; None where there is no file.
 
@@ -208,6 +222,12 @@ class _Baseline:
 def is_report(found: Mapping[str, Any]) -> bool:
     """Whether a JSON object is, as it says itself, the report of a run, and not a baseline."""
     return found.get("tool") == TOOL and "kind" not in found
+
+
+def _whole(found: dict[str, Any]) -> RunResults:
+    if found.get("tool") == TOOL and not is_report(found):
+        raise OptionError(f"it is a {strict.said(found['kind'])}, and not the report of a run")
+    return report_of(found)
 
 
 def report_of(found: dict[str, Any]) -> RunResults:

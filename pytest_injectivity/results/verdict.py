@@ -9,17 +9,20 @@ The first line of the text is the verdict in at most 80 columns, because pytest'
 CI pages cut there; the evidence follows.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Literal
 
+from pytest_injectivity.core.html import element, emphasis, words
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.numbers import show_apart
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import GateFailure
 
 _COLUMNS = 80
+_WORD = 16  # letters; a longer one is cut
 _COMMAND = 2000
 _MOST_LISTED = 12
 
@@ -158,9 +161,15 @@ class Verdict:
             return _cut(f"{self.status} {self.of_model(self.check)}: {_count(self.reasons)}")
         # The first reason with the verdict's own status, not an undecided one before it.
         first = next(reason for reason in self.failing if reason.status is self.status)
-        more = f" (+{len(self.failing) - 1} more)" if len(self.failing) > 1 else ""
-        words = f"{first.status} {self.of_model(f'{self.check} {first.where}')}: {first.words}"
-        return _cut(words, _COLUMNS - len(first.numbers + more)) + first.numbers + more
+        others = len(self.failing) - 1
+        head = f"{first.status} {self.of_model(f'{self.check} {first.where}')}:"
+        wordings = list(_wordings(first, self.check))
+        for more in (f" (+{others} more)", f" (+{others})") if others else ("",):
+            tail = first.numbers + more
+            lines = (f"{head} {words}".rstrip() + tail for words in wordings)
+            if whole := next((line for line in lines if len(line) <= _COLUMNS), ""):
+                return whole
+        return _cut(f"{head} {first.words}", _COLUMNS - len(tail), len(head) + 1) + tail
 
     def of_model(self, what: str) -> str:
         """What is named, and the model it is of where the run has several: ``layer04 of nf4``."""
@@ -180,6 +189,16 @@ class Verdict:
         lines += [f"  {note}" for note in self.notes]
         return "\n".join([*lines, f"  reproduce: {one_line(self.reproduce, _COMMAND)}"])
 
+    def _repr_html_(self) -> str:
+        """The verdict in a notebook: what was judged, a row a reason, how to repeat it."""
+        title = f"{emphasis(self.status, good=self.passed)} {words(self.of_model(self.check))}"
+        lines = [element("p", words(line)) for line in (*self.ahead, self.subject)]
+        head = ("", "", "result", "interval", "would have passed")
+        rows = [element("tr", *(element("th", one) for one in head)), *map(_row, self.reasons)]
+        notes = [element("p", words(note)) for note in self.notes]
+        again = element("pre", words(one_line(self.reproduce, _COMMAND)))
+        return element("div", element("h4", title), *lines, element("table", *rows), *notes, again)
+
     def require(self) -> "Verdict":
         """This verdict when it is PASS.
 
@@ -198,8 +217,26 @@ def judge(value: float, relation: Relation, bound: float) -> Status:
     return Status.PASS if holds else Status.FAIL
 
 
-def _cut(line: str, columns: int = _COLUMNS) -> str:
-    return line if len(line) <= columns else line[: columns - 1] + "…"
+def _wordings(reason: Reason, check: str) -> Iterator[str]:
+    """What was measured, in fewer and fewer words: whole lines are read, and cut ones guessed at."""
+    yield reason.words
+    short = re.sub(r" \([^()]*\)", "", reason.words)
+    yield short
+    named = set(re.findall("[a-z]+", short.replace("-", "").lower())) & set(check.split("_"))
+    if reason.numbers and named:
+        yield short.partition(" of ")[2]  # the check's name says what, and this says of what
+        yield ""
+
+
+def _cut(line: str, columns: int = _COLUMNS, least: int = 0) -> str:
+    """The line, cut between two words where one ends shortly before the last column.
+
+    The first ``least`` characters are not looked at.
+    """
+    if len(line) <= columns:
+        return line
+    between = line.rfind(" ", max(least, columns - _WORD), columns - 1)
+    return f"{line[: columns - 1]}…" if between < 0 else f"{line[:between]} …"
 
 
 def _count(reasons: Sequence[Reason]) -> str:
@@ -213,6 +250,20 @@ def _count(reasons: Sequence[Reason]) -> str:
 
 def _names(reasons: Sequence[Reason]) -> str:
     return ", ".join(reason.where for reason in reasons)
+
+
+def _row(reason: Reason) -> str:
+    """A reason as a row of HTML; what is red with its evidence."""
+    good = reason.status is Status.PASS
+    evidence = [] if good else [element("li", words(line)) for line in reason.evidence]
+    cells = (
+        words(reason.where),
+        emphasis(reason.status, good=good),
+        words(reason.summary) + (element("ul", *evidence) if evidence else ""),
+        words(reason.interval or ""),
+        "" if good else words(reason.would_pass),
+    )
+    return element("tr", *(element("td", cell, style="text-align:left") for cell in cells))
 
 
 def _block(reason: Reason) -> list[str]:

@@ -43,7 +43,7 @@ def test_the_gate_is_copied(here: Path, capsys: Printed) -> None:
     ]
 
 
-@pytest.mark.parametrize("suite", ["privacy_audit", "paper_figures"])
+@pytest.mark.parametrize("suite", ["privacy_audit", "paper_figures", "default_audit"])
 def test_another_suite_is_copied(here: Path, suite: str) -> None:
     """Into the folder that is named, which is made."""
     assert 0 == main(["init", "a/b", f"--suite={suite}"])
@@ -122,7 +122,7 @@ def test_what_was_written_before_a_failure_is_removed(here: Path, capsys: Printe
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--suite=gate", "'gate' is not a suite: give one of paper_figures, "),
+        ("--suite=gate", "'gate' is not a suite: give one of default_audit, "),
         ("--model=", "is empty"),
         ("--prompts=a\nb", "injx_prompts: 'a\\\\nb' cannot be written into an ini"),
     ],

@@ -59,8 +59,8 @@ def test_a_sound_child_is_green_and_its_numbers_are_shown(
     text = said(result)
     reference = flags[1].partition("=")[2]
     assert f"against {reference} (float32, cpu)" in text.replace("- ", "-")
-    assert "layer m kept m/norm kept α kept α/norm kept new drift 99 % max cosine resol." in text
-    assert "SipIt prompts recovered, model and parent" in text
+    assert "99 %: drift of 99 % of the prompts" in text
+    assert "no room for " in text
     assert "next token KL(parent || model) 7.9" in text
     found = json.loads(report.read_text())
     names = [one["layer"] for one in found["comparisons"]]

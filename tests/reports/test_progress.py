@@ -71,6 +71,17 @@ def test_a_terminal_shows_a_bar(config: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert "12/12" in terminal.getvalue()
 
 
+def test_a_bar_never_shows_more_than_all(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever counts may count wrong."""
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with TerminalWatcher(print, config).progress("hidden states", 12) as advance:
+        advance(13)
+    assert "12/12" in terminal.getvalue()
+    assert "13/12" not in terminal.getvalue()
+
+
 def test_a_log_shows_nothing_of_short_work(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work that is over before the first line is due leaves not one character in a file or a pipe."""
     log = io.StringIO()

@@ -86,3 +86,10 @@ def test_the_thread_ends_with_the_work() -> None:
     with ProgressLines("loading", 0, print, every=1000).telling():
         assert before + 1 == threading.active_count()
     assert before == threading.active_count()
+
+
+def test_a_line_never_says_more_than_all() -> None:
+    """Neither more steps than there are, nor time left that is negative."""
+    lines = ProgressLines("hidden states", 12, lambda _line: None, clock=Clock())
+    lines.advance(13)
+    assert "injectivity: hidden states: 12 of 12, 0 s so far" == lines.line

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from pytest_injectivity.reports.layer_table import trend_lines
-from pytest_injectivity.reports.terminal import summary_lines, verdict_lines
+from pytest_injectivity.reports.terminal import head_lines, summary_lines
 from pytest_injectivity.results.changes import label_depth
+from pytest_injectivity.results.decision import Decision
+from pytest_injectivity.results.outcome import Outcome
 from pytest_injectivity.results.run_results import RunResults
-from pytest_injectivity.results.summary import Fall, LayerSummary, Trend
+from pytest_injectivity.results.summary import Comparison, Estimate, Fall, LayerSummary, Trend
 from pytest_injectivity.results.verdict import Reason, Status, Verdict
 from tests.results.test_summary import RUN
 
@@ -162,36 +164,180 @@ def test_without_a_trend_nothing_is_said(trend: Trend | None) -> None:
     assert [] == trend_lines([replace(LAYER, trend=trend)])
 
 
-def test_sentences_and_verdicts_follow_the_table() -> None:
-    """Red verdicts by their first lines, the number of green ones, then what else was said."""
-    reasons = [
-        Reason("norm", status, "margin", 1.0, 2.0, ">=", "few words")
-        for status in (Status.PASS, Status.FAIL, Status.INSUFFICIENT)
-    ]
+def _verdict(check: str, status: Status, where: str = "norm", **more: object) -> Verdict:
+    reason = Reason(where, status, "margin", 1.0, 2.0, ">=", "few words")
+    reason = replace(reason, would_pass="a bound of 1")  # noqa: S106 - no password
+    return Verdict(check, (reason,), "s", f"pytest -k {check}", **more)  # type: ignore[arg-type] # of its fields
+
+
+def _head(*verdicts: Verdict, exit_status: int = 1) -> list[str]:
+    return head_lines(verdicts, Outcome(exit_status), 80, color=False)
+
+
+def test_the_summary_begins_with_what_matters() -> None:
+    """Red or green, what failed, what would have passed and how to see it again; then the tables."""
     verdicts = tuple(
-        Verdict(name, (one,), "", "") for name, one in zip("abc", reasons, strict=True)
+        _verdict(name, status)
+        for name, status in zip("abc", (Status.PASS, Status.FAIL, Status.INSUFFICIENT), strict=True)
     )
-    red = ["FAIL b norm: few words", "INSUFFICIENT c norm: few words", "1 of 3 verdicts PASS"]
-    assert red == verdict_lines(verdicts)
-    assert [] == verdict_lines([])
     findings = _findings(LAYER, verdicts=verdicts, said=("something else",))
     lines = summary_lines(findings, 80, color=False)
-    assert [*red, "something else"] == lines[-4:]
+    assert [
+        "RED: 1 of 3 verdicts PASS",
+        "FAIL b norm: few words",
+        "INSUFFICIENT c norm: few words",
+        "would have passed: a bound of 1",
+        "again: pytest -k b",
+        "",
+    ] == lines[:6]
+    assert lines[6].startswith("model ")
+    assert "something else" == lines[-1]
+    assert [] == _head()
 
 
-def test_what_stands_before_numbers_comes_first_and_once() -> None:
+def test_a_green_run_says_so_and_nothing_else() -> None:
+    """There is nothing to be done."""
+    assert ["GREEN: 1 of 1 verdict PASS", ""] == _head(_verdict("a", Status.PASS), exit_status=0)
+
+
+def test_a_run_that_is_red_otherwise_says_why() -> None:
+    """Its verdicts alone look green."""
+    lines = _head(_verdict("a", Status.PASS))
+    assert ["RED: 1 of 1 verdict PASS", "a test failed", ""] == lines
+
+
+def test_wrong_use_is_not_told_again() -> None:
+    """Its paragraph stands where pytest tells of failures."""
+    lines = head_lines(
+        [_verdict("a", Status.PASS)], Outcome(4, wrong_use=("no such model",)), 80, color=False
+    )
+    assert "something that was asked for cannot be done: see above" == lines[1]
+    assert "no such model" not in " ".join(lines)
+
+
+def test_a_green_run_says_why_what_failed_does_not_count() -> None:
+    """A check that nobody asserts, or an expected failure."""
+    lines = _head(_verdict("a", Status.FAIL), exit_status=0)
+    said = "what is not PASS was not asserted, or was expected to fail"
+    assert ["GREEN: 0 of 1 verdict PASS", said] == lines[:2]
+
+
+def test_the_decision_comes_before_everything() -> None:
+    """Ship or not is what a release asks."""
+    findings = _findings(
+        verdicts=(_verdict("a", Status.PASS),), decision=Decision(obstacles=("no evaluation",))
+    )
+    lines = summary_lines(findings, 80, color=False)
+    assert ["NOT COMPARABLE: no evaluation", "GREEN: 1 of 1 verdict PASS"] == lines[:2]
+
+
+def test_a_long_list_is_counted_by_check() -> None:
+    """A screen of first lines hides the rest of the summary."""
+    lines = _head(
+        *(_verdict("a", Status.FAIL) for _ in range(14)), _verdict("b", Status.FAIL, model="nf4")
+    )
+    assert 12 == sum(line.startswith("FAIL ") for line in lines)
+    assert "… and 3 more: a (2), b of nf4 (1)" == lines[13]
+
+
+def test_the_first_bad_layer_and_the_part_to_blame_are_named() -> None:
+    """The shallowest of all that are not PASS, whichever check was first."""
+    blamed = Reason("layer02", Status.FAIL, "q", 1.0, 2.0, ">=", evidence=("blame: layer02 mlp",))
+    lines = _head(
+        _verdict("a", Status.FAIL), replace(_verdict("b", Status.FAIL), reasons=(blamed,))
+    )
+    assert "first bad layer: layer02 (b)" in lines
+    assert 1 == lines.count("blame: layer02 mlp")
+
+
+def test_the_head_is_behind_all_layers() -> None:
+    """It is no layer, and its errors begin before it."""
+    lines = _head(_verdict("a", Status.FAIL, "head"), _verdict("b", Status.FAIL, "norm"))
+    assert "first bad layer: norm (b)" in lines
+
+
+def test_what_was_judged_is_said_where_it_differs() -> None:
+    """A gate holds a model in several precisions, and their first lines look alike."""
+    half = replace(_verdict("a", Status.FAIL), subject="mine (bfloat16)")
+    lines = _head(half, _verdict("a", Status.FAIL), half)
+    first = "FAIL a norm: few words"
+    assert ["mine (bfloat16):", first, first, "s:", first] == lines[1:6]
+
+
+def test_a_command_is_not_wrapped() -> None:
+    """It is copied."""
+    verdict = replace(_verdict("a", Status.FAIL), reproduce=f"pytest {'x' * 300}")
+    assert f"again: pytest {'x' * 300}" in _head(verdict)
+
+
+def test_what_stands_before_numbers_is_said_once() -> None:
     """Escaped, however many comparisons say it; of a verdict that is PASS it is not said."""
-    reasons = [Reason("norm", status, "drift", 1.0, 0.5, "<=") for status in Status]
     ahead = ("config differs from the parent's: eps\x1b[2J 1 (parent 2)",)
-    red = [Verdict(name, (reasons[1],), "s", "pytest", ahead=ahead) for name in ("a", "b")]
-    green = Verdict("c", (reasons[0],), "s", "pytest", ahead=("other",))
-    lines = verdict_lines([*red, green])
-    assert r"config differs from the parent's: eps\x1b[2J 1 (parent 2)" == lines[0]
-    assert ["FAIL a norm: drift 1, wants <= 0.5", "FAIL b norm: drift 1, wants <= 0.5"] == lines[
-        1:3
-    ]
-    assert "1 of 3 verdicts PASS" == lines[3]
-    assert 4 == len(lines)
+    red = [_verdict(name, Status.FAIL, ahead=ahead) for name in "ab"]
+    lines = _head(*red, _verdict("c", Status.PASS, ahead=("other",)))
+    assert r"config differs from the parent's: eps\x1b[2J 1 (parent 2)" == lines[1]
+    assert ["FAIL a norm: few words", "FAIL b norm: few words"] == lines[2:4]
+    assert "other" not in lines
+
+
+KEPT = Estimate(0.9, 0.8, 1.1)
+COMPARED = Comparison(
+    "layer01",
+    9,
+    0,
+    0,
+    margin=KEPT,
+    normalized_margin=KEPT,
+    colipschitz=KEPT,
+    normalized_colipschitz=KEPT,
+    new_collisions=0,
+    weight_error=0.0123,
+    block_error=0.0234,
+    drift_median=0.0345,
+    drift_q99=0.0456,
+    drift_max=0.0567,
+    cosine_min=0.9999,
+    resolution=1.23e-6,
+    reference_resolution=1.24e-6,
+)
+
+
+def _parents(width: int, *failed: str) -> list[str]:
+    """The lines of the summary from the table of the parent on."""
+    verdicts = tuple(_verdict(check, Status.FAIL) for check in failed)
+    findings = replace(
+        _findings(verdicts=verdicts), comparisons=(COMPARED, replace(COMPARED, layer="norm"))
+    )
+    lines = summary_lines(findings, width, color=False)
+    return lines[next(at for at, line in enumerate(lines) if line.startswith("layer ")) :]
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 120, 200])
+def test_the_parents_table_fits_the_terminal(width: int) -> None:
+    """Columns are left out, and named below with where they are."""
+    lines = _parents(width)
+    assert width >= max(map(cell_len, lines))
+    assert (width < 200) is ("--injx-report=html:PATH" in " ".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("check", "title"),
+    [
+        ("state_drift_below", "drift"),
+        ("margin_retained", "m kept"),
+        ("colipschitz_retained", "α kept"),
+    ],
+)
+def test_columns_of_what_failed_are_shown_first(check: str, title: str) -> None:
+    """There is no room for them where all is green."""
+    assert title in _parents(44, check)[0]
+    assert title not in _parents(44)[0]
+
+
+def test_intervals_are_shown_where_there_is_room() -> None:
+    """Numbers of more columns come before intervals of fewer."""
+    assert "[0.8, 1.1]" not in "".join(_parents(80)[:3])
+    assert "[0.8, 1.1]" in "".join(_parents(160)[:3])
 
 
 def test_sentences_alone_are_shown() -> None:

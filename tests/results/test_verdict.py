@@ -94,7 +94,8 @@ def test_a_failing_line_never_prints_its_numbers_equal(
     failing = reason(value, bound, relation, quantity=quantity)
     line = verdict(*[failing] * (more + 1), check=check).first_line
     assert len(line) <= 80
-    left, right = line.removesuffix(f" (+{more} more)").split(f", wants {relation} ")
+    line = line.removesuffix(f" (+{more} more)").removesuffix(f" (+{more})")
+    left, right = line.split(f", wants {relation} ")
     printed = float(left.split(" ")[-1]), float(right)
     assert printed[0] != printed[1]
     # And they do not look like a pass.
@@ -238,13 +239,43 @@ def test_first_lines(given_reasons: list[Reason], line: str) -> None:
     assert line == verdict(*given_reasons).first_line
 
 
-def test_long_words_are_cut_before_the_numbers() -> None:
-    """The numbers are what a person looks for in pytest's short summary."""
-    quantity = "co-Lipschitz constant (q=0.01, normalized, 4 bits)"
-    failing = [reason(1.2345e-5, 1.2346e-5, quantity=quantity)] * 12
-    assert (
-        "FAIL colipschitz_above layer04: co-Lip… 1.234e-05, wants >= 1.235e-05 (+11 more)"
-        == verdict(*failing, check="colipschitz_above").first_line
+@pytest.mark.parametrize(
+    ("check", "quantity", "line"),
+    [
+        (
+            "margin_above",
+            "separation margin (q=0.01, normalized)",
+            "FAIL margin_above layer04: separation margin 0.1234, wants >= 0.1235 (+11 more)",
+        ),
+        (
+            "colipschitz_above",
+            "co-Lipschitz constant (q=0.01, normalized, 4 bits)",
+            "FAIL colipschitz_above layer04: 0.1234, wants >= 0.1235 (+11 more)",
+        ),
+        (
+            "weight_error_below",
+            "weight error of mlp.up_proj",
+            "FAIL weight_error_below layer04: mlp.up_proj 0.1234, wants >= 0.1235 (+11 more)",
+        ),
+        (
+            "matches_baseline",
+            "normalized_colipschitz_q was 0.1236, is",
+            "FAIL matches_baseline layer04: normalized_colipsc… 0.1234, wants >= 0.1235 (+11)",
+        ),
+    ],
+)
+def test_a_line_is_whole_with_fewer_words(check: str, quantity: str, line: str) -> None:
+    """What stands in parentheses goes first, then what the check's name says; numbers never."""
+    failing = [reason(0.12341, 0.1235, quantity=quantity)] * 12
+    assert line == verdict(*failing, check=check).first_line
+
+
+def test_the_name_of_a_model_is_whole() -> None:
+    """Words that the check's name says make room for it."""
+    failing = [reason(0.31, 0.02, "<=", quantity="drift (99 %)")] * 2
+    named = replace(verdict(*failing, check="state_drift_below"), model="gpt2-stdlib-bnb-nf4")
+    assert "FAIL state_drift_below layer04 of gpt2-stdlib-bnb-nf4: 0.31, wants <= 0.02 (+1)" == (
+        named.first_line
     )
 
 

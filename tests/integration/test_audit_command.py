@@ -1,0 +1,119 @@
+"""``pytest-injectivity audit``: the whole default audit, without a test file."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_injectivity.__main__ import main
+from tests.integration.support import Done
+
+_OUTER = ("PYTEST_", "CI", "COLUMNS", "GITHUB_")
+Audited = Callable[..., Done]
+
+
+@pytest.fixture
+def command(tmp_path: Path, prompt_file: Callable[[list[str]], Path], texts: list[str]) -> Audited:
+    """Runs the command in a process of its own, in an empty folder, on a few prompts."""
+    here = tmp_path / "here"
+    here.mkdir()
+
+    def run(*arguments: object) -> Done:
+        kept = {name: text for name, text in os.environ.items() if not name.startswith(_OUTER)}
+        given = [f"--prompts={prompt_file(texts)}", f"--cache-dir={tmp_path / 'store'}"]
+        done = subprocess.run(  # noqa: S603 - python itself
+            [sys.executable, "-m", "pytest_injectivity", "audit", *map(str, arguments), *given],
+            cwd=here,
+            env={**kept, "COLUMNS": "80"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, here)
+
+    return run
+
+
+def test_one_command_audits_a_model(command: Audited, checkpoint: Callable[[str], Path]) -> None:
+    """Green, a table of layers, a page with a default name, everything as JSON; no test file."""
+    done = command(checkpoint("generic"), "--json=found.json")
+    assert 0 == done.status, done.text
+    assert "GREEN: " in done.text
+    assert "written: injectivity.html, found.json" in done.text
+    assert ["found.json", "injectivity.html"] == sorted(one.name for one in done.folder.iterdir())
+    found = json.loads((done.folder / "found.json").read_text())
+    checks = {one["check"] for one in found["verdicts"]}
+    assert {"no_collisions", "one_step_distinct", "sipit_recovers"} == checks
+    assert {"layer01", "layer02", "norm"} == {one["layer"] for one in found["layers"]}
+    assert {None, 8, 6, 4, 3, 2} == {one["bits"] for one in found["layers"]}
+    assert found["outcome"]["command"].startswith("pytest ")
+
+
+def test_a_model_that_fails_is_red(command: Audited, checkpoint: Callable[[str], Path]) -> None:
+    """Exit status 1; what failed stands first."""
+    done = command(checkpoint("planted"), "--no-html")
+    assert 1 == done.status
+    summary = done.text.partition("= injectivity =")[2]
+    assert "RED: " in summary.splitlines()[1]
+    assert "FAIL one_step_distinct" in summary
+    assert [] == list(done.folder.iterdir())
+
+
+def test_a_parent_is_compared_with(command: Audited, checkpoint: Callable[[str], Path]) -> None:
+    """Judged by what its bits explain; the rest is in the table alone."""
+    done = command(
+        checkpoint("generic"),
+        f"--reference={checkpoint('generic')}",
+        "--dtype=bfloat16",
+        "--json=f.json",
+    )
+    found = json.loads((done.folder / "f.json").read_text())
+    checks = {one["check"] for one in found["verdicts"]}
+    judged = {"same_function", "weight_error_below", "block_error_below", "no_new_collisions"}
+    assert judged < checks
+    assert not checks & {"state_drift_below", "margin_retained", "next_token_kept"}
+    assert all(one["drift_q99"] is not None for one in found["comparisons"])
+    assert found["run"]["next_token"] is not None
+
+
+@pytest.fixture
+def weightless(tmp_path: Path, checkpoint: Callable[[str], Path]) -> Path:
+    """A model's folder without its weights."""
+    folder = tmp_path / "weightless"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        source = checkpoint("generic") / name
+        if source.exists():
+            (folder / name).write_bytes(source.read_bytes())
+    return folder
+
+
+def test_what_cannot_be_audited_is_one_line(
+    tmp_path: Path,
+    weightless: Path,
+    checkpoint: Callable[[str], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No such model, no weights, no such prompts, no such parent: exit status 4, and no test is run."""
+    model = str(checkpoint("generic"))
+    nowhere = str(tmp_path / "nowhere")
+    for given, named in (
+        ([nowhere], nowhere),
+        ([str(weightless)], str(weightless)),
+        ([model, f"--prompts={nowhere}.txt"], f"{nowhere}.txt"),
+        ([model, f"--reference={nowhere}"], nowhere),
+        ([model, "--layers=99"], "99"),
+        ([model, "--dtype=float8"], "--injx-dtype"),
+        ([model, "--injx-dtype=float8"], "--injx-dtype"),
+    ):
+        assert 4 == main(["audit", *given])
+        printed = capsys.readouterr()
+        assert "" == printed.out
+        assert printed.err.startswith("error: ")
+        assert 1 == printed.err.count("\n")
+        assert named in printed.err
