@@ -33,6 +33,7 @@ _LETTER = 6.0  # how wide a character of a label is, about
 _LONGEST_NAME = 22
 _MANY = 20  # labels of a chart whose points are small
 _INNERMOST = "box2"
+_NEAR = 4  # points so near each other have their numbers in one place
 _SPARSE = 16  # columns of a heat map whose cells are apart
 
 
@@ -211,21 +212,25 @@ def _scatter(chart: Scatter) -> Picture:
     side = 240
     bottom = side - _BOTTOM
     across = Scale(0.0, 100.0, _LEFT, _WIDE - 2 * _RIGHT)
-    up = Scale(0.0, 100.0, bottom, _TOP)
+    up = Scale(0.0, 100.0, bottom, _TOP + 16)
     shapes = [*_accepted(chart, across, up), *_vertical(up)]
     shapes += [_words(x, bottom + 14, text, "axis middle") for x, text in across.ticks]
     shapes.append(_words((_LEFT + _WIDE) / 2, side - 4, f"{chart.across} →", "axis middle"))
-    shapes.append(_words(_LEFT + 4, _TOP + 8, f"↑ {chart.up}", "axis"))
+    shapes.append(_words(_LEFT, _TOP + 4, f"↑ {chart.up}", "axis"))
+    places: dict[tuple[int, int], list[str]] = {}
     for at, dot in enumerate(chart.dots, 1):
         if not is_finite(dot.x.value) or not is_finite(dot.y.value):
             continue
         x, y = across.at(dot.x.value or 0.0), up.at(dot.y.value or 0.0)
         shapes += [_path(one, "bars s0") for one in _cross(dot.x, dot.y, (x, y), across, up)]
         shapes.append(_path(f"M{x:.1f} {y:.1f}h0", "dots s0"))
+        places.setdefault((round(x / _NEAR), round(y / _NEAR)), []).append(str(at))
+    for (x, y), numbers in places.items():
         # Beside the point, and on the other side where the edge is near.
-        beyond = x > _WIDE - 30
-        place = "axis end strong" if beyond else "axis strong"
-        shapes.append(_words(x + (-5 if beyond else 5), y - 5, str(at), place))
+        beyond = x * _NEAR > _WIDE - 30
+        look = "axis end strong" if beyond else "axis strong"
+        aside = -5 if beyond else 5
+        shapes.append(_words(x * _NEAR + aside, y * _NEAR - 5, ", ".join(numbers), look))
     return Picture(_WIDE, side, tuple(shapes))
 
 

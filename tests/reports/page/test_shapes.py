@@ -113,6 +113,13 @@ def test_points_of_a_scatter_have_numbers() -> None:
     assert ["1", "a", "10 [5, 20]", "90"] == [cell.text for cell in chart.table.rows[0]]
 
 
+def test_points_in_one_place_have_their_numbers_in_one() -> None:
+    """One over the other could not be read."""
+    dots = tuple(Dot("a", Point(at), Point(90.0)) for at in (10.0, 10.0, 50.0))
+    words = _words(picture(Scatter("t", "c", "read", "agreement", dots)))
+    assert ["1, 2", "3"] == words[-2:]
+
+
 def test_where_both_bounds_hold_is_a_corner() -> None:
     """One bound alone is a line."""
     dots = (Dot("a", Point(10.0), Point(90.0)),)
