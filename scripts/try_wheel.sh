@@ -26,6 +26,7 @@ export PATH=$venv/bin:$PATH XDG_CACHE_HOME=$work/cache
 mkdir "$work/empty"
 cd "$work/empty"
 set -x
+pytest-injectivity audit builtin:gpt2-stdlib --max-prompts=24 --layers=2,norm --no-html --no-cache
 pytest-injectivity init
 pytest injectivity -q --precisions=bfloat16 --injx-max-prompts=50 --injx-layers=2,norm -k "collisions or margin"
 pytest-injectivity calibrate builtin:gpt2-stdlib --dtype=bfloat16 --samples=2 --size=10
