@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from pytest_injectivity.core.text import number_of, verb
+from pytest_injectivity.reports.bounds import short_bounds
 from pytest_injectivity.reports.layer_table import bits_table, layer_table, run_table
-from pytest_injectivity.reports.page.bounds import short_bounds
 from pytest_injectivity.reports.page.charts import Figure, HeatMap
 from pytest_injectivity.reports.page.distances import distance_figures
 from pytest_injectivity.reports.page.failures import (

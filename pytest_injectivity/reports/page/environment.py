@@ -31,7 +31,7 @@ def environment() -> "Environment":
     """The environment of all pages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from pytest_injectivity.reports.page.bounds import short_bounds
+    from pytest_injectivity.reports.bounds import short_bounds
     from pytest_injectivity.reports.page.shapes import picture
 
     made = Environment(

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_injectivity.reports.page.bounds import short_bounds
+from pytest_injectivity.reports.bounds import short_bounds
 
 
 @pytest.mark.parametrize(
