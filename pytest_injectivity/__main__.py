@@ -1,7 +1,7 @@
 """The command ``pytest-injectivity``, also ``python -m pytest_injectivity``: work without a test run.
 
-Each command is a file of `pytest_injectivity.commands`. Wrong use of each is exit status 4, as it is of
-pytest; argparse's own 2 would be an interrupted run.
+Each command is a file of `pytest_injectivity.commands`. Wrong use of each is exit status 4 and an
+interrupted command 2, as they are of pytest; argparse's own 2 for wrong use is not.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from pytest_injectivity.commands.suites import add_suites
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import WrongUse
 
-_WRONG_USE = 4
+_INTERRUPTED, _WRONG_USE = 2, 4
 _LONGEST = 2000
 
 
@@ -65,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WrongUse as error:
         print(f"error: {one_line(str(error), _LONGEST)}", file=sys.stderr)  # noqa: T201 - a command's answer
         return _WRONG_USE
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)  # noqa: T201 - likewise
+        return _INTERRUPTED
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a log may know no "α"
     if answer.text:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_injectivity.__main__ import main
+from pytest_injectivity.results import saved_runs
 from pytest_injectivity.store.store import Store
 from tests.recordings import layer, report
 
@@ -83,6 +84,19 @@ def test_wrong_use_is_exit_status_4(arguments: list[str], capsys: Printed) -> No
         main(arguments)
     assert 4 == caught.value.code
     assert "usage: pytest-injectivity" in capsys.readouterr().err
+
+
+def test_an_interrupted_command_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    """Exit status 2, as of pytest, and no traceback: Ctrl-C while a model is measured."""
+
+    def interrupted(_path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(saved_runs, "read_report", interrupted)
+    assert 2 == main(["explain", "report.json"])
+    assert ("", "error: interrupted\n") == tuple(capsys.readouterr())
 
 
 def test_an_empty_name_is_wrong_use(capsys: Printed) -> None:
@@ -241,12 +255,20 @@ def test_compare_refuses_a_file_that_is_none(saved: Callable[..., str], capsys: 
     assert r"error: no\x1b[31m.json: there is no such file: give a report of" in said
 
 
-@pytest.mark.parametrize("arguments", [["compare"], ["compare", "a"]])
-def test_compare_needs_two_files(arguments: list[str]) -> None:
-    """Exit status 4, as for every wrong use."""
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [
+        (["compare"], "A.json, B.json"),
+        (["compare", "a"], "B.json"),
+        (["calibrate"], "PARENT"),
+    ],
+)
+def test_what_is_required_is_named(arguments: list[str], missing: str, capsys: Printed) -> None:
+    """Exit status 4, as for every wrong use; what may be left out is not named."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert 4 == caught.value.code
+    assert capsys.readouterr().err.endswith(f"arguments are required: {missing}\n")
 
 
 def test_compare_needs_no_torch_and_no_unicode(saved: Callable[..., str]) -> None:

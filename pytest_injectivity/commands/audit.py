@@ -86,8 +86,8 @@ def _both(name: str) -> tuple[str, str]:
 def _audit(given: argparse.Namespace) -> Answer:
     values = {option.name: getattr(given, ini_name(option), None) for option in options()}
     values |= {"model": given.models, "report": _reports(given)}
-    if given.workers is not None and find_spec("xdist") is None:
-        raise OptionError("--workers needs pytest-xdist: install pytest-injectivity[xdist]")
+    if given.workers is not None:
+        _check_workers(given.workers)
     from pytest_injectivity.config.run_models import run_models
 
     _check(run_models(values, {}))
@@ -96,6 +96,13 @@ def _audit(given: argparse.Namespace) -> Answer:
     arguments = [str(suite_folder(_SUITE)), *_QUIET, *_IMPORTED, *_flags(values)]
     arguments += [] if given.workers is None else [f"-n{given.workers}"]
     return Answer("", int(pytest.main(arguments)))
+
+
+def _check_workers(number: int) -> None:
+    if number < 1:  # pytest-xdist would go on without workers
+        raise OptionError(f"--workers {number} is not accepted: give at least 1")
+    if find_spec("xdist") is None:
+        raise OptionError("--workers needs pytest-xdist: install pytest-injectivity[xdist]")
 
 
 def _reports(given: argparse.Namespace) -> list[str]:

@@ -33,7 +33,11 @@ def add_calibrate(commands: "Commands") -> None:
     )
     calibrate.add_argument("parent", metavar="PARENT", help="as --injx-reference takes it")
     calibrate.add_argument(
-        "children", nargs="*", metavar="CHILD", help="a trusted child, as --injx-model takes it"
+        "children",
+        nargs="*",
+        default=[],  # else argparse would call it required
+        metavar="CHILD",
+        help="a trusted child, as --injx-model takes it",
     )
     for name, metavar, said in (
         ("quantization", "KIND", "as --injx-quantization does"),

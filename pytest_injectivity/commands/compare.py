@@ -36,6 +36,7 @@ def add_compare(commands: "Commands") -> None:
         metavar="C.json",
         type=Path,
         nargs="*",
+        default=[],  # else argparse would call it required
         help="more runs that are held against the first",
     )
     compare.add_argument(

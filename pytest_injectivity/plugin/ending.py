@@ -113,7 +113,8 @@ def end(session: pytest.Session, run: Ended) -> "RunResults | None":
         gathering.results(),
         complete=complete,
         outcome=outcome,
-        origin=RunOrigin.now(commit_of(session.config.rootpath)),
+        # Not of rootdir: that of the default audit is in this package.
+        origin=RunOrigin.now(commit_of(session.config.invocation_params.dir)),
     )
     if any(target.kind == "decision" for target in run.audited.report):
         results = _decided(session, run.audited, results)

@@ -94,6 +94,8 @@ def test_every_option_of_the_plugin_is_taken(capsys: pytest.CaptureFixture[str])
         (["--max-prompts=1"], "--injx-max-prompts: "),
         (["--report=pdf:a"], "--injx-report: "),
         (["--update-baseline"], "no baseline is named"),
+        (["--workers=0"], "--workers 0 is not accepted: give at least 1"),
+        (["-n-1"], "--workers -1 is not accepted: give at least 1"),
     ],
 )
 def test_a_value_that_is_not_accepted_is_one_line(

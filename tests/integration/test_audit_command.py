@@ -93,27 +93,38 @@ def weightless(tmp_path: Path, checkpoint: Callable[[str], Path]) -> Path:
     return folder
 
 
+@pytest.fixture
+def places(tmp_path: Path, weightless: Path, checkpoint: Callable[[str], Path]) -> dict[str, str]:
+    """What the cases below name."""
+    (tmp_path / "one.jsonl").write_text('{"text": "alone"}\n')
+    return {
+        "MODEL": str(checkpoint("generic")),
+        "NOWHERE": str(tmp_path / "nowhere"),
+        "ONE": str(tmp_path / "one.jsonl"),
+        "WEIGHTLESS": str(weightless),
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["{NOWHERE}"], "{NOWHERE}"),
+        (["{ONE}"], "{ONE}"),
+        (["{WEIGHTLESS}"], "{WEIGHTLESS}"),
+        (["{MODEL}", "--prompts={NOWHERE}.txt"], "{NOWHERE}.txt"),
+        (["{MODEL}", "--reference={NOWHERE}"], "{NOWHERE}"),
+        (["{MODEL}", "--layers=99"], "99"),
+        (["{MODEL}", "--dtype=float8"], "--injx-dtype"),
+        (["{MODEL}", "--injx-dtype=float8"], "--injx-dtype"),
+    ],
+)
 def test_what_cannot_be_audited_is_one_line(
-    tmp_path: Path,
-    weightless: Path,
-    checkpoint: Callable[[str], Path],
-    capsys: pytest.CaptureFixture[str],
+    places: dict[str, str], capsys: pytest.CaptureFixture[str], given: list[str], named: str
 ) -> None:
     """No such model, no weights, no such prompts, no such parent: exit status 4, and no test is run."""
-    model = str(checkpoint("generic"))
-    nowhere = str(tmp_path / "nowhere")
-    for given, named in (
-        ([nowhere], nowhere),
-        ([str(weightless)], str(weightless)),
-        ([model, f"--prompts={nowhere}.txt"], f"{nowhere}.txt"),
-        ([model, f"--reference={nowhere}"], nowhere),
-        ([model, "--layers=99"], "99"),
-        ([model, "--dtype=float8"], "--injx-dtype"),
-        ([model, "--injx-dtype=float8"], "--injx-dtype"),
-    ):
-        assert 4 == main(["audit", *given])
-        printed = capsys.readouterr()
-        assert "" == printed.out
-        assert printed.err.startswith("error: ")
-        assert 1 == printed.err.count("\n")
-        assert named in printed.err
+    assert 4 == main(["audit", *(word.format(**places) for word in given)])
+    printed = capsys.readouterr()
+    assert "" == printed.out
+    assert printed.err.startswith("error: ")
+    assert 1 == printed.err.count("\n")
+    assert named.format(**places) in printed.err

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pytest_injectivity.core.commits import VARIABLES
 from pytest_injectivity.results.saved_runs import REPORT_SCHEMA as SCHEMA
 from tests.integration.conftest import Run
 from tests.integration.support import output, said
@@ -48,6 +49,19 @@ def test_the_report_says_when_it_was_made_and_of_which_commit(
     origin = json.loads((pytester.path / "r.json").read_text())["origin"]
     assert "0123456789" * 4 == origin["commit"]
     assert abs(datetime.now(UTC) - datetime.fromisoformat(origin["date"])) < timedelta(hours=1)
+
+
+def test_the_commit_is_that_of_the_folder_that_pytest_was_started_in(
+    audited: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not that of the suite's folder, which may lie in an installed package."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for folder, commit in ((pytester.path, "1" * 40), (pytester.mkdir("suite"), "2" * 40)):
+        (folder / ".git").mkdir()
+        (folder / ".git" / "HEAD").write_text(commit)
+    audited(GATE, "--rootdir=suite", "--injx-report=json:r.json")
+    assert "1" * 40 == json.loads((pytester.path / "r.json").read_text())["origin"]["commit"]
 
 
 def test_a_nan_layer_is_still_json(audited: Run, pytester: pytest.Pytester) -> None:

@@ -11,6 +11,7 @@ _MANY_DECADES = 5
 _LOG_FROM = 30.0  # times the smallest number
 _FARTHEST = 1e6  # times: a mark beyond would press everything else into a corner
 _LEAST = 1e-6  # of the numbers: a shorter axis would be one of rounding errors
+_SMALLEST, _LARGEST = 1e-300, 1e300
 _PLAIN = {-2: "0.01", -1: "0.1", 0: "1", 1: "10", 2: "100", 3: "1000"}
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -83,7 +84,7 @@ def scale(
         band: how much of the axis belongs to zeros, where it is logarithmic and there are any.
         even: never logarithmic: of bars equal counts are equally long.
     """
-    known = sorted(values)
+    known, base = sorted(map(_drawable, values)), _drawable(base)
     positive = [one for one in known if one > 0.0]
     if (
         not even
@@ -117,7 +118,7 @@ def decades(
         end: where the largest is.
         band: how much of the axis belongs to zeros.
     """
-    known = [one for one in values if one > 0.0] or [1.0]
+    known = [one for one in map(_drawable, values) if one > 0.0] or [1.0]
     least, most = min(known), max(known)
     near = [one for one in marks if least / _FARTHEST <= one <= most * _FARTHEST]
     low = 10.0 ** math.floor(math.log10(min([least, *near])) + 1e-9)
@@ -125,6 +126,13 @@ def decades(
     if high <= low:
         high = 10.0 * low
     return Scale(low, high, start + band, end, log=True, zero=start if band else None)
+
+
+def _drawable(value: float) -> float:
+    """The number, or the nearest one whose power of ten is a float as well."""
+    if abs(value) < _SMALLEST:
+        return 0.0
+    return math.copysign(min(abs(value), _LARGEST), value)
 
 
 def _step(length: float) -> float:

@@ -55,7 +55,7 @@ def read_reports(places: Sequence[Path], *, since: str | None = None) -> Reports
         since: a day or a commit: runs before its first one are left out. None: none are.
 
     Raises:
-        OptionError: a place is not there, no report can be read, or ``since`` names no run.
+        OptionError: a place is not there or cannot be listed, has no file, or ``since`` names no run.
     """
     runs, left_out = list[PastRun](), list[LeftOut]()
     for path in _files(places):
@@ -80,24 +80,32 @@ def read_reports(places: Sequence[Path], *, since: str | None = None) -> Reports
 
 def _files(places: Iterable[Path]) -> Iterator[Path]:
     """The files, each once; no link to a folder is followed."""
-    seen = set[Path]()
+    seen = set[str]()
     for place in places:
-        if not place.exists():
+        # Neither function of `os.path` raises: a name may be too long, and a link may lead to itself.
+        if not os.path.exists(place):  # noqa: PTH110 - as said
             raise OptionError(f"{one_line(str(place))}: there is no such file or folder")
         found = _below(place) if place.is_dir() else [place]
         for path in found:
-            if path.resolve() not in seen:
-                seen.add(path.resolve())
+            real = os.path.realpath(path)
+            if real not in seen:
+                seen.add(real)
                 yield path
 
 
 def _below(folder: Path) -> list[Path]:
     return sorted(
         Path(parent) / name
-        for parent, _, names in os.walk(folder)
+        for parent, _, names in os.walk(folder, onerror=_refuse)
         for name in names
         if name.endswith(".json")
     )
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed may hold the newest report: it is not passed over."""
+    reason = error.strerror or type(error).__name__
+    raise OptionError(f"{one_line(str(error.filename))}: it cannot be read ({reason})")
 
 
 def _read(path: Path) -> PastRun | LeftOut:

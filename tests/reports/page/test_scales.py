@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_injectivity.reports.page.scales import scale
+from pytest_injectivity.reports.page.scales import decades, scale
 
 numbers = st.floats(min_value=-1e12, max_value=1e12, allow_nan=False)
 
@@ -66,3 +66,17 @@ def test_every_number_is_between_the_ends(values: list[float]) -> None:
     places = [axis.at(value) for value in values] + [place for place, _ in axis.ticks]
     assert all(math.isfinite(place) and -1e-6 <= place <= 100.0 + 1e-6 for place in places)
     assert len(axis.ticks) < 15
+
+
+EXTREME = [5e-324, 1e-310, 1e-3, 1.0, 1.7e308, -1.7e308]
+
+
+@given(st.lists(st.sampled_from(EXTREME), min_size=1, max_size=4))
+def test_the_least_and_the_largest_floats_are_drawn(values: list[float]) -> None:
+    """A file may hold them, although nothing measures them."""
+    positive = list(map(abs, values))
+    axes = (scale(values, 100.0, 0.0, base=values[0]), decades(positive, positive, 0.0, 100.0))
+    places = [axis.at(value) for axis in axes for value in values]
+    ticks = [place for axis in axes for place, _ in axis.ticks]
+    assert all(0.0 <= place <= 100.0 for place in places)
+    assert all(math.isfinite(place) for place in ticks)

@@ -173,3 +173,36 @@ def test_runs_of_one_time_are_in_the_order_of_their_names(tmp_path: Path) -> Non
     folder = written(tmp_path, [dated(report(seed=seed), 0) for seed in range(3)])
     names = [Path(run.file).name for run in read_reports([folder]).runs]
     assert ["run00.json", "run01.json", "run02.json"] == names
+
+
+def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
+    """It is no report that can be read, and the others are read."""
+    past(tmp_path, runs=2)
+    (tmp_path / "self.json").symlink_to("self.json")
+    (tmp_path / "loop").symlink_to(".")
+    assert "there is no such file" == _left_out(tmp_path).why
+    assert 2 == len(read_reports([tmp_path]).runs)
+
+
+def test_a_name_that_is_too_long_is_none(tmp_path: Path) -> None:
+    """As any other that is not there."""
+    with pytest.raises(OptionError, match="there is no such file or folder"):
+        read_reports([tmp_path / ("a" * 5000)])
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hold the newest report, so that what the others tell would be no answer."""
+    past(tmp_path, runs=2)
+    (tmp_path / "locked").mkdir()
+    listed = os.scandir
+
+    def locked(path: str) -> Any:
+        if path.endswith("locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(OptionError, match=r"locked: it cannot be read \(Permission denied\)"):
+        read_reports([tmp_path])
