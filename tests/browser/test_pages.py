@@ -8,9 +8,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from pytest_injectivity import load_decoder
+from pytest_injectivity.reports.history.page import history_html
 from pytest_injectivity.reports.html import write_report
+from pytest_injectivity.results.history.history import read_history
 from pytest_injectivity.testing import save_checkpoint
 from tests.browser.seen import look
+from tests.pasts import past_report, verdict, written
 from tests.reports.pages import several
 from tests.reports.test_html import HOSTILE, RESULTS, hostile
 from tests.yardstick import yardstick
@@ -68,6 +71,27 @@ def test_a_page_with_every_section(
     assert ([], [], []) == (seen.said, seen.fetched, seen.grave)
     assert seen.checked > 15
     assert width == seen.width
+
+
+@VIEWS
+def test_the_page_of_a_history(browser: "Browser", tmp_path: Path, width: int, scheme: str) -> None:
+    """Numbers that drifted, a verdict that turned red, a file that is damaged."""
+
+    def drifted(run: int, label: str, _metric: str) -> float:
+        return 0.8 if (run, label) == (9, "norm") else 1.0
+
+    reports = [past_report(run, drifted) for run in range(10)]
+    judged = [
+        {**one, "verdicts": [verdict("FAIL" if at == 9 else "PASS")]}
+        for at, one in enumerate(reports)
+    ]
+    folder = written(tmp_path / "reports", judged)
+    (folder / "damaged.json").write_text("{")
+    (tmp_path / "page.html").write_text(history_html(read_history([folder])))
+    seen = look(browser, tmp_path / "page.html", width, scheme)
+    assert ([], [], [], width) == (seen.said, seen.fetched, seen.grave, seen.width)
+    assert "Red" in seen.heading
+    assert "margin_above is FAIL" in seen.text
 
 
 def test_serious_findings_are_noticed(browser: "Browser", tmp_path: Path) -> None:

@@ -36,20 +36,22 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_what_recipes_write_has_the_style_of_the_package(repository: Path) -> None:
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=lambda one: one[0])
+def test_what_recipes_write_has_the_style_of_the_package(
+    repository: Path, command: list[str]
+) -> None:
     """Ruff finds nothing in the files, and formats them as they are."""
     pytest.importorskip("ruff", reason="the group lint has it")
     files = [step.title for recipe in RECIPES for step in added(recipe)]
     assert 5 == len(files)
-    for command in (["check"], ["format", "--check"]):
-        done = subprocess.run(  # noqa: S603 - ruff itself
-            [sys.executable, "-m", "ruff", *command, "--no-cache", *files],
-            cwd=repository,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert 0 == done.returncode, done.stdout
+    done = subprocess.run(  # noqa: S603 - ruff itself
+        [sys.executable, "-m", "ruff", *command, "--no-cache", *files],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stdout
 
 
 def test_a_recipe_of_other_lines_is_refused(tmp_path: Path) -> None:
