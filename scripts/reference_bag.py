@@ -29,7 +29,7 @@ from pytest_injectivity.results.reference_bag import (
     FEWEST,
     Bag,
     BagModel,
-    Measured,
+    LayerNumber,
     read_bag,
 )
 
@@ -203,7 +203,7 @@ def sentences(bag: Bag) -> Iterator[str]:
     """What is said of the middle layer of each model, held against the others."""
     for one in bag.models:
         layer = one.n_layers // 2
-        given = Measured(
+        given = LayerNumber(
             prompts=bag.prompts,
             n=bag.n,
             prompt_metric=bag.prompt_metric,

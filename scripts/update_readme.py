@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from iniconfig import IniConfig
@@ -25,14 +25,8 @@ def test_separation_margin(assert_margin_above):
 
 def pytest_output(*arguments: str, cwd: Path = ROOT, **environment: str) -> str:
     """What pytest prints, 80 columns wide, without colors; failing tests are no error here."""
-    environment = {"COLUMNS": WIDTH} | environment
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    done = subprocess.run(  # noqa: S603 - the arguments are this file's own
-        command, cwd=cwd, capture_output=True, text=True, check=False, env=environment
-    )
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
-    return done.stdout
+    return printed_by(command, cwd, {"COLUMNS": WIDTH} | environment)
 
 
 def audit() -> str:
@@ -55,18 +49,7 @@ def summary(printed: str) -> str:
 
 def own_output(*arguments: str, cwd: Path = ROOT) -> str:
     """What ``pytest-injectivity`` prints, 80 columns wide."""
-    command = [sys.executable, "-m", "pytest_injectivity", *arguments]
-    done = subprocess.run(  # noqa: S603 - the arguments are this file's own
-        command,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": WIDTH, "PYTHONPATH": str(ROOT)},
-    )
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
-    return done.stdout
+    return printed_by([sys.executable, "-m", "pytest_injectivity", *arguments], cwd)
 
 
 def commands() -> str:
@@ -173,22 +156,30 @@ def history() -> str:
         (folder / "test_gate.py").write_text(MEASURED)
         flags = ("--injx-no-cache", "--injx-max-prompts=300", "--injx-report=json:run.json")
         pytest_output("-q", *flags, "test_gate.py", cwd=folder)
-        planting = (str(ROOT / "scripts" / "planted_history.py"), "run.json", "reports")
-        printed_by(planting, folder)
-        return fenced(printed_by(("-m", "pytest_injectivity", "history", "reports"), folder))
+        script = str(ROOT / "scripts" / "planted_history.py")
+        printed_by([sys.executable, script, "run.json", "reports"], folder)
+        return fenced(own_output("history", "reports", cwd=folder))
 
 
 def bag() -> str:
     """What the reference bag holds, and how well each model is foretold by the others."""
-    return printed_by((str(ROOT / "scripts" / "reference_bag.py"), "coverage"), ROOT)
+    script = str(ROOT / "scripts" / "reference_bag.py")
+    return printed_by([sys.executable, script, "coverage"], ROOT)
 
 
-def printed_by(arguments: Sequence[str], cwd: Path) -> str:
-    """What Python prints; exit status 1 is an answer."""
-    command = [sys.executable, *arguments]
+def printed_by(
+    command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None
+) -> str:
+    """What a command of this project prints; exit status 1 is an answer.
+
+    Args:
+        command: the program and its arguments.
+        cwd: where it runs.
+        environment: all variables; None: those of this process, 80 columns and no CI.
+    """
     wide = {**os.environ, "COLUMNS": WIDTH, "GITHUB_ACTIONS": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(  # noqa: S603 - this project's own scripts
-        command, cwd=cwd, capture_output=True, text=True, check=False, env=wide
+    done = subprocess.run(  # noqa: S603 - this project's own
+        command, cwd=cwd, capture_output=True, text=True, check=False, env=environment or wide
     )
     if done.returncode not in (0, 1):
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")

@@ -15,7 +15,7 @@ _LATER = 6  # ranks that a column goes back whose checks are all green
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownColumn:
     """What is shown of a layer.
 
     Attributes:
@@ -88,18 +88,18 @@ def _shallow_first(comparisons: Iterable[Comparison]) -> list[Comparison]:
     return sorted(comparisons, key=lambda one: label_depth(one.layer))
 
 
-def _measured(rows: list[Comparison]) -> list["Shown"]:
+def _measured(rows: list[Comparison]) -> list["ShownColumn"]:
     """The columns of what was measured of any layer."""
     return [one for one in SHOWN if any(one.value(row) is not None for row in rows)]
 
 
-def _has_interval(one: "Shown", rows: list[Comparison]) -> bool:
+def _has_interval(one: "ShownColumn", rows: list[Comparison]) -> bool:
     return any("[" in one.text(row) for row in rows)
 
 
 def _table(
     rows: list[Comparison],
-    measured: list["Shown"],
+    measured: list["ShownColumn"],
     titles: Collection[str],
     intervals: Collection[str] | None = None,
 ) -> Table:
@@ -121,7 +121,7 @@ def _table(
 
 
 def _legend(
-    rows: list[Comparison], shown: list["Shown"], cells: tuple[tuple[Cell, ...], ...]
+    rows: list[Comparison], shown: list["ShownColumn"], cells: tuple[tuple[Cell, ...], ...]
 ) -> str:
     """What the columns are, and what else a reader meets in the table."""
     parts = [f"{one.title}: {one.meaning}" for one in shown]
@@ -159,8 +159,8 @@ def _ratio(
     part: Callable[[Comparison], Estimate | None],
     judged_by: str,
     rank: int,
-) -> Shown:
-    return Shown(
+) -> ShownColumn:
+    return ShownColumn(
         title,
         meaning,
         lambda one: _value(part(one)),
@@ -177,11 +177,11 @@ def _rates(
     first: Callable[[Comparison], Estimate | None],
     second: Callable[[Comparison], Estimate | None],
     judged_by: str,
-) -> Shown:
+) -> ShownColumn:
     def shown(one: Comparison) -> str:
         return "/".join(_short(_value(part(one))) for part in (first, second))
 
-    return Shown(title, meaning, lambda one: _value(first(one)), shown, None, (judged_by,))
+    return ShownColumn(title, meaning, lambda one: _value(first(one)), shown, None, (judged_by,))
 
 
 def _largest(value: float) -> float:
@@ -200,8 +200,8 @@ def _error(
     rank: int,
     *,
     badness: Callable[[float], float] = _largest,
-) -> Shown:
-    return Shown(title, meaning, value, None, badness, (judged_by,), rank)
+) -> ShownColumn:
+    return ShownColumn(title, meaning, value, None, badness, (judged_by,), rank)
 
 
 _MARGIN, _CONSTANT = "separation margin (1 % quantile)", "co-Lipschitz constant (1 % quantile)"
@@ -268,8 +268,10 @@ SHOWN = (
         11,
         badness=_smallest,
     ),
-    Shown("resol.", "resolution of the model", lambda one: one.resolution, rank=12),
-    Shown("parent's", "the parent's resolution", lambda one: one.reference_resolution, rank=13),
+    ShownColumn("resol.", "resolution of the model", lambda one: one.resolution, rank=12),
+    ShownColumn(
+        "parent's", "the parent's resolution", lambda one: one.reference_resolution, rank=13
+    ),
     # Measured only where a test asks for it, so it is never what nobody wants to see.
     _rates(
         "SipIt",
@@ -304,14 +306,14 @@ def _short(value: float | None) -> str:
     return "–" if value is None else show(value, _DIGITS)
 
 
-def _worst(column: Shown, ordered: list[Comparison]) -> float | None:
+def _worst(column: ShownColumn, ordered: list[Comparison]) -> float | None:
     values = {value for one in ordered if (value := column.value(one)) is not None}
     if column.badness is None or len(values) < 2:  # noqa: PLR2004 - equal values have no worst
         return None
     return max(values, key=column.badness)
 
 
-def _cell(column: Shown, one: Comparison, worst: float | None, *, whole: bool) -> Cell:
+def _cell(column: ShownColumn, one: Comparison, worst: float | None, *, whole: bool) -> Cell:
     value, text = column.value(one), column.text(one)
     shown = text if whole else text.partition(" [")[0]
     return worst_of(shown, worst=value is not None and value == worst)

@@ -32,7 +32,6 @@ _LONGEST = 1000
 _COMMAND = 2000
 _MOST = 12
 _BLAME = "blame: "
-_HEAD = "head"  # behind the last layer
 
 
 def write_report(path: Path, results: "RunResults") -> None:
@@ -138,7 +137,7 @@ def _where(red: Sequence[Verdict]) -> Iterator[str]:
             if reason.unit == "layer":
                 layers.setdefault(reason.where, []).append(verdict.of_model(verdict.check))
     if len(layers) > 1:
-        first = min(layers, key=lambda layer: (layer == _HEAD, label_depth(layer)))
+        first = min(layers, key=label_depth)
         yield f"first bad layer: {first} ({', '.join(dict.fromkeys(layers[first]))})"
     yield from dict.fromkeys(
         one_line(line, _LONGEST) for line in evidence if line.startswith(_BLAME)

@@ -15,6 +15,7 @@ from enum import StrEnum
 from numbers import Real
 from typing import TypeAlias
 
+from pytest_injectivity.core.layers import HEAD
 from pytest_injectivity.core.numbers import show, show_apart
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.metrics import Metric, by_metric, metric_of, recorded
@@ -195,10 +196,11 @@ def recorded_names() -> tuple[str, ...]:
     return tuple(metric.name for metric in recorded())
 
 
-def label_depth(label: str) -> tuple[bool, int, str]:
-    """Sorts labels of layers shallow first, ``norm`` last, rounded states after the plain ones."""
+def label_depth(label: str) -> tuple[int, int, str]:
+    """Sorts labels of layers shallow first, ``norm`` and ``head`` last, rounded after plain states."""
     name = label.partition(" ")[0]
-    return name == "norm", len(name), label
+    last = ("norm", HEAD)
+    return last.index(name) + 1 if name in last else 0, len(name), label
 
 
 def shown(was: float | None, now: float | None) -> tuple[str, str]:

@@ -16,9 +16,7 @@ from pytest_injectivity.core.numbers import show
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.metrics import METRICS
 
-COMPARED = tuple(
-    one.name for one in METRICS if one.unit == "mean norms" or one.name == "anisotropy"
-)
+COMPARED = tuple(one.name for one in METRICS if one.unit == "mean norms")
 """The numbers that the bag keeps of each layer."""
 FEWEST = 4
 """Other models from which on a number is called low or high."""
@@ -77,7 +75,7 @@ class BagModel:
 
 
 @dataclass(frozen=True)
-class Measured:
+class LayerNumber:
     """A number that is held against the bag.
 
     Attributes:
@@ -129,7 +127,7 @@ class Bag:
     version: str
     models: tuple[BagModel, ...]
 
-    def says(self, given: Measured) -> str | None:
+    def says(self, given: LayerNumber) -> str | None:
         """A sentence on where a number lies among those of other models; None where none compare.
 
         Numbers compare where the set of prompts, N and the prompt metric are the bag's. Layer 0 sees

@@ -16,7 +16,8 @@ from pytest_injectivity.core import strict_json as strict
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.changes import Numbers, recorded_names
-from pytest_injectivity.results.metrics import flat, metric_of
+from pytest_injectivity.results.measured import flat
+from pytest_injectivity.results.metrics import metric_of
 from pytest_injectivity.results.run_results import ModelResults, RunResults
 from pytest_injectivity.results.summary import LayerSummary, RunSummary
 

@@ -12,7 +12,7 @@ from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.quantization.grid import Rounded
 from pytest_injectivity.quantization.info import QuantizationInfo
-from pytest_injectivity.results.metrics import Measured
+from pytest_injectivity.results.measured import Measured
 
 
 class LayerKey(NamedTuple):

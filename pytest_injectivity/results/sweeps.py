@@ -8,7 +8,7 @@ from pathlib import Path
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.quantization.grid import Grid
-from pytest_injectivity.results.metrics import Measured
+from pytest_injectivity.results.measured import Measured
 
 SCHEMA = 1
 """Raised when a field of the figure data changes its meaning or goes."""

@@ -38,6 +38,10 @@ class Status(StrEnum):
     INSUFFICIENT = "INSUFFICIENT"
 
 
+WORST_FIRST = (Status.FAIL, Status.INSUFFICIENT, Status.PASS)
+"""The statuses, the worst first: of several the first one of these says how all stand."""
+
+
 @dataclass(frozen=True)
 class Reason:
     """What one layer, one release or one field of a configuration contributes to a verdict.
@@ -133,10 +137,8 @@ class Verdict:
     @property
     def status(self) -> Status:
         """FAIL if a reason is or there are none, else INSUFFICIENT if a reason is, else PASS."""
-        statuses = {reason.status for reason in self.reasons}
-        if not statuses or Status.FAIL in statuses:
-            return Status.FAIL
-        return Status.INSUFFICIENT if Status.INSUFFICIENT in statuses else Status.PASS
+        statuses = (reason.status for reason in self.reasons)
+        return min(statuses, key=WORST_FIRST.index, default=Status.FAIL)
 
     @property
     def passed(self) -> bool:

@@ -216,7 +216,7 @@ def test_a_metric_that_is_not_there_is_refused() -> None:
 
 
 def test_layers_are_ordered_by_depth() -> None:
-    """``norm`` last, layer 10 after 9, rounded states beside their own."""
-    ordered = ["layer01", "layer01 rounded to 4", "layer02", "layer10", "layer100", "norm"]
-    mixed = [*ordered[3:], *ordered[:3]]
+    """``norm`` and the head last, layer 10 after 9, rounded states beside their own."""
+    ordered = ["layer01", "layer01 rounded to 4", "layer02", "layer10", "layer100", "norm", "head"]
+    mixed = [*ordered[3:][::-1], *ordered[:3]]
     assert ordered == sorted(mixed, key=label_depth)

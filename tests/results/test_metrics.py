@@ -17,13 +17,12 @@ from pytest_injectivity.reports.markdown import markdown
 from pytest_injectivity.reports.terminal import summary_lines
 from pytest_injectivity.results import metrics
 from pytest_injectivity.results.changes import read_tolerances
+from pytest_injectivity.results.measured import Measured, flat
 from pytest_injectivity.results.metrics import (
     METRICS,
-    Measured,
     MeasuredLayer,
     Metric,
     by_metric,
-    flat,
     measure,
     metric_of,
     recorded,

@@ -12,7 +12,7 @@ from pytest_injectivity.results.reference_bag import (
     FEWEST,
     Bag,
     BagModel,
-    Measured,
+    LayerNumber,
     read_bag,
     reference_bag,
 )
@@ -50,7 +50,7 @@ BAG = Bag(
     version="0.1.0",
     models=tuple(_model(64 * at, 0.1 * at, 0.2 * at) for at in range(1, 6)),
 )
-MINE = Measured(
+MINE = LayerNumber(
     prompts="builtin:stdlib",
     n=1000,
     prompt_metric="levenshtein",

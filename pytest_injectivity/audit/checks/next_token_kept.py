@@ -20,19 +20,25 @@ from pytest_injectivity.audit.judging.arguments import (
 )
 from pytest_injectivity.audit.judging.base import Audited, blame_lines, function_lines
 from pytest_injectivity.core.interval import Interval
+from pytest_injectivity.core.layers import HEAD
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.results.verdict import Reason, Relation, Status, Verdict, judge
+from pytest_injectivity.results.verdict import (
+    WORST_FIRST,
+    Reason,
+    Relation,
+    Status,
+    Verdict,
+    judge,
+)
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.comparisons.against import Against
     from pytest_injectivity.reference.next_token import NextTokens
 
-_WHERE = "head"
 _NAMED = 5
 _CONFIDENCE = 0.95
-_ORDER = (Status.FAIL, Status.INSUFFICIENT, Status.PASS)
 
 
 @dataclass(frozen=True)
@@ -130,10 +136,10 @@ def judge_next_token(
         confidence: the level of the intervals that are judged; None: values are.
     """
     judged = [_judged(found, name, bound, confidence) for name, bound in bounds.items()]
-    worst = min(judged, key=lambda one: _ORDER.index(one.status))
+    worst = min(judged, key=lambda one: WORST_FIRST.index(one.status))
     lost = found.lost | found.parents_lost
     return Reason(
-        where=_WHERE,
+        where=HEAD,
         status=Status.FAIL if lost.any() else worst.status,
         quantity=worst.words,
         value=math.nan if lost.any() else worst.value,

@@ -6,7 +6,7 @@ import numpy as np
 
 from pytest_injectivity.audit.judging.quantiles import Quantile
 from pytest_injectivity.core.shapes import Float64
-from pytest_injectivity.results.reference_bag import Measured, reference_bag
+from pytest_injectivity.results.reference_bag import LayerNumber, reference_bag
 from pytest_injectivity.stats import lower_quantile
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def bag_lines(
     if target.config.length is not None:  # windows of the texts are other prompts
         return ()
     facts = target.facts
-    given = Measured(
+    given = LayerNumber(
         prompts=target.prompts.name,
         n=len(target.prompts),
         prompt_metric=target.config.prompt_metric,

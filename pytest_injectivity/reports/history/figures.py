@@ -11,13 +11,14 @@ from pytest_injectivity.reports.page.charts import (
     Point,
     Series,
 )
+from pytest_injectivity.reports.page.overview import SHADES
 from pytest_injectivity.results.changes import label_depth
-from pytest_injectivity.results.history.course import Course, Fate, Held
-from pytest_injectivity.results.history.history import Told
+from pytest_injectivity.results.history.course import Course, CourseFate, Held
+from pytest_injectivity.results.history.history import Findings
 from pytest_injectivity.results.history.past_run import LARGEST, Judged, PastModel
 from pytest_injectivity.results.history.track import Track
 from pytest_injectivity.results.metrics import METRICS, metric_of, title_of
-from pytest_injectivity.results.verdict import Status
+from pytest_injectivity.results.verdict import WORST_FIRST, Status
 
 MOST_LINES = 60
 """Charts of single numbers that a track has at most; its maps have all numbers."""
@@ -35,34 +36,37 @@ _BOUNDED = {
     ),
     "metric_bounded": tuple(one.name for one in METRICS if not one.rungs),
 }
-_LEVELS = {Status.PASS: 1, Status.INSUFFICIENT: 4, Status.FAIL: 6}
 
 Bounds = Mapping[tuple[str, str], tuple[float | None, ...]]
 """Bounds of gates by layer and number, one a run."""
 
 
-def maps(told: Told) -> tuple[Figure, ...]:
+def maps(findings: Findings) -> tuple[Figure, ...]:
     """A map of the verdicts, and one for each number, layers down and runs across."""
     every: dict[str, list[Course]] = {}
-    for one in told.courses:
+    for one in findings.courses:
         every.setdefault(one.number, []).append(one)
-    labels = runs(told.track)
+    labels = runs(findings.track)
     drawn = [_map(number, found, labels) for number, found in every.items() if _says(found)]
-    verdicts = _verdicts(told.track, labels)
+    verdicts = _verdicts(findings.track, labels)
     return (*verdicts, *drawn)
 
 
-def lines(told: Told) -> tuple[tuple[Figure, ...], int]:
+def lines(findings: Findings) -> tuple[tuple[Figure, ...], int]:
     """Charts of numbers that moved, that have a bound and of some layers; how many are left out."""
-    labels, bounds = runs(told.track), _bounds(told.track)
-    every = {(one.label, one.number): one for one in told.courses}
-    moved = [one for one in told.courses if one.fate in (Fate.DRIFTED, Fate.GONE, Fate.BETTER)]
+    labels, bounds = runs(findings.track), _bounds(findings.track)
+    every = {(one.label, one.number): one for one in findings.courses}
+    moved = [
+        one
+        for one in findings.courses
+        if one.fate in (CourseFate.DRIFTED, CourseFate.GONE, CourseFate.BETTER)
+    ]
     bounded = [
-        every.get(key) or _derived(told.track, *key)
+        every.get(key) or _derived(findings.track, *key)
         for key in sorted(bounds, key=lambda key: label_depth(key[0]))
     ]
-    some = set(_spread(list(dict.fromkeys(one.label for one in told.courses))))
-    usual = [one for one in told.courses if one.label in some and one.number in _MAIN]
+    some = set(_spread(list(dict.fromkeys(one.label for one in findings.courses))))
+    usual = [one for one in findings.courses if one.label in some and one.number in _MAIN]
     chosen = {(one.label, one.number): one for one in (*moved, *bounded, *usual)}
     shown = list(chosen.values())[:MOST_LINES]
     charts = tuple(_chart(one, labels, bounds.get((one.label, one.number))) for one in shown)
@@ -113,7 +117,7 @@ def _verdicts(track: Track, labels: Sequence[str]) -> Iterator[HeatMap]:
     if not checks:
         return
     cells = tuple(tuple(_joint(model, check) for model in track.models) for check in checks)
-    caption = "Light: every layer is PASS. Dark: one is not."
+    caption = f"{SHADES} Of several layers the worst is shown."
     yield HeatMap("Verdicts", caption, "check", "run", tuple(checks), tuple(labels), cells)
 
 
@@ -122,15 +126,15 @@ def _joint(model: PastModel, check: str) -> HeatCell:
     found = [one.status for (name, _), one in model.judged.items() if name == check]
     if not found:
         return HeatCell("–", None)
-    worst = max(found, key=lambda status: _LEVELS[status])
+    worst = min(found, key=WORST_FIRST.index)
     bad = sum(status is not Status.PASS for status in found)
-    return HeatCell(f"{worst} ({bad} of {len(found)})" if bad else str(worst), _LEVELS[worst])
+    return HeatCell.of(worst, f"{worst} ({bad} of {len(found)})" if bad else "")
 
 
 def _chart(
     course: Course, labels: Sequence[str], bound: Sequence[float | None] | None
 ) -> LineChart:
-    bad = course.fate is Fate.DRIFTED
+    bad = course.fate is CourseFate.DRIFTED
     last = len(labels) - 1
     points = tuple(Point(value, bad=bad and at == last) for at, value in enumerate(course.values))
     series = [Series(course.number, points)]

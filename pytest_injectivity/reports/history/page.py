@@ -17,7 +17,7 @@ from pytest_injectivity.reports.history.words import (
 from pytest_injectivity.reports.page.charts import Figure
 from pytest_injectivity.reports.page.environment import check_jinja, environment
 from pytest_injectivity.reports.table import Cell, Column, Table
-from pytest_injectivity.results.history.history import History, Told
+from pytest_injectivity.results.history.history import Findings, History
 from pytest_injectivity.results.history.track import Track
 
 MOST_RUNS = 60
@@ -86,36 +86,36 @@ def history_html(history: History) -> str:
         headline=headline(history),
         newest=tuple(f"{one.file}: the newest report is not judged" for one in history.unjudged),
         rule=RULE,
-        tracks=tuple(_section(told, at) for at, told in enumerate(history.told, 1)),
+        tracks=tuple(_section(findings, at) for at, findings in enumerate(history.findings, 1)),
         left_out=_words(("file", "why"), [(one.file, one.why) for one in history.left_out]),
     )
     return environment().get_template("history.html.jinja").render(page=page)
 
 
-def _section(told: Told, at: int) -> TrackSection:
-    recent = _recent(told)
+def _section(findings: Findings, at: int) -> TrackSection:
+    recent = _recent(findings)
     charts, left = lines(recent)
     drawn = len(recent.track.runs)
-    older = f"the last {drawn} are drawn" if drawn < len(told.track.runs) else ""
+    older = f"the last {drawn} are drawn" if drawn < len(findings.track.runs) else ""
     return TrackSection(
         id=f"track{at}",
-        title=subject(told.track),
-        said=tuple(filter(None, (span(told.track), older, conclusion(told)))),
-        flags=told.flags,
-        changes=_words(("run", "changed"), changed(told.track)),
+        title=subject(findings.track),
+        said=tuple(filter(None, (span(findings.track), older, conclusion(findings)))),
+        flags=findings.flags,
+        changes=_words(("run", "changed"), changed(findings.track)),
         maps=maps(recent),
         lines=charts,
         note=f"{left} more numbers have a bound or moved; the maps have all." if left else "",
-        table=change_table(told),
-        runs=_runs(told.track),
+        table=change_table(findings),
+        runs=_runs(findings.track),
     )
 
 
-def _recent(told: Told) -> Told:
+def _recent(findings: Findings) -> Findings:
     """The last runs alone, judged as they are among all."""
-    track = Track(told.track.name, told.track.runs[-MOST_RUNS:], told.track.ended)
-    courses = tuple(replace(one, values=one.values[-MOST_RUNS:]) for one in told.courses)
-    return Told(track, courses, told.turns)
+    track = Track(findings.track.name, findings.track.runs[-MOST_RUNS:], findings.track.ended)
+    courses = tuple(replace(one, values=one.values[-MOST_RUNS:]) for one in findings.courses)
+    return Findings(track, courses, findings.turns)
 
 
 def _runs(track: Track) -> Table:

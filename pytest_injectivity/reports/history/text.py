@@ -16,8 +16,8 @@ from pytest_injectivity.reports.history.words import (
 )
 from pytest_injectivity.reports.table import MISSING, WORST, Cell, Column, Table, facts
 from pytest_injectivity.reports.workflow import harmless, in_workflow
-from pytest_injectivity.results.history.course import Course, Fate
-from pytest_injectivity.results.history.history import History, Told
+from pytest_injectivity.results.history.course import Course, CourseFate
+from pytest_injectivity.results.history.history import Findings, History
 from pytest_injectivity.results.metrics import by_metric, legend, metric_of, title_of
 
 _LEGEND = (
@@ -29,23 +29,25 @@ _LEGEND = (
 def history_text(history: History, *, width: int, color: bool) -> str:
     """The whole answer as text."""
     lines: list[str] = []
-    for told in history.told:
-        lines += [*_track(told, width, color=color), ""]
+    for findings in history.findings:
+        lines += [*_track(findings, width, color=color), ""]
     for one in history.left_out:
         style = "bold red" if one.damaged else ""
         lines += printed(Text(f"left out: {one.file}: {one.why}", style=style), WIDEST, color=color)
     for one in history.unjudged:
         line = Text(f"{one.file}: the newest report is not judged", style="bold red")
         lines += printed(line, WIDEST, color=color)
-    if any(told.track.judged for told in history.told):
+    if any(findings.track.judged for findings in history.findings):
         lines += printed(Text(RULE, style="dim"), width, color=color)
     lines += printed(Text(headline(history)), WIDEST, color=color)
     return "\n".join(map(harmless, lines) if in_workflow() else lines)
 
 
-def change_table(told: Told) -> Table:
+def change_table(findings: Findings) -> Table:
     """How far the last run's numbers are from the usual ones, a row a layer."""
-    judged = [one for one in told.courses if one.usual is not None or one.fate is Fate.GONE]
+    judged = [
+        one for one in findings.courses if one.usual is not None or one.fate is CourseFate.GONE
+    ]
     shown = {
         one.number
         for one in judged
@@ -64,28 +66,28 @@ def change_table(told: Told) -> Table:
     return Table(columns, rows, notes=(_LEGEND.format(meanings=legend(metrics)),), marks=True)
 
 
-def _track(told: Told, width: int, *, color: bool) -> Iterator[str]:
-    yield from printed(Text(subject(told.track), style="bold"), width, color=color)
-    yield from printed(Text(span(told.track)), width, color=color)
-    if changes := changed(told.track):
+def _track(findings: Findings, width: int, *, color: bool) -> Iterator[str]:
+    yield from printed(Text(subject(findings.track), style="bold"), width, color=color)
+    yield from printed(Text(span(findings.track)), width, color=color)
+    if changes := changed(findings.track):
         yield from printed(draw(facts(changes)), width, color=color)
-    if told.track.judged:
-        yield from table_lines(change_table(told), width, color=color)
-    for flag in told.flags:
+    if findings.track.judged:
+        yield from table_lines(change_table(findings), width, color=color)
+    for flag in findings.flags:
         yield from printed(Text(flag, style="bold red"), WIDEST, color=color)
-    yield from printed(Text(conclusion(told)), WIDEST, color=color)
+    yield from printed(Text(conclusion(findings)), WIDEST, color=color)
 
 
 def _cell(course: Course | None) -> Cell:
     if course is None:
         return Cell(MISSING)
-    if course.fate is Fate.GONE or course.last is None or course.usual is None:
-        return Cell(MISSING, WORST, "bad") if course.fate is Fate.GONE else Cell(MISSING)
+    if course.fate is CourseFate.GONE or course.last is None or course.usual is None:
+        return Cell(MISSING, WORST, "bad") if course.fate is CourseFate.GONE else Cell(MISSING)
     usual, last = course.usual.value, course.last
     if course.metric.counted or course.share is None:
         text = show(last) if last == usual else f"{show(usual)}>{show(last)}"
     else:
         text = f"{100 * course.share:+.1f}"
-    if course.fate is Fate.DRIFTED:
+    if course.fate is CourseFate.DRIFTED:
         return Cell(text, WORST, "bad")
-    return Cell(text, "+", "good") if course.fate is Fate.BETTER else Cell(text)
+    return Cell(text, "+", "good") if course.fate is CourseFate.BETTER else Cell(text)

@@ -1,9 +1,8 @@
 """What the text and the page of a history both say."""
 
-from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.results.history.course import BEFORE, FALSE_ALARMS, FIRST, FLOOR, HALF, WIDE
-from pytest_injectivity.results.history.history import History, Told
+from pytest_injectivity.results.history.history import Findings, History
 from pytest_injectivity.results.history.past_run import PastRun
 from pytest_injectivity.results.history.track import ENOUGH, Track
 
@@ -34,18 +33,18 @@ def span(track: Track) -> str:
     return f"{counted}, {first}" if len(track.runs) == 1 else f"{counted}, {first} to {last}"
 
 
-def conclusion(told: Told) -> str:
+def conclusion(findings: Findings) -> str:
     """What a track's runs tell, in a sentence."""
-    if told.track.ended:
+    if findings.track.ended:
         return "not judged: this model's later runs have other prompts or settings"
-    if not told.track.judged:
+    if not findings.track.judged:
         return f"not judged: the last of {ENOUGH} runs is the first that is judged"
-    numbers = sum(one.usual is not None for one in told.courses)
-    layers = len({one.label for one in told.courses if one.usual is not None})
+    numbers = sum(one.usual is not None for one in findings.courses)
+    layers = len({one.label for one in findings.courses if one.usual is not None})
     judged = f"{number_of(numbers, 'number')} of {number_of(layers, 'layer')} judged"
-    drifted = len(told.flags)
+    drifted = len(findings.flags)
     said = f"{drifted} {verb(drifted, 'is', 'are')} red" if drifted else "nothing drifted"
-    better = f", {len(told.better)} better" if told.better else ""
+    better = f", {len(findings.better)} better" if findings.better else ""
     return f"{judged}: {said}{better}"
 
 
@@ -76,15 +75,10 @@ def verdicts(run: PastRun, name: str) -> str:
 def headline(history: History) -> str:
     """The whole in a line."""
     red = len(history.flags)
-    runs, models = len(history.runs), len({told.track.name for told in history.told})
+    runs, models = len(history.runs), len({findings.track.name for findings in history.findings})
     read = f"{number_of(runs, 'run')} of {number_of(models, 'model')}"
     left = number_of(len(history.left_out), "file")
     without = f", {left} left out" if history.left_out else ""
-    if not any(told.track.judged for told in history.told) and not red:
+    if not any(findings.track.judged for findings in history.findings) and not red:
         return f"Not judged: {read}{without}"
     return f"Red: {red} in {read}{without}" if red else f"Green: nothing drifted in {read}{without}"
-
-
-def share(value: float | None) -> str:
-    """A relative change in percent."""
-    return "–" if value is None else show(100 * value, 3)

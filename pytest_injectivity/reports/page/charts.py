@@ -8,8 +8,10 @@ from typing import Protocol
 
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.reports.table import MISSING, Cell, Column, Table
+from pytest_injectivity.results.verdict import Status
 
 _DIGITS = 4
+_STATUSES = {Status.PASS: "good", Status.FAIL: "bad", Status.INSUFFICIENT: "unsure"}
 _LAYER = re.compile(r"layer0*(\d+)")
 
 
@@ -194,6 +196,11 @@ class HeatCell:
     text: str
     level: int | None
     status: str = ""
+
+    @classmethod
+    def of(cls, status: Status, text: str = "") -> "HeatCell":
+        """What a verdict says; its status where no text is given."""
+        return cls(text or status, None, _STATUSES[status])
 
     @property
     def look(self) -> str:

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from pytest_injectivity.reports.page.charts import HeatCell, HeatMap
 from pytest_injectivity.reports.page.layers import Model, names_of_layers, titled
 from pytest_injectivity.reports.table import MISSING
-from pytest_injectivity.results.verdict import Status, Verdict
+from pytest_injectivity.results.verdict import WORST_FIRST, Status, Verdict
+
+SHADES = "Faint: PASS; full: FAIL; between: INSUFFICIENT; blank: not judged there."
+"""What the shades of statuses mean."""
 
 _FEWEST = 2  # of checks and of layers
-_HEAD = "head"  # the deepest: what next tokens are judged at
-_STATUSES = {Status.PASS: "good", Status.FAIL: "bad", Status.INSUFFICIENT: "unsure"}
-_WORST = (Status.FAIL, Status.INSUFFICIENT, Status.PASS)
 
 
 def overview(every: Sequence[Model], verdicts: Iterable[Verdict]) -> tuple[HeatMap, ...]:
@@ -30,15 +30,13 @@ def _map(one: Model, every: Sequence[Model], verdicts: Sequence[Verdict]) -> Hea
                 layers = found.setdefault(verdict.check, {})
                 # A check may judge a layer several times, rounded to several grids for example.
                 known = layers.get(reason.where, reason.status)
-                layers[reason.where] = min(known, reason.status, key=_WORST.index)
-    every_layer = {where for layers in found.values() for where in layers}
-    labels = (*names_of_layers(every_layer - {_HEAD}), *sorted(every_layer & {_HEAD}))
+                layers[reason.where] = min(known, reason.status, key=WORST_FIRST.index)
+    labels = names_of_layers(where for layers in found.values() for where in layers)
     if min(len(found), len(labels)) < _FEWEST:
         return None
     return HeatMap(
         titled("Verdicts by layer", one, every),
-        "Faint: PASS; full: FAIL; between: INSUFFICIENT; blank: not judged there. Of several verdicts of"
-        " a check on a layer the worst is shown.",
+        f"{SHADES} Of several verdicts of a check on a layer the worst is shown.",
         "check",
         "layer",
         tuple(found),
@@ -48,4 +46,4 @@ def _map(one: Model, every: Sequence[Model], verdicts: Sequence[Verdict]) -> Hea
 
 
 def _cell(status: Status | None) -> HeatCell:
-    return HeatCell(MISSING, None) if status is None else HeatCell(status, None, _STATUSES[status])
+    return HeatCell(MISSING, None) if status is None else HeatCell.of(status)

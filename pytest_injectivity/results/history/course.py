@@ -47,7 +47,7 @@ _APART = math.sqrt(1.5)  # noise of a run less a median of three, in units of a 
 _STEP = math.sqrt(2.0)  # noise of a step, likewise
 
 
-class Fate(StrEnum):
+class CourseFate(StrEnum):
     """What became of a number."""
 
     KEPT = "kept"
@@ -99,16 +99,16 @@ class Course:
         return self.values[-1]
 
     @property
-    def fate(self) -> Fate:
+    def fate(self) -> CourseFate:
         """Whether it drifted; a number that most runs before the last one have may not be gone."""
         if self.last is None:
             window = self.values[-1 - BEFORE : -1]
-            return Fate.GONE if 2 * len(_known(window)) > len(window) else Fate.NEW
+            return CourseFate.GONE if 2 * len(_known(window)) > len(window) else CourseFate.NEW
         if self.usual is None or self.first is None:
-            return Fate.NEW
+            return CourseFate.NEW
         if max(self.harm(self.usual), self.harm(self.first)) > 0.0:
-            return Fate.DRIFTED
-        return Fate.BETTER if self._gain(self.usual) > 0.0 else Fate.KEPT
+            return CourseFate.DRIFTED
+        return CourseFate.BETTER if self._gain(self.usual) > 0.0 else CourseFate.KEPT
 
     @property
     def against(self) -> Held | None:

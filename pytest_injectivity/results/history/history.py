@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_injectivity.results.history.course import Course, Fate, courses
+from pytest_injectivity.results.history.course import Course, CourseFate, courses
 from pytest_injectivity.results.history.past_run import PastRun
 from pytest_injectivity.results.history.reading import LeftOut, read_reports
 from pytest_injectivity.results.history.track import Track, tracks
@@ -12,7 +12,7 @@ from pytest_injectivity.results.history.turn import Turn, turns
 
 
 @dataclass(frozen=True)
-class Told:
+class Findings:
     """What the runs of a track tell.
 
     Attributes:
@@ -35,19 +35,19 @@ class Told:
     @property
     def better(self) -> tuple[Course, ...]:
         """The numbers that moved as far to the better."""
-        return tuple(one for one in self.courses if one.fate is Fate.BETTER)
+        return tuple(one for one in self.courses if one.fate is CourseFate.BETTER)
 
     def _numbers(self) -> Iterator[str]:
         by_label: dict[str, list[Course]] = {}
         for one in self.courses:
             by_label.setdefault(one.label, []).append(one)
         for label, every in by_label.items():
-            gone = [one for one in every if one.fate is Fate.GONE]
+            gone = [one for one in every if one.fate is CourseFate.GONE]
             if gone and all(one.last is None for one in every):
                 yield f"{label}: gone: the last run did not measure it"
                 continue
             for one in every:
-                if one.fate in (Fate.DRIFTED, Fate.GONE):
+                if one.fate in (CourseFate.DRIFTED, CourseFate.GONE):
                     yield f"{label}: {one.words}"
 
     def _verdicts(self) -> Iterator[str]:
@@ -63,12 +63,12 @@ class History:
 
     Attributes:
         runs: all of them, in the order of time.
-        told: of each track, those of one model side by side.
+        findings: of each track, those of one model side by side.
         left_out: files that are no part of it.
     """
 
     runs: tuple[PastRun, ...]
-    told: tuple[Told, ...]
+    findings: tuple[Findings, ...]
     left_out: tuple[LeftOut, ...]
 
     @property
@@ -87,7 +87,7 @@ class History:
         newest = (
             f"{one.file}: the newest report is not judged: {one.why}" for one in self.unjudged
         )
-        return (*newest, *(flag for told in self.told for flag in told.flags))
+        return (*newest, *(flag for findings in self.findings for flag in findings.flags))
 
     @property
     def damaged(self) -> tuple[LeftOut, ...]:
@@ -107,6 +107,6 @@ def read_history(places: Sequence[Path], *, since: str | None = None) -> History
     """
     reports = read_reports(places, since=since)
     found, copies = tracks(reports.runs)
-    told = tuple(Told(one, courses(one), turns(one) if one.judged else ()) for one in found)
+    findings = tuple(Findings(one, courses(one), turns(one) if one.judged else ()) for one in found)
     left_out = sorted((*reports.left_out, *copies), key=lambda one: one.file)
-    return History(reports.runs, told, tuple(left_out))
+    return History(reports.runs, findings, tuple(left_out))

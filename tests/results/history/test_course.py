@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_injectivity.results.history.course import FALSE_ALARMS, Fate, courses
+from pytest_injectivity.results.history.course import FALSE_ALARMS, CourseFate, courses
 from pytest_injectivity.results.history.history import History, read_history
 from pytest_injectivity.results.history.past_run import PastModel, PastRun
 from pytest_injectivity.results.history.track import tracks
@@ -29,7 +29,7 @@ def _read(folder: Path, factor: Factor, runs: int = 10) -> History:
 
 def _fates(
     layers: list[dict[str, dict[str, float]]], stamp: Stamp = STAMP
-) -> dict[tuple[str, str], Fate]:
+) -> dict[tuple[str, str], CourseFate]:
     """What became of the numbers of these runs."""
     made = [
         PastRun(
@@ -43,7 +43,7 @@ def _fates(
     return {(one.label, one.number): one.fate for one in courses(track)}
 
 
-def _only(numbers: list[float], name: str = "margin_q", stamp: Stamp = STAMP) -> Fate:
+def _only(numbers: list[float], name: str = "margin_q", stamp: Stamp = STAMP) -> CourseFate:
     return _fates([{"norm": {name: one}} for one in numbers], stamp)["norm", name]
 
 
@@ -79,7 +79,7 @@ def test_ten_healthy_runs_are_not_flagged(tmp_path: Path, noise: float) -> None:
     """Whatever the noise of machines and versions is."""
     history = _read(tmp_path, noisy(noise))
     assert () == history.flags
-    assert history.told[0].track.judged
+    assert history.findings[0].track.judged
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_slow_creep_is_flagged(tmp_path: Path, creep: float, against: str) -> 
 
 def test_a_slow_creep_over_many_runs_is_flagged() -> None:
     """The first runs stay the first ones, however many follow."""
-    assert Fate.DRIFTED == _only([1.0 - 0.0005 * run for run in range(100)])
+    assert CourseFate.DRIFTED == _only([1.0 - 0.0005 * run for run in range(100)])
 
 
 def test_a_drift_to_the_better_is_none(tmp_path: Path) -> None:
@@ -112,47 +112,47 @@ def test_a_drift_to_the_better_is_none(tmp_path: Path) -> None:
 
     history = _read(tmp_path, grown)
     assert ["norm: mean_norm"] == [flag[:15] for flag in history.flags]
-    assert ["margin_q"] == [one.number for one in history.told[0].better]
+    assert ["margin_q"] == [one.number for one in history.findings[0].better]
 
 
 def test_a_jump_that_stays_is_the_usual_number_in_time() -> None:
     """Against the first runs it stays a drift, until the history begins later."""
     jumped = [1.0] * 5 + [0.9] * 15
-    assert Fate.DRIFTED == _only(jumped)
-    assert Fate.KEPT == _only(jumped[5:])
-    assert Fate.DRIFTED == _only([*jumped[5:], 0.85])
+    assert CourseFate.DRIFTED == _only(jumped)
+    assert CourseFate.KEPT == _only(jumped[5:])
+    assert CourseFate.DRIFTED == _only([*jumped[5:], 0.85])
 
 
 def test_one_bad_run_in_the_past_hides_no_drift() -> None:
     """Neither the median nor the noise of steps is moved by it."""
-    assert Fate.DRIFTED == _only([1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.95])
-    assert Fate.KEPT == _only([1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0])
+    assert CourseFate.DRIFTED == _only([1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.95])
+    assert CourseFate.KEPT == _only([1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("name", ["collisions", "not_finite"])
 def test_one_more_of_a_count_is_a_drift(name: str) -> None:
     """Counts have no share that is allowed."""
-    assert Fate.DRIFTED == _only([0, 0, 0, 0, 1], name)
-    assert Fate.KEPT == _only([3, 3, 3, 3, 3], name)
-    assert Fate.BETTER == _only([3, 3, 3, 3, 2], name)
+    assert CourseFate.DRIFTED == _only([0, 0, 0, 0, 1], name)
+    assert CourseFate.KEPT == _only([3, 3, 3, 3, 3], name)
+    assert CourseFate.BETTER == _only([3, 3, 3, 3, 2], name)
 
 
 def test_a_resolution_may_be_three_times_as_large() -> None:
     """It is the largest distance among a few prompts, and another machine has another one."""
-    assert Fate.KEPT == _only([1e-5] * 9 + [2.9e-5], "resolution")
-    assert Fate.DRIFTED == _only([1e-5] * 9 + [3.1e-5], "resolution")
+    assert CourseFate.KEPT == _only([1e-5] * 9 + [2.9e-5], "resolution")
+    assert CourseFate.DRIFTED == _only([1e-5] * 9 + [3.1e-5], "resolution")
 
 
 @pytest.mark.parametrize(
     ("name", "share", "fate"),
     [
-        ("margin_q", 0.039, Fate.KEPT),
-        ("margin_q", 0.05, Fate.DRIFTED),
-        ("mean_norm", 0.03, Fate.DRIFTED),
+        ("margin_q", 0.039, CourseFate.KEPT),
+        ("margin_q", 0.05, CourseFate.DRIFTED),
+        ("mean_norm", 0.03, CourseFate.DRIFTED),
     ],
 )
 def test_distances_in_half_precision_may_change_by_more(
-    name: str, share: float, fate: Fate
+    name: str, share: float, fate: CourseFate
 ) -> None:
     """By what kernels make of them; norms hardly change."""
     numbers = [1.0] * 9 + [1.0 - share]
@@ -162,12 +162,12 @@ def test_distances_in_half_precision_may_change_by_more(
 def test_a_share_of_pairs_may_change_by_two_pairs() -> None:
     """Of 12 prompts there are 66 pairs."""
     name = "near_fractions 0.01"
-    assert Fate.KEPT == _only([0.0] * 9 + [2 / 66], name)
-    assert Fate.DRIFTED == _only([0.0] * 9 + [3 / 66], name)
+    assert CourseFate.KEPT == _only([0.0] * 9 + [2 / 66], name)
+    assert CourseFate.DRIFTED == _only([0.0] * 9 + [3 / 66], name)
 
 
-@pytest.mark.parametrize(("runs", "fate"), [(3, Fate.NEW), (4, Fate.DRIFTED)])
-def test_the_fourth_run_is_the_first_that_is_judged(runs: int, fate: Fate) -> None:
+@pytest.mark.parametrize(("runs", "fate"), [(3, CourseFate.NEW), (4, CourseFate.DRIFTED)])
+def test_the_fourth_run_is_the_first_that_is_judged(runs: int, fate: CourseFate) -> None:
     """Three runs before it make its usual number."""
     assert fate == _only([1.0] * (runs - 1) + [0.5])
 
@@ -176,15 +176,15 @@ def test_a_number_that_most_runs_have_may_not_vanish() -> None:
     """One that was measured now and then may."""
     every = [{"norm": {"margin": 1.0, "margin_q": 1.0}}] * 5
     now = {"norm": {"margin": 1.0}}
-    assert Fate.GONE == _fates([*every, now])["norm", "margin_q"]
-    assert Fate.NEW == _fates([every[0], now, now, now, now])["norm", "margin_q"]
+    assert CourseFate.GONE == _fates([*every, now])["norm", "margin_q"]
+    assert CourseFate.NEW == _fates([every[0], now, now, now, now])["norm", "margin_q"]
 
 
 def test_a_number_from_zero_has_no_share() -> None:
     """Margins of 0 that stay 0 are kept; one that turns 0 has drifted."""
-    assert Fate.KEPT == _only([0.0] * 5)
-    assert Fate.BETTER == _only([0.0] * 4 + [1.0])
-    assert Fate.DRIFTED == _only([1.0] * 4 + [0.0])
+    assert CourseFate.KEPT == _only([0.0] * 5)
+    assert CourseFate.BETTER == _only([0.0] * 4 + [1.0])
+    assert CourseFate.DRIFTED == _only([1.0] * 4 + [0.0])
 
 
 @given(seed=st.integers(0, 2**32), size=st.sampled_from([1e-6, 1e-3, 3e-3, 6e-3]))
@@ -211,7 +211,7 @@ def _alarms(size: float, seed: int, machines: int = 10) -> int:
     draw = random.Random(seed)  # noqa: S311 - no secret
     made = [_layers(draw, size) for _ in range(machines)]
     runs = made if machines == 10 else [draw.choice(made) for _ in range(10)]
-    return sum(fate is Fate.DRIFTED for fate in _fates(runs).values())
+    return sum(fate is CourseFate.DRIFTED for fate in _fates(runs).values())
 
 
 def _layers(draw: random.Random, size: float) -> dict[str, dict[str, float]]:
@@ -224,5 +224,5 @@ def _layers(draw: random.Random, size: float) -> dict[str, dict[str, float]]:
 
 def test_equal_runs_are_kept(tmp_path: Path) -> None:
     """Deterministic numbers: nothing moves."""
-    (told,) = _read(tmp_path, same).told
-    assert {Fate.KEPT} == {one.fate for one in told.courses}
+    (findings,) = _read(tmp_path, same).findings
+    assert {CourseFate.KEPT} == {one.fate for one in findings.courses}

@@ -88,4 +88,6 @@ def test_each_model_of_several_is_judged(tmp_path: Path) -> None:
         other["layers"][0]["margin_q"] *= 0.9 if at == 4 else 1.0
         runs.append({**one, "models": [{"name": "awq", **parts}, {"name": "nf4", **other}]})
     history = _history(tmp_path, *runs)
-    assert [("awq", 0), ("nf4", 1)] == [(one.track.name, len(one.flags)) for one in history.told]
+    assert [("awq", 0), ("nf4", 1)] == [
+        (one.track.name, len(one.flags)) for one in history.findings
+    ]
