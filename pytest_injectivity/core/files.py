@@ -1,5 +1,6 @@
 """Writing of files whole or not at all, and of files that only their owner may read."""
 
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -8,8 +9,14 @@ _OWNERS_FOLDER, _OWNERS_FILE = 0o700, 0o600
 
 
 def write_whole(path: str | Path, text: str) -> None:
-    """Write a text file through a temporary file beside it, so that nobody reads a half-written file."""
+    """Write a text file through a temporary file beside it, so that nobody reads a half-written file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     path = Path(path)
+    if not path.name:  # such as "", of a variable of a shell that is not set
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # tempfile is not used, because only their owner may read its files; a report has the usual mode.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -54,6 +54,8 @@ def test_a_page_that_cannot_be_written_is_exit_status_4(tmp_path: Path, capsys: 
     page = tmp_path / "taken" / "page.html"
     assert 4 == main(["history", str(past(tmp_path / "past")), "--html", str(page)])
     assert f"error: --html {page} was not written: " in capsys.readouterr().err
+    assert 4 == main(["history", str(tmp_path / "past"), "--html", ""])
+    assert "error: --html . was not written: Is a directory\n" == capsys.readouterr().err
 
 
 def test_too_few_runs_are_said_and_green(tmp_path: Path, capsys: Printed) -> None:
