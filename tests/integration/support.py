@@ -47,10 +47,21 @@ def run_pytest(folder: Path, suite: str, *flags: str, **environment: str | None)
         environment: variables set, or taken away, in the process.
     """
     (folder / "test_suite.py").write_text(suite)
+    return run_python(folder, "-m", "pytest", "-p", "no:cacheprovider", *flags, **environment)
+
+
+def run_python(folder: Path, *arguments: str, **environment: str | None) -> Done:
+    """Runs Python in a folder, as if no pytest and no service had started it.
+
+    Args:
+        folder: where it runs.
+        arguments: of the interpreter.
+        environment: variables set, or taken away, in the process.
+    """
     kept = {name: text for name, text in os.environ.items() if not name.startswith(_OUTER)}
     wanted = {**kept, "COLUMNS": "80", **environment}
-    done = subprocess.run(  # noqa: S603 - pytest itself
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *flags],
+    done = subprocess.run(  # noqa: S603 - python itself
+        [sys.executable, *arguments],
         cwd=folder,
         env={name: text for name, text in wanted.items() if text is not None},
         stdout=subprocess.PIPE,

@@ -1,18 +1,14 @@
 """``pytest-injectivity audit``: the whole default audit, without a test file."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pytest_injectivity.__main__ import main
-from tests.integration.support import Done
+from tests.integration.support import Done, run_python
 
-_OUTER = ("PYTEST_", "CI", "COLUMNS", "GITHUB_")
 Audited = Callable[..., Done]
 
 
@@ -23,18 +19,8 @@ def command(tmp_path: Path, prompt_file: Callable[[list[str]], Path], texts: lis
     here.mkdir()
 
     def run(*arguments: object) -> Done:
-        kept = {name: text for name, text in os.environ.items() if not name.startswith(_OUTER)}
         given = [f"--prompts={prompt_file(texts)}", f"--cache-dir={tmp_path / 'store'}"]
-        done = subprocess.run(  # noqa: S603 - python itself
-            [sys.executable, "-m", "pytest_injectivity", "audit", *map(str, arguments), *given],
-            cwd=here,
-            env={**kept, "COLUMNS": "80"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        return Done(done.returncode, done.stdout, here)
+        return run_python(here, "-m", "pytest_injectivity", "audit", *map(str, arguments), *given)
 
     return run
 
