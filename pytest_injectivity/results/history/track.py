@@ -46,23 +46,27 @@ class Track:
 
 def tracks(runs: Sequence[PastRun]) -> tuple[tuple[Track, ...], tuple[LeftOut, ...]]:
     """Sort runs, which are in the order of time, into tracks; copies of a run are left out."""
+    originals, copies = _copies(runs)
     grouped: dict[tuple[Any, ...], list[PastRun]] = {}
-    copies = []
-    for run in runs:
+    for run in originals:
         for name, model in run.models.items():
             key = (name, *(getattr(model.stamp, one) for one in COMPARABLE))
-            known = grouped.setdefault(key, [])
-            twin = next((one for one in known if _same(one, run, name)), None)
-            if twin is None:
-                known.append(run)
-            else:
-                copies.append(LeftOut(run.file, f"it is a copy of {twin.file}"))
+            grouped.setdefault(key, []).append(run)
     found = [Track(str(key[0]), tuple(group)) for key, group in grouped.items()]
-    return tuple(_ended(found)), tuple(dict.fromkeys(copies))
+    return tuple(_ended(found)), tuple(copies)
 
 
-def _same(one: PastRun, other: PastRun, name: str) -> bool:
-    return one.origin == other.origin and one.models[name] == other.models[name]
+def _copies(runs: Sequence[PastRun]) -> tuple[list[PastRun], list[LeftOut]]:
+    """The runs, and those that say of every model what another one says of the same moment."""
+    originals, copies = list[PastRun](), list[LeftOut]()
+    for run in runs:
+        said = run.origin, run.models
+        twin = next((one for one in originals if (one.origin, one.models) == said), None)
+        if twin is None:
+            originals.append(run)
+        else:
+            copies.append(LeftOut(run.file, f"it is a copy of {twin.file}"))
+    return originals, copies
 
 
 def _ended(found: Sequence[Track]) -> Iterator[Track]:

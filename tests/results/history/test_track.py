@@ -5,7 +5,7 @@ import pytest
 
 from pytest_injectivity.results.history.reading import read_reports
 from pytest_injectivity.results.history.track import Track, tracks
-from tests.pasts import past_report, written
+from tests.pasts import noisy, past_report, written
 
 
 def _tracks(folder: Path, *reports: dict[str, Any]) -> tuple[Track, ...]:
@@ -56,6 +56,25 @@ def test_a_copy_of_a_run_is_left_out(tmp_path: Path) -> None:
     assert 2 == len(track.runs)
     assert str(folder / "run02.json") == copy.file
     assert f"it is a copy of {folder / 'run01.json'}" == copy.why
+
+
+PART = ("run", "layers", "releases", "comparisons")
+
+
+def _several(**models: dict[str, Any]) -> dict[str, Any]:
+    """A report of several models, made as the reports of each were."""
+    common = {key: value for key, value in past_report(0).items() if key not in PART}
+    parts = [{"name": name} | {key: one[key] for key in PART} for name, one in models.items()]
+    return common | {"models": parts}
+
+
+def test_a_run_that_differs_in_one_of_its_models_is_no_copy(tmp_path: Path) -> None:
+    """What is equal in both is no reason to call the file left out."""
+    one, other = past_report(0), past_report(0, noisy(0.1))
+    reports = [_several(nf4=one, awq=one), _several(nf4=one, awq=other)]
+    found, copies = tracks(read_reports([written(tmp_path, reports)]).runs)
+    assert () == copies
+    assert [("awq", 2), ("nf4", 2)] == [(track.name, len(track.runs)) for track in found]
 
 
 def test_a_track_ends_where_its_model_goes_on_with_other_prompts(tmp_path: Path) -> None:
