@@ -67,9 +67,16 @@ def test_a_drift_is_red_and_dark(tmp_path: Path) -> None:
 
 
 def test_verdicts_have_a_map(tmp_path: Path) -> None:
-    """Checks down, runs across, PASS and what is not."""
-    (table,) = _figures(_page(tmp_path))["Verdicts"].all("table")
-    assert ["PASS"] * 6 == [row.all("td")[0].text for row in table.all("tbody")[0].all("tr")]
+    """Checks down, runs across; of the places that a check judged the worst, in the shades of a page."""
+    reports = [past_report(at) for at in range(4)]
+    reports[2]["verdicts"] = [verdict("PASS")]
+    reports[3]["verdicts"] = [verdict("FAIL"), verdict("PASS", where="layer01")]
+    figure = _figures(read(history_html(read_history([written(tmp_path, reports)]))))["Verdicts"]
+    (table,) = figure.all("table")
+    said = [row.all("td")[0].text for row in table.all("tbody")[0].all("tr")]
+    assert ["–", "–", "PASS", "FAIL (1 of 2)"] == said
+    looks = [one.look for one in figure.all("path")]
+    assert ["heat hbad", "heat hgood", "heat hnone"] == looks
 
 
 def test_a_healthy_page_is_green(tmp_path: Path) -> None:
