@@ -187,7 +187,7 @@ def _origin(first: str, second: str) -> str:
     return first if first == second else "computed, in part from the store"
 
 
-def _finest_first(layer: LayerSummary) -> tuple[tuple[bool, int, str], int, str]:
+def _finest_first(layer: LayerSummary) -> tuple[tuple[int, int, str], int, str]:
     bits = 0 if layer.bits is None else -Grid.parse(layer.bits).bits
     unrounded_first = -100 if layer.bits is None else bits
     return label_depth(layer.layer), unrounded_first, str(layer.bits)

@@ -218,7 +218,7 @@ def _point(reason: Reason | None) -> Point:
     )
 
 
-def _depth(reason: Reason) -> tuple[bool, tuple[bool, int, str]]:
+def _depth(reason: Reason) -> tuple[bool, tuple[int, int, str]]:
     """Layers shallow first, then the norm and the head."""
     return not reason.where.startswith("layer"), label_depth(reason.where)
 
