@@ -104,7 +104,7 @@ def test_the_readmes_commands_run_from_the_wheel(installed: Path, tmp_path: Path
     environment = {
         "PATH": f"{installed}{os.pathsep}{os.environ['PATH']}",
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "PYTEST_ADDOPTS": "--injx-max-prompts=24 -k 'collisions or margin'",
+        "PYTEST_ADDOPTS": "--injx-max-prompts=24 -k 'collisions or collide or margin'",
     }
 
     def run(*command: str) -> str:
