@@ -1,5 +1,6 @@
-from tests.documentation.blocks import ROOT
+from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 MOST = 400
 FOLDERS = ("pytest_injectivity", "scripts", "tests", "example_suites")
 

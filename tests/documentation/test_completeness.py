@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest_injectivity
 from pytest_injectivity.commands.suites import suite_folders
-from tests.documentation.blocks import ROOT
+
+ROOT = Path(__file__).parents[2]
 
 
 def _page(name: str) -> str:
