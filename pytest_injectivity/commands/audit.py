@@ -6,7 +6,6 @@ to audit a model, and what the command prints is what pytest prints of that suit
 
 import argparse
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_injectivity.commands.answer import Answer
@@ -133,18 +132,17 @@ def _check(models: "RunModels") -> None:
     """Refuse what cannot be audited in one line, before a test could say it many times.
 
     Raises:
-        WrongUse: a model or its parent cannot be found or read, or there is no such prompt file.
+        WrongUse: a model or its parent cannot be found or read, or the prompts cannot be audited.
     """
     from dataclasses import replace
 
     from pytest_injectivity.audit.audit import Audit
-    from pytest_injectivity.prompts.files.reading import reader_of
 
     for config in models.configs.values():
-        if not config.prompts.startswith("builtin:"):
-            reader_of(Path(config.prompts))
         audit = Audit(config)
         _ = audit.layers
+        if not config.prompts.startswith("builtin:"):
+            _ = audit.prompts
         _ = audit.target.checkpoint.weights
         if config.reference is not None:
             parent = Audit(replace(config, model=config.reference, reference=None))

@@ -98,6 +98,7 @@ def places(tmp_path: Path, weightless: Path, checkpoint: Callable[[str], Path]) 
         (["{ONE}"], "{ONE}"),
         (["{WEIGHTLESS}"], "{WEIGHTLESS}"),
         (["{MODEL}", "--prompts={NOWHERE}.txt"], "{NOWHERE}.txt"),
+        (["{MODEL}", "--prompts={ONE}"], "one.jsonl: 1 distinct of 1 prompts"),
         (["{MODEL}", "--reference={NOWHERE}"], "{NOWHERE}"),
         (["{MODEL}", "--layers=99"], "99"),
         (["{MODEL}", "--dtype=float8"], "--injx-dtype"),

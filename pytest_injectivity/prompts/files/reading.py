@@ -44,7 +44,7 @@ def read_rows(
         OptionError: a field is named for a source without fields.
         MissingExtra: a ``.parquet`` file, and pyarrow is not installed.
     """
-    reader = reader_of(path)
+    reader = _reader(path)
     if rule.wanted is not None and reader in (text_rows, folder_rows):
         raise OptionError(
             f"field {rule.wanted!r} was named, and {path} is plain text without fields"
@@ -57,12 +57,7 @@ def read_rows(
         raise PromptError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def reader_of(path: Path) -> Reader:
-    """The reader of a prompt file or folder, by its name.
-
-    Raises:
-        PromptError: there is no such file, or its suffix is not accepted.
-    """
+def _reader(path: Path) -> Reader:
     accepted = f"a {', '.join(_READERS)} file (also with .gz), or a folder of .txt files"
     try:
         if path.is_dir():
