@@ -1,7 +1,6 @@
 """The command ``pytest-injectivity``."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 from pytest_injectivity.__main__ import main
 from pytest_injectivity.results import saved_runs
 from pytest_injectivity.store.store import Store
+from tests.light import LIGHT, without_torch
 from tests.recordings import layer, report
 
 Printed = pytest.CaptureFixture[str]
@@ -273,20 +273,7 @@ def test_what_is_required_is_named(arguments: list[str], missing: str, capsys: P
 
 def test_compare_needs_no_torch_and_no_unicode(saved: Callable[..., str]) -> None:
     """Light, and printable where a log knows ASCII alone."""
-    code = (
-        "import sys\nfrom pytest_injectivity.__main__ import main\n"
-        f"status = main(['compare', {saved()!r}, {saved()!r}])\n"
-        "heavy = {'torch', 'numpy', 'transformers', 'scipy', 'pytest'} & set(sys.modules)\n"
-        "print('HEAVY' if heavy else 'LIGHT', status)"
-    )
-    done = subprocess.run(  # noqa: S603 - python itself
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-    )
-    assert done.stdout.endswith("LIGHT 0\n")
+    assert without_torch("compare", saved(), saved()).endswith(LIGHT)
 
 
 SUITES = ("default_audit", "paper_figures", "privacy_audit", "quantization_gate")

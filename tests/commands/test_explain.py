@@ -1,8 +1,6 @@
 """``pytest-injectivity explain``."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from pytest_injectivity.__main__ import main
 from pytest_injectivity.core.strict_json import plain
 from pytest_injectivity.results.verdict import Reason, Status, Verdict
+from tests.light import LIGHT, without_torch
 from tests.recordings import report
 
 Printed = pytest.CaptureFixture[str]
@@ -65,11 +64,4 @@ def test_what_is_no_report_is_wrong_use(
 
 def test_explaining_needs_no_torch(saved: Path) -> None:
     """A report is read where no model could be."""
-    code = (
-        "import sys\nfrom pytest_injectivity.__main__ import main\n"
-        f"status = main(['explain', {str(saved)!r}])\n"
-        "heavy = {'torch', 'numpy', 'transformers', 'scipy', 'pytest'} & set(sys.modules)\n"
-        "print('HEAVY' if heavy else 'LIGHT', status)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - python itself
-    assert done.stdout.endswith("LIGHT 0\n")
+    assert without_torch("explain", str(saved)).endswith(LIGHT)

@@ -1,14 +1,12 @@
 """``pytest-injectivity history``."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pytest_injectivity.__main__ import main
+from tests.light import LIGHT, without_torch
 from tests.pasts import noisy, past, past_report, written
 
 Printed = pytest.CaptureFixture[str]
@@ -115,20 +113,7 @@ def test_nothing_to_read_is_exit_status_4(
 def test_a_history_needs_no_torch(tmp_path: Path) -> None:
     """Nor numpy, also with a page, and it prints where a log knows ASCII alone."""
     folder, page = past(tmp_path / "past"), tmp_path / "page.html"
-    code = (
-        "import sys\nfrom pytest_injectivity.__main__ import main\n"
-        f"status = main(['history', {str(folder)!r}, '--html', {str(page)!r}])\n"
-        "heavy = {'torch', 'numpy', 'transformers', 'scipy', 'pytest'} & set(sys.modules)\n"
-        "print('HEAVY' if heavy else 'LIGHT', status)"
-    )
-    done = subprocess.run(  # noqa: S603 - python itself
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-    )
-    assert done.stdout.endswith("LIGHT 0\n")
+    assert without_torch("history", str(folder), "--html", str(page)).endswith(LIGHT)
 
 
 def test_commands_in_names_do_not_reach_github(

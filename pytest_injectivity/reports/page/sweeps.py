@@ -6,6 +6,7 @@ from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.quantization.grid import Grid
 from pytest_injectivity.reports.page.charts import Figure, LineChart, Point, Series, drawn
 from pytest_injectivity.reports.page.layers import names_of_layers
+from pytest_injectivity.results.saved_runs import model_name
 from pytest_injectivity.results.sweeps import Sweep, SweepPoint, table_layers
 
 _DRAWN = (
@@ -51,7 +52,7 @@ def _chart(sweep: Sweep, metric: str, title: str, several: bool) -> LineChart | 
     shown = tuple(one for one in series if one.measured)
     if not shown:
         return None
-    of = f" of {_last_part(sweep.points[0].model)}" if several else ""
+    of = f" of {model_name('', sweep.points[0].model)}" if several else ""
     caption = f"{sweep.points[0].n} prompts at every point: the 1 % quantile falls as they grow."
     return LineChart(f"{title}, {sweep.name}{of}", caption, axis, _shortened(labels), shown)
 
@@ -69,12 +70,8 @@ def _varied(
 
 def _shortened(labels: tuple[str, ...]) -> tuple[str, ...]:
     """The last parts of paths and hub ids, where these tell them apart."""
-    short = tuple(map(_last_part, labels))
+    short = tuple(model_name("", label) for label in labels)
     return short if len(set(short)) == len(labels) else labels
-
-
-def _last_part(name: str) -> str:
-    return name.rstrip("/").rpartition("/")[2]
 
 
 def _at(
