@@ -13,7 +13,7 @@ from pytest_injectivity.core.versions import version
 from pytest_injectivity.quantization.formats.registry import installed
 
 _PACKAGE = Path(__file__).parents[1]
-_VERSIONED = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+_VERSIONED = ("transformers", "tokenizers", "safetensors", "numpy")
 _KERNELS = ("MKL_", "DNNL_", "ONEDNN_", "OPENBLAS_", "CUBLAS_", "NVIDIA_TF32_", "TORCH_ALLOW_TF32")
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -39,7 +39,9 @@ def code(*rooms: str, package: Path = _PACKAGE) -> str:
 
 def libraries() -> tuple[str, ...]:
     """The versions of the libraries that compute."""
-    versions = {name: version(name) for name in _VERSIONED} | installed()
+    # Wheels of one version of torch are built with other libraries of matrices, which only it says.
+    versions = {"torch": str(torch.__version__)}
+    versions |= {name: version(name) for name in _VERSIONED} | installed()
     return tuple(f"{name} {found}" for name, found in versions.items())
 
 

@@ -35,6 +35,12 @@ def test_libraries_have_their_versions() -> None:
     assert f"torch {torch.__version__}" in libraries()
 
 
+def test_builds_of_one_version_of_torch_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wheel for CUDA multiplies with other libraries; its package has the plain version."""
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cu130")
+    assert "torch 2.13.0+cu130" in libraries()
+
+
 def test_the_machine_is_its_settings_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """What makes a product round otherwise is another machine; the threads are not."""
     cpu = torch.device("cpu")
