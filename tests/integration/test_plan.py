@@ -86,6 +86,14 @@ def test_what_is_not_foreseen_is_named(planned: pytest.RunResult) -> None:
     assert "test_unit" not in text
 
 
+def test_a_layer_that_only_the_run_knows_is_the_default(audited: Run) -> None:
+    """A list of layers with one that is not known is planned as if none were named, and said so."""
+    suite = "import os\n\ndef test_a(injx):\n    injx.assert_no_collisions([1, len(os.sep)])\n"
+    done = audited(suite, "--injx-plan")
+    assert pytest.ExitCode.OK == done.ret
+    assert "not foreseen: layer of no_collisions: the defaults are assumed" in output(done)
+
+
 def test_selected_tests_alone_are_planned(audited: Run) -> None:
     """``-k`` chooses as it does for a run."""
     text = output(audited(SUITE, "--injx-plan", "-k", "margin"))

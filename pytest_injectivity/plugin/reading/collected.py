@@ -176,12 +176,14 @@ class _Reading:
     def _known(self, arguments: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         """The arguments that are known; it is said where what is measured depends on others."""
         sizes = {"layer", "prompts", "tokens", "certify", "free_running"}
-        unknown = sorted(
-            one for one in sizes & arguments.keys() if isinstance(arguments[one], Unknown)
-        )
+        unknown = {one for one in sizes & arguments.keys() if not is_plain(arguments[one])}
         if unknown:
-            self._partly.add(f"{', '.join(unknown)} of {name}: the defaults are assumed")
-        return {key: value for key, value in arguments.items() if not isinstance(value, Unknown)}
+            self._partly.add(f"{', '.join(sorted(unknown))} of {name}: the defaults are assumed")
+        return {
+            key: value
+            for key, value in arguments.items()
+            if key not in unknown and not isinstance(value, Unknown)
+        }
 
 
 def _released(noted: Noted) -> Mapping[str, Any]:

@@ -193,12 +193,13 @@ class _Body:
 
     @_value.register
     def _(self, one: ast.Tuple) -> Any:
-        return tuple(map(self._value, one.elts))
+        found = self._listed(one.elts)
+        return found if isinstance(found, Unknown) else tuple(found)
 
     @_value.register(ast.List)
     @_value.register(ast.Set)
     def _(self, one: ast.List | ast.Set) -> Any:
-        return list(map(self._value, one.elts))
+        return self._listed(one.elts)
 
     @_value.register
     def _(self, one: ast.Dict) -> Any:
@@ -294,6 +295,19 @@ class _Body:
                 found[name] = value
             else:
                 whole = False
+        return found if whole else UNKNOWN
+
+    def _listed(self, parts: Sequence[ast.expr]) -> Any:
+        """The elements of a list; unknown where how many they are is."""
+        found: list[Any] = []
+        whole = True
+        for part in parts:
+            if isinstance(part, ast.Starred):
+                several = self._value(part.value)
+                whole = whole and isinstance(several, (list, tuple))
+                found += several if isinstance(several, (list, tuple)) else []
+            else:
+                found.append(self._value(part))
         return found if whole else UNKNOWN
 
     def _arguments(self, one: ast.Call) -> tuple[list[Any], dict[str, Any]]:

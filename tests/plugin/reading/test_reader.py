@@ -73,6 +73,17 @@ def test_what_is_not_known_is_unknown() -> None:
     assert {"eps": 1e-6} == noted.named
 
 
+def test_lists_within_lists_are_joined() -> None:
+    """As the test would; of one that is not known, nothing is."""
+
+    def body(injx: Any, few: Any, some: Any) -> None:
+        injx.assert_one_step_distinct([0, *few])
+        injx.assert_one_step_distinct((0, *some))
+
+    found = _read(body, few=[1, -1], some=UNKNOWN)
+    assert [([0, 1, -1],), (UNKNOWN,)] == [one.given for one in found]
+
+
 def _helper(audit: Any, layer: int, *, eps: float = 0.5) -> None:
     audit.check_no_collisions(layer, eps=eps)
 
