@@ -6,11 +6,13 @@ to audit a model, and what the command prints is what pytest prints of that suit
 
 import argparse
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_injectivity.commands.answer import Answer
 from pytest_injectivity.commands.suites import suite_folder
 from pytest_injectivity.config.options import flag, ini_name, off_flag, options
+from pytest_injectivity.config.report_target import ReportTarget
 from pytest_injectivity.errors import OptionError
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ def _both(name: str) -> tuple[str, str]:
 
 def _audit(given: argparse.Namespace) -> Answer:
     values = {option.name: getattr(given, ini_name(option), None) for option in options()}
+    _check_written(given)
     values |= {"model": given.models, "report": _reports(given)}
     if given.workers is not None:
         _check_workers(given.workers)
@@ -102,6 +105,22 @@ def _check_workers(number: int) -> None:
         raise OptionError(f"--workers {number} is not accepted: give at least 1")
     if find_spec("xdist") is None:
         raise OptionError("--workers needs pytest-xdist: install pytest-injectivity[xdist]")
+
+
+def _check_written(given: argparse.Namespace) -> None:
+    """Refuse files that cannot be written, by the names that were typed, before anything is computed.
+
+    Raises:
+        OptionError: one cannot be written, or is named by an empty text.
+    """
+    from pytest_injectivity.reports.registry import check_report
+
+    for kind in ("html", "json"):
+        path = getattr(given, kind)
+        if path == "":
+            raise OptionError(f"--{kind}= names no file: give a path, such as injectivity.{kind}")
+        if path is not None:
+            check_report(ReportTarget(kind, path), f"--{kind}={path}")
 
 
 def _reports(given: argparse.Namespace) -> list[str]:
@@ -132,11 +151,13 @@ def _check(models: "RunModels") -> None:
     """Refuse what cannot be audited in one line, before a test could say it many times.
 
     Raises:
-        WrongUse: a model or its parent cannot be found or read, or the prompts cannot be audited.
+        WrongUse: a model, its parent or a file of states cannot be found or read, or the prompts cannot
+            be audited.
     """
     from dataclasses import replace
 
     from pytest_injectivity.audit.audit import Audit
+    from pytest_injectivity.states.external_header import open_header
 
     for config in models.configs.values():
         audit = Audit(config)
@@ -144,6 +165,8 @@ def _check(models: "RunModels") -> None:
         if not config.prompts.startswith("builtin:"):
             _ = audit.prompts
         _ = audit.target.checkpoint.weights
+        if config.states is not None:
+            open_header(Path(config.states), f"--states={config.states}")
         if config.reference is not None:
             parent = Audit(replace(config, model=config.reference, reference=None))
             _ = parent.target.checkpoint.weights

@@ -3,6 +3,8 @@
 import errno
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _OWNERS_FOLDER, _OWNERS_FILE = 0o700, 0o600
@@ -15,18 +17,47 @@ def write_whole(path: str | Path, text: str) -> None:
         OSError: the file cannot be written.
     """
     path = Path(path)
-    if not path.name:  # such as "", of a variable of a shell that is not set
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    _check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # tempfile is not used, because only their owner may read its files; a report has the usual mode.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
+    with _temporary(path.parent, path.name) as temporary:
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
-    except BaseException:
+
+
+def check_writable(path: str | Path) -> None:
+    """Refuse a file that `write_whole` could not write; no file is left and no folder is made.
+
+    Raises:
+        OSError: the file cannot be written; names the folder where it is the folder's fault.
+    """
+    path = Path(path)
+    _check_replaceable(path)
+    folder = next(one for one in path.absolute().parents if one.exists())
+    try:
+        # Tried, because what may be asked of a folder is not known of every file system.
+        with _temporary(folder, path.name):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+def _check_replaceable(path: Path) -> None:
+    if not path.name or path.is_dir():  # such as "", of a variable of a shell that is not set
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():  # a device, which a file would take the place of
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+
+
+@contextmanager
+def _temporary(folder: Path, name: str) -> Iterator[Path]:
+    """A new file in a folder, which is gone afterwards unless it was moved."""
+    # tempfile is not used, because only their owner may read its files; a report has the usual mode.
+    temporary = folder / f".{name}.{secrets.token_hex(4)}"
+    temporary.touch(exist_ok=False)
+    try:
+        yield temporary
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 def make_private(folder: Path) -> None:

@@ -2,11 +2,14 @@
 
 OpenMP threads spin while they wait. With another busy process on the machine a forward pass of 14 ms
 took 354 ms, and with pytest-xdist the other workers are such processes. Waiting passively and dividing
-the cores among the workers cures both. A setting the user made is never overridden.
+the cores among the workers cures both. A setting the user made is never overridden. How many threads
+there are is said; how they wait is not, because it changes no number.
 """
 
 import os
 import sys
+
+from pytest_injectivity.core.text import number_of
 
 
 def settle_threads(workers: int = 1) -> str | None:
@@ -16,17 +19,15 @@ def settle_threads(workers: int = 1) -> str | None:
         workers: processes that compute side by side, this one included.
 
     Returns:
-        A sentence about what was changed, None where nothing was.
+        A sentence about the threads of workers, None where their number was not changed.
     """
-    said = []
     if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        said.append("OMP_WAIT_POLICY=PASSIVE")
     if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
         import torch
 
         share = max(1, (os.cpu_count() or 1) // workers)
         if torch.get_num_threads() > share:
             torch.set_num_threads(share)
-            said.append(f"{share} thread(s) for each of {workers} workers")
-    return f"injectivity set {' and '.join(said)}" if said else None
+            return f"{workers} workers compute with {number_of(share, 'thread')} each"
+    return None

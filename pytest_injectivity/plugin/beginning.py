@@ -75,13 +75,13 @@ def _check_reports(audited: AuditConfig, given: Mapping[str, object]) -> None:
 
     Raises:
         MissingExtra: a report needs a library that is not installed.
-        OptionError: see `_check_decision`.
+        OptionError: a report's file cannot be written; see also `_check_decision`.
     """
     if audited.report:
-        from pytest_injectivity.reports.registry import check_installed
+        from pytest_injectivity.reports.registry import check_report
 
         for target in audited.report:
-            check_installed(target)
+            check_report(target, f"--injx-report={target}")
     _check_decision(audited, given)
 
 

@@ -8,7 +8,7 @@ import pytest
 from pytest_injectivity.audit.bound_checks import CHECKS
 from pytest_injectivity.audit.planning.needs import Asked
 from pytest_injectivity.audit.planning.plan_audit import plan_audit
-from pytest_injectivity.core.text import number_of
+from pytest_injectivity.core.text import number_of, one_line
 from pytest_injectivity.errors import InjectivityError
 from pytest_injectivity.plugin.audits import Audits
 from pytest_injectivity.plugin.parameters import model_of
@@ -35,11 +35,18 @@ def print_plan(session: pytest.Session, audits: Audits) -> None:
             _print_plan(session, items, audits.of_model(name))
         except InjectivityError as error:
             raise pytest.UsageError(str(error)) from None
+    if reports := audits.models.common.report:
+        paths = ", ".join(one_line(target.path) for target in reports)
+        _reporter(session).write_line(f"not written, because nothing was measured: {paths}")
+
+
+def _reporter(session: pytest.Session) -> Any:
+    return session.config.pluginmanager.getplugin("terminalreporter")
 
 
 def _print_plan(session: pytest.Session, items: Sequence[pytest.Item], audit: "Audit") -> None:
     """Print the plan of some tests, which are of one model."""
-    reporter: Any = session.config.pluginmanager.getplugin("terminalreporter")
+    reporter = _reporter(session)
     known = {"n_layers": audit.n_layers, "layers": audit.layers}
     read = read_tests(items, CHECKS, known)
     asked = [Asked(name, given) for name, given in read.calls]

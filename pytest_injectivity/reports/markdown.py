@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_injectivity.core.files import write_whole
+from pytest_injectivity.core import files
 from pytest_injectivity.core.text import number_of, one_line, verb
 from pytest_injectivity.reports.layer_table import run_table, tables
 from pytest_injectivity.reports.markup import cell_text, escaped, table_row
@@ -65,9 +65,8 @@ def write_report(path: Path, results: "RunResults") -> None:
     Raises:
         OSError: the file cannot be written, or the step's summary is full.
     """
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not summary or os.path.realpath(path) != os.path.realpath(summary):
-        write_whole(path, markdown(results))
+    if not _is_step_summary(path):
+        files.write_whole(path, markdown(results))
         return
     written = path.read_bytes() if path.exists() else b""
     apart = "" if not written else "\n" if written.endswith(b"\n") else "\n\n"
@@ -77,6 +76,21 @@ def write_report(path: Path, results: "RunResults") -> None:
         raise OSError(errno.EFBIG, why, str(path))
     with path.open("a", encoding="utf-8") as file:
         file.write(apart + text)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that the report cannot be written to; a step's summary is left as it is.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if not _is_step_summary(path):
+        files.check_writable(path)
+
+
+def _is_step_summary(path: Path) -> bool:
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    return summary is not None and os.path.realpath(path) == os.path.realpath(summary)
 
 
 def markdown(results: "RunResults", *, limit: int = LIMIT) -> str:

@@ -96,6 +96,10 @@ def test_every_option_of_the_plugin_is_taken(capsys: pytest.CaptureFixture[str])
         (["--update-baseline"], "no baseline is named"),
         (["--workers=0"], "--workers 0 is not accepted: give at least 1"),
         (["-n-1"], "--workers -1 is not accepted: give at least 1"),
+        (["--html="], "--html= names no file: give a path, such as injectivity.html"),
+        (["--json="], "--json= names no file: give a path, such as injectivity.json"),
+        (["--html=/dev/null/a.html"], "--html=/dev/null/a.html cannot be written: Not a directory"),
+        (["--json=/"], "--json=/ cannot be written: Is a directory: /: give a file in a folder"),
     ],
 )
 def test_a_value_that_is_not_accepted_is_one_line(

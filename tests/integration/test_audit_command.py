@@ -101,6 +101,8 @@ def places(tmp_path: Path, weightless: Path, checkpoint: Callable[[str], Path]) 
         (["{MODEL}", "--prompts={ONE}"], "one.jsonl: 1 distinct of 1 prompts"),
         (["{MODEL}", "--reference={NOWHERE}"], "{NOWHERE}"),
         (["{MODEL}", "--layers=99"], "99"),
+        (["{MODEL}", "--states={NOWHERE}"], "--states={NOWHERE}: it cannot be read: No such file"),
+        (["{MODEL}", "--states={ONE}"], "--states={ONE}: it is no complete safetensors file"),
         (["{MODEL}", "--dtype=float8"], "--injx-dtype"),
         (["{MODEL}", "--injx-dtype=float8"], "--injx-dtype"),
     ],

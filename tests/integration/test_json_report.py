@@ -104,7 +104,7 @@ def test_the_ini_names_reports_one_a_line(audited: Run, pytester: pytest.Pyteste
 def test_a_report_that_cannot_be_written_is_exit_status_4(
     audited: Run, pytester: pytest.Pytester, place: str
 ) -> None:
-    """The run says which one and why, and shows its table all the same."""
+    """It is said which one and why, before a test runs."""
     if place == "a file":
         (pytester.path / "taken").write_text("a file, not a folder")
     else:
@@ -114,10 +114,28 @@ def test_a_report_that_cannot_be_written_is_exit_status_4(
         "--injx-report=json:taken/r.json",
     )
     assert pytest.ExitCode.USAGE_ERROR == result.ret
+    assert "--injx-report=json:taken/r.json cannot be written: " in said(result)
+    assert "give a file in a folder that can be written to" in said(result)
+    assert "collected" not in output(result)
+    assert "Traceback" not in output(result)
+    assert [] == [p.name for p in pytester.path.rglob(".r.json*")]
+
+
+def test_a_report_that_cannot_be_written_at_the_end_is_exit_status_4(
+    audited: Run,
+) -> None:
+    """The folder was taken meanwhile: the run says so, and shows its table all the same."""
+    result = audited(
+        "from pathlib import Path\n\n"
+        "def test_gate(injx):\n"
+        "    injx.assert_no_collisions('all')\n"
+        "    Path('taken').write_text('a file, not a folder')\n",
+        "--injx-report=json:taken/r.json",
+    )
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
     assert "--injx-report=json:taken/r.json was not written: " in said(result)
     assert "1 of 1 verdict PASS" in output(result)
     assert "Traceback" not in output(result)
-    assert [] == [p.name for p in pytester.path.rglob(".r.json*")]
 
 
 def test_no_report_is_written_for_collect_only(audited: Run, pytester: pytest.Pytester) -> None:

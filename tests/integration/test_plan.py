@@ -76,6 +76,13 @@ def test_the_phases_are_those_of_the_collected_tests(planned: pytest.RunResult) 
     assert "2 prompts of 3 tokens" in output(planned)
 
 
+def test_a_report_is_not_written_and_that_is_said(audited: Run, pytester: pytest.Pytester) -> None:
+    """Nothing was measured that it could hold."""
+    result = audited(SUITE, "--injx-plan", "--injx-report=json:found.json")
+    assert "not written, because nothing was measured: found.json" in output(result)
+    assert not (pytester.path / "found.json").exists()
+
+
 def test_what_is_not_foreseen_is_named(planned: pytest.RunResult) -> None:
     """A test that computes by itself."""
     text = output(planned)

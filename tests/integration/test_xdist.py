@@ -1,6 +1,7 @@
 """What holds without workers holds with two. Each run starts processes, so tests share them."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -144,11 +145,10 @@ def test_no_text_of_a_prompt_is_written(gates: Done, texts: list[str]) -> None:
 
 
 def test_threads_are_divided_and_it_is_said(gates: Done) -> None:
-    """Workers wait passively and share the cores; the summary says so, once."""
-    said = [line for line in gates.text.splitlines() if line.startswith("injectivity set ")]
-    assert said
-    assert len(set(said)) == len(said)
-    assert "OMP_WAIT_POLICY=PASSIVE" in " ".join(said)
+    """Workers share the cores, and the summary says so, once; how they wait is not said."""
+    divided = int((os.cpu_count() or 1) > 1)
+    assert divided == gates.text.count(" workers compute with ")
+    assert "OMP_WAIT_POLICY" not in gates.text
 
 
 @pytest.fixture(scope="module")
