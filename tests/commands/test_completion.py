@@ -3,15 +3,23 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from pytest_injectivity.__main__ import main
+from tests.commands.shells import arguments_typed
 
 Printed = pytest.CaptureFixture[str]
 
 COMMANDS = ["audit", "calibrate", "compare", "completion", "explain", "history", "init"]
 COMMANDS += ["purge", "suites"]
+TYPED = {
+    "expl": "explain",
+    "completion fi": "completion fish",
+    "audit my-model --show": "audit my-model --show-prompts",
+    "audit my-model --prompts quest": "audit my-model --prompts questions.txt",
+}
 
 
 @pytest.fixture
@@ -71,6 +79,17 @@ def test_fish_has_every_command_and_option(script: str) -> None:
         in (lines)
     )
     assert all(0 == line.replace("\\'", "").count("'") % 2 for line in lines)
+
+
+@pytest.mark.parametrize("script", ["bash", "zsh", "fish"], indirect=True)
+@pytest.mark.parametrize("typed", TYPED)
+def test_a_shell_completes(
+    script: str, typed: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """A real one, in a terminal: a command, an argument, an option, a file."""
+    (tmp_path / "questions.txt").touch()
+    shell = request.node.callspec.params["script"]
+    assert TYPED[typed] == arguments_typed(shell, script, typed, tmp_path)
 
 
 def test_another_shell_is_wrong_use(capsys: Printed) -> None:
