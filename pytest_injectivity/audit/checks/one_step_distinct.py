@@ -13,7 +13,7 @@ class, so that what they count and their margins are the layer's own.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.judging.arguments import count, tolerances
 from pytest_injectivity.audit.judging.base import Audited, by_layer, with_embedding
@@ -27,6 +27,7 @@ from pytest_injectivity.audit.judging.tables import (
     undecided,
 )
 from pytest_injectivity.audit.judging.vocabulary import twin_lines, vocabulary_lines
+from pytest_injectivity.audit.target.beginnings import special_beginning
 from pytest_injectivity.core.layers import Layer, LayerSpec
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.text import number_of, verb
@@ -36,7 +37,6 @@ from pytest_injectivity.results.verdict import Reason, Verdict
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.inversion.continuations import Continuations
-    from pytest_injectivity.prompts.settings import SpecialTokens
 
 _QUANTITY = "colliding pairs of tokens"
 # The places of the tables: the name in figures, and the words in lines.
@@ -110,11 +110,13 @@ def _tables(measured: "Measurements", layers: Sequence[Layer]) -> dict[Layer, _T
         kinds += [(*_EMBEDDING, None, [0])]
     if deeper:
         kinds += [(*_FIRST, (), deeper)]
-    if deeper and (special := _special_tokens(measured)):
+    if deeper and (special := special_beginning(measured.target)):
         kinds += [(*_AFTER, special, deeper)]
     if deeper:
         measured.target.foretelling.before(
-            lambda costs: costs.tables(deeper, places=len(kinds), name="one-step tables")
+            lambda costs: costs.tables(
+                deeper, places=sum(bool(own[0]) for *_, own in kinds), name="one-step tables"
+            )
         )
     with measured.target.watcher.progress("one-step tables", len(kinds)) as advance:
         for done, (kind, words, ids, own) in enumerate(kinds, 1):
@@ -125,20 +127,6 @@ def _tables(measured: "Measurements", layers: Sequence[Layer]) -> dict[Layer, _T
                 tables[layer][kind] = place, table
             advance(done)
     return tables
-
-
-def _special_tokens(measured: "Measurements") -> tuple[int, ...]:
-    """The special tokens before every text; none where they fill the context."""
-    from pytest_injectivity.prompts.framing import text_frame
-
-    if measured.target.tokenizer is None:
-        return ()
-    setting = cast("SpecialTokens", measured.target.config.special_tokens)
-    special, context = (
-        text_frame(measured.target.tokenizer, setting).prefix,
-        measured.target.facts.context,
-    )
-    return special if context is None or len(special) < context else ()
 
 
 def _judged(

@@ -24,12 +24,14 @@ class Loading:
         reference: the reference's name; empty where none is named.
         seconds: of the model; a reference is assumed to take as long.
         bytes: of its weights in memory.
+        beginnings: the ways in which prompts begin: 2 where the tokenizer puts special tokens first.
     """
 
     model: str
     reference: str
     seconds: float
     bytes: int
+    beginnings: int
 
 
 def joined(needs: Iterable[Need], config_layers: Sequence[Layer]) -> tuple[Need, ...]:
@@ -131,10 +133,9 @@ def _geometry(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
 
 
 def _tables(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
-    del loading
     deeper = [layer for layer in need.layers if layer != 0]
-    # As a prompt's first token, and after the special tokens.
-    return [costs.tables(deeper, places=2, name="one-step tables")] if deeper else []
+    places = loading.beginnings
+    return [costs.tables(deeper, places=places, name="one-step tables")] if deeper else []
 
 
 def _continuations(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pytest_injectivity.audit.planning.needs import Asked, needs_of
 from pytest_injectivity.audit.planning.phases import Loading, joined, phases_of, unforeseen_of
+from pytest_injectivity.audit.target.beginnings import special_beginning
 from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.progress import Watcher
@@ -53,6 +54,7 @@ def plan_audit(
         one_line(config.reference or "", _LONGEST),
         loaded,
         sizes.parameters * sizes.state_bytes // sizes.hidden,
+        beginnings=1 + bool(special_beginning(target)),
     )
     return Plan(
         phases=phases_of(needs, foretelling.costs(rates), loading),

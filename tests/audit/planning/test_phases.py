@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from pytest_injectivity.audit.planning.needs import Asked, Need, needs_of
 from pytest_injectivity.audit.planning.phases import (
     Loading,
@@ -11,7 +13,7 @@ from pytest_injectivity.plan.sizes import Sizes
 
 SIZES = Sizes(4, 64, 1000, 1_000_000, "float32", 128)
 COSTS = Costs(SIZES, [tuple(range(16))] * 4, Rates.assumed(SIZES, 0.1), 4096)
-LOADING = Loading("child", "parent", 2.0, 4_000_000)
+LOADING = Loading("child", "parent", 2.0, 4_000_000, beginnings=2)
 
 
 def _names(*asked: Asked) -> list[str]:
@@ -85,3 +87,14 @@ def test_cross_inversion_runs_the_vocabulary_at_every_position() -> None:
     (phase,) = phases_of([Need("cross", (4,), True, 3, 5)], COSTS, LOADING)  # noqa: FBT003 - the field
     assert "cross inversion layer04" == phase.name
     assert 3 * 4 * SIZES.vocab < phase.token_forwards < 8 * 4 * SIZES.vocab
+
+
+def test_a_table_is_planned_for_each_way_in_which_prompts_begin() -> None:
+    """Without special tokens the vocabulary is run once."""
+    needs = joined(needs_of(Asked("one_step_distinct", {}), 4, "all"), (1, 2, 3, 4))
+    once, twice = (
+        {one.name: one.token_forwards for one in phases_of(needs, COSTS, loading)}
+        for loading in (replace(LOADING, beginnings=1), LOADING)
+    )
+    assert SIZES.vocab == once["one-step tables"]
+    assert 2 * SIZES.vocab == twice["one-step tables"]
