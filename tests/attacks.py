@@ -10,6 +10,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.evaluation.attack import AttackCase, run_attacks
 from pytest_injectivity.privacy.evaluation.results import AttackedRelease, AttackResult
 from pytest_injectivity.privacy.releases.binding import bind
+from pytest_injectivity.privacy.releases.examples import observe_together
 from pytest_injectivity.privacy.releases.observed import observe_place
 from pytest_injectivity.privacy.releases.protocol import Release
 from pytest_injectivity.privacy.search.one_step_tables import measure_floor
@@ -30,12 +31,19 @@ def case(
     prompts: Sequence[Sequence[int]],
     *,
     attacker: Decoder | None = None,
+    practice: Sequence[Sequence[int]] = (),
+    known: Sequence[Sequence[int]] = (),
 ) -> AttackCase:
-    """Releases at a place, written as steps, and the floor an attacker would take."""
+    """Releases at a place, written as steps, an attacker's floor, and what it learns from."""
     observed = observe_place(decoder, parse(f"identity@{place}").place, prompts)
     if not isinstance(releases, Mapping):
         releases = {text: bind(parse(f"{text}@{place}"), observed) for text in releases}
-    return AttackCase(observed, releases, measure_floor(attacker or decoder, observed, prompts=1))
+    practised, given = (
+        observe_together(one, [observed.place], prompts)[observed.place] if prompts else None
+        for one, prompts in ((attacker or decoder, practice), (decoder, known))
+    )
+    floor = measure_floor(attacker or decoder, observed, prompts=1)
+    return AttackCase(observed, releases, floor, practised, given)
 
 
 def attacks(

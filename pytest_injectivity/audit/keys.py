@@ -227,6 +227,8 @@ class ReleaseResultKey(NumberKey):
         prompts: how many prompts.
         tokens: their length.
         free_running: how many prompts attackers also read behind their own answers.
+        practice: how many prompts of their own attackers learn to read.
+        known: how many prompts attackers know with what was released of them.
         seed: of the release and of the attackers.
     """
 
@@ -236,4 +238,6 @@ class ReleaseResultKey(NumberKey):
     prompts: int
     tokens: int
     free_running: int
+    practice: int
+    known: int
     seed: int

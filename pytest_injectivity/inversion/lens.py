@@ -43,7 +43,7 @@ class Lens:
     center: Float[Tensor, "positions hidden"]
     signatures: Float[Tensor, "vocab hidden"]
     whitener: Float[Tensor, "hidden hidden"]
-    rows: Float[Tensor, "vocab hidden"]
+    rows: Float[Tensor, "vocab embedding"]
     ranked: Bool[Tensor, " vocab"]
     forwards: int
 

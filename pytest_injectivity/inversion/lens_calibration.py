@@ -98,7 +98,7 @@ def calibrate(
         known: tokens every prompt begins with.
         seed: of the sequences.
     """
-    usable = _usable(decoder)
+    usable = usable_tokens(decoder)
     drawn = balanced_sequences(usable, tokens, max(2, length - len(known)), seed)
     states = _states(decoder, layer, drawn, known)
     skipped = 0 if known else 1
@@ -121,13 +121,13 @@ def calibrate_first(decoder: Decoder, layer: Layer, *, tokens: int, seed: int = 
         tokens: how many to run, each alone.
         seed: which.
     """
-    usable = _usable(decoder)
+    usable = usable_tokens(decoder)
     drawn = balanced_sequences(usable, tokens, 1, seed)
     states = OneStep.of(decoder, layer, ())(drawn[:, 0])[:, None]
     return fit_lens(decoder.embedding_matrix(), usable, states, drawn, 0, drawn.numel())
 
 
-def _usable(decoder: Decoder) -> Int[Tensor, " tokens"]:
+def usable_tokens(decoder: Decoder) -> Int[Tensor, " tokens"]:
     """The tokens that the tokenizer has whose embedding rows are finite."""
     known = torch.from_numpy(known_tokens(decoder.tokenizer, decoder.vocab_size))
     return known[decoder.embedding_matrix().isfinite().all(dim=1).cpu()[known]]

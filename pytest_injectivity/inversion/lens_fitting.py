@@ -17,7 +17,7 @@ _SHRINKAGE = 1e-4
 
 
 def fit_lens(  # noqa: PLR0917 - what was drawn, and what came of it
-    embeddings: Float[Tensor, "vocab hidden"],
+    embeddings: Float[Tensor, "vocab embedding"],
     ranked: Int[Tensor, " ranked"],
     states: Float[Tensor, "rows length hidden"],
     drawn: Int[Tensor, "rows length"],
@@ -62,7 +62,7 @@ def _means(
 
 
 def _signatures(
-    rows: Float[Tensor, "vocab hidden"],
+    rows: Float[Tensor, "vocab embedding"],
     usable: Bool[Tensor, " vocab"],
     samples: Float[Tensor, "samples hidden"],
     owners: Int[Tensor, " samples"],

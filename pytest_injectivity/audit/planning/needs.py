@@ -212,7 +212,7 @@ def _walk(size: Size, releases: Sequence[ReleaseSpec]) -> Need:
     )
 
 
-_SIZE = ("prompts", "tokens", "free_running", "attacker")
+_SIZE = tuple(SizeOptions.__annotations__)
 
 
 def _outside(asked: Asked, layers: tuple[Layer, ...]) -> _States:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_injectivity.audit.measurements.recovery import known_tokens
+from pytest_injectivity.audit.releases.learning import learned_from
 from pytest_injectivity.audit.releases.release_size import Size
 from pytest_injectivity.audit.target.told_loading import load_told
 from pytest_injectivity.config.release_place import Place
@@ -134,6 +135,7 @@ def _attacks(
     """How much every attacker reads from each release; all attacks share their passes."""
     decoder, seed = _attackers_model(measured, size.attacker), measured.target.config.seed
     cases = []
+    learned = learned_from(measured, decoder, size, list({one.observed.place for one in shared}))
     places = {id(one.observed): one.observed for one in shared}.values()
     with measured.target.watcher.progress("the attackers' resolution", len(places)) as advance:
         for done, observed in enumerate(places, 1):
@@ -141,7 +143,8 @@ def _attacks(
                 str(at): one.release for at, one in enumerate(shared) if one.observed is observed
             }
             floor = measure_floor(decoder, _everywhere(measured.target.decoder, observed))
-            cases.append(AttackCase(observed, releases, floor))
+            practice, known_before = learned[observed.place]
+            cases.append(AttackCase(observed, releases, floor, practice, known_before))
             advance(done)
     known, prompts = shared[0].observed.known, shared[0].observed.prompts
     measured.target.foretelling.before(lambda costs: costs.attacks(_walk(shared, size)))

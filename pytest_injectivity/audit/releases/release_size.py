@@ -8,9 +8,9 @@ from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.errors import OptionError
 
-_PROMPTS, _TOKENS, _FREE_RUNNING = 50, 20, 20
+_PROMPTS, _TOKENS, _FREE_RUNNING, _PRACTICE = 50, 20, 20, 500
 _SHORT = 3
-_LEAST = {"prompts": 1, "tokens": 1, "free_running": 0}
+_LEAST = {"prompts": 1, "tokens": 1, "free_running": 0, "practice": 0, "known": 0}
 
 
 class SizeOptions(TypedDict, total=False):
@@ -22,6 +22,10 @@ class SizeOptions(TypedDict, total=False):
             state alone is observed, because attackers search no longer gap.
         free_running: number of prompts that are also read free-running, which takes longest; 20 by
             default. 0 leaves out the attackers that are run free-running only.
+        practice: number of prompts of their own that attackers release and learn to read, which no
+            attack is judged by; 500 by default. 0 leaves out the attackers that are trained.
+        known: number of further prompts that attackers know together with what the sender released of
+            them, under the secret that hides the others; 0 by default.
         attacker: the model that attackers compute with: a checkpoint, or a dtype to load the audited one
             in (``bfloat16``); None, the default: the sender's own weights.
     """
@@ -29,6 +33,8 @@ class SizeOptions(TypedDict, total=False):
     prompts: int
     tokens: int | None
     free_running: int
+    practice: int
+    known: int
     attacker: str | None
 
 
@@ -38,6 +44,8 @@ class Size(NamedTuple):
     prompts: int
     tokens: int
     free_running: int
+    practice: int
+    known: int
     attacker: str | None
 
     @classmethod
@@ -58,13 +66,15 @@ class Size(NamedTuple):
             prompts=given.get("prompts", _PROMPTS),
             tokens=default if tokens is None else tokens,
             free_running=given.get("free_running", _FREE_RUNNING),
+            practice=given.get("practice", _PRACTICE),
+            known=given.get("known", 0),
             attacker=given.get("attacker"),
         )
 
     def __str__(self) -> str:
         return (
             f"{number_of(self.prompts, 'prompt')} of {number_of(self.tokens, 'token')},"
-            f" {self.free_running} free-running"
+            f" {self.free_running} free-running, {self.practice} of practice, {self.known} known"
         )
 
 

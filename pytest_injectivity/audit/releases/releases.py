@@ -98,14 +98,15 @@ class Releases:
         # No store key covers a user's function or an attacker's checkpoint: results are not kept.
         kept = size.attacker is None
         texts = {key: one for key, one in new.items() if kept and isinstance(one, ReleaseSpec)}
-        prompts, tokens, free_running, _ = size
         found = self.measurements.target.entry.remember_each(
             {
                 key: ReleaseResultKey(
                     str(one),
-                    prompts,
-                    tokens,
-                    free_running,
+                    size.prompts,
+                    size.tokens,
+                    size.free_running,
+                    practice=size.practice,
+                    known=size.known,
                     seed=self.measurements.target.config.seed,
                 )
                 for key, one in texts.items()

@@ -8,6 +8,7 @@ from pytest_injectivity.privacy.attackers.embedding import EmbeddingAttacker
 from pytest_injectivity.privacy.attackers.joint_search import JointSearchAttacker
 from pytest_injectivity.privacy.attackers.kv_collision import KvCollisionAttacker
 from pytest_injectivity.privacy.attackers.lens import LensAttacker
+from pytest_injectivity.privacy.attackers.linear_inverter import LinearInverterAttacker
 from pytest_injectivity.privacy.attackers.mahalanobis import MahalanobisAttacker
 from pytest_injectivity.privacy.attackers.matching import MatchingAttacker
 from pytest_injectivity.privacy.attackers.prior import PriorAttacker
@@ -16,6 +17,7 @@ from pytest_injectivity.privacy.attackers.procrustes import ProcrustesAttacker
 ATTACKERS: tuple[Attacker, ...] = (
     EmbeddingAttacker(),
     LensAttacker(),
+    LinearInverterAttacker(),
     BallAttacker(),
     ArgminAttacker(),
     KvCollisionAttacker(),

@@ -26,6 +26,11 @@ from pytest_injectivity.privacy.attackers.registry import ATTACKERS
 from pytest_injectivity.privacy.evaluation.results import AttackedRelease, AttackResult
 from pytest_injectivity.privacy.evaluation.robustness import RobustnessProbe
 from pytest_injectivity.privacy.evaluation.schedule import CACHED_BYTES, Schedule, ScheduledAttack
+from pytest_injectivity.privacy.releases.examples import (
+    known_beforehand,
+    practised,
+    refuse_shared,
+)
 from pytest_injectivity.privacy.releases.observed import Observed
 from pytest_injectivity.privacy.releases.protocol import Release
 from pytest_injectivity.privacy.search.channel import Channel
@@ -43,11 +48,15 @@ class AttackCase:
         releases: the releases, by name.
         nu: how far two evaluations of one row may lie apart at positions 0, 1, …, the last number for
             all later positions (`measure_floor`).
+        practice: prompts of the attacker's own, run through its own model; None: none.
+        known: prompts that the attacker knows, run through the sender's model; None: none.
     """
 
     observed: Observed
     releases: Mapping[str, Release]
     nu: Tolerance
+    practice: Observed | None = None
+    known: Observed | None = None
 
 
 def run_attacks(
@@ -80,8 +89,8 @@ def run_attacks(
         One entry for each case and release, in the order given.
 
     Raises:
-        OptionError: there is no case, the cases are of different prompts, or a prompt has no token
-            after the known ones.
+        OptionError: there is no case, the cases are of different prompts, a prompt has no token
+            after the known ones, or an attacker would learn from a prompt that it reads.
     """
     prompts = _prompts(cases, known)
     channels = [channel for case in cases for channel in _channels(case, decoder, seed)]
@@ -161,6 +170,10 @@ def _prompts(cases: Sequence[AttackCase], known: Sequence[int]) -> tuple[tuple[i
                 f"prompt {at} of {len(ids)} tokens does not begin with the {len(known)} known ones and"
                 " go on after them: give known= as all prompts begin"
             )
+    for case in cases:
+        for learned, what in ((case.practice, "of practice"), (case.known, "known beforehand")):
+            if learned is not None:
+                refuse_shared(learned.prompts, prompts, what)
     return prompts
 
 
@@ -178,6 +191,8 @@ def _channels(case: AttackCase, decoder: Decoder, seed: int) -> list[Channel]:
             released=tuple(rows.to(home) for rows in observed.released(release, seed)),
             lengths=tuple(map(len, observed.prompts)),
             sides=observed.sides,
+            practice=practised(release, case.practice, seed).to(home),
+            known=known_beforehand(release, case.known, seed).to(home),
         )
         for name, release in case.releases.items()
     ]

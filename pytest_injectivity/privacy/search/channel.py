@@ -16,6 +16,7 @@ from torch import Tensor
 from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import ModelError
+from pytest_injectivity.privacy.releases.examples import NO_EXAMPLES, Examples
 from pytest_injectivity.privacy.releases.noise import Noise
 from pytest_injectivity.privacy.releases.protocol import Release, Secret
 from pytest_injectivity.privacy.search.candidates import Candidates, Nearest, Scan
@@ -39,6 +40,8 @@ class Channel:
         released: the rows of each prompt, in the order they were sent.
         lengths: number of tokens of each prompt.
         sides: the widths that make up a row: two for keys and values together, else one.
+        practice: what the attacker released of prompts of its own; nothing where a secret is shared.
+        known: what the sender released of prompts that the attacker knows.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Channel:
     released: tuple[Float[Tensor, "_positions width"], ...]
     lengths: tuple[int, ...]
     sides: tuple[int, ...]
+    practice: Examples = NO_EXAMPLES
+    known: Examples = NO_EXAMPLES
 
     @property
     def hides_rotation(self) -> bool:
@@ -58,6 +63,20 @@ class Channel:
     def shows_rows_in_order(self) -> bool:
         """Whether every position is released, in order, and hidden by nothing but noise."""
         return self.place.everywhere and self.release.ordered and not self.hides_rotation
+
+    @property
+    def learns_rows_in_order(self) -> bool:
+        """Whether every position is released, in order, and there are examples of it."""
+        return self.place.everywhere and self.release.ordered and len(self.examples) > 0
+
+    @cached_property
+    def examples(self) -> Examples:
+        """All that an attacker can learn from."""
+        both = self.practice, self.known
+        return Examples(
+            tuple(ids for one in both for ids in one.prompts),
+            tuple(rows for one in both for rows in one.rows),
+        )
 
     @cached_property
     def noise(self) -> Noise:

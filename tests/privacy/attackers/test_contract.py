@@ -1,6 +1,7 @@
 """What holds for every attacker: an attacker that is added is tested here by its row in the registry."""
 
 import inspect
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -15,12 +16,15 @@ from pytest_injectivity.privacy.attackers.kv_collision import KvCollisionAttacke
 from pytest_injectivity.privacy.attackers.registry import ATTACKERS
 from pytest_injectivity.privacy.evaluation.attack import run_attacks
 from pytest_injectivity.privacy.evaluation.results import AttackResult
+from pytest_injectivity.privacy.releases.examples import known_beforehand, practised
 from pytest_injectivity.privacy.search.channel import Channel
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import by_name, case, drawn_prompts
 
 VOCAB = 12
 PROMPTS = drawn_prompts(3, 3, vocab=VOCAB)
+PRACTICE = drawn_prompts(40, 3, vocab=VOCAB, seed=1)
+KNOWN = drawn_prompts(10, 3, vocab=VOCAB, seed=2)
 CHANNELS = [
     ("1", "identity"),
     ("1", "gaussian(sigma=0.5)"),
@@ -41,7 +45,7 @@ def decoder() -> Decoder:
 
 @cache
 def _channel(decoder: Decoder, place: str, release: str) -> Channel:
-    found = case(decoder, place, [release], PROMPTS)
+    found = case(decoder, place, [release], PROMPTS, practice=PRACTICE, known=KNOWN)
     one = found.releases[release]
     return Channel(
         name=release,
@@ -51,6 +55,8 @@ def _channel(decoder: Decoder, place: str, release: str) -> Channel:
         released=found.observed.released(one, 0),
         lengths=tuple(map(len, PROMPTS)),
         sides=found.observed.sides,
+        practice=practised(one, found.practice, 0),
+        known=known_beforehand(one, found.known, 0),
     )
 
 
@@ -62,7 +68,7 @@ def _run(
     attacker: Attacker, decoder: Decoder, channel: tuple[str, str], sender: Decoder | None = None
 ) -> dict[tuple[str, str, bool], AttackResult]:
     place, release = channel
-    sent = case(sender or decoder, place, [release], PROMPTS)
+    sent = case(sender or decoder, place, [release], PROMPTS, practice=PRACTICE, known=KNOWN)
     return by_name(
         run_attacks(decoder, [sent], seed=0, attackers=(attacker,), free_running=2, keep_ids=True)
     )
@@ -90,18 +96,28 @@ class _Tokenizer:
         return {str(token): token for token in range(VOCAB // 2, VOCAB)}
 
 
+def _moved(prompts: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    """The prompts with every token in the larger half of the ids."""
+    half = VOCAB // 2
+    return tuple(tuple(token % half + half for token in ids) for ids in prompts)
+
+
 @pytest.mark.parametrize("name", BY_NAME)
 def test_no_attacker_names_padding(name: str) -> None:
     """Not even rows of padding that equal a token's and have smaller ids."""
     half = VOCAB // 2
     decoder = tiny_decoder("llama", vocab=VOCAB, tokenizer=_Tokenizer())
     decoder.parts.embeddings.weight[:half] = decoder.parts.embeddings.weight[half:]
-    prompts = tuple(tuple(token % half + half for token in ids) for ids in PROMPTS)
+    prompts = _moved(PROMPTS)
     attacker = BY_NAME[name]
     fitting = _fitting(attacker, decoder)
     assert fitting
     for place, release in fitting:
-        sent = case(decoder, place, [release], prompts)
+        # Half of the tokens make few prompts: some of practice would be some that are read.
+        practice, known = (
+            [ids for ids in _moved(some) if ids not in prompts] for some in (PRACTICE, KNOWN)
+        )
+        sent = case(decoder, place, [release], prompts, practice=practice, known=known)
         found = run_attacks(decoder, [sent], seed=0, attackers=(attacker,), keep_ids=True)
         answers = {
             token for one in found for attack in one.attacks for ids in attack.ids for token in ids

@@ -1,0 +1,63 @@
+"""The linear inverter learns from examples what each token adds to a released row, and what noise does.
+
+It is a lens fitted to released rows instead of states (`inversion.lens_fitting`): token means, shrunk
+towards a linear map of the embedding rows, and one covariance of all that they leave unexplained, the
+release's noise among it. So it reads tokens that no example has, and runs no candidate. The rows of
+position 0 have a lens of their own, because attention sinks are like no other rows.
+
+Source: linear inversion of embeddings, Song and Raghunathan, "Information Leakage in Embedding Models"
+(arXiv 2004.00053). With one covariance for all tokens it is the linear discriminant of the rows.
+"""
+
+import torch
+from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float, Int64
+from pytest_injectivity.inversion.lens import Lens
+from pytest_injectivity.inversion.lens_calibration import usable_tokens
+from pytest_injectivity.inversion.lens_fitting import fit_lens
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.privacy.attackers.base import AttackSetting, LookedUp
+from pytest_injectivity.privacy.search.channel import Channel
+
+
+class LinearInverterAttacker:
+    """Answers with the token whose learned mean is nearest, in the metric of what means leave over."""
+
+    name = "linear inverter"
+    source = "linear inversion: Song and Raghunathan, arXiv 2004.00053"
+    teacher_forced = True
+    free_running = False
+
+    def fits(self, channel: Channel) -> bool:
+        """Whether rows are shown in order, and there are examples to learn from."""
+        return channel.learns_rows_in_order
+
+    def begin(self, setting: AttackSetting) -> LookedUp:
+        """Learns from the examples, and answers all positions at once."""
+        channel = setting.channel
+        rows, tokens = channel.examples.stacked
+        first = _fitted(setting.decoder, rows[:, :1], tokens[:, :1])
+        later = _fitted(setting.decoder, rows[:, 1:], tokens[:, 1:])
+        answers = [
+            torch.cat([_read(first, own[:1]), _read(later, own[1:])]) for own in channel.released
+        ]
+        return LookedUp(channel, torch.cat(answers))
+
+
+def _fitted(
+    decoder: Decoder,
+    rows: Float[Tensor, "examples length width"],
+    tokens: Int64[Tensor, "examples length"],
+) -> Lens | None:
+    """The lens of rows at some positions; None where there is none."""
+    if not rows.numel():
+        return None
+    embeddings = decoder.embedding_matrix().to(rows.device)
+    return fit_lens(embeddings, usable_tokens(decoder), rows, tokens, 0, 0)
+
+
+def _read(lens: Lens | None, rows: Float[Tensor, "positions width"]) -> Int64[Tensor, " positions"]:
+    if lens is None or not len(rows):
+        return torch.zeros(0, dtype=torch.long)
+    return lens.rank(lens.uncorrected(rows, torch.arange(len(rows))), 1)[:, 0]
