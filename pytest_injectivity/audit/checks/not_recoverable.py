@@ -44,7 +44,7 @@ def check_not_recoverable(
         max_token_rate: the largest share of tokens that may be read. A language model guesses
             some without any state; the verdict says how many.
         confidence: of the intervals, clustered by prompt; None: point values are judged.
-        size: ``prompts``, ``tokens`` and ``free_running``, as `exposures` takes them.
+        size: of the measurement, as `exposures` takes it (`SizeOptions`).
 
     Raises:
         OptionError: a number or a release is not accepted, or too few prompts are long enough.

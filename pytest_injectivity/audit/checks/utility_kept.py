@@ -33,7 +33,7 @@ def check_utility_kept(
         release: see `check_not_recoverable`.
         min_agreement: the least share of positions at which the next tokens agree.
         confidence: judge what the sample proves.
-        size: ``prompts``, ``tokens`` and ``free_running``, as `exposures` takes them.
+        size: of the measurement, as `exposures` takes it (`SizeOptions`).
 
     Raises:
         OptionError: a number or a release is not accepted, nothing goes on from what is observed,
