@@ -155,14 +155,18 @@ class Verdict:
         return tuple(reason for reason in self.reasons if reason.status is not Status.PASS)
 
     @property
+    def decisive(self) -> Reason:
+        """The first reason with the verdict's own status: not an undecided one before one that fails."""
+        return next(reason for reason in self.reasons if reason.status is self.status)
+
+    @property
     def first_line(self) -> str:
         """The verdict in at most 80 columns."""
         if not self.reasons:
             return _cut(f"{self.status} {self.of_model(self.check)}: nothing was compared")
         if self.passed:
             return _cut(f"{self.status} {self.of_model(self.check)}: {_count(self.reasons)}")
-        # The first reason with the verdict's own status, not an undecided one before it.
-        first = next(reason for reason in self.failing if reason.status is self.status)
+        first = self.decisive
         others = len(self.failing) - 1
         head = f"{first.status} {self.of_model(f'{self.check} {first.where}')}:"
         wordings = list(_wordings(first, self.check))

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
 
 _GRAVE = ("serious", "critical")
 _OPEN = "for (const one of document.querySelectorAll('details')) one.open = true"
+_SCROLLED = (
+    "[...document.querySelectorAll('.verdicts .scroll')]"
+    ".filter(one => one.scrollWidth > one.clientWidth).length"
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class Seen:
         fetched: what was asked for beside the page itself.
         grave: serious findings of axe-core, each with the element and its reason.
         checked: how many rules of axe-core the page keeps.
+        scrolled: tables of verdicts that are wider than their place.
         width: how wide the page is, which is more than the window where it does not fit.
         heading: of the first level.
         text: all of it.
@@ -29,6 +34,7 @@ class Seen:
     fetched: list[str]
     grave: list[str]
     checked: int
+    scrolled: int
     width: int
     heading: str
     text: str
@@ -59,6 +65,7 @@ def look(browser: "Browser", path: Path, width: int = 1400, scheme: str = "light
                 for node in one["nodes"]
             ],
             checked=len(found["passes"]),
+            scrolled=page.evaluate(_SCROLLED),
             width=page.evaluate("document.documentElement.scrollWidth"),
             heading=page.locator("h1").inner_text() if page.locator("h1").count() else "",
             text=page.locator("body").inner_text(),

@@ -70,7 +70,7 @@ def test_a_page_with_every_section(
     seen = look(browser, tmp_path / "page.html", width, scheme)
     assert ([], [], []) == (seen.said, seen.fetched, seen.grave)
     assert seen.checked > 15
-    assert width == seen.width
+    assert (width, 0) == (seen.width, seen.scrolled)
 
 
 @VIEWS
@@ -152,3 +152,4 @@ def test_the_page_of_a_real_model_and_its_damaged_child(
     seen = look(browser, page, 360)
     assert "layer16" in seen.text
     assert ([], [], [], 360) == (seen.said, seen.fetched, seen.grave, seen.width)
+    assert 0 == seen.scrolled

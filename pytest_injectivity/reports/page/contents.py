@@ -20,7 +20,7 @@ from pytest_injectivity.reports.page.layers import Model, layer_figures, models,
 from pytest_injectivity.reports.page.overview import overview
 from pytest_injectivity.reports.page.parents import parent_figures
 from pytest_injectivity.reports.page.recoveries import recovery_figures
-from pytest_injectivity.reports.page.releases import release_figures
+from pytest_injectivity.reports.page.releases import RELEASES_NOTE, release_figures
 from pytest_injectivity.reports.page.side_by_side import model_figures
 from pytest_injectivity.reports.page.sweeps import sweep_figures
 from pytest_injectivity.reports.reference_table import reference_table
@@ -125,13 +125,23 @@ class Page:
         return replace(self.pairs, rows=self.pairs.rows[_OPEN_PAIRS:])
 
     @property
+    def audited(self) -> str:
+        """The heading of what was audited."""
+        return f"{'Models' if len(self.models) > 1 else 'Model'} and prompts"
+
+    @property
+    def attacked(self) -> bool:
+        """Whether attackers looked for prompts."""
+        return _attacked(self.models)
+
+    @property
     def sections(self) -> tuple[tuple[str, str], ...]:
         """The names of the sections that there are, and their places."""
         every = (
             ("Decision", "decision", self.decision is not None),
             ("Verdicts by layer", "overview", bool(self.overview)),
             ("Not passed", "failures", bool(self.failures)),
-            ("Models and prompts", "audited", self.facts is not None),
+            (self.audited, "audited", self.facts is not None),
             *((one.title, one.id, True) for one in self.figures),
             ("Closest pairs", "pairs", bool(self.pairs.rows)),
             ("Tables", "tables", bool(self.tables)),
@@ -249,6 +259,10 @@ def _told(one: Model) -> Iterator[tuple[str, str]]:
     yield "distance of prompts, seed", f"{run.prompt_metric}, {run.seed}"
 
 
+def _attacked(every: tuple[Model, ...]) -> bool:
+    return any(one.results.releases for one in every)
+
+
 def _sections(every: tuple[Model, ...], results: RunResults) -> tuple[Section, ...]:
     looks = {one.label: (one.name, one.look) for one in every}
     sections = (
@@ -270,6 +284,7 @@ def _sections(every: tuple[Model, ...], results: RunResults) -> tuple[Section, .
             "given",
             "What states and releases give away",
             (*recovery_figures(every, results.verdicts), *release_figures(every, results.verdicts)),
+            RELEASES_NOTE if _attacked(every) else "",
         ),
     )
     return tuple(one for one in sections if one.figures)

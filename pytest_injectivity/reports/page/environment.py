@@ -30,6 +30,7 @@ def check_jinja(asked: str) -> None:
 def environment() -> "Environment":
     """The environment of all pages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import escape
 
     from pytest_injectivity.reports.bounds import short_bounds
     from pytest_injectivity.reports.page.shapes import picture
@@ -43,6 +44,8 @@ def environment() -> "Environment":
         finalize=_harmless(),
     )
     made.filters["picture"] = picture
+    # A path has as many characters as its figure has points: it is no text that somebody gave.
+    made.filters["whole"] = escape
     made.filters["short_bounds"] = short_bounds
     return made
 

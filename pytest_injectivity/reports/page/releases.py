@@ -13,6 +13,11 @@ from pytest_injectivity.results.verdict import Verdict
 _LEVELS = 6
 _MOST = 40  # releases in a figure; the tables have all
 
+RELEASES_NOTE = (
+    "Privacy and utility: worth having is top left, little read by the strongest of these attackers and"
+    " much agreement left."
+)
+
 
 def release_figures(every: Sequence[Model], verdicts: Sequence[Verdict]) -> tuple[Figure, ...]:
     """For each model: a plot for each place, and a map over positions."""
@@ -49,11 +54,10 @@ def _useful(
     )
     if not dots:
         return []
-    title = titled(f"Privacy and utility at {place}", one, every)
-    caption = (
-        "Worth having is top left: little read by the strongest of these attackers, much agreement"
-        " left. Bars: intervals; dashed: bounds. The table says which release each number is."
-    )
+    title = titled(f"Privacy and utility at {_named(place)}", one, every)
+    dashed = "" if set(bounds) == {None} else "; dashed: bounds"
+    caption = f"The numbers are releases, which the table names. Bars: intervals{dashed}."
+    caption += _first(len(releases))
     axes = ("% of tokens read", "% agreement")
     return [Scatter(title, caption, *axes, dots, ("strongest attacker", "KL"), *bounds)]
 
@@ -73,7 +77,8 @@ def _bound(one: Model, verdicts: Sequence[Verdict], check: str, names: set[str])
 def _positions(
     one: Model, every: Sequence[Model], releases: Sequence[ReleaseSummary]
 ) -> list[HeatMap]:
-    shown = [one for one in releases if one.strongest.by_position][:_MOST]
+    known = [one for one in releases if one.strongest.by_position]
+    shown = known[:_MOST]
     if not shown:
         return []
     positions = sorted({at for one in shown for at in one.strongest.by_position}, key=_place)
@@ -85,8 +90,23 @@ def _positions(
         "Share of prompts whose token the strongest attacker of a release reads, from faint (none)"
         " to full (all). SipIt is among the attackers, by the verifiers ball and argmin."
     )
+    caption += _first(len(known))
     names = tuple(release.name for release in shown)
     return [HeatMap(title, caption, "release", "position", names, tuple(positions), cells)]
+
+
+def _first(number: int) -> str:
+    """What is said where a figure has not all releases."""
+    return f" The first {_MOST} of {number} releases." if number > _MOST else ""
+
+
+def _named(place: str) -> str:
+    """A place as a heading names it.
+
+    >>> _named("4 keys"), _named("norm last")
+    ('layer 4 keys', 'norm last')
+    """
+    return f"layer {place}" if place[:1].isdecimal() else place
 
 
 def _cell(rate: Rate | None) -> HeatCell:

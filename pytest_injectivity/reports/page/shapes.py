@@ -33,7 +33,7 @@ _LETTER = 6.0  # how wide a character of a label is, about
 _LONGEST_NAME = 22
 _MANY = 20  # labels of a chart whose points are small
 _INNERMOST = "box2"
-_NEAR = 4  # points so near each other have their numbers in one place
+_APART, _LINE = 60, 11  # between labels of a scatter plot, across and down
 _SPARSE = 16  # columns of a heat map whose cells are apart
 
 
@@ -217,21 +217,50 @@ def _scatter(chart: Scatter) -> Picture:
     shapes += [_words(x, bottom + 14, text, "axis middle") for x, text in across.ticks]
     shapes.append(_words((_LEFT + _WIDE) / 2, side - 4, f"{chart.across} →", "axis middle"))
     shapes.append(_words(_LEFT, _TOP + 4, f"↑ {chart.up}", "axis"))
-    places: dict[tuple[int, int], list[str]] = {}
+    points: list[tuple[float, float, int]] = []
     for at, dot in enumerate(chart.dots, 1):
         if not is_finite(dot.x.value) or not is_finite(dot.y.value):
             continue
         x, y = across.at(dot.x.value or 0.0), up.at(dot.y.value or 0.0)
         shapes += [_path(one, "bars s0") for one in _cross(dot.x, dot.y, (x, y), across, up)]
         shapes.append(_path(f"M{x:.1f} {y:.1f}h0", "dots s0"))
-        places.setdefault((round(x / _NEAR), round(y / _NEAR)), []).append(str(at))
-    for (x, y), numbers in places.items():
+        points.append((x, y, at))
+    for x, y, numbers in _labelled(points):
         # Beside the point, and on the other side where the edge is near.
-        beyond = x * _NEAR > _WIDE - 30
+        beyond = x > _WIDE - 30
         look = "axis end strong" if beyond else "axis strong"
         aside = -5 if beyond else 5
-        shapes.append(_words(x * _NEAR + aside, y * _NEAR - 5, ", ".join(numbers), look))
+        shapes.append(_words(x + aside, y - 5, _in_runs(numbers), look))
     return Picture(_WIDE, side, tuple(shapes))
+
+
+def _labelled(
+    points: Sequence[tuple[float, float, int]],
+) -> Iterator[tuple[float, float, list[int]]]:
+    """Where labels stand, and the numbers of each: those that would lie over each other are one."""
+    groups: list[tuple[float, float, list[int]]] = []
+    for x, y, number in sorted(points, key=lambda point: point[1]):
+        near = (one for one in groups if abs(x - one[0]) < _APART and y - one[1] < _LINE)
+        group = next(near, None)
+        if group is None:
+            groups.append((x, y, [number]))
+        else:
+            group[2].append(number)
+    yield from groups
+
+
+def _in_runs(numbers: Sequence[int]) -> str:
+    """Numbers as a person lists them: ``1-4, 7``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    few = 2  # are listed
+    return ", ".join(
+        f"{run[0]}-{run[-1]}" if len(run) > few else ", ".join(map(str, run)) for run in runs
+    )
 
 
 def _accepted(chart: Scatter, across: Scale, up: Scale) -> Iterator[Shape]:

@@ -197,7 +197,7 @@ def test_nothing_compared_has_no_figure() -> None:
 def test_releases_are_plotted_by_privacy_and_utility() -> None:
     """And by position."""
     found = _by_title(release_figures(models([("", RESULTS)]), ()))
-    plot = _cells(found["Privacy and utility at 4"])
+    plot = _cells(found["Privacy and utility at layer 4"])
     assert [
         ["1", "round(bits=4)", "30 [25, 35]", "90 [85, 95]", "argmin, teacher-forced", "0.02"]
     ] == plot
@@ -214,6 +214,15 @@ def test_the_bounds_of_releases_are_drawn() -> None:
     found = [release_figures(models([("", RESULTS)]), judged)[0] for judged in (read, [*read, two])]
     plots = [one for one in found if isinstance(one, Scatter)]
     assert [(25.0, None), (None, None)] == [(one.most, one.least) for one in plots]
+
+
+def test_a_figure_of_many_releases_says_what_it_leaves_out() -> None:
+    """The table of releases has all."""
+    many = tuple(replace(SUMMARY, release=f"round(bits={bits})") for bits in range(50))
+    found = release_figures(models([("", replace(RESULTS, releases=many))]), ())
+    assert 2 == len(found)
+    assert {True} == {one.caption.endswith(" The first 40 of 50 releases.") for one in found}
+    assert 40 == len(_by_title(found)["Privacy and utility at layer 4"].table.rows)
 
 
 def test_a_release_without_use_is_in_the_map_alone() -> None:

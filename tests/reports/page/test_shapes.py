@@ -1,5 +1,6 @@
 import math
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -118,6 +119,16 @@ def test_points_in_one_place_have_their_numbers_in_one() -> None:
     dots = tuple(Dot("a", Point(at), Point(90.0)) for at in (10.0, 10.0, 50.0))
     words = _words(picture(Scatter("t", "c", "read", "agreement", dots)))
     assert ["1, 2", "3"] == words[-2:]
+
+
+def test_numbers_of_near_points_are_one_label() -> None:
+    """Twenty releases that hide nothing stand above each other: labels are at least a line apart."""
+    dots = tuple(Dot("a", Point(100.0), Point(100.0 - at)) for at in range(20))
+    drawn = picture(Scatter("t", "c", "read", "agreement", dots))
+    labels = [one for one in drawn.shapes if dict(one.attributes)["class"].endswith("strong")]
+    heights = sorted(float(dict(one.attributes)["y"]) for one in labels)
+    assert ["1-6", "7-12", "13-18", "19, 20"] == [one.text for one in labels]
+    assert min(below - above for above, below in pairwise(heights)) >= 10
 
 
 def test_where_both_bounds_hold_is_a_corner() -> None:
