@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
+from transformers.initialization import no_init_weights
 
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.families import listed_blocks
@@ -132,8 +133,11 @@ def as_described(config: PreTrainedConfig, source: str) -> Any:
     if key not in built:
         built.clear()
         made: Any = auto_class(config).from_config
+        # Drawing weights takes half of the time, without memory too; tying is done in the same step.
         with refusing(f"{source} cannot be loaded"), torch.device("meta"):
-            built[key] = made(copy.deepcopy(config))
+            with no_init_weights():
+                built[key] = made(copy.deepcopy(config))
+            built[key].tie_weights(recompute_mapping=False)
     return built[key]
 
 
