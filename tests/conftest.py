@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 # two with one. One thread is also what makes a row's bits independent of its batch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A name that is no folder may be one of the hub: no test asks there, and waits for a network.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 from hypothesis import settings

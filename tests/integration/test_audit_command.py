@@ -7,27 +7,49 @@ from pathlib import Path
 import pytest
 
 from pytest_injectivity.__main__ import main
-from tests.integration.support import Done, run_python
+from tests.integration.support import Done, output, run_python
 
 Audited = Callable[..., Done]
 
 
 @pytest.fixture
-def command(tmp_path: Path, prompt_file: Callable[[list[str]], Path], texts: list[str]) -> Audited:
-    """Runs the command in a process of its own, in an empty folder, on a few prompts."""
-    here = tmp_path / "here"
-    here.mkdir()
+def prompts(prompt_file: Callable[[list[str]], Path], texts: list[str]) -> str:
+    """The flag that names a few prompts."""
+    return f"--prompts={prompt_file(texts)}"
+
+
+@pytest.fixture
+def command(
+    pytester: pytest.Pytester,
+    prompts: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Audited:
+    """Runs the command inside this process, in an empty folder, on a few prompts."""
+    printed: list[str] = []
+
+    def inside(arguments: list[str]) -> pytest.ExitCode:
+        result = pytester.runpytest_inprocess(*arguments)
+        printed.append(output(result))
+        return pytest.ExitCode(result.ret)
 
     def run(*arguments: object) -> Done:
-        given = [f"--prompts={prompt_file(texts)}", f"--cache-dir={tmp_path / 'store'}"]
-        return run_python(here, "-m", "pytest_injectivity", "audit", *map(str, arguments), *given)
+        monkeypatch.setattr(pytest, "main", inside)
+        status = main(["audit", *map(str, arguments), prompts])
+        return Done(status, printed.pop(), pytester.path)
 
     return run
 
 
-def test_one_command_audits_a_model(command: Audited, checkpoint: Callable[[str], Path]) -> None:
+def test_one_command_audits_a_model(
+    tmp_path: Path, checkpoint: Callable[[str], Path], prompts: str
+) -> None:
     """Green, a table of layers, a page with a default name, everything as JSON; no test file."""
-    done = command(checkpoint("generic"), "--json=found.json")
+    here = tmp_path / "here"
+    here.mkdir()
+    model = str(checkpoint("generic"))
+    done = run_python(
+        here, "-m", "pytest_injectivity", "audit", model, prompts, "--json=found.json"
+    )
     assert 0 == done.status, done.text
     assert "GREEN: " in done.text
     assert "written: injectivity.html, found.json" in done.text

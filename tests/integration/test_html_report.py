@@ -13,12 +13,9 @@ def _page(pytester: pytest.Pytester) -> Element:
     return read((pytester.path / "r.html").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one process", "two workers"])
-def test_the_page_of_a_red_run(
-    audited: Run, pytester: pytest.Pytester, workers: tuple[str, ...]
-) -> None:
-    """The verdict, the layers, the figures and the command, whoever measured them."""
-    result = audited(GATE, "--injx-report=html:r.html", *workers)
+def test_the_page_of_a_red_run(audited: Run, pytester: pytest.Pytester) -> None:
+    """The verdict, the layers, the figures and the command."""
+    result = audited(GATE, "--injx-report=html:r.html")
     page = _page(pytester)
     titles = [one.text for one in page.all("h3")]
     sections = [one.text for one in page.all("h2")]

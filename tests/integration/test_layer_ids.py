@@ -128,9 +128,15 @@ def test_classes_and_modules_are_parametrised_too(audited: Run) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--injx-layers=3"], "layer 3 is out of range: this model has layers 0 to 2"),
-        (["--injx-layers=deep"], "layer 'deep' (in 'deep') is not of the grammar"),
-        (["--injx-layers=2:1"], "layers '2:1' name no layer"),
+        (
+            ["--injx-model={tiny}", "--injx-layers=3"],
+            "layer 3 is out of range: this model has layers 0 to 2",
+        ),
+        (
+            ["--injx-model={tiny}", "--injx-layers=deep"],
+            "layer 'deep' (in 'deep') is not of the grammar",
+        ),
+        (["--injx-model={tiny}", "--injx-layers=2:1"], "layers '2:1' name no layer"),
         (["--injx-model=no-such-folder"], "'no-such-folder': no such folder"),
     ],
 )
@@ -139,7 +145,8 @@ def test_what_names_no_layer_is_wrong_use(
 ) -> None:
     """It ends the collection with one paragraph, exit status 4 and no traceback."""
     pytester.makepyfile(EACH)
-    result = pytester.runpytest_inprocess(f"--injx-model={tiny}", *flags, "--injx-require")
+    given = [flag.format(tiny=tiny) for flag in flags]
+    result = pytester.runpytest_inprocess(*given, "--injx-require")
     assert pytest.ExitCode.USAGE_ERROR == result.ret
     assert message in said(result)
     assert "Traceback" not in output(result)

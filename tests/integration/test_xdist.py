@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from pytest_injectivity.audit.measurements.resolutions import Resolutions
+from pytest_injectivity.states.resolution_sample import DEFAULT_SIZE
 from tests.integration.support import Done, cases, properties, run_pytest
+from tests.reports.pages import read
 
 pytest.importorskip("xdist", reason="pytest-xdist is not installed")
 
+REPORTS = ("json:report.json", "html:report.html")
+
 
 def _run(folder: Path, suite: str, *flags: str) -> Done:
-    reports = ("--junitxml=junit.xml", "--injx-report=json:report.json")
+    reports = ("--junitxml=junit.xml", *(f"--injx-report={one}" for one in REPORTS))
     # tests/conftest.py sets both.
     alone = {"OMP_NUM_THREADS": None, "OMP_WAIT_POLICY": None}
     return run_pytest(folder, suite, "-n", "2", *reports, *flags, **alone)
@@ -99,9 +104,28 @@ def test_the_json_report_is_complete(gates: Done) -> None:
     assert 12 == report["run"]["n"]
 
 
-def test_workers_do_not_change_the_report(gates: Done, run: Callable[..., Done]) -> None:
+def test_the_page_has_what_workers_measured(gates: Done) -> None:
+    """The verdict, the layers, the figures and the command to repeat a failure."""
+    page = read((gates.folder / "report.html").read_text(encoding="utf-8"))
+    titles = {one.text for kind in ("h2", "h3") for one in page.all(kind)}
+    assert ["Red: 2 of 6 verdicts are not PASS"] == [one.text for one in page.all("h1")]
+    assert "layer01 (margin_above)" in page.all("dl")[0].text
+    assert "pytest test_suite.py::TestOne::test_fail_1 --injx-model=" in page.all("dl")[0].text
+    assert {"Separation margin, 1 % quantile", "Verdicts by layer"} <= titles
+
+
+def test_workers_do_not_change_the_report(
+    gates: Done,
+    asked: tuple[str, ...],
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The same run without workers and with two gives equal JSON, apart from times and set-up."""
-    folders = (run(SUITE, "-n0").folder, gates.folder)
+    # Workers measure their resolution on the sample of an audit, and so does this process here.
+    monkeypatch.setitem(Resolutions.__init__.__kwdefaults__, "size", DEFAULT_SIZE)
+    (pytester.path / "test_suite.py").write_text(SUITE)
+    pytester.runpytest_inprocess(*asked, "--injx-report=json:report.json")
+    folders = (pytester.path, gates.folder)
     alone, shared = (json.loads((one / "report.json").read_text()) for one in folders)
     for report in (alone, shared):
         # What a process does about its threads depends on how many there are.
