@@ -54,6 +54,13 @@ def test_a_green_run_says_so() -> None:
     assert "Not passed" not in [one.text for one in page.all("h2")]
 
 
+def test_many_checks_do_not_fill_a_phone() -> None:
+    """The first few are named on top, all of them in the map below."""
+    green = [verdict(reason("layer01"), check=f"check{at}") for at in range(9)]
+    page = read(html(RunResults(run=run(), verdicts=tuple(green), outcome=Outcome(0))))
+    assert "check0, check1, check2, check3 and 5 more" in page.all("dl")[0].text
+
+
 def test_what_no_test_failed_by_is_told_apart() -> None:
     """A check that was looked at only does not make the run red."""
     page = read(html(replace(RESULTS, outcome=Outcome(0))))

@@ -206,14 +206,13 @@ def _lead(results: RunResults, found: tuple[Failure, ...]) -> Iterator[tuple[str
     if not found:
         checks = dict.fromkeys(verdict.check for verdict in results.verdicts)
         layers = {layer.layer for _, part in results.parts for layer in part.layers}
-        yield "Checks", ", ".join(checks) or "none"
+        yield "Checks", _listed(list(checks)) or "none"
         yield "Layers measured", str(len(layers))
         return
     names = list(dict.fromkeys(one.check for one in found if one.asserted)) or list(
         dict.fromkeys(one.check for one in found)
     )
-    more = f" and {len(names) - _MOST_CHECKS} more" if len(names) > _MOST_CHECKS else ""
-    yield "What failed", ", ".join(names[:_MOST_CHECKS]) + more
+    yield "What failed", _listed(names)
     if first := first_bad_layer(found):
         yield "First bad layer", f"{first[0]} ({first[1]})"
     reason = found[0].first
@@ -221,6 +220,12 @@ def _lead(results: RunResults, found: tuple[Failure, ...]) -> Iterator[tuple[str
         yield f"{found[0].check}, {reason.where}", reason.summary
         if reason.would_pass:
             yield "Would have passed", short_bounds(reason.would_pass)
+
+
+def _listed(names: list[str]) -> str:
+    """The first few names; the page has all further down."""
+    more = f" and {len(names) - _MOST_CHECKS} more" if len(names) > _MOST_CHECKS else ""
+    return ", ".join(names[:_MOST_CHECKS]) + more
 
 
 def _rules(decision: Decision | None) -> Table:
