@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_injectivity.config.options import Options
+from pytest_injectivity.config.options import Options, off_flag, options
+from tests.commands.test_completion import COMMANDS
 from tests.documentation.blocks import BLOCKS, PAGES, ROOT, Block, blocks
 
 FLAGS = {f"--injx-{one.name.replace('_', '-')}" for one in fields(Options)}
@@ -63,6 +64,15 @@ def test_flags_exist(block: Block) -> None:
     given = {word.partition("=")[0] for word in words if word.startswith("--injx-")}
     assert given <= FLAGS
     assert words
+
+
+def test_flags_and_commands_in_sentences_exist() -> None:
+    """Those that no block gives, too."""
+    text = "".join(page.read_text() for page in PAGES if page.name != "log.md")
+    off = {off_flag(one) for one in options() if "switch" in one.metadata}
+    assert FLAGS | off >= set(re.findall(r"--injx-[a-z]+(?:-[a-z]+)*", text))
+    named = set(re.findall(r"`pytest-injectivity ([a-z]+)", text))
+    assert {"audit", "init"} <= named <= set(COMMANDS)
 
 
 def test_the_commands_of_the_chores_exist() -> None:

@@ -1,14 +1,14 @@
 """The commands of the pages, run in order, page by page, on the shipped model in the place of yours.
 
-Prompts are few, and the gate's longest tests are left out: other tests run them. The two suites that
-take minutes are collected only, with every flag of the page; tests of their own run them.
+A shell runs them, in a folder and an environment that know this package by its wheel alone. Prompts
+are few, and the gate's longest tests are left out: other tests run them. The two suites that take
+minutes are collected only, with every flag of the page; tests of their own run them.
 """
 
 import json
-import shlex
+import os
 import shutil
-import sys
-from collections.abc import Callable
+import subprocess
 from itertools import groupby
 from pathlib import Path
 
@@ -16,10 +16,9 @@ import pytest
 import torch
 
 from pytest_injectivity import load_decoder
-from pytest_injectivity.__main__ import main
 from pytest_injectivity.testing import save_checkpoint
 from tests.documentation.blocks import BLOCKS, ROOT
-from tests.integration.support import output
+from tests.wheels import installed_wheel
 
 pytestmark = pytest.mark.slow
 
@@ -32,10 +31,15 @@ CHILDREN = ("my-4bit", "my-4bit-that-is-sound", "CHILD", "ANOTHER", "checkpoints
 CHILDREN = (*CHILDREN, "checkpoints/mine", "path/to/checkpoint")
 OTHERS = ("checkpoints/awq",)
 FEW = "--injx-max-prompts=24 -k 'not recover and not rounded and not distinct'"
-LONG = ("pytest privacy", "pytest paper")
-SAMPLES = ["--samples=2", "--size=10"]
-INSTALLS = "pip"  # tests/test_wheel.py installs
+COLLECTED = ("pytest privacy", "pytest paper")
+SAMPLES = " --samples=2 --size=10"
 GATE = ROOT / "example_suites" / "quantization_gate"
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the commands of the wheel are."""
+    return installed_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +56,23 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def folder(pytester: pytest.Pytester, models: dict[str, Path]) -> Path:
-    """A folder that has what pages name: models, prompts, a suite and two reports."""
+def folder(tmp_path: Path, models: dict[str, Path]) -> Path:
+    """A folder that has what pages name: models, prompts and a suite."""
     places = dict.fromkeys(PARENTS, models["parent"])
     places |= dict.fromkeys(CHILDREN, models["child"])
     places |= dict.fromkeys(OTHERS, models["other"])
     for name, model in places.items():
-        place = pytester.path / name
+        place = tmp_path / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(model)
     texts = (ROOT / "docs" / "SPEC.md").read_text(encoding="utf-8").splitlines()
     texts = [text[:100] for text in texts if len(text) > 50][:40]
-    (pytester.path / "prompts.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in texts))
-    (pytester.path / "PROMPTS").mkdir()
+    (tmp_path / "prompts.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in texts))
+    (tmp_path / "PROMPTS").mkdir()
     for at, text in enumerate(texts):
-        (pytester.path / "PROMPTS" / f"{at}.txt").write_text(text)
-    shutil.copytree(GATE, pytester.path / "SUITE")
-    return pytester.path
+        (tmp_path / "PROMPTS" / f"{at}.txt").write_text(text)
+    shutil.copytree(GATE, tmp_path / "SUITE")
+    return tmp_path
 
 
 def test_pages_have_commands() -> None:
@@ -76,47 +80,53 @@ def test_pages_have_commands() -> None:
     assert len(PAGES) >= 10
 
 
-@pytest.mark.usefixtures("_bitsandbytes")
+def test_the_commands_are_the_wheels(programs: Path, tmp_path: Path) -> None:
+    """Not those of this tree, which the environment knows nothing of."""
+    asked = [programs / "python", "-c", "import pytest_injectivity as one; print(one.__file__)"]
+    done = subprocess.run(asked, cwd=tmp_path, env={}, capture_output=True, text=True, check=True)  # noqa: S603 - python itself
+    assert done.stdout.startswith(str(programs.parent))
+    assert {"pytest", "pytest-injectivity"} <= {one.name for one in programs.iterdir()}
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_page_run(
-    page: str, folder: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_commands_of_a_page_run(page: str, folder: Path, programs: Path) -> None:
     """Each is accepted and reaches its end: a run of pytest is green."""
+    pytest.importorskip("bitsandbytes", reason="the extra bnb")
     text = "".join(block.text for block in PAGES[page])
     if "init" not in text:
         shutil.copytree(GATE, folder / "injectivity")
     gates = [one.text for one in BLOCKS if one.page == page and "def test_" in one.text]
-    pytester.makepyfile(test_gate=gates[0] if gates else "")
-    monkeypatch.setenv("PYTEST_ADDOPTS", FEW)
+    (folder / "test_gate.py").write_text(gates[0] if gates else "def test_own():\n    pass\n")
     if "before.json" in text:
-        reports = ["--injx-report=json:before.json", "--injx-report=json:after.json"]
-        pytester.runpytest_inprocess("SUITE", "-k", "collisions", *reports)
-    run = _runner(pytester)
-    said = {line: run(line) for line in _commands(text)}
+        reports = "--injx-report=json:before.json --injx-report=json:after.json"
+        _run(f"pytest SUITE -k collisions {reports}", folder, programs)
+    said = {line: _run(line, folder, programs) for line in _commands(text)}
     assert said
     assert dict.fromkeys(said, "") == said
 
 
 def _commands(text: str) -> list[str]:
-    """The commands, each on one line and without comments."""
-    words = (shlex.split(line, comments=True) for line in text.replace("\\\n", "").splitlines())
-    return [shlex.join(one) for one in words if one and one[0] != INSTALLS]
+    """The commands, each on one line; ``./dev release`` installs."""
+    lines = text.replace("\\\n", "").splitlines()
+    return [line for line in lines if line and not line.startswith("pip install")]
 
 
-def _runner(pytester: pytest.Pytester) -> Callable[[str], str]:
-    """Runs a command in this process; what is wrong, or nothing."""
+def _run(line: str, folder: Path, programs: Path) -> str:
+    """Has a shell run a command; what is wrong, or nothing."""
+    few = f"{FEW} --collect-only" if line.startswith(COLLECTED) else FEW
+    calibrates = line.startswith("pytest-injectivity calibrate")
+    kept = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder)}
+    kept |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GITHUB_SHA": "cafe"}
+    done = subprocess.run(  # noqa: S603 - what the page says
+        ["/bin/bash", "-c", _without_comment(line) + SAMPLES * calibrates],
+        cwd=folder,
+        env=kept | {"PYTEST_ADDOPTS": f"{few} -p no:cacheprovider"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr if done.returncode else ""
 
-    def run(line: str) -> str:
-        program, *arguments = shlex.split(line)
-        if program == "pytest":
-            only = ["--collect-only"] if line.startswith(LONG) else []
-            result = pytester.runpytest_inprocess(*arguments, *only)
-            return "" if result.ret == pytest.ExitCode.OK else output(result)
-        if arguments[0] == "audit":  # it runs pytest itself
-            done = pytester.run(sys.executable, "-m", "pytest_injectivity", *arguments)
-            return "" if done.ret == 0 else output(done)
-        few = SAMPLES if arguments[0] == "calibrate" else []
-        status = main([*arguments, *few])
-        return "" if status == 0 else f"{program} ended with {status}"
 
-    return run
+def _without_comment(line: str) -> str:
+    return line.partition(" # ")[0]
