@@ -51,6 +51,11 @@ settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("pytest_injectivity")
 
 
+def pytest_collection() -> None:
+    """What is imported and collected stays: looking for garbage in it takes a sixth of the time."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Modules stay until the end: whoever collects garbage, which audits do, need not go through them.
 
@@ -58,6 +63,7 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")
