@@ -7,12 +7,12 @@ from pytest_injectivity.reports.table import MISSING, Cell, Column, Table
 from pytest_injectivity.results.releases import Rate, ReleaseSummary
 
 _WORDS = ("release", "at", "by")
-_TITLES = ("release", "at", "read", "", "prompts", "by", "guessed", "agreement", "KL")
+_TITLES = ("release", "at", "read", "", "prompts", "by", "guessed", "over", "agreement", "KL")
 _LEGEND = (
     "read: share of tokens, and prompts whole, by the strongest attacker, intervals at {level:g} %"
     " clustered by prompt; teacher-forced: told the true tokens before; guessed: by the model alone,"
-    " without any state; agreement, KL: next token of the pass that goes on. Little read is"
-    ' "not broken by these attackers": {attackers}'
+    " without any state; over: points read over what is guessed of the same prompts; agreement, KL:"
+    ' next token of the pass that goes on. Little read is "not broken by these attackers": {attackers}'
 )
 
 
@@ -41,6 +41,7 @@ def _row(one: ReleaseSummary) -> tuple[str, ...]:
         f"{strongest.whole.right}/{strongest.whole.of}",
         strongest.name,
         _percent(one.guessed),
+        MISSING if strongest.excess is None else f"{100 * strongest.excess.value:+.3g}",
         _percent(one.agreement),
         MISSING if one.divergence is None else show(one.divergence, 3),
     )

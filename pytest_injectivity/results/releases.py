@@ -15,6 +15,9 @@ from pytest_injectivity.core.interval import Interval
 SCHEMA = 1
 """Raised when a field of the curve's data changes its meaning or goes."""
 
+OVER_GUESSED = " over what is guessed"
+"""Ends the words for a share of tokens that was read where what the model guesses is taken from it."""
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -42,6 +45,22 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class Excess:
+    """How much more of the tokens was read than the model guesses, on the same prompts."""
+
+    value: float
+    low: float
+    high: float
+
+    def interval(self, confidence: float) -> Interval:
+        """As verdicts show it."""
+        return Interval(self.low, self.high, confidence)
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:+.3g} [{100 * self.low:+.3g}, {100 * self.high:+.3g}] points"
+
+
+@dataclass(frozen=True)
 class AttackSummary:
     """What one attacker read of a release.
 
@@ -53,6 +72,8 @@ class AttackSummary:
         prompts: how many it was run on.
         tokens: read, of all that are not given.
         whole: prompts of which every token was read.
+        excess: the share of tokens read less the share that the model guesses without any state, of
+            the prompts it was run on; None where that was not measured.
         by_position: tokens read at each position.
         by_kind: tokens read, by the kind of token.
         by_span: of named spans (numbers, names, addresses), by kind, how many were read exactly of how
@@ -67,6 +88,7 @@ class AttackSummary:
     prompts: int
     tokens: Rate
     whole: Rate
+    excess: Excess | None = None
     by_position: dict[str, Rate] = field(default_factory=dict)
     by_kind: dict[str, Rate] = field(default_factory=dict)
     by_span: dict[str, tuple[int, int]] = field(default_factory=dict)

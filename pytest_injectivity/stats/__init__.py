@@ -12,6 +12,7 @@ from pytest_injectivity.stats.collision_rates import (
     exact_collision_rate_bound,
     near_collision_rate_bound,
 )
+from pytest_injectivity.stats.differences import Trials, clustered_difference
 from pytest_injectivity.stats.holm import holm
 from pytest_injectivity.stats.paired_ratio import PairedRatio, paired_ratio
 from pytest_injectivity.stats.quantiles import (
@@ -25,9 +26,11 @@ from pytest_injectivity.stats.rates import clopper_pearson, clustered_rate, rate
 
 __all__ = [
     "PairedRatio",
+    "Trials",
     "check_confidence",
     "check_fraction",
     "clopper_pearson",
+    "clustered_difference",
     "clustered_mean",
     "clustered_quantile",
     "clustered_rate",

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from pytest_injectivity.reports.terminal import summary_lines
-from pytest_injectivity.results.releases import Rate, ReleaseSummary
+from pytest_injectivity.results.releases import Excess, Rate, ReleaseSummary
 from pytest_injectivity.results.run_results import RunResults
 from tests.results.test_releases import ATTACK, SUMMARY
 from tests.results.test_summary import RUN
@@ -14,7 +14,16 @@ def _lines(*releases: ReleaseSummary) -> list[str]:
 def test_a_release_has_a_row() -> None:
     """What the strongest attacker read, how sure that is, who it was, and what is left."""
     (row,) = [line for line in _lines(SUMMARY) if line.startswith("round(bits=4)")]
-    assert "4 30 % [25, 35] 0/50 argmin, teacher-forced 21.1 % 90 % 0.02" in " ".join(row.split())
+    assert "4 30 % [25, 35] 0/50 argmin, teacher-forced 21.1 % – 90 % 0.02" in " ".join(row.split())
+
+
+def test_what_is_read_over_the_guess_has_a_column() -> None:
+    """In points, of the strongest attacker."""
+    more = replace(ATTACK, excess=Excess(0.09, 0.05, 0.12))
+    (row,) = [
+        line for line in _lines(replace(SUMMARY, attacks=(more,))) if line.startswith("round")
+    ]
+    assert "teacher-forced 21.1 % +9 90 % 0.02" in " ".join(row.split())
 
 
 def test_the_words_are_explained_and_nothing_is_called_private() -> None:
@@ -29,9 +38,9 @@ def test_what_was_not_measured_is_a_dash() -> None:
     """No utility, no guess, no attacker."""
     bare = replace(SUMMARY, agreement=None, divergence=None, guessed=None)
     (row,) = [line for line in _lines(bare) if line.startswith("round(bits=4)")]
-    assert row.split()[-3:] == ["–", "–", "–"]
+    assert row.split()[-4:] == ["–", "–", "–", "–"]
     (row,) = [line for line in _lines(replace(bare, attacks=())) if line.startswith("round")]
-    assert ["–"] * 7 == row.split()[2:]
+    assert ["–"] * 8 == row.split()[2:]
 
 
 def test_without_releases_there_is_no_table() -> None:

@@ -3,14 +3,19 @@
 import math
 from typing import TYPE_CHECKING, Unpack
 
-from pytest_injectivity.audit.judging.arguments import REQUIRED, optional_confidence, share_at_most
+from pytest_injectivity.audit.judging.arguments import optional_confidence
 from pytest_injectivity.audit.judging.base import Audited
-from pytest_injectivity.audit.judging.releases import hidden_status, release_figures, use_lines
+from pytest_injectivity.audit.judging.releases import (
+    ReadBound,
+    hidden_status,
+    release_figures,
+    use_lines,
+)
 from pytest_injectivity.audit.releases.release_size import SizeOptions
 from pytest_injectivity.audit.releases.releases import ReleasesLike
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.text import number_of
-from pytest_injectivity.results.releases import AttackSummary, ReleaseSummary
+from pytest_injectivity.results.releases import OVER_GUESSED, AttackSummary, ReleaseSummary
 from pytest_injectivity.results.verdict import Reason, Status, Verdict
 
 if TYPE_CHECKING:
@@ -27,15 +32,18 @@ _CONFIDENCE = 0.95
 def check_not_recoverable(
     audit: "Audited",
     release: ReleasesLike,
-    max_token_rate: float = REQUIRED,
+    max_token_rate: float | None = None,
     *,
+    max_excess: float | None = None,
     confidence: float | None = 0.95,
     **size: Unpack[SizeOptions],
 ) -> Verdict:
     """No attacker reads more than a share of the tokens from what is released.
 
-    The upper end of EVERY attacker's interval must be at most the rate. A verifier that accepts
-    nothing proves nothing, so the attackers that always answer are judged as well.
+    The upper end of EVERY attacker's interval must be at most the bound: a rate, or so much over what
+    the model guesses without any state, below which no release brings it. Give one of the two. A
+    verifier that accepts nothing proves nothing, so the attackers that always answer are judged as
+    well.
 
     Args:
         audit: the audit whose model is judged.
@@ -43,11 +51,14 @@ def check_not_recoverable(
             a `CustomRelease`.
         max_token_rate: the largest share of tokens that may be read. A language model guesses
             some without any state; the verdict says how many.
+        max_excess: the most that may be read over the share guessed, 0.05 for 5 points. The difference
+            is taken prompt by prompt.
         confidence: of the intervals, clustered by prompt; None: point values are judged.
         size: of the measurement, as `exposures` takes it (`SizeOptions`).
 
     Raises:
-        OptionError: a number or a release is not accepted, or too few prompts are long enough.
+        OptionError: a number or a release is not accepted, both bounds or neither were given, too few
+            prompts are long enough, or ``max_excess`` is given and guesses are not measured.
         LayerError: the model has no such layer.
         ModelError: the model caches no keys and values.
 
@@ -55,43 +66,43 @@ def check_not_recoverable(
         >>> audit.check_not_recoverable("identity@4", 0.5, prompts=2, tokens=4, free_running=0).status
         <Status.INSUFFICIENT: 'INSUFFICIENT'>
     """
-    most = share_at_most("max_token_rate", max_token_rate)
+    bound = ReadBound.of(max_token_rate, max_excess)
     confidence = optional_confidence(confidence)
     found = audit.releases.with_the_configs(release, size)
-    reasons = [judge_hidden(one, most, confidence) for one in found]
+    reasons = [judge_hidden(one, bound, confidence) for one in found]
     return audit.verdict("not_recoverable", reasons, _NOTES)
 
 
-def judge_hidden(
-    exposure: "ReleaseResult", max_token_rate: float, confidence: float | None
-) -> Reason:
+def judge_hidden(exposure: "ReleaseResult", bound: ReadBound, confidence: float | None) -> Reason:
     """The reason one release contributes to ``not_recoverable``.
 
     Args:
         exposure: what the attackers read from the release.
-        max_token_rate: the largest share of tokens that may be read.
+        bound: the most that may be read.
         confidence: each attacker's two-sided interval is at this level; PASS is its upper end under
-            the rate, FAIL its lower end above it for one attacker, else INSUFFICIENT. All must hold,
+            the bound, FAIL its lower end above it for one attacker, else INSUFFICIENT. All must hold,
             so that no correction for their number is needed. None: point values are judged.
     """
     summary = exposure.summary(confidence or _CONFIDENCE)
     if not summary.attacks:
-        return _not_attacked(summary, max_token_rate)
-    strongest = summary.strongest
-    status = hidden_status(summary, max_token_rate, confidence)
-    worst = max(one.tokens.high if confidence else one.tokens.value for one in summary.attacks)
+        return _not_attacked(summary, bound.most)
+    strongest = bound.strongest(summary)
+    status = hidden_status(summary, bound, confidence)
+    read = [bound.judged(one) for one in summary.attacks]
+    worst = max(0.0, *(one.high if confidence else one.value for one in read))
+    judged = bound.judged(strongest)
     return Reason(
         where=summary.name,
         unit="release",
         status=status,
-        quantity=f"tokens read by {strongest.name}",
-        value=strongest.tokens.value,
-        bound=max_token_rate,
+        quantity=f"tokens read by {strongest.name}{bound.over}",
+        value=judged.value,
+        bound=bound.most,
         relation="<=",
-        headline=_headline(summary, status, worst, max_token_rate),
-        evidence=(*_attack_lines(summary), *use_lines(summary), *_how_lines(summary)),
-        interval=strongest.tokens.interval(summary.confidence),
-        would_pass=f"max_token_rate of at least {worst!r}",
+        headline=_headline(summary, status, worst, bound),
+        evidence=(*_attack_lines(summary, bound), *use_lines(summary), *_how_lines(summary)),
+        interval=judged.interval(summary.confidence),
+        would_pass=f"{bound.argument} of at least {worst!r}",
         figures=release_figures(summary),
         seconds=summary.seconds,
     )
@@ -112,18 +123,19 @@ def _not_attacked(summary: ReleaseSummary, allowed: float) -> Reason:
     )
 
 
-def _headline(summary: ReleaseSummary, status: Status, worst: float, allowed: float) -> str:
+def _headline(summary: ReleaseSummary, status: Status, worst: float, bound: ReadBound) -> str:
     """The first line's words where the number alone would mislead; empty where it does not."""
     if status is Status.PASS:
         return f"not broken by these {number_of(len(summary.attacks), 'attacker')}"
     if status is Status.INSUFFICIENT:
-        return f"proves <= {show(worst)} read, wants <= {show(allowed)}"
+        read = "over the guess" if bound.over else "read"
+        return f"proves <= {show(worst)} {read}, wants <= {show(bound.most)}"
     return ""
 
 
-def _attack_lines(summary: ReleaseSummary) -> list[str]:
-    ranked = sorted(summary.attacks, key=lambda one: -one.tokens.value)
-    strongest = summary.strongest
+def _attack_lines(summary: ReleaseSummary, bound: ReadBound) -> list[str]:
+    ranked = sorted(summary.attacks, key=lambda one: -bound.judged(one).value)
+    strongest = bound.strongest(summary)
     return [
         *(_attack_line(one) for one in ranked),
         f"by position, read by {strongest.name}: {_by_position(strongest)}",
@@ -133,9 +145,10 @@ def _attack_lines(summary: ReleaseSummary) -> list[str]:
 
 def _attack_line(attack: AttackSummary) -> str:
     spans = ", ".join(f"{kind} {read} of {of}" for kind, (read, of) in attack.by_span.items())
+    over = f", {attack.excess}{OVER_GUESSED}" if attack.excess else ""
     return (
-        f"{attack.name} ({attack.source}): tokens {attack.tokens}; prompts"
-        f" {attack.whole}; vouched for {_percent(attack.verified)}"
+        f"{attack.name} ({attack.source}): tokens {attack.tokens}{over}; prompts {attack.whole};"
+        f" vouched for {_percent(attack.verified)}"
         f"{f'; whole spans: {spans}' if spans else ''}"
     )
 

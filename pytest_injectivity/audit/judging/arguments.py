@@ -84,7 +84,7 @@ def share_at_least(name: str, given: float) -> float:
     return share
 
 
-def share_at_most(name: str, given: float) -> float:
+def share_at_most(name: str, given: float | None) -> float:
     """Read the largest share accepted: at least 0, and below 1, which no share exceeds.
 
     Raises:

@@ -5,27 +5,92 @@ failure of one attacker proves nothing about another. A release that passes is "
 attackers"; a verdict claims no more than that.
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_injectivity.audit.judging.arguments import share_at_most
 from pytest_injectivity.core.numbers import show
-from pytest_injectivity.results.releases import ReleaseSummary
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.results.releases import (
+    OVER_GUESSED,
+    AttackSummary,
+    Excess,
+    Rate,
+    ReleaseSummary,
+)
 from pytest_injectivity.results.verdict import Status
+
+
+@dataclass(frozen=True)
+class ReadBound:
+    """The most that attackers may read of a release.
+
+    Attributes:
+        argument: how it was given: of all tokens, or over what the model guesses without any state.
+        most: the largest share.
+    """
+
+    argument: Literal["max_token_rate", "max_excess"]
+    most: float
+
+    @classmethod
+    def of(cls, max_token_rate: float | None, max_excess: float | None) -> "ReadBound":
+        """The bound that was given.
+
+        Raises:
+            OptionError: neither was given, or both, or one is no share below 1.
+        """
+        if (max_token_rate is None) == (max_excess is None):
+            given = "neither was" if max_token_rate is None else "both were"
+            raise OptionError(
+                f"{given} given of max_token_rate= and max_excess=, and the check is judged by one:"
+                " give max_token_rate= (the largest share of tokens read), or max_excess= (the most"
+                " over the share that the model guesses without any state)"
+            )
+        if max_excess is not None:
+            return cls("max_excess", share_at_most("max_excess", max_excess))
+        return cls("max_token_rate", share_at_most("max_token_rate", max_token_rate))
+
+    @property
+    def over(self) -> str:
+        """What is added to the words for what was read."""
+        return OVER_GUESSED if self.argument == "max_excess" else ""
+
+    def judged(self, attack: AttackSummary) -> Rate | Excess:
+        """What is judged of an attack.
+
+        Raises:
+            OptionError: what the model guesses was not measured.
+        """
+        if self.argument == "max_token_rate":
+            return attack.tokens
+        if attack.excess is None:
+            raise OptionError(
+                f"max_excess={self.most:g}: what the model guesses was not measured, because nothing"
+                " goes on from what is observed or no prompt has a second token: give max_token_rate="
+            )
+        return attack.excess
+
+    def strongest(self, summary: ReleaseSummary) -> AttackSummary:
+        """The attacker of whom most is judged; by the upper end where it is as much of two."""
+        return max(summary.attacks, key=lambda one: (self.judged(one).value, self.judged(one).high))
 
 
 def is_hidden(summary: ReleaseSummary, max_token_rate: float) -> bool:
     """Whether every attacker's upper bound is at most the rate allowed."""
-    return hidden_status(summary, max_token_rate, summary.confidence) is Status.PASS
+    bound = ReadBound("max_token_rate", max_token_rate)
+    return hidden_status(summary, bound, summary.confidence) is Status.PASS
 
 
-def hidden_status(
-    summary: ReleaseSummary, max_token_rate: float, confidence: float | None
-) -> Status:
-    """Judge whether every attacker reads at most a share of the tokens."""
-    rates = [one.tokens for one in summary.attacks]
+def hidden_status(summary: ReleaseSummary, bound: ReadBound, confidence: float | None) -> Status:
+    """Judge whether every attacker reads at most what is allowed."""
+    read = [bound.judged(one) for one in summary.attacks]
     if confidence is None:
-        good = bool(rates) and all(rate.value <= max_token_rate for rate in rates)
+        good = bool(read) and all(one.value <= bound.most for one in read)
         return Status.PASS if good else Status.FAIL
-    if any(not rate.low <= max_token_rate for rate in rates):
+    if any(not one.low <= bound.most for one in read):
         return Status.FAIL
-    good = bool(rates) and all(rate.high <= max_token_rate for rate in rates)
+    good = bool(read) and all(one.high <= bound.most for one in read)
     return Status.PASS if good else Status.INSUFFICIENT
 
 
@@ -50,6 +115,8 @@ def release_figures(summary: ReleaseSummary) -> dict[str, float]:
         figures["agreement"] = summary.agreement.value
     if summary.divergence is not None:
         figures["divergence"] = summary.divergence
+    if summary.guessed is not None:
+        figures["guessed"] = summary.guessed.value
     return figures
 
 

@@ -9,13 +9,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pytest_injectivity.config.release_place import Place
-from pytest_injectivity.core.shapes import Bool, Int8
+from pytest_injectivity.core.shapes import Bool, Int8, Int64
 from pytest_injectivity.privacy.evaluation.robustness import Robustness
 from pytest_injectivity.privacy.evaluation.spans import SpanRate
 from pytest_injectivity.privacy.evaluation.token_kinds import TokenKind
 from pytest_injectivity.privacy.evaluation.utility import Utility
-from pytest_injectivity.results.releases import AttackSummary, Rate, ReleaseSummary
-from pytest_injectivity.stats import clopper_pearson, clustered_rate
+from pytest_injectivity.results.releases import AttackSummary, Excess, Rate, ReleaseSummary
+from pytest_injectivity.stats import (
+    Trials,
+    clopper_pearson,
+    clustered_difference,
+    clustered_rate,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +69,18 @@ class AttackResult:
         return float((self.verified & self.judged).sum() / self.judged.sum())
 
     def summary(
-        self, kinds: Int8[np.ndarray, "prompts tokens"], confidence: float
+        self,
+        kinds: Int8[np.ndarray, "prompts tokens"],
+        confidence: float,
+        guessed: Trials | None = None,
     ) -> AttackSummary:
         """The rates of the attack, with confidence intervals.
 
         Args:
             kinds: the `TokenKind` of each token.
             confidence: level of the intervals.
+            guessed: of each prompt, the tokens that the model guesses without any state; None: not
+                measured.
         """
         right, asked = self.right & self.judged, self.judged
         run = asked.any(axis=1)
@@ -84,6 +94,7 @@ class AttackResult:
             prompts=int(run.sum()),
             tokens=_rate_by_prompt(right, asked, confidence),
             whole=_independent_rate(whole, int(run.sum()), confidence),
+            excess=_excess(right, asked, guessed, confidence),
             by_position={
                 # Each prompt has one token at a position, so the trials are independent.
                 str(at): _independent_rate(
@@ -150,6 +161,7 @@ class ReleaseResult:
         """The rates of all attacks and of the utility, with intervals at a confidence level."""
         prompts, tokens = self.kinds.shape
         utility = self.utility
+        guessed = Trials(_counts(utility.guessed), _counts(utility.guesses)) if utility else None
         return ReleaseSummary(
             release=self.release,
             place=self.place,
@@ -158,17 +170,15 @@ class ReleaseResult:
             confidence=confidence,
             typical=self.typical,
             noise=self.noise,
-            attacks=tuple(one.summary(self.kinds, confidence) for one in self.attacks),
-            agreement=_clustered_rate(utility.agreed, utility.judged, confidence)
+            attacks=tuple(one.summary(self.kinds, confidence, guessed) for one in self.attacks),
+            agreement=_clustered_rate(_counts(utility.agreed), _counts(utility.judged), confidence)
             if utility
             else None,
             divergence=_finite(utility.mean_divergence) if utility else None,
             no_utility=self.no_utility,
             seconds=self.seconds,
             robustness=None if self.robustness is None else _named_quantiles(self.robustness),
-            guessed=_clustered_rate(utility.guessed, utility.guesses, confidence)
-            if utility
-            else None,
+            guessed=_clustered_rate(*guessed, confidence) if guessed else None,
         )
 
 
@@ -184,11 +194,29 @@ def _named_quantiles(found: Robustness) -> dict[str, float | None]:
     return named | {"share certified": _finite(found.share_certified)}
 
 
-def _clustered_rate(right: tuple[int, ...], of: tuple[int, ...], confidence: float) -> Rate | None:
+def _counts(numbers: tuple[int, ...]) -> Int64[np.ndarray, " prompts"]:
+    return np.array(numbers, dtype=np.int64)
+
+
+def _clustered_rate(right: np.ndarray, of: np.ndarray, confidence: float) -> Rate | None:
     """The rate of trials that come in clusters, one a prompt; None without any trial."""
-    if not sum(of):
+    return _rate(right, of, confidence) if of.sum() else None
+
+
+def _excess(
+    right: Bool[np.ndarray, "prompts tokens"],
+    asked: Bool[np.ndarray, "prompts tokens"],
+    guessed: Trials | None,
+    confidence: float,
+) -> Excess | None:
+    """What was read over what is guessed, on the prompts that were read."""
+    run = asked.any(axis=1)
+    if guessed is None or not guessed.trials[run].any():
         return None
-    return _rate(np.array(right, dtype=np.int64), np.array(of, dtype=np.int64), confidence)
+    read = Trials(right.sum(axis=1)[run], asked.sum(axis=1)[run])
+    chance = Trials(guessed.successes[run], guessed.trials[run])
+    interval = clustered_difference(read, chance, confidence)
+    return Excess(read.rate - chance.rate, interval.low, interval.high)
 
 
 def _rate_by_prompt(

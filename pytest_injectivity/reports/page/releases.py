@@ -7,8 +7,8 @@ from pytest_injectivity.core.numbers import show
 from pytest_injectivity.reports.page.charts import Dot, Figure, HeatCell, HeatMap, Point, Scatter
 from pytest_injectivity.reports.page.layers import Model, titled
 from pytest_injectivity.reports.table import MISSING
-from pytest_injectivity.results.releases import Rate, ReleaseSummary
-from pytest_injectivity.results.verdict import Verdict
+from pytest_injectivity.results.releases import OVER_GUESSED, Rate, ReleaseSummary
+from pytest_injectivity.results.verdict import Reason, Verdict
 
 _LEVELS = 6
 _MOST = 40  # releases in a figure; the tables have all
@@ -63,15 +63,19 @@ def _useful(
 
 
 def _bound(one: Model, verdicts: Sequence[Verdict], check: str, names: set[str]) -> float | None:
-    """The bound that a check judged these releases by, in percent; None where it had several."""
+    """The share that a check allowed these releases, in percent; None where it allowed several."""
     found = {
-        100 * reason.bound
+        100 * (reason.bound + (reason.figures["guessed"] if _is_excess(reason) else 0.0))
         for verdict in verdicts
         if verdict.check == check and verdict.model == one.label
         for reason in verdict.reasons
         if reason.where in names
     }
     return found.pop() if len(found) == 1 else None
+
+
+def _is_excess(reason: Reason) -> bool:
+    return reason.quantity.endswith(OVER_GUESSED)
 
 
 def _positions(

@@ -6,9 +6,9 @@ import pytest
 
 from pytest_injectivity.audit.checks.not_recoverable import judge_hidden
 from pytest_injectivity.audit.checks.utility_kept import judge_use
-from pytest_injectivity.audit.judging.releases import is_hidden
+from pytest_injectivity.audit.judging.releases import ReadBound, is_hidden
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.results.releases import AttackSummary, Rate, ReleaseSummary
+from pytest_injectivity.results.releases import AttackSummary, Excess, Rate, ReleaseSummary
 from pytest_injectivity.results.verdict import Reason
 from tests.results.test_releases import ATTACK, SUMMARY
 
@@ -38,7 +38,13 @@ def _attack(name: str, low: float, value: float, high: float, **values: Any) -> 
 
 def _hidden(*attacks: AttackSummary, rate: float = 0.4, confidence: float | None = 0.95) -> Reason:
     exposure: Any = _Exposure(replace(SUMMARY, attacks=attacks))
-    return judge_hidden(exposure, rate, confidence)
+    return judge_hidden(exposure, ReadBound.of(rate, None), confidence)
+
+
+def _excess(low: float, value: float, high: float, most: float = 0.1) -> Reason:
+    attack = _attack("argmin", 0.9, 0.95, 0.99, excess=Excess(value, low, high))
+    exposure: Any = _Exposure(replace(SUMMARY, attacks=(attack,)))
+    return judge_hidden(exposure, ReadBound.of(None, most), 0.95)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,61 @@ def _hidden(*attacks: AttackSummary, rate: float = 0.4, confidence: float | None
 def test_the_upper_bound_is_judged(low: float, value: float, high: float, status: str) -> None:
     """Under the rate it passes; with the lower one above, it fails; else more prompts would tell."""
     assert status == str(_hidden(_attack("argmin", low, value, high)).status)
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "status"),
+    [
+        (-0.3, -0.2, -0.1, "PASS"),
+        (0.0, 0.05, 0.1, "PASS"),
+        (0.05, 0.09, 0.11, "INSUFFICIENT"),
+        (0.11, 0.2, 0.3, "FAIL"),
+    ],
+)
+def test_the_excess_over_what_is_guessed_is_judged_by_its_upper_bound(
+    low: float, value: float, high: float, status: str
+) -> None:
+    """However much is read: as much as the model guesses is always allowed."""
+    reason = _excess(low, value, high)
+    assert (status, value, 0.1) == (str(reason.status), reason.value, reason.bound)
+    assert "tokens read by argmin, teacher-forced over what is guessed" == reason.quantity
+
+
+def test_an_excess_says_what_would_pass() -> None:
+    """In its own argument; never a bound below 0, which is refused."""
+    assert "max_excess of at least 0.3" == _excess(0.11, 0.2, 0.3).would_pass
+    assert "max_excess of at least 0.0" == _excess(-0.3, -0.2, -0.1).would_pass
+    assert "proves <= 0.11 over the guess, wants <= 0.1" == _excess(0.05, 0.09, 0.11).headline
+
+
+def test_each_attacker_is_shown_with_its_excess() -> None:
+    """In points, with its sign."""
+    evidence = "\n".join(_excess(-0.011, 0.2, 0.3).evidence)
+    assert "95 % [90, 99], +20 [-1.1, +30] points over what is guessed; prompts" in evidence
+
+
+def test_an_excess_over_what_was_not_measured_is_refused() -> None:
+    """A cache that nothing goes on from has no guesses."""
+    exposure: Any = _Exposure(SUMMARY)
+    with pytest.raises(
+        OptionError, match=r"max_excess=0.1: what the model guesses was not measured"
+    ):
+        judge_hidden(exposure, ReadBound.of(None, 0.1), 0.95)
+
+
+@pytest.mark.parametrize(
+    ("rate", "excess", "message"),
+    [
+        (None, None, "neither was given of max_token_rate= and max_excess="),
+        (0.5, 0.1, "both were given of max_token_rate= and max_excess="),
+        (None, 1.0, "max_excess=1.0 passes whatever is measured"),
+        (None, -0.1, "max_excess=-0.1 is not a fraction"),
+    ],
+)
+def test_one_bound_is_given(rate: float | None, excess: float | None, message: str) -> None:
+    """A test is judged by what it says."""
+    with pytest.raises(OptionError, match=message):
+        ReadBound.of(rate, excess)
 
 
 def test_without_a_confidence_the_point_is_judged() -> None:
@@ -143,6 +204,7 @@ def test_machines_have_each_attackers_rate() -> None:
         "tokens read by b, free-running": 0.1,
         "agreement": 0.9,
         "divergence": 0.02,
+        "guessed": 200 / 950,
     } == reason.figures
 
 
@@ -187,7 +249,7 @@ def test_the_perturbation_that_changes_the_nearest_token_is_shown_where_it_was_m
     assert not any("perturbation" in line for line in _hidden(attack).evidence)
     measured = replace(SUMMARY, attacks=(attack,), robustness={"median": 0.25, "least": None})
     exposure: Any = _Exposure(measured)
-    evidence = judge_hidden(exposure, 0.4, 0.95).evidence
+    evidence = judge_hidden(exposure, ReadBound.of(0.4, None), 0.95).evidence
     assert "perturbation that changes the nearest token: median 0.25" in evidence
 
 

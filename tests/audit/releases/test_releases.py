@@ -53,6 +53,18 @@ def test_noise_that_drowns_all_is_not_broken(audit: Audit) -> None:
         audit.assert_utility_kept(release, 0.9, **FEW)
 
 
+def test_what_a_model_guesses_anyway_may_be_read(audit: Audit) -> None:
+    """No attacker reads much more than that from noise, and all of it from what is sent as it is."""
+    verdict = audit.check_not_recoverable(
+        ["gaussian(sigma=1000 rel)@1", "identity@1"], max_excess=0.5, confidence=None, **FEW
+    )
+    assert ["PASS", "FAIL"] == [str(one.status) for one in verdict.reasons]
+    guessed, read = verdict.reasons[1].figures["guessed"], verdict.reasons[1].value
+    assert 1.0 == pytest.approx(guessed + read)
+    with pytest.raises(OptionError, match="neither was given of max_token_rate= and max_excess="):
+        audit.check_not_recoverable("identity@1", **FEW)
+
+
 def test_a_rotation_keeps_its_use(audit: Audit) -> None:
     """The receiver turns it back."""
     assert audit.assert_utility_kept(["rotate(seed=3)@1", "permute@2"], 1.0, **FEW).passed

@@ -6,8 +6,13 @@ from pytest_injectivity.privacy.evaluation.results import AttackResult, ReleaseR
 from pytest_injectivity.privacy.evaluation.robustness import QUANTILES, Robustness
 from pytest_injectivity.privacy.evaluation.spans import SpanRate
 from pytest_injectivity.privacy.evaluation.utility import Utility
-from pytest_injectivity.results.releases import ReleaseSummary
-from pytest_injectivity.stats import clopper_pearson, clustered_rate
+from pytest_injectivity.results.releases import Excess, ReleaseSummary
+from pytest_injectivity.stats import (
+    Trials,
+    clopper_pearson,
+    clustered_difference,
+    clustered_rate,
+)
 from pytest_injectivity.store.codec import from_bytes, to_bytes
 
 RIGHT = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 0, 0]], dtype=bool)
@@ -61,6 +66,22 @@ def test_a_summary_has_the_rates_of_the_result() -> None:
     assert 1 / 6 == summary.verified
 
 
+def test_the_excess_is_over_what_is_guessed_of_the_same_prompts() -> None:
+    """4 of 6 tokens were read of the first two prompts, and 1 of 6 guessed; the third was not read."""
+    guessed = Trials(np.array([1, 0, 3]), np.array([3, 3, 3]))
+    excess = _attack().summary(KINDS, 0.95, guessed).excess
+    read = Trials(np.array([3, 1]), np.array([3, 3]))
+    interval = clustered_difference(read, Trials(guessed.successes[:2], read.trials), 0.95)
+    assert Excess(4 / 6 - 1 / 6, interval.low, interval.high) == excess
+
+
+def test_without_a_guess_there_is_no_excess() -> None:
+    """Nothing goes on from some places, and prompts of one token have no next one."""
+    assert _attack().summary(KINDS, 0.95).excess is None
+    none = Trials(np.zeros(3, dtype=int), np.zeros(3, dtype=int))
+    assert _attack().summary(KINDS, 0.95, none).excess is None
+
+
 def test_intervals_are_clustered_by_prompt() -> None:
     """Tokens in clusters, prompts one by one, at the confidence asked for."""
     for confidence in (0.8, 0.95):
@@ -98,7 +119,7 @@ def test_without_a_utility_it_says_why() -> None:
 
 def test_a_divergence_that_is_no_number_is_none() -> None:
     """JSON has no NaN; the agreement stands beside it."""
-    broken = Utility((4,), (0,), (float("nan"),), (0,), (0,))
+    broken = Utility((4, 4, 4), (0, 0, 0), (float("nan"), 0.0, 0.0), (0, 0, 0), (0, 0, 0))
     summary = _result(utility=broken).summary(0.95)
     assert summary.divergence is None
     assert summary.agreement is not None

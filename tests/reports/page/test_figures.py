@@ -10,6 +10,7 @@ from pytest_injectivity.reports.page.parents import parent_figures
 from pytest_injectivity.reports.page.recoveries import recovery_figures
 from pytest_injectivity.reports.page.releases import release_figures
 from pytest_injectivity.reports.page.side_by_side import model_figures
+from pytest_injectivity.results.releases import OVER_GUESSED
 from pytest_injectivity.results.run_results import ModelResults
 from pytest_injectivity.results.summary import Estimate, NextToken
 from pytest_injectivity.results.verdict import Reason, Status
@@ -223,6 +224,19 @@ def test_a_figure_of_many_releases_says_what_it_leaves_out() -> None:
     assert 2 == len(found)
     assert {True} == {one.caption.endswith(" The first 40 of 50 releases.") for one in found}
     assert 40 == len(_by_title(found)["Privacy and utility at layer 4"].table.rows)
+
+
+def test_a_bound_over_what_is_guessed_is_drawn_where_it_lies() -> None:
+    """10 points over the 20 % that the model guesses."""
+    judged = replace(
+        reason("round(bits=4)@4", unit="release"),
+        quantity=f"tokens read{OVER_GUESSED}",
+        bound=0.1,
+        figures={"guessed": 0.2},
+    )
+    (plot, _) = release_figures(models([("", RESULTS)]), [verdict(judged, check="not_recoverable")])
+    assert isinstance(plot, Scatter)
+    assert 30.0 == pytest.approx(plot.most)
 
 
 def test_a_release_without_use_is_in_the_map_alone() -> None:
