@@ -1,8 +1,8 @@
-"""What is observed of a prompt: a layer's states or what its block caches, and at which positions.
+"""What is observed of a prompt: a layer's states, its block's cache or the logits; at which positions.
 
 ::
 
-    place = layer ["keys" | "values" | "kv"] ["last" | "every=" integer]
+    place = layer ["keys" | "values" | "kv" | "logits"] ["last" | "every=" integer]
 
 The layer is written as 0 to L, as ``norm``, or as a negative number that counts back from the last.
 Standard library only: options are read on every start of pytest.
@@ -14,10 +14,13 @@ from typing import Literal, TypeAlias
 from pytest_injectivity.core.layers import Layer, layer_id, resolve_layers
 from pytest_injectivity.errors import LayerError
 
-What: TypeAlias = Literal["states", "keys", "values", "kv"]
+What: TypeAlias = Literal["states", "keys", "values", "kv", "logits"]
 
 CACHED: tuple[What, ...] = ("keys", "values", "kv")
 """What a block caches: keys, values, or both."""
+
+NAMED: tuple[What, ...] = (*CACHED, "logits")
+"""What is observed only where it is named."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Place:
 
     Attributes:
         layer: the layer as it was written; a negative number counts back from the last layer.
-        what: the layer's states, or the keys, the values or both that its block caches.
+        what: the layer's states; the keys, the values or both that its block caches; or the logits of
+            the next token, which the head makes of ``norm``.
         every: the distance of observed positions, which are counted back from the last one; 1: all.
         last: whether the last token alone is observed.
 
@@ -49,8 +53,13 @@ class Place:
 
     @property
     def cached(self) -> bool:
-        """Whether keys or values are observed, and not states."""
-        return self.what != "states"
+        """Whether keys or values are observed."""
+        return self.what in CACHED
+
+    @property
+    def of_states(self) -> bool:
+        """Whether the states themselves are observed."""
+        return self.what == "states"
 
     @property
     def everywhere(self) -> bool:
@@ -75,8 +84,8 @@ class Place:
             n_layers: the number of blocks of the model.
 
         Raises:
-            LayerError: the model has no such layer, or keys and values are asked for of a layer that
-                is no block.
+            LayerError: the model has no such layer, keys and values are asked for of a layer that
+                is no block, or logits of another layer than ``norm``.
         """
         (layer,) = resolve_layers(self.layer, n_layers)
         if self.cached and not (isinstance(layer, int) and layer >= 1):
@@ -84,4 +93,6 @@ class Place:
                 f"{self.what} of layer {self.layer}: keys and values are cached by blocks, give a"
                 f" layer from 1 to {n_layers}"
             )
+        if self.what == "logits" and layer != "norm":
+            raise LayerError(f"logits of layer {self.layer}: the head reads norm, give norm logits")
         return Place(layer, self.what, self.every, self.last)

@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from pytest_injectivity.config.release_place import CACHED, Place, What
+from pytest_injectivity.config.release_place import NAMED, Place, What
 from pytest_injectivity.config.release_steps import STEPS, StepParameter, Value, integer
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import OptionError
@@ -25,7 +25,7 @@ from pytest_injectivity.errors import OptionError
 GRAMMAR = (
     "step|step@place, with steps "
     + ", ".join(example for step in STEPS.values() for example in step.examples)
-    + ", and places 8, -1, norm, 8 last, 8 every=2, 8 keys, 8 values, 8 kv"
+    + ", and places 8, -1, norm, 8 last, 8 every=2, 8 keys, 8 values, 8 kv, norm logits"
 )
 """The grammar in one line, as messages show it."""
 
@@ -230,7 +230,7 @@ class _Reader:
             raise self._wrong(named, "is no layer: give an integer or norm")
         layer: Layer = "norm" if named.text == "norm" else int(named.text)
         what: What = "states"
-        for one in CACHED:
+        for one in NAMED:
             if what == "states" and self._took(one):
                 what = one
         if self._took("last"):

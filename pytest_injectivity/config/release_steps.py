@@ -119,6 +119,9 @@ STEPS: dict[str, StepGrammar] = {
         (_SEED, StepParameter("key", _one_of("secret", "known"), "secret")), ("rotate(seed=1)",)
     ),
     "permute": StepGrammar((), ("permute",)),
+    "logprobs": StepGrammar(
+        (StepParameter("top", integer(0, 10**6), 0),), ("logprobs", "logprobs(top=20)")
+    ),
     "cast": StepGrammar((StepParameter("dtype", _one_of("bf16", "fp16", "fp8")),), ("cast(fp8)",)),
 }
 """One row a step; the order is that of the grammar shown in messages."""

@@ -68,7 +68,7 @@ class AttackWork:
         if everywhere:
             own = _WRONG * free * (walk.tokens - 1) * len(everywhere)
             candidates += vocab * (prefixes + own)
-            beamed = sum(not one.cached for one in everywhere)
+            beamed = sum(one.of_states for one in everywhere)
             candidates += beamed * free * walk.tokens * min(_BEAM, vocab)
             looks = walk.tokens * (walk.prompts * _COMPARING + free) * len(everywhere)
         elif walk.places:
@@ -76,7 +76,7 @@ class AttackWork:
             candidates += prefixes
         for place in walk.places:
             gap = walk.tokens if place.last else place.every
-            if not place.everywhere and not place.cached and gap <= _LONGEST_GAP:
+            if not place.everywhere and place.of_states and gap <= _LONGEST_GAP:
                 gaps = (walk.prompts + free) * max(1, walk.tokens // gap)
                 candidates += _VOCABULARIES_A_GAP * gaps * gap * vocab
         return cls(round(candidates), looks, vocab * looks)

@@ -38,6 +38,13 @@ def test_keys_and_values_are_those_of_a_block(layer: str) -> None:
         parse_place(f"{layer} keys").resolved(4)
 
 
+def test_logits_are_of_the_final_norm() -> None:
+    """The head reads no other layer."""
+    assert "norm logits last" == str(parse_place("norm logits last").resolved(4))
+    with pytest.raises(LayerError, match="logits of layer 4: the head reads norm"):
+        parse_place("4 logits").resolved(4)
+
+
 def test_the_name_of_a_place_has_its_layer_id() -> None:
     """Reports show it."""
     assert "layer04 kv last" == parse_place("4 kv last").name

@@ -51,7 +51,7 @@ class BeamAttacker:
 
     def fits(self, channel: Channel) -> bool:
         """Whether states are shown in order at every position."""
-        return channel.shows_rows_in_order and not channel.place.cached
+        return channel.shows_rows_in_order and channel.place.of_states
 
     def begin(self, setting: AttackSetting) -> "_BeamAttack":
         """Begins an attack that reads a whole prompt at its first position."""

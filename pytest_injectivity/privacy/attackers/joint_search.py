@@ -61,7 +61,7 @@ class JointSearchAttacker:
         place = channel.place
         if (
             place.everywhere
-            or place.cached
+            or not place.of_states
             or channel.hides_rotation
             or not channel.release.ordered
         ):

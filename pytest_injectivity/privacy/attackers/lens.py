@@ -21,7 +21,7 @@ class LensAttacker:
 
     def fits(self, channel: Channel) -> bool:
         """Whether states are shown in order at every position."""
-        return channel.shows_rows_in_order and not channel.place.cached
+        return channel.shows_rows_in_order and channel.place.of_states
 
     def begin(self, setting: AttackSetting) -> LookedUp:
         """Answers all positions at once, with one lens for all releases."""

@@ -9,6 +9,7 @@ transferred.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ def why_no_utility(decoder: Decoder, place: Place, prompts: Sequence[Sequence[in
         return "the receiver has a part of the cache, behind which nothing can be read"
     if place.cached and min(map(len, prompts)) < 2:  # noqa: PLR2004 - a token behind a cache
         return "prompts of one token leave no cache to read it behind"
-    if not place.everywhere and not decoder.masks:
+    if place.of_states and not place.everywhere and not decoder.masks:
         return "the model cannot go on from some of the positions: its blocks count them themselves"
     return ""
 
@@ -87,13 +88,13 @@ def measure_utility(
         most_logits: bound of the number of logits held at once.
     """
     found: list[list[tuple[int, int, float, int, int]]] = [[] for _ in releases]
-    cached = observed.place.cached
+    compare: Callable[..., list[tuple[int, int, float, int, int]]] = _compare_cached
+    if observed.place.what == "logits":
+        compare = _compare_logits
+    elif observed.place.of_states:
+        compare = partial(_compare_states, most_logits=most_logits)
     for prompt in range(len(observed.prompts)):
-        compared = (
-            _compare_cached(decoder, observed, prompt, releases, seed)
-            if cached
-            else _compare_states(decoder, observed, prompt, releases, seed, most_logits=most_logits)
-        )
+        compared = compare(decoder, observed, prompt, releases, seed)
         for kept, numbers in zip(found, compared, strict=True):
             kept.append(numbers)
         if progress is not None:
@@ -124,6 +125,18 @@ def _compare_states(
         judged += [_compared(unreleased, one) for one in released]
     guesses = _guesses(whole[:-1], tokens[1:])
     return [(len(at), agreed, divergence, *guesses) for agreed, divergence in judged]
+
+
+def _compare_logits(
+    decoder: Decoder, observed: Observed, prompt: int, releases: Sequence[Release], seed: int
+) -> list[tuple[int, int, float, int, int]]:
+    """The receiver takes the logits as they come: no pass goes on from them."""
+    ids, rows = observed.prompts[prompt], observed.rows[prompt]
+    tokens = torch.tensor(ids)
+    guesses = _guesses(logits(decoder, tokens)[:-1], tokens[1:])
+    return [
+        (len(rows), *_compared(rows, _received(one, rows, ids, seed)), *guesses) for one in releases
+    ]
 
 
 def _compare_cached(

@@ -17,7 +17,7 @@ from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.releases.observed import Observed, observe_place
+from pytest_injectivity.privacy.releases.observed import Observed, observe_place, seen_of_states
 from pytest_injectivity.privacy.releases.protocol import Release, Secret
 
 # Tokens of one pass over prompts of practice.
@@ -106,8 +106,10 @@ def observe_together(
         ]
         for place in plain:
             at = list(place.positions(len(kept[0])))
-            rows = torch.cat([part[place.layer][:, at] for part in parts])
-            found[place] = Observed(place, kept, tuple(rows), (rows.shape[2],))
+            seen = seen_of_states(decoder, place)
+            states = torch.cat([part[place.layer][:, at] for part in parts])
+            rows = tuple(seen(own) for own in states)
+            found[place] = Observed(place, kept, rows, (rows[0].shape[1],))
     return found
 
 

@@ -1,7 +1,8 @@
-"""The rows observed of prompts before any release: states, or a layer's keys and values."""
+"""The rows observed of prompts before any release: states, a layer's keys and values, or logits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,11 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.head import Head
 from pytest_injectivity.privacy.releases.protocol import Release, draws
+
+MOST_LOGITS = 2**26
+"""Logits of all tokens after one prefix that are held at once: 256 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,14 +86,12 @@ def observe_place(
     Raises:
         LayerError: the model has no such layer.
         ModelError: keys and values are asked for, and the block caches none or not those of every
-            position.
+            position; or logits, of a vocabulary that is too large to compare all tokens by.
     """
     there = place.resolved(decoder.n_layers)
     kept = tuple(tuple(map(int, ids)) for ids in prompts)
-    parts = [
-        _cached(decoder, there, ids) if there.cached else _states(decoder, there, ids)
-        for ids in kept
-    ]
+    of_one = _rows_of(decoder, there)
+    parts = [of_one(ids) for ids in kept]
     rows = tuple(
         torch.cat(sides, dim=1)[list(there.positions(len(ids)))]
         for sides, ids in zip(parts, kept, strict=True)
@@ -112,15 +115,43 @@ def flatten_cache(
     return tuple(side.transpose(1, 2).flatten(2) for side in chosen)
 
 
-def _states(
-    decoder: Decoder, place: Place, ids: tuple[int, ...]
-) -> tuple[Float[Tensor, "positions width"], ...]:
-    return (decoder.states(torch.tensor([ids]), [place.layer])[place.layer][0],)
+_Sides = tuple[Float[Tensor, "positions _side"], ...]
 
 
-def _cached(
-    decoder: Decoder, place: Place, ids: tuple[int, ...]
-) -> tuple[Float[Tensor, "positions _side"], ...]:
+def _rows_of(decoder: Decoder, place: Place) -> Callable[[tuple[int, ...]], _Sides]:
+    """What gives the rows of one prompt at all positions, side by side."""
+    if place.cached:
+        return partial(_cached, decoder, place)
+    seen = seen_of_states(decoder, place)
+    layer = place.layer
+    return lambda ids: (seen(decoder.states(torch.tensor([ids]), [layer])[layer][0]),)
+
+
+def seen_of_states(
+    decoder: Decoder, place: Place
+) -> Callable[[Float[Tensor, "rows hidden"]], Float[Tensor, "rows width"]]:
+    """What turns a layer's states into what is observed of them: themselves, or logits.
+
+    Args:
+        decoder: the model.
+        place: what is observed, not of a cache.
+
+    Raises:
+        ModelError: the logits of all tokens would take too much memory.
+    """
+    if place.of_states:
+        return lambda states: states
+    head = Head(decoder)
+    if head.vocab_size * decoder.vocab_size > MOST_LOGITS:
+        raise ModelError(
+            f"{decoder.source}: to compare all tokens by their logits takes {decoder.vocab_size:,} times"
+            f" {head.vocab_size:,} numbers a position, more than {MOST_LOGITS:,}: observe norm instead,"
+            " which the head makes them of"
+        )
+    return head.logits
+
+
+def _cached(decoder: Decoder, place: Place, ids: tuple[int, ...]) -> _Sides:
     cache = decoder.prefix(torch.tensor(ids), place.layer).cache
     if cache is None:
         raise ModelError(

@@ -17,7 +17,11 @@ from pytest_injectivity.core.shapes import Bool, Float, Float32, Int64
 from pytest_injectivity.inversion.one_step import distances
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
-from pytest_injectivity.privacy.releases.observed import Observed, flatten_cache
+from pytest_injectivity.privacy.releases.observed import (
+    Observed,
+    flatten_cache,
+    seen_of_states,
+)
 from pytest_injectivity.privacy.search.candidates import Candidates
 from pytest_injectivity.privacy.search.padding import named_tokens
 
@@ -40,6 +44,9 @@ class OneStepTable:
     def __init__(self, decoder: Decoder, prefix: Prefix, places: Sequence[Place]) -> None:
         self.decoder = decoder
         self.prefix = prefix
+        self._seen = {
+            one: seen_of_states(decoder, one) for one in dict.fromkeys(places) if not one.cached
+        }
         self._layers = tuple(dict.fromkeys(one.layer for one in places if not one.cached))
         self._states: dict[Layer, Tensor] = {}
         self._cached: list[tuple[Tensor, Tensor]] = []
@@ -56,7 +63,7 @@ class OneStepTable:
         if not place.cached:
             if not self._states:
                 self._states = self.decoder.candidates(self.prefix, tokens, self._layers)
-            return self._states[place.layer]
+            return self._seen[place](self._states[place.layer])
         if not self._cached:
             self._cached = self.decoder.cached_candidates(self.prefix, tokens)
         return torch.cat(flatten_cache(*self._cached[int(place.layer) - 1], place), dim=2)[:, 0]
@@ -150,6 +157,7 @@ def _rows(
     decoder: Decoder, prefix: Prefix, tokens: Int64[Tensor, " tokens"], place: Place
 ) -> Float[Tensor, "tokens width"]:
     if not place.cached:
-        return decoder.candidates(prefix, tokens, [place.layer])[place.layer]
+        seen = seen_of_states(decoder, place)
+        return seen(decoder.candidates(prefix, tokens, [place.layer])[place.layer])
     cached = decoder.cached_candidates(prefix, tokens)
     return torch.cat(flatten_cache(*cached[int(place.layer) - 1], place), dim=2)[:, 0]

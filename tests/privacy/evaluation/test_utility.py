@@ -14,6 +14,7 @@ from pytest_injectivity.privacy.releases.base import DeterministicRelease
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
 from pytest_injectivity.privacy.releases.protocol import Release
 from pytest_injectivity.privacy.releases.steps.identity import IdentityRelease
+from pytest_injectivity.privacy.releases.steps.logprobs import LogprobsRelease
 from pytest_injectivity.privacy.releases.steps.permute import PermuteRelease
 from pytest_injectivity.privacy.releases.steps.rotate import RotateRelease
 from pytest_injectivity.testing import tiny_decoder
@@ -34,7 +35,9 @@ def _measured(decoder: Decoder, found: Observed, *releases: Release) -> Sequence
     return measure_utility(decoder, found, releases, 0)
 
 
-@pytest.mark.parametrize("place", ["0", "1", "2", "norm", "1 keys", "2 values", "1 kv"])
+@pytest.mark.parametrize(
+    "place", ["0", "1", "2", "norm", "1 keys", "2 values", "1 kv", "norm logits"]
+)
 def test_the_identity_keeps_all(decoder: Decoder, observed: Observe, place: str) -> None:
     """Every preferred token, and the distribution to the last places."""
     found = observed(place)
@@ -187,3 +190,12 @@ def _softmax(logits: Tensor) -> np.ndarray:
     wide = logits.double().numpy()
     powers = np.exp(wide - wide.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def test_logits_are_used_as_they_come(decoder: Decoder, observed: Observe) -> None:
+    """No pass goes on from them; the most likely token alone keeps every preference."""
+    found = observed("norm logits")
+    whole, best = _measured(decoder, found, LogprobsRelease(64, 64), LogprobsRelease(64, 1))
+    assert whole.agreement == 1.0
+    assert whole.mean_divergence == pytest.approx(0.0, abs=1e-5)
+    assert best.mean_divergence > 0.01

@@ -8,6 +8,7 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import LayerError, ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import cache_name
+from pytest_injectivity.models.resume import logits
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
 from pytest_injectivity.privacy.releases.steps.permute import PermuteRelease
 from pytest_injectivity.privacy.releases.steps.rotate import RotateRelease
@@ -107,3 +108,21 @@ def test_what_is_sent_does_not_depend_on_the_other_prompts(
 def test_a_repr_shows_no_prompt(observed: Observe) -> None:
     """Pytest prints arguments of failing tests."""
     assert "30" not in repr(observed("1"))
+
+
+def test_logits_are_the_models(decoder: Decoder, observed: Observe) -> None:
+    """At every position, from the states of the final norm."""
+    found = observed("norm logits")
+    ids = torch.tensor(found.prompts[0])
+    torch.testing.assert_close(found.rows[0], logits(decoder, ids))
+
+
+def test_a_vocabulary_too_large_for_logits_is_refused(
+    observed: Observe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is run, with what to observe instead."""
+    monkeypatch.setattr("pytest_injectivity.privacy.releases.observed.MOST_LOGITS", 100)
+    with pytest.raises(
+        ModelError, match=r"64 times 64 numbers a position, .* observe norm instead"
+    ):
+        observed("norm logits")
