@@ -106,6 +106,7 @@ def _one_of(*accepted: str) -> Callable[[str], str]:
 
 _SIGMA = StepParameter("sigma", _amount)
 _SEED = StepParameter("seed", integer(0, 10**9 - 1), 0)
+_KEY = StepParameter("key", _one_of("secret", "known"), "secret")
 
 STEPS: dict[str, StepGrammar] = {
     "identity": StepGrammar((), ("identity",)),
@@ -115,9 +116,8 @@ STEPS: dict[str, StepGrammar] = {
     ),
     "round": StepGrammar((StepParameter("bits", integer(2, _MOST_BITS)),), ("round(bits=4)",)),
     "topk": StepGrammar((StepParameter("share", _share),), ("topk(share=0.1)",)),
-    "rotate": StepGrammar(
-        (_SEED, StepParameter("key", _one_of("secret", "known"), "secret")), ("rotate(seed=1)",)
-    ),
+    "rotate": StepGrammar((_SEED, _KEY), ("rotate(seed=1)",)),
+    "permute_coordinates": StepGrammar((_SEED, _KEY), ("permute_coordinates(seed=1)",)),
     "permute": StepGrammar((), ("permute",)),
     "logprobs": StepGrammar(
         (StepParameter("top", integer(0, 10**6), 0),), ("logprobs", "logprobs(top=20)")

@@ -62,7 +62,7 @@ class JointSearchAttacker:
         if (
             place.everywhere
             or not place.of_states
-            or channel.hides_rotation
+            or channel.hides_matrix
             or not channel.release.ordered
         ):
             return False

@@ -29,9 +29,7 @@ class MatchingAttacker:
 
     def fits(self, channel: Channel) -> bool:
         """Whether all positions are released in an unknown order."""
-        return (
-            channel.place.everywhere and not channel.release.ordered and not channel.hides_rotation
-        )
+        return channel.place.everywhere and not channel.release.ordered and not channel.hides_matrix
 
     def begin(self, setting: AttackSetting) -> "_MatchingAttack":
         """Begins an attack that remembers which rows are taken."""

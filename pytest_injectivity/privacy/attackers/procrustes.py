@@ -4,22 +4,23 @@ Such a matrix changes no norm and no inner product. The first token is found by 
 Every pair of a row and its image then determines the matrix in one more direction, by the orthogonal
 Procrustes problem (Schönemann, 1966). In the known directions rows are compared with images by their
 coordinates, and in all other directions together by their length. All prompts share one matrix, which is
-learned from all of them. A permutation of the coordinates is an orthogonal matrix too.
+learned from all of them. A permutation of the coordinates is an orthogonal matrix too. No prompt needs
+to be known beforehand; where some are, `known_plaintext` computes the matrix from them.
 
 Source: "Good-Enough LLM Obfuscation (GELO)", arXiv 2603.05035, names the attack to defend against:
 released Gram matrices reveal inputs whatever the mixing matrix is. The sequential use is this package's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Float, Float64
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
 from pytest_injectivity.privacy.search.candidates import Candidates
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
+from pytest_injectivity.privacy.search.known_rotation import KnownRotation
 from pytest_injectivity.privacy.search.padding import named_tokens
 
 # Singular values below this share of the largest are rounding of float64.
@@ -38,32 +39,11 @@ class ProcrustesAttacker:
 
     def fits(self, channel: Channel) -> bool:
         """Whether all positions are released in order, rotated by a secret matrix."""
-        return channel.place.everywhere and channel.release.ordered and channel.hides_rotation
+        return channel.shows_rotated_rows
 
     def begin(self, setting: AttackSetting) -> "_ProcrustesAttack":
         """Begins an attack that learns the rotation from its answers."""
         return _ProcrustesAttack(setting)
-
-
-@dataclass(frozen=True, eq=False)
-class KnownRotation:
-    """The directions in which the rotation is known.
-
-    Attributes:
-        before: the directions of images, orthonormal columns.
-        after: the same directions after the rotation.
-    """
-
-    before: Float64[Tensor, "width known"]
-    after: Float64[Tensor, "width known"]
-
-    def of_images(self, images: Float[Tensor, "rows width"]) -> Float64[Tensor, "rows seen"]:
-        """The coordinates of images in the known directions, and the length of the rest."""
-        return _seen(images.double(), self.before)
-
-    def of_rows(self, rows: Float[Tensor, "rows width"]) -> Float64[Tensor, "rows seen"]:
-        """The coordinates of released rows; those of a row equal those of its own image."""
-        return _seen(rows.double(), self.after)
 
 
 class _ProcrustesAttack(BaseAttack):
@@ -123,11 +103,3 @@ class _ProcrustesAttack(BaseAttack):
         noise += self._channel.floor(position) * self._pairs**0.5
         known = int((sizes > longest * noise + _NOTHING * float(sizes[0])).sum())
         return KnownRotation(before[:, :known], after[:known].T)
-
-
-def _seen(
-    rows: Float64[Tensor, "rows width"], known: Float64[Tensor, "width known"]
-) -> Float64[Tensor, "rows seen"]:
-    along = rows @ known
-    rest = rows.square().sum(dim=1) - along.square().sum(dim=1)
-    return torch.cat([along, rest.clamp(min=0.0).sqrt()[:, None]], dim=1)

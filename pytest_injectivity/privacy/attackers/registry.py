@@ -6,6 +6,7 @@ from pytest_injectivity.privacy.attackers.base import Attacker
 from pytest_injectivity.privacy.attackers.beam import BeamAttacker
 from pytest_injectivity.privacy.attackers.embedding import EmbeddingAttacker
 from pytest_injectivity.privacy.attackers.joint_search import JointSearchAttacker
+from pytest_injectivity.privacy.attackers.known_plaintext import KnownPlaintextAttacker
 from pytest_injectivity.privacy.attackers.kv_collision import KvCollisionAttacker
 from pytest_injectivity.privacy.attackers.lens import LensAttacker
 from pytest_injectivity.privacy.attackers.linear_inverter import LinearInverterAttacker
@@ -25,6 +26,7 @@ ATTACKERS: tuple[Attacker, ...] = (
     PriorAttacker(),
     MatchingAttacker(),
     ProcrustesAttacker(),
+    KnownPlaintextAttacker(),
     JointSearchAttacker(),
     BeamAttacker(),
 )

@@ -39,9 +39,8 @@ class ChainedRelease:
 
     @property
     def secret(self) -> Secret:
-        """What the first step that hides something hides."""
-        hidden = [step.secret for step in self.steps if step.secret is not Secret.NOTHING]
-        return hidden[0] if hidden else Secret.NOTHING
+        """What all steps hide together."""
+        return Secret.joined(step.secret for step in self.steps)
 
     def apply(
         self, rows: Float[Tensor, "positions width"], draw: np.random.Generator
@@ -98,9 +97,8 @@ class SidewiseRelease:
 
     @property
     def secret(self) -> Secret:
-        """What the first side that hides something hides."""
-        hidden = [part.secret for part in self.parts if part.secret is not Secret.NOTHING]
-        return hidden[0] if hidden else Secret.NOTHING
+        """What all sides hide together."""
+        return Secret.joined(part.secret for part in self.parts)
 
     def apply(
         self, rows: Float[Tensor, "positions width"], draw: np.random.Generator

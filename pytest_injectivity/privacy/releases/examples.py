@@ -18,7 +18,7 @@ from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place, seen_of_states
-from pytest_injectivity.privacy.releases.protocol import Release, Secret
+from pytest_injectivity.privacy.releases.protocol import Release
 
 # Tokens of one pass over prompts of practice.
 _BATCH_TOKENS = 2048
@@ -66,7 +66,7 @@ def practised(release: Release, observed: Observed | None, seed: int) -> Example
         observed: the attacker's prompts, run through its own model; None: it does not practise.
         seed: seed of its draws, which are others than the sender's of the same seed.
     """
-    if observed is None or release.secret is not Secret.NOTHING:
+    if observed is None or release.secret.is_shared:
         return NO_EXAMPLES
     return Examples(observed.prompts, observed.released(release, seed + _OWN_DRAWS))
 

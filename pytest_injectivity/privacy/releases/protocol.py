@@ -11,7 +11,7 @@ be known, so that no attacker has to ask for particular releases:
 - ``image``: what the release makes of a candidate's row, without the secret draw;
 - ``noise``: the law of what the draw adds to that image;
 - ``ordered``: False where the draw also shuffles the positions;
-- ``secret``: whether released rows are, besides, images rotated by an unknown matrix.
+- ``secret``: which unknown matrix released rows are, besides, images times.
 
 ::
 
@@ -20,7 +20,7 @@ be known, so that no attacker has to ask for particular releases:
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -35,9 +35,21 @@ class Secret(StrEnum):
     """What an attacker does not know of a release, apart from the noise and the order."""
 
     NOTHING = "nothing"
+    PERMUTATION = "permutation"
+    """The coordinates of released rows are those of images in one order, the same for all prompts."""
     ROTATION = "rotation"
     """Released rows are images times one orthogonal matrix, the same for all prompts: norms and
     inner products are those of the images."""
+
+    @classmethod
+    def joined(cls, secrets: Iterable["Secret"]) -> "Secret":
+        """What several steps hide together: a permutation of coordinates is an orthogonal matrix too."""
+        return max(secrets, key=list(cls).index, default=cls.NOTHING)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all prompts share it, so that nobody can practise it."""
+        return self is not Secret.NOTHING
 
 
 @runtime_checkable

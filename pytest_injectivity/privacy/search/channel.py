@@ -55,14 +55,20 @@ class Channel:
     known: Examples = NO_EXAMPLES
 
     @property
-    def hides_rotation(self) -> bool:
-        """Whether the release rotates its rows by a secret orthogonal matrix."""
+    def hides_matrix(self) -> bool:
+        """Whether released rows are images times a secret matrix."""
         return self.release.secret is not Secret.NOTHING
+
+    @property
+    def shows_rotated_rows(self) -> bool:
+        """Whether every position is released in order, times one secret orthogonal matrix."""
+        turned = self.release.secret in {Secret.ROTATION, Secret.PERMUTATION}
+        return turned and self.place.everywhere and self.release.ordered
 
     @property
     def shows_rows_in_order(self) -> bool:
         """Whether every position is released, in order, and hidden by nothing but noise."""
-        return self.place.everywhere and self.release.ordered and not self.hides_rotation
+        return self.place.everywhere and self.release.ordered and not self.hides_matrix
 
     @property
     def learns_rows_in_order(self) -> bool:

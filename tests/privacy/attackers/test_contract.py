@@ -30,6 +30,7 @@ CHANNELS = [
     ("1", "gaussian(sigma=0.5)"),
     ("1", "permute"),
     ("1", "rotate(seed=1)"),
+    ("1", "permute_coordinates(seed=1)"),
     ("1", "rotate|permute"),
     ("1 kv", "identity"),
     ("1 last", "identity"),

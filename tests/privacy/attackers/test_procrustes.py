@@ -1,8 +1,6 @@
 import pytest
-import torch
 
-from pytest_injectivity.privacy.attackers.procrustes import KnownRotation, ProcrustesAttacker
-from pytest_injectivity.privacy.releases.rotation import random_rotation
+from pytest_injectivity.privacy.attackers.procrustes import ProcrustesAttacker
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import attacks, drawn_prompts
 
@@ -34,14 +32,3 @@ def test_a_rotation_of_shuffled_rows_is_not_attacked() -> None:
         tiny_decoder("llama"), "1", ["rotate|permute"], drawn_prompts(2, 3), attackers=attackers
     )
     assert {} == found
-
-
-@pytest.mark.parametrize("known", [0, 3, 6])
-def test_an_image_and_its_row_have_the_same_coordinates(known: int) -> None:
-    """In the known directions; and the lengths of the rest are equal."""
-    turn = random_rotation(6, 1)
-    images = torch.randn(9, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    directions = random_rotation(6, 2)[:, :known]
-    frame = KnownRotation(directions, turn.T @ directions)
-    torch.testing.assert_close(frame.of_images(images), frame.of_rows(images @ turn))
-    assert known + 1 == frame.of_images(images).shape[1]

@@ -8,6 +8,7 @@ from pytest_injectivity.privacy.releases.noise import Noise
 from pytest_injectivity.privacy.releases.protocol import Secret, draws
 from pytest_injectivity.privacy.releases.steps.identity import IdentityRelease
 from pytest_injectivity.privacy.releases.steps.permute import PermuteRelease
+from pytest_injectivity.privacy.releases.steps.permute_coordinates import PermuteCoordinatesRelease
 from pytest_injectivity.privacy.releases.steps.rotate import RotateRelease
 from pytest_injectivity.privacy.releases.steps.round import RoundRelease
 from pytest_injectivity.privacy.releases.steps.topk import TopKRelease
@@ -61,6 +62,14 @@ def test_a_chain_hides_what_any_step_hides() -> None:
     )
     assert not hidden.ordered
     assert hidden.secret is Secret.ROTATION
+
+
+def test_a_rotation_hides_an_order_of_coordinates() -> None:
+    """Whichever comes first, what attackers have to find is an orthogonal matrix."""
+    both = PermuteCoordinatesRelease(_WIDTH, 1), RotateRelease(_WIDTH, 1)
+    assert ChainedRelease(both).secret is Secret.ROTATION
+    assert ChainedRelease(both[::-1]).secret is Secret.ROTATION
+    assert ChainedRelease(both[:1]).secret is Secret.PERMUTATION
 
 
 def test_sides_are_released_each_by_itself() -> None:
