@@ -1,6 +1,7 @@
 """Formatting of numbers for people."""
 
 import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 
 def show(value: float, digits: int = 4) -> str:
@@ -8,6 +9,30 @@ def show(value: float, digits: int = 4) -> str:
     if math.isfinite(value) and value == int(value) and abs(value) < 10**digits:
         return str(int(value))
     return f"{value:.{digits}g}"
+
+
+def show_up(value: float) -> str:
+    """Format a least bound that would have passed: the number rounded up still does.
+
+    >>> show_up(0.041315526953599996), show_up(0.5), show_up(1.2345678e-05)
+    ('0.04132', '0.5', '1.235e-05')
+    """
+    return _rounded(value, ROUND_CEILING)
+
+
+def show_down(value: float) -> str:
+    """Format a largest bound that would have passed: the number rounded down still does.
+
+    >>> show_down(0.8636820465966195), show_down(0.5), show_down(math.inf)
+    ('0.8636', '0.5', 'inf')
+    """
+    return _rounded(value, ROUND_FLOOR)
+
+
+def _rounded(value: float, rounding: str) -> str:
+    # Of the shortest text that reads as the number: 0.1 itself is a little more than a tenth.
+    rounded = Context(prec=4, rounding=rounding).plus(Decimal(repr(float(value))))
+    return show(float(rounded))
 
 
 def times_over(value: float, bound: float) -> float:

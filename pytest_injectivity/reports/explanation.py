@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from pytest_injectivity.core.numbers import show, show_apart, times_over
 from pytest_injectivity.core.text import number_of, one_line, verb
-from pytest_injectivity.reports.bounds import short_bounds
 from pytest_injectivity.reports.workflow import harmless, in_workflow
 from pytest_injectivity.results.outcome import Outcome
 from pytest_injectivity.results.questions import QUESTIONS, UNKNOWN
@@ -114,7 +113,7 @@ def _sentences(verdict: Verdict) -> Iterator[str]:
     yield from (f"Mind first: {line}" for line in verdict.ahead)
     first = verdict.failing[0] if verdict.failing else None
     if first is not None and first.would_pass:
-        yield f"Would have passed: {short_bounds(first.would_pass)} ({first.where})."
+        yield f"Would have passed: {first.would_pass} ({first.where})."
     # More prompts do not decide about the field of a configuration.
     undecided = (
         verdict.status is Status.INSUFFICIENT and first is not None and first.unit != "field"

@@ -7,7 +7,7 @@ from pytest_injectivity.audit.judging.arguments import REQUIRED, at_most, fracti
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.audit.judging.common import not_finite
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_up
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
@@ -77,9 +77,8 @@ def judge_distortion(measured: "Measurements", layer: Layer, bound: float, q: fl
         evidence=(
             f"co-Lipschitz constant {show(alpha)}, upper Lipschitz constant {show(upper)} {source}",
         ),
-        # Unrounded, so that the bound printed does pass.
         would_pass=(
-            f"a distortion of at least {distortion!r}"
+            f"a distortion of at least {show_up(distortion)}"
             if math.isfinite(distortion)
             else "no distortion: it is not finite"
         ),

@@ -11,6 +11,7 @@ from pytest_injectivity.audit.judging.arguments import REQUIRED
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.audit.judging.common import not_finite
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
+from pytest_injectivity.core.numbers import show_down, show_up
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.quantization.grid import Grid, GridLike
@@ -85,8 +86,12 @@ def judge_metric(
         relation=relation,
         headline=f"{metric} was not measured" if found is None else "",
         evidence=(f"{metric_of(metric).meaning}, N = {len(measured.target.prompts)}",),
-        would_pass="" if math.isnan(value) else f"a bound of {value!r}",
+        would_pass="" if math.isnan(value) else f"a bound of {_passing(value, relation)}",
     )
+
+
+def _passing(value: float, relation: Relation) -> str:
+    return f"at most {show_down(value)}" if relation == ">=" else f"at least {show_up(value)}"
 
 
 def _check_name(metric: object) -> None:

@@ -21,7 +21,7 @@ from pytest_injectivity.audit.judging.arguments import (
 from pytest_injectivity.audit.judging.base import Audited, blame_lines, function_lines
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.layers import HEAD
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_down, show_up
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.verdict import (
@@ -182,7 +182,9 @@ def _measured(
 def _would_pass(one: _Bound) -> str:
     if not math.isfinite(one.value) or (one.name == "top1" and not one.value):
         return f"no bound of {one.name}"
-    return f"{one.name} of at {'most' if one.relation == '>=' else 'least'} {one.value!r}"
+    if one.relation == ">=":
+        return f"{one.name} of at most {show_down(one.value)}"
+    return f"{one.name} of at least {show_up(one.value)}"
 
 
 def _lost_words(found: "NextTokens") -> str:

@@ -21,7 +21,7 @@ from pytest_injectivity.audit.judging.retained import lost_rows
 from pytest_injectivity.audit.judging.tables import undecided
 from pytest_injectivity.audit.judging.vocabulary import padding_lines
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_down
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.core.tolerances import PerLayer, Tolerance
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
@@ -115,4 +115,4 @@ def _would_pass(found: NewCollisions) -> str:
         return ""
     if found.kinds["collision"] or found.kinds["unresolved"]:
         return "no eps: pairs are equal or cannot be told apart at this precision"
-    return f"eps below {min(one.distance for one in found.pairs)!r}"
+    return f"eps below {show_down(min(one.distance for one in found.pairs))}"

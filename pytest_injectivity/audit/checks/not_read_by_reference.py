@@ -15,7 +15,7 @@ from pytest_injectivity.audit.judging.arguments import (
 from pytest_injectivity.audit.judging.base import Audited, against_reference, by_layer, compared
 from pytest_injectivity.audit.judging.retained import lost_rows
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_up
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
@@ -119,7 +119,7 @@ def judge_unread(against: "Against", layer: Layer, max_rate: float, attack: Atta
         relation="<=",
         evidence=tuple(_lines(found, confidence)),
         interval=interval,
-        would_pass=f"max_rate of at least {value!r}",
+        would_pass=f"max_rate of at least {show_up(value)}",
         figures={"rate": rate, "drift": found.drift} if math.isfinite(found.drift) else {},
         seconds=found.seconds,
     )

@@ -13,7 +13,7 @@ from pytest_injectivity.audit.judging.releases import (
 )
 from pytest_injectivity.audit.releases.release_size import SizeOptions
 from pytest_injectivity.audit.releases.releases import ReleasesLike
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_up
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.results.releases import OVER_GUESSED, AttackSummary, ReleaseSummary
 from pytest_injectivity.results.verdict import Reason, Status, Verdict
@@ -102,7 +102,7 @@ def judge_hidden(exposure: "ReleaseResult", bound: ReadBound, confidence: float 
         headline=_headline(summary, status, worst, bound),
         evidence=(*_attack_lines(summary, bound), *use_lines(summary), *_how_lines(summary)),
         interval=judged.interval(summary.confidence),
-        would_pass=f"{bound.argument} of at least {worst!r}",
+        would_pass=f"{bound.argument} of at least {show_up(worst)}",
         figures=release_figures(summary),
         seconds=summary.seconds,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pytest_injectivity.audit.judging.arguments import REQUIRED, at_most, share_at_least
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_down, show_up
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.verdict import Reason, Status, Verdict, judge
@@ -92,7 +92,7 @@ def _judged(
             bound=share,
             relation=">=",
             evidence=(f"these at {show(found.bits)} bits, the rest as {facts.dtype}",),
-            would_pass=f"share of at most {found.share!r}",
+            would_pass=f"share of at most {show_down(found.share)}",
             figures={"bits": found.bits},
         )
     return Reason(
@@ -105,7 +105,7 @@ def _judged(
         evidence=(
             f"in {100 * found.share:.1f} % of the block's weights, least {show(found.least)}",
         ),
-        would_pass=f"bits of at least {found.bits!r}",
+        would_pass=f"bits of at least {show_up(found.bits)}",
         figures={"share": found.share, "least": found.least},
     )
 

@@ -22,7 +22,7 @@ from pytest_injectivity.audit.judging.vocabulary import (
 from pytest_injectivity.audit.measurements.recovered import Recovered
 from pytest_injectivity.audit.measurements.recovery import Attempt, recovered
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_down
 from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
 from pytest_injectivity.stats import clopper_pearson, clustered_rate, rate_p_values
@@ -116,7 +116,7 @@ def judge_recovery(
             *_how(measured, layer, attempt, found),
         ),
         interval=clopper_pearson(right, len(exact), attempt.confidence or _CONFIDENCE),
-        would_pass=f"a rate of at most {rate!r}",
+        would_pass=f"a rate of at most {show_down(rate)}",
         figures=_figures(measured, layer, attempt, found),
         seconds=found.seconds,
     )

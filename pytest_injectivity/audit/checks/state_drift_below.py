@@ -16,7 +16,7 @@ from pytest_injectivity.audit.judging.base import (
 )
 from pytest_injectivity.audit.judging.retained import lost_rows
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_up
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.reference.basis import BasisKind
@@ -104,7 +104,7 @@ def judge_drift(against: "Against", layer: Layer, bound: float, q: float) -> Rea
             *filter(None, [basis_of(against, layer).words]),
         ),
         would_pass=(
-            f"relative of at least {value!r}"
+            f"relative of at least {show_up(value)}"
             if math.isfinite(value)
             else "no bound: a state of the parent is 0 where the model's is not"
         ),

@@ -19,7 +19,7 @@ from pytest_injectivity.audit.judging.vocabulary import (
 from pytest_injectivity.audit.measurements.recovered import Recovered
 from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.core.number_keys import NumberKey
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_down
 from pytest_injectivity.core.text import number_of, one_line, verb
 from pytest_injectivity.results.verdict import Reason, Status, Verdict, judge
 from pytest_injectivity.stats import clopper_pearson, rate_p_values
@@ -183,7 +183,7 @@ def _judged(
         ),
         seconds=found.seconds,
         interval=clopper_pearson(recovered, total, asked.confidence or _CONFIDENCE),
-        would_pass=f"a rate of at most {recovered / total!r}",
+        would_pass=f"a rate of at most {show_down(recovered / total)}",
         figures={
             "observation_error": observed.error[-1],
             "resolution": observed.eps[-1] - observed.error[-1],

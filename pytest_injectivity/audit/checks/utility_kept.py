@@ -8,6 +8,7 @@ from pytest_injectivity.audit.judging.base import Audited
 from pytest_injectivity.audit.judging.releases import release_figures, use_lines
 from pytest_injectivity.audit.releases.release_size import SizeOptions
 from pytest_injectivity.audit.releases.releases import ReleasesLike
+from pytest_injectivity.core.numbers import show_down
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.releases import ReleaseSummary
 from pytest_injectivity.results.verdict import Reason, Status, Verdict, judge
@@ -86,7 +87,7 @@ def judge_use(exposure: "ReleaseResult", min_agreement: float, confidence: float
         headline="" if sound else "the pass that goes on gives no numbers",
         evidence=(*use_lines(summary), *_read(summary)),
         interval=agreement.interval(summary.confidence),
-        would_pass=f"min_agreement of at most {agreement.value!r}",
+        would_pass=f"min_agreement of at most {show_down(agreement.value)}",
         figures=release_figures(summary),
         seconds=summary.seconds,
     )

@@ -27,7 +27,7 @@ from pytest_injectivity.audit.judging.base import (
 from pytest_injectivity.audit.judging.block_errors import judge_block
 from pytest_injectivity.audit.judging.common import times_bound
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_up
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.results.verdict import Reason, Status, Verdict, judge
 
@@ -172,4 +172,4 @@ def _zeros(errors: "Sequence[WeightError]") -> Iterator[str]:
 def _would_pass(errors: "Sequence[WeightError]") -> str:
     if not all(math.isfinite(one.error) for one in errors):
         return "no bound: a weight is not finite, or the parent's is 0 where the model's is not"
-    return f"relative of at least {max(one.error for one in errors)!r}"
+    return f"relative of at least {show_up(max(one.error for one in errors))}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.comparisons.errors import site_layer
 from pytest_injectivity.core.layers import HEAD, Layer, layer_id
-from pytest_injectivity.core.numbers import show, times_over
+from pytest_injectivity.core.numbers import show, show_up, times_over
 from pytest_injectivity.results.verdict import Reason, judge
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ def judge_block(
         relation="<=",
         headline=headline,
         evidence=tuple(_evidence(against, worst, prompts)),
-        would_pass=f"relative of at least {worst.value!r}" if math.isfinite(worst.value) else "",
+        would_pass=f"relative of at least {show_up(worst.value)}"
+        if math.isfinite(worst.value)
+        else "",
         figures=_figures(here),
     )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_injectivity.audit.judging.common import resolution_line
 from pytest_injectivity.core.layers import Layer, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_down
 from pytest_injectivity.results.verdict import Reason, Status
 
 if TYPE_CHECKING:
@@ -118,4 +118,4 @@ def would_pass(found: Found) -> str:
         return ""
     if found.collisions or found.unresolved:
         return "no eps: pairs are equal or cannot be told apart at this precision"
-    return f"eps below {found.closest!r}"
+    return f"eps below {show_down(found.closest)}"

@@ -10,7 +10,7 @@ import numpy as np
 from pytest_injectivity.audit.judging.arguments import fraction, optional_confidence
 from pytest_injectivity.audit.judging.common import resolution_line
 from pytest_injectivity.core.layers import Layer, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_down
 from pytest_injectivity.core.shapes import Float64, Int64
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.quantization.grid import Grid, GridLike
@@ -115,11 +115,11 @@ def judge_quantile_by_index(
 def _would_pass(
     sample: Sample, values: Float64[np.ndarray, " rows"], value: float, asked: Quantile
 ) -> str:
-    """The largest bound that passes, unrounded, so that the bound printed does pass."""
+    """The largest bound that passes, rounded down, so that the bound printed does pass."""
     if math.isnan(value):
         return "no bound: the value is not a number"
     if asked.confidence is None:
-        return f"a bound of at most {value!r}"
+        return f"a bound of at most {show_down(value)}"
     ordered = np.sort(values)
     level = 1.0 - asked.confidence
     proved = bisect_right(
@@ -129,7 +129,7 @@ def _would_pass(
     )
     if not proved:
         return f"no bound: {number_of(len(values), 'prompt')} prove none at {100 * asked.confidence:g}%"
-    return f"a bound of at most {float(ordered[proved - 1])!r} for this layer alone"
+    return f"a bound of at most {show_down(ordered[proved - 1])} for this layer alone"
 
 
 def named(quantity: str, asked: Quantile) -> str:

@@ -14,7 +14,7 @@ from pytest_injectivity.audit.judging.base import Audited, against_reference, co
 from pytest_injectivity.audit.judging.common import not_finite, settled
 from pytest_injectivity.audit.judging.quantiles import Quantile
 from pytest_injectivity.core.layers import Layer, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_down, show_up
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.verdict import Reason, Relation, Status, Verdict
 
@@ -169,5 +169,5 @@ def _would_pass(value: float) -> str:
     if not 0.0 < value < math.inf:
         return "no limits: a margin or constant of 0 has no share of another"
     if value < 1.0:
-        return f"fraction of at most {value!r}"
-    return f"at_most of at least {value!r}"
+        return f"fraction of at most {show_down(value)}"
+    return f"at_most of at least {show_up(value)}"

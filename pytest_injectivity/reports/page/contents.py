@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from pytest_injectivity.core.text import number_of, verb
-from pytest_injectivity.reports.bounds import short_bounds
 from pytest_injectivity.reports.layer_table import bits_table, layer_table, run_table
 from pytest_injectivity.reports.page.charts import Figure, HeatMap
 from pytest_injectivity.reports.page.distances import distance_figures
@@ -219,7 +218,7 @@ def _lead(results: RunResults, found: tuple[Failure, ...]) -> Iterator[tuple[str
     if reason is not None:
         yield f"{found[0].check}, {reason.where}", reason.summary
         if reason.would_pass:
-            yield "Would have passed", short_bounds(reason.would_pass)
+            yield "Would have passed", reason.would_pass
 
 
 def _listed(names: list[str]) -> str:

@@ -32,7 +32,6 @@ def environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import escape
 
-    from pytest_injectivity.reports.bounds import short_bounds
     from pytest_injectivity.reports.page.shapes import picture
 
     made = Environment(
@@ -46,7 +45,6 @@ def environment() -> "Environment":
     made.filters["picture"] = picture
     # A path has as many characters as its figure has points: it is no text that somebody gave.
     made.filters["whole"] = escape
-    made.filters["short_bounds"] = short_bounds
     return made
 
 

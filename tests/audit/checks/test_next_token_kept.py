@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pytest_injectivity import Audit, AuditConfig, OptionError
+from pytest_injectivity.core.numbers import show_down, show_up
 from pytest_injectivity.models.resume import logits
 from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.testing import round_weights, tiny_decoder
@@ -88,11 +89,11 @@ def test_what_would_have_passed_does(rounded: Audit) -> None:
         given: dict[str, Any] = {**values, name: float(np.nextafter(value, 0))}
         (reason,) = rounded.check_next_token_kept(**given).reasons
         assert (Status.FAIL, "head", value) == (reason.status, reason.where, reason.value)
-        assert f"{name} of at least {value!r}" in reason.would_pass
+        assert f"{name} of at least {show_up(value)}" in reason.would_pass
     assert found.top1.value is not None
     failed = rounded.check_next_token_kept(top1=float(np.nextafter(found.top1.value, 1)))
     assert failed.first_line.startswith("FAIL next_token_kept head: top-")
-    assert f"top1 of at most {found.top1.value!r}" in failed.text
+    assert f"top1 of at most {show_down(found.top1.value)}" in failed.text
 
 
 def test_a_failure_says_where_it_is_worst_and_how_sure_that_is(rounded: Audit) -> None:

@@ -207,7 +207,7 @@ def test_a_relative_eps_is_of_the_states_compared(additive: Additive) -> None:
     audit = additive(rows, IDS)
     scale = float(torch.linalg.vector_norm(rows.double(), dim=1).mean())
     near = _one(audit, eps="1e-2 rel")
-    assert (f"1 near (eps {scale / 100:.4g})", "eps below 9.0") == (near.headline, near.would_pass)
+    assert (f"1 near (eps {scale / 100:.4g})", "eps below 9") == (near.headline, near.would_pass)
     assert "no collision" == _one(audit, eps=8.9).headline
 
 

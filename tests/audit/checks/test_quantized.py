@@ -45,7 +45,7 @@ def test_more_bits_than_asked_for_fail(four_bits: Audit) -> None:
     assert "FAIL quantized layer01: bits of a quantized weight 4, wants <= 3 (+1 more)" == (
         verdict.first_line
     )
-    assert "bits of at least 4.0" in verdict.text
+    assert "bits of at least 4" in verdict.text
     mixed = four_bits.check_quantized(bits={1: 4, 2: 3.5})
     assert ["PASS", "FAIL"] == [str(one.status) for one in mixed.reasons]
     assert four_bits.check_quantized(1, bits={1: 4, 2: 3}).passed

@@ -99,7 +99,7 @@ def test_the_rate_may_be_less_than_one(planted: Audit) -> None:
 
 
 def test_the_rate_that_is_said_to_pass_passes(tmp_path: Path) -> None:
-    """Unrounded, as every other bound: 2 of 3 is less than 0.666667."""
+    """Rounded down, as every other largest bound: 2 of 3 is less than 0.6667."""
     decoder = plant_equal_embeddings(tiny_decoder("llama"), 3, 9)
     audit = audit_of(tmp_path, decoder, [[1, 3, 5], [1, 4, 5], [1, 6, 5]])
     rate = float(_one(audit, prompts=3, tokens=3).would_pass.rpartition(" ")[2])

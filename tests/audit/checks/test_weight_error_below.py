@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pytest_injectivity import OptionError
+from pytest_injectivity.core.numbers import show_up
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.testing import round_weights, tiny_decoder
@@ -38,7 +39,7 @@ def test_what_would_have_passed_does(tmp_path: Path) -> None:
     assert audit.check_weight_error_below(1, relative=worst).passed
     failed = audit.check_weight_error_below(1, relative=worst * (1 - 1e-9))
     assert not failed.passed
-    assert f"would have passed: relative of at least {worst!r}" in failed.text
+    assert f"would have passed: relative of at least {show_up(worst)}" in failed.text
 
 
 def _with_biases(plain: Decoder, value: float) -> Decoder:

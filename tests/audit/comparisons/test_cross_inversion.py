@@ -7,7 +7,7 @@ import torch
 
 from pytest_injectivity import Audit, OptionError
 from pytest_injectivity.audit.comparisons.cross_inversion import cross_inversion
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_up
 from pytest_injectivity.testing import (
     additive_decoder,
     plant_nan,
@@ -92,4 +92,4 @@ def test_the_evidence_names_the_tolerance_at_position_0_and_at_the_last(shared: 
 def test_the_rate_that_is_said_to_pass_is_the_value(shared: Audit) -> None:
     """Unrounded."""
     (reason,) = shared.check_not_read_by_reference(1, 0.9, prompts=4, tokens=3).reasons
-    assert f"max_rate of at least {reason.value!r}" == reason.would_pass
+    assert f"max_rate of at least {show_up(reason.value)}" == reason.would_pass

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity import Audit, OptionError
+from pytest_injectivity.core.numbers import show_down
 from pytest_injectivity.core.strict_json import plain
 from pytest_injectivity.geometry.search import approximate
 from pytest_injectivity.results.verdict import Status
@@ -174,7 +175,7 @@ def test_an_index_proves_the_bound_of_a_pessimistic_sample(indexed: Callable[[],
     assert 0 < missed < median
     expected = float(np.sort(distance)[median - missed])
     (reason,) = found.check_margin_above(1, 1e-12, q=0.5).reasons
-    assert f"a bound of at most {expected!r}" == reason.would_pass
+    assert f"a bound of at most {show_down(expected)}" == reason.would_pass
     assert expected > closest.distance
 
 
