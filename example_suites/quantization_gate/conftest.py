@@ -119,13 +119,19 @@ def child(injx, request):
         pytest.skip(str(error))
     yield audit
     audit.unload()
-    if audit.compared:
-        injx.watcher.announce(line(name, audit))
+
+
+@pytest.fixture
+def one_line(child, injx, request):
+    """Says in one line what a precision keeps: by one test, because workers have a part of them each."""
+    yield
+    if child is not injx:
+        injx.watcher.announce(line(request.node.callspec.params["child"], child))
 
 
 def line(name, audit):
     """One precision in one line: from the least to the largest layer."""
-    layers = [audit.comparison(layer) for layer in audit.compared if layer != 0]
+    layers = [audit.comparison(layer) for layer in audit.layers]
     margin, colipschitz = (
         [getattr(one, number).value for one in layers if getattr(one, number)]
         for number in ("margin", "colipschitz")

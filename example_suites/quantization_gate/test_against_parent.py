@@ -5,6 +5,8 @@ against --injx-reference. A failure's first line names the first bad layer. The 
 pytest.ini.
 """
 
+import pytest
+
 
 def test_function_is_the_parents(child):
     """Rotary embeddings, eps, activation, windows, context, tokenizer and chat template are equal."""
@@ -31,6 +33,7 @@ def test_states_stay_near_the_parents(child, threshold):
     child.assert_state_drift_below(relative=threshold("gate_drift", child))
 
 
+@pytest.mark.usefixtures("one_line")
 def test_next_tokens_are_the_parents(child, threshold):
     """Of all checks the one that looks at the head: KL in nats and top-1 agreement."""
     child.assert_next_token_kept(

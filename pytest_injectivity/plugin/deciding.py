@@ -12,6 +12,7 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.decision import Decision, JudgedRule, Kept, Recovery, recoveries
 from pytest_injectivity.results.evaluation import Evaluation, read_evaluation, unlike
 from pytest_injectivity.results.run_results import RunResults
+from pytest_injectivity.results.verdict import counted
 
 _FILES = "--injx-evaluation and --injx-reference-evaluation"
 _TASKS = 3
@@ -112,7 +113,7 @@ def _verdicts(rule: DecisionRule, evidence: Evidence) -> JudgedRule:
         return JudgedRule(rule.text, Kept.UNKNOWN, "no test reached a verdict")
     red = [one for one in verdicts if not one.passed]
     others = [] if outcome is None else [one for one in outcome.failed if not one.verdicts]
-    said = f"{len(verdicts) - len(red)} of {number_of(len(verdicts), 'verdict')} PASS"
+    said = counted(verdicts)
     if red:
         said += f"; {one_line(red[0].first_line)}"
     if others:

@@ -15,7 +15,7 @@ from pytest_injectivity.results.outcome import Outcome
 from pytest_injectivity.results.questions import QUESTIONS, UNKNOWN
 from pytest_injectivity.results.run_results import RunResults
 from pytest_injectivity.results.summary import RunSummary
-from pytest_injectivity.results.verdict import Reason, Status, Verdict
+from pytest_injectivity.results.verdict import Reason, Status, Verdict, counted
 
 _LONGEST = 2000
 _MOST = 8
@@ -52,12 +52,10 @@ def _opening(results: RunResults) -> Iterator[str]:
     """How the run ended, and what was audited."""
     verdicts = results.verdicts
     outcome = results.outcome or Outcome(int(any(not one.passed for one in verdicts)))
-    passed = sum(one.passed for one in verdicts)
-    counted = f"{passed} of {number_of(len(verdicts), 'verdict')} PASS"
-    yield f"The run was {outcome.colour}: {counted if verdicts else 'nothing was judged'}."
+    yield f"The run was {outcome.ended}: {counted(verdicts)}."
     # A file has no verdicts of tests that failed: which of them were gates is not known.
     because = [*outcome.incomplete, *results.wrong_use]
-    if outcome.red and passed == len(verdicts) and not because:
+    if outcome.red and all(one.passed for one in verdicts) and not because:
         because = ["a test failed for a reason of its own"]
     yield from (f"Because: {why}." for why in because)
     if not results.complete:

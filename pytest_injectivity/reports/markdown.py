@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.core import files
-from pytest_injectivity.core.text import number_of, one_line, verb
+from pytest_injectivity.core.text import number_of, one_line
 from pytest_injectivity.reports.layer_table import run_table, tables
 from pytest_injectivity.reports.markup import cell_text, escaped, table_row
 from pytest_injectivity.reports.table import Cell, Column, Table
-from pytest_injectivity.results.outcome import Outcome
-from pytest_injectivity.results.verdict import Verdict
+from pytest_injectivity.results.outcome import NOT_ASSERTED, Outcome
+from pytest_injectivity.results.verdict import Verdict, counted
 
 if TYPE_CHECKING:
     from pytest_injectivity.results.run_results import ModelResults, RunResults
@@ -100,7 +100,7 @@ def markdown(results: "RunResults", *, limit: int = LIMIT) -> str:
     fits the text is empty.
     """
     red = [verdict for verdict in results.verdicts if not verdict.passed]
-    blocks = [_headline(results, len(red))]
+    blocks = [_headline(results)]
     if red:
         causes = tuple(dict.fromkeys(line for verdict in red for line in verdict.ahead))
         blocks.append(Block("\n" if causes else "", tuple(f"- {_prose(one)}" for one in causes)))
@@ -152,23 +152,13 @@ def _first(rows: Sequence[str], room: int) -> Iterator[str]:
         yield f"{row}\n"
 
 
-def _headline(results: "RunResults", red: int) -> Block:
+def _headline(results: "RunResults") -> Block:
     outcome = results.outcome or Outcome(0)
     mark = "❌" if outcome.red else "✅"
-    ended = "interrupted" if outcome.interrupted else outcome.colour
-    judged = len(results.verdicts)
-    counted = (
-        f"{red} of {number_of(judged, 'verdict')} {verb(red, 'is', 'are')} not PASS"
-        if red
-        else f"{judged} of {number_of(judged, 'verdict')} PASS"
-    )
-    lines = [
-        f"## {mark} Injectivity audit {ended}: {counted if judged else 'no verdict'}",
-        "",
-    ]
+    lines = [f"## {mark} Injectivity audit {outcome.ended}: {counted(results.verdicts)}", ""]
     lines += [f"- {_prose(why)}" for why in outcome.why]
-    if red and not outcome.red:
-        lines.append("What is not PASS was not asserted, or was expected to fail.")
+    if not (outcome.red or all(verdict.passed for verdict in results.verdicts)):
+        lines.append(NOT_ASSERTED)
     return Block("\n".join(lines).rstrip("\n") + "\n")
 
 

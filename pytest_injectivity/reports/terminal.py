@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from pytest_injectivity.core.files import write_whole
-from pytest_injectivity.core.text import number_of, one_line
+from pytest_injectivity.core.text import one_line
 from pytest_injectivity.reports.drawing import draw, printed, table_lines, width_of
 from pytest_injectivity.reports.layer_table import run_table, tables
 from pytest_injectivity.reports.reference_table import fitting_table
 from pytest_injectivity.reports.workflow import harmless, in_workflow
 from pytest_injectivity.results.changes import label_depth
-from pytest_injectivity.results.outcome import Outcome
-from pytest_injectivity.results.verdict import Verdict
+from pytest_injectivity.results.outcome import NOT_ASSERTED, Outcome
+from pytest_injectivity.results.verdict import Verdict, counted
 
 if TYPE_CHECKING:
     import pytest
@@ -83,11 +83,9 @@ def head_lines(
     """Red or green; what failed and why; where it began; how to see it again. Empty without verdicts."""
     if not verdicts:
         return []
-    passed = sum(verdict.passed for verdict in verdicts)
     red = [verdict for verdict in verdicts if not verdict.passed]
-    ended = "interrupted" if outcome.interrupted else outcome.colour
     style = "bold red" if outcome.red else "bold green"
-    title = f"{ended.upper()}: {passed} of {number_of(len(verdicts), 'verdict')} PASS"
+    title = f"{outcome.ended.upper()}: {counted(verdicts)}"
     texts = [
         Text(title, style=style),
         *map(Text, (*_why(red, outcome), *_failed(red), *_where(red))),
@@ -105,7 +103,7 @@ def _why(red: Sequence[Verdict], outcome: Outcome) -> Iterator[str]:
         )
         yield from outcome.incomplete or wrong or outcome.why
     if red and not outcome.red:
-        yield "what is not PASS was not asserted, or was expected to fail"
+        yield NOT_ASSERTED
     # What makes the model another function stands before the numbers that follow from it.
     yield from dict.fromkeys(one_line(one, _LONGEST) for verdict in red for one in verdict.ahead)
 

@@ -8,6 +8,9 @@ from typing import ClassVar
 
 from pytest_injectivity.results.verdict import Verdict
 
+NOT_ASSERTED = "What is not PASS was not asserted, or was expected to fail."
+"""What every report says of a green run with verdicts that are not PASS."""
+
 _BROKEN_OFF = {
     2: "the run was interrupted, or its tests could not be collected",
     3: "pytest ended with an internal error",
@@ -69,6 +72,11 @@ class Outcome:
     def colour(self) -> str:
         """``red`` or ``green``."""
         return "red" if self.red else "green"
+
+    @property
+    def ended(self) -> str:
+        """``red``, ``green`` or ``interrupted``."""
+        return "interrupted" if self.interrupted else self.colour
 
     @property
     def why(self) -> tuple[str, ...]:

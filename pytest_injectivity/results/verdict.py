@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 from pytest_injectivity.core.html import element, emphasis, words
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.numbers import show_apart
-from pytest_injectivity.core.text import one_line
+from pytest_injectivity.core.text import number_of, one_line, verb
 from pytest_injectivity.errors import GateFailure
 
 _COLUMNS = 80
@@ -215,6 +215,21 @@ class Verdict:
         if not self.passed:
             raise GateFailure(self.text)
         return self
+
+
+def counted(verdicts: Sequence[Verdict]) -> str:
+    """How many verdicts are not PASS, or that all are: the words of every report's headline.
+
+    >>> counted(())
+    'no verdict'
+    """
+    if not verdicts:
+        return "no verdict"
+    red = sum(not verdict.passed for verdict in verdicts)
+    judged = number_of(len(verdicts), "verdict")
+    if red:
+        return f"{red} of {judged} {verb(red, 'is', 'are')} not PASS"
+    return f"{len(verdicts)} of {judged} PASS"
 
 
 def judge(value: float, relation: Relation, bound: float) -> Status:

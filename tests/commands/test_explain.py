@@ -28,7 +28,7 @@ def test_a_report_is_explained(saved: Path, capsys: Printed) -> None:
     """Exit status 0, although the run was red: reading it went well."""
     assert 0 == main(["explain", str(saved)])
     printed = capsys.readouterr().out
-    assert printed.startswith("The run was red: 0 of 1 verdict PASS.\n")
+    assert printed.startswith("The run was red: 1 of 1 verdict is not PASS.\n")
     assert "Found: no. At norm: separation margin 0.05, where at least 0.06 is wanted." in " ".join(
         printed.split()
     )

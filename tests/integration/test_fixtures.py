@@ -103,5 +103,5 @@ def test_a_gate_may_stand_in_a_fixture(audited: Run) -> None:
     text = output(result)
     assert "nothing was compared" not in text
     assert "reproduce: pytest test_suite.py::test_guarded " in text
-    assert "0 of 1 verdict PASS" in text
+    assert "1 of 1 verdict is not PASS" in text
     assert "ERROR test_suite.py::test_guarded - FAIL margin_above layer01: " in text

@@ -15,7 +15,7 @@ def test_several_layers_give_one_verdict_that_names_every_failing_one(audited: R
     for layer in ("layer03", "layer04", "norm"):
         assert f"{layer}: FAIL: 12 of 12 rows are not finite" in text
     assert "PASS at layer01, layer02" in text
-    assert "0 of 1 verdict PASS" in text
+    assert "1 of 1 verdict is not PASS" in text
 
 
 def test_all_failing_layers_of_a_margin_gate_are_named(audited: Run) -> None:

@@ -17,7 +17,7 @@ def test_a_verdict_counts_once_however_often_its_test_ran(
     """Of three attempts the last one's: nothing of an earlier attempt is counted or told again."""
     result = audited(FAILING, *RERUN)
     assert {"failed": 1, "rerun": 2} == result.parseoutcomes()
-    result.stdout.fnmatch_lines(["*0 of 1 verdict PASS"])
+    result.stdout.fnmatch_lines(["*1 of 1 verdict is not PASS"])
     report = json.loads((pytester.path / "r.json").read_text())
     assert ["FAIL"] == [verdict["status"] for verdict in report["verdicts"]]
     assert ["1 gate failed"] == report["outcome"]["why"]

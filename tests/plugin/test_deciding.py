@@ -55,7 +55,7 @@ def test_a_red_verdict_does_not_ship(status: Status) -> None:
     """Asserted or not; its first line is said."""
     decision = decide(replace(GREEN, verdicts=(_verdict(), _verdict(status))), ())
     assert Choice.DO_NOT_SHIP is decision.choice
-    assert f"1 of 2 verdicts PASS; {status} state_drift_below norm" in decision.rules[0].said
+    assert f"1 of 2 verdicts is not PASS; {status} state_drift_below norm" in decision.rules[0].said
 
 
 def test_another_test_that_failed_does_not_ship() -> None:

@@ -33,7 +33,7 @@ def test_a_red_check_is_explained() -> None:
     """What was asked, found and meant, what would have passed, what to do, how to see it again."""
     good = _reason("layer03", Status.PASS, 0.07)
     lines = _said(_verdict(_reason(), _reason("layer02", value=0.04), good))
-    assert "The run was red: 0 of 1 verdict PASS." == lines[0]
+    assert "The run was red: 1 of 1 verdict is not PASS." == lines[0]
     start = lines.index("FAIL margin_above")
     assert [
         "  Asked: Does nearly every prompt keep a distance from the nearest other one?",
@@ -98,7 +98,7 @@ def test_the_run_says_why_it_is_red() -> None:
     outcome = Outcome(1, incomplete=("the run was incomplete: lost gw1",))
     lines = _said(outcome=outcome, complete=False)
     assert [
-        "The run was red: nothing was judged.",
+        "The run was red: no verdict.",
         "Because: the run was incomplete: lost gw1.",
         "It is not complete: it was interrupted, or a worker was lost.",
     ] == lines[:3]

@@ -183,7 +183,7 @@ def test_the_summary_begins_with_what_matters() -> None:
     findings = _findings(LAYER, verdicts=verdicts, said=("something else",))
     lines = summary_lines(findings, 80, color=False)
     assert [
-        "RED: 1 of 3 verdicts PASS",
+        "RED: 2 of 3 verdicts are not PASS",
         "FAIL b norm: few words",
         "INSUFFICIENT c norm: few words",
         "would have passed: a bound of 1",
@@ -218,8 +218,8 @@ def test_wrong_use_is_not_told_again() -> None:
 def test_a_green_run_says_why_what_failed_does_not_count() -> None:
     """A check that nobody asserts, or an expected failure."""
     lines = _head(_verdict("a", Status.FAIL), exit_status=0)
-    said = "what is not PASS was not asserted, or was expected to fail"
-    assert ["GREEN: 0 of 1 verdict PASS", said] == lines[:2]
+    said = "What is not PASS was not asserted, or was expected to fail."
+    assert ["GREEN: 1 of 1 verdict is not PASS", said] == lines[:2]
 
 
 def test_the_decision_comes_before_everything() -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.reports.layer_table import bits_table, layer_table, run_table
 from pytest_injectivity.reports.page.charts import Figure, HeatMap
 from pytest_injectivity.reports.page.distances import distance_figures
@@ -26,9 +25,9 @@ from pytest_injectivity.reports.reference_table import reference_table
 from pytest_injectivity.reports.release_table import release_table
 from pytest_injectivity.reports.table import Cell, Column, Table
 from pytest_injectivity.results.decision import Decision
-from pytest_injectivity.results.outcome import Outcome
+from pytest_injectivity.results.outcome import NOT_ASSERTED, Outcome
 from pytest_injectivity.results.run_results import RunResults
-from pytest_injectivity.results.verdict import Verdict
+from pytest_injectivity.results.verdict import Verdict, counted
 
 EVIDENCE = {
     "all": "",
@@ -159,7 +158,7 @@ def contents(results: RunResults) -> Page:
     commands = [command for one in found for command in one.reproduce]
     return Page(
         red=outcome.red,
-        headline=_headline(results, outcome),
+        headline=f"{outcome.ended.capitalize()}: {counted(results.verdicts)}",
         subject=", ".join(dict.fromkeys(run.model for run in runs)),
         why=_why(results, outcome),
         lead=tuple(_lead(results, found)),
@@ -181,21 +180,10 @@ def contents(results: RunResults) -> Page:
     )
 
 
-def _headline(results: RunResults, outcome: Outcome) -> str:
-    red = sum(not verdict.passed for verdict in results.verdicts)
-    judged = number_of(len(results.verdicts), "verdict")
-    ended = "Interrupted" if outcome.interrupted else outcome.colour.capitalize()
-    if not results.verdicts:
-        return f"{ended}: no verdict"
-    if red:
-        return f"{ended}: {red} of {judged} {verb(red, 'is', 'are')} not PASS"
-    return f"{ended}: {len(results.verdicts)} of {judged} PASS"
-
-
 def _why(results: RunResults, outcome: Outcome) -> tuple[str, ...]:
     if outcome.red or all(verdict.passed for verdict in results.verdicts):
         return outcome.why
-    return ("What is not PASS was not asserted, or was expected to fail.",)
+    return (NOT_ASSERTED,)
 
 
 def _lead(results: RunResults, found: tuple[Failure, ...]) -> Iterator[tuple[str, str]]:
