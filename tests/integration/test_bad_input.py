@@ -186,7 +186,7 @@ CALLS = {
     "assert_colipschitz_above('all', 0.0)": "alpha=0.0 passes whatever is measured",
     "assert_bilipschitz_within()": "distortion is not given, and the check is judged by it",
     "assert_sipit_recovers(min_rate=0)": "min_rate=0 passes whatever is measured",
-    "assert_not_recoverable('identity@1')": "max_token_rate is not given, and the check is judged",
+    "assert_not_recoverable('identity@1')": "neither was given of max_token_rate= and max_excess=",
     "assert_utility_kept('identity@1', 0.0)": "min_agreement=0.0 passes whatever is measured",
     "assert_state_drift_below()": "relative is not given, and the check is judged by it",
     "assert_margin_retained()": "fraction is not given, and the check is judged by it",
