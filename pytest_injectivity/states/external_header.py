@@ -32,9 +32,11 @@ FILE_LIMITS = FileLimits()
 
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 2**21  # 10,000 prompts' names, shapes and offsets, twice
-_STATES = ("F16", "BF16", "F32", "F64")
-_INTEGERS = ("I32", "I64")
-_KNOWN_METADATA = {"layer", "observation_error", "format"}  # the last is a habit of writers
+STATES = ("F16", "BF16", "F32", "F64")
+INTEGERS = ("I32", "I64")
+_KNOWN_METADATA = frozenset(
+    {"layer", "observation_error", "format"}
+)  # the last is a habit of writers
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -86,13 +88,20 @@ class Header:
         return names
 
 
-def open_header(path: Path, source: str, limits: FileLimits = FILE_LIMITS) -> Header:
+def open_header(
+    path: Path,
+    source: str,
+    limits: FileLimits = FILE_LIMITS,
+    *,
+    metadata: frozenset[str] | None = _KNOWN_METADATA,
+) -> Header:
     """Reads the header of a file and checks what can be checked without the model.
 
     Args:
         path: of the file.
         source: names it in errors.
         limits: how large it may be.
+        metadata: the names that are accepted there; None: any.
 
     Raises:
         OptionError: it cannot be read, is no safetensors file, or its metadata are not known.
@@ -121,7 +130,7 @@ def open_header(path: Path, source: str, limits: FileLimits = FILE_LIMITS) -> He
         raise empty.refuse(f"it cannot be read: {error.strerror or one_line(str(error))}") from None
     except SafetensorError as error:
         raise empty.refuse(f"it is no complete safetensors file: {one_line(str(error))}") from None
-    if unknown := sorted(read.metadata.keys() - _KNOWN_METADATA):
+    if metadata is not None and (unknown := sorted(read.metadata.keys() - metadata)):
         raise empty.refuse(
             f"metadata {one_line(unknown[0])!r} are not known: layer and observation_error are accepted"
         )
@@ -185,12 +194,12 @@ def check_shapes(
         OptionError: one is not accepted.
     """
     rank = 3 if padded else 2
-    prompts = header.shape("states", _STATES, 3)[0] if padded else len(names)
+    prompts = header.shape("states", STATES, 3)[0] if padded else len(names)
     if prompts > header.limits.prompts:
         raise header.refuse(f"{prompts} prompts: at most {header.limits.prompts} are accepted")
     widths, dtypes = set(), set()
     for name in names:
-        *_, positions, hidden = header.shape(name, _STATES, rank)
+        *_, positions, hidden = header.shape(name, STATES, rank)
         widths.add(hidden)
         dtypes.add(header.tensors[name].dtype)
         if facts is not None and hidden != facts.hidden_size:
@@ -204,14 +213,14 @@ def check_shapes(
     if len(widths) > 1 or len(dtypes) > 1:
         raise header.refuse(f"states of {len(widths)} widths and {len(dtypes)} dtypes: give one")
     for one, name in zip(ids, names, strict=False):
-        of_states = header.shape(name, _STATES, rank)[:-1]
-        shape = header.shape(one, _INTEGERS, rank - 1)
+        of_states = header.shape(name, STATES, rank)[:-1]
+        shape = header.shape(one, INTEGERS, rank - 1)
         if shape != of_states:
             raise header.refuse(
                 f"tensor {one!r} has {_shown(shape)} ids for {_shown(of_states)} positions:"
                 " one a position is accepted"
             )
-    if padded and header.shape("lengths", _INTEGERS, 1) != (prompts,):
+    if padded and header.shape("lengths", INTEGERS, 1) != (prompts,):
         raise header.refuse(f"tensor 'lengths' must have one integer for each of {prompts} prompts")
 
 
