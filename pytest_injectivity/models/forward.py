@@ -12,6 +12,7 @@ block, ``"norm"`` what the base model returns as its last hidden state.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property, partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -205,6 +206,36 @@ class Forward:
             PromptError: the rows exceed the context.
         """
         return self._run(embeddings.to(self.device), layers, None, prefix)
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether the model takes the positions of its tokens."""
+        return "position_ids" in signature(self.parts.base.forward).parameters
+
+    def states_at(
+        self,
+        ids: Int[Tensor, "batch length"],
+        positions: Int[Tensor, "batch length"],
+        layers: Sequence[Layer],
+    ) -> dict[Layer, Float[Tensor, "batch length hidden"]]:
+        """As :meth:`states` at every position, with the tokens at other positions than 0, 1, ….
+
+        Args:
+            ids: token ids.
+            positions: of each token; below the context.
+            layers: as for :meth:`states`.
+
+        Raises:
+            LayerError: the model does not reach a layer.
+            PromptError: an id is not below ``vocab_size``, or a position is not below the context.
+        """
+        self._checked_layers(layers, None)
+        self._checked_length(int(positions.max()) + 1)
+        ids = self._checked(ids)
+        with torch.no_grad():
+            return self._forward(
+                ids, layers, torch.clone, None, position_ids=positions.to(self.device)
+            )
 
     def next_token_logits(self, prefix_ids: Int[Tensor, " length"]) -> Float[Tensor, " vocab"]:
         """The model's own ranking of the token after a prefix."""
