@@ -28,6 +28,10 @@ from pytest_injectivity.audit.checks import (
     one_step_distinct,
     quantized,
     same_function,
+    served_as_audited,
+    served_colipschitz_above,
+    served_margin_above,
+    served_no_collisions,
     sipit_recovers,
     state_drift_below,
     states_recoverable,
@@ -120,6 +124,18 @@ class BoundChecks:
     )
     check_quantized, assert_quantized = bound(quantized.check_quantized)
     check_same_function, assert_same_function = bound(same_function.check_same_function)
+    check_served_as_audited, assert_served_as_audited = bound(
+        served_as_audited.check_served_as_audited
+    )
+    check_served_colipschitz_above, assert_served_colipschitz_above = bound(
+        served_colipschitz_above.check_served_colipschitz_above
+    )
+    check_served_margin_above, assert_served_margin_above = bound(
+        served_margin_above.check_served_margin_above
+    )
+    check_served_no_collisions, assert_served_no_collisions = bound(
+        served_no_collisions.check_served_no_collisions
+    )
     check_sipit_recovers, assert_sipit_recovers = bound(sipit_recovers.check_sipit_recovers)
     check_state_drift_below, assert_state_drift_below = bound(
         state_drift_below.check_state_drift_below

@@ -160,10 +160,10 @@ class Options:
     states: str | None = _option(
         None,
         values.text,
-        "FILE",
-        "a .safetensors file of states captured elsewhere, to be read with this model (its format:"
-        " pytest_injectivity.states.external)",
-        used_by="assert_states_recoverable",
+        "PATH",
+        "states captured elsewhere: a file of save_states, or what a serving engine wrote, a file or a"
+        " folder (vLLM, speculators, SGLang, .npz, .parquet), with states.json beside it",
+        used_by="checks of states captured elsewhere, such as assert_served_as_audited",
     )
     dtype: str = _option(
         "auto",

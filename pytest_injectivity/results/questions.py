@@ -36,6 +36,10 @@ _LOOSEN = (
     "Compare with a model that you trust (pytest-injectivity calibrate), and see whether the bound or"
     " the model is wrong."
 )
+_SERVED = (
+    "Judge the audited model's own states by the same bound: where they pass, what the engine rounds,"
+    " such as its cache, is the cause."
+)
 _RELEASE = "Release less: fewer layers, more noise, fewer bits; or keep the states inside."
 
 QUESTIONS: dict[str, Question] = {
@@ -125,6 +129,26 @@ QUESTIONS: dict[str, Question] = {
         "A field differs that changes what is computed of a text.",
         "Put the parent's value back, or accept the field by accepted=[...] if it is meant. Until then"
         " the numbers of other comparisons follow from it.",
+    ),
+    "served_as_audited": Question(
+        "Are the states that the engine serves those of the model that was audited?",
+        "The engine serves something else than what was audited, or its files are not what they claim.",
+        "Read what the states look like instead: a layer, a dtype, a cache or a model to set right.",
+    ),
+    "served_colipschitz_above": Question(
+        "Does the state that the engine serves move enough for every token of a prompt that changes?",
+        "Prompts that differ in many tokens are served with states that are nearly the same.",
+        _SERVED,
+    ),
+    "served_margin_above": Question(
+        "Does nearly every prompt keep a distance from the nearest other one in the states served?",
+        "Some prompts are served with states so near that little more rounding makes them one.",
+        _SERVED,
+    ),
+    "served_no_collisions": Question(
+        "Do all prompts have states of their own in what the engine serves?",
+        "Two prompts are served with states that are equal or too near.",
+        _SERVED,
     ),
     "sipit_recovers": Question(
         "Can prompts be read back from their states, token by token?",

@@ -38,6 +38,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "one_step_distinct": {},
     "quantized": {"bits": 4.0},
     "same_function": {},
+    "served_as_audited": {},
+    "served_colipschitz_above": {"alpha": 1e-12},
+    "served_margin_above": {"margin": 1e-12},
+    "served_no_collisions": {},
     "sipit_recovers": FEW,
     "state_drift_below": {"relative": 10.0},
     "states_recoverable": {"min_rate": 0.5, "certify": 0},
@@ -62,7 +66,7 @@ NAMES = sorted(CHECKS)
 def _audit(folder: Path, *, damaged: bool) -> Audit:
     """A model with its reference, states from elsewhere and a place for a baseline."""
     decoder = tiny_decoder(seed=1)
-    save_states(folder / "states.safetensors", [torch.full((2, 16), torch.nan)], 1)
+    save_states(folder / "states.safetensors", [torch.full((2, 16), torch.nan)], 1, ids=[[1, 2]])
     return audit_against(
         folder,
         plant_nan(decoder, 1) if damaged else decoder,

@@ -88,7 +88,7 @@ def test_a_check_without_a_file_is_wrong_use(audited: Run) -> None:
     """The flag is named."""
     result = audited(GATE)
     assert pytest.ExitCode.USAGE_ERROR == result.ret
-    assert "give --injx-states=FILE" in said(result)
+    assert "give --injx-states=PATH" in said(result)
 
 
 @pytest.mark.slow

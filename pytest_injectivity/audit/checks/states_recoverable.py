@@ -12,11 +12,13 @@ from pytest_injectivity.audit.judging.arguments import (
 from pytest_injectivity.audit.judging.base import Audited
 from pytest_injectivity.audit.judging.certificates import certified_lines
 from pytest_injectivity.audit.judging.common import settled
+from pytest_injectivity.audit.judging.served import not_as_claimed
 from pytest_injectivity.audit.judging.vocabulary import (
     token_words,
     vocabulary_lines,
 )
 from pytest_injectivity.audit.measurements.recovered import Recovered
+from pytest_injectivity.audit.measurements.served_sample import frame_of
 from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.numbers import show, show_down
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.inversion.observation import Observation
     from pytest_injectivity.inversion.recovery import Inversion
-    from pytest_injectivity.prompts.settings import SpecialTokens
     from pytest_injectivity.states.external import ExternalStates
 
 _QUANTITY = "rate of prompts read"
@@ -102,7 +103,8 @@ def check_states_recoverable(
     A prompt counts when every position is verified and, where the file has its ids, every token
     is right. The tolerance is the file's observation error, or an estimate of it from the first
     tokens, and never the local resolution alone (SPEC section 4). States of another model or
-    layer fail, and the verdict says so.
+    layer fail, and the verdict says so. What a serving engine wrote (SPEC section 9) is first checked
+    to be what it is claimed to be, and then read at every layer that there is.
 
     Args:
         audit: the audit whose model is judged.
@@ -122,25 +124,28 @@ def check_states_recoverable(
         Traceback (most recent call last):
         pytest_injectivity.errors.OptionError: no states captured elsewhere are named: ...
     """
+    from pytest_injectivity.states.served import is_served
+
     asked = Reading(
         min_rate=share_at_least("min_rate", min_rate),
         confidence=optional_confidence(confidence),
         policy=policy,
         certify=optional_count("certify", certify),
     )
-    judged = [judge_external_states(audit.measurements, asked)]
+    measured = audit.measurements
+    every = measured.external_states
+    if is_served(measured.target.config.states or "") and (
+        lost := not_as_claimed(measured, measured.served.layers, _QUANTITY, asked.min_rate, ">=")
+    ):
+        return audit.verdict("states_recoverable", lost)
+    judged = [judge_external_states(measured, one, asked) for one in every]
     return audit.verdict("states_recoverable", settled(judged, confidence))
 
 
 def judge_external_states(
-    measured: "Measurements", asked: Reading
+    measured: "Measurements", external: "ExternalStates", asked: Reading
 ) -> tuple[Reason, tuple[float, float]]:
-    """The reason of ``states_recoverable``, and its p-values.
-
-    Raises:
-        OptionError: no file of states is named, or it does not fit the model.
-    """
-    external = measured.external_states
+    """The reason that a layer contributes to ``states_recoverable``, and its p-values."""
     if lost := external.finite.count(False):
         at = [_name(external, prompt) for prompt, fine in enumerate(external.finite) if not fine]
         headline = (
@@ -149,19 +154,23 @@ def judge_external_states(
         )
         evidence = [f"a NaN or an infinity in {', '.join(at[:_LISTED])}", _about(external)]
         return _failed(external, asked, headline, evidence)
-    if not math.isfinite(sum(_resolution(measured))):
+    if not math.isfinite(sum(_resolution(measured, external))):
         return _failed(external, asked, "the resolution is not finite", [_about(external)])
-    read, inversion = _read(measured, asked)
+    read, inversion = _read(measured, external, asked)
     if read.recovered is None:
         headline, line = _mismatch(external, read.observation)
         return _failed(external, asked, headline, [line, _about(external)])
-    return _judged(measured, asked, read, inversion)
+    return _judged(measured, external, asked, read, inversion)
 
 
 def _judged(
-    measured: "Measurements", asked: Reading, read: Read, inversion: "Inversion | None"
+    measured: "Measurements",
+    external: "ExternalStates",
+    asked: Reading,
+    read: Read,
+    inversion: "Inversion | None",
 ) -> tuple[Reason, tuple[float, float]]:
-    external, found = measured.external_states, cast("Recovered", read.recovered)
+    found = cast("Recovered", read.recovered)
     total = len(found.prompts)
     recovered = sum(one.exact for one in found.prompts)
     what = "recovered" if external.ids is not None else "verified"
@@ -175,8 +184,8 @@ def _judged(
         relation=">=",
         headline=f"{recovered} of {number_of(total, 'prompt')} {what} (wants {asked.min_rate:.6g})",
         evidence=(
-            *_failures(measured, found),
-            *(_shown(measured, inversion) if inversion else ()),
+            *_failures(measured, external, found),
+            *(_shown(measured, external, inversion) if inversion else ()),
             *_how(external, read, found, budgeted=asked.certify is None),
             *vocabulary_lines(measured.token_classes, _TWINS),
             _about(external),
@@ -212,38 +221,42 @@ def _failed(
     return reason, (1.0, 0.0)
 
 
-def _resolution(measured: "Measurements") -> tuple[float, float]:
-    of = measured.resolution(measured.external_states.layer)
+def _resolution(measured: "Measurements", external: "ExternalStates") -> tuple[float, float]:
+    of = measured.resolution(external.layer)
     return of.at(0), of.at(1)
 
 
-def _read(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion | None"]:
+def _read(
+    measured: "Measurements", external: "ExternalStates", asked: Reading
+) -> tuple[Read, "Inversion | None"]:
     """Read the states; the inversion with its tokens is returned only where prompts may be shown."""
     if measured.target.config.show_prompts:
-        return _invert(measured, asked)
+        return _invert(measured, external, asked)
     key = ExternalReadingKey(
-        states=measured.external_states.digest,
+        states=external.digest,
         policy=asked.policy,
         certify=asked.certify,
         seed=measured.target.config.seed,
-        special=_special(measured),
-        resolution=_resolution(measured),
+        special=frame_of(measured.target),
+        resolution=_resolution(measured, external),
     )
-    return measured.target.remember(key, lambda: _invert(measured, asked)[0]), None
+    return measured.target.remember(key, lambda: _invert(measured, external, asked)[0]), None
 
 
-def _invert(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion | None"]:
+def _invert(
+    measured: "Measurements", external: "ExternalStates", asked: Reading
+) -> tuple[Read, "Inversion | None"]:
     from pytest_injectivity.inversion.observation import Match, observe_first
     from pytest_injectivity.inversion.sipit import Settings, recover_all
 
-    external, decoder, nu = measured.external_states, measured.target.decoder, _resolution(measured)
+    decoder, nu = measured.target.decoder, _resolution(measured, external)
     observed = observe_first(
         decoder,
         external.states,
         external.layer,
         nu=nu,
         given=external.observation_error,
-        special=_special(measured),
+        special=frame_of(measured.target),
     )
     if observed.match is not Match.YES:
         return Read(observed, None), None
@@ -272,17 +285,6 @@ def _invert(measured: "Measurements", asked: Reading) -> tuple[Read, "Inversion 
     # Without ids in the file a prompt counts where every position verifies.
     truths = external.ids or [cast("tuple[int, ...]", one.ids) for one in inversion.recoveries]
     return Read(observed, Recovered.of(inversion, truths)), inversion
-
-
-def _special(measured: "Measurements") -> tuple[int, ...]:
-    """The tokens that the tokenizer puts before every text."""
-    from pytest_injectivity.prompts.framing import text_frame
-
-    if measured.target.tokenizer is None:
-        return ()
-    return text_frame(
-        measured.target.tokenizer, cast("SpecialTokens", measured.target.config.special_tokens)
-    ).prefix
 
 
 def _mismatch(external: "ExternalStates", observed: "Observation") -> tuple[str, str]:
@@ -324,8 +326,8 @@ def _name(external: "ExternalStates", prompt: int) -> str:
     return f"prompt {prompt} of the file ({number_of(len(external.states[prompt]), 'token')})"
 
 
-def _failures(measured: "Measurements", found: Recovered) -> list[str]:
-    external, lines = measured.external_states, []
+def _failures(measured: "Measurements", external: "ExternalStates", found: Recovered) -> list[str]:
+    lines = []
     for prompt, one in enumerate(found.prompts):
         if not one.exact:
             residual = "" if one.residual is None else f", residual {show(one.residual)}"
@@ -337,13 +339,15 @@ def _failures(measured: "Measurements", found: Recovered) -> list[str]:
     return lines[:_LISTED] + more
 
 
-def _shown(measured: "Measurements", inversion: "Inversion") -> list[str]:
+def _shown(
+    measured: "Measurements", external: "ExternalStates", inversion: "Inversion"
+) -> list[str]:
     """Lines with the recovered texts; called only where prompts may be shown."""
     tokenizer, lines = measured.target.tokenizer, []
     for prompt, recovery in enumerate(inversion.recoveries[:_LISTED]):
         ids = [token for token in recovery.ids if token is not None]
         text = str(ids) if tokenizer is None else repr(tokenizer.decode(ids))
-        lines.append(f"{_name(measured.external_states, prompt)} reads {one_line(text)}")
+        lines.append(f"{_name(external, prompt)} reads {one_line(text)}")
     return lines
 
 

@@ -25,6 +25,7 @@ from pytest_injectivity.results.summary import LayerSummary, Trend
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pytest_injectivity.audit.measurements.served_sample import ServedSample
     from pytest_injectivity.geometry.layer import LayerGeometry
     from pytest_injectivity.geometry.search.ratios import Ratios
     from pytest_injectivity.inversion.continuation_search import ContinuationSearch
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.states.diagnosis import Diagnosis, Pair
     from pytest_injectivity.states.external import ExternalStates
     from pytest_injectivity.states.resolution import LayerResolution
+    from pytest_injectivity.states.served import ServedStates
     from pytest_injectivity.store.entry import Entry
 
 
@@ -56,6 +58,7 @@ class Measurements:
         self._diagnoses = Diagnoses(target, self._float64)
         self._summaries = LayerSummaries(self.layers, self._resolutions)
         self._edits: dict[Layer, Ratios] = {}
+        self._served_geometry: dict[Layer, LayerGeometry] = {}
 
     def expect(self, layers: Iterable[Layer]) -> None:
         """Measure these layers in the same passes as the first of them, and as those of the config."""
@@ -92,21 +95,63 @@ class Measurements:
         )
 
     @cached_property
-    def external_states(self) -> "ExternalStates":
-        """The states captured elsewhere that the config names, fit for this model.
+    def external_states(self) -> "tuple[ExternalStates, ...]":
+        """The states captured elsewhere that the config names, layer by layer, fit for this model.
 
         Raises:
             OptionError: none are named, or the file is not accepted.
         """
         from pytest_injectivity.states.external import read_states
+        from pytest_injectivity.states.served import is_served
 
+        path = self._states_path()
+        if is_served(path):
+            return tuple(self.served.at(layer) for layer in self.served.layers)
+        return (read_states(path, self.target.facts),)
+
+    @cached_property
+    def served(self) -> "ServedStates":
+        """The states captured elsewhere that the config names, with the ids of their prompts.
+
+        Raises:
+            OptionError: none are named, or a file is not accepted or does not fit the model.
+            MissingExtra: their layout needs a library that is not installed.
+        """
+        from pytest_injectivity.states.served import read_served
+
+        return read_served(self._states_path(), self.target.facts)
+
+    @cached_property
+    def served_sample(self) -> "ServedSample":
+        """What a sample of the states captured elsewhere is found to be, with the model."""
+        from pytest_injectivity.audit.measurements.served_sample import served_sample
+
+        return served_sample(self.target, self._resolutions, self.served)
+
+    def served_geometry(self, layer: Layer) -> "LayerGeometry":
+        """The geometry of the last-token states captured elsewhere, at a layer that they are of.
+
+        It is computed from the files' own values and not kept between runs.
+        """
+        from pytest_injectivity.geometry.layer import LayerGeometry
+        from pytest_injectivity.prompts.metrics import PromptMetric
+
+        if layer not in self._served_geometry:
+            self.target.use("prompt_metric")
+            metric = PromptMetric.parse(self.target.config.prompt_metric)
+            self._served_geometry[layer] = LayerGeometry(
+                layer, self.served.last(layer), self.served.prompts.distances(metric)
+            )
+        return self._served_geometry[layer]
+
+    def _states_path(self) -> str:
         self.target.use("states")
         if self.target.config.states is None:
             raise OptionError(
-                "no states captured elsewhere are named: give --injx-states=FILE, or"
-                " AuditConfig(states=FILE)"
+                "no states captured elsewhere are named: give --injx-states=PATH, or"
+                " AuditConfig(states=PATH), a file or a folder"
             )
-        return read_states(self.target.config.states, self.target.facts)
+        return self.target.config.states
 
     def states(self, layer: Layer) -> "Tensor":
         """The last-token states ``H_l``: ``(prompts, hidden)``, on the CPU, in the model's dtype."""

@@ -266,7 +266,7 @@ def test_policies_may_be_named(judge: Judge) -> None:
 def test_a_file_must_be_named_and_fit(judge: Judge, tmp_path: Path) -> None:
     """With the flag's name, or the file's."""
     audit = audit_of(tmp_path, tiny_decoder("llama"), AUDITED)
-    with pytest.raises(OptionError, match="give --injx-states=FILE"):
+    with pytest.raises(OptionError, match="give --injx-states=PATH"):
         audit.check_states_recoverable()
     with pytest.raises(OptionError, match="states of width 24: the model's have 16"):
         judge(tiny_decoder("llama"), _states(tiny_decoder("llama", hidden=24)))
