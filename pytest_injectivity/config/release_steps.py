@@ -119,6 +119,13 @@ STEPS: dict[str, StepGrammar] = {
     "rotate": StepGrammar((_SEED, _KEY), ("rotate(seed=1)",)),
     "permute_coordinates": StepGrammar((_SEED, _KEY), ("permute_coordinates(seed=1)",)),
     "permute": StepGrammar((), ("permute",)),
+    "mix": StepGrammar(
+        (
+            StepParameter("over", _one_of("positions", "coordinates"), "positions"),
+            StepParameter("matrix", _one_of("orthogonal", "invertible"), "invertible"),
+        ),
+        ("mix(over=positions)", "mix(over=coordinates, matrix=orthogonal)"),
+    ),
     "logprobs": StepGrammar(
         (StepParameter("top", integer(0, 10**6), 0),), ("logprobs", "logprobs(top=20)")
     ),

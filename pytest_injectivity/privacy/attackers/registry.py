@@ -5,6 +5,7 @@ from pytest_injectivity.privacy.attackers.ball import BallAttacker
 from pytest_injectivity.privacy.attackers.base import Attacker
 from pytest_injectivity.privacy.attackers.beam import BeamAttacker
 from pytest_injectivity.privacy.attackers.embedding import EmbeddingAttacker
+from pytest_injectivity.privacy.attackers.gram import GramAttacker
 from pytest_injectivity.privacy.attackers.joint_search import JointSearchAttacker
 from pytest_injectivity.privacy.attackers.known_plaintext import KnownPlaintextAttacker
 from pytest_injectivity.privacy.attackers.kv_collision import KvCollisionAttacker
@@ -14,6 +15,7 @@ from pytest_injectivity.privacy.attackers.mahalanobis import MahalanobisAttacker
 from pytest_injectivity.privacy.attackers.matching import MatchingAttacker
 from pytest_injectivity.privacy.attackers.prior import PriorAttacker
 from pytest_injectivity.privacy.attackers.procrustes import ProcrustesAttacker
+from pytest_injectivity.privacy.attackers.span import SpanAttacker
 
 ATTACKERS: tuple[Attacker, ...] = (
     EmbeddingAttacker(),
@@ -27,6 +29,8 @@ ATTACKERS: tuple[Attacker, ...] = (
     MatchingAttacker(),
     ProcrustesAttacker(),
     KnownPlaintextAttacker(),
+    GramAttacker(),
+    SpanAttacker(),
     JointSearchAttacker(),
     BeamAttacker(),
 )

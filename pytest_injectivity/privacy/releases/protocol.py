@@ -41,15 +41,26 @@ class Secret(StrEnum):
     """Released rows are images times one orthogonal matrix, the same for all prompts: norms and
     inner products are those of the images."""
 
+    MIXED_COORDINATES = "mixed coordinates"
+    """Released rows are images times a matrix drawn for each prompt: inner products of a prompt's rows
+    are those of its images, or near them."""
+    MIXED_POSITIONS = "mixed positions"
+    """Released rows are combinations of a prompt's images, by a matrix drawn for each prompt."""
+    SEVERAL = "several"
+    """Positions are mixed, and coordinates hidden as well."""
+
     @classmethod
     def joined(cls, secrets: Iterable["Secret"]) -> "Secret":
         """What several steps hide together: a permutation of coordinates is an orthogonal matrix too."""
-        return max(secrets, key=list(cls).index, default=cls.NOTHING)
+        hidden = {secret for secret in secrets if secret is not cls.NOTHING}
+        if cls.MIXED_POSITIONS in hidden and len(hidden) > 1:
+            return cls.SEVERAL
+        return max(hidden, key=list(cls).index, default=cls.NOTHING)
 
     @property
     def is_shared(self) -> bool:
-        """Whether all prompts share it, so that nobody can practise it."""
-        return self is not Secret.NOTHING
+        """Whether prompts share a matrix, so that nobody can practise it."""
+        return self in {Secret.PERMUTATION, Secret.ROTATION, Secret.SEVERAL}
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.privacy.releases.examples import NO_EXAMPLES, Examples
 from pytest_injectivity.privacy.releases.noise import Noise
+from pytest_injectivity.privacy.releases.observed import observe_place
 from pytest_injectivity.privacy.releases.protocol import Release, Secret
 from pytest_injectivity.privacy.search.candidates import Candidates, Nearest, Scan
 from pytest_injectivity.privacy.search.mahalanobis import MahalanobisMetric
@@ -155,6 +156,15 @@ class ChannelView:
         """What the release makes of every token's row, on the device of the released rows."""
         images = self.channel.release.image(self.table.rows(self.channel.place))
         return images.to(self.channel.released[0].device)
+
+    @cached_property
+    def before(self) -> Float[Tensor, "position width"]:
+        """What the release makes of the rows of the tokens before, where all positions are observed."""
+        ids = self.table.prefix.ids.tolist()
+        if not ids:
+            return self.images[:0]
+        rows = observe_place(self.table.decoder, self.channel.place, [ids]).rows[0]
+        return self.channel.release.image(rows).to(self.channel.released[0].device)
 
     @cached_property
     def candidates(self) -> Candidates:

@@ -32,6 +32,8 @@ CHANNELS = [
     ("1", "rotate(seed=1)"),
     ("1", "permute_coordinates(seed=1)"),
     ("1", "rotate|permute"),
+    ("1", "mix(over=positions)"),
+    ("1", "mix(over=coordinates)"),
     ("1 kv", "identity"),
     ("1 last", "identity"),
 ]

@@ -7,6 +7,7 @@ from pytest_injectivity.privacy.releases.composition import ChainedRelease, Side
 from pytest_injectivity.privacy.releases.noise import Noise
 from pytest_injectivity.privacy.releases.protocol import Secret, draws
 from pytest_injectivity.privacy.releases.steps.identity import IdentityRelease
+from pytest_injectivity.privacy.releases.steps.mix import MixRelease
 from pytest_injectivity.privacy.releases.steps.permute import PermuteRelease
 from pytest_injectivity.privacy.releases.steps.permute_coordinates import PermuteCoordinatesRelease
 from pytest_injectivity.privacy.releases.steps.rotate import RotateRelease
@@ -70,6 +71,18 @@ def test_a_rotation_hides_an_order_of_coordinates() -> None:
     assert ChainedRelease(both).secret is Secret.ROTATION
     assert ChainedRelease(both[::-1]).secret is Secret.ROTATION
     assert ChainedRelease(both[:1]).secret is Secret.PERMUTATION
+
+
+def test_what_mixing_and_rotation_hide_together() -> None:
+    """A matrix for each prompt covers one for all, unless it mixes positions: then both are unknown."""
+    rotation = RotateRelease(_WIDTH, 1)
+    positions, coordinates = (
+        MixRelease(_WIDTH, positions=one, orthogonal=True) for one in (True, False)
+    )
+    assert ChainedRelease((rotation, coordinates)).secret is Secret.MIXED_COORDINATES
+    assert not Secret.MIXED_COORDINATES.is_shared
+    assert ChainedRelease((rotation, positions)).secret is Secret.SEVERAL
+    assert Secret.SEVERAL.is_shared
 
 
 def test_sides_are_released_each_by_itself() -> None:
