@@ -33,6 +33,7 @@ def case(
     attacker: Decoder | None = None,
     practice: Sequence[Sequence[int]] = (),
     known: Sequence[Sequence[int]] = (),
+    queries: int = 1,
 ) -> AttackCase:
     """Releases at a place, written as steps, an attacker's floor, and what it learns from."""
     observed = observe_place(decoder, parse(f"identity@{place}").place, prompts)
@@ -43,7 +44,7 @@ def case(
         for one, prompts in ((attacker or decoder, practice), (decoder, known))
     )
     floor = measure_floor(attacker or decoder, observed, prompts=1)
-    return AttackCase(observed, releases, floor, practised, given)
+    return AttackCase(observed, releases, floor, practised, given, queries)
 
 
 def attacks(

@@ -229,6 +229,7 @@ class ReleaseResultKey(NumberKey):
         free_running: how many prompts attackers also read behind their own answers.
         practice: how many prompts of their own attackers learn to read.
         known: how many prompts attackers know with what was released of them.
+        queries: how many times each prompt is released.
         seed: of the release and of the attackers.
     """
 
@@ -240,4 +241,5 @@ class ReleaseResultKey(NumberKey):
     free_running: int
     practice: int
     known: int
+    queries: int
     seed: int

@@ -143,8 +143,8 @@ def _attacks(
                 str(at): one.release for at, one in enumerate(shared) if one.observed is observed
             }
             floor = measure_floor(decoder, _everywhere(measured.target.decoder, observed))
-            practice, known_before = learned[observed.place]
-            cases.append(AttackCase(observed, releases, floor, practice, known_before))
+            practised, given = learned[observed.place]
+            cases.append(AttackCase(observed, releases, floor, practised, given, size.queries))
             advance(done)
     known, prompts = shared[0].observed.known, shared[0].observed.prompts
     measured.target.foretelling.before(lambda costs: costs.attacks(_walk(shared, size)))

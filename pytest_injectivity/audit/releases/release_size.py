@@ -10,7 +10,7 @@ from pytest_injectivity.errors import OptionError
 
 _PROMPTS, _TOKENS, _FREE_RUNNING, _PRACTICE = 50, 20, 20, 500
 _SHORT = 3
-_LEAST = {"prompts": 1, "tokens": 1, "free_running": 0, "practice": 0, "known": 0}
+_LEAST = {"prompts": 1, "tokens": 1, "free_running": 0, "practice": 0, "known": 0, "queries": 1}
 
 
 class SizeOptions(TypedDict, total=False):
@@ -26,6 +26,8 @@ class SizeOptions(TypedDict, total=False):
             attack is judged by; 500 by default. 0 leaves out the attackers that are trained.
         known: number of further prompts that attackers know together with what the sender released of
             them, under the secret that hides the others; 0 by default.
+        queries: how many times the sender releases each prompt that is read, with draws of their own; 1
+            by default.
         attacker: the model that attackers compute with: a checkpoint, or a dtype to load the audited one
             in (``bfloat16``); None, the default: the sender's own weights.
     """
@@ -35,6 +37,7 @@ class SizeOptions(TypedDict, total=False):
     free_running: int
     practice: int
     known: int
+    queries: int
     attacker: str | None
 
 
@@ -46,6 +49,7 @@ class Size(NamedTuple):
     free_running: int
     practice: int
     known: int
+    queries: int
     attacker: str | None
 
     @classmethod
@@ -68,13 +72,15 @@ class Size(NamedTuple):
             free_running=given.get("free_running", _FREE_RUNNING),
             practice=given.get("practice", _PRACTICE),
             known=given.get("known", 0),
+            queries=given.get("queries", 1),
             attacker=given.get("attacker"),
         )
 
     def __str__(self) -> str:
         return (
             f"{number_of(self.prompts, 'prompt')} of {number_of(self.tokens, 'token')},"
-            f" {self.free_running} free-running, {self.practice} of practice, {self.known} known"
+            f" {self.free_running} free-running, {self.practice} of practice, {self.known} known,"
+            f" released {number_of(self.queries, 'time')}"
         )
 
 

@@ -107,6 +107,7 @@ class Releases:
                     size.free_running,
                     practice=size.practice,
                     known=size.known,
+                    queries=size.queries,
                     seed=self.measurements.target.config.seed,
                 )
                 for key, one in texts.items()

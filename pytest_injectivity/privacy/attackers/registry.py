@@ -1,6 +1,7 @@
 """THE table of attackers, weakest first: a new attacker is its file, its test and a row here."""
 
 from pytest_injectivity.privacy.attackers.argmin import ArgminAttacker
+from pytest_injectivity.privacy.attackers.averaging import AveragingAttacker
 from pytest_injectivity.privacy.attackers.ball import BallAttacker
 from pytest_injectivity.privacy.attackers.base import Attacker
 from pytest_injectivity.privacy.attackers.beam import BeamAttacker
@@ -26,6 +27,7 @@ ATTACKERS: tuple[Attacker, ...] = (
     KvCollisionAttacker(),
     MahalanobisAttacker(),
     PriorAttacker(),
+    AveragingAttacker(),
     MatchingAttacker(),
     ProcrustesAttacker(),
     KnownPlaintextAttacker(),

@@ -13,10 +13,11 @@ free-running (its own answers stand there) on the first few prompts, or both.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.verifiers import Tolerance
@@ -31,6 +32,7 @@ from pytest_injectivity.privacy.releases.examples import (
     practised,
     refuse_shared,
 )
+from pytest_injectivity.privacy.releases.mean import MeanRelease
 from pytest_injectivity.privacy.releases.observed import Observed
 from pytest_injectivity.privacy.releases.protocol import Release
 from pytest_injectivity.privacy.search.channel import Channel
@@ -50,6 +52,7 @@ class AttackCase:
             all later positions (`measure_floor`).
         practice: prompts of the attacker's own, run through its own model; None: none.
         known: prompts that the attacker knows, run through the sender's model; None: none.
+        queries: how many times the sender releases each prompt that is read, with draws of their own.
     """
 
     observed: Observed
@@ -57,6 +60,7 @@ class AttackCase:
     nu: Tolerance
     practice: Observed | None = None
     known: Observed | None = None
+    queries: int = 1
 
 
 def run_attacks(
@@ -178,24 +182,32 @@ def _prompts(cases: Sequence[AttackCase], known: Sequence[int]) -> tuple[tuple[i
 
 
 def _channels(case: AttackCase, decoder: Decoder, seed: int) -> list[Channel]:
-    observed = case.observed
     # Apple's GPUs have no float64.
     home = torch.device("cpu") if decoder.device.type == "mps" else decoder.device
-    nu = tuple(case.nu) if isinstance(case.nu, Sequence) else (case.nu,)
-    return [
-        Channel(
-            name=name,
-            release=release,
-            place=observed.place,
-            nu=nu,
-            released=tuple(rows.to(home) for rows in observed.released(release, seed)),
-            lengths=tuple(map(len, observed.prompts)),
-            sides=observed.sides,
-            practice=practised(release, case.practice, seed).to(home),
-            known=known_beforehand(release, case.known, seed).to(home),
-        )
-        for name, release in case.releases.items()
-    ]
+    return [_channel(case, name, home, seed) for name in case.releases]
+
+
+def _channel(case: AttackCase, name: str, home: torch.device, seed: int) -> Channel:
+    observed, release = case.observed, case.releases[name]
+
+    def released(made: Release) -> tuple[Tensor, ...]:
+        return tuple(rows.to(home) for rows in observed.released(made, seed))
+
+    once = Channel(
+        name=name,
+        release=release,
+        place=observed.place,
+        nu=tuple(case.nu) if isinstance(case.nu, Sequence) else (case.nu,),
+        released=released(release),
+        lengths=tuple(map(len, observed.prompts)),
+        sides=observed.sides,
+        practice=practised(release, case.practice, seed).to(home),
+        known=known_beforehand(release, case.known, seed).to(home),
+    )
+    if case.queries == 1:
+        return once
+    mean = MeanRelease(release, case.queries)
+    return replace(once, averaged=replace(once, release=mean, released=released(mean)))
 
 
 def _result(

@@ -56,6 +56,10 @@ class Noise:
             torch.cat([self.factor, other.factor]),
         )
 
+    def scaled(self, factor: float) -> "Noise":
+        """The noise times a factor."""
+        return Noise(self.sigma * factor, self.factor * factor)
+
     def covariance(self, nu: float = 0.0) -> Float64[Tensor, "width width"]:
         """The covariance plus ``nu^2 I``.
 

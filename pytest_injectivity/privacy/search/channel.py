@@ -43,6 +43,7 @@ class Channel:
         sides: the widths that make up a row: two for keys and values together, else one.
         practice: what the attacker released of prompts of its own; nothing where a secret is shared.
         known: what the sender released of prompts that the attacker knows.
+        averaged: the means of several releases of each prompt; None where each was released once.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Channel:
     sides: tuple[int, ...]
     practice: Examples = NO_EXAMPLES
     known: Examples = NO_EXAMPLES
+    averaged: "Channel | None" = None
 
     @property
     def hides_matrix(self) -> bool:

@@ -230,6 +230,21 @@ def test_prompts_that_begin_alike_count_once(tmp_path: Path) -> None:
         audit.exposures("identity@1", prompts=3, tokens=3)
 
 
+def test_several_releases_of_a_prompt_are_averaged(audit: Audit) -> None:
+    """``queries=`` of every check of releases; it belongs to what is kept of a release."""
+    loud = "gaussian(sigma=2 rel)@1"
+    once, often = (audit.exposures(loud, queries=queries, **FEW)[0] for queries in (1, 64))
+    read = {one.attacker: one.token_rate for one in often.attacks}
+    assert not any("averaging" == one.attacker for one in once.attacks)
+    assert read["averaging"] > read["mahalanobis"]
+
+
+def test_no_query_at_all_is_refused(audit: Audit) -> None:
+    """By its name."""
+    with pytest.raises(OptionError, match="queries=0: give an integer of at least 1"):
+        audit.exposures("identity@1", queries=0, **FEW)
+
+
 def test_no_utility_is_refused(audit: Audit) -> None:
     """A gate that could not fail is none."""
     with pytest.raises(OptionError, match="has no utility to judge"):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -17,6 +18,7 @@ from pytest_injectivity.privacy.attackers.registry import ATTACKERS
 from pytest_injectivity.privacy.evaluation.attack import run_attacks
 from pytest_injectivity.privacy.evaluation.results import AttackResult
 from pytest_injectivity.privacy.releases.examples import known_beforehand, practised
+from pytest_injectivity.privacy.releases.mean import MeanRelease
 from pytest_injectivity.privacy.search.channel import Channel
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import by_name, case, drawn_prompts
@@ -37,6 +39,7 @@ CHANNELS = [
     ("1 kv", "identity"),
     ("1 last", "identity"),
 ]
+QUERIES = 4
 BY_NAME = {one.name: one for one in ATTACKERS}
 
 
@@ -50,7 +53,7 @@ def decoder() -> Decoder:
 def _channel(decoder: Decoder, place: str, release: str) -> Channel:
     found = case(decoder, place, [release], PROMPTS, practice=PRACTICE, known=KNOWN)
     one = found.releases[release]
-    return Channel(
+    once = Channel(
         name=release,
         release=one,
         place=found.observed.place,
@@ -61,6 +64,9 @@ def _channel(decoder: Decoder, place: str, release: str) -> Channel:
         practice=practised(one, found.practice, 0),
         known=known_beforehand(one, found.known, 0),
     )
+    mean = MeanRelease(one, QUERIES)
+    averaged = replace(once, release=mean, released=found.observed.released(mean, 0))
+    return replace(once, averaged=averaged)
 
 
 def _fitting(attacker: Attacker, decoder: Decoder) -> list[tuple[str, str]]:
@@ -71,7 +77,15 @@ def _run(
     attacker: Attacker, decoder: Decoder, channel: tuple[str, str], sender: Decoder | None = None
 ) -> dict[tuple[str, str, bool], AttackResult]:
     place, release = channel
-    sent = case(sender or decoder, place, [release], PROMPTS, practice=PRACTICE, known=KNOWN)
+    sent = case(
+        sender or decoder,
+        place,
+        [release],
+        PROMPTS,
+        practice=PRACTICE,
+        known=KNOWN,
+        queries=QUERIES,
+    )
     return by_name(
         run_attacks(decoder, [sent], seed=0, attackers=(attacker,), free_running=2, keep_ids=True)
     )
@@ -120,7 +134,9 @@ def test_no_attacker_names_padding(name: str) -> None:
         practice, known = (
             [ids for ids in _moved(some) if ids not in prompts] for some in (PRACTICE, KNOWN)
         )
-        sent = case(decoder, place, [release], prompts, practice=practice, known=known)
+        sent = case(
+            decoder, place, [release], prompts, practice=practice, known=known, queries=QUERIES
+        )
         found = run_attacks(decoder, [sent], seed=0, attackers=(attacker,), keep_ids=True)
         answers = {
             token for one in found for attack in one.attacks for ids in attack.ids for token in ids
