@@ -130,7 +130,10 @@ def read_served(
         MissingExtra: the layout needs a library that is not installed.
     """
     root = Path(path)
-    files = _files(root, limits)
+    try:
+        files = _files(root, limits)
+    except OSError as error:
+        raise _refuse(root, f"it cannot be read: {one_line(error.strerror or '')}") from None
     statement = (root if root.is_dir() else root.parent) / STATEMENT
     stated = _stated(statement)
     layout = _layout(files, stated)

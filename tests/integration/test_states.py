@@ -13,6 +13,7 @@ from pytest_injectivity.states.external import save_states
 from pytest_injectivity.testing import tiny_decoder
 from tests.integration.conftest import Run
 from tests.integration.support import cases, output, properties, run_pytest, said
+from tests.served_files import served, write
 
 GATE = "def test_gate(assert_states_recoverable):\n    assert_states_recoverable()\n"
 TEXTS = ("wisteria 1", "mandrake 22")
@@ -51,6 +52,25 @@ def test_states_are_read_and_nothing_of_them_is_shown(
         written = output(result) + (pytester.path / "junit.xml").read_text() + json.dumps(verdict)
         for text in TEXTS:
             assert shown == (text in written)
+
+
+def test_a_folder_of_an_engine_is_judged_and_reported(
+    audited: Run, checkpoint: Callable[[str], Path], pytester: pytest.Pytester, tmp_path: Path
+) -> None:
+    """The reports say where the states are from, and name no token of them."""
+    decoder = load_decoder(str(checkpoint("generic")), device="cpu")
+    for at, text in enumerate(TEXTS):
+        path = write("vllm", tmp_path / "s", served(decoder, list(text.encode()), (1, 2)))
+        path.rename(path.with_name(f"{at}.safetensors"))
+    gate = (
+        "def test_served(injx):\n    injx.assert_served_as_audited()\n"
+        "    injx.assert_served_margin_above(margin=1e-6)\n"
+    )
+    result = audited(gate, f"--injx-states={tmp_path / 's'}", "--injx-report=json:r.json")
+    result.assert_outcomes(passed=1)
+    written = (pytester.path / "r.json").read_text()
+    assert "2 files of layout vllm; N = 2" in written
+    assert not any(text in written + output(result) for text in TEXTS)
 
 
 def test_states_of_another_model_fail_in_plain_words(audited: Run, tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SAMPLE = 16
 """Prompts looked at; each costs a pass of the model, and more where something is wrong."""
 
+LONGEST = 256
+"""Tokens of a prompt that are looked at: all layers of them are in memory, in float64."""
+
 _EVALUATIONS = 4.0
 _ROUNDINGS = 8.0
 
@@ -122,13 +125,13 @@ def case_of(
     claims: "Claims",
     tolerances: tuple[float, ...],
 ) -> "Case":
-    """One prompt of states captured elsewhere, to be diagnosed."""
+    """One prompt of states captured elsewhere, to be diagnosed by its first tokens."""
     from pytest_injectivity.states.faults.base import Case
 
     return Case(
         decoder,
-        served.ids[prompt],
-        {layer: served.states[layer][prompt] for layer in served.layers},
+        served.ids[prompt][:LONGEST],
+        {layer: served.states[layer][prompt][:LONGEST] for layer in served.layers},
         claims,
         dict(zip(served.layers, tolerances, strict=True)),
     )
@@ -224,8 +227,8 @@ def _parent_distance(parent: "Target", served: "ServedStates", layer: Layer) -> 
 
     off = [
         relative(
-            served.states[layer][prompt],
-            observe(parent.decoder, served.ids[prompt], [layer])[layer].cpu(),
+            served.states[layer][prompt][:LONGEST],
+            observe(parent.decoder, served.ids[prompt][:LONGEST], [layer])[layer].cpu(),
         )
         for prompt in chosen_of(served)
     ]

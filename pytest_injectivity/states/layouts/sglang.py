@@ -58,6 +58,8 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
         found = (
             [json.loads(line) for line in lines] if path.suffix == ".jsonl" else json.loads(text)
         )
+    except OSError as error:
+        raise refusal(path, f"it cannot be read: {one_line(error.strerror or '')}") from None
     except (ValueError, RecursionError) as error:
         raise refusal(path, f"it is no JSON: {one_line(str(error))}") from None
     for one in found if isinstance(found, list) else [found]:

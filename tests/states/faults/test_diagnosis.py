@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from pytest_injectivity.audit.measurements.served_sample import case_of, claims_of
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.facts import ModelFacts
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.states.faults.base import Case, Claims, Kind
 from pytest_injectivity.states.faults.diagnosis import Finding, diagnose, findings
-from tests.served_files import Written, in_dtype, served
+from pytest_injectivity.states.served import read_served
+from pytest_injectivity.testing import tiny_decoder
+from tests.served_files import Written, in_dtype, served, write
 from tests.served_plants import (
     PLANTS,
     Sampled,
@@ -171,6 +175,17 @@ def test_findings_count_prompts() -> None:
     assert isinstance(found, Finding)
     assert (Kind.ZERO_ROWS, 3, 4) == (found.fault.kind, found.prompts, found.sampled)
     assert "(in 3 of 4 prompts looked at)" in found.line
+
+
+def test_long_prompts_are_looked_at_by_their_beginning(tmp_path: Path) -> None:
+    """All layers of a prompt are in memory while it is."""
+    decoder = tiny_decoder("llama", context=320)
+    ids = [at % 64 for at in range(300)]
+    path = write("vllm", tmp_path, served(decoder, ids, (1, 2)))
+    found = read_served(path, ModelFacts.of(decoder))
+    case = case_of(decoder, found, 0, claims_of(found, (), decoder), (1e-5, 1e-5))
+    assert (256, 256) == (len(case.ids), len(case.states[1]))
+    assert () == diagnose(case)
 
 
 def _wrong(files: Iterable[Sampled], models: dict[str, Decoder]) -> list[tuple[str, ...]]:
