@@ -230,6 +230,7 @@ class ReleaseResultKey(NumberKey):
         practice: how many prompts of their own attackers learn to read.
         known: how many prompts attackers know with what was released of them.
         queries: how many times each prompt is released.
+        budget: about how many candidates may be run; None: the whole vocabulary is.
         seed: of the release and of the attackers.
     """
 
@@ -242,4 +243,5 @@ class ReleaseResultKey(NumberKey):
     practice: int
     known: int
     queries: int
+    budget: int | None
     seed: int

@@ -13,7 +13,7 @@ Where a state was computed after the same prefix, of any token ``g``, the contex
 A lens only orders candidates. What it ranks first is still verified by a state that the model computes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 
 import torch
@@ -92,13 +92,30 @@ class Lens:
         ]
         return torch.cat(found)
 
+    def misfits(self, queries: Float[Tensor, "states hidden"]) -> Float[Tensor, "states vocab"]:
+        """Squared Mahalanobis distances, less a number of each query's own.
+
+        Half of one is minus the log-likelihood of a token, up to that number.
+        """
+        return self._misfits(queries.to(self._sites) @ self.whitener)
+
+    def noised(self, covariance: Float[Tensor, "hidden hidden"]) -> "Lens":
+        """The lens of states to which noise of this covariance was added."""
+        root = torch.linalg.inv(self.whitener.double())
+        lower = torch.linalg.cholesky(root.T @ root + covariance.to(root))
+        whitener = torch.linalg.inv(lower).T.to(self.whitener).contiguous()
+        return replace(self, whitener=whitener)
+
+    def _misfits(self, aims: Float[Tensor, "states hidden"]) -> Float[Tensor, "states vocab"]:
+        away = torch.addmm(self._lengths, aims, self._sites.T, alpha=-2)
+        # A query that is not finite ranks the tokens by their ids.
+        return torch.where(away.isnan(), torch.inf, away)
+
     def _nearest(
         self, aims: Float[Tensor, "states hidden"], count: int
     ) -> Int[Tensor, "states count"]:
         """The tokens whose whitened signatures are nearest, all of them where they are not so many."""
-        away = torch.addmm(self._lengths, aims, self._sites.T, alpha=-2)
-        # A query that is not finite ranks the tokens by their ids.
-        away = torch.where(away.isnan(), torch.inf, away)
+        away = self._misfits(aims)
         return away.topk(min(count, away.shape[1]), dim=1, largest=False, sorted=True).indices
 
     def rank_behind(

@@ -19,6 +19,10 @@ _LONGEST_GAP = 3
 _VOCABULARIES_A_GAP = 20
 # How many attackers compare a released row with all images, on one release.
 _COMPARING = 6
+# Where likely candidates alone are run: how many of them for a release and prefix (measured), and behind
+# how many prefixes the whole vocabulary is run to measure radii.
+_LIKELY = 200
+_RADII, _FEWEST_RADII, _SHARE_OF_RADII = 256, 16, 8
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,28 @@ class Walk:
         prompts: how many prompts.
         tokens: of each.
         free_running: how many prompts are also read free-running.
+        budget: about how many candidates may be run; None: the whole vocabulary is.
     """
 
     places: Sequence[Place]
     prompts: int
     tokens: int
     free_running: int
+    budget: int | None = None
+
+    @property
+    def prefixes(self) -> int:
+        """Behind how many prefixes candidates are run, free runs of one release included.
+
+        The first position has one for all prompts. From its first wrong answer on a free run has
+        prefixes of its own.
+        """
+        later = self.tokens - 1
+        return 1 + later * (self.prompts + min(self.free_running, self.prompts) // 2)
+
+    def pruned(self, vocab: int) -> bool:
+        """Whether likely candidates alone are run, of a vocabulary of so many tokens."""
+        return self.budget is not None and self.prefixes * vocab > self.budget
 
 
 @dataclass(frozen=True)
@@ -67,7 +87,12 @@ class AttackWork:
         everywhere = [one for one in walk.places if one.everywhere]
         if everywhere:
             own = _WRONG * free * (walk.tokens - 1) * len(everywhere)
-            candidates += vocab * (prefixes + own)
+            each = vocab
+            if walk.pruned(vocab) and walk.budget is not None:
+                each = min(vocab, _LIKELY * len(everywhere), walk.budget // walk.prefixes)
+                radii = min(_RADII, walk.budget // (_SHARE_OF_RADII * vocab))
+                candidates += vocab * (1 + (radii if radii >= _FEWEST_RADII else 0))
+            candidates += each * (prefixes + own)
             beamed = sum(one.of_states for one in everywhere)
             candidates += beamed * free * walk.tokens * min(_BEAM, vocab)
             looks = walk.tokens * (walk.prompts * _COMPARING + free) * len(everywhere)

@@ -199,13 +199,14 @@ class Costs:
             name=f"attacks on {number_of(count, 'release')}",
             what=(
                 f"{number_of(walk.prompts, 'prompt')} of"
-                f" {number_of(walk.tokens, 'token')}, {walk.free_running} free-running, all of the"
-                f" vocabulary of {vocab:,} at each position"
+                f" {number_of(walk.tokens, 'token')}, {walk.free_running} free-running,"
+                f" {'likely candidates' if walk.pruned(vocab) else 'all'} of the vocabulary of"
+                f" {vocab:,} at each position"
             ),
             seconds=seconds,
             token_forwards=work.candidates + utility.tokens,
             bytes=vocab * self.sizes.state_bytes,
-            shorter_by="prompts=, tokens= and free_running= of the check, fewer releases",
+            shorter_by="prompts=, tokens=, free_running= and budget= of the check, fewer releases",
         )
 
     def evaluations(self, lengths: Sequence[int], layers: Sequence[Layer]) -> Phase:

@@ -21,36 +21,64 @@ OVER_GUESSED = " over what is guessed"
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of trials, with its interval; trials of tokens come in clusters, one a prompt."""
+    """A share of trials, with its interval; trials of tokens come in clusters, one a prompt.
+
+    Attributes:
+        right: trials that went right.
+        of: all trials.
+        low, high: the interval. Its upper end counts the undecided trials as right.
+        undecided: trials that went wrong, and would perhaps have gone right if all candidates had been
+            compared.
+    """
 
     right: int
     of: int
     low: float
     high: float
+    undecided: int = 0
 
     @property
     def value(self) -> float:
         """The share."""
         return self.right / self.of
 
+    @property
+    def at_most(self) -> float:
+        """The share if all undecided trials had gone right."""
+        return (self.right + self.undecided) / self.of
+
     def interval(self, confidence: float) -> Interval:
         """As verdicts show it."""
         return Interval(self.low, self.high, confidence)
 
     def __str__(self) -> str:
+        undecided = f" and {self.undecided} undecided" if self.undecided else ""
         return (
-            f"{self.right} of {self.of}, {100 * self.value:.3g} %"
+            f"{self.right}{undecided} of {self.of}, {100 * self.value:.3g} %"
             f" [{100 * self.low:.3g}, {100 * self.high:.3g}]"
         )
 
 
 @dataclass(frozen=True)
 class Excess:
-    """How much more of the tokens was read than the model guesses, on the same prompts."""
+    """How much more of the tokens was read than the model guesses, on the same prompts.
+
+    Attributes:
+        value: the difference of both shares.
+        low, high: the interval. Its upper end counts the undecided tokens as read.
+        undecided: the share of tokens that were not read, and would perhaps have been if all
+            candidates had been compared.
+    """
 
     value: float
     low: float
     high: float
+    undecided: float = 0.0
+
+    @property
+    def at_most(self) -> float:
+        """The difference if all undecided tokens had been read."""
+        return self.value + self.undecided
 
     def interval(self, confidence: float) -> Interval:
         """As verdicts show it."""
@@ -80,6 +108,9 @@ class AttackSummary:
             many there are.
         verified: the share of tokens that its verifier accepts; a low share does not show privacy.
         seconds: the attacker's own computing time, without what all attackers share.
+        compared: how many likely candidates it compared at a position, on average; None: the attack is
+            exact, because it compared the whole vocabulary wherever it compares.
+        left_out: how many true tokens were not among the candidates compared.
     """
 
     attacker: str
@@ -94,6 +125,8 @@ class AttackSummary:
     by_span: dict[str, tuple[int, int]] = field(default_factory=dict)
     verified: float = 0.0
     seconds: float = 0.0
+    compared: float | None = None
+    left_out: int = 0
 
     @property
     def name(self) -> str:

@@ -33,3 +33,14 @@ def test_a_gap_is_searched_where_it_is_short() -> None:
     short = AttackWork.of(Walk([Place(2, last=True)], 4, 3, 0), VOCAB)
     assert 4 * 3 * VOCAB < short.candidates
     assert VOCAB > _work(Place(2, last=True)).candidates > 0
+
+
+def test_a_budget_prunes_where_the_whole_vocabulary_is_more() -> None:
+    """Behind each prefix no more than its share of the budget is run."""
+    tables = _work(Place(2)).candidates
+    walk = Walk([Place(2)], 4, 6, 0, budget=tables)
+    few = Walk([Place(2)], 4, 6, 0, budget=2000)
+    assert not walk.pruned(VOCAB)
+    assert few.pruned(VOCAB)
+    assert tables == AttackWork.of(walk, VOCAB).candidates
+    assert VOCAB + 2100 > AttackWork.of(few, VOCAB).candidates

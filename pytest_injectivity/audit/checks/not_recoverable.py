@@ -89,7 +89,7 @@ def judge_hidden(exposure: "ReleaseResult", bound: ReadBound, confidence: float 
     strongest = bound.strongest(summary)
     status = hidden_status(summary, bound, confidence)
     read = [bound.judged(one) for one in summary.attacks]
-    worst = max(0.0, *(one.high if confidence else one.value for one in read))
+    worst = max(0.0, *(one.high if confidence else one.at_most for one in read))
     judged = bound.judged(strongest)
     return Reason(
         where=summary.name,
@@ -178,13 +178,36 @@ def _how_lines(summary: ReleaseSummary) -> list[str]:
         " clustered by prompt; a typical"
         f" coordinate is {show(summary.typical, 3)}{noise}"
     )
-    return [*_robust_lines(summary), size]
+    return [*_robust_lines(summary), _search_line(summary), size]
+
+
+def _search_line(summary: ReleaseSummary) -> str:
+    """Whether all candidates were compared; else what that may have missed."""
+    pruned = [one for one in summary.attacks if one.compared is not None]
+    if not pruned:
+        return "exact: attackers that compare candidates compare the whole vocabulary"
+    told = [one for one in pruned if one.teacher_forced] or pruned
+    compared = sum(one.compared or 0.0 for one in told) / len(told)
+    of = max(one.tokens.of for one in told)
+    left = max(one.left_out for one in told)
+    undecided = max(one.tokens.undecided for one in pruned)
+    return (
+        f"pruned: {compared:.0f} likely candidates of a position are compared, not the whole vocabulary;"
+        f" the true token is not among them at {left} of {of} positions ({_percent(left / of)}), and"
+        f" upper bounds count as read what that leaves undecided (at most {undecided}); budget= compares"
+        " more"
+    )
 
 
 def _robust_lines(summary: ReleaseSummary) -> list[str]:
     known = {name: value for name, value in (summary.robustness or {}).items() if value is not None}
     shown = ", ".join(f"{name} {show(value, 3)}" for name, value in known.items())
-    return [f"perturbation that changes the nearest token: {shown}"] if shown else []
+    if shown:
+        return [f"perturbation that changes the nearest token: {shown}"]
+    if any(one.compared is not None for one in summary.attacks):
+        why = "it takes the whole vocabulary at each position (budget=)"
+        return [f"perturbation that changes the nearest token: not measured, because {why}"]
+    return []
 
 
 def _percent(share: float) -> str:

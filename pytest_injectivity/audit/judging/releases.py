@@ -86,7 +86,7 @@ def hidden_status(summary: ReleaseSummary, bound: ReadBound, confidence: float |
     """Judge whether every attacker reads at most what is allowed."""
     read = [bound.judged(one) for one in summary.attacks]
     if confidence is None:
-        good = bool(read) and all(one.value <= bound.most for one in read)
+        good = bool(read) and all(one.at_most <= bound.most for one in read)
         return Status.PASS if good else Status.FAIL
     if any(not one.low <= bound.most for one in read):
         return Status.FAIL

@@ -41,6 +41,7 @@ class Need:
             recovery does.
         releases: texts of releases that are attacked in one walk, their layers counted from the first.
         free_running: prompts that are also read free-running.
+        budget: candidates that attacks may run; None: the whole vocabulary behind each prefix.
         words: names what is not predicted.
     """
 
@@ -52,6 +53,7 @@ class Need:
     certify: int | None = 0
     releases: tuple[str, ...] = ()
     free_running: int = 0
+    budget: int | None = None
     words: str = ""
 
 
@@ -209,6 +211,7 @@ def _walk(size: Size, releases: Sequence[ReleaseSpec]) -> Need:
         tokens=size.tokens,
         releases=tuple(map(str, releases)),
         free_running=size.free_running,
+        budget=size.budget,
     )
 
 

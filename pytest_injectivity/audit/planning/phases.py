@@ -167,7 +167,7 @@ def _attacks(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
     from pytest_injectivity.plan.attack_work import Walk
 
     places = [parse(one).place for one in need.releases]
-    return [costs.attacks(Walk(places, need.prompts, need.tokens, need.free_running))]
+    return [costs.attacks(Walk(places, need.prompts, need.tokens, need.free_running, need.budget))]
 
 
 def _whose(need: Need) -> str:

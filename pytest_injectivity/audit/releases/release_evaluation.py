@@ -156,6 +156,7 @@ def _attacks(
             seed=seed,
             free_running=size.free_running,
             known=known,
+            budget=size.budget,
             progress=advance,
         )
     found = {one.release: one for one in attacked}
@@ -171,6 +172,7 @@ def _walk(shared: Sequence[_Shared], size: Size) -> "Walk":
         prompts=len(observed.prompts),
         tokens=max(map(len, observed.prompts)),
         free_running=size.free_running,
+        budget=size.budget,
     )
 
 

@@ -10,7 +10,18 @@ from pytest_injectivity.errors import OptionError
 
 _PROMPTS, _TOKENS, _FREE_RUNNING, _PRACTICE = 50, 20, 20, 500
 _SHORT = 3
-_LEAST = {"prompts": 1, "tokens": 1, "free_running": 0, "practice": 0, "known": 0, "queries": 1}
+_BUDGET = 2**20
+_LEAST = {
+    "prompts": 1,
+    "tokens": 1,
+    "free_running": 0,
+    "practice": 0,
+    "known": 0,
+    "queries": 1,
+    "budget": 1,
+}
+# Sizes that may be None: by the place, and without a bound.
+_OPEN = {"tokens", "budget"}
 
 
 class SizeOptions(TypedDict, total=False):
@@ -28,6 +39,10 @@ class SizeOptions(TypedDict, total=False):
             them, under the secret that hides the others; 0 by default.
         queries: how many times the sender releases each prompt that is read, with draws of their own; 1
             by default.
+        budget: about how many candidate tokens may be run through the model, for all prompts and
+            releases of one call together; 1,048,576 by default. Where the whole vocabulary behind every
+            prefix is more, likely candidates alone are run, and results say what that may have missed.
+            None: always the whole vocabulary.
         attacker: the model that attackers compute with: a checkpoint, or a dtype to load the audited one
             in (``bfloat16``); None, the default: the sender's own weights.
     """
@@ -38,6 +53,7 @@ class SizeOptions(TypedDict, total=False):
     practice: int
     known: int
     queries: int
+    budget: int | None
     attacker: str | None
 
 
@@ -50,6 +66,7 @@ class Size(NamedTuple):
     practice: int
     known: int
     queries: int
+    budget: int | None
     attacker: str | None
 
     @classmethod
@@ -73,14 +90,16 @@ class Size(NamedTuple):
             practice=given.get("practice", _PRACTICE),
             known=given.get("known", 0),
             queries=given.get("queries", 1),
+            budget=given.get("budget", _BUDGET),
             attacker=given.get("attacker"),
         )
 
     def __str__(self) -> str:
+        budget = "" if self.budget is None else f", {self.budget:,} candidates"
         return (
             f"{number_of(self.prompts, 'prompt')} of {number_of(self.tokens, 'token')},"
             f" {self.free_running} free-running, {self.practice} of practice, {self.known} known,"
-            f" released {number_of(self.queries, 'time')}"
+            f" released {number_of(self.queries, 'time')}{budget}"
         )
 
 
@@ -98,7 +117,7 @@ def check_size(given: Mapping[str, object]) -> None:
         )
     for name, least in _LEAST.items():
         value = given.get(name, least)
-        if name == "tokens" and value is None:
+        if name in _OPEN and value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
             raise OptionError(f"{name}={value!r}: give an integer of at least {least}")

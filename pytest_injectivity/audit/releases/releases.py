@@ -108,6 +108,7 @@ class Releases:
                     practice=size.practice,
                     known=size.known,
                     queries=size.queries,
+                    budget=size.budget,
                     seed=self.measurements.target.config.seed,
                 )
                 for key, one in texts.items()

@@ -19,6 +19,7 @@ class ArgminAttacker(PositionwiseAttacker):
 
     name = "argmin"
     source = "SipIt: Nikolaou et al., arXiv 2510.15511"
+    prunes = True
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The nearest candidate."""

@@ -19,6 +19,7 @@ class AveragingAttacker(PositionwiseAttacker):
 
     name = "averaging"
     source = "repeated queries: Dinur and Nissim 2003"
+    prunes = True
     free_running = True
 
     def fits(self, channel: Channel) -> bool:

@@ -22,6 +22,7 @@ class BallAttacker(PositionwiseAttacker):
 
     name = "ball"
     source = "SipIt: Nikolaou et al., arXiv 2510.15511"
+    prunes = True
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The only candidate within reach."""

@@ -62,11 +62,16 @@ class Attack(Protocol):
     """One attacker on one channel, from the first position to the last.
 
     Attributes:
-        compares: whether the attack compares rows with the images of the whole vocabulary at every
-            position; the schedule then computes the images before it takes the attack's time.
+        compares: whether the attack compares rows with the images of candidates at every position; the
+            schedule then computes the images before it takes the attack's time.
+        prunes: whether likely candidates are enough, where `compares`: the attack keeps nothing of what
+            it looks at, and a further candidate can only take the place of its answer. So it would
+            answer the true token among all candidates only if it does among some and the true one.
+            Attacks that need the whole vocabulary look at `ChannelView.whole`.
     """
 
     compares: bool
+    prunes: bool
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """Names the tokens at the view's position, for prompts that share the view's prefix."""
@@ -110,6 +115,7 @@ class BaseAttack:
     """An attack that learns nothing from the tokens it is told and keeps its answers."""
 
     compares = True
+    prunes = False
 
     def follow(self, view: ChannelView, prompts: Sequence[int], tokens: Sequence[int]) -> None:
         """Ignores the tokens."""

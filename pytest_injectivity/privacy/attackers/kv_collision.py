@@ -38,6 +38,7 @@ class KvCollisionAttacker(PositionwiseAttacker):
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The candidate with the smallest sum of relative distances."""
+        view = view.whole
         sides = list(view.channel.sides)
         images = torch.split(view.images, sides, dim=1)
         rows = view.channel.at(prompts, view.position)

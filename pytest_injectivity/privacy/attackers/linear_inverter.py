@@ -14,9 +14,6 @@ from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.inversion.lens import Lens
-from pytest_injectivity.inversion.lens_calibration import usable_tokens
-from pytest_injectivity.inversion.lens_fitting import fit_lens
-from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.attackers.base import AttackSetting, LookedUp
 from pytest_injectivity.privacy.search.channel import Channel
 
@@ -36,25 +33,12 @@ class LinearInverterAttacker:
     def begin(self, setting: AttackSetting) -> LookedUp:
         """Learns from the examples, and answers all positions at once."""
         channel = setting.channel
-        rows, tokens = channel.examples.stacked
-        first = _fitted(setting.decoder, rows[:, :1], tokens[:, :1])
-        later = _fitted(setting.decoder, rows[:, 1:], tokens[:, 1:])
+        learned = channel.learned(setting.decoder)
         answers = [
-            torch.cat([_read(first, own[:1]), _read(later, own[1:])]) for own in channel.released
+            torch.cat([_read(learned.first, own[:1]), _read(learned.later, own[1:])])
+            for own in channel.released
         ]
         return LookedUp(channel, torch.cat(answers))
-
-
-def _fitted(
-    decoder: Decoder,
-    rows: Float[Tensor, "examples length width"],
-    tokens: Int64[Tensor, "examples length"],
-) -> Lens | None:
-    """The lens of rows at some positions; None where there is none."""
-    if not rows.numel():
-        return None
-    embeddings = decoder.embedding_matrix().to(rows.device)
-    return fit_lens(embeddings, usable_tokens(decoder), rows, tokens, 0, 0)
 
 
 def _read(lens: Lens | None, rows: Float[Tensor, "positions width"]) -> Int64[Tensor, " positions"]:

@@ -17,6 +17,7 @@ class MahalanobisAttacker(PositionwiseAttacker):
     name = "mahalanobis"
     source = "Mahalanobis 1936, on the one-step map of arXiv 2510.15511"
     free_running = True
+    prunes = True
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The nearest candidate by Mahalanobis distance."""

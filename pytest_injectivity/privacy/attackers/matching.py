@@ -47,7 +47,7 @@ class _MatchingAttack(BaseAttack):
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The token of the nearest pair of a candidate and a row not taken yet."""
         rows = torch.cat([self._released[one] for one in prompts])
-        found = view.weighed.nearest(rows)
+        found = view.whole.weighed.nearest(rows)
         sizes = [len(self._released[one]) for one in prompts]
         answers = []
         for prompt, costs, tokens in zip(

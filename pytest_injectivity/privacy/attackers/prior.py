@@ -20,9 +20,10 @@ class PriorAttacker(PositionwiseAttacker):
 
     name = "prior"
     source = "BeamClean: Kale et al., arXiv 2505.13758, one position at a time"
+    prunes = True
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The candidate of the largest posterior."""
-        penalties = 2 * view.channel.metric(view.position).variance * view.table.surprise
+        penalties = 2 * view.channel.metric(view.position).variance * view.surprise
         found = view.scan(prompts, weighed=True).nearest(1, penalties)
         return Guess.unverified(found.tokens[:, 0])

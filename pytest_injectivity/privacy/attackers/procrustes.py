@@ -66,9 +66,9 @@ class _ProcrustesAttack(BaseAttack):
             # The images of the first position, which all prompts share, are kept for `settle`.
             if prompt not in self._firsts:
                 self._first = view.position
-                self._firsts[prompt] = view.images
+                self._firsts[prompt] = view.whole.images
         targets = self._channel.at(prompts, view.position)
-        return Guess.unverified(self._nearest(view.images, targets))
+        return Guess.unverified(self._nearest(view.whole.images, targets))
 
     def settle(self, prompt: int, tokens: list[int]) -> list[int]:
         """Answers the first position again: only norms could be compared when it was asked for."""
@@ -90,7 +90,7 @@ class _ProcrustesAttack(BaseAttack):
 
     def follow(self, view: ChannelView, prompts: Sequence[int], tokens: Sequence[int]) -> None:
         """Adds the pairs of each token's image and the released row."""
-        images = view.images[list(tokens)].double()
+        images = view.whole.images[list(tokens)].double()
         self._products += images.T @ self._channel.at(prompts, view.position).double()
         self._pairs += len(prompts)
 

@@ -25,7 +25,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.attackers.base import Attacker, AttackSetting
 from pytest_injectivity.privacy.attackers.registry import ATTACKERS
 from pytest_injectivity.privacy.evaluation.results import AttackedRelease, AttackResult
-from pytest_injectivity.privacy.evaluation.robustness import RobustnessProbe
+from pytest_injectivity.privacy.evaluation.robustness import POSITIONS, RobustnessProbe
 from pytest_injectivity.privacy.evaluation.schedule import CACHED_BYTES, Schedule, ScheduledAttack
 from pytest_injectivity.privacy.releases.examples import (
     known_beforehand,
@@ -36,9 +36,17 @@ from pytest_injectivity.privacy.releases.mean import MeanRelease
 from pytest_injectivity.privacy.releases.observed import Observed
 from pytest_injectivity.privacy.releases.protocol import Release
 from pytest_injectivity.privacy.search.channel import Channel
+from pytest_injectivity.privacy.search.pruning import FIRST_ROUND, Pruning
+from pytest_injectivity.privacy.search.ranking import Ranking
 
 FREE_RUNNING = 20
 """Default number of prompts that are read free-running."""
+
+# The fewest likely candidates of a position, whatever the budget is.
+_FEWEST = 32
+# Radii need the whole vocabulary: they take one part in so many of the budget, on so many positions or
+# more.
+_SHARE_OF_RADII, _FEWEST_RADII = 8, 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +80,8 @@ def run_attacks(
     free_running: int = FREE_RUNNING,
     known: Sequence[int] = (),
     keep_ids: bool = False,
+    budget: int | None = None,
+    first_round: int = FIRST_ROUND,
     cached_bytes: int = CACHED_BYTES,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[AttackedRelease, ...]:
@@ -85,6 +95,10 @@ def run_attacks(
         free_running: number of prompts that are read free-running, the first ones.
         known: tokens that every prompt begins with (a special token); no attacker is asked for them.
         keep_ids: whether to keep the answers, which are the prompts.
+        budget: about how many candidates may be run behind prefixes, all prompts and releases together.
+            Where the whole vocabulary behind each prefix is more, likely candidates alone are run
+            (`search.pruning`). None: always the whole vocabulary.
+        first_round: how many likely candidates of a row are run first.
         cached_bytes: bound of the memory for keys and values of prefixes.
         progress: called with the number of positions done, of all prompts together without the known
             tokens.
@@ -105,31 +119,70 @@ def run_attacks(
         )
         for channel in channels
     }
-    probes = {
-        id(one): RobustnessProbe(prompts, len(known), seed)
-        for one in channels
-        if RobustnessProbe.fits(one)
-    }
     attacks = [one for pairs in by_channel.values() for _, one in pairs]
+    pruning = None
+    if budget is not None:
+        prefixes = _prefixes(attacks, prompts, len(known))
+        if prefixes * decoder.vocab_size > budget:
+            rankings = _rankings(decoder, attacks, seed)
+            most = max(_FEWEST, budget // prefixes)
+            pruning = Pruning(decoder, rankings, most, first_round=first_round)
+    measured = POSITIONS
+    if pruning is not None and budget is not None:
+        measured = budget // (_SHARE_OF_RADII * decoder.vocab_size)
+    probes = {
+        id(one): RobustnessProbe(prompts, len(known), seed, min(measured, POSITIONS))
+        for one in channels
+        if RobustnessProbe.fits(one) and measured >= _FEWEST_RADII
+    }
     attacks += [
         ScheduledAttack(probes[id(one)], one, every, prompts)
         for one in channels
         if id(one) in probes
     ]
     if attacks:
-        Schedule(decoder, attacks, known, cached_bytes=cached_bytes).run(every, progress)
+        Schedule(
+            decoder,
+            attacks,
+            known,
+            prompts=prompts,
+            pruning=pruning,
+            cached_bytes=cached_bytes,
+        ).run(every, progress)
     return tuple(
         AttackedRelease(
             release=channel.name,
             place=channel.place,
             attacks=tuple(
-                _result(attacker, one, prompts, len(known), keep_ids=keep_ids)
+                _result(
+                    attacker, one, prompts, len(known), vocab=decoder.vocab_size, keep_ids=keep_ids
+                )
                 for attacker, one in by_channel[id(channel)]
             ),
             robustness=probes[id(channel)].robustness() if id(channel) in probes else None,
         )
         for channel in channels
     )
+
+
+def _prefixes(
+    attacks: Sequence[ScheduledAttack], prompts: Sequence[Sequence[int]], known: int
+) -> int:
+    """About how many prefixes are read behind; how many releases run together changes no result.
+
+    From its first wrong answer on a free run has prefixes of its own: half of them, it is assumed.
+    """
+    free = {at for one in attacks if one.truth is None for at in one.prompts}
+    later = [len(ids) - known - 1 for ids in prompts]
+    return 1 + sum(later) + sum(later[at] for at in free) // 2
+
+
+def _rankings(
+    decoder: Decoder, attacks: Sequence[ScheduledAttack], seed: int
+) -> dict[int, Ranking]:
+    """What ranks the tokens of each channel whose attackers are shown likely ones, by its `id`."""
+    channels = {id(one.channel): one.channel for one in attacks if one.attack.prunes}
+    return {key: Ranking(decoder, channel, seed) for key, channel in channels.items()}
 
 
 def _scheduled(
@@ -216,17 +269,24 @@ def _result(
     prompts: Sequence[Sequence[int]],
     known: int,
     *,
+    vocab: int,
     keep_ids: bool,
 ) -> AttackResult:
     """The answers of an attack, judged by the prompts."""
     shape = len(prompts), max(map(len, prompts))
-    right, judged, verified = (np.zeros(shape, dtype=bool) for _ in range(3))
+    right, judged, verified, left_out, undecided = (np.zeros(shape, dtype=bool) for _ in range(5))
     for prompt in attack.prompts:
         truth = np.array(prompts[prompt][known:])
         asked = slice(known, known + len(truth))
         judged[prompt, asked] = True
         right[prompt, asked] = np.array(attack.answers[prompt]) == truth
         verified[prompt, asked] = attack.verified[prompt]
+        left_out[prompt, asked] = attack.left_out[prompt]
+        missed = np.array(attack.undecided[prompt])
+        if attack.truth is None:
+            # A walk that would have gone on from the true token might have read all that follows.
+            missed = np.logical_or.accumulate(missed)
+        undecided[prompt, asked] = missed & ~right[prompt, asked]
     return AttackResult(
         attacker=attacker.name,
         source=attacker.source,
@@ -234,6 +294,15 @@ def _result(
         right=right,
         judged=judged,
         verified=verified,
+        left_out=left_out,
+        undecided=undecided,
+        compared=_mean_compared(attack, vocab),
         seconds=attack.seconds,
         ids=tuple(tuple(attack.answers[one]) for one in attack.prompts) if keep_ids else (),
     )
+
+
+def _mean_compared(attack: ScheduledAttack, vocab: int) -> float | None:
+    """How many candidates were compared at a position; None where always all of them, or none."""
+    pruned = attack.attack.compares and min(attack.compared, default=vocab) < vocab
+    return float(np.mean(attack.compared)) if pruned else None

@@ -36,6 +36,11 @@ class AttackResult:
         judged: where the attacker was asked for a token: not at tokens that are known, not past the
             end of a prompt, and not in prompts it was not run on.
         verified: where the attacker vouches for its answer.
+        left_out: where the true token was not among the candidates compared; None: nowhere.
+        undecided: where the answer is wrong, and a search of the whole vocabulary might have found the
+            true token; None: nowhere.
+        compared: how many candidates were compared at a position, on average; None: the whole
+            vocabulary, or none.
         seconds: time of this attacker alone, without the one-step maps that all attackers share.
         spans: the named spans of each kind (numbers, names, addresses), and how many were read exactly.
         ids: the answers, one tuple a prompt, -1 for no answer. They are the prompts, so they are kept
@@ -48,6 +53,9 @@ class AttackResult:
     right: Bool[np.ndarray, "prompts tokens"]
     judged: Bool[np.ndarray, "prompts tokens"]
     verified: Bool[np.ndarray, "prompts tokens"]
+    left_out: Bool[np.ndarray, "prompts tokens"] | None = None
+    undecided: Bool[np.ndarray, "prompts tokens"] | None = None
+    compared: float | None = None
     seconds: float = 0.0
     spans: tuple[SpanRate, ...] = ()
     ids: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
@@ -83,8 +91,9 @@ class AttackResult:
                 measured.
         """
         right, asked = self.right & self.judged, self.judged
+        may = right if self.undecided is None else right | self.undecided & asked
         run = asked.any(axis=1)
-        whole = int((right == asked).all(axis=1)[run].sum())
+        whole, whole_at_most = (int((one == asked).all(axis=1)[run].sum()) for one in (right, may))
         of_kind = {kind: asked & (kinds == kind) for kind in TokenKind}
         positions = np.flatnonzero(asked.any(axis=0))
         return AttackSummary(
@@ -92,24 +101,29 @@ class AttackResult:
             source=self.source,
             teacher_forced=self.teacher_forced,
             prompts=int(run.sum()),
-            tokens=_rate_by_prompt(right, asked, confidence),
-            whole=_independent_rate(whole, int(run.sum()), confidence),
-            excess=_excess(right, asked, guessed, confidence),
+            tokens=_rate_by_prompt(right, may, asked, confidence),
+            whole=_independent_rate(whole, whole_at_most, int(run.sum()), confidence),
+            excess=_excess(right, may, asked, guessed, confidence),
             by_position={
                 # Each prompt has one token at a position, so the trials are independent.
                 str(at): _independent_rate(
-                    int(right[:, at].sum()), int(asked[:, at].sum()), confidence
+                    int(right[:, at].sum()),
+                    int(may[:, at].sum()),
+                    int(asked[:, at].sum()),
+                    confidence,
                 )
                 for at in positions.tolist()
             },
             by_kind={
-                kind.words: _rate_by_prompt(right & among, among, confidence)
+                kind.words: _rate_by_prompt(right & among, may & among, among, confidence)
                 for kind, among in of_kind.items()
                 if among.any()
             },
             by_span={span.kind: (span.read, span.found) for span in self.spans},
             verified=self.verified_rate,
             seconds=self.seconds,
+            compared=self.compared,
+            left_out=0 if self.left_out is None else int((self.left_out & asked).sum()),
         )
 
 
@@ -200,11 +214,12 @@ def _counts(numbers: tuple[int, ...]) -> Int64[np.ndarray, " prompts"]:
 
 def _clustered_rate(right: np.ndarray, of: np.ndarray, confidence: float) -> Rate | None:
     """The rate of trials that come in clusters, one a prompt; None without any trial."""
-    return _rate(right, of, confidence) if of.sum() else None
+    return _rate(right, right, of, confidence) if of.sum() else None
 
 
 def _excess(
     right: Bool[np.ndarray, "prompts tokens"],
+    may: Bool[np.ndarray, "prompts tokens"],
     asked: Bool[np.ndarray, "prompts tokens"],
     guessed: Trials | None,
     confidence: float,
@@ -213,29 +228,41 @@ def _excess(
     run = asked.any(axis=1)
     if guessed is None or not guessed.trials[run].any():
         return None
-    read = Trials(right.sum(axis=1)[run], asked.sum(axis=1)[run])
+    of = asked.sum(axis=1)[run]
     chance = Trials(guessed.successes[run], guessed.trials[run])
-    interval = clustered_difference(read, chance, confidence)
-    return Excess(read.rate - chance.rate, interval.low, interval.high)
+    read, most = (Trials(one.sum(axis=1)[run], of) for one in (right, may))
+    found, highest = (clustered_difference(one, chance, confidence) for one in (read, most))
+    high = max(found.high, highest.high)
+    return Excess(read.rate - chance.rate, found.low, high, most.rate - read.rate)
 
 
 def _rate_by_prompt(
     right: Bool[np.ndarray, "prompts tokens"],
+    may: Bool[np.ndarray, "prompts tokens"],
     asked: Bool[np.ndarray, "prompts tokens"],
     confidence: float,
 ) -> Rate:
     run = asked.any(axis=1)
-    return _rate(right.sum(axis=1)[run], asked.sum(axis=1)[run], confidence)
+    right_, may_, of = (one.sum(axis=1)[run].astype(np.int64) for one in (right, may, asked))
+    return _rate(right_, may_, of, confidence)
 
 
-def _rate(right: np.ndarray, of: np.ndarray, confidence: float) -> Rate:
-    interval = clustered_rate(right.astype(np.int64), of.astype(np.int64), confidence)
-    return Rate(int(right.sum()), int(of.sum()), interval.low, interval.high)
+def _rate(
+    right: Int64[np.ndarray, " prompts"],
+    may: Int64[np.ndarray, " prompts"],
+    of: Int64[np.ndarray, " prompts"],
+    confidence: float,
+) -> Rate:
+    """The rate of trials in clusters, of which some went right and some more may have."""
+    found, most = (clustered_rate(one, of, confidence) for one in (right, may))
+    # Counts that vary less between prompts have a shorter interval.
+    high = max(found.high, most.high)
+    return Rate(int(right.sum()), int(of.sum()), found.low, high, int((may - right).sum()))
 
 
-def _independent_rate(right: int, of: int, confidence: float) -> Rate:
-    interval = clopper_pearson(right, of, confidence)
-    return Rate(right, of, interval.low, interval.high)
+def _independent_rate(right: int, may: int, of: int, confidence: float) -> Rate:
+    found, most = (clopper_pearson(one, of, confidence) for one in (right, may))
+    return Rate(right, of, found.low, most.high, may - right)
 
 
 def _finite(value: float) -> float | None:

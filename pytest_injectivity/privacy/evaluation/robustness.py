@@ -54,16 +54,21 @@ class RobustnessProbe(BaseAttack):
         prompts: the true tokens.
         known: number of tokens that every prompt begins with and that are not measured.
         seed: seed of the sample of positions, which is the same for every release.
+        positions: the most positions that are measured, each against the whole vocabulary.
     """
 
-    def __init__(self, prompts: Sequence[Sequence[int]], known: int, seed: int) -> None:
+    compares = False
+
+    def __init__(
+        self, prompts: Sequence[Sequence[int]], known: int, seed: int, positions: int = POSITIONS
+    ) -> None:
         self._prompts = prompts
         every = [
             (prompt, position)
             for prompt, ids in enumerate(prompts)
             for position in range(known, len(ids))
         ]
-        drawn = np.random.default_rng(seed).permutation(len(every))[:POSITIONS]
+        drawn = np.random.default_rng(seed).permutation(len(every))[:positions]
         self._looked_at = {every[one] for one in drawn.tolist()}
         self._radii: list[Tensor] = []
         self._tolerances: list[Tensor] = []
@@ -79,7 +84,7 @@ class RobustnessProbe(BaseAttack):
         at = view.position
         drawn = [one for one in prompts if (one, at) in self._looked_at]
         if drawn:
-            self._measure(view, drawn)
+            self._measure(view.whole, drawn)
         return Guess.unverified(torch.tensor([self._prompts[one][at] for one in prompts]))
 
     def _measure(self, view: ChannelView, prompts: Sequence[int]) -> None:

@@ -16,9 +16,15 @@ from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.privacy.attackers.base import NO_TOKEN, Attack
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 from pytest_injectivity.privacy.search.one_step_tables import OneStepTable, deepest
+from pytest_injectivity.privacy.search.pruning import Asked, Pruning
+
+_Ids = tuple[int, ...]
 
 CACHED_BYTES = 2**28
 """Bound of the keys and values of all prefixes of one step and of the step before it."""
+
+# Prefixes whose pruned tables are held at once.
+_TOGETHER = 32
 
 
 @dataclass(eq=False)
@@ -33,6 +39,10 @@ class ScheduledAttack:
         answers: the tokens answered for each prompt, without the known ones.
         verified: for each answer, whether the attacker vouches for it.
         seconds: time of this attack alone, without what all attacks share.
+        left_out: for each answer, whether the true token was not among the candidates compared.
+        undecided: for each answer, whether it is wrong and would have been the true token, had that been
+            among the candidates.
+        compared: how many candidates were compared for each answer.
     """
 
     attack: Attack
@@ -42,6 +52,9 @@ class ScheduledAttack:
     answers: dict[int, list[int]] = field(default_factory=dict)
     verified: dict[int, list[bool]] = field(default_factory=dict)
     seconds: float = 0.0
+    left_out: dict[int, list[bool]] = field(default_factory=dict)
+    undecided: dict[int, list[bool]] = field(default_factory=dict)
+    compared: list[int] = field(default_factory=list)
 
     def next(self, prompt: int, position: int, answer: int) -> int:
         """The token that stands at a position of a prompt for all later positions."""
@@ -55,6 +68,8 @@ class Schedule:
         decoder: the attacker's model.
         attacks: at least one attack, all on channels of the same prompts.
         known: tokens that every prompt begins with and that no attack is asked for.
+        prompts: the true tokens, by which what a pruned search may have missed is judged.
+        pruning: makes tables of likely candidates; None: tables are of the whole vocabulary.
         cached_bytes: bound of the memory for keys and values of prefixes.
     """
 
@@ -64,11 +79,15 @@ class Schedule:
         attacks: Sequence[ScheduledAttack],
         known: Sequence[int] = (),
         *,
+        prompts: Sequence[Sequence[int]] = (),
+        pruning: Pruning | None = None,
         cached_bytes: int = CACHED_BYTES,
     ) -> None:
         self._decoder = decoder
         self._attacks = attacks
         self._known = tuple(known)
+        self._prompts = prompts
+        self._pruning = pruning
         self._cached_bytes = cached_bytes
         self._read_by = [frozenset(one.prompts) for one in attacks]
         self._depth = deepest([one.channel.place for one in attacks])
@@ -105,16 +124,40 @@ class Schedule:
                 if len(ids) == position < lengths[prompt]:
                     groups.setdefault(ids, {}).setdefault(at, []).append(prompt)
             here = {ids: self._prefix(ids, before) for ids in groups}
-            for ids, members in groups.items():
-                places = dict.fromkeys(self._attacks[at].channel.place for at in members)
-                table = OneStepTable(self._decoder, here[ids], tuple(places))
-                for (at, prompt), token in self._look(table, members).items():
+            for ids, table in self._tables(here, groups):
+                for (at, prompt), token in self._look(table, groups[ids]).items():
                     # Without a token there is no prefix to go on from.
                     if token != NO_TOKEN:
                         standing[at, prompt] = (*ids, token)
             before = here
             yield position
         self._settle(prompts, lengths)
+
+    def _tables(
+        self, prefixes: dict[_Ids, Prefix], groups: dict[_Ids, dict[int, list[int]]]
+    ) -> Iterator[tuple[_Ids, OneStepTable]]:
+        """The table behind each prefix, of likely candidates where that is enough for all attacks."""
+        pruned: list[tuple[_Ids, Asked]] = []
+        for ids, members in groups.items():
+            attacks = [self._attacks[at] for at in members]
+            places = tuple(dict.fromkeys(one.channel.place for one in attacks))
+            compare = [one.attack for one in attacks if one.attack.compares]
+            if self._pruning is None or not compare or not all(one.prunes for one in compare):
+                yield ids, OneStepTable(self._decoder, prefixes[ids], places)
+                continue
+            readers: dict[int, tuple[Channel, dict[int, None]]] = {}
+            for at, prompts in members.items():
+                channel = self._attacks[at].channel
+                if self._attacks[at].attack.prunes:
+                    reader = readers.setdefault(id(channel), (channel, {}))
+                    reader[1].update(dict.fromkeys(prompts))
+            asked = [(channel, tuple(prompts)) for channel, prompts in readers.values()]
+            pruned.append((ids, Asked(prefixes[ids], places, asked)))
+        if self._pruning is not None:
+            for start in range(0, len(pruned), _TOGETHER):
+                some = pruned[start : start + _TOGETHER]
+                tables = self._pruning.tables([asked for _, asked in some])
+                yield from zip((ids for ids, _ in some), tables, strict=True)
 
     def _look(
         self, table: OneStepTable, members: dict[int, list[int]]
@@ -144,7 +187,42 @@ class Schedule:
                 one.answers.setdefault(prompt, []).append(answer)
                 one.verified.setdefault(prompt, []).append(sure)
                 following[at, prompt] = token
+            self._judge(table, one, prompts, answers)
         return following
+
+    def _judge(
+        self,
+        table: OneStepTable,
+        one: ScheduledAttack,
+        prompts: Sequence[int],
+        answers: Sequence[int],
+    ) -> None:
+        """Notes what an attack was not shown, and whether it might have answered that.
+
+        The attack looks again with the true tokens among the candidates. Its answers are given by then,
+        and nothing of this look reaches them.
+        """
+        one.compared += [len(table)] * len(prompts)
+        missing: dict[int, int] = {}
+        if one.attack.prunes and table.tokens is not None:
+            held = set(table.tokens.tolist())
+            truths = {prompt: self._prompts[prompt][table.position] for prompt in prompts}
+            missing = {prompt: token for prompt, token in truths.items() if token not in held}
+        may = [
+            prompt
+            for prompt, answer in zip(prompts, answers, strict=True)
+            if prompt in missing and answer != missing[prompt]
+        ]
+        undecided = set()
+        if may:
+            shown = table.with_tokens(sorted({missing[prompt] for prompt in may}))
+            guess = one.attack.look(ChannelView(shown, one.channel), may).tokens.tolist()
+            undecided = {
+                prompt for prompt, token in zip(may, guess, strict=True) if token == missing[prompt]
+            }
+        for prompt in prompts:
+            one.left_out.setdefault(prompt, []).append(prompt in missing)
+            one.undecided.setdefault(prompt, []).append(prompt in undecided)
 
     def _settle(self, prompts: Sequence[int], lengths: Sequence[int]) -> None:
         """Asks each attack for its final answers; positions it never reached have none."""
@@ -153,12 +231,12 @@ class Schedule:
                 if prompt in read:
                     wanted = lengths[prompt] - len(self._known)
                     answers = one.answers.setdefault(prompt, [])
-                    verified = one.verified.setdefault(prompt, [])
                     if answers and len(answers) == wanted:
                         answers[:] = one.attack.settle(prompt, answers)
                     missing = wanted - len(answers)
                     answers += [NO_TOKEN] * missing
-                    verified += [False] * missing
+                    for noted in (one.verified, one.left_out, one.undecided):
+                        noted.setdefault(prompt, []).extend([False] * missing)
 
     def _prefix(self, ids: tuple[int, ...], before: dict[tuple[int, ...], Prefix]) -> Prefix:
         if ids == self._known:

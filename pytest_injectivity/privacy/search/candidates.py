@@ -45,6 +45,7 @@ class Candidates:
         rows: the image of each token, in any floating dtype; rows that are not finite are never found.
         metric: measures distances.
         named: which of the tokens may be answers; None: all of them.
+        tokens: the id of each row, in rising order; None: they are numbered from 0.
         block_elements: distances held at once; of more rows they are computed block by block, each time
             they are asked for.
 
@@ -58,9 +59,11 @@ class Candidates:
         metric: MahalanobisMetric = EUCLIDEAN,
         named: Bool[Tensor, " vocab"] | None = None,
         *,
+        tokens: Int64[Tensor, " vocab"] | None = None,
         block_elements: int = 2**25,
     ) -> None:
         self.rows = rows
+        self.tokens = None if tokens is None else tokens.to(rows.device)
         self.together = max(1, block_elements // max(1, len(rows)))
         self.metric = metric
         self.named = named
@@ -223,8 +226,14 @@ class ScanBlock:
 
         Args:
             count: how many; fewer where fewer candidates are finite.
-            penalties: finite numbers added to the candidates' squared distances.
+            penalties: finite numbers added to the candidates' squared distances, one a row.
         """
+        found = self._nearest(count, penalties)
+        ids = self.candidates.tokens
+        return found if ids is None else Nearest(ids[found.tokens], found.values)
+
+    def _nearest(self, count: int, penalties: Float[Tensor, " vocab"] | None) -> Nearest:
+        """Does as `nearest`; rows stand for their tokens."""
         count = min(count, len(self.candidates))
         keys, slack = self.keys, self.slack
         if penalties is not None:

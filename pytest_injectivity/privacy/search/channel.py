@@ -7,20 +7,22 @@ attackers that look there.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from pytest_injectivity.config.release_place import Place
-from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.core.shapes import Float, Float32
 from pytest_injectivity.errors import ModelError
+from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.releases.examples import NO_EXAMPLES, Examples
 from pytest_injectivity.privacy.releases.noise import Noise
 from pytest_injectivity.privacy.releases.observed import observe_place
 from pytest_injectivity.privacy.releases.protocol import Release, Secret
 from pytest_injectivity.privacy.search.candidates import Candidates, Nearest, Scan
+from pytest_injectivity.privacy.search.learned_lens import LearnedLens
 from pytest_injectivity.privacy.search.mahalanobis import MahalanobisMetric
 from pytest_injectivity.privacy.search.one_step_tables import OneStepTable
 
@@ -56,6 +58,7 @@ class Channel:
     practice: Examples = NO_EXAMPLES
     known: Examples = NO_EXAMPLES
     averaged: "Channel | None" = None
+    _kept: dict[str, LearnedLens] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def hides_matrix(self) -> bool:
@@ -87,6 +90,16 @@ class Channel:
             tuple(rows for one in both for rows in one.rows),
         )
 
+    def learned(self, decoder: Decoder) -> LearnedLens:
+        """The lens that is learned from the examples, once for all who ask.
+
+        Args:
+            decoder: the attackers' model, the same at every call.
+        """
+        if "learned" not in self._kept:
+            self._kept["learned"] = LearnedLens.of(decoder, self.examples)
+        return self._kept["learned"]
+
     @cached_property
     def noise(self) -> Noise:
         """The law of the release's noise."""
@@ -114,6 +127,14 @@ class Channel:
         """
         return 2 * self.floor(position) + self._noise_length
 
+    def reach_weighed(self, position: int) -> float:
+        """As `reach`, in the metric of the noise."""
+        if self.metric(position).is_euclidean:
+            return self.reach(position)
+        width, t = len(self.noise.sigma), -math.log(_LEFT_OUT)
+        # A distance of nu has at most the length 1 there.
+        return 2 + math.sqrt(width + 2 * math.sqrt(width * t) + 2 * t)
+
     @cached_property
     def _noise_length(self) -> float:
         if self.noise.is_none:
@@ -135,7 +156,7 @@ class Channel:
 
 
 class ChannelView:
-    """A channel after one prefix, with the images of all tokens at the next position.
+    """A channel after one prefix, with the images of a table's tokens at the next position.
 
     Args:
         table: the one-step maps of the prefix.
@@ -154,8 +175,20 @@ class ChannelView:
         return self.table.position
 
     @cached_property
-    def images(self) -> Float[Tensor, "vocab width"]:
-        """What the release makes of every token's row, on the device of the released rows."""
+    def whole(self) -> "ChannelView":
+        """The view of the whole vocabulary."""
+        return self if self.table.tokens is None else ChannelView(self.table.whole, self.channel)
+
+    @cached_property
+    def surprise(self) -> Float32[Tensor, " tokens"]:
+        """The model's surprise at each token of the table."""
+        surprise = self.table.surprise
+        tokens = self.table.tokens
+        return surprise if tokens is None else surprise[tokens.to(surprise.device)]
+
+    @cached_property
+    def images(self) -> Float[Tensor, "tokens width"]:
+        """What the release makes of each token's row, on the device of the released rows."""
         images = self.channel.release.image(self.table.rows(self.channel.place))
         return images.to(self.channel.released[0].device)
 
@@ -180,8 +213,7 @@ class ChannelView:
         # The table keeps one search structure for every release whose image is the row itself.
         plain = rows.device == self.images.device and torch.equal(self.images[:1], rows[:1])
         plain = plain and torch.equal(self.images, rows)
-        named = self.table.named
-        found = self.table.plain(place) if plain else Candidates(self.images, named=named)
+        found = self.table.plain(place) if plain else self.table.candidates(self.images)
         if not len(found):
             raise ModelError(
                 f"{self.table.decoder.source}: no token has a finite image at {self.channel.place.name}"
@@ -195,7 +227,7 @@ class ChannelView:
         metric = self.channel.metric(self.position)
         if metric.is_euclidean:
             return self.candidates
-        return Candidates(self.candidates.rows, metric, self.table.named)
+        return self.table.candidates(self.candidates.rows, metric)
 
     def scan(self, prompts: Sequence[int], *, weighed: bool = False) -> Scan:
         """Compares the row of each prompt at this position with all images.

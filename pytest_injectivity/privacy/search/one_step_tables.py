@@ -1,11 +1,11 @@
-"""One-step maps: the row that every token of the vocabulary would have at the position after a prefix.
+"""One-step maps: the rows that tokens would have at the position after a prefix.
 
 ``F(v; prefix)`` of the whole vocabulary costs a forward pass of as many tokens, and comparing rows with
 it is cheap. So each table is computed once for all layers, and shared by all releases, strengths and
-attackers. The table of one prefix is held at a time.
+attackers. A table may hold some tokens only: those that are worth comparing (`pruning`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -23,6 +23,7 @@ from pytest_injectivity.privacy.releases.observed import (
     seen_of_states,
 )
 from pytest_injectivity.privacy.search.candidates import Candidates
+from pytest_injectivity.privacy.search.mahalanobis import EUCLIDEAN, MahalanobisMetric
 from pytest_injectivity.privacy.search.padding import named_tokens
 
 FLOOR_PROMPTS = 8
@@ -39,30 +40,95 @@ class OneStepTable:
         decoder: the attacker's model.
         prefix: the tokens before the position, cached down to the deepest place.
         places: all places that will be asked for; the states of all layers come from one pass.
+        tokens: the tokens that the table holds, each once and in rising order; None: the vocabulary.
+        states: by layer the states of these tokens, where they are computed already.
+        surprise: the model's, where it is computed already.
     """
 
-    def __init__(self, decoder: Decoder, prefix: Prefix, places: Sequence[Place]) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        prefix: Prefix,
+        places: Sequence[Place],
+        *,
+        tokens: Int64[Tensor, " tokens"] | None = None,
+        states: Mapping[Layer, Float[Tensor, "tokens width"]] | None = None,
+        surprise: Float32[Tensor, " vocab"] | None = None,
+    ) -> None:
         self.decoder = decoder
         self.prefix = prefix
+        self.places = tuple(places)
         self._seen = {
             one: seen_of_states(decoder, one) for one in dict.fromkeys(places) if not one.cached
         }
-        self._layers = tuple(dict.fromkeys(one.layer for one in places if not one.cached))
-        self._states: dict[Layer, Tensor] = {}
+        self.layers = tuple(dict.fromkeys(one.layer for one in places if not one.cached))
+        self.tokens = tokens
+        self._states = {} if states is None else dict(states)
+        self._surprise = surprise
         self._cached: list[tuple[Tensor, Tensor]] = []
         self._plain: dict[Place, Candidates] = {}
+
+    def __len__(self) -> int:
+        """The number of tokens that the table holds."""
+        return self.decoder.vocab_size if self.tokens is None else len(self.tokens)
+
+    @cached_property
+    def whole(self) -> "OneStepTable":
+        """The table of the whole vocabulary after the same prefix."""
+        if self.tokens is None:
+            return self
+        return OneStepTable(self.decoder, self.prefix, self.places, surprise=self._surprise)
+
+    def only(
+        self,
+        tokens: Int64[Tensor, " tokens"],
+        states: Mapping[Layer, Float[Tensor, "tokens width"]],
+    ) -> "OneStepTable":
+        """A table after the same prefix that holds these tokens only, whose states are given."""
+        return OneStepTable(
+            self.decoder,
+            self.prefix,
+            self.places,
+            tokens=tokens,
+            states=states,
+            surprise=self._surprise,
+        )
+
+    def joined(
+        self,
+        tokens: Int64[Tensor, " further"],
+        states: Mapping[Layer, Float[Tensor, "further width"]],
+    ) -> "OneStepTable":
+        """A table of some tokens that holds further ones too, whose states are given."""
+        if self.tokens is None:
+            return self
+        if not len(self.tokens):
+            return self.only(tokens, states)
+        held = torch.cat([self.tokens, tokens])
+        order = held.argsort()
+        every = {
+            layer: torch.cat([self._states[layer], some])[order.to(some.device)]
+            for layer, some in states.items()
+        }
+        return self.only(held[order], every)
+
+    def with_tokens(self, tokens: Sequence[int]) -> "OneStepTable":
+        """A table of some tokens that holds further ones too, which are run now."""
+        further = torch.tensor(tokens, dtype=torch.long)
+        states = self.decoder.candidates(self.prefix, further, self.layers)
+        return self.joined(further, states)
 
     @property
     def position(self) -> int:
         """The position after the prefix."""
         return len(self.prefix)
 
-    def rows(self, place: Place) -> Float[Tensor, "vocab width"]:
-        """``F(v; prefix)`` of every token ``v`` at a place, in the model's dtype."""
-        tokens = torch.arange(self.decoder.vocab_size)
+    def rows(self, place: Place) -> Float[Tensor, "tokens width"]:
+        """``F(v; prefix)`` of every token ``v`` of the table at a place, in the model's dtype."""
+        tokens = torch.arange(len(self)) if self.tokens is None else self.tokens
         if not place.cached:
             if not self._states:
-                self._states = self.decoder.candidates(self.prefix, tokens, self._layers)
+                self._states = self.decoder.candidates(self.prefix, tokens, self.layers)
             return self._seen[place](self._states[place.layer])
         if not self._cached:
             self._cached = self.decoder.cached_candidates(self.prefix, tokens)
@@ -71,8 +137,15 @@ class OneStepTable:
     def plain(self, place: Place) -> Candidates:
         """The rows themselves, searched by Euclidean distance; the images of every additive noise."""
         if place not in self._plain:
-            self._plain[place] = Candidates(self.rows(place), named=self.named)
+            self._plain[place] = self.candidates(self.rows(place))
         return self._plain[place]
+
+    def candidates(
+        self, images: Float[Tensor, "tokens width"], metric: MahalanobisMetric = EUCLIDEAN
+    ) -> Candidates:
+        """What the table's tokens become in a release, to be searched."""
+        named = self.named if self.tokens is None else None
+        return Candidates(images, metric, named, tokens=self.tokens)
 
     @property
     def named(self) -> Bool[Tensor, " vocab"] | None:
@@ -87,18 +160,28 @@ class OneStepTable:
             count = min(count, int(self.named.sum()))
         return surprise.topk(count, largest=False).indices.cpu()
 
-    @cached_property
+    @property
     def surprise(self) -> Float32[Tensor, " vocab"]:
         """Minus the logarithm of each token's probability after the prefix; 0 after an empty prefix."""
-        vocab = self.decoder.vocab_size
-        if not len(self.prefix):
-            return torch.zeros(vocab, device=self.decoder.device)
-        surprise = -self.decoder.next_token_logits(self.prefix.ids).float().log_softmax(dim=0)
-        # A model may have more or fewer logits than embedding rows (padding to a multiple).
-        missing = max(0, vocab - len(surprise))
-        largest = surprise[surprise.isfinite()].max()
-        finite = torch.where(surprise.isfinite(), surprise, largest)
-        return torch.cat([finite, largest.expand(missing)])[:vocab]
+        if self._surprise is None:
+            (self._surprise,) = surprises(self.decoder, [self.prefix])
+        return self._surprise
+
+
+def surprises(decoder: Decoder, prefixes: Sequence[Prefix]) -> Float32[Tensor, "prefixes vocab"]:
+    """Minus the logarithm of each token's probability after prefixes of one length; 0 after none."""
+    vocab, length = decoder.vocab_size, len(prefixes[0])
+    if not length:
+        return torch.zeros(len(prefixes), vocab, device=decoder.device)
+    ids = torch.stack([one.ids for one in prefixes])
+    logits = decoder.last_logits(ids, torch.full((len(ids),), length - 1))
+    surprise = -logits.float().log_softmax(dim=1)
+    finite = surprise.isfinite()
+    largest = surprise.masked_fill(~finite, -torch.inf).amax(dim=1, keepdim=True)
+    surprise = torch.where(finite, surprise, largest)
+    # A model may have more or fewer logits than embedding rows (padding to a multiple).
+    missing = max(0, vocab - surprise.shape[1])
+    return torch.cat([surprise, largest.expand(-1, missing)], dim=1)[:, :vocab]
 
 
 def deepest(places: Sequence[Place]) -> Layer:

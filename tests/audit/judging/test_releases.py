@@ -256,3 +256,25 @@ def test_the_perturbation_that_changes_the_nearest_token_is_shown_where_it_was_m
 def test_what_is_judged_is_a_release() -> None:
     """Reports count releases, not layers."""
     assert "release" == _hidden().unit == _hidden(_attack("argmin", 0.1, 0.2, 0.3)).unit
+
+
+def test_undecided_tokens_count_as_read_where_point_values_are_judged() -> None:
+    """What a pruned search was not shown is not shown to be hidden."""
+    attack = _attack("argmin", 0.2, 0.3, 0.7)
+    undecided = replace(attack, tokens=replace(attack.tokens, undecided=200))
+    assert "PASS" == _hidden(attack, confidence=None).status
+    assert "FAIL" == _hidden(undecided, confidence=None).status
+
+
+def test_a_verdict_says_that_all_candidates_were_compared() -> None:
+    """Whoever reads a rate knows whether more might have been read."""
+    evidence = _hidden(_attack("argmin", 0.2, 0.3, 0.39)).evidence
+    assert any(line.startswith("exact: ") for line in evidence)
+
+
+def test_a_verdict_says_what_a_pruned_search_left_out() -> None:
+    """The candidates of a position, the true tokens that were none, and what is undecided."""
+    attack = _attack("argmin", 0.2, 0.3, 0.39, compared=70.4, left_out=20)
+    (line,) = (one for one in _hidden(attack).evidence if one.startswith("pruned: "))
+    assert "70 likely candidates" in line
+    assert "20 of 1000 positions (2 %)" in line

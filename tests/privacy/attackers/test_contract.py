@@ -8,10 +8,11 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 import pytest
+import torch
 
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy import attackers
-from pytest_injectivity.privacy.attackers.base import Attack, Attacker, AttackSetting
+from pytest_injectivity.privacy.attackers.base import NO_TOKEN, Attack, Attacker, AttackSetting
 from pytest_injectivity.privacy.attackers.embedding import EmbeddingAttacker
 from pytest_injectivity.privacy.attackers.kv_collision import KvCollisionAttacker
 from pytest_injectivity.privacy.attackers.registry import ATTACKERS
@@ -19,7 +20,8 @@ from pytest_injectivity.privacy.evaluation.attack import run_attacks
 from pytest_injectivity.privacy.evaluation.results import AttackResult
 from pytest_injectivity.privacy.releases.examples import known_beforehand, practised
 from pytest_injectivity.privacy.releases.mean import MeanRelease
-from pytest_injectivity.privacy.search.channel import Channel
+from pytest_injectivity.privacy.search.channel import Channel, ChannelView
+from pytest_injectivity.privacy.search.one_step_tables import OneStepTable
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import by_name, case, drawn_prompts
 
@@ -40,6 +42,7 @@ CHANNELS = [
     ("1 last", "identity"),
 ]
 QUERIES = 4
+PRUNING = {"argmin", "averaging", "ball", "mahalanobis", "prior"}
 BY_NAME = {one.name: one for one in ATTACKERS}
 
 
@@ -245,3 +248,31 @@ def test_a_release_that_nobody_is_made_for_has_no_attacks(decoder: Decoder) -> N
     (found,) = run_attacks(decoder, [sent], seed=0, attackers=())
     assert () == found.attacks
     assert found.robustness is None
+
+
+@pytest.mark.parametrize("name", [one.name for one in ATTACKERS if one.name in PRUNING])
+def test_an_attack_that_prunes_looks_at_the_candidates_of_its_view(
+    name: str, decoder: Decoder
+) -> None:
+    """The true token among few candidates is its answer where it is among all."""
+    channel = _channel(decoder, "1", "gaussian(sigma=0.5)")
+    attack = BY_NAME[name].begin(AttackSetting(decoder, channel, teacher_forced=True, seed=0))
+    prefix = decoder.prefix(torch.empty(0, dtype=torch.long), 1)
+    whole = OneStepTable(decoder, prefix, [channel.place])
+    assert attack.prunes
+    for prompt, ids in enumerate(PROMPTS):
+        few = torch.tensor(sorted({ids[0], 1, 5}))
+        states = decoder.candidates(prefix, few, [1])
+        some = attack.look(ChannelView(whole.only(few, states), channel), [prompt]).tokens
+        every = attack.look(ChannelView(whole, channel), [prompt]).tokens
+        assert set(some.tolist()) <= {*few.tolist(), NO_TOKEN}
+        assert int(some) == ids[0] or int(every) != ids[0]
+
+
+@pytest.mark.parametrize("name", [one.name for one in ATTACKERS if one.name not in PRUNING])
+def test_an_attack_that_needs_all_candidates_does_not_prune(name: str, decoder: Decoder) -> None:
+    """It says so, and is shown the whole vocabulary."""
+    attacker = BY_NAME[name]
+    channel = _channel(decoder, *_fitting(attacker, decoder)[0])
+    attack = attacker.begin(AttackSetting(decoder, channel, teacher_forced=True, seed=0))
+    assert not attack.prunes

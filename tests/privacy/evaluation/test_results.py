@@ -157,3 +157,13 @@ def test_a_summary_survives_json(utility: Utility | None) -> None:
     summary = result.summary(0.95)
     assert summary == loads(ReleaseSummary, dumps(summary))
     assert "round(bits=4)@4 kv" == summary.name
+
+
+def test_undecided_tokens_raise_the_upper_ends_alone() -> None:
+    """They are not read, and an exact search might have read them."""
+    undecided = ~RIGHT & JUDGED
+    plain, open_ = _attack().summary(KINDS, 0.9), _attack(undecided=undecided).summary(KINDS, 0.9)
+    assert (plain.tokens.value, plain.tokens.low) == (open_.tokens.value, open_.tokens.low)
+    assert plain.tokens.high <= open_.tokens.high == 1.0
+    assert (2, 1.0) == (open_.tokens.undecided, open_.tokens.at_most)
+    assert (plain.whole.undecided, open_.whole.undecided) == (0, 1)

@@ -1,0 +1,49 @@
+"""A lens of released rows, learned from examples of the release (`inversion.lens_fitting`).
+
+It knows what the release's noise leaves of each token. The rows of position 0 have a lens of their own,
+because attention sinks are like no other rows.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float, Int64
+from pytest_injectivity.inversion.lens import Lens
+from pytest_injectivity.inversion.lens_calibration import usable_tokens
+from pytest_injectivity.inversion.lens_fitting import fit_lens
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.privacy.releases.examples import Examples
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedLens:
+    """The lenses of position 0 and of all later ones; None where the examples have no such row."""
+
+    first: Lens | None
+    later: Lens | None
+
+    @classmethod
+    def of(cls, decoder: Decoder, examples: Examples) -> "LearnedLens":
+        """Learns from examples, all of one length."""
+        rows, tokens = examples.stacked
+        return cls(
+            _fitted(decoder, rows[:, :1], tokens[:, :1]),
+            _fitted(decoder, rows[:, 1:], tokens[:, 1:]),
+        )
+
+    def at(self, position: int) -> Lens | None:
+        """The lens of a position."""
+        return self.later if position else self.first
+
+
+def _fitted(
+    decoder: Decoder,
+    rows: Float[Tensor, "examples length width"],
+    tokens: Int64[Tensor, "examples length"],
+) -> Lens | None:
+    """The lens of rows at some positions; None where there is none."""
+    if not rows.numel():
+        return None
+    embeddings = decoder.embedding_matrix().to(rows.device)
+    return fit_lens(embeddings, usable_tokens(decoder), rows, tokens, 0, 0)
