@@ -5,6 +5,7 @@ from pytest_injectivity.privacy.attackers.averaging import AveragingAttacker
 from pytest_injectivity.privacy.attackers.ball import BallAttacker
 from pytest_injectivity.privacy.attackers.base import Attacker
 from pytest_injectivity.privacy.attackers.beam import BeamAttacker
+from pytest_injectivity.privacy.attackers.chosen_collision import ChosenCollisionAttacker
 from pytest_injectivity.privacy.attackers.embedding import EmbeddingAttacker
 from pytest_injectivity.privacy.attackers.gram import GramAttacker
 from pytest_injectivity.privacy.attackers.joint_search import JointSearchAttacker
@@ -25,6 +26,7 @@ ATTACKERS: tuple[Attacker, ...] = (
     BallAttacker(),
     ArgminAttacker(),
     KvCollisionAttacker(),
+    ChosenCollisionAttacker(),
     MahalanobisAttacker(),
     PriorAttacker(),
     AveragingAttacker(),
