@@ -175,7 +175,7 @@ class _Reading:
 
     def _known(self, arguments: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         """The arguments that are known; it is said where what is measured depends on others."""
-        sizes = {"layer", "prompts", "tokens", "certify", "free_running"}
+        sizes = {"layer", "prompts", "tokens", "certify", "free_running", "budget"}
         unknown = {one for one in sizes & arguments.keys() if not is_plain(arguments[one])}
         if unknown:
             self._partly.add(f"{', '.join(sorted(unknown))} of {name}: the defaults are assumed")
