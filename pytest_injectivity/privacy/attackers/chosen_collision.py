@@ -53,7 +53,8 @@ class _ChosenCollisionAttack(BaseAttack):
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The nearest candidate, verified where no other one is within the thresholds."""
-        answers, sure = zip(*(self._nearest(view, prompt) for prompt in prompts), strict=True)
+        found = [self._nearest(view.whole, prompt) for prompt in prompts]
+        answers, sure = zip(*found, strict=True)
         return Guess(torch.tensor(answers), torch.tensor(sure))
 
     def _nearest(self, view: ChannelView, prompt: int) -> tuple[int, bool]:

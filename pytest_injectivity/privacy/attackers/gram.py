@@ -36,7 +36,8 @@ class GramAttacker(PositionwiseAttacker):
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The token whose image has the norm and the inner products of the row."""
-        return Guess.unverified(torch.cat([self._nearest(view, prompt) for prompt in prompts]))
+        found = [self._nearest(view.whole, prompt) for prompt in prompts]
+        return Guess.unverified(torch.cat(found))
 
     def _nearest(self, view: ChannelView, prompt: int) -> Int64[Tensor, " 1"]:
         before, rows = view.before.double(), view.channel.released[prompt].double()

@@ -37,6 +37,7 @@ class SpanAttacker(PositionwiseAttacker):
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The candidate whose part of its own is outside of the space by the smallest share."""
+        view = view.whole
         images, least = view.images.double(), view.channel.floor(view.position) ** 2
         # A token that repeats all those before it, as a first one does, has no part of its own.
         own = _outside(images, view.before).clamp(min=least)
