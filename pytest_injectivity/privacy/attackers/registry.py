@@ -15,6 +15,7 @@ from pytest_injectivity.privacy.attackers.lens import LensAttacker
 from pytest_injectivity.privacy.attackers.linear_inverter import LinearInverterAttacker
 from pytest_injectivity.privacy.attackers.mahalanobis import MahalanobisAttacker
 from pytest_injectivity.privacy.attackers.matching import MatchingAttacker
+from pytest_injectivity.privacy.attackers.network_inverter import NetworkInverterAttacker
 from pytest_injectivity.privacy.attackers.prior import PriorAttacker
 from pytest_injectivity.privacy.attackers.procrustes import ProcrustesAttacker
 from pytest_injectivity.privacy.attackers.span import SpanAttacker
@@ -23,6 +24,7 @@ ATTACKERS: tuple[Attacker, ...] = (
     EmbeddingAttacker(),
     LensAttacker(),
     LinearInverterAttacker(),
+    NetworkInverterAttacker(),
     BallAttacker(),
     ArgminAttacker(),
     KvCollisionAttacker(),

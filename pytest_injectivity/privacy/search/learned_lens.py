@@ -6,6 +6,7 @@ because attention sinks are like no other rows.
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float, Int64
@@ -31,6 +32,21 @@ class LearnedLens:
             _fitted(decoder, rows[:, :1], tokens[:, :1]),
             _fitted(decoder, rows[:, 1:], tokens[:, 1:]),
         )
+
+    def likelihoods(
+        self, rows: Float[Tensor, "positions width"]
+    ) -> Float[Tensor, "positions vocab"]:
+        """The log-likelihood of each token for the rows of one prompt, up to a constant a row.
+
+        Tokens that are not ranked have the lowest number there is, so that a weight of 0 makes it 0.
+        """
+        found = [
+            lens.misfits(lens.uncorrected(some, torch.arange(len(some)))) / -2
+            for lens, some in ((self.first, rows[:1]), (self.later, rows[1:]))
+            if lens is not None and len(some)
+        ]
+        likelihoods = torch.cat(found)
+        return likelihoods.clamp(min=torch.finfo(likelihoods.dtype).min)
 
     def at(self, position: int) -> Lens | None:
         """The lens of a position."""

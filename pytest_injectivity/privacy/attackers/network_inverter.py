@@ -1,0 +1,139 @@
+"""The network inverter trains a small network to read tokens from a released row and its neighbors.
+
+Where a release is not linear (few coordinates, few bits), the mean of a token's released rows says less
+than what they look like. The scores of the network (`search.row_network`) and the likelihoods of the
+linear inverter are weighed as held-out examples are read best, so that what either reads is read.
+
+Source: trained inversion models, Song and Raghunathan, "Information Leakage in Embedding Models" (arXiv
+2004.00053); one is held against nearest neighbors in arXiv 2603.01499, table 1.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from pytest_injectivity.core.shapes import Float, Int64
+from pytest_injectivity.inversion.lens_calibration import usable_tokens
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.privacy.attackers.base import AttackSetting, LookedUp
+from pytest_injectivity.privacy.releases.examples import Examples
+from pytest_injectivity.privacy.search.channel import Channel
+from pytest_injectivity.privacy.search.learned_lens import LearnedLens
+from pytest_injectivity.privacy.search.row_network import (
+    RowFeatures,
+    RowNetwork,
+    told_apart,
+    train,
+)
+
+_FEWEST = 20
+# Coordinates of a row. Logits over a large vocabulary would need gigabytes.
+_WIDEST = 4096
+_HELD_OUT = 0.1
+# What the network's scores, and the lenses' likelihoods, may weigh. A lens takes coordinates for
+# independent given the token, so its likelihoods are too sure.
+_WEIGHTS = tuple(product((0.0, 0.25, 0.5, 1.0), (0.0, 0.02, 0.04, 0.08, 0.15, 0.3, 1.0)))[1:]
+
+
+class NetworkInverterAttacker:
+    """Answers with the token that a trained network and the linear inverter together score highest."""
+
+    name = "network inverter"
+    source = "trained inversion: Song and Raghunathan, arXiv 2004.00053; arXiv 2603.01499"
+    teacher_forced = True
+    free_running = False
+
+    def fits(self, channel: Channel) -> bool:
+        """Whether rows are shown in order, none too wide, with examples to learn from and hold out."""
+        enough = len(channel.examples) >= _FEWEST and sum(channel.sides) <= _WIDEST
+        return enough and channel.learns_rows_in_order
+
+    def begin(self, setting: AttackSetting) -> LookedUp:
+        """Learns from the examples, and answers all positions at once."""
+        channel, decoder = setting.channel, setting.decoder
+        home = channel.released[0].device
+        devices = [home] if home.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.enable_grad():
+            torch.manual_seed(setting.seed)
+            reader = _Reader.trained(decoder, channel.examples, setting.seed)
+        usable = usable_tokens(decoder).to(home)
+        answers = [usable[reader.scores(own, usable).argmax(dim=1)] for own in channel.released]
+        return LookedUp(channel, torch.cat(answers).cpu())
+
+
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """Scores all tokens for the rows of a prompt: a network and lenses, weighed."""
+
+    features: RowFeatures
+    network: RowNetwork
+    lenses: LearnedLens
+    weights: tuple[tuple[float, float], tuple[float, float]]
+
+    @classmethod
+    def trained(
+        cls,
+        decoder: Decoder,
+        examples: Examples,
+        seed: int,
+    ) -> "_Reader":
+        """What is learned from examples, a part of which says when to stop and what to trust."""
+        rows, tokens = examples.stacked
+        embeddings = decoder.embedding_matrix().to(rows.device).float().nan_to_num()
+        usable = usable_tokens(decoder)
+        order, count = torch.randperm(len(rows)), int(_HELD_OUT * len(rows))
+        held, learned = order[:count], order[count:]
+        kept = learned.tolist()
+        lenses = LearnedLens.of(
+            decoder,
+            Examples(
+                tuple(examples.prompts[one] for one in kept),
+                tuple(examples.rows[one] for one in kept),
+            ),
+        )
+        features, told = RowFeatures.of(rows[learned]), told_apart(tokens, usable, seed)
+        scale = embeddings.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
+        network = RowNetwork(3 * rows.shape[2], embeddings / scale).to(rows.device)
+        told = told.to(rows.device)
+        places = torch.searchsorted(told, tokens.to(rows.device))
+        inputs = features(rows)
+        part = {
+            name: (inputs[some].flatten(0, 1), places[some].flatten())
+            for name, some in (("learned", learned), ("held", held))
+        }
+        train(network, part["learned"], part["held"], told, seed)
+        with torch.no_grad():
+            own = network(part["held"][0], told).unflatten(0, (len(held), -1))
+            linear = torch.stack([lenses.likelihoods(one)[:, told] for one in rows[held].float()])
+        first, later = (
+            _weighed(own[:, at].flatten(0, 1), linear[:, at].flatten(0, 1), places[held][:, at])
+            for at in (slice(0, 1), slice(1, None))
+        )
+        return cls(features, network, lenses, (first, later))
+
+    @torch.no_grad()
+    def scores(
+        self, rows: Float[Tensor, "length width"], tokens: Int64[Tensor, " scored"]
+    ) -> Float[Tensor, "length scored"]:
+        """The scores of some tokens at each position of a prompt."""
+        own = self.network(self.features(rows[None])[0], tokens)
+        linear = self.lenses.likelihoods(rows)[:, tokens]
+        weights = torch.tensor([self.weights[at > 0] for at in range(len(rows))]).to(own)
+        found: Tensor = weights[:, :1] * own + weights[:, 1:] * linear
+        return found
+
+
+def _weighed(
+    own: Float[Tensor, "rows told"],
+    linear: Float[Tensor, "rows told"],
+    places: Int64[Tensor, "held length"],
+) -> tuple[float, float]:
+    """The weights by which held-out tokens are most likely."""
+    if not len(own):
+        return 1.0, 0.0
+    truth = places.flatten()
+    lost = [float(cross_entropy(a * own + b * linear, truth)) for a, b in _WEIGHTS]
+    return _WEIGHTS[lost.index(min(lost))]
