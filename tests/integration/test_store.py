@@ -83,7 +83,7 @@ def shared(run: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -
     pytest.importorskip("xdist", reason="pytest-xdist is not installed")
     folder = tmp_path_factory.mktemp("shared")
     (folder / "conftest.py").write_text(WRITERS)
-    suite = GATES.replace("EPS", "0.0")
+    suite = GATES.replace("EPS", "1e-9")
     return run(suite, "-n2", "--dist=loadscope", "--injx-cache-dir=store", folder=folder)
 
 
@@ -121,12 +121,12 @@ def _no_weights():
 def test_another_run_with_other_thresholds_loads_no_weights(
     run: Callable[..., Done], shared: Done
 ) -> None:
-    """It says where its numbers come from."""
+    """It says where its numbers come from; near pairs of another eps are found in stored states."""
     (shared.folder / "conftest.py").write_text(NO_WEIGHTS)
     suite = GATES.replace("EPS", "1e-7")
     done = run(suite, "--injx-cache-dir=store", folder=shared.folder)
     assert pytest.ExitCode.OK == done.status, done.text
-    assert "numbers from the store layer" in " ".join(done.text.split())
+    assert "in part from the store layer" in " ".join(done.text.split())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from tests.integration.support import run_pytest
 
 SUITE = """
 def test_collisions(injx):
-    injx.assert_no_collisions([1, "norm"])
+    injx.assert_no_collisions()
 
 def test_margin(injx):
     injx.assert_margin_above(1, 1e-6)

@@ -45,7 +45,7 @@ def test_it_is_what_the_library_loads_and_is_loaded_sooner(
     parameters = dict(expected.named_parameters())
     assert set(parameters) == set(found)
     assert all(parameter.equal(found[name]) for name, parameter in parameters.items())
-    assert type(tokenizer) is type(decoder.tokenizer)
+    assert isinstance(decoder.tokenizer, type(tokenizer))
     assert [tokenizer.encode(text) for text in TEXTS] == [
         decoder.tokenizer.encode(text) for text in TEXTS
     ]
