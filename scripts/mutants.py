@@ -46,6 +46,7 @@ TESTED_BY = {
     "audit/checks/bilipschitz_within.py": ("audit/judging/test_quantiles.py",),
     "audit/checks/colipschitz_above.py": ("audit/judging/test_quantiles.py",),
     "audit/checks/colipschitz_retained.py": ("audit/judging/test_retained.py",),
+    "audit/checks/cut_not_read.py": ("audit/checks/test_cut_not_read.py",),
     "audit/checks/margin_above.py": ("audit/judging/test_quantiles.py",),
     "audit/checks/margin_retained.py": ("audit/judging/test_retained.py",),
     "audit/checks/matches_baseline.py": ("audit/baselines",),

@@ -15,6 +15,7 @@ from pytest_injectivity.audit.checks import (
     block_error_below,
     colipschitz_above,
     colipschitz_retained,
+    cut_not_read,
     margin_above,
     margin_retained,
     matches_baseline,
@@ -103,6 +104,7 @@ class BoundChecks:
     check_colipschitz_retained, assert_colipschitz_retained = bound(
         colipschitz_retained.check_colipschitz_retained
     )
+    check_cut_not_read, assert_cut_not_read = bound(cut_not_read.check_cut_not_read)
     check_margin_above, assert_margin_above = bound(margin_above.check_margin_above)
     check_margin_retained, assert_margin_retained = bound(margin_retained.check_margin_retained)
     check_matches_baseline, assert_matches_baseline = bound(matches_baseline.check_matches_baseline)

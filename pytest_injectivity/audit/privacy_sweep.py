@@ -5,7 +5,8 @@ from typing import Unpack
 
 from pytest_injectivity.audit.judging.arguments import share_at_least, share_at_most
 from pytest_injectivity.audit.judging.base import Audited
-from pytest_injectivity.audit.judging.releases import is_hidden, is_useful
+from pytest_injectivity.audit.judging.hidden import is_hidden
+from pytest_injectivity.audit.judging.releases import is_useful
 from pytest_injectivity.audit.releases.release_size import SizeOptions
 from pytest_injectivity.config.release_spec import filled
 from pytest_injectivity.results.releases import CurvePoint, PrivacyCurve

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.quantization.grid import Grid
+from pytest_injectivity.reports.cut_table import cut_table
 from pytest_injectivity.reports.reference_table import next_token_line, reference_table
 from pytest_injectivity.reports.release_table import release_table
 from pytest_injectivity.reports.table import MISSING, WORST, Cell, Column, Table, facts, worst_of
@@ -36,6 +37,9 @@ def tables(
         yield compared(results.comparisons)
     if results.releases:
         yield release_table(results.releases)
+    cuts = cut_table(results.releases)
+    if cuts is not None:
+        yield cuts
 
 
 def run_table(run: RunSummary, name: str = "") -> Table:

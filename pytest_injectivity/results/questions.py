@@ -63,6 +63,11 @@ QUESTIONS: dict[str, Question] = {
         "Prompts are told apart by other distances than in the parent.",
         _WHERE_LOST,
     ),
+    "cut_not_read": Question(
+        "Are the attackers unable to read the prompts from states sent at this depth?",
+        "An attacker reads more tokens than was allowed from what crosses the cut.",
+        _RELEASE,
+    ),
     "margin_above": Question(
         "Does nearly every prompt keep a distance from the nearest other one?",
         "Some prompts lie so near to another one that little more rounding makes them one.",

@@ -18,6 +18,12 @@ SCHEMA = 1
 OVER_GUESSED = " over what is guessed"
 """Ends the words for a share of tokens that was read where what the model guesses is taken from it."""
 
+FIXED_BALL = "fixed ball"
+"""The name of the attacker whose rates are quoted: the published verifier at `FIXED_TOLERANCE`."""
+
+FIXED_TOLERANCE = 1e-5
+"""The tolerance of the published verifier, in the units of the states, at every layer."""
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -178,6 +184,11 @@ class ReleaseSummary:
     def strongest(self) -> AttackSummary:
         """The attacker that read most; by the upper end of its interval where two read as much."""
         return max(self.attacks, key=lambda one: (one.tokens.value, one.tokens.high))
+
+    @property
+    def fixed_ball(self) -> AttackSummary | None:
+        """The published verifier at a fixed tolerance; None where it was not run."""
+        return next((one for one in self.attacks if one.attacker == FIXED_BALL), None)
 
     @property
     def name(self) -> str:

@@ -1,22 +1,17 @@
 """Judges whether no attacker reads more than a share of the tokens from a release (SPEC section 5)."""
 
-import math
 from typing import TYPE_CHECKING, Unpack
 
 from pytest_injectivity.audit.judging.arguments import optional_confidence
 from pytest_injectivity.audit.judging.base import Audited
-from pytest_injectivity.audit.judging.releases import (
-    ReadBound,
-    hidden_status,
-    release_figures,
-    use_lines,
-)
+from pytest_injectivity.audit.judging.hidden import ReadBound, judge_hidden
+from pytest_injectivity.audit.judging.releases import use_lines
 from pytest_injectivity.audit.releases.release_size import SizeOptions
 from pytest_injectivity.audit.releases.releases import ReleasesLike
-from pytest_injectivity.core.numbers import show, show_up
+from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.results.releases import OVER_GUESSED, AttackSummary, ReleaseSummary
-from pytest_injectivity.results.verdict import Reason, Status, Verdict
+from pytest_injectivity.results.verdict import Reason, Verdict
 
 if TYPE_CHECKING:
     from pytest_injectivity.privacy.evaluation.results import ReleaseResult
@@ -25,8 +20,6 @@ _GROUPS = 4
 _NOTES = (
     "judged on every attacker; what these do not read another one may: not broken, not private",
 )
-
-_CONFIDENCE = 0.95
 
 
 def check_not_recoverable(
@@ -69,68 +62,19 @@ def check_not_recoverable(
     bound = ReadBound.of(max_token_rate, max_excess)
     confidence = optional_confidence(confidence)
     found = audit.releases.with_the_configs(release, size)
-    reasons = [judge_hidden(one, bound, confidence) for one in found]
+    reasons = [judge_not_recoverable(one, bound, confidence) for one in found]
     return audit.verdict("not_recoverable", reasons, _NOTES)
 
 
-def judge_hidden(exposure: "ReleaseResult", bound: ReadBound, confidence: float | None) -> Reason:
-    """The reason one release contributes to ``not_recoverable``.
-
-    Args:
-        exposure: what the attackers read from the release.
-        bound: the most that may be read.
-        confidence: each attacker's two-sided interval is at this level; PASS is its upper end under
-            the bound, FAIL its lower end above it for one attacker, else INSUFFICIENT. All must hold,
-            so that no correction for their number is needed. None: point values are judged.
-    """
-    summary = exposure.summary(confidence or _CONFIDENCE)
-    if not summary.attacks:
-        return _not_attacked(summary, bound.most)
-    strongest = bound.strongest(summary)
-    status = hidden_status(summary, bound, confidence)
-    read = [bound.judged(one) for one in summary.attacks]
-    worst = max(0.0, *(one.high if confidence else one.at_most for one in read))
-    judged = bound.judged(strongest)
-    return Reason(
-        where=summary.name,
-        unit="release",
-        status=status,
-        quantity=f"tokens read by {strongest.name}{bound.over}",
-        value=judged.value,
-        bound=bound.most,
-        relation="<=",
-        headline=_headline(summary, status, worst, bound),
-        evidence=(*_attack_lines(summary, bound), *use_lines(summary), *_how_lines(summary)),
-        interval=judged.interval(summary.confidence),
-        would_pass=f"{bound.argument} of at least {show_up(worst)}",
-        figures=release_figures(summary),
-        seconds=summary.seconds,
-    )
+def judge_not_recoverable(
+    exposure: "ReleaseResult", bound: ReadBound, confidence: float | None
+) -> Reason:
+    """The reason one release contributes to ``not_recoverable``, with all that is known of it."""
+    return judge_hidden(exposure, bound, confidence, _lines)
 
 
-def _not_attacked(summary: ReleaseSummary, allowed: float) -> Reason:
-    """The failing reason of a release that no attacker was made for."""
-    return Reason(
-        where=summary.name,
-        unit="release",
-        status=Status.FAIL,
-        quantity="tokens read",
-        value=math.nan,
-        bound=allowed,
-        relation="<=",
-        headline="no attacker here is made for it: nothing was compared",
-        evidence=tuple(use_lines(summary)),
-    )
-
-
-def _headline(summary: ReleaseSummary, status: Status, worst: float, bound: ReadBound) -> str:
-    """The first line's words where the number alone would mislead; empty where it does not."""
-    if status is Status.PASS:
-        return f"not broken by these {number_of(len(summary.attacks), 'attacker')}"
-    if status is Status.INSUFFICIENT:
-        read = "over the guess" if bound.over else "read"
-        return f"proves <= {show(worst)} {read}, wants <= {show(bound.most)}"
-    return ""
+def _lines(summary: ReleaseSummary, bound: ReadBound) -> tuple[str, ...]:
+    return (*_attack_lines(summary, bound), *use_lines(summary), *_how_lines(summary))
 
 
 def _attack_lines(summary: ReleaseSummary, bound: ReadBound) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import starmap
 from typing import Any, cast
 
+from pytest_injectivity.audit.releases.cuts import WIRES, cut_releases
 from pytest_injectivity.audit.releases.release_size import Size, SizeOptions
 from pytest_injectivity.config.release_spec import ReleaseSpec, parse
 from pytest_injectivity.core.layers import Layer, LayerSpec, resolve_layers
@@ -89,6 +90,8 @@ def needs_of(
         LayerError: the model has no such layer.
         OptionError: a release is not accepted.
     """
+    if asked.check == "cut_not_read":
+        return _cuts(asked, n_layers)
     if asked.check in {"not_recoverable", "utility_kept"}:
         return _releases(asked, n_layers, releases)
     layers = _layers(asked, n_layers, default)
@@ -196,6 +199,15 @@ def _releases(asked: Asked, n_layers: int, configs: Sequence[str]) -> _States:
     for one in dict.fromkeys(wanted):
         walks.setdefault(Size.of(one.place, cast("SizeOptions", accepted)), []).append(one)
     return (Need("load"), *starmap(_walk, walks.items()))
+
+
+def _cuts(asked: Asked, n_layers: int) -> _States:
+    """The releases of the cuts that a check is asked for."""
+    layers, wires = asked.arguments.get("layers"), asked.arguments.get("wires", WIRES)
+    if layers is None:
+        return _releases(asked, n_layers, ())
+    texts = cut_releases(layers, wires, n_layers)
+    return _releases(replace(asked, arguments={**asked.arguments, "release": texts}), n_layers, ())
 
 
 def _resolved(text: str, n_layers: int) -> ReleaseSpec:

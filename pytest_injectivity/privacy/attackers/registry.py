@@ -7,6 +7,7 @@ from pytest_injectivity.privacy.attackers.base import Attacker
 from pytest_injectivity.privacy.attackers.beam import BeamAttacker
 from pytest_injectivity.privacy.attackers.chosen_collision import ChosenCollisionAttacker
 from pytest_injectivity.privacy.attackers.embedding import EmbeddingAttacker
+from pytest_injectivity.privacy.attackers.fixed_ball import FixedBallAttacker
 from pytest_injectivity.privacy.attackers.gram import GramAttacker
 from pytest_injectivity.privacy.attackers.joint_search import JointSearchAttacker
 from pytest_injectivity.privacy.attackers.known_plaintext import KnownPlaintextAttacker
@@ -25,6 +26,7 @@ ATTACKERS: tuple[Attacker, ...] = (
     LensAttacker(),
     LinearInverterAttacker(),
     NetworkInverterAttacker(),
+    FixedBallAttacker(),
     BallAttacker(),
     ArgminAttacker(),
     KvCollisionAttacker(),

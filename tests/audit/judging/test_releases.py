@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from pytest_injectivity.audit.checks.not_recoverable import judge_hidden
+from pytest_injectivity.audit.checks.not_recoverable import judge_not_recoverable
 from pytest_injectivity.audit.checks.utility_kept import judge_use
-from pytest_injectivity.audit.judging.releases import ReadBound, is_hidden
+from pytest_injectivity.audit.judging.hidden import ReadBound, is_hidden
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.releases import AttackSummary, Excess, Rate, ReleaseSummary
 from pytest_injectivity.results.verdict import Reason
@@ -38,13 +38,13 @@ def _attack(name: str, low: float, value: float, high: float, **values: Any) -> 
 
 def _hidden(*attacks: AttackSummary, rate: float = 0.4, confidence: float | None = 0.95) -> Reason:
     exposure: Any = _Exposure(replace(SUMMARY, attacks=attacks))
-    return judge_hidden(exposure, ReadBound.of(rate, None), confidence)
+    return judge_not_recoverable(exposure, ReadBound.of(rate, None), confidence)
 
 
 def _excess(low: float, value: float, high: float, most: float = 0.1) -> Reason:
     attack = _attack("argmin", 0.9, 0.95, 0.99, excess=Excess(value, low, high))
     exposure: Any = _Exposure(replace(SUMMARY, attacks=(attack,)))
-    return judge_hidden(exposure, ReadBound.of(None, most), 0.95)
+    return judge_not_recoverable(exposure, ReadBound.of(None, most), 0.95)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_an_excess_over_what_was_not_measured_is_refused() -> None:
     with pytest.raises(
         OptionError, match=r"max_excess=0.1: what the model guesses was not measured"
     ):
-        judge_hidden(exposure, ReadBound.of(None, 0.1), 0.95)
+        judge_not_recoverable(exposure, ReadBound.of(None, 0.1), 0.95)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_the_perturbation_that_changes_the_nearest_token_is_shown_where_it_was_m
     assert not any("perturbation" in line for line in _hidden(attack).evidence)
     measured = replace(SUMMARY, attacks=(attack,), robustness={"median": 0.25, "least": None})
     exposure: Any = _Exposure(measured)
-    evidence = judge_hidden(exposure, ReadBound.of(0.4, None), 0.95).evidence
+    evidence = judge_not_recoverable(exposure, ReadBound.of(0.4, None), 0.95).evidence
     assert "perturbation that changes the nearest token: median 0.25" in evidence
 
 

@@ -42,7 +42,7 @@ CHANNELS = [
     ("1 last", "identity"),
 ]
 QUERIES = 4
-PRUNING = {"argmin", "averaging", "ball", "mahalanobis", "prior"}
+PRUNING = {"argmin", "averaging", "ball", "fixed ball", "mahalanobis", "prior"}
 BY_NAME = {one.name: one for one in ATTACKERS}
 
 
