@@ -15,8 +15,8 @@ from pytest_injectivity.results.verdict import Verdict
 
 _NOTES = (
     (
-        "a fixed tolerance reads less the deeper the cut, because states grow and their rounding with"
-        " them; that is about the tolerance, not about what is sent"
+        "a fixed tolerance reads less of states as they are the deeper the cut, because states grow and"
+        " their rounding with them; that is about the tolerance, not about what is sent"
     ),
     "judged on every attacker; what these do not read another one may",
 )
