@@ -7,13 +7,12 @@ attacker that is told the tokens before the one it looks for (teacher-forced). W
 strongest reads; what is kept is the agreement of next tokens when the pass goes on from the release.
 """
 
-import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-from side_by_side import CONSOLE, table
+from side_by_side import CONSOLE, attacked, table
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.config.release_spec import filled
@@ -33,10 +32,7 @@ Curves = Mapping[tuple[str, int], PrivacyCurve]
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--prompts", type=int, default=50)
-    parser.add_argument("--tokens", type=int, default=6)
+    parser = attacked(__doc__)
     parser.add_argument("--pictures", type=Path, help="a folder for privacy-MODEL.svg")
     given = parser.parse_args()
     for model in given.models:

@@ -5,11 +5,9 @@
 Noise with k queries, averaged, beside noise over the square root of k with one.
 """
 
-import argparse
 import time
-from pathlib import Path
 
-from side_by_side import CONSOLE, table
+from side_by_side import CONSOLE, attacked, table
 
 from pytest_injectivity import Audit, AuditConfig
 
@@ -19,11 +17,7 @@ QUERIES = (1, 2, 4, 16, 64)
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--prompts", type=int, default=50)
-    parser.add_argument("--tokens", type=int, default=6)
-    given = parser.parse_args()
+    given = attacked(__doc__).parse_args()
     for model in given.models:
         started = time.perf_counter()
         audit = Audit(AuditConfig(model=str(model), no_cache=True, max_prompts=4 * given.prompts))

@@ -7,12 +7,10 @@ times a fresh matrix for each prompt, with as many known as there are at most. W
 without any state is given with them: an attacker that is not run reads no more.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from side_by_side import CONSOLE, table
+from side_by_side import CONSOLE, attacked, table
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.results.releases import ReleaseSummary
@@ -38,11 +36,7 @@ KNOWN = (0, 1, 4, 16, 64, 256, 1024)
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--prompts", type=int, default=50)
-    parser.add_argument("--tokens", type=int, default=6)
-    given = parser.parse_args()
+    given = attacked(__doc__).parse_args()
     for model in given.models:
         started = time.perf_counter()
         audit = Audit(AuditConfig(model=str(model), no_cache=True, max_prompts=10**5))

@@ -6,12 +6,10 @@ For each release: what the nearest candidate by the noise's metric reads, the up
 how many true tokens were not among the candidates, and the processor's seconds.
 """
 
-import argparse
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from side_by_side import table
+from side_by_side import attacked, table
 
 from pytest_injectivity import Audit, AuditConfig
 
@@ -29,10 +27,7 @@ _ATTACKER = "mahalanobis"
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--prompts", type=int, default=20)
-    parser.add_argument("--tokens", type=int, default=10)
+    parser = attacked(__doc__, prompts=20, tokens=10)
     parser.add_argument("--cut", type=int, default=3)
     parser.add_argument("--budgets", type=int, nargs="*", default=[20_000, 6_000])
     given = parser.parse_args()

@@ -1,8 +1,10 @@
-"""What the benchmarks share: times of alternating runs, and tables."""
+"""What the benchmarks share: arguments, times of alternating runs, and tables."""
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import torch
 from machine import machine
@@ -23,6 +25,15 @@ def medians(works: Sequence[Callable[[], object]], runs: int) -> list[float]:
     """The median time of each, runs alternating."""
     taken = [[seconds(work) for work in works] for _ in range(runs)]
     return [statistics.median(times) for times in zip(*taken, strict=True)]
+
+
+def attacked(doc: str, *, prompts: int = 50, tokens: int = 6) -> argparse.ArgumentParser:
+    """The arguments of a benchmark of attacks: the models, and how much is attacked."""
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("--prompts", type=int, default=prompts)
+    parser.add_argument("--tokens", type=int, default=tokens)
+    return parser
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:

@@ -271,6 +271,13 @@ def _finite(states: Float[Tensor, "prompts hidden"]) -> Bool[np.ndarray, " promp
     return states.isfinite().all(dim=1).cpu().numpy()
 
 
+def partners_among(ratios: Ratios) -> Int64[np.ndarray, " partnered"]:
+    """The partner of each row that has one, as an index into these rows."""
+    place = np.cumsum(ratios.partnered) - 1
+    partner: Int64[np.ndarray, " partnered"] = place[ratios.partner[ratios.partnered]]
+    return partner
+
+
 def partnered_ratios(ratios: Ratios) -> Float64[np.ndarray, " partnered"]:
     """The ratios of the rows that have an admissible partner.
 
@@ -285,3 +292,14 @@ def partnered_ratios(ratios: Ratios) -> Float64[np.ndarray, " partnered"]:
             " (--injx-length cuts equal windows, --injx-prompt-metric=levenshtein compares any)"
         )
     return values
+
+
+def smallest_ratio(ratios: Ratios) -> tuple[int, int]:
+    """The row of the smallest ratio, and its partner.
+
+    Raises:
+        OptionError: fewer than two rows have a partner.
+    """
+    partnered_ratios(ratios)
+    worst = int(np.nanargmin(ratios.ratio))
+    return worst, int(ratios.partner[worst])

@@ -1,8 +1,7 @@
 """Judges whether the co-Lipschitz constant of a layer is at least a bound (SPEC section 2)."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from pytest_injectivity.audit.judging.arguments import REQUIRED, at_least
 from pytest_injectivity.audit.judging.bag import bag_lines
@@ -18,15 +17,12 @@ from pytest_injectivity.audit.judging.quantiles import (
 )
 from pytest_injectivity.core.layers import Layer, LayerSpec
 from pytest_injectivity.core.numbers import show
-from pytest_injectivity.core.shapes import Int64
-from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.quantization.grid import GridLike
 from pytest_injectivity.results.verdict import Reason, Verdict
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
-    from pytest_injectivity.geometry.search.ratios import Ratios
 
 
 def check_colipschitz_above(
@@ -69,37 +65,20 @@ def judge_colipschitz(
     measured: "Measurements", layer: Layer, bound: float, asked: Quantile
 ) -> tuple[Reason, tuple[float, float]]:
     """The reason a layer contributes to ``colipschitz_above``, and its p-values."""
-    from pytest_injectivity.geometry.layer import partnered_ratios
+    from pytest_injectivity.geometry.layer import smallest_ratio
 
     quantity = named("co-Lipschitz constant", asked)
     if reason := not_finite(measured, layer, quantity, bound):
         return reason, (1.0, 0.0)
     geometry = measured.geometry(layer, bits=asked.grid)
     ratios = geometry.colipschitz_rows
-    values = partnered_ratios(ratios)
-    worst = int(np.nanargmin(ratios.ratio))
-    line = pair_line(
-        measured,
-        geometry,
-        worst,
-        int(ratios.partner[worst]),
-        f"smallest ratio {show(float(ratios.ratio[worst]))} ({measured.target.config.prompt_metric})",
+    left, right = smallest_ratio(ratios)
+    metric = measured.target.config.prompt_metric
+    what = f"smallest ratio {show(float(ratios.ratio[left]))} ({metric})"
+    line = pair_line(measured, geometry, left, right, what)
+    sample = Sample.of_ratios(
+        quantity, ratios, (line, *scale_lines(measured, layer, geometry, asked))
     )
-    alone = len(ratios.ratio) - len(values)
-    lines = [line, *scale_lines(measured, layer, geometry, asked)]
-    lines += bag_lines(measured, geometry, "colipschitz", values, asked)
-    if alone:
-        lines.append(
-            f"{alone} of {number_of(len(ratios.ratio), 'prompt')} {verb(alone, 'has', 'have')} no"
-            " admissible partner"
-        )
-    return judge_quantile(
-        Sample(quantity, values, _among_partnered(ratios), tuple(lines)), geometry, bound, asked
-    )
-
-
-def _among_partnered(ratios: "Ratios") -> Int64[np.ndarray, " partnered"]:
-    """Each partnered row's partner, as an index into the partnered rows."""
-    place = np.cumsum(ratios.partnered) - 1
-    partner: Int64[np.ndarray, " partnered"] = place[ratios.partner[ratios.partnered]]
-    return partner
+    bag = bag_lines(measured, geometry, "colipschitz", sample.values, asked)
+    sample = replace(sample, evidence=(*sample.evidence, *bag))
+    return judge_quantile(sample, geometry, bound, asked)

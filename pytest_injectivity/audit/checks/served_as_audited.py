@@ -13,7 +13,7 @@ from pytest_injectivity.audit.judging.served import (
 )
 from pytest_injectivity.audit.measurements.served_sample import parent_distance
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_up
 from pytest_injectivity.core.tolerances import PerLayer, by_layer
 from pytest_injectivity.results.verdict import Reason, Status, Verdict, judge
 
@@ -83,7 +83,7 @@ def _judged(measured: "Measurements", layer: Layer, bound: float | None) -> Reas
         bound=limit,
         relation="<=",
         evidence=(sample_line(measured, layer), measured.served.words),
-        would_pass=f"relative of at least {found.median!r}",
+        would_pass=f"relative of at least {show_up(found.median)}",
         figures={"largest": found.largest, "tolerance": found.tolerance},
     )
 

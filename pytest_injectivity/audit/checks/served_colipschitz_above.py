@@ -2,32 +2,23 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_injectivity.audit.judging.arguments import REQUIRED, at_least
 from pytest_injectivity.audit.judging.base import Audited
-from pytest_injectivity.audit.judging.common import settled
-from pytest_injectivity.audit.judging.quantiles import (
-    Quantile,
-    Sample,
-    judge_quantile,
-    named,
-    quantile,
-)
+from pytest_injectivity.audit.judging.quantiles import Sample, quantile
 from pytest_injectivity.audit.judging.served import (
-    not_as_claimed,
-    not_finite_anywhere,
+    judge_served,
     served_bounds,
     served_lines,
     served_pair_line,
 )
-from pytest_injectivity.core.layers import Layer, LayerSpec
+from pytest_injectivity.core.layers import LayerSpec
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.tolerances import PerLayer
-from pytest_injectivity.results.verdict import Reason, Verdict
+from pytest_injectivity.results.verdict import Verdict
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
+    from pytest_injectivity.geometry.layer import LayerGeometry
 
 
 def check_served_colipschitz_above(
@@ -64,34 +55,16 @@ def check_served_colipschitz_above(
     """
     asked = quantile(q, normalized, confidence, None)
     bounds = served_bounds(audit, "alpha", at_least("alpha", alpha), layer)
-    measured, quantity = audit.measurements, named("co-Lipschitz constant", asked)
-    if lost := not_as_claimed(measured, bounds, quantity, min(bounds.values()), ">="):
-        return audit.verdict("served_colipschitz_above", lost)
-    judged = [
-        judge_served_colipschitz(measured, one, bound, asked) for one, bound in bounds.items()
-    ]
-    return audit.verdict("served_colipschitz_above", settled(judged, confidence))
+    reasons = judge_served(audit, bounds, asked, _ratios, "co-Lipschitz constant")
+    return audit.verdict("served_colipschitz_above", reasons)
 
 
-def judge_served_colipschitz(
-    measured: "Measurements", layer: Layer, bound: float, asked: Quantile
-) -> tuple[Reason, tuple[float, float]]:
-    """The reason a layer contributes to ``served_colipschitz_above``, and its p-values."""
-    from pytest_injectivity.geometry.layer import partnered_ratios
+def _ratios(measured: "Measurements", geometry: "LayerGeometry") -> Sample:
+    """The smallest ratio of each row that has an admissible partner."""
+    from pytest_injectivity.geometry.layer import smallest_ratio
 
-    quantity = named("co-Lipschitz constant", asked)
-    if reason := not_finite_anywhere(measured, layer, quantity, bound, ">="):
-        return reason, (1.0, 0.0)
-    geometry = measured.served_geometry(layer)
     ratios = geometry.colipschitz_rows
-    values = partnered_ratios(ratios)
-    worst = int(np.nanargmin(ratios.ratio))
-    what = f"smallest ratio {show(float(ratios.ratio[worst]))}"
-    pair = worst, int(ratios.partner[worst])
-    evidence = (
-        served_pair_line(measured, geometry, pair, what),
-        *served_lines(measured, geometry),
-    )
-    place = np.cumsum(ratios.partnered) - 1
-    partner = place[ratios.partner[ratios.partnered]]
-    return judge_quantile(Sample(quantity, values, partner, evidence), geometry, bound, asked)
+    pair = smallest_ratio(ratios)
+    what = f"smallest ratio {show(float(ratios.ratio[pair[0]]))}"
+    line = served_pair_line(measured, geometry, pair, what)
+    return Sample.of_ratios("", ratios, (line, *served_lines(measured, geometry)))

@@ -4,28 +4,21 @@ from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.judging.arguments import REQUIRED, at_least
 from pytest_injectivity.audit.judging.base import Audited
-from pytest_injectivity.audit.judging.common import settled
-from pytest_injectivity.audit.judging.quantiles import (
-    Quantile,
-    Sample,
-    judge_quantile,
-    named,
-    quantile,
-)
+from pytest_injectivity.audit.judging.quantiles import Sample, quantile
 from pytest_injectivity.audit.judging.served import (
-    not_as_claimed,
-    not_finite_anywhere,
+    judge_served,
     served_bounds,
     served_lines,
     served_pair_line,
 )
-from pytest_injectivity.core.layers import Layer, LayerSpec
+from pytest_injectivity.core.layers import LayerSpec
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.tolerances import PerLayer
-from pytest_injectivity.results.verdict import Reason, Verdict
+from pytest_injectivity.results.verdict import Verdict
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
+    from pytest_injectivity.geometry.layer import LayerGeometry
 
 
 def check_served_margin_above(
@@ -62,26 +55,15 @@ def check_served_margin_above(
     """
     asked = quantile(q, normalized, confidence, None)
     bounds = served_bounds(audit, "margin", at_least("margin", margin), layer)
-    measured, quantity = audit.measurements, named("separation margin", asked)
-    if lost := not_as_claimed(measured, bounds, quantity, min(bounds.values()), ">="):
-        return audit.verdict("served_margin_above", lost)
-    judged = [judge_served_margin(measured, one, bound, asked) for one, bound in bounds.items()]
-    return audit.verdict("served_margin_above", settled(judged, confidence))
+    reasons = judge_served(audit, bounds, asked, _nearest, "separation margin")
+    return audit.verdict("served_margin_above", reasons)
 
 
-def judge_served_margin(
-    measured: "Measurements", layer: Layer, bound: float, asked: Quantile
-) -> tuple[Reason, tuple[float, float]]:
-    """The reason a layer contributes to ``served_margin_above``, and its p-values."""
-    quantity = named("separation margin", asked)
-    if reason := not_finite_anywhere(measured, layer, quantity, bound, ">="):
-        return reason, (1.0, 0.0)
-    geometry = measured.served_geometry(layer)
+def _nearest(measured: "Measurements", geometry: "LayerGeometry") -> Sample:
+    """The distance of each row to the nearest other one."""
     nearest = geometry.nearest
     worst = int(nearest.distance.argmin())
     what = f"closest pair, distance {show(float(nearest.distance[worst]))}"
     line = served_pair_line(measured, geometry, (worst, int(nearest.index[worst])), what)
     evidence = (line, *served_lines(measured, geometry))
-    return judge_quantile(
-        Sample(quantity, nearest.distance, nearest.index, evidence), geometry, bound, asked
-    )
+    return Sample("", nearest.distance, nearest.index, evidence)

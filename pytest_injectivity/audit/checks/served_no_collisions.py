@@ -12,7 +12,7 @@ from pytest_injectivity.audit.judging.served import (
     served_pair_line,
 )
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
-from pytest_injectivity.core.numbers import show
+from pytest_injectivity.core.numbers import show, show_down
 from pytest_injectivity.core.tolerances import PerLayer, Tolerance
 from pytest_injectivity.results.verdict import Reason, Verdict, judge
 
@@ -87,4 +87,4 @@ def judge_served_collisions(measured: "Measurements", layer: Layer, tolerance: T
 def _would_pass(equal: int, distances: list[float]) -> str:
     if equal:
         return "no eps: states are equal"
-    return f"eps below {distances[0]!r}" if distances else ""
+    return f"eps below {show_down(distances[0])}" if distances else ""

@@ -2,6 +2,7 @@
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from pytest_injectivity.audit.judging.common import resolution_line
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.numbers import show, show_down
 from pytest_injectivity.core.shapes import Float64, Int64
-from pytest_injectivity.core.text import number_of
+from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.quantization.grid import Grid, GridLike
 from pytest_injectivity.results.verdict import Reason, Status, judge
 from pytest_injectivity.stats import (
@@ -25,6 +26,7 @@ from pytest_injectivity.stats import (
 if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.geometry.layer import LayerGeometry
+    from pytest_injectivity.geometry.search.ratios import Ratios
 
 _CONFIDENCE = 0.95
 
@@ -54,6 +56,20 @@ class Sample:
     values: Float64[np.ndarray, " rows"]
     partner: Int64[np.ndarray, " rows"]
     evidence: tuple[str, ...]
+
+    @classmethod
+    def of_ratios(cls, quantity: str, ratios: "Ratios", evidence: Sequence[str]) -> "Sample":
+        """The smallest ratios of the rows that have an admissible partner; it is said who has none.
+
+        Raises:
+            OptionError: fewer than two have one.
+        """
+        from pytest_injectivity.geometry.layer import partnered_ratios, partners_among
+
+        values = partnered_ratios(ratios)
+        alone, every = len(ratios.ratio) - len(values), number_of(len(ratios.ratio), "prompt")
+        said = [f"{alone} of {every} {verb(alone, 'has', 'have')} no admissible partner"]
+        return cls(quantity, values, partners_among(ratios), (*evidence, *(said if alone else [])))
 
 
 def judge_quantile(

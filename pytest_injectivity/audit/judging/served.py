@@ -1,10 +1,14 @@
 """What checks of states captured elsewhere share: claims are checked with the model first."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from itertools import starmap
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_injectivity.audit.judging.base import Audited
+from pytest_injectivity.audit.judging.common import settled
+from pytest_injectivity.audit.judging.quantiles import Quantile, Sample, judge_quantile, named
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id, resolve_layers
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.text import number_of, one_line
@@ -150,6 +154,36 @@ def served_bounds(
     found = by_layer(name, given, asked, measured.target.n_layers, "all")
     served_layers(audit, list(found))
     return found
+
+
+def judge_served(
+    audit: Audited,
+    bounds: Mapping[Layer, float],
+    asked: Quantile,
+    sample: Callable[["Measurements", "LayerGeometry"], Sample],
+    quantity: str,
+) -> list[Reason]:
+    """The reasons of a check of a quantile of rows of states captured elsewhere.
+
+    Args:
+        audit: the audit.
+        bounds: of each layer judged.
+        asked: which quantile.
+        sample: makes the values of a layer's rows.
+        quantity: what they are.
+    """
+    measured, named_ = audit.measurements, named(quantity, asked)
+    if lost := not_as_claimed(measured, bounds, named_, min(bounds.values()), ">="):
+        return lost
+
+    def judged(layer: Layer, bound: float) -> tuple[Reason, tuple[float, float]]:
+        if reason := not_finite_anywhere(measured, layer, named_, bound, ">="):
+            return reason, (1.0, 0.0)
+        geometry = measured.served_geometry(layer)
+        found = replace(sample(measured, geometry), quantity=named_)
+        return judge_quantile(found, geometry, bound, asked)
+
+    return settled(list(starmap(judged, bounds.items())), asked.confidence)
 
 
 def not_finite_anywhere(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_injectivity.audit.releases.release_size import SizeOptions
 from pytest_injectivity.plugin.parameters import LayerOf
 from pytest_injectivity.plugin.reading.reader import Noted, Reader
 from pytest_injectivity.plugin.reading.values import UNKNOWN, AuditValue, Method, Unknown, is_plain
@@ -175,7 +176,7 @@ class _Reading:
 
     def _known(self, arguments: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         """The arguments that are known; it is said where what is measured depends on others."""
-        sizes = {"layer", "prompts", "tokens", "certify", "free_running", "budget"}
+        sizes = {"layer", "layers", "wires", "certify", *SizeOptions.__annotations__}
         unknown = {one for one in sizes & arguments.keys() if not is_plain(arguments[one])}
         if unknown:
             self._partly.add(f"{', '.join(sorted(unknown))} of {name}: the defaults are assumed")

@@ -14,8 +14,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Bool, Int64
+from pytest_injectivity.core.shapes import Bool, Float64, Int64
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.privacy.releases.examples import Examples, observe_together
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
 NO_TOKEN = -1
@@ -55,6 +56,13 @@ class AttackSetting:
     channel: Channel
     teacher_forced: bool
     seed: int
+
+    def images(self, examples: Examples) -> Float64[Tensor, "pairs width"]:
+        """What the release makes of the rows of examples without its secret, one under the other."""
+        place = self.channel.place
+        observed = observe_together(self.decoder, [place], examples.prompts)[place]
+        images = [self.channel.release.image(rows) for rows in observed.rows]
+        return torch.cat(images).to(examples.rows[0].device).double()
 
 
 @runtime_checkable

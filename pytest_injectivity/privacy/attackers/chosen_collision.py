@@ -18,12 +18,7 @@ from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float64
 from pytest_injectivity.inversion.one_step import distances_from_each
-from pytest_injectivity.privacy.attackers.base import (
-    AttackSetting,
-    BaseAttack,
-    Guess,
-)
-from pytest_injectivity.privacy.releases.examples import observe_together
+from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
 # A candidate is within a threshold up to so many standard deviations above the mean distance.
@@ -74,10 +69,8 @@ def _thresholds(setting: AttackSetting) -> Float64[Tensor, " sides"]:
     """How far the released rows of examples lie from the images of their own tokens, side by side."""
     channel = setting.channel
     examples = channel.practice if len(channel.practice) else channel.known
-    observed = observe_together(setting.decoder, [channel.place], examples.prompts)[channel.place]
-    images = torch.cat([channel.release.image(rows) for rows in observed.rows]).double()
-    rows = torch.cat(examples.rows).double()
-    off = torch.split(rows - images.to(rows.device), list(channel.sides), dim=1)
+    away = torch.cat(examples.rows).double() - setting.images(examples)
+    off = torch.split(away, list(channel.sides), dim=1)
     lengths = torch.stack([torch.linalg.vector_norm(side, dim=1) for side in off])
     most = lengths.mean(dim=1) + _DEVIATIONS * lengths.std(dim=1, correction=0)
     return most + 2 * max(channel.nu)

@@ -16,11 +16,8 @@ old as Hill's cipher (1929).
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
-from pytest_injectivity.core.shapes import Float64
 from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
-from pytest_injectivity.privacy.releases.examples import observe_together
 from pytest_injectivity.privacy.releases.protocol import Secret
 from pytest_injectivity.privacy.search.candidates import Candidates
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
@@ -62,17 +59,9 @@ class _KnownPlaintextAttack(BaseAttack):
 def _recovered(setting: AttackSetting) -> KnownRotation:
     """The rotation of the images of known prompts into what was released of them."""
     channel = setting.channel
-    images, rows = _images(setting), torch.cat(channel.known.rows).double()
+    images, rows = setting.images(channel.known), torch.cat(channel.known.rows).double()
     if channel.release.secret is Secret.PERMUTATION:
         return KnownRotation.of_permuted(images, rows)
     # The length of the noise that falls on one direction of the images, and of rounding.
     error = channel.noise.rms * rows.shape[1] ** 0.5 + max(channel.nu) * len(rows) ** 0.5
     return KnownRotation.of_pairs(images, rows, error)
-
-
-def _images(setting: AttackSetting) -> Float64[Tensor, "pairs width"]:
-    """What the release makes of the known prompts' rows, without the rotation."""
-    place, known = setting.channel.place, setting.channel.known
-    observed = observe_together(setting.decoder, [place], known.prompts)[place]
-    images = [setting.channel.release.image(rows) for rows in observed.rows]
-    return torch.cat(images).to(known.rows[0].device).double()

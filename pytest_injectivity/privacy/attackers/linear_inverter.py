@@ -10,10 +10,7 @@ Source: linear inversion of embeddings, Song and Raghunathan, "Information Leaka
 """
 
 import torch
-from torch import Tensor
 
-from pytest_injectivity.core.shapes import Float, Int64
-from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.privacy.attackers.base import AttackSetting, LookedUp
 from pytest_injectivity.privacy.search.channel import Channel
 
@@ -32,16 +29,6 @@ class LinearInverterAttacker:
 
     def begin(self, setting: AttackSetting) -> LookedUp:
         """Learns from the examples, and answers all positions at once."""
-        channel = setting.channel
-        learned = channel.learned(setting.decoder)
-        answers = [
-            torch.cat([_read(learned.first, own[:1]), _read(learned.later, own[1:])])
-            for own in channel.released
-        ]
-        return LookedUp(channel, torch.cat(answers))
-
-
-def _read(lens: Lens | None, rows: Float[Tensor, "positions width"]) -> Int64[Tensor, " positions"]:
-    if lens is None or not len(rows):
-        return torch.zeros(0, dtype=torch.long)
-    return lens.rank(lens.uncorrected(rows, torch.arange(len(rows))), 1)[:, 0]
+        learned = setting.channel.learned(setting.decoder)
+        answers = [learned.best(rows) for rows in setting.channel.released]
+        return LookedUp(setting.channel, torch.cat(answers))

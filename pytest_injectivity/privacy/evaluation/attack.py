@@ -12,6 +12,7 @@ Each attacker is run teacher-forced (the true tokens stand before each position)
 free-running (its own answers stand there) on the first few prompts, or both.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -206,9 +207,12 @@ def _scheduled(
         )
         for teacher_forced, runs, some in ways:
             if runs and some:
+                began = time.perf_counter()
                 attack = attacker.begin(AttackSetting(decoder, channel, teacher_forced, seed))
                 truth = prompts if teacher_forced else None
-                pairs.append((attacker, ScheduledAttack(attack, channel, some, truth)))
+                scheduled = ScheduledAttack(attack, channel, some, truth)
+                scheduled.seconds = time.perf_counter() - began
+                pairs.append((attacker, scheduled))
     return pairs
 
 

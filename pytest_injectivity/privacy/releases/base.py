@@ -1,6 +1,8 @@
-"""Base classes that release steps are built from: deterministic releases, and additive noise."""
+"""Base classes that release steps are built from: deterministic, by a shared key, additive noise."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -57,6 +59,56 @@ class DeterministicRelease:
     def image(self, candidates: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
         """A copy of the rows."""
         return candidates.clone()
+
+
+@dataclass(frozen=True, eq=False)
+class KeyedRelease(DeterministicRelease, ABC):
+    """A release by a key that all prompts share, and that sender and receiver have.
+
+    A subclass says what the key hides, and what `turned` and `turned_back` do by it.
+
+    Attributes:
+        seed: the key.
+        known: whether an attacker has the key.
+    """
+
+    seed: int
+    known: bool = False
+
+    hides: ClassVar[Secret]
+
+    @property
+    def secret(self) -> Secret:
+        """What the key hides, unless it is known."""
+        return Secret.NOTHING if self.known else self.hides
+
+    @abstractmethod
+    def turned(self, rows: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+        """The rows by the key."""
+
+    @abstractmethod
+    def turned_back(self, rows: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+        """The rows that `turned` was given."""
+
+    def apply(
+        self,
+        rows: Float[Tensor, "positions width"],
+        draw: np.random.Generator,  # noqa: ARG002 - the seed is the key
+    ) -> Float[Tensor, "positions width"]:
+        """The rows by the key."""
+        return self.turned(rows)
+
+    def undo(
+        self,
+        released: Float[Tensor, "positions width"],
+        draw: np.random.Generator,  # noqa: ARG002 - the seed is the key
+    ) -> Float[Tensor, "positions width"]:
+        """The rows as they were."""
+        return self.turned_back(released)
+
+    def image(self, candidates: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+        """The candidates by the key where it is known, else as they are."""
+        return self.turned(candidates) if self.known else candidates.clone()
 
 
 @dataclass(frozen=True, eq=False)

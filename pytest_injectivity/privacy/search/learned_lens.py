@@ -42,11 +42,25 @@ class LearnedLens:
         """
         found = [
             lens.misfits(lens.uncorrected(some, torch.arange(len(some)))) / -2
-            for lens, some in ((self.first, rows[:1]), (self.later, rows[1:]))
-            if lens is not None and len(some)
+            for lens, some in self._parts(rows)
         ]
         likelihoods = torch.cat(found)
         return likelihoods.clamp(min=torch.finfo(likelihoods.dtype).min)
+
+    def best(self, rows: Float[Tensor, "positions width"]) -> Int64[Tensor, " positions"]:
+        """The most likely token of each row of one prompt, on the CPU."""
+        found = [
+            lens.rank(lens.uncorrected(some, torch.arange(len(some))), 1)[:, 0]
+            for lens, some in self._parts(rows)
+        ]
+        return torch.cat(found)
+
+    def _parts(
+        self, rows: Float[Tensor, "positions width"]
+    ) -> list[tuple[Lens, Float[Tensor, "some width"]]]:
+        """The rows of one prompt, each part with its lens."""
+        both = (self.first, rows[:1]), (self.later, rows[1:])
+        return [(lens, some) for lens, some in both if lens is not None and len(some)]
 
     def at(self, position: int) -> Lens | None:
         """The lens of a position."""

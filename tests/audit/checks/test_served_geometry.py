@@ -1,6 +1,7 @@
 """Collisions, margins and co-Lipschitz constants of states that an engine wrote."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,12 +23,14 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     small_samples(monkeypatch)
 
 
-def _audit(folder: Path, decoder: Decoder, ids: list[list[int]]) -> Audit:
+def _audit(folder: Path, decoder: Decoder, ids: list[list[int]], **config: Any) -> Audit:
     for at, one in enumerate(ids):
         path = write("vllm", folder / "s", served(decoder, one, LAYERS))
         path.rename(path.with_name(f"{at}.safetensors"))
     states = str(folder / "s")
-    return audit_of(folder, decoder, AUDITED, states=states, cache_dir=str(folder / "store"))
+    return audit_of(
+        folder, decoder, AUDITED, states=states, cache_dir=str(folder / "store"), **config
+    )
 
 
 def test_the_margin_is_that_of_the_rows_in_the_files(tmp_path: Path) -> None:
@@ -48,6 +51,13 @@ def test_the_co_lipschitz_constant_is_too(tmp_path: Path) -> None:
     (reason,) = audit.check_served_colipschitz_above(2, 1e-6, q=0.0).reasons
     table = brute_force.ratios(audit.measurements.served.last(2), IDS, "levenshtein")
     assert table.smallest()[0].min() == pytest.approx(reason.value, rel=1e-12)
+
+
+def test_prompts_without_a_partner_are_counted(tmp_path: Path) -> None:
+    """By the hamming metric one of another length has none; the others are judged."""
+    audit = _audit(tmp_path, tiny_decoder(), [*IDS, [1, 2, 3]], prompt_metric="hamming")
+    (reason,) = audit.check_served_colipschitz_above(2, 1e-6).reasons
+    assert "1 of 8 prompts has no admissible partner" in reason.evidence
 
 
 def test_equal_states_are_named_by_their_files(tmp_path: Path) -> None:

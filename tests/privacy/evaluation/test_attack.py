@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.attackers.argmin import ArgminAttacker
+from pytest_injectivity.privacy.attackers.base import Attack, AttackSetting
 from pytest_injectivity.privacy.attackers.mahalanobis import MahalanobisAttacker
 from pytest_injectivity.privacy.evaluation.attack import AttackCase, run_attacks
 from pytest_injectivity.privacy.search.candidates import Candidates
@@ -28,6 +31,22 @@ def test_no_token_is_kept_unless_asked_for(decoder: Decoder) -> None:
     read_again = from_bytes(to_bytes(not_kept))
     assert (read_again.right == not_kept.right).all()
     assert () == read_again.ids
+
+
+class _SlowToBegin(ArgminAttacker):
+    def begin(self, setting: AttackSetting) -> Attack:
+        """Learns for a while."""
+        time.sleep(0.3)
+        return super().begin(setting)
+
+
+def test_what_an_attacker_learns_before_it_looks_is_its_time(decoder: Decoder) -> None:
+    """Training is most of what a trained one takes."""
+    both = (_SlowToBegin(), MahalanobisAttacker())
+    slow, other = attacks(
+        decoder, "1", ["identity"], drawn_prompts(2, 2), attackers=both, free_running=0
+    ).values()
+    assert slow.seconds >= 0.3 > other.seconds
 
 
 def test_robustness_is_measured_along_the_truth(decoder: Decoder) -> None:

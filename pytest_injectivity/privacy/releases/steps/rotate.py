@@ -5,56 +5,30 @@ The seed is the key that sender and receiver share. ``key=known`` gives it to th
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pytest_injectivity.config.release_spec import StepSpec
 from pytest_injectivity.core.shapes import Float, Float64
-from pytest_injectivity.privacy.releases.base import DeterministicRelease
+from pytest_injectivity.privacy.releases.base import KeyedRelease
 from pytest_injectivity.privacy.releases.protocol import Release, Secret
 from pytest_injectivity.privacy.releases.registry import RowScale, release_step
 from pytest_injectivity.privacy.releases.rotation import random_rotation
 
 
 @dataclass(frozen=True, eq=False)
-class RotateRelease(DeterministicRelease):
-    """Rotates every row by the same matrix.
+class RotateRelease(KeyedRelease):
+    """Rotates every row by the same matrix."""
 
-    Attributes:
-        seed: the key, which the matrix is drawn by.
-        known: whether an attacker has the key.
-    """
+    hides = Secret.ROTATION
 
-    seed: int
-    known: bool = False
-
-    @property
-    def secret(self) -> Secret:
-        """The rotation, unless the key is known."""
-        return Secret.NOTHING if self.known else Secret.ROTATION
-
-    def apply(
-        self,
-        rows: Float[Tensor, "positions width"],
-        draw: np.random.Generator,  # noqa: ARG002 - the seed is the key
-    ) -> Float[Tensor, "positions width"]:
+    def turned(self, rows: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
         """The rows times the matrix."""
         return _rotated(rows, random_rotation(self.width, self.seed))
 
-    def undo(
-        self,
-        released: Float[Tensor, "positions width"],
-        draw: np.random.Generator,  # noqa: ARG002 - the seed is the key
-    ) -> Float[Tensor, "positions width"]:
+    def turned_back(self, rows: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
         """The rows times the inverse matrix."""
-        return _rotated(released, random_rotation(self.width, self.seed).T)
-
-    def image(self, candidates: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
-        """The rotated candidates where the key is known, else the candidates as they are."""
-        if not self.known:
-            return candidates.clone()
-        return _rotated(candidates, random_rotation(self.width, self.seed))
+        return _rotated(rows, random_rotation(self.width, self.seed).T)
 
 
 @release_step("rotate")
