@@ -1,6 +1,6 @@
 """What attackers read that learned from examples: tables of docs/privacy.md.
 
-    ./dev bench privacy_inverters MODEL_FOLDERS... [--prompts 50 --tokens 6 --practice 500]
+    ./dev bench privacy_inverters MODEL_FOLDERS... [--prompts 50 --tokens 6 --cut 3 --practice 500]
 
 The first table has a planted release: noise in four loud directions misleads the nearest neighbors, and
 trained inverters read it. The second has releases that are not linear, and plain noise.
@@ -23,15 +23,16 @@ TRAINED = ("linear inverter", "network inverter")
 def main() -> None:
     """Measure and print."""
     parser = attacked(__doc__)
+    parser.add_argument("--cut", type=int, default=3)
     parser.add_argument("--practice", type=int, default=500)
     given = parser.parse_args()
     size = {"prompts": given.prompts, "tokens": given.tokens, "practice": given.practice}
     for model in given.models:
         started = time.perf_counter()
         audit = Audit(AuditConfig(model=str(model), no_cache=True, max_prompts=2000))
-        of = f"{model.name}, {given.prompts} prompts of {given.tokens} tokens: read, %"
+        of = f"{model.name}, {given.prompts} prompts of {given.tokens} tokens, cut {given.cut}: read, %"
         for releases, names in ((PLANTED, (*NEAREST, *TRAINED)), (OTHERS, TRAINED)):
-            texts = [f"{one}@{audit.n_layers - 1}" for one in releases]
+            texts = [f"{one}@{given.cut}" for one in releases]
             found = audit.exposures(texts, free_running=0, **size)
             table(of, ("release", *names), [_row(one.summary(0.95), names) for one in found])
         CONSOLE.print(f"{time.perf_counter() - started:.0f} s, loading included")
