@@ -5,7 +5,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 from hypothesis import settings
 
+from pytest_injectivity.core.threads import on_threads
 from tests import shape_checks
 
 if TYPE_CHECKING:
@@ -106,22 +106,12 @@ def relative() -> "Callable[[Tensor, Tensor], float]":
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """What is said of bits is said of one thread count."""
-    with _threads(1):
+    with on_threads(1):
         yield
 
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
     """Passes that run two at a time have one thread each."""
-    with _threads(2):
+    with on_threads(2):
         yield
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    yield
-    torch.set_num_threads(before)

@@ -8,6 +8,8 @@ there are is said; how they wait is not, because it changes no number.
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pytest_injectivity.core.text import number_of
 
@@ -31,3 +33,20 @@ def settle_threads(workers: int = 1) -> str | None:
             torch.set_num_threads(share)
             return f"{workers} workers compute with {number_of(share, 'thread')} each"
     return None
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Has torch compute on so many threads for a while.
+
+    Short operations gain nothing from a second thread, and wait for it: hundreds of them took twice as
+    long on two threads of a quiet machine, and ten times as long on a busy one.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

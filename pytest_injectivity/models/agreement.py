@@ -24,7 +24,6 @@ check says nothing of what happens past a longer window.
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -35,6 +34,7 @@ from torch import Tensor
 from pytest_injectivity.core.free_memory import free_memory
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.shapes import Int
+from pytest_injectivity.core.threads import on_threads
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.float64 import float64_copy
@@ -132,7 +132,8 @@ def measure_agreement(decoder: Decoder, *, free: int | None = None) -> Agreement
     Returns:
         The differences of all ways that the context leaves room for.
     """
-    with _few_threads(numbers(decoder.model)):
+    # A pass over a dozen tokens is hundreds of short operations, unless the model is large.
+    with on_threads(1 if numbers(decoder.model) <= _FEW else torch.get_num_threads()):
         wide = _widened(decoder, free_memory(decoder.device) // 2 if free is None else free)
         layers: tuple[Layer, ...] = (0, *wide.layers)
         rows = _prompts(wide)
@@ -169,21 +170,6 @@ def verify_agreement_once(decoder: Decoder) -> None:
 @cache
 def _agreed() -> set[tuple[Any, ...]]:
     return set()
-
-
-@contextmanager
-def _few_threads(count: int) -> Iterator[None]:
-    """Runs a model of so many weights on one thread, unless it is large.
-
-    A pass over a dozen tokens is hundreds of short operations, and threads that wait for one another at
-    each of them took ten times as long where the machine had other work.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if count <= _FEW else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _widened(decoder: Decoder, free: int) -> Decoder:

@@ -59,9 +59,10 @@ class AttackSetting:
 
     def images(self, examples: Examples) -> Float64[Tensor, "pairs width"]:
         """What the release makes of the rows of examples without its secret, one under the other."""
-        place = self.channel.place
-        observed = observe_together(self.decoder, [place], examples.prompts)[place]
-        images = [self.channel.release.image(rows) for rows in observed.rows]
+        place, own = self.channel.place, examples.own
+        if own is None:
+            own = observe_together(self.decoder, [place], examples.prompts)[place].rows
+        images = [self.channel.release.image(rows) for rows in own]
         return torch.cat(images).to(examples.rows[0].device).double()
 
 

@@ -2,7 +2,7 @@
 
 On examples it measures how far released keys and values lie from the images of their own tokens, each
 side by itself. Then it takes the candidate whose distances are smallest in these units, and vouches for
-it where it is the only one within both thresholds. So it needs no law of the noise. The image of each
+it where no other one can be within both thresholds. So it needs no law of the noise. The image of each
 candidate is its continuation of the tokens before.
 
 Source: "collision+", the attack by chosen plaintext of Luo et al., "Shadow in the Cache" (arXiv
@@ -16,10 +16,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Float64
-from pytest_injectivity.inversion.one_step import distances_from_each
+from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
+from pytest_injectivity.privacy.releases.noise import Noise
+from pytest_injectivity.privacy.search.candidates import Candidates
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
+from pytest_injectivity.privacy.search.mahalanobis import MahalanobisMetric
 
 # A candidate is within a threshold up to so many standard deviations above the mean distance.
 _DEVIATIONS = 3.0
@@ -39,30 +41,38 @@ class ChosenCollisionAttacker:
 
     def begin(self, setting: AttackSetting) -> "_ChosenCollisionAttack":
         """Learns the thresholds."""
-        return _ChosenCollisionAttack(_thresholds(setting))
+        return _ChosenCollisionAttack(_thresholds(setting), setting.channel.sides)
 
 
 class _ChosenCollisionAttack(BaseAttack):
-    def __init__(self, thresholds: Float64[Tensor, " sides"]) -> None:
-        self._thresholds = thresholds
+    def __init__(self, thresholds: Float64[Tensor, " sides"], sides: Sequence[int]) -> None:
+        self._sides = list(sides)
+        # Distances in units of the thresholds are those by noise of their size.
+        self._units = torch.cat(
+            [unit.expand(width) for unit, width in zip(thresholds, sides, strict=True)]
+        )
+        none = torch.zeros(0, len(self._units), dtype=torch.float64)
+        self._metric = MahalanobisMetric.of(Noise(self._units.cpu(), none), 0.0)
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
-        """The nearest candidate, verified where no other one is within the thresholds."""
-        found = [self._nearest(view.whole, prompt) for prompt in prompts]
-        answers, sure = zip(*found, strict=True)
-        return Guess(torch.tensor(answers), torch.tensor(sure))
+        """The nearest candidate, verified where no other one can be within all thresholds."""
+        images, rows = view.whole.images, view.channel.at(prompts, view.position)
+        candidates = Candidates(images, self._metric, view.table.named)
+        tokens = candidates.nearest(rows, 2).tokens
+        first, *second = (self._shares(rows, images[own]) for own in tokens.T)
+        sure = (first <= 1.0).all(dim=1)
+        for other in second:
+            # What is within every threshold is no farther than this in all.
+            sure &= other.sum(dim=1) > len(self._sides)
+        return Guess(tokens[:, 0], sure)
 
-    def _nearest(self, view: ChannelView, prompt: int) -> tuple[int, bool]:
-        sides, row = list(view.channel.sides), view.channel.at([prompt], view.position)
-        pairs = zip(torch.split(view.images, sides, 1), torch.split(row, sides, 1), strict=True)
-        away = torch.stack([distances_from_each(image, own)[0] for image, own in pairs]).double()
-        shares = away / self._thresholds[:, None]
-        shares = torch.where(shares.isnan(), torch.inf, shares)
-        if view.candidates.found is not None:
-            shares = shares.masked_fill(~view.candidates.found, torch.inf)
-        within = (shares <= 1.0).all(dim=0)
-        token = int(shares.square().sum(dim=0).argmin())
-        return token, bool(within[token]) and int(within.sum()) == 1
+    def _shares(
+        self, rows: Float[Tensor, "prompts width"], images: Float[Tensor, "prompts width"]
+    ) -> Float64[Tensor, "prompts sides"]:
+        """How far each side of a row is, squared, in units of its threshold."""
+        away = ((rows.double() - images.double()) / self._units).square()
+        parts = torch.split(away, self._sides, dim=1)
+        return torch.stack([side.sum(dim=1) for side in parts], dim=1)
 
 
 def _thresholds(setting: AttackSetting) -> Float64[Tensor, " sides"]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pytest_injectivity.core.shapes import Float, Int64
+from pytest_injectivity.core.threads import on_threads
 from pytest_injectivity.inversion.lens_calibration import usable_tokens
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.attackers.base import AttackSetting, LookedUp
@@ -56,11 +57,12 @@ class NetworkInverterAttacker:
         channel, decoder = setting.channel, setting.decoder
         home = channel.released[0].device
         devices = [home] if home.type == "cuda" else []
-        with torch.random.fork_rng(devices), torch.enable_grad():
+        usable = usable_tokens(decoder).to(home)
+        # Short operations, which a second thread makes slower.
+        with torch.random.fork_rng(devices), torch.enable_grad(), on_threads(1):
             torch.manual_seed(setting.seed)
             reader = _Reader.trained(decoder, channel.examples, setting.seed)
-        usable = usable_tokens(decoder).to(home)
-        answers = [usable[reader.scores(own, usable).argmax(dim=1)] for own in channel.released]
+            answers = [usable[reader.scores(own, usable).argmax(dim=1)] for own in channel.released]
         return LookedUp(channel, torch.cat(answers).cpu())
 
 

@@ -7,7 +7,7 @@ together with what the sender released of them (known plaintext), under the secr
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -33,10 +33,12 @@ class Examples:
     Attributes:
         prompts: the token ids of each prompt.
         rows: the released rows of each prompt, in the order in which they were sent.
+        own: the rows that the attacker's model computes of each prompt; None: it has not run them.
     """
 
     prompts: tuple[tuple[int, ...], ...] = field(repr=False)
     rows: tuple[Float[Tensor, "_positions width"], ...] = field(repr=False)
+    own: tuple[Float[Tensor, "_positions width"], ...] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         """The number of prompts."""
@@ -44,7 +46,7 @@ class Examples:
 
     def to(self, device: torch.device) -> "Examples":
         """The same with the rows on a device."""
-        return Examples(self.prompts, tuple(rows.to(device) for rows in self.rows))
+        return replace(self, rows=tuple(rows.to(device) for rows in self.rows))
 
     @cached_property
     def stacked(
@@ -68,7 +70,8 @@ def practised(release: Release, observed: Observed | None, seed: int) -> Example
     """
     if observed is None or release.secret.is_shared:
         return NO_EXAMPLES
-    return Examples(observed.prompts, observed.released(release, seed + _OWN_DRAWS))
+    released = observed.released(release, seed + _OWN_DRAWS)
+    return Examples(observed.prompts, released, own=observed.rows)
 
 
 def known_beforehand(release: Release, observed: Observed | None, seed: int) -> Examples:
