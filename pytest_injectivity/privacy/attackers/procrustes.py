@@ -7,16 +7,21 @@ coordinates, and in all other directions together by their length. All prompts s
 learned from all of them. A permutation of the coordinates is an orthogonal matrix too. No prompt needs
 to be known beforehand; where some are, `known_plaintext` computes the matrix from them.
 
+The first position is answered again in the end, and a matrix that was learned from its own pair would
+fit that pair best, whatever is released. So it is learned from the pairs of later positions and from the
+first pairs of every other prompt.
+
 Source: "Good-Enough LLM Obfuscation (GELO)", arXiv 2603.05035, names the attack to defend against:
 released Gram matrices reveal inputs whatever the mixing matrix is. The sequential use is this package's.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
 from pytest_injectivity.privacy.search.candidates import Candidates
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
@@ -27,6 +32,8 @@ from pytest_injectivity.privacy.search.padding import named_tokens
 _NOTHING = 1e-12
 # Stands for a position after the last.
 _END = 2**31
+# Stands for all prompts, beside 0 and 1: what is learned for every other prompt.
+_ALL = 2
 
 
 class ProcrustesAttacker:
@@ -49,15 +56,15 @@ class ProcrustesAttacker:
 class _ProcrustesAttack(BaseAttack):
     def __init__(self, setting: AttackSetting) -> None:
         self._channel = setting.channel
-        width = sum(setting.channel.sides)
-        home = setting.channel.released[0].device
-        self._products = torch.zeros(width, width, dtype=torch.float64, device=home)
-        self._pairs = 0
+        width, home = sum(setting.channel.sides), setting.channel.released[0].device
+        self._later = _Pairs.none(width, home)
+        # Of the first position, those of every other prompt each.
+        self._first_pairs = [_Pairs.none(width, home), _Pairs.none(width, home)]
         self._first = 0
         self._named = named_tokens(setting.decoder)
         self._firsts: dict[int, Tensor] = {}
-        self._frame = self._found(0)
-        self._framed_at = 0
+        self._frames: dict[int, KnownRotation] = {}
+        self._framed_at = -1
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The token whose image is nearest in the known directions."""
@@ -67,39 +74,79 @@ class _ProcrustesAttack(BaseAttack):
             if prompt not in self._firsts:
                 self._first = view.position
                 self._firsts[prompt] = view.whole.images
+        if _ALL not in self._frames:
+            every = self._later.joined(self._first_pairs[0]).joined(self._first_pairs[1])
+            self._frames[_ALL] = self._found(every, view.position)
         targets = self._channel.at(prompts, view.position)
-        return Guess.unverified(self._nearest(view.whole.images, targets))
+        return Guess.unverified(self._nearest(_ALL, view.whole.images, targets))
 
     def settle(self, prompt: int, tokens: list[int]) -> list[int]:
         """Answers the first position again: only norms could be compared when it was asked for."""
         self._refresh(_END)
+        half = prompt % 2
+        if half not in self._frames:
+            others = self._later.joined(self._first_pairs[1 - half])
+            self._frames[half] = self._found(others, _END)
         first = self._channel.at([prompt], self._first)
-        return [int(self._nearest(self._firsts[prompt], first)[0]), *tokens[1:]]
+        return [int(self._nearest(half, self._firsts[prompt], first)[0]), *tokens[1:]]
 
     def _nearest(
-        self, images: Float[Tensor, "vocab width"], rows: Float[Tensor, "rows width"]
+        self, learned: int, images: Float[Tensor, "vocab width"], rows: Float[Tensor, "rows width"]
     ) -> Tensor:
-        frame = self._frame
+        frame = self._frames[learned]
         candidates = Candidates(frame.of_images(images), named=self._named)
         return candidates.nearest(frame.of_rows(rows)).tokens[:, 0]
 
     def _refresh(self, position: int) -> None:
-        """Computes the known directions again, once a position."""
+        """Forgets the known directions, once a position."""
         if self._framed_at != position:
-            self._frame, self._framed_at = self._found(position), position
+            self._frames, self._framed_at = {}, position
 
     def follow(self, view: ChannelView, prompts: Sequence[int], tokens: Sequence[int]) -> None:
         """Adds the pairs of each token's image and the released row."""
         images = view.whole.images[list(tokens)].double()
-        self._products += images.T @ self._channel.at(prompts, view.position).double()
-        self._pairs += len(prompts)
+        rows = self._channel.at(prompts, view.position).double()
+        if view.position != self._first:
+            self._later = self._later.with_pairs(images, rows)
+            return
+        for half, held in enumerate(self._first_pairs):
+            own = [at for at, prompt in enumerate(prompts) if prompt % 2 == half]
+            self._first_pairs[half] = held.with_pairs(images[own], rows[own])
 
-    def _found(self, position: int) -> KnownRotation:
+    def _found(self, pairs: "_Pairs", position: int) -> KnownRotation:
         """The directions in which the pairs exceed noise and rounding."""
-        before, sizes, after = torch.linalg.svd(self._products)
+        before, sizes, after = torch.linalg.svd(pairs.products)
         longest = float(sizes[0]) ** 0.5
         width = len(sizes)
         noise = 2 * self._channel.noise.rms * width**0.5
-        noise += self._channel.floor(position) * self._pairs**0.5
+        noise += self._channel.floor(position) * pairs.count**0.5
         known = int((sizes > longest * noise + _NOTHING * float(sizes[0])).sum())
         return KnownRotation(before[:, :known], after[:known].T)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Images and the rows released of them.
+
+    Attributes:
+        products: the sum of the outer products of each image and its row.
+        count: how many there are.
+    """
+
+    products: Float64[Tensor, "width width"]
+    count: int
+
+    @classmethod
+    def none(cls, width: int, device: torch.device) -> "_Pairs":
+        """No pair yet."""
+        return cls(torch.zeros(width, width, dtype=torch.float64, device=device), 0)
+
+    def joined(self, other: "_Pairs") -> "_Pairs":
+        """The pairs of both."""
+        return _Pairs(self.products + other.products, self.count + other.count)
+
+    def with_pairs(
+        self, images: Float64[Tensor, "pairs width"], rows: Float64[Tensor, "pairs width"]
+    ) -> "_Pairs":
+        """These pairs and further ones."""
+        return self.joined(_Pairs(images.T @ rows, len(images)))
