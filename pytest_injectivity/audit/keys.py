@@ -232,6 +232,7 @@ class ReleaseResultKey(NumberKey):
         queries: how many times each prompt is released.
         budget: about how many candidates may be run; None: the whole vocabulary is.
         seed: of the release and of the attackers.
+        libraries: the optional ones by which answers are judged, with their versions.
     """
 
     together = ("release",)
@@ -245,3 +246,4 @@ class ReleaseResultKey(NumberKey):
     queries: int
     budget: int | None
     seed: int
+    libraries: tuple[str, ...]

@@ -7,12 +7,16 @@ from pytest_injectivity.reports.table import MISSING, Cell, Column, Table
 from pytest_injectivity.results.releases import Rate, ReleaseSummary
 
 _WORDS = ("release", "at", "by")
-_TITLES = ("release", "at", "read", "", "prompts", "by", "guessed", "over", "agreement", "KL")
+_TITLES = (
+    *("release", "at", "tokens", "read", "", "prompts", "by", "guessed", "over"),
+    *("agreement", "KL", "perplexity"),
+)
 _LEGEND = (
-    "read: share of tokens, and prompts whole, by the strongest attacker, intervals at {level:g} %"
-    " clustered by prompt; teacher-forced: told the true tokens before; guessed: by the model alone,"
-    " without any state; over: points read over what is guessed of the same prompts; agreement, KL:"
-    ' next token of the pass that goes on. Little read is "not broken by these attackers": {attackers}'
+    "tokens: of a prompt; read: share of tokens, and prompts whole, by the strongest attacker, intervals"
+    " at {level:g} % clustered by prompt; teacher-forced: told the true tokens before; guessed: by the"
+    " model alone, without any state; over: points read over what is guessed of the same prompts;"
+    " agreement, KL: next token of the pass that goes on; perplexity: of the prompts' own next tokens"
+    ' there, over the unreleased one. Little read is "not broken by these attackers": {attackers}'
 )
 
 
@@ -31,11 +35,12 @@ def release_table(releases: Sequence[ReleaseSummary]) -> Table:
 
 def _row(one: ReleaseSummary) -> tuple[str, ...]:
     if not one.attacks:
-        return one.release, one.place, *((len(_TITLES) - 2) * (MISSING,))
+        return one.release, one.place, str(one.tokens), *((len(_TITLES) - 3) * (MISSING,))
     strongest = one.strongest
     return (
         one.release,
         one.place,
+        str(one.tokens),
         _percent(strongest.tokens),
         f"[{100 * strongest.tokens.low:.3g}, {100 * strongest.tokens.high:.3g}]",
         f"{strongest.whole.right}/{strongest.whole.of}",
@@ -44,6 +49,7 @@ def _row(one: ReleaseSummary) -> tuple[str, ...]:
         MISSING if strongest.excess is None else f"{100 * strongest.excess.value:+.3g}",
         _percent(one.agreement),
         MISSING if one.divergence is None else show(one.divergence, 3),
+        MISSING if one.perplexity_ratio is None else f"{show(one.perplexity_ratio, 3)}x",
     )
 
 

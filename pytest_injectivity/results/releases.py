@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from pytest_injectivity.core.interval import Interval
+from pytest_injectivity.results.attack_metrics import TextMatch
 
 SCHEMA = 1
 """Raised when a field of the curve's data changes its meaning or goes."""
@@ -117,6 +118,7 @@ class AttackSummary:
         compared: how many likely candidates it compared at a position, on average; None: the attack is
             exact, because it compared the whole vocabulary wherever it compares.
         left_out: how many true tokens were not among the candidates compared.
+        texts: how near the text of the answers is; None where there is no tokenizer.
     """
 
     attacker: str
@@ -133,6 +135,7 @@ class AttackSummary:
     seconds: float = 0.0
     compared: float | None = None
     left_out: int = 0
+    texts: TextMatch | None = None
 
     @property
     def name(self) -> str:
@@ -156,6 +159,8 @@ class ReleaseSummary:
         agreement: the share of positions at which the model that goes on from the release prefers the
             same next token; None where it cannot go on.
         divergence: ``KL(unreleased || released)`` at a position on average, in nats.
+        perplexity_ratio: the perplexity of the prompts' own next tokens in the pass that goes on from
+            the release over that of the unreleased pass; None where not measured.
         no_utility: why there is no utility; empty where there is.
         guessed: next tokens that the model guesses without any state; None where not measured.
         robustness: by name, in the rows' units: the smallest perturbation of a released row that makes
@@ -179,6 +184,7 @@ class ReleaseSummary:
     guessed: Rate | None = None
     robustness: dict[str, float | None] | None = None
     seconds: float = 0.0
+    perplexity_ratio: float | None = None
 
     @property
     def strongest(self) -> AttackSummary:

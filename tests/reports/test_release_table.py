@@ -14,7 +14,9 @@ def _lines(*releases: ReleaseSummary) -> list[str]:
 def test_a_release_has_a_row() -> None:
     """What the strongest attacker read, how sure that is, who it was, and what is left."""
     (row,) = [line for line in _lines(SUMMARY) if line.startswith("round(bits=4)")]
-    assert "4 30 % [25, 35] 0/50 argmin, teacher-forced 21.1 % – 90 % 0.02" in " ".join(row.split())
+    assert "4 20 30 % [25, 35] 0/50 argmin, teacher-forced 21.1 % – 90 % 0.02 1.5x" in " ".join(
+        row.split()
+    )
 
 
 def test_what_is_read_over_the_guess_has_a_column() -> None:
@@ -36,11 +38,11 @@ def test_the_words_are_explained_and_nothing_is_called_private() -> None:
 
 def test_what_was_not_measured_is_a_dash() -> None:
     """No utility, no guess, no attacker."""
-    bare = replace(SUMMARY, agreement=None, divergence=None, guessed=None)
+    bare = replace(SUMMARY, agreement=None, divergence=None, guessed=None, perplexity_ratio=None)
     (row,) = [line for line in _lines(bare) if line.startswith("round(bits=4)")]
-    assert row.split()[-4:] == ["–", "–", "–", "–"]
+    assert row.split()[-5:] == ["–"] * 5
     (row,) = [line for line in _lines(replace(bare, attacks=())) if line.startswith("round")]
-    assert ["–"] * 8 == row.split()[2:]
+    assert ["20", *["–"] * 9] == row.split()[2:]
 
 
 def test_without_releases_there_is_no_table() -> None:

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_injectivity.results.attack_metrics import TextMatch
 from pytest_injectivity.results.releases import (
     AttackSummary,
     CurvePoint,
@@ -22,6 +23,7 @@ ATTACK = AttackSummary(
     by_kind={"word": Rate(200, 600, 0.3, 0.37), "number": Rate(100, 400, 0.2, 0.3)},
     by_span={"number": (3, 9)},
     verified=0.1,
+    texts=TextMatch(0.42, 0.2),
 )
 SUMMARY = ReleaseSummary(
     release="round(bits=4)",
@@ -35,6 +37,7 @@ SUMMARY = ReleaseSummary(
     agreement=Rate(900, 1000, 0.85, 0.95),
     divergence=0.02,
     guessed=Rate(200, 950, 0.18, 0.24),
+    perplexity_ratio=1.5,
 )
 
 

@@ -93,6 +93,7 @@ def _attack_line(attack: AttackSummary) -> str:
     return (
         f"{attack.name} ({attack.source}): tokens {attack.tokens}{over}; prompts {attack.whole};"
         f" vouched for {_percent(attack.verified)}"
+        f"{f'; {attack.texts}' if attack.texts and str(attack.texts) else ''}"
         f"{f'; whole spans: {spans}' if spans else ''}"
     )
 
@@ -122,7 +123,13 @@ def _how_lines(summary: ReleaseSummary) -> list[str]:
         " clustered by prompt; a typical"
         f" coordinate is {show(summary.typical, 3)}{noise}"
     )
-    return [*_robust_lines(summary), _search_line(summary), size]
+    return [*_robust_lines(summary), _search_line(summary), *_missing_lines(summary), size]
+
+
+def _missing_lines(summary: ReleaseSummary) -> list[str]:
+    """What was not measured of the answers' texts, and why."""
+    texts = summary.strongest.texts
+    return [f"BLEU-4 {texts.no_bleu}"] if texts and texts.no_bleu else []
 
 
 def _search_line(summary: ReleaseSummary) -> str:

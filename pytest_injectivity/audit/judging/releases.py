@@ -9,7 +9,12 @@ def use_lines(summary: ReleaseSummary) -> list[str]:
     if summary.agreement is None:
         return [f"utility was not measured: {summary.no_utility}"]
     divergence = "not a number" if summary.divergence is None else show(summary.divergence, 3)
-    lines = [f"next-token agreement {summary.agreement}, KL {divergence} nats a position"]
+    perplexity = ""
+    if summary.perplexity_ratio is not None:
+        perplexity = f", perplexity {show(summary.perplexity_ratio, 3)} times the unreleased pass's"
+    lines = [
+        f"next-token agreement {summary.agreement}, KL {divergence} nats a position{perplexity}"
+    ]
     if summary.guessed is not None:
         lines.append(
             "the model guesses a next token from those before it, without any state:"
@@ -25,6 +30,8 @@ def release_figures(summary: ReleaseSummary) -> dict[str, float]:
         figures["agreement"] = summary.agreement.value
     if summary.divergence is not None:
         figures["divergence"] = summary.divergence
+    if summary.perplexity_ratio is not None:
+        figures["perplexity ratio"] = summary.perplexity_ratio
     if summary.guessed is not None:
         figures["guessed"] = summary.guessed.value
     return figures

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_injectivity.audit.measurements.recovery import known_tokens
+from pytest_injectivity.audit.releases.answer_texts import AnswerTexts
 from pytest_injectivity.audit.releases.learning import learned_from
 from pytest_injectivity.audit.releases.release_size import Size
 from pytest_injectivity.audit.target.told_loading import load_told
@@ -17,12 +18,7 @@ from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.evaluation.attack import AttackCase, run_attacks
-from pytest_injectivity.privacy.evaluation.results import (
-    AttackedRelease,
-    AttackResult,
-    ReleaseResult,
-)
-from pytest_injectivity.privacy.evaluation.spans import offsets_of, span_rates
+from pytest_injectivity.privacy.evaluation.results import AttackedRelease, ReleaseResult
 from pytest_injectivity.privacy.evaluation.token_kinds import kinds_of
 from pytest_injectivity.privacy.evaluation.utility import Utility, measure_utility, why_no_utility
 from pytest_injectivity.privacy.releases.binding import bind, typical_coordinate
@@ -82,7 +78,7 @@ def expose(
             advance(done)
     utilities = _utilities(measured, shared)
     attacks = _attacks(measured, shared, size)
-    texts = _texts(measured, truths)
+    texts = AnswerTexts(target.tokenizer, truths, len(shared[0].observed.known))
     # The time of what releases have in common is shared evenly among them.
     seconds = (time.perf_counter() - started) / len(shared)
     return tuple(
@@ -92,7 +88,7 @@ def expose(
             typical=typical_coordinate(one.observed.rows, one.observed),
             noise=one.release.noise.rms,
             kinds=kinds,
-            attacks=tuple(_with_spans(attack, texts) for attack in found.attacks),
+            attacks=tuple(texts.judged(attack) for attack in found.attacks),
             utility=utility,
             no_utility=why_no_utility(decoder, one.observed.place, truths),
             robustness=found.robustness,
@@ -158,6 +154,7 @@ def _attacks(
             known=known,
             budget=size.budget,
             progress=advance,
+            keep_ids=True,
         )
     found = {one.release: one for one in attacked}
     return [found[str(at)] for at in range(len(shared))]
@@ -211,20 +208,3 @@ def _everywhere(decoder: Decoder, observed: Observed) -> Observed:
         return observed
     place = replace(observed.place, every=1, last=False)
     return observe_place(decoder, place, observed.prompts)
-
-
-def _texts(
-    measured: "Measurements", truths: Sequence[tuple[int, ...]]
-) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
-    """The text of each prompt and the characters of its tokens; empty without a tokenizer."""
-    tokenizer = measured.target.tokenizer
-    return [] if tokenizer is None else [offsets_of(tokenizer, ids) for ids in truths]
-
-
-def _with_spans(
-    attack: AttackResult, texts: Sequence[tuple[str, tuple[tuple[int, int], ...]]]
-) -> AttackResult:
-    """The result with the named spans counted; without a tokenizer there is no text to find them in."""
-    return (
-        replace(attack, spans=span_rates(texts, attack.right, attack.judged)) if texts else attack
-    )

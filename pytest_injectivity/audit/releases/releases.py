@@ -9,6 +9,7 @@ from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.audit.releases.release_size import Size, SizeOptions
 from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.config.release_spec import ReleaseSpec, parse
+from pytest_injectivity.core.versions import installed_version
 from pytest_injectivity.errors import OptionError
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 ReleaseLike: TypeAlias = Union[str, ReleaseSpec, "CustomRelease"]
 """A text of the grammar, or a custom release."""
+
+_JUDGING = ("sacrebleu",)
 
 ReleasesLike: TypeAlias = ReleaseLike | Sequence[ReleaseLike]
 
@@ -110,6 +113,7 @@ class Releases:
                     queries=size.queries,
                     budget=size.budget,
                     seed=self.measurements.target.config.seed,
+                    libraries=_libraries(),
                 )
                 for key, one in texts.items()
             },
@@ -127,6 +131,12 @@ class Releases:
 
         found = expose(self.measurements, releases, size)
         return {_key(one): exposure for one, exposure in zip(releases, found, strict=True)}
+
+
+def _libraries() -> tuple[str, ...]:
+    """The optional libraries by which answers are judged: what they measure is missing without them."""
+    found = {name: installed_version(name) for name in _JUDGING}
+    return tuple(f"{name} {version}" for name, version in found.items() if version is not None)
 
 
 def _each(releases: ReleasesLike) -> list[ReleaseLike]:

@@ -12,8 +12,10 @@ from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.shapes import Bool, Int8, Int64
 from pytest_injectivity.privacy.evaluation.robustness import Robustness
 from pytest_injectivity.privacy.evaluation.spans import SpanRate
+from pytest_injectivity.privacy.evaluation.texts import TextScores
 from pytest_injectivity.privacy.evaluation.token_kinds import TokenKind
 from pytest_injectivity.privacy.evaluation.utility import Utility
+from pytest_injectivity.results.attack_metrics import TextMatch
 from pytest_injectivity.results.releases import AttackSummary, Excess, Rate, ReleaseSummary
 from pytest_injectivity.stats import (
     Trials,
@@ -43,6 +45,7 @@ class AttackResult:
             vocabulary, or none.
         seconds: time of this attacker alone, without the one-step maps that all attackers share.
         spans: the named spans of each kind (numbers, names, addresses), and how many were read exactly.
+        texts: how near the text of the answers is; None where there is no tokenizer.
         ids: the answers, one tuple a prompt, -1 for no answer. They are the prompts, so they are kept
             only where they are asked for.
     """
@@ -58,6 +61,7 @@ class AttackResult:
     compared: float | None = None
     seconds: float = 0.0
     spans: tuple[SpanRate, ...] = ()
+    texts: TextScores | None = None
     ids: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
 
     @property
@@ -124,6 +128,7 @@ class AttackResult:
             seconds=self.seconds,
             compared=self.compared,
             left_out=0 if self.left_out is None else int((self.left_out & asked).sum()),
+            texts=None if self.texts is None else _text_match(self.texts),
         )
 
 
@@ -193,6 +198,7 @@ class ReleaseResult:
             seconds=self.seconds,
             robustness=None if self.robustness is None else _named_quantiles(self.robustness),
             guessed=_clustered_rate(*guessed, confidence) if guessed else None,
+            perplexity_ratio=_finite(utility.perplexity_ratio) if utility else None,
         )
 
 
@@ -206,6 +212,11 @@ def _named_quantiles(found: Robustness) -> dict[str, float | None]:
         for word, level in shown.items()
     }
     return named | {"share certified": _finite(found.share_certified)}
+
+
+def _text_match(found: TextScores) -> TextMatch:
+    rouge_l = float(np.mean(found.rouge_l)) if found.rouge_l else None
+    return TextMatch(rouge_l, found.bleu, found.no_bleu)
 
 
 def _counts(numbers: tuple[int, ...]) -> Int64[np.ndarray, " prompts"]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from pytest_injectivity.core.shapes import Bool
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.privacy.evaluation.texts import decoded
 
 PATTERNS: Mapping[str, str] = {
     "web address": r"\b(?:https?|ftp)://[^\s<>\"']+|\bwww\.[^\s<>\"']+",
@@ -102,9 +103,9 @@ def offsets_of(tokenizer: Any, ids: Sequence[int]) -> tuple[str, tuple[tuple[int
     """
     lengths = [0]
     for count in range(1, len(ids) + 1):
-        text = _decoded(tokenizer, ids[:count]).rstrip("\ufffd")
+        text = decoded(tokenizer, ids[:count]).rstrip("\ufffd")
         lengths.append(max(lengths[-1], len(text)))
-    whole = _decoded(tokenizer, ids)
+    whole = decoded(tokenizer, ids)
     lengths[-1] = len(whole)
     return whole, tuple(
         (start, min(len(whole), max(end, start + 1))) for start, end in pairwise(lengths)
@@ -145,8 +146,3 @@ def _compiled(kind: str, pattern: str) -> re.Pattern[str]:
         raise OptionError(
             f"spans {kind!r}: {pattern!r} is not a regular expression ({error})"
         ) from None
-
-
-def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
-    text: str = tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
-    return text

@@ -1,15 +1,17 @@
 """The utility of a release: how well a pass that goes on from it predicts next tokens (SPEC section 5).
 
 At each position the next-token distribution of the receiver's pass is compared with the unreleased one:
-do both prefer the same token, and what is the divergence ``KL(unreleased || released)`` in nats? Of
-keys and values the token after the prompt alone is compared: its last token is run after the cache
-transferred.
+do both prefer the same token, and what is the divergence ``KL(unreleased || released)`` in nats? And how
+likely are the prompt's own next tokens, as a ratio of both perplexities? Of keys and values the token
+after the prompt alone is compared: its last token is run after the cache transferred. A prompt does not
+say that token, so there is no perplexity.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +27,9 @@ from pytest_injectivity.privacy.releases.protocol import Release, draws
 LOGITS = 2**25
 """Default bound of the number of logits held at once: 256 MB in float64."""
 
+# The logarithm of the largest ratio of perplexities stated.
+_MOST_NATS = 700.0
+
 
 @dataclass(frozen=True)
 class Utility:
@@ -38,6 +43,10 @@ class Utility:
         guessed: number of positions at which the unreleased pass prefers the prompt's own next token:
             an attacker can guess as much from the tokens before, without any released row.
         guesses: number of positions that have a next token in the prompt.
+        continued: number of positions, of those at which the two passes are compared, that have a next
+            token in the prompt.
+        surprise: sum of minus the logarithm of the unreleased pass's probability of these tokens.
+        surprise_released: the same of the receiver's pass.
     """
 
     judged: tuple[int, ...]
@@ -45,6 +54,9 @@ class Utility:
     divergence: tuple[float, ...]
     guessed: tuple[int, ...]
     guesses: tuple[int, ...]
+    continued: tuple[int, ...] = ()
+    surprise: tuple[float, ...] = ()
+    surprise_released: tuple[float, ...] = ()
 
     @property
     def agreement(self) -> float:
@@ -55,6 +67,45 @@ class Utility:
     def mean_divergence(self) -> float:
         """The mean ``KL(unreleased || released)`` of a position, in nats; NaN where a logit is NaN."""
         return math.fsum(self.divergence) / sum(self.judged)
+
+    @property
+    def perplexity_ratio(self) -> float:
+        """The receiver's perplexity over the unreleased pass's; NaN where no next token is known."""
+        if not sum(self.continued):
+            return math.nan
+        more = math.fsum(self.surprise_released) - math.fsum(self.surprise)
+        # Both may be infinite, and what is far above any perplexity overflows.
+        return math.exp(min(more / sum(self.continued), _MOST_NATS))
+
+
+class _Compared(NamedTuple):
+    """A prompt's numbers, in the order of the fields of `Utility`."""
+
+    judged: int
+    agreed: int
+    divergence: float
+    guessed: int
+    guesses: int
+    continued: int = 0
+    surprise: float = 0.0
+    surprise_released: float = 0.0
+
+
+class _Next(NamedTuple):
+    """The positions compared that have a next token in the prompt, and these tokens."""
+
+    positions: list[int]
+    tokens: Tensor
+
+    @classmethod
+    def of(cls, tokens: Tensor, at: Sequence[int]) -> "_Next":
+        some = [row for row, position in enumerate(at) if position + 1 < len(tokens)]
+        return cls(some, tokens[[at[row] + 1 for row in some]])
+
+    def surprise(self, logits: Float[Tensor, "positions vocab"]) -> float:
+        """Minus the logarithm of the tokens' probability, summed."""
+        kept = logits[self.positions].cpu().double().log_softmax(dim=1)
+        return -float(kept.gather(1, self.tokens[:, None]).sum())
 
 
 def why_no_utility(decoder: Decoder, place: Place, prompts: Sequence[Sequence[int]]) -> str:
@@ -87,8 +138,8 @@ def measure_utility(
         progress: called with the number of prompts done.
         most_logits: bound of the number of logits held at once.
     """
-    found: list[list[tuple[int, int, float, int, int]]] = [[] for _ in releases]
-    compare: Callable[..., list[tuple[int, int, float, int, int]]] = _compare_cached
+    found: list[list[_Compared]] = [[] for _ in releases]
+    compare: Callable[..., list[_Compared]] = _compare_cached
     if observed.place.what == "logits":
         compare = _compare_logits
     elif observed.place.of_states:
@@ -110,38 +161,53 @@ def _compare_states(
     seed: int,
     *,
     most_logits: int,
-) -> list[tuple[int, int, float, int, int]]:
+) -> list[_Compared]:
     ids, rows = observed.prompts[prompt], observed.rows[prompt]
     tokens, at = torch.tensor(ids), list(observed.positions(prompt))
     whole = logits(decoder, tokens)
     unreleased = whole[at]
     received = [_received(one, rows, ids, seed) for one in releases]
     step = max(1, most_logits // unreleased.numel())
-    judged: list[tuple[int, float]] = []
+    following = _Next.of(tokens, at)
+    guesses, own = _guesses(whole[:-1], tokens[1:]), following.surprise(unreleased)
+    compared: list[_Compared] = []
     for start in range(0, len(received), step):
         versions = torch.stack(received[start : start + step])
         positions = None if observed.place.everywhere else at
         released = logits_from_states(decoder, tokens[at], observed.layer, versions, positions)
-        judged += [_compared(unreleased, one) for one in released]
-    guesses = _guesses(whole[:-1], tokens[1:])
-    return [(len(at), agreed, divergence, *guesses) for agreed, divergence in judged]
+        compared += [
+            _Compared(
+                len(at),
+                *_compared(unreleased, one),
+                *guesses,
+                len(following.positions),
+                own,
+                following.surprise(one),
+            )
+            for one in released
+        ]
+    return compared
 
 
 def _compare_logits(
     decoder: Decoder, observed: Observed, prompt: int, releases: Sequence[Release], seed: int
-) -> list[tuple[int, int, float, int, int]]:
+) -> list[_Compared]:
     """The receiver takes the logits as they come: no pass goes on from them."""
     ids, rows = observed.prompts[prompt], observed.rows[prompt]
     tokens = torch.tensor(ids)
     guesses = _guesses(logits(decoder, tokens)[:-1], tokens[1:])
+    following = _Next.of(tokens, list(observed.positions(prompt)))
+    known, own = len(following.positions), following.surprise(rows)
+    received = [_received(one, rows, ids, seed) for one in releases]
     return [
-        (len(rows), *_compared(rows, _received(one, rows, ids, seed)), *guesses) for one in releases
+        _Compared(len(rows), *_compared(rows, one), *guesses, known, own, following.surprise(one))
+        for one in received
     ]
 
 
 def _compare_cached(
     decoder: Decoder, observed: Observed, prompt: int, releases: Sequence[Release], seed: int
-) -> list[tuple[int, int, float, int, int]]:
+) -> list[_Compared]:
     ids = observed.prompts[prompt]
     tokens, block = torch.tensor(ids), int(observed.layer)
     both = observe_place(decoder, Place(block, "kv"), [ids])
@@ -158,7 +224,7 @@ def _compare_cached(
     unreleased, *released = logits_from_cache(decoder, tokens, block, sides)
     guesses = _guesses(logits(decoder, tokens)[:-1], tokens[1:])
     compared = [_compared(unreleased[None], one[None]) for one in released]
-    return [(1, agreed, divergence, *guesses) for agreed, divergence in compared]
+    return [_Compared(1, agreed, divergence, *guesses) for agreed, divergence in compared]
 
 
 def _received(

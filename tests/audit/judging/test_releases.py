@@ -171,7 +171,7 @@ def test_the_evidence_names_every_attacker() -> None:
     for part in (
         "argmin, teacher-forced (a paper): tokens 950 of 1000, 95 % [90, 99]",
         "ball, teacher-forced (another paper): tokens 0 of 1000",
-        "vouched for 10 %; whole spans: number 3 of 9",
+        "vouched for 10 %; ROUGE-L 0.42, BLEU-4 0.20; whole spans: number 3 of 9",
         "by position, read by argmin, teacher-forced: 0: 50 %, 1: 10 %",
         "by kind of token: word 200 of 600, 33.3 % [30, 37]; number 100 of 400, 25 % [20, 30]",
         "next-token agreement 900 of 1000, 90 % [85, 95], KL 0.02 nats a position",
@@ -204,6 +204,7 @@ def test_machines_have_each_attackers_rate() -> None:
         "tokens read by b, free-running": 0.1,
         "agreement": 0.9,
         "divergence": 0.02,
+        "perplexity ratio": 1.5,
         "guessed": 200 / 950,
     } == reason.figures
 

@@ -199,3 +199,45 @@ def test_logits_are_used_as_they_come(decoder: Decoder, observed: Observe) -> No
     assert whole.agreement == 1.0
     assert whole.mean_divergence == pytest.approx(0.0, abs=1e-5)
     assert best.mean_divergence > 0.01
+
+
+def test_the_perplexity_is_that_of_the_prompts_own_next_tokens(
+    decoder: Decoder, observed: Observe
+) -> None:
+    """In float64, from the states at the layer run through the rest of the model by hand."""
+    release, found = _Shifted(16, 2.0), observed("1")
+    more = 0.0
+    for ids, rows in zip(PROMPTS, found.rows, strict=True):
+        one = _softmax(_rest(decoder, decoder.states(torch.tensor([ids]), [1])[1]))
+        other = _softmax(_rest(decoder, release.image(rows)[None]))
+        more += float(np.log(one / other)[range(4), ids[1:]].sum())
+    (kept,) = _measured(decoder, found, release)
+    assert (4, 4, 4) == kept.continued
+    assert np.isclose(np.exp(more / 12), kept.perplexity_ratio, rtol=1e-4)
+
+
+@pytest.mark.parametrize("place", ["1 last", "1 kv"])
+def test_without_a_next_token_in_the_prompt_there_is_no_perplexity(
+    decoder: Decoder, observed: Observe, place: str
+) -> None:
+    """A prompt does not say what comes after it."""
+    found = observed(place)
+    (kept,) = _measured(decoder, found, IdentityRelease(found.width))
+    assert np.isnan(kept.perplexity_ratio)
+
+
+def test_the_perplexity_of_positions_observed_alone_is_compared(
+    decoder: Decoder, observed: Observe
+) -> None:
+    """Of five tokens three are observed, of which the last has no next one in the prompt."""
+    found = observed("1 every=2")
+    (kept,) = _measured(decoder, found, IdentityRelease(found.width))
+    assert (2, 2, 2) == kept.continued
+
+
+def test_logits_are_compared_as_they_are(decoder: Decoder, observed: Observe) -> None:
+    """No pass goes on from them."""
+    found = observed("norm logits")
+    (kept,) = _measured(decoder, found, IdentityRelease(found.width))
+    assert (4, 4, 4) == kept.continued
+    assert np.isclose(1.0, kept.perplexity_ratio)
