@@ -1,17 +1,17 @@
-"""What is observed of a prompt: a layer's states, its block's cache or the logits; at which positions.
+"""What is observed of a prompt: states of layers, a block's cache or the logits; at which positions.
 
 ::
 
-    place = layer ["keys" | "values" | "kv" | "logits"] ["last" | "every=" integer]
+    place = layer ["and" layer | "keys" | "values" | "kv" | "logits"] ["last" | "every=" integer]
 
-The layer is written as 0 to L, as ``norm``, or as a negative number that counts back from the last.
+A layer is written as 0 to L, as ``norm``, or as a negative number that counts back from the last.
 Standard library only: options are read on every start of pytest.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from pytest_injectivity.core.layers import Layer, layer_id, resolve_layers
+from pytest_injectivity.core.layers import Layer, depth, layer_id, resolve_layers
 from pytest_injectivity.errors import LayerError
 
 What: TypeAlias = Literal["states", "keys", "values", "kv", "logits"]
@@ -33,6 +33,8 @@ class Place:
             the next token, which the head makes of ``norm``.
         every: the distance of observed positions, which are counted back from the last one; 1: all.
         last: whether the last token alone is observed.
+        also: a second layer whose states are observed; None: there is one. Once both count from the
+            first, ``layer`` is the deeper one.
 
     Example:
         >>> str(Place(-1, "kv", last=True))
@@ -45,11 +47,13 @@ class Place:
     what: What = "states"
     every: int = 1
     last: bool = False
+    also: Layer | None = None
 
     def __str__(self) -> str:
         what = "" if self.what == "states" else f" {self.what}"
         which = " last" if self.last else f" every={self.every}" if self.every > 1 else ""
-        return f"{self.layer}{what}{which}"
+        also = "" if self.also is None else f"{self.also} and "
+        return f"{also}{self.layer}{what}{which}"
 
     @property
     def cached(self) -> bool:
@@ -58,8 +62,13 @@ class Place:
 
     @property
     def of_states(self) -> bool:
-        """Whether the states themselves are observed."""
-        return self.what == "states"
+        """Whether the states of one layer themselves are observed."""
+        return self.what == "states" and self.also is None
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers observed, the deeper one first; rows are those of both side by side."""
+        return (self.layer,) if self.also is None else (self.layer, self.also)
 
     @property
     def everywhere(self) -> bool:
@@ -68,8 +77,10 @@ class Place:
 
     @property
     def name(self) -> str:
-        """The name in reports: ``layer08``, ``layer08 kv``, ``norm last``."""
-        return f"{layer_id(self.layer)}{str(self).removeprefix(str(self.layer))}"
+        """The name in reports: ``layer08``, ``layer08 kv``, ``norm last``, ``layer08 and layer09``."""
+        alone = replace(self, also=None)
+        also = "" if self.also is None else f"{layer_id(self.also)} and "
+        return f"{also}{layer_id(self.layer)}{str(alone).removeprefix(str(self.layer))}"
 
     def positions(self, length: int) -> tuple[int, ...]:
         """The positions observed of a prompt of ``length`` tokens, in order."""
@@ -85,9 +96,14 @@ class Place:
 
         Raises:
             LayerError: the model has no such layer, keys and values are asked for of a layer that
-                is no block, or logits of another layer than ``norm``.
+                is no block, logits of another layer than ``norm``, or one layer twice.
         """
-        (layer,) = resolve_layers(self.layer, n_layers)
+        there = [one for given in self.layers for one in resolve_layers(given, n_layers)]
+        layer, also = there[0], there[1] if len(there) > 1 else None
+        if also is not None:
+            if also == layer:
+                raise LayerError(f"{self}: both are layer {layer}: give two layers")
+            layer, also = sorted((layer, also), key=depth, reverse=True)
         if self.cached and not (isinstance(layer, int) and layer >= 1):
             raise LayerError(
                 f"{self.what} of layer {self.layer}: keys and values are cached by blocks, give a"
@@ -95,4 +111,4 @@ class Place:
             )
         if self.what == "logits" and layer != "norm":
             raise LayerError(f"logits of layer {self.layer}: the head reads norm, give norm logits")
-        return Place(layer, self.what, self.every, self.last)
+        return replace(self, layer=layer, also=also)

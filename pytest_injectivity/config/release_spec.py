@@ -5,7 +5,7 @@
     release  = step {"|" step} "@" place            round(bits=4) | rotate(seed=1) @ 8
     step     = name ["(" argument {"," argument} ")"]
     argument = [name "="] value                     sigma=0.1, sigma=0.1 rel, bits=4, fp8
-    place    = layer ["keys" | "values" | "kv"] ["last" | "every=" integer]
+    place    = layer ["and" layer | "keys" | "values" | "kv" | "logits"] ["last" | "every=" integer]
 
 A text becomes a frozen `ReleaseSpec`, and the ``str()`` of a `ReleaseSpec` is the canonical text. Steps
 and their parameters are listed in `release_steps`, places are described in `release_place`. What a
@@ -25,7 +25,7 @@ from pytest_injectivity.errors import OptionError
 GRAMMAR = (
     "step|step@place, with steps "
     + ", ".join(example for step in STEPS.values() for example in step.examples)
-    + ", and places 8, -1, norm, 8 last, 8 every=2, 8 keys, 8 values, 8 kv, norm logits"
+    + ", and places 8, -1, norm, 8 last, 8 every=2, 8 keys, 8 values, 8 kv, norm logits, 8 and 9"
 )
 """The grammar in one line, as messages show it."""
 
@@ -225,25 +225,29 @@ class _Reader:
             ) from None
 
     def _place(self) -> Place:
-        named = self._take()
-        if named.text != "norm" and not re.fullmatch(r"[+-]?\d{1,6}", named.text):
-            raise self._wrong(named, "is no layer: give an integer or norm")
-        layer: Layer = "norm" if named.text == "norm" else int(named.text)
+        layer, also = self._layer(), None
         what: What = "states"
-        for one in NAMED:
-            if what == "states" and self._took(one):
-                what = one
+        if self._took("and"):
+            layer, also = self._layer(), layer
+        else:
+            what = next((one for one in NAMED if self._took(one)), what)
         if self._took("last"):
-            return Place(layer, what, last=True)
+            return Place(layer, what, last=True, also=also)
         if not self._took("every"):
-            return Place(layer, what)
+            return Place(layer, what, also=also)
         if not self._took("="):
             raise self._wrong(self._seen, "stands where = should: write every=2")
         number = self._take()
         try:
-            return Place(layer, what, integer(1, 10**6)(number.text))
+            return Place(layer, what, integer(1, 10**6)(number.text), also=also)
         except ValueError as error:
             raise self._wrong(number, f"is not accepted as every: give {error}") from None
+
+    def _layer(self) -> Layer:
+        named = self._take()
+        if named.text != "norm" and not re.fullmatch(r"[+-]?\d{1,6}", named.text):
+            raise self._wrong(named, "is no layer: give an integer or norm")
+        return "norm" if named.text == "norm" else int(named.text)
 
     @property
     def _seen(self) -> _Token:

@@ -111,6 +111,7 @@ _KEY = StepParameter("key", _one_of("secret", "known"), "secret")
 STEPS: dict[str, StepGrammar] = {
     "identity": StepGrammar((), ("identity",)),
     "gaussian": StepGrammar((_SIGMA,), ("gaussian(sigma=0.1)", "gaussian(sigma=0.1 rel)")),
+    "same_noise": StepGrammar((_SIGMA,), ("same_noise(sigma=0.1 rel)",)),
     "lowrank": StepGrammar(
         (StepParameter("rank", integer(1, 10**6)), _SIGMA, _SEED), ("lowrank(rank=4, sigma=1.0)",)
     ),

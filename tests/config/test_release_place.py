@@ -49,3 +49,19 @@ def test_the_name_of_a_place_has_its_layer_id() -> None:
     """Reports show it."""
     assert "layer04 kv last" == parse_place("4 kv last").name
     assert "norm" == parse_place("norm").name
+
+
+@pytest.mark.parametrize("text", ["1 and 3", "3 and 1", "-4 and -2", "3 and -4"])
+def test_two_layers_are_observed_with_the_deeper_one_first(text: str) -> None:
+    """However they are written."""
+    place = parse_place(text).resolved(4)
+    assert "1 and 3" == str(place) == str(parse_place(str(place)))
+    assert (3, 1) == place.layers
+    assert "layer01 and layer03" == place.name
+    assert not place.of_states
+
+
+def test_one_layer_twice_is_refused() -> None:
+    """Repeated releases of one layer are queries."""
+    with pytest.raises(LayerError, match="both are layer 3: give two layers"):
+        parse_place("3 and -2").resolved(4)

@@ -6,6 +6,7 @@ from pytest_injectivity.privacy.attackers.ball import BallAttacker
 from pytest_injectivity.privacy.attackers.base import Attacker
 from pytest_injectivity.privacy.attackers.beam import BeamAttacker
 from pytest_injectivity.privacy.attackers.chosen_collision import ChosenCollisionAttacker
+from pytest_injectivity.privacy.attackers.difference import DifferenceAttacker
 from pytest_injectivity.privacy.attackers.embedding import EmbeddingAttacker
 from pytest_injectivity.privacy.attackers.fixed_ball import FixedBallAttacker
 from pytest_injectivity.privacy.attackers.gram import GramAttacker
@@ -31,6 +32,7 @@ ATTACKERS: tuple[Attacker, ...] = (
     ArgminAttacker(),
     KvCollisionAttacker(),
     ChosenCollisionAttacker(),
+    DifferenceAttacker(),
     MahalanobisAttacker(),
     PriorAttacker(),
     AveragingAttacker(),

@@ -114,7 +114,7 @@ def why_no_utility(decoder: Decoder, place: Place, prompts: Sequence[Sequence[in
         return "the receiver has a part of the cache, behind which nothing can be read"
     if place.cached and min(map(len, prompts)) < 2:  # noqa: PLR2004 - a token behind a cache
         return "prompts of one token leave no cache to read it behind"
-    if place.of_states and not place.everywhere and not decoder.masks:
+    if place.what == "states" and not place.everywhere and not decoder.masks:
         return "the model cannot go on from some of the positions: its blocks count them themselves"
     return ""
 
@@ -142,7 +142,7 @@ def measure_utility(
     compare: Callable[..., list[_Compared]] = _compare_cached
     if observed.place.what == "logits":
         compare = _compare_logits
-    elif observed.place.of_states:
+    elif observed.place.what == "states":
         compare = partial(_compare_states, most_logits=most_logits)
     for prompt in range(len(observed.prompts)):
         compared = compare(decoder, observed, prompt, releases, seed)
@@ -166,7 +166,9 @@ def _compare_states(
     tokens, at = torch.tensor(ids), list(observed.positions(prompt))
     whole = logits(decoder, tokens)
     unreleased = whole[at]
-    received = [_received(one, rows, ids, seed) for one in releases]
+    # Of two layers the pass goes on from the deeper one.
+    width = observed.sides[0]
+    received = [_received(one, rows, ids, seed)[:, :width] for one in releases]
     step = max(1, most_logits // unreleased.numel())
     following = _Next.of(tokens, at)
     guesses, own = _guesses(whole[:-1], tokens[1:]), following.surprise(unreleased)

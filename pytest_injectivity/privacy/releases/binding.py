@@ -29,7 +29,8 @@ def bind(spec: ReleaseSpec, observed: Observed) -> Release:
         RowScale(width, typical_coordinate([one[at] for one in sides], observed))
         for at, width in enumerate(observed.sides)
     ]
-    whole = RowScale(observed.width, typical_coordinate(observed.rows, observed))
+    alike = len(observed.sides) if len(set(observed.sides)) == 1 else 0
+    whole = RowScale(observed.width, typical_coordinate(observed.rows, observed), alike)
     steps = tuple(_bind_step(step, whole, scales) for step in spec.steps)
     return steps[0] if len(steps) == 1 else ChainedRelease(steps)
 

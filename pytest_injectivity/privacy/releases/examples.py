@@ -17,7 +17,12 @@ from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.releases.observed import Observed, observe_place, seen_of_states
+from pytest_injectivity.privacy.releases.observed import (
+    Observed,
+    observe_place,
+    rows_of_states,
+    seen_of_states,
+)
 from pytest_injectivity.privacy.releases.protocol import Release
 
 # Tokens of one pass over prompts of practice.
@@ -101,7 +106,7 @@ def observe_together(
     plain = [place for place in places if not place.cached]
     found = {place: observe_place(decoder, place, kept) for place in places if place.cached}
     if plain:
-        layers = tuple(dict.fromkeys(place.layer for place in plain))
+        layers = tuple(dict.fromkeys(layer for place in plain for layer in place.layers))
         together = max(1, _BATCH_TOKENS // len(kept[0]))
         parts = [
             decoder.states(torch.tensor(kept[start : start + together]), layers)
@@ -110,9 +115,15 @@ def observe_together(
         for place in plain:
             at = list(place.positions(len(kept[0])))
             seen = seen_of_states(decoder, place)
-            states = torch.cat([part[place.layer][:, at] for part in parts])
-            rows = tuple(seen(own) for own in states)
-            found[place] = Observed(place, kept, rows, (rows[0].shape[1],))
+            states = {
+                layer: torch.cat([part[layer][:, at] for part in parts]) for layer in place.layers
+            }
+            rows = tuple(
+                rows_of_states(place, seen, {layer: own[prompt] for layer, own in states.items()})
+                for prompt in range(len(kept))
+            )
+            side = rows[0].shape[1] // len(place.layers)
+            found[place] = Observed(place, kept, rows, (side,) * len(place.layers))
     return found
 
 

@@ -1,6 +1,6 @@
-"""The rows observed of prompts before any release: states, a layer's keys and values, or logits."""
+"""The rows observed of prompts before any release: states of layers, keys and values, or logits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -28,9 +28,10 @@ class Observed:
         place: what is observed of each prompt; its layer counts from the first.
         prompts: the token ids, which attacks are judged by.
         rows: the ``(positions, width)`` rows of each prompt, in the model's dtype and on its device. A
-            row of keys and values holds the keys first (`flatten_cache`).
-        sides: the widths that make up a row: one for states, two for keys and values together, since
-            a release acts on each side by itself.
+            row of keys and values holds the keys first (`flatten_cache`), one of two layers the
+            deeper one.
+        sides: the widths that make up a row: one for states, two for keys and values together or for
+            the states of two layers, since a release acts on each side by itself.
         known: special tokens that every prompt begins with, which an attacker knows.
     """
 
@@ -123,8 +124,28 @@ def _rows_of(decoder: Decoder, place: Place) -> Callable[[tuple[int, ...]], _Sid
     if place.cached:
         return partial(_cached, decoder, place)
     seen = seen_of_states(decoder, place)
-    layer = place.layer
-    return lambda ids: (seen(decoder.states(torch.tensor([ids]), [layer])[layer][0]),)
+
+    def of_one(ids: tuple[int, ...]) -> _Sides:
+        states = decoder.states(torch.tensor([ids]), place.layers)
+        return tuple(seen(states[layer][0]) for layer in place.layers)
+
+    return of_one
+
+
+def rows_of_states(
+    place: Place,
+    seen: Callable[[Float[Tensor, "rows hidden"]], Float[Tensor, "rows _side"]],
+    states: Mapping[Layer, Float[Tensor, "rows hidden"]],
+) -> Float[Tensor, "rows width"]:
+    """The rows at a place that is not of a cache.
+
+    Args:
+        place: what is observed.
+        seen: what is observed of states (`seen_of_states`).
+        states: those of each layer of the place.
+    """
+    sides = [seen(states[layer]) for layer in place.layers]
+    return sides[0] if len(sides) == 1 else torch.cat(sides, dim=1)
 
 
 def seen_of_states(
@@ -139,7 +160,7 @@ def seen_of_states(
     Raises:
         ModelError: the logits of all tokens would take too much memory.
     """
-    if place.of_states:
+    if place.what == "states":
         return lambda states: states
     head = Head(decoder)
     if head.vocab_size * decoder.vocab_size > MOST_LOGITS:

@@ -31,10 +31,12 @@ class RowScale:
     Attributes:
         width: number of coordinates of a row.
         typical: the typical coordinate, in the rows' units (`binding.typical_coordinate`).
+        sides: how many sides of one width make up a row: two for two layers; 0 where widths differ.
     """
 
     width: int
     typical: float
+    sides: int = 1
 
     def sigma(self, amount: Amount) -> float:
         """A standard deviation in the rows' units.

@@ -20,6 +20,7 @@ from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.privacy.releases.observed import (
     Observed,
     flatten_cache,
+    rows_of_states,
     seen_of_states,
 )
 from pytest_injectivity.privacy.search.candidates import Candidates
@@ -61,7 +62,9 @@ class OneStepTable:
         self._seen = {
             one: seen_of_states(decoder, one) for one in dict.fromkeys(places) if not one.cached
         }
-        self.layers = tuple(dict.fromkeys(one.layer for one in places if not one.cached))
+        self.layers = tuple(
+            dict.fromkeys(layer for one in places if not one.cached for layer in one.layers)
+        )
         self.tokens = tokens
         self._states = {} if states is None else dict(states)
         self._surprise = surprise
@@ -129,7 +132,7 @@ class OneStepTable:
         if not place.cached:
             if not self._states:
                 self._states = self.decoder.candidates(self.prefix, tokens, self.layers)
-            return self._seen[place](self._states[place.layer])
+            return rows_of_states(place, self._seen[place], self._states)
         if not self._cached:
             self._cached = self.decoder.cached_candidates(self.prefix, tokens)
         return torch.cat(flatten_cache(*self._cached[int(place.layer) - 1], place), dim=2)[:, 0]
@@ -241,6 +244,6 @@ def _rows(
 ) -> Float[Tensor, "tokens width"]:
     if not place.cached:
         seen = seen_of_states(decoder, place)
-        return seen(decoder.candidates(prefix, tokens, [place.layer])[place.layer])
+        return rows_of_states(place, seen, decoder.candidates(prefix, tokens, place.layers))
     cached = decoder.cached_candidates(prefix, tokens)
     return torch.cat(flatten_cache(*cached[int(place.layer) - 1], place), dim=2)[:, 0]

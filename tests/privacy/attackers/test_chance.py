@@ -34,6 +34,7 @@ MADE_FOR = {
     "argmin": ("1", "gaussian(sigma=0.5)"),
     "collision": ("1 kv", "gaussian(sigma=0.1)"),
     "collision+": ("1 kv", "gaussian(sigma=0.1)"),
+    "difference": ("1 and 2", "same_noise(sigma=4)"),
     "mahalanobis": ("1", "lowrank(rank=2, sigma=4)"),
     "prior": ("1", "gaussian(sigma=0.5)"),
     "averaging": ("1", "gaussian(sigma=2)"),

@@ -36,7 +36,7 @@ def _measured(decoder: Decoder, found: Observed, *releases: Release) -> Sequence
 
 
 @pytest.mark.parametrize(
-    "place", ["0", "1", "2", "norm", "1 keys", "2 values", "1 kv", "norm logits"]
+    "place", ["0", "1", "2", "norm", "1 keys", "2 values", "1 kv", "norm logits", "1 and 2"]
 )
 def test_the_identity_keeps_all(decoder: Decoder, observed: Observe, place: str) -> None:
     """Every preferred token, and the distribution to the last places."""

@@ -53,7 +53,7 @@ def test_the_text_round_trips(example: str) -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-@pytest.mark.parametrize("place", ["0", "1", "norm", "1 kv", "2 keys"])
+@pytest.mark.parametrize("place", ["0", "1", "norm", "1 kv", "2 keys", "1 and norm"])
 def test_a_step_is_a_release_of_real_rows(example: str, place: str, observed: Observe) -> None:
     """It passes the checks that every release of a user passes, on states and on keys and values."""
     spec, found = parse(f"{example}@{place}"), observed(place)
