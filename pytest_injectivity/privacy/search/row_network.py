@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, pad
 from pytest_injectivity.core.shapes import Float, Int64
 
 _HIDDEN = 256
-_STEPS = 100
+_STEPS = 80
 _ROWS_A_STEP = 128
 _RATE = 4e-3
 _DECAY = 0.01
@@ -122,7 +122,7 @@ def train(
         seed: of the order in which rows are learned.
     """
     draw = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY, fused=True)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * _RATE, total_steps=_STEPS)
     least, kept, waited = float("inf"), network.state_dict(), 0
     for step in range(1, _STEPS + 1):
