@@ -96,6 +96,41 @@ class Excess:
 
 
 @dataclass(frozen=True)
+class RankSummary:
+    """Where the true tokens stand in an attacker's order of all tokens.
+
+    Attributes:
+        first: by a number of guesses, the tokens that are among so many.
+        guesses: how many guesses a token takes on average.
+        median: the place of the token in the middle.
+        at_least: whether both are too small: of some positions the true token was not compared, and
+            counts as the next guess after all that were.
+        bits: of a token, what the attacker has of it at least (SPEC section 5); below 0: nothing.
+        bits_low, bits_high: the interval; None: without an end.
+        entropy: bits of a token, as often as the prompts have it: the most that could be shown.
+    """
+
+    first: dict[str, Rate]
+    guesses: float
+    median: float
+    at_least: bool
+    bits: float
+    bits_low: float | None
+    bits_high: float | None
+    entropy: float
+
+    def __str__(self) -> str:
+        among = ", ".join(
+            f"{100 * rate.value:.3g} % in {most}" for most, rate in self.first.items()
+        )
+        low = "" if self.bits_low is None else f" [{self.bits_low:.2f}, {self.bits_high:.2f}]"
+        return (
+            f"{'at least ' * self.at_least}{self.guesses:.4g} guesses a token (median {self.median:g}),"
+            f" {among}; at least {self.bits:.2f}{low} of {self.entropy:.2f} bits a token"
+        )
+
+
+@dataclass(frozen=True)
 class AttackSummary:
     """What one attacker read of a release.
 
@@ -119,6 +154,7 @@ class AttackSummary:
             exact, because it compared the whole vocabulary wherever it compares.
         left_out: how many true tokens were not among the candidates compared.
         texts: how near the text of the answers is; None where there is no tokenizer.
+        ranks: where the true tokens stand in its order; None: it orders none, or runs free.
     """
 
     attacker: str
@@ -136,6 +172,7 @@ class AttackSummary:
     compared: float | None = None
     left_out: int = 0
     texts: TextMatch | None = None
+    ranks: RankSummary | None = None
 
     @property
     def name(self) -> str:

@@ -7,7 +7,11 @@ two models over the same prompts.
 """
 
 from pytest_injectivity.stats.arguments import check_confidence, check_fraction
-from pytest_injectivity.stats.clustered import clustered_mean, clustered_quantile
+from pytest_injectivity.stats.clustered import (
+    clustered_mean,
+    clustered_quantile,
+    clustered_signed_mean,
+)
 from pytest_injectivity.stats.collision_rates import (
     exact_collision_rate_bound,
     near_collision_rate_bound,
@@ -34,6 +38,7 @@ __all__ = [
     "clustered_mean",
     "clustered_quantile",
     "clustered_rate",
+    "clustered_signed_mean",
     "effective_rows",
     "exact_collision_rate_bound",
     "holm",

@@ -46,11 +46,51 @@ def clustered_mean(
         return Interval(0.0, math.inf, confidence)
     if mean == 0.0:
         return Interval(0.0, 0.0, confidence)
-    spread = float(np.square(sums - mean * counts).sum()) * clusters / (clusters - 1) / total**2
+    spread = _spread(sums, counts)
     away = student_quantile((1.0 + confidence) / 2.0, clusters - 1)
     # A spread far above the mean has an infinite upper end.
     factor = math.exp(min(700.0, away * math.sqrt(spread) / mean))
     return Interval(mean / factor, mean * factor, confidence)
+
+
+def clustered_signed_mean(
+    sums: Float64[np.ndarray, " clusters"],
+    counts: Int64[np.ndarray, " clusters"],
+    confidence: float,
+) -> Interval:
+    """The interval of a mean of numbers of either sign that come in clusters: ``mean +- t s``.
+
+    Args:
+        sums: the sum of each cluster's numbers.
+        counts: how many numbers each cluster has; at least one in all.
+        confidence: of the interval, whose variance is that of `clustered_mean`.
+
+    Returns:
+        The interval; without ends where one cluster, or a sum that is not finite, says nothing.
+
+    Example:
+        >>> print(clustered_signed_mean(np.array([-1.0, 2.0, 3.0]), np.array([10, 10, 10]), 0.95))
+        [-0.3838, 0.6504] at 95%
+    """
+    check_confidence(confidence)
+    filled = counts > 0
+    sums, counts = sums[filled], counts[filled]
+    clusters, total = len(counts), float(counts.sum())
+    mean = float(sums.sum()) / total
+    if clusters < 2 or not math.isfinite(mean):  # noqa: PLR2004 - one cluster has no spread
+        return Interval(-math.inf, math.inf, confidence)
+    away = student_quantile((1.0 + confidence) / 2.0, clusters - 1)
+    away *= math.sqrt(_spread(sums, counts))
+    return Interval(mean - away, mean + away, confidence)
+
+
+def _spread(
+    sums: Float64[np.ndarray, " clusters"], counts: Int64[np.ndarray, " clusters"]
+) -> float:
+    """The variance of the linearized ratio of both sums."""
+    clusters, total = len(counts), float(counts.sum())
+    off = sums - float(sums.sum()) / total * counts
+    return float(np.square(off).sum()) * clusters / (clusters - 1) / total**2
 
 
 def clustered_quantile(

@@ -105,7 +105,8 @@ def test_the_terminals_tables_are_there_by_name() -> None:
     page = read(html(RESULTS))
     (section,) = [one for one in page.all("section") if one.attributes["id"] == "tables"]
     titles = [one.text for one in section.all("summary")]
-    assert ["Layers", "Against the parent", "Releases"] == [titles[0], *titles[2:]]
+    expected = ["Layers", "Against the parent", "Releases", "Attackers"]
+    assert expected == [titles[0], *titles[2:]]
     assert titles[1].startswith("Activations rounded")
     assert "separation margin, minimum" in section.text
 

@@ -7,11 +7,22 @@ from pytest_injectivity.results.releases import (
     AttackSummary,
     CurvePoint,
     PrivacyCurve,
+    RankSummary,
     Rate,
     ReleaseSummary,
     write_curves,
 )
 
+RANKS = RankSummary(
+    first={"10": Rate(600, 1000, 0.55, 0.65), "100": Rate(900, 1000, 0.85, 0.95)},
+    guesses=12.5,
+    median=7.0,
+    at_least=False,
+    bits=2.5,
+    bits_low=2.0,
+    bits_high=3.0,
+    entropy=7.0,
+)
 ATTACK = AttackSummary(
     attacker="argmin",
     source="a paper",
@@ -24,6 +35,7 @@ ATTACK = AttackSummary(
     by_span={"number": (3, 9)},
     verified=0.1,
     texts=TextMatch(0.42, 0.2),
+    ranks=RANKS,
 )
 SUMMARY = ReleaseSummary(
     release="round(bits=4)",

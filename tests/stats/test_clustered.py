@@ -7,7 +7,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from pytest_injectivity import OptionError
-from pytest_injectivity.stats import clustered_mean, clustered_quantile
+from pytest_injectivity.stats import clustered_mean, clustered_quantile, clustered_signed_mean
 
 PROMPTS, FEWEST, MOST = 200, 10, 60
 SPREAD, WITHIN = 0.5, 0.8
@@ -86,3 +86,13 @@ def test_levels_that_are_none_are_refused() -> None:
         clustered_mean(np.ones(2), np.ones(2, dtype=np.int64), 1.0)
     with pytest.raises(OptionError, match="q=2"):
         clustered_quantile(np.ones(2), np.arange(2), 2.0, 0.95)
+
+
+def test_a_signed_mean_of_alike_clusters_is_that_of_clusters() -> None:
+    """Student's interval of one number a cluster; of one cluster nothing is known."""
+    values = np.random.default_rng(1).standard_normal(30)
+    found = clustered_signed_mean(20 * values, np.full(30, 20), 0.95)
+    away = float(scipy_stats.t.ppf(0.975, 29)) * values.std(ddof=1) / math.sqrt(30)
+    assert (found.low, found.high) == pytest.approx((values.mean() - away, values.mean() + away))
+    alone = clustered_signed_mean(values[:1], np.array([3]), 0.95)
+    assert (-math.inf, math.inf) == (alone.low, alone.high)

@@ -84,6 +84,7 @@ def _attack_lines(summary: ReleaseSummary, bound: ReadBound) -> list[str]:
         *(_attack_line(one) for one in ranked),
         f"by position, read by {strongest.name}: {_by_position(strongest)}",
         f"by kind of token: {_by_kind(strongest)}",
+        *(f"in the order of {one.name}: {one.ranks}" for one in ranked[:1] if one.ranks),
     ]
 
 

@@ -23,4 +23,4 @@ class ArgminAttacker(PositionwiseAttacker):
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The nearest candidate."""
-        return Guess.unverified(view.nearest(prompts).tokens[:, 0])
+        return Guess.unverified(view.nearest(prompts).tokens[:, 0], view.scan(prompts).ranks)

@@ -30,4 +30,5 @@ class AveragingAttacker(PositionwiseAttacker):
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The candidate nearest to the mean row, by the noise that remains."""
         averaged = ChannelView(view.table, view.channel.averaged or view.channel)
-        return Guess.unverified(averaged.nearest(prompts, weighed=True).tokens[:, 0])
+        found = averaged.nearest(prompts, weighed=True).tokens[:, 0]
+        return Guess.unverified(found, averaged.scan(prompts, weighed=True).ranks)

@@ -7,20 +7,23 @@ they are the attack's own answers (free-running). The schedule decides which.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Bool, Float64, Int64
+from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.releases.examples import Examples, observe_together
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
 NO_TOKEN = -1
 """Stands in `Guess.tokens` for no answer."""
+
+Ranks: TypeAlias = Callable[[Int64[Tensor, " prompts"]], Int64[Tensor, " prompts"]]
+"""From one token a prompt to its place in the order in which an attack would name tokens; 1 is first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +33,18 @@ class Guess:
     Attributes:
         tokens: one token a prompt, `NO_TOKEN` for no answer.
         verified: the answers that the attacker vouches for: within reach, and no other token is.
+        ranks: the order of all tokens that were compared, the answer first; None: there is no such
+            order. Whoever judges asks for the place of the true token, when the answer is given.
     """
 
     tokens: Int64[Tensor, " prompts"]
     verified: Bool[Tensor, " prompts"]
+    ranks: Ranks | None = None
 
     @classmethod
-    def unverified(cls, tokens: Int64[Tensor, " prompts"]) -> "Guess":
+    def unverified(cls, tokens: Int64[Tensor, " prompts"], ranks: Ranks | None = None) -> "Guess":
         """Answers that the attacker does not vouch for."""
-        return cls(tokens, torch.zeros_like(tokens, dtype=torch.bool))
+        return cls(tokens, torch.zeros_like(tokens, dtype=torch.bool), ranks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,13 +165,43 @@ class LookedUp(BaseAttack):
     Args:
         channel: the channel attacked.
         tokens: the answers for all positions of all prompts, in order.
+        scores: of a prompt and a position the score of every token, the highest first; None: tokens are
+            not ordered.
     """
 
     compares = False
 
-    def __init__(self, channel: Channel, tokens: Int64[Tensor, " positions"]) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        tokens: Int64[Tensor, " positions"],
+        scores: Callable[[int, int], Float[Tensor, " vocab"]] | None = None,
+    ) -> None:
         self._tokens = torch.split(tokens, list(channel.lengths))
+        self._scores = scores
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The answers at this position."""
-        return Guess.unverified(torch.stack([self._tokens[one][view.position] for one in prompts]))
+        answers = torch.stack([self._tokens[one][view.position] for one in prompts])
+        if (scores := self._scores) is None:
+            return Guess.unverified(answers)
+
+        def ranks(tokens: Int64[Tensor, " prompts"]) -> Int64[Tensor, " prompts"]:
+            # Scores of all positions at once would need memory for each prompt.
+            found = [
+                ranks_of(scores(one, view.position)[None], token[None])
+                for one, token in zip(prompts, tokens, strict=True)
+            ]
+            return torch.cat(found)
+
+        return Guess.unverified(answers, ranks)
+
+
+def ranks_of(
+    scores: Float[Tensor, "prompts vocab"], tokens: Int64[Tensor, " prompts"]
+) -> Int64[Tensor, " prompts"]:
+    """The place of one token a row among all, the highest score first and equal ones by token id."""
+    tokens = tokens.to(scores.device)[:, None]
+    own = scores.gather(1, tokens)
+    even = (scores == own) & (torch.arange(scores.shape[1], device=scores.device) < tokens)
+    return ((scores > own) | even).sum(dim=1) + 1

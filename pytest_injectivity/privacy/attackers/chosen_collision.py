@@ -57,14 +57,14 @@ class _ChosenCollisionAttack(BaseAttack):
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The nearest candidate, verified where no other one can be within all thresholds."""
         images, rows = view.whole.images, view.channel.at(prompts, view.position)
-        candidates = Candidates(images, self._metric, view.table.named)
-        tokens = candidates.nearest(rows, 2).tokens
+        scan = Candidates(images, self._metric, view.table.named).scan(rows)
+        tokens = scan.nearest(2).tokens
         first, *second = (self._shares(rows, images[own]) for own in tokens.T)
         sure = (first <= 1.0).all(dim=1)
         for other in second:
             # What is within every threshold is no farther than this in all.
             sure &= other.sum(dim=1) > len(self._sides)
-        return Guess(tokens[:, 0], sure)
+        return Guess(tokens[:, 0], sure, scan.ranks)
 
     def _shares(
         self, rows: Float[Tensor, "prompts width"], images: Float[Tensor, "prompts width"]

@@ -8,8 +8,10 @@ Language Models", arXiv 2503.09022.
 """
 
 import torch
+from torch import Tensor
 from torch.nn.functional import normalize
 
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.privacy.attackers.base import AttackSetting, LookedUp
 from pytest_injectivity.privacy.search.channel import Channel
 from pytest_injectivity.privacy.search.padding import named_tokens
@@ -40,10 +42,16 @@ class EmbeddingAttacker:
         rows = normalize(setting.channel.release.image(embeddings).float(), dim=1)
         released = torch.cat(setting.channel.released).to(rows)
         named = named_tokens(setting.decoder)
-        answers = []
-        for some in torch.split(released, max(1, self.block_elements // len(rows))):
-            cosines = normalize(some, dim=1) @ rows.T
-            if named is not None:
-                cosines[:, ~named.to(cosines.device)] = -torch.inf
-            answers.append(cosines.argmax(dim=1))
-        return LookedUp(setting.channel, torch.cat(answers))
+
+        def cosines(some: Float[Tensor, "some width"]) -> Float[Tensor, "some vocab"]:
+            found: Tensor = normalize(some, dim=1) @ rows.T
+            return (
+                found if named is None else found.masked_fill(~named.to(found.device), -torch.inf)
+            )
+
+        parts = torch.split(released, max(1, self.block_elements // len(rows)))
+        answers = [cosines(some).argmax(dim=1) for some in parts]
+        each = torch.split(released, list(setting.channel.lengths))
+        return LookedUp(
+            setting.channel, torch.cat(answers), lambda one, at: cosines(each[one][at : at + 1])[0]
+        )

@@ -17,7 +17,7 @@ from torch import Tensor
 from pytest_injectivity.core.shapes import Int64
 from pytest_injectivity.privacy.attackers.base import Guess, PositionwiseAttacker
 from pytest_injectivity.privacy.releases.protocol import Secret
-from pytest_injectivity.privacy.search.candidates import Candidates
+from pytest_injectivity.privacy.search.candidates import Candidates, Scan
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 from pytest_injectivity.privacy.search.known_rotation import KnownRotation
 
@@ -36,13 +36,20 @@ class GramAttacker(PositionwiseAttacker):
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The token whose image has the norm and the inner products of the row."""
-        found = [self._nearest(view.whole, prompt) for prompt in prompts]
-        return Guess.unverified(torch.cat(found))
+        scans = [self._scan(view.whole, prompt) for prompt in prompts]
+        found = [scan.nearest().tokens[:, 0] for scan in scans]
 
-    def _nearest(self, view: ChannelView, prompt: int) -> Int64[Tensor, " 1"]:
+        def ranks(tokens: Int64[Tensor, " prompts"]) -> Int64[Tensor, " prompts"]:
+            each = torch.split(tokens, 1)
+            return torch.cat([scan.ranks(own) for scan, own in zip(scans, each, strict=True)])
+
+        return Guess.unverified(torch.cat(found), ranks)
+
+    def _scan(self, view: ChannelView, prompt: int) -> Scan:
+        """The row compared with all candidates."""
         before, rows = view.before.double(), view.channel.released[prompt].double()
         # The rows before show the prompt's own matrix in their directions, down to noise and rounding.
         error = view.channel.noise.rms * rows.shape[1] ** 0.5 + view.channel.floor(view.position)
         known = KnownRotation.of_pairs(before, rows[: len(before)], error)
         candidates = Candidates(known.of_images(view.images), named=view.table.named)
-        return candidates.nearest(known.of_rows(rows[len(before)][None])).tokens[:, 0]
+        return candidates.scan(known.of_rows(rows[len(before)][None]))

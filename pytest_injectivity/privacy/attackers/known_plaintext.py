@@ -49,11 +49,11 @@ class _KnownPlaintextAttack(BaseAttack):
         """The candidate nearest to the row in the directions in which the rotation is known."""
         rows = view.channel.at(prompts, view.position)
         if self._key.is_whole:
-            return Guess.unverified(
-                view.whole.candidates.nearest(self._key.undone(rows)).tokens[:, 0]
-            )
-        candidates = Candidates(self._key.of_images(view.whole.images), named=view.table.named)
-        return Guess.unverified(candidates.nearest(self._key.of_rows(rows)).tokens[:, 0])
+            scan = view.whole.candidates.scan(self._key.undone(rows))
+        else:
+            images = self._key.of_images(view.whole.images)
+            scan = Candidates(images, named=view.table.named).scan(self._key.of_rows(rows))
+        return Guess.unverified(scan.nearest().tokens[:, 0], scan.ranks)
 
 
 def _recovered(setting: AttackSetting) -> KnownRotation:

@@ -8,13 +8,14 @@ as long as values and would decide alone.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Int64
+from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.inversion.one_step import distances_from_each
-from pytest_injectivity.privacy.attackers.base import Guess, PositionwiseAttacker
+from pytest_injectivity.privacy.attackers.base import Guess, PositionwiseAttacker, ranks_of
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
 
@@ -43,12 +44,23 @@ class KvCollisionAttacker(PositionwiseAttacker):
         images = torch.split(view.images, sides, dim=1)
         rows = view.channel.at(prompts, view.position)
         blocks = torch.split(rows, max(1, self.block_elements // len(view.images)))
-        answers = [self._nearest(view, images, torch.split(some, sides, dim=1)) for some in blocks]
-        return Guess.unverified(torch.cat(answers))
+        away = partial(self._away, view, images)
+        answers = [away(torch.split(some, sides, dim=1)).argmin(dim=1) for some in blocks]
 
-    def _nearest(
+        def ranks(tokens: Int64[Tensor, " prompts"]) -> Int64[Tensor, " prompts"]:
+            parts = torch.split(tokens, len(blocks[0]))
+            found = [
+                ranks_of(-away(torch.split(some, sides, dim=1)), own)
+                for some, own in zip(blocks, parts, strict=True)
+            ]
+            return torch.cat(found)
+
+        return Guess.unverified(torch.cat(answers), ranks)
+
+    def _away(
         self, view: ChannelView, images: Sequence[Tensor], targets: Sequence[Tensor]
-    ) -> Int64[Tensor, " rows"]:
+    ) -> Float[Tensor, "rows vocab"]:
+        """The sum of relative distances of each candidate."""
         away = []
         for image, target in zip(images, targets, strict=True):
             distances = distances_from_each(image, target)
@@ -57,4 +69,4 @@ class KvCollisionAttacker(PositionwiseAttacker):
         total = torch.stack(away).sum(dim=0)
         if (named := view.table.named) is not None:
             total[:, ~named.to(total.device)] = torch.inf
-        return total.argmin(dim=1)
+        return total

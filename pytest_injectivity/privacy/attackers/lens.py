@@ -30,4 +30,9 @@ class LensAttacker:
         released = torch.cat(channel.released)
         positions = torch.cat([torch.arange(length) for length in channel.lengths])
         queries = lens.uncorrected(released, positions.to(released.device))
-        return LookedUp(channel, lens.rank(queries, 1)[:, 0])
+        each = torch.split(queries, list(channel.lengths))
+        return LookedUp(
+            channel,
+            lens.rank(queries, 1)[:, 0],
+            lambda one, at: -lens.misfits(each[one][at : at + 1])[0],
+        )

@@ -30,5 +30,10 @@ class LinearInverterAttacker:
     def begin(self, setting: AttackSetting) -> LookedUp:
         """Learns from the examples, and answers all positions at once."""
         learned = setting.channel.learned(setting.decoder)
-        answers = [learned.best(rows) for rows in setting.channel.released]
-        return LookedUp(setting.channel, torch.cat(answers))
+        released = setting.channel.released
+        answers = [learned.best(rows) for rows in released]
+        return LookedUp(
+            setting.channel,
+            torch.cat(answers),
+            lambda one, at: learned.likelihoods_at(released[one][at], at),
+        )

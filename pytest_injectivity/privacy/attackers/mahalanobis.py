@@ -21,4 +21,5 @@ class MahalanobisAttacker(PositionwiseAttacker):
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The nearest candidate by Mahalanobis distance."""
-        return Guess.unverified(view.nearest(prompts, weighed=True).tokens[:, 0])
+        found = view.nearest(prompts, weighed=True).tokens[:, 0]
+        return Guess.unverified(found, view.scan(prompts, weighed=True).ranks)

@@ -63,7 +63,13 @@ class NetworkInverterAttacker:
             torch.manual_seed(setting.seed)
             reader = _Reader.trained(decoder, channel.examples, setting.seed)
             answers = [usable[reader.scores(own, usable).argmax(dim=1)] for own in channel.released]
-        return LookedUp(channel, torch.cat(answers).cpu())
+
+        def scores(prompt: int, position: int) -> Float[Tensor, " vocab"]:
+            found = reader.scores_at(channel.released[prompt], position, usable)
+            every = found.new_full((decoder.vocab_size,), -torch.inf)
+            return every.index_copy(0, usable, found)
+
+        return LookedUp(channel, torch.cat(answers).cpu(), scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +131,17 @@ class _Reader:
         linear = self.lenses.likelihoods(rows)[:, tokens]
         weights = torch.tensor([self.weights[at > 0] for at in range(len(rows))]).to(own)
         found: Tensor = weights[:, :1] * own + weights[:, 1:] * linear
+        return found
+
+    @torch.no_grad()
+    def scores_at(
+        self, rows: Float[Tensor, "length width"], position: int, tokens: Int64[Tensor, " scored"]
+    ) -> Float[Tensor, " scored"]:
+        """The scores of some tokens at one position of a prompt."""
+        own = self.network(self.features(rows[None])[0][position : position + 1], tokens)[0]
+        linear = self.lenses.likelihoods_at(rows[position], position)[tokens]
+        network, lens = self.weights[position > 0]
+        found: Tensor = network * own + lens * linear
         return found
 
 

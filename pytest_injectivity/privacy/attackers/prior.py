@@ -7,6 +7,7 @@ average if text is as likely as the model says.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from pytest_injectivity.privacy.attackers.base import Guess, PositionwiseAttacker
 from pytest_injectivity.privacy.search.channel import ChannelView
@@ -25,5 +26,6 @@ class PriorAttacker(PositionwiseAttacker):
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The candidate of the largest posterior."""
         penalties = 2 * view.channel.metric(view.position).variance * view.surprise
-        found = view.scan(prompts, weighed=True).nearest(1, penalties)
-        return Guess.unverified(found.tokens[:, 0])
+        scan = view.scan(prompts, weighed=True)
+        found = scan.nearest(1, penalties)
+        return Guess.unverified(found.tokens[:, 0], partial(scan.ranks, penalties=penalties))

@@ -13,12 +13,13 @@ the one-step map (arXiv 2510.15511) with the space of the rows is this package's
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float, Float64
-from pytest_injectivity.privacy.attackers.base import Guess, PositionwiseAttacker
+from pytest_injectivity.privacy.attackers.base import Guess, PositionwiseAttacker, ranks_of
 from pytest_injectivity.privacy.releases.protocol import Secret
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
@@ -45,7 +46,8 @@ class SpanAttacker(PositionwiseAttacker):
         share = (torch.stack(outside) + least) / own
         if view.candidates.found is not None:
             share = share.masked_fill(~view.candidates.found, torch.inf)
-        return Guess.unverified(torch.where(share.isnan(), torch.inf, share).argmin(dim=1))
+        share = torch.where(share.isnan(), torch.inf, share)
+        return Guess.unverified(share.argmin(dim=1), partial(ranks_of, -share))
 
 
 def _outside(

@@ -25,6 +25,8 @@ from pytest_injectivity.inversion.verifiers import Tolerance
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.attackers.base import Attacker, AttackSetting
 from pytest_injectivity.privacy.attackers.registry import ATTACKERS
+from pytest_injectivity.privacy.evaluation.information import token_bits
+from pytest_injectivity.privacy.evaluation.ranks import Ranks
 from pytest_injectivity.privacy.evaluation.results import AttackedRelease, AttackResult
 from pytest_injectivity.privacy.evaluation.robustness import POSITIONS, RobustnessProbe
 from pytest_injectivity.privacy.evaluation.schedule import CACHED_BYTES, Schedule, ScheduledAttack
@@ -278,6 +280,7 @@ def _result(
 ) -> AttackResult:
     """The answers of an attack, judged by the prompts."""
     shape = len(prompts), max(map(len, prompts))
+    tokens, ranks = (np.zeros(shape, dtype=np.int64) for _ in range(2))
     right, judged, verified, left_out, undecided = (np.zeros(shape, dtype=bool) for _ in range(5))
     for prompt in attack.prompts:
         truth = np.array(prompts[prompt][known:])
@@ -286,6 +289,9 @@ def _result(
         right[prompt, asked] = np.array(attack.answers[prompt]) == truth
         verified[prompt, asked] = attack.verified[prompt]
         left_out[prompt, asked] = attack.left_out[prompt]
+        tokens[prompt, asked] = truth
+        if attack.ranks:
+            ranks[prompt, asked] = attack.ranks[prompt]
         missed = np.array(attack.undecided[prompt])
         if attack.truth is None:
             # A walk that would have gone on from the true token might have read all that follows.
@@ -302,6 +308,9 @@ def _result(
         undecided=undecided,
         compared=_mean_compared(attack, vocab),
         seconds=attack.seconds,
+        ranks=Ranks(ranks, *token_bits(tokens, ranks, left_out, judged, vocab))
+        if attack.ranks
+        else None,
         ids=tuple(tuple(attack.answers[one]) for one in attack.prompts) if keep_ids else (),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.shapes import Bool, Int8, Int64
+from pytest_injectivity.privacy.evaluation.ranks import Ranks
 from pytest_injectivity.privacy.evaluation.robustness import Robustness
 from pytest_injectivity.privacy.evaluation.spans import SpanRate
 from pytest_injectivity.privacy.evaluation.texts import TextScores
@@ -46,6 +47,8 @@ class AttackResult:
         seconds: time of this attacker alone, without the one-step maps that all attackers share.
         spans: the named spans of each kind (numbers, names, addresses), and how many were read exactly.
         texts: how near the text of the answers is; None where there is no tokenizer.
+        ranks: where the true tokens stand in the attacker's order; None: it orders none, or its own
+            answers stand before them.
         ids: the answers, one tuple a prompt, -1 for no answer. They are the prompts, so they are kept
             only where they are asked for.
     """
@@ -62,6 +65,7 @@ class AttackResult:
     seconds: float = 0.0
     spans: tuple[SpanRate, ...] = ()
     texts: TextScores | None = None
+    ranks: Ranks | None = None
     ids: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
 
     @property
@@ -95,6 +99,7 @@ class AttackResult:
                 measured.
         """
         right, asked = self.right & self.judged, self.judged
+        left_out = np.zeros_like(asked) if self.left_out is None else self.left_out & asked
         may = right if self.undecided is None else right | self.undecided & asked
         run = asked.any(axis=1)
         whole, whole_at_most = (int((one == asked).all(axis=1)[run].sum()) for one in (right, may))
@@ -127,8 +132,9 @@ class AttackResult:
             verified=self.verified_rate,
             seconds=self.seconds,
             compared=self.compared,
-            left_out=0 if self.left_out is None else int((self.left_out & asked).sum()),
+            left_out=int(left_out.sum()),
             texts=None if self.texts is None else _text_match(self.texts),
+            ranks=None if self.ranks is None else self.ranks.summary(asked, left_out, confidence),
         )
 
 

@@ -43,6 +43,8 @@ class ScheduledAttack:
         undecided: for each answer, whether it is wrong and would have been the true token, had that been
             among the candidates.
         compared: how many candidates were compared for each answer.
+        ranks: for each answer of a teacher-forced attack that orders tokens, the place of the true one.
+            One that was not compared comes after all that were.
     """
 
     attack: Attack
@@ -55,6 +57,7 @@ class ScheduledAttack:
     left_out: dict[int, list[bool]] = field(default_factory=dict)
     undecided: dict[int, list[bool]] = field(default_factory=dict)
     compared: list[int] = field(default_factory=list)
+    ranks: dict[int, list[int]] = field(default_factory=dict)
 
     def next(self, prompt: int, position: int, answer: int) -> int:
         """The token that stands at a position of a prompt for all later positions."""
@@ -188,6 +191,11 @@ class Schedule:
                 one.verified.setdefault(prompt, []).append(sure)
                 following[at, prompt] = token
             self._judge(table, one, prompts, answers)
+            if one.truth is not None and guess.ranks is not None:
+                truths = [one.truth[prompt][table.position] for prompt in prompts]
+                places = guess.ranks(torch.tensor(truths)).tolist()
+                for prompt, place in zip(prompts, places, strict=True):
+                    one.ranks.setdefault(prompt, []).append(place)
         return following
 
     def _judge(

@@ -110,6 +110,17 @@ class Candidates:
             self._own[key] = self.scan(self.rows[tokens])
         return self._own[key]
 
+    def places(
+        self, tokens: Int64[Tensor, " targets"]
+    ) -> tuple[Int64[Tensor, " targets"], Bool[Tensor, " targets"]]:
+        """The row of each token, and whether it may be found; any row where it may not."""
+        own = tokens = tokens.to(self.rows.device)
+        held = torch.ones_like(own, dtype=torch.bool)
+        if self.tokens is not None:
+            own = torch.searchsorted(self.tokens, tokens).clamp(max=len(self.tokens) - 1)
+            held = self.tokens[own] == tokens
+        return own, held if self.found is None else held & self.found[own]
+
     def nearest(self, targets: Float[Tensor, "targets width"], count: int = 1) -> Nearest:
         """The nearest candidates of each row (see `Scan.nearest`)."""
         return self.scan(targets).nearest(count)
@@ -197,6 +208,15 @@ class Scan:
         tokens, values = ([one.tokens for one in found], [one.values for one in found])
         return Nearest(torch.cat(tokens), torch.cat(values))
 
+    def ranks(
+        self, tokens: Int64[Tensor, " targets"], penalties: Float[Tensor, " vocab"] | None = None
+    ) -> Int64[Tensor, " targets"]:
+        """The place of one token a row among the nearest (see `ScanBlock.ranks`)."""
+        parts = torch.split(tokens, self.candidates.together)
+        return torch.cat(
+            [block.ranks(some, penalties) for block, some in zip(self.blocks(), parts, strict=True)]
+        )
+
     def radii(self, truths: Int64[Tensor, " targets"]) -> Float64[Tensor, " targets"]:
         """The smallest move of each row that makes another candidate nearer (see `ScanBlock.radii`)."""
         parts = torch.split(truths, self.candidates.together)
@@ -235,10 +255,7 @@ class ScanBlock:
     def _nearest(self, count: int, penalties: Float[Tensor, " vocab"] | None) -> Nearest:
         """Does as `nearest`; rows stand for their tokens."""
         count = min(count, len(self.candidates))
-        keys, slack = self.keys, self.slack
-        if penalties is not None:
-            keys = keys + penalties.to(keys)
-            slack = slack + 4 * _UNIT * (penalties.abs().max().to(slack) + keys.abs().amin(dim=1))
+        keys, slack = self._penalized(penalties)
         last = keys.amin(dim=1) if count == 1 else keys.kthvalue(count, dim=1).values
         of, tokens = (keys <= (last + 2 * slack)[:, None]).nonzero().unbind(1)
         values = self.candidates.squared(self.targets, of, tokens)
@@ -252,6 +269,39 @@ class ScanBlock:
         first = torch.searchsorted(of[order], torch.arange(len(keys), device=of.device))
         chosen = order[first[:, None] + torch.arange(count, device=of.device)]
         return Nearest(tokens[chosen], values[chosen])
+
+    def ranks(
+        self, tokens: Int64[Tensor, " targets"], penalties: Float[Tensor, " vocab"] | None = None
+    ) -> Int64[Tensor, " targets"]:
+        """The place of one token a row among all candidates, nearest first and equal ones by token id.
+
+        Args:
+            tokens: a token for each row; one that is not among the candidates comes after all of them.
+            penalties: see `nearest`.
+        """
+        own, held = self.candidates.places(tokens)
+        keys, slack = self._penalized(penalties)
+        key = keys.gather(1, own[:, None])
+        apart, unsure = keys - key, 2 * (slack[:, None] + 4 * _UNIT * key.abs())
+        before = (apart < -unsure).sum(dim=1)
+        of, rivals = (apart.abs() <= unsure).nonzero().unbind(1)
+        every = torch.arange(len(keys), device=own.device)
+        values, mine = (
+            self.candidates.squared(self.targets, rows, some)
+            + (0.0 if penalties is None else penalties.double()[some])
+            for rows, some in ((of, rivals), (every, own))
+        )
+        first = (values < mine[of]) | ((values == mine[of]) & (rivals < own[of]))
+        before += torch.bincount(of[first], minlength=len(keys))
+        return torch.where(held, before, len(self.candidates)) + 1
+
+    def _penalized(self, penalties: Float[Tensor, " vocab"] | None) -> tuple[Tensor, Tensor]:
+        """The keys with penalties added, and the bound of their error."""
+        if penalties is None:
+            return self.keys, self.slack
+        keys = self.keys + penalties.to(self.keys)
+        further = penalties.abs().max().to(self.slack) + keys.abs().amin(dim=1)
+        return keys, self.slack + 4 * _UNIT * further
 
     def radii(self, truths: Int64[Tensor, " targets"]) -> Float64[Tensor, " targets"]:
         """The smallest move of each row that makes another candidate nearer than the true one.

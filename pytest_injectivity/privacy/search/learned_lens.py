@@ -47,6 +47,17 @@ class LearnedLens:
         likelihoods = torch.cat(found)
         return likelihoods.clamp(min=torch.finfo(likelihoods.dtype).min)
 
+    def likelihoods_at(
+        self, row: Float[Tensor, " width"], position: int
+    ) -> Float[Tensor, " vocab"]:
+        """The log-likelihood of each token for one row, up to a constant."""
+        lens = self.at(position)
+        if lens is None:
+            raise ValueError(f"no example has a row at position {position}")
+        at = torch.tensor([max(0, position - 1)])
+        found = lens.misfits(lens.uncorrected(row[None], at))[0] / -2
+        return found.clamp(min=torch.finfo(found.dtype).min)
+
     def best(self, rows: Float[Tensor, "positions width"]) -> Int64[Tensor, " positions"]:
         """The most likely token of each row of one prompt, on the CPU."""
         found = [

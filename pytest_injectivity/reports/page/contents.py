@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from pytest_injectivity.reports.attack_table import attack_table
 from pytest_injectivity.reports.cut_table import cut_table
 from pytest_injectivity.reports.layer_table import bits_table, layer_table, run_table
 from pytest_injectivity.reports.page.charts import Figure, HeatMap
@@ -305,6 +306,7 @@ def _tables(every: tuple[Model, ...]) -> Iterator[tuple[str, Table]]:
             yield titled("Against the parent", one, every), reference_table(results.comparisons)
         if results.releases:
             yield titled("Releases", one, every), release_table(results.releases)
+            yield titled("Attackers", one, every), attack_table(results.releases)
         cuts = cut_table(results.releases)
         if cuts is not None:
             yield titled("Cuts", one, every), cuts

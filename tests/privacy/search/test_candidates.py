@@ -170,3 +170,35 @@ def test_blocks_change_no_answer(block_elements: int) -> None:
         assert torch.equal(expected.values, found.values)
     assert torch.equal(whole.margins(truths), blocked.margins(truths))
     assert torch.equal(whole.scan(targets).radii(truths), blocked.scan(targets).radii(truths))
+
+
+@given(
+    _rows,
+    st.sampled_from([0.0, 100.0, 1e4]),
+    st.sampled_from([0.0, 1e-6, 1.0]),
+    st.sampled_from([None, 1.0]),
+)
+def test_the_place_of_a_token_is_that_of_a_full_sort(
+    rows: np.ndarray, offset: float, noise: float, penalty: float | None
+) -> None:
+    """Among equal rows too, and with a number added to each distance; equal ones by id."""
+    held = torch.from_numpy(rows) + offset
+    targets = held + noise * _drawn(*held.shape, seed=len(rows))
+    penalties = penalty if penalty is None else _drawn(1, len(rows), 7)[0].abs().round()
+    expected = _squared(held, targets) + (0.0 if penalties is None else penalties.double())
+    order = expected.argsort(dim=1, stable=True).tolist()
+    own = torch.arange(len(rows)).flip(0)
+    found = Candidates(held).scan(targets).ranks(own, penalties)
+    assert [1 + one.index(token) for one, token in zip(order, own.tolist(), strict=True)] == (
+        found.tolist()
+    )
+
+
+def test_a_token_that_is_not_among_the_candidates_comes_last() -> None:
+    """Of some tokens alone, and of padding."""
+    rows, some = _drawn(4, 3, 0), torch.tensor([2, 5, 8, 9])
+    scan = Candidates(rows, tokens=some).scan(rows)
+    assert [1, 5, 5, 1] == scan.ranks(torch.tensor([2, 3, 10, 9])).tolist()
+    named = torch.tensor([True, False, True, True])
+    scan = Candidates(rows, named=named).scan(rows[:2])
+    assert [1, 4] == scan.ranks(torch.tensor([0, 1])).tolist()
