@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from pytest_injectivity.privacy.attackers.base import NO_TOKEN
+from pytest_injectivity.privacy.evaluation.recognizers import recognized_spans
 from pytest_injectivity.privacy.evaluation.results import AttackResult
-from pytest_injectivity.privacy.evaluation.spans import offsets_of, span_rates
+from pytest_injectivity.privacy.evaluation.spans import Span, offsets_of, span_rates
 from pytest_injectivity.privacy.evaluation.texts import decoded, text_scores
 
 
@@ -39,7 +40,9 @@ class AnswerTexts:
         ]
         return replace(
             kept,
-            spans=span_rates(self._offsets, attack.right, attack.judged),
+            spans=span_rates(
+                self._offsets, attack.right, attack.judged, recognized=self._recognized
+            ),
             texts=text_scores([self._truths[one] for one in read], answers),
         )
 
@@ -47,6 +50,11 @@ class AnswerTexts:
     def _offsets(self) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
         """The text of each prompt and the characters of its tokens."""
         return [offsets_of(self._tokenizer, ids) for ids in self._prompts]
+
+    @cached_property
+    def _recognized(self) -> list[tuple[Span, ...]]:
+        """The spans that presidio recognizes in each prompt."""
+        return [recognized_spans(text) for text, _ in self._offsets]
 
     @cached_property
     def _truths(self) -> list[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ReleaseLike: TypeAlias = Union[str, ReleaseSpec, "CustomRelease"]
 """A text of the grammar, or a custom release."""
 
-_JUDGING = ("sacrebleu",)
+_JUDGING = ("sacrebleu", "presidio-analyzer")
 
 ReleasesLike: TypeAlias = ReleaseLike | Sequence[ReleaseLike]
 

@@ -117,6 +117,7 @@ def span_rates(
     right: Bool[np.ndarray, "prompts tokens"],
     judged: Bool[np.ndarray, "prompts tokens"],
     given: Mapping[str, str] | None = None,
+    recognized: Sequence[Sequence[Span]] | None = None,
 ) -> tuple[SpanRate, ...]:
     """Counts the spans of each kind that were read exactly, by kind.
 
@@ -126,11 +127,13 @@ def span_rates(
         judged: which tokens an attacker was asked for. Known tokens count as read, and a span of known
             tokens alone is not counted.
         given: see `find_spans`.
+        recognized: further spans of each prompt; None: there are none.
     """
     counts: dict[str, list[int]] = {}
-    for (text, offsets), got, asked in zip(prompts, right, judged, strict=True):
+    further = [()] * len(prompts) if recognized is None else recognized
+    for (text, offsets), got, asked, more in zip(prompts, right, judged, further, strict=True):
         starts, ends = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
-        for span in find_spans(text, given):
+        for span in (*find_spans(text, given), *more):
             holds = np.flatnonzero((starts < span.end) & (ends > span.start))
             if asked[holds].any():
                 kept = counts.setdefault(span.kind, [0, 0])
