@@ -22,6 +22,9 @@ from pytest_injectivity.states.batches import GRAIN, padded_length
 from pytest_injectivity.states.last_states import WAYS
 from pytest_injectivity.states.resolution_sample import choose_sample
 
+PROMPTS_BY_LAYER, TOKENS_BY_LAYER = 16, 32
+"""The most prompts, and tokens of each, that the divergence by layer is measured on, each by itself."""
+
 # Tokens that a guess and its correction run for each token recovered (docs/log.md).
 _FORWARDS_A_TOKEN = 2.0
 # Of an answer that rivals make ambiguous: it and its rivals, each in eight ways, which take so many
@@ -168,8 +171,13 @@ class Costs:
         """
         chosen = [min(len(ids), tokens) for ids in self.prompts[:prompts]]
         read = sum(map(padded_length, chosen))
-        passes = Passes(2 * -(-read // _BATCH_TOKENS), 2 * read)
-        logits = sum(chosen) * self.sizes.vocab
+        few = [min(length, TOKENS_BY_LAYER) for length in chosen[:PROMPTS_BY_LAYER]]
+        # The child's pass, the parent's, and one from the states of each layer.
+        times = 2 + self.sizes.n_layers + 1
+        passes = Passes(
+            2 * -(-read // _BATCH_TOKENS) + times * len(few), 2 * read + times * sum(few)
+        )
+        logits = (sum(chosen) + times * sum(few)) * self.sizes.vocab
         return Phase(
             name="next tokens",
             what=(

@@ -52,6 +52,7 @@ class NextToken:
         elsewhere: the model's largest probability of ids that the parent does not have.
         kl_by_position: the mean of positions by how many tokens were read before: ``1``, ``2-3``,
             ``4-7`` and so on.
+        kl_by_layer: the mean where the parent goes on from the model's states of a layer, by its id.
     """
 
     prompts: int
@@ -66,6 +67,7 @@ class NextToken:
     top1: Estimate
     elsewhere: float
     kl_by_position: dict[str, Estimate] = field(default_factory=dict)
+    kl_by_layer: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -76,10 +76,16 @@ def test_a_large_vocabulary_has_no_table() -> None:
 
 
 def test_next_tokens_are_read_by_two_models() -> None:
-    """Of at most so many prompts and tokens, with a softmax over the vocabulary at each position."""
-    phase = _costs().next_tokens(prompts=3, tokens=8)
-    assert 2 * 3 * 8 == phase.token_forwards
-    assert pytest.approx(2 * 0.5 + 48 * 0.01 + 24 * 1000 * 6e-8) == phase.seconds
+    """Of at most so many prompts and tokens, and once more from the states of each layer."""
+    costs = _costs()
+    phase = costs.next_tokens(prompts=3, tokens=8)
+    times = 2 + costs.sizes.n_layers + 1
+    assert (2 + times) * 3 * 8 == phase.token_forwards
+    passes = 2 + times * 3
+    assert (
+        pytest.approx(passes * 0.5 + (2 + times) * 24 * 0.01 + (1 + times) * 24 * 1000 * 6e-8)
+        == phase.seconds
+    )
     assert "3 prompts of at most 8 tokens by both models" in phase.what
 
 

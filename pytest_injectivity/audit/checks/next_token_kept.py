@@ -12,6 +12,7 @@ from pytest_injectivity.audit.comparisons.next_token import (
     mean_divergence,
     next_tokens,
 )
+from pytest_injectivity.audit.comparisons.next_token_by_layer import where_it_comes_from
 from pytest_injectivity.audit.judging.arguments import (
     count,
     number_at_most,
@@ -118,10 +119,18 @@ def check_next_token_kept(
     against = audit.comparisons.against
     size = count("prompts", prompts), count("tokens", tokens, least=2)
     found = next_tokens(against, *size, second_half=second_half)
-    audit.comparisons.next_token(prompts=size[0], tokens=size[1], second_half=second_half)
+    measured = audit.comparisons.next_token(
+        prompts=size[0], tokens=size[1], second_half=second_half
+    )
     reason = judge_next_token(against, found, bounds, optional_confidence(confidence))
-    notes = [*blame_lines(audit, [reason]), f"against {audit.run_summary().reference}"]
-    return audit.verdict("next_token_kept", [reason], notes, function_lines(audit, [reason]))
+    notes = [
+        where_it_comes_from(measured.kl_by_layer),
+        *blame_lines(audit, [reason]),
+        f"against {audit.run_summary().reference}",
+    ]
+    return audit.verdict(
+        "next_token_kept", [reason], [*filter(None, notes)], function_lines(audit, [reason])
+    )
 
 
 def judge_next_token(

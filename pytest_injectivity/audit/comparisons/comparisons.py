@@ -12,6 +12,7 @@ from pytest_injectivity.audit.comparisons.against import Against
 from pytest_injectivity.audit.comparisons.cross_inversion import cross_inversion, cross_reading
 from pytest_injectivity.audit.comparisons.new_pairs import decide_together, find_new_collisions
 from pytest_injectivity.audit.comparisons.next_token import next_token_of, next_tokens
+from pytest_injectivity.audit.comparisons.next_token_by_layer import next_tokens_by_layer
 from pytest_injectivity.audit.comparisons.parents import parent_of, parent_target
 from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.audit.measurements.recovery import Attempt, recovery_rate
@@ -210,7 +211,8 @@ class Comparisons:
             OptionError: no reference is named or it is no parent, or no prompt is long enough.
         """
         found = next_tokens(self.against, prompts, tokens, second_half=second_half)
-        self.measured_next_token = next_token_of(found, second_half=second_half)
+        by_layer = next_tokens_by_layer(self.against)
+        self.measured_next_token = next_token_of(found, second_half=second_half, by_layer=by_layer)
         return self.measured_next_token
 
     def add_errors(

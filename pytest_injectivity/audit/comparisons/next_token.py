@@ -49,7 +49,7 @@ def next_tokens(
     Raises:
         OptionError: no prompt is long enough.
     """
-    chosen = _chosen(against, prompts, tokens, second_half=second_half)
+    chosen = chosen_prompts(against, prompts, tokens, second_half=second_half)
 
     def compare() -> "NextTokens":
         from dataclasses import replace
@@ -70,8 +70,16 @@ def next_tokens(
     return against.remember(NextTokensKey(prompts, tokens, second_half), compare)
 
 
-def next_token_of(found: "NextTokens", *, second_half: bool) -> NextToken:
-    """The comparison as plain data: numbers with their intervals at 95 %."""
+def next_token_of(
+    found: "NextTokens", *, second_half: bool, by_layer: dict[str, Estimate]
+) -> NextToken:
+    """The comparison as plain data: numbers with their intervals at 95 %.
+
+    Args:
+        found: the comparison.
+        second_half: as it was asked for.
+        by_layer: the mean divergence where the parent goes on from the model's states of a layer.
+    """
     return NextToken(
         prompts=len(np.unique(found.prompt)),
         positions=len(found.prompt),
@@ -85,12 +93,13 @@ def next_token_of(found: "NextTokens", *, second_half: bool) -> NextToken:
         top1=_estimate(agreement(found, _CONFIDENCE)),
         elsewhere=float(np.nan_to_num(found.elsewhere).max()),
         kl_by_position=_by_position(found),
+        kl_by_layer=by_layer,
     )
 
 
 def mean_divergence(found: "NextTokens", confidence: float) -> tuple[float, Interval]:
     """The mean divergence of a position in nats, and its interval, clustered by prompt."""
-    return _clustered(found.nats, found.prompt, confidence)
+    return clustered(found.nats, found.prompt, confidence)
 
 
 def divergence_quantile(found: "NextTokens", q: float, confidence: float) -> tuple[float, Interval]:
@@ -117,12 +126,12 @@ def _by_position(found: "NextTokens") -> dict[str, Estimate]:
         here = doubled == power
         first, last = 2**power, 2 ** (power + 1) - 1
         name = f"{first}-{last}" if last > first else f"{first}"
-        mean = _clustered(found.nats[here], found.prompt[here], _CONFIDENCE)
+        mean = clustered(found.nats[here], found.prompt[here], _CONFIDENCE)
         shown[name] = _estimate(mean)
     return shown
 
 
-def _clustered(nats: np.ndarray, prompt: np.ndarray, confidence: float) -> tuple[float, Interval]:
+def clustered(nats: np.ndarray, prompt: np.ndarray, confidence: float) -> tuple[float, Interval]:
     """The mean over positions and its interval, clustered by prompt."""
     number = _numbered(prompt)
     sums = np.bincount(number, weights=nats)
@@ -139,8 +148,14 @@ def _estimate(measured: tuple[float, Interval]) -> Estimate:
     return Estimate.of(*measured)
 
 
-def _chosen(against: "Against", prompts: int, tokens: int, *, second_half: bool) -> Sequence[int]:
-    """The prompts of smallest hash that have a position to compare, in the set's order."""
+def chosen_prompts(
+    against: "Against", prompts: int, tokens: int, *, second_half: bool
+) -> Sequence[int]:
+    """The prompts of smallest hash that have a position to compare, in the set's order.
+
+    Raises:
+        OptionError: there is none.
+    """
     from pytest_injectivity.reference.next_token import judged_positions
 
     every = against.child.target.prompts

@@ -1,6 +1,6 @@
 """Figures of models against their parents: what is kept, how far states drift, where blocks err."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_injectivity.reports.page.charts import Figure, LineChart, Point, Series, drawn
@@ -80,6 +80,7 @@ def parent_figures(every: Sequence[Model]) -> tuple[Figure, ...]:
             *(_line_chart(one, every) for one in _DRAWN),
             _divergences(every),
             _by_position(every),
+            _by_layer(every),
             _agreement(every),
         ]
     )
@@ -133,20 +134,38 @@ def _divergences(every: Sequence[Model]) -> LineChart | None:
 
 def _by_position(every: Sequence[Model]) -> LineChart | None:
     """The mean divergence by how many tokens were read before."""
-    found = _compared(every)
-    names = dict.fromkeys(name for _, token in found for name in token.kl_by_position)
-    labels = tuple(sorted(names, key=lambda name: int(name.partition("-")[0])))
+    names = {name for _, token in _compared(every) for name in token.kl_by_position}
+    labels = sorted(names, key=lambda name: int(name.partition("-")[0]))
+    caption = "Mean KL(parent || model) by position, in nats; bars: intervals at 95 %."
+    return _means("position", caption, labels, lambda token: token.kl_by_position, every)
+
+
+def _by_layer(every: Sequence[Model]) -> LineChart | None:
+    """The mean divergence by the layer from whose states the parent goes on."""
+    labels = names_of_layers(name for _, token in _compared(every) for name in token.kl_by_layer)
+    caption = (
+        "Mean KL(parent || parent that goes on from the model's states of the layer), in nats;"
+        " bars: intervals at 95 %."
+    )
+    return _means("layer", caption, labels, lambda token: token.kl_by_layer, every)
+
+
+def _means(
+    by: str,
+    caption: str,
+    labels: Sequence[str],
+    means: Callable[[NextToken], Mapping[str, Estimate]],
+    every: Sequence[Model],
+) -> LineChart | None:
+    """Mean divergences of parts, a line a model."""
     series = tuple(
-        Series(
-            one.name, tuple(_estimate(token.kl_by_position.get(name)) for name in labels), one.look
-        )
-        for one, token in found
+        Series(one.name, tuple(_estimate(means(token).get(name)) for name in labels), one.look)
+        for one, token in _compared(every)
     )
     shown = tuple(one for one in series if one.measured)
     if not shown or len(labels) < _FEWEST:
         return None
-    caption = "Mean KL(parent || model) by position, in nats; bars: intervals at 95 %."
-    return LineChart("KL of next tokens, by position", caption, "position", labels, shown)
+    return LineChart(f"KL of next tokens, by {by}", caption, by, tuple(labels), shown)
 
 
 def _agreement(every: Sequence[Model]) -> LineChart | None:

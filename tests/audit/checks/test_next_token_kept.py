@@ -11,6 +11,7 @@ import torch
 from pytest_injectivity import Audit, AuditConfig, OptionError
 from pytest_injectivity.core.numbers import show_down, show_up
 from pytest_injectivity.models.resume import logits
+from pytest_injectivity.reference.next_token import compare_next_tokens
 from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.testing import round_weights, tiny_decoder
 from tests.audits import audit_against
@@ -72,6 +73,20 @@ def test_divergences_by_position_are_those_of_the_logits(rounded: Audit) -> None
     assert [np.mean(sums[bits]) for bits in sorted(sums)] == pytest.approx(
         [one.value for one in found.values()], abs=1e-6
     )
+
+
+def test_divergences_by_layer_are_those_of_the_parent_from_the_models_states(
+    rounded: Audit,
+) -> None:
+    """All of the divergence is there at the last layer, and a verdict says where half of it is."""
+    found = rounded.next_token().kl_by_layer
+    assert ["layer01", "layer02", "norm"] == list(found)
+    parent = rounded.reference.target.decoder
+    prompts = rounded.target.prompts.subset(16)
+    nats = compare_next_tokens(rounded.decoder, parent, prompts.ids).nats
+    assert found["norm"].value == pytest.approx(nats.mean(), rel=1e-5)
+    verdict = rounded.check_next_token_kept(kl=1e-9)
+    assert any(one.startswith("half of the KL is there by layer0") for one in verdict.notes)
 
 
 def test_what_would_have_passed_does(rounded: Audit) -> None:

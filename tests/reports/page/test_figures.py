@@ -149,11 +149,13 @@ def test_what_is_kept_stands_beside_the_parents() -> None:
     assert "SipIt" not in found
 
 
+AT = Estimate(0.5, 0.25, 1.0)
+TOKEN = NextToken(3, 9, False, 0, 0, AT, AT, AT, 1.0, AT, 0.0)  # noqa: FBT003 - in its order
+
+
 def _next_token(**by_position: Estimate) -> ModelResults:
-    at = Estimate(0.5, 0.25, 1.0)
     positions = {name.strip("p").replace("_", "-"): one for name, one in by_position.items()}
-    token = NextToken(3, 9, False, 0, 0, at, at, at, 1.0, at, 0.0, positions)  # noqa: FBT003 - in its order
-    return replace(RESULTS, run=run(next_token=token))
+    return replace(RESULTS, run=run(next_token=replace(TOKEN, kl_by_position=positions)))
 
 
 def test_divergences_of_next_tokens_are_shown() -> None:
@@ -171,6 +173,17 @@ def test_divergences_are_shown_by_position() -> None:
     found = _by_title(parent_figures(models([("", told)])))
     assert [["1", "0.5 [0.25, 1]"], ["16-31", "0.25 [0.125, 0.5]"]] == _cells(
         found["KL of next tokens, by position"]
+    )
+
+
+def test_divergences_are_shown_by_layer() -> None:
+    """Shallow first, the states after the final norm last."""
+    last, first = Estimate(0.5, 0.25, 1.0), Estimate(0.25, 0.125, 0.5)
+    told = replace(TOKEN, kl_by_layer={"norm": last, "layer02": first})
+    results = replace(RESULTS, run=run(next_token=told))
+    found = _by_title(parent_figures(models([("", results)])))
+    assert [["layer02", "0.25 [0.125, 0.5]"], ["norm", "0.5 [0.25, 1]"]] == _cells(
+        found["KL of next tokens, by layer"]
     )
 
 

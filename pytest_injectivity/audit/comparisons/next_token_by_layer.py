@@ -1,0 +1,82 @@
+"""The divergence of a model's next tokens from its parent's by layer, kept in the store."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_injectivity.audit.comparisons.basis import turn_of
+from pytest_injectivity.audit.comparisons.next_token import chosen_prompts, clustered
+from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.number_keys import NumberKey
+from pytest_injectivity.plan.costs import PROMPTS_BY_LAYER, TOKENS_BY_LAYER
+from pytest_injectivity.results.summary import Estimate
+
+if TYPE_CHECKING:
+    from pytest_injectivity.audit.comparisons.against import Against
+    from pytest_injectivity.reference.next_token_by_layer import LayerDivergences
+
+_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class LayerDivergencesKey(NumberKey):
+    """Names the divergences of next tokens by layer.
+
+    Attributes:
+        prompts: how many prompts are read at most.
+        tokens: how many tokens of each.
+        layers: where the parent goes on from the model's states.
+    """
+
+    prompts: int
+    tokens: int
+    layers: tuple[Layer, ...]
+
+
+def next_tokens_by_layer(against: "Against") -> dict[str, Estimate]:
+    """The mean divergence where the parent goes on from the model's states of a layer, by its id.
+
+    Layers whose states, or whose logits, are not finite are left out.
+
+    Args:
+        against: the model and its parent.
+
+    Raises:
+        OptionError: no prompt is long enough.
+    """
+    target = against.child.target
+    layers = target.layers
+    few = chosen_prompts(against, PROMPTS_BY_LAYER, TOKENS_BY_LAYER, second_half=False)
+
+    def compute() -> "LayerDivergences":
+        from pytest_injectivity.reference.next_token_by_layer import layer_divergences
+
+        child, parent = target.decoder, against.parent.target.decoder
+        ids = [target.prompts.ids[row][:TOKENS_BY_LAYER] for row in few]
+        with target.watcher.progress("next tokens by layer", len(ids)) as advance:
+            return layer_divergences(
+                child, parent, ids, layers, turn=turn_of(against), progress=advance
+            )
+
+    found = against.remember(
+        LayerDivergencesKey(PROMPTS_BY_LAYER, TOKENS_BY_LAYER, layers), compute
+    )
+    return {
+        layer_id(layer): Estimate.of(*clustered(nats, found.prompt, 0.95))
+        for layer, nats in zip(layers, found.nats, strict=True)
+        if np.isfinite(nats).all()
+    }
+
+
+def where_it_comes_from(divergences: dict[str, Estimate]) -> str:
+    """Says by which layer half of a divergence is there; empty where nothing diverges, or is known."""
+    values = {layer: one.value or 0.0 for layer, one in divergences.items()}
+    largest = max(values.values(), default=0.0)
+    if largest == 0.0:
+        return ""
+    first = next(layer for layer, value in values.items() if value >= _SHARE * largest)
+    return (
+        f"half of the KL is there by {first}: {values[first]:.3g} nats where the parent goes on from the"
+        f" model's states of {first}, {largest:.3g} at most"
+    )
