@@ -13,6 +13,7 @@ from pytest_injectivity.privacy.attackers.gram import GramAttacker
 from pytest_injectivity.privacy.attackers.joint_search import JointSearchAttacker
 from pytest_injectivity.privacy.attackers.known_plaintext import KnownPlaintextAttacker
 from pytest_injectivity.privacy.attackers.kv_collision import KvCollisionAttacker
+from pytest_injectivity.privacy.attackers.last_state_inverter import LastStateInverterAttacker
 from pytest_injectivity.privacy.attackers.lens import LensAttacker
 from pytest_injectivity.privacy.attackers.linear_inverter import LinearInverterAttacker
 from pytest_injectivity.privacy.attackers.mahalanobis import MahalanobisAttacker
@@ -27,6 +28,7 @@ ATTACKERS: tuple[Attacker, ...] = (
     LensAttacker(),
     LinearInverterAttacker(),
     NetworkInverterAttacker(),
+    LastStateInverterAttacker(),
     FixedBallAttacker(),
     BallAttacker(),
     ArgminAttacker(),

@@ -167,16 +167,17 @@ class OneStepTable:
     def surprise(self) -> Float32[Tensor, " vocab"]:
         """Minus the logarithm of each token's probability after the prefix; 0 after an empty prefix."""
         if self._surprise is None:
-            (self._surprise,) = surprises(self.decoder, [self.prefix])
+            (self._surprise,) = surprises(self.decoder, self.prefix.ids[None])
         return self._surprise
 
 
-def surprises(decoder: Decoder, prefixes: Sequence[Prefix]) -> Float32[Tensor, "prefixes vocab"]:
+def surprises(
+    decoder: Decoder, ids: Int64[Tensor, "prefixes length"]
+) -> Float32[Tensor, "prefixes vocab"]:
     """Minus the logarithm of each token's probability after prefixes of one length; 0 after none."""
-    vocab, length = decoder.vocab_size, len(prefixes[0])
+    vocab, length = decoder.vocab_size, ids.shape[1]
     if not length:
-        return torch.zeros(len(prefixes), vocab, device=decoder.device)
-    ids = torch.stack([one.ids for one in prefixes])
+        return torch.zeros(len(ids), vocab, device=decoder.device)
     logits = decoder.last_logits(ids, torch.full((len(ids),), length - 1))
     surprise = -logits.float().log_softmax(dim=1)
     finite = surprise.isfinite()

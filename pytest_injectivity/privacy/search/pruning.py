@@ -87,7 +87,7 @@ class Pruning:
         searches = []
         for start in range(0, len(asked), _TOGETHER):
             some = asked[start : start + _TOGETHER]
-            found = surprises(self._decoder, [one.prefix for one in some])
+            found = surprises(self._decoder, torch.stack([one.prefix.ids for one in some]))
             searches += [self._search(one, of) for one, of in zip(some, found, strict=True)]
         count = self._first_round
         while running := [one for one in searches if not one.finished]:
