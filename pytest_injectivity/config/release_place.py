@@ -2,7 +2,8 @@
 
 ::
 
-    place = layer ["and" layer | "keys" | "values" | "kv" | "logits"] ["last" | "every=" integer]
+    place = layer ["and" layer | "keys" | "values" | "kv" | "logits"] [which]
+    which = "last" | "mean" | "every=" integer
 
 A layer is written as 0 to L, as ``norm``, or as a negative number that counts back from the last.
 Standard library only: options are read on every start of pytest.
@@ -35,6 +36,7 @@ class Place:
         last: whether the last token alone is observed.
         also: a second layer whose states are observed; None: there is one. Once both count from the
             first, ``layer`` is the deeper one.
+        mean: whether the mean over all positions is observed, which interfaces for embeddings give.
 
     Example:
         >>> str(Place(-1, "kv", last=True))
@@ -48,10 +50,12 @@ class Place:
     every: int = 1
     last: bool = False
     also: Layer | None = None
+    mean: bool = False
 
     def __str__(self) -> str:
         what = "" if self.what == "states" else f" {self.what}"
-        which = " last" if self.last else f" every={self.every}" if self.every > 1 else ""
+        which = f" every={self.every}" if self.every > 1 else ""
+        which = " last" if self.last else " mean" if self.mean else which
         also = "" if self.also is None else f"{self.also} and "
         return f"{also}{self.layer}{what}{which}"
 
@@ -73,7 +77,12 @@ class Place:
     @property
     def everywhere(self) -> bool:
         """Whether every position is observed."""
-        return self.every == 1 and not self.last
+        return self.every == 1 and not self.one_row
+
+    @property
+    def one_row(self) -> bool:
+        """Whether one row is observed of each prompt."""
+        return self.last or self.mean
 
     @property
     def name(self) -> str:
@@ -83,8 +92,11 @@ class Place:
         return f"{also}{layer_id(self.layer)}{str(alone).removeprefix(str(self.layer))}"
 
     def positions(self, length: int) -> tuple[int, ...]:
-        """The positions observed of a prompt of ``length`` tokens, in order."""
-        if self.last:
+        """The positions of the rows of a prompt of ``length`` tokens, in order.
+
+        A mean is at the last one, without which it is not whole.
+        """
+        if self.one_row:
             return (length - 1,)
         return tuple(range((length - 1) % self.every, length, self.every))
 

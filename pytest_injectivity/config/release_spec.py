@@ -5,7 +5,8 @@
     release  = step {"|" step} "@" place            round(bits=4) | rotate(seed=1) @ 8
     step     = name ["(" argument {"," argument} ")"]
     argument = [name "="] value                     sigma=0.1, sigma=0.1 rel, bits=4, fp8
-    place    = layer ["and" layer | "keys" | "values" | "kv" | "logits"] ["last" | "every=" integer]
+    place    = layer ["and" layer | "keys" | "values" | "kv" | "logits"] [which]
+    which    = "last" | "mean" | "every=" integer
 
 A text becomes a frozen `ReleaseSpec`, and the ``str()`` of a `ReleaseSpec` is the canonical text. Steps
 and their parameters are listed in `release_steps`, places are described in `release_place`. What a
@@ -25,7 +26,7 @@ from pytest_injectivity.errors import OptionError
 GRAMMAR = (
     "step|step@place, with steps "
     + ", ".join(example for step in STEPS.values() for example in step.examples)
-    + ", and places 8, -1, norm, 8 last, 8 every=2, 8 keys, 8 values, 8 kv, norm logits, 8 and 9"
+    + ", and places 8, -1, norm, 8 last, 8 mean, 8 every=2, 8 keys, 8 values, 8 kv, norm logits, 8 and 9"
 )
 """The grammar in one line, as messages show it."""
 
@@ -233,6 +234,8 @@ class _Reader:
             what = next((one for one in NAMED if self._took(one)), what)
         if self._took("last"):
             return Place(layer, what, last=True, also=also)
+        if self._took("mean"):
+            return Place(layer, what, also=also, mean=True)
         if not self._took("every"):
             return Place(layer, what, also=also)
         if not self._took("="):

@@ -9,6 +9,7 @@ from pytest_injectivity.errors import LayerError
     [
         ("4", 5, (0, 1, 2, 3, 4)),
         ("4 last", 5, (4,)),
+        ("4 mean", 5, (4,)),
         ("4 every=2", 5, (0, 2, 4)),
         ("4 every=2", 6, (1, 3, 5)),
         ("4 every=3", 4, (0, 3)),
@@ -48,6 +49,7 @@ def test_logits_are_of_the_final_norm() -> None:
 def test_the_name_of_a_place_has_its_layer_id() -> None:
     """Reports show it."""
     assert "layer04 kv last" == parse_place("4 kv last").name
+    assert "norm mean" == parse_place("norm mean").name
     assert "norm" == parse_place("norm").name
 
 

@@ -39,6 +39,7 @@ from pytest_injectivity.errors import OptionError
         ("lowrank(sigma=1.0, rank=4)@4", "lowrank(rank=4, sigma=1, seed=0)@4"),
         ("round(4)|permute|gaussian(2)@0", "round(bits=4)|permute|gaussian(sigma=2)@0"),
         ("identity@8 last", "identity@8 last"),
+        ("identity@8 mean", "identity@8 mean"),
         ("identity@8 every=2", "identity@8 every=2"),
         ("identity@8 every=1", "identity@8"),
         ("identity@8 keys", "identity@8 keys"),

@@ -29,8 +29,8 @@ class SizeOptions(TypedDict, total=False):
 
     Attributes:
         prompts: number of prompts, drawn by hash from those with enough tokens; 50 by default.
-        tokens: length of the prompts; longer ones are cut. None, the default: 20, or 3 where the last
-            state alone is observed, because attackers search no longer gap.
+        tokens: length of the prompts; longer ones are cut. None, the default: 20, or 3 where one row
+            alone is observed (``last``, ``mean``), because no more tokens are searched together.
         free_running: number of prompts that are also read free-running, which takes longest; 20 by
             default. 0 leaves out the attackers that are run free-running only.
         practice: number of prompts of their own that attackers release and learn to read, which no
@@ -82,7 +82,7 @@ class Size(NamedTuple):
         """
         check_size(given)
         tokens = given.get("tokens")
-        default = _SHORT if place.last else _TOKENS
+        default = _SHORT if place.one_row else _TOKENS
         return cls(
             prompts=given.get("prompts", _PROMPTS),
             tokens=default if tokens is None else tokens,

@@ -1,10 +1,10 @@
 """The joint search attacker reads positions that were not released, from the next released row.
 
-A row at every second position, or of the last token alone, still depends on every token before it. The
-tokens of a gap are searched together. Few combinations are all tried. Of many, coordinate descent varies
-one token of the gap at a time, over a shortlist or the whole vocabulary, from several starting points;
-shortlists come from the model's own next-token probabilities. The descent may end in a local minimum, so
-that a longer search could recover more.
+A row at every second position, or of the last token alone, still depends on every token before it, and
+so does the mean of all. The tokens of a gap are searched together. Few combinations are all tried. Of
+many, coordinate descent varies one token of the gap at a time, over a shortlist or the whole vocabulary,
+from several starting points; shortlists come from the model's own next-token probabilities. The descent
+may end in a local minimum, so that a longer search could recover more.
 
 Source: the one-step map inverts one unknown token (Nikolaou et al., arXiv 2510.15511); embeddings
 of whole texts are inverted by generating and comparing again (Morris et al., "Text Embeddings
@@ -66,7 +66,7 @@ class JointSearchAttacker:
             or not channel.release.ordered
         ):
             return False
-        return max(channel.lengths if place.last else (place.every,)) <= LONGEST_GAP
+        return max(channel.lengths if place.one_row else (place.every,)) <= LONGEST_GAP
 
     def begin(self, setting: AttackSetting) -> "_JointSearchAttack":
         """Begins an attack that searches a gap at its first position."""
@@ -199,10 +199,16 @@ class GapSearch:
         return torch.where(away.isnan(), torch.inf, away)
 
     def _differences(self, tried: Int64[Tensor, "tried size"]) -> Float64[Tensor, "tried width"]:
-        last = torch.full((len(tried),), self._size - 1)
-        layer = self._channel.place.layer
-        states = self._decoder.states(tried, [layer], positions=last, prefix=self._prefix)[layer]
+        states = self._states(tried)
         return self._channel.release.image(states).double() - self._target.double()
+
+    def _states(self, tried: Int64[Tensor, "tried size"]) -> Float[Tensor, "tried width"]:
+        layer = self._channel.place.layer
+        if self._channel.place.mean:
+            before = self._prefix.ids.cpu().expand(len(tried), -1)
+            return self._decoder.states(torch.cat([before, tried], dim=1), [layer])[layer].mean(1)
+        last = torch.full((len(tried),), self._size - 1)
+        return self._decoder.states(tried, [layer], positions=last, prefix=self._prefix)[layer]
 
     def _within_reach(self) -> bool:
         away = torch.linalg.vector_norm(self._differences(self._kept[:1]), dim=1)

@@ -1,10 +1,11 @@
 """The last-state inverter reads a whole prompt from its one released row, and runs no candidate.
 
-From examples it learns what the row says of the token at each distance from the end of the prompt: its
-embedding row, by kernel ridge regression (`search.kernel_ridge`). Where the true tokens stand before a
-position, the model's own next-token probabilities help. How much both weigh is settled on examples that
-are left out, for each distance by itself: the row tells most of the last token. Behind its own answers,
-of which many are wrong, probabilities would mislead, and the row is all that it reads.
+The row is the last token's, or the mean of all positions'. From examples the attacker learns what it
+says of the token at each distance from the end of the prompt: its embedding row, by kernel ridge
+regression (`search.kernel_ridge`). Where the true tokens stand before a position, the model's own
+next-token probabilities help. How much both weigh is settled on examples that are left out, for each
+distance by itself: the row tells most of the last token. Behind its own answers, of which many are
+wrong, probabilities would mislead, and the row is all that the attacker reads.
 
 Sources: inversion of sentence embeddings by multi-set prediction, Song and Raghunathan, "Information
 Leakage in Embedding Models" (arXiv 2004.00053); whole texts from one embedding, Morris et al., "Text
@@ -50,7 +51,7 @@ class LastStateInverterAttacker:
         """Whether each prompt is one row, with examples of prompts that are as long."""
         examples = channel.examples
         return (
-            channel.place.last
+            channel.place.one_row
             and len(examples) >= FEWEST
             and max(channel.lengths) <= len(examples.prompts[0])
         )

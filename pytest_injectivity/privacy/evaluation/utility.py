@@ -110,6 +110,8 @@ class _Next(NamedTuple):
 
 def why_no_utility(decoder: Decoder, place: Place, prompts: Sequence[Sequence[int]]) -> str:
     """Why no pass can go on from what is observed at a place; empty where one can."""
+    if place.mean:
+        return "no pass goes on from the mean of all positions"
     if place.cached and not (place.everywhere and decoder.family.prefix == "keys-values"):
         return "the receiver has a part of the cache, behind which nothing can be read"
     if place.cached and min(map(len, prompts)) < 2:  # noqa: PLR2004 - a token behind a cache

@@ -22,6 +22,7 @@ from pytest_injectivity.privacy.releases.observed import (
     observe_place,
     rows_of_states,
     seen_of_states,
+    shown_rows,
 )
 from pytest_injectivity.privacy.releases.protocol import Release
 
@@ -113,7 +114,8 @@ def observe_together(
             for start in range(0, len(kept), together)
         ]
         for place in plain:
-            at = list(place.positions(len(kept[0])))
+            length = len(kept[0])
+            at = list(range(length) if place.mean else place.positions(length))
             seen = seen_of_states(decoder, place)
             states = {
                 layer: torch.cat([part[layer][:, at] for part in parts]) for layer in place.layers
@@ -122,6 +124,8 @@ def observe_together(
                 rows_of_states(place, seen, {layer: own[prompt] for layer, own in states.items()})
                 for prompt in range(len(kept))
             )
+            if place.mean:
+                rows = tuple(shown_rows(place, own) for own in rows)
             side = rows[0].shape[1] // len(place.layers)
             found[place] = Observed(place, kept, rows, (side,) * len(place.layers))
     return found

@@ -93,11 +93,17 @@ def observe_place(
     kept = tuple(tuple(map(int, ids)) for ids in prompts)
     of_one = _rows_of(decoder, there)
     parts = [of_one(ids) for ids in kept]
-    rows = tuple(
-        torch.cat(sides, dim=1)[list(there.positions(len(ids)))]
-        for sides, ids in zip(parts, kept, strict=True)
-    )
+    rows = tuple(shown_rows(there, torch.cat(sides, dim=1)) for sides in parts)
     return Observed(there, kept, rows, tuple(side.shape[1] for side in parts[0]), known)
+
+
+def shown_rows(
+    place: Place, rows: Float[Tensor, "positions width"]
+) -> Float[Tensor, "_shown width"]:
+    """What a place shows of the rows at all positions: some of them, or their mean."""
+    if place.mean:
+        return rows.mean(dim=0, keepdim=True)
+    return rows[list(place.positions(len(rows)))]
 
 
 def flatten_cache(

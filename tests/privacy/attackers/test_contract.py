@@ -40,6 +40,7 @@ CHANNELS = [
     ("1", "mix(over=coordinates)"),
     ("1 kv", "identity"),
     ("1 last", "identity"),
+    ("1 mean", "identity"),
     ("1 and 2", "same_noise(sigma=0.5)"),
 ]
 QUERIES = 4

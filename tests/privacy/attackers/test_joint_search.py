@@ -9,7 +9,9 @@ from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import attacks, case, drawn_prompts
 
 
-@pytest.mark.parametrize(("place", "length"), [("2 last", 1), ("norm last", 2), ("2 last", 3)])
+@pytest.mark.parametrize(
+    ("place", "length"), [("2 last", 1), ("norm last", 2), ("2 last", 3), ("1 mean", 3)]
+)
 def test_the_last_row_gives_a_short_prompt_away(place: str, length: int) -> None:
     """All combinations of a small vocabulary."""
     decoder, prompts = tiny_decoder("llama", vocab=12), drawn_prompts(2, length, vocab=12)

@@ -59,6 +59,12 @@ def test_where_more_rows_are_shown_it_is_not_run(decoder: Decoder) -> None:
     assert not _read(decoder, "identity", "1 every=2")
 
 
+def test_it_reads_a_mean(decoder: Decoder) -> None:
+    """More of every token than 1 in 16; which token stands where, layer 1 still tells."""
+    rates = _read(decoder, "identity", "1 mean")[True].right.mean(axis=0).tolist()
+    assert min(rates) >= 0.2
+
+
 def test_examples_must_be_as_long_as_prompts(decoder: Decoder) -> None:
     """Of tokens farther from the end than any of the examples nothing is learned."""
     assert not _read(decoder, "identity", practice=[ids[1:] for ids in PRACTICE])

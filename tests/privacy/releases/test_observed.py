@@ -36,6 +36,13 @@ def test_some_positions_are_rows_of_all(observed: Observe, which: str) -> None:
         assert torch.equal(every.rows[at][list(some.positions(at))], rows)
 
 
+def test_a_mean_is_one_row_of_all_positions(observed: Observe) -> None:
+    """Of each prompt."""
+    every, mean = observed("1"), observed("1 mean")
+    assert [(1, every.width)] * len(PROMPTS) == [tuple(rows.shape) for rows in mean.rows]
+    assert torch.allclose(every.rows[1].mean(dim=0), mean.rows[1][0])
+
+
 @pytest.mark.parametrize("layer", [1, 2])
 def test_keys_and_values_are_what_the_library_caches(
     decoder: Decoder, observed: Observe, layer: int
