@@ -19,6 +19,7 @@ from pytest_injectivity.privacy.attackers.linear_inverter import LinearInverterA
 from pytest_injectivity.privacy.attackers.mahalanobis import MahalanobisAttacker
 from pytest_injectivity.privacy.attackers.matching import MatchingAttacker
 from pytest_injectivity.privacy.attackers.network_inverter import NetworkInverterAttacker
+from pytest_injectivity.privacy.attackers.pairs_inverter import PairsInverterAttacker
 from pytest_injectivity.privacy.attackers.prior import PriorAttacker
 from pytest_injectivity.privacy.attackers.procrustes import ProcrustesAttacker
 from pytest_injectivity.privacy.attackers.span import SpanAttacker
@@ -29,6 +30,7 @@ ATTACKERS: tuple[Attacker, ...] = (
     LinearInverterAttacker(),
     NetworkInverterAttacker(),
     LastStateInverterAttacker(),
+    PairsInverterAttacker(),
     FixedBallAttacker(),
     BallAttacker(),
     ArgminAttacker(),

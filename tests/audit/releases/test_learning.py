@@ -1,10 +1,12 @@
 import pytest
+import torch
 
 from pytest_injectivity import Audit
 from pytest_injectivity.audit.releases.learning import learned_from
 from pytest_injectivity.audit.releases.release_size import Size, SizeOptions
 from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.privacy.releases.observed import observe_place
 from pytest_injectivity.testing import tiny_decoder
 from tests.audits import audit_of
 
@@ -46,6 +48,16 @@ def test_asked_for_nothing_nothing_is_learned(audit: Audit) -> None:
     """No pass is run for it."""
     _, practised, known = _learned(audit, prompts=3, practice=0, known=0)
     assert [] == practised == known
+
+
+def test_attackers_practise_with_their_own_weights(audit: Audit) -> None:
+    """What they know of the sender's comes from the sender's."""
+    size: SizeOptions = {"prompts": 3, "tokens": 4, "practice": 40, "known": 4}
+    own, sender = tiny_decoder("llama", seed=1), audit.measurements.target.decoder
+    learned = learned_from(audit.measurements, own, Size.of(PLACE, size), [PLACE])[PLACE]
+    practised, known = (one for one in learned if one is not None)
+    assert torch.equal(practised.rows[0], observe_place(own, PLACE, practised.prompts[:1]).rows[0])
+    assert torch.equal(known.rows[0], observe_place(sender, PLACE, known.prompts[:1]).rows[0])
 
 
 def test_more_known_prompts_than_there_are_is_refused(audit: Audit) -> None:

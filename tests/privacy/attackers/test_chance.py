@@ -29,6 +29,7 @@ MADE_FOR = {
     "lens": ("1", "identity"),
     "linear inverter": ("1", "identity"),
     "network inverter": ("1", "topk(share=0.5)"),
+    "pairs inverter": ("1", "identity"),
     "last-state inverter": ("1 last", "identity"),
     "fixed ball": ("1", "identity"),
     "ball": ("1", "gaussian(sigma=0.05)"),
