@@ -3,7 +3,7 @@
 ::
 
     place = layer ["and" layer | "keys" | "values" | "kv" | "logits"] [which]
-    which = "last" | "mean" | "every=" integer
+    which = "last" | "mean" | "every=" integer ["run=" integer]
 
 A layer is written as 0 to L, as ``norm``, or as a negative number that counts back from the last.
 Standard library only: options are read on every start of pytest.
@@ -32,7 +32,8 @@ class Place:
         layer: the layer as it was written; a negative number counts back from the last layer.
         what: the layer's states; the keys, the values or both that its block caches; or the logits of
             the next token, which the head makes of ``norm``.
-        every: the distance of observed positions, which are counted back from the last one; 1: all.
+        every: one of so many runs of positions is observed, counted back from the last one; 1: all.
+        run: the number of positions of a run.
         last: whether the last token alone is observed.
         also: a second layer whose states are observed; None: there is one. Once both count from the
             first, ``layer`` is the deeper one.
@@ -43,18 +44,22 @@ class Place:
         '-1 kv last'
         >>> Place(4, every=2).positions(7)
         (0, 2, 4, 6)
+        >>> Place(4, every=3, run=2).positions(9)
+        (1, 2, 7, 8)
     """
 
     layer: Layer
     what: What = "states"
     every: int = 1
     last: bool = False
+    run: int = 1
     also: Layer | None = None
     mean: bool = False
 
     def __str__(self) -> str:
         what = "" if self.what == "states" else f" {self.what}"
-        which = f" every={self.every}" if self.every > 1 else ""
+        run = f" run={self.run}" if self.run > 1 else ""
+        which = f" every={self.every}{run}" if self.every > 1 else ""
         which = " last" if self.last else " mean" if self.mean else which
         also = "" if self.also is None else f"{self.also} and "
         return f"{also}{self.layer}{what}{which}"
@@ -98,7 +103,12 @@ class Place:
         """
         if self.one_row:
             return (length - 1,)
-        return tuple(range((length - 1) % self.every, length, self.every))
+        back = (length - 1 - position for position in range(length))
+        return tuple(length - 1 - at for at in back if at // self.run % self.every == 0)
+
+    def gap(self, length: int) -> int:
+        """The most tokens that a row of a prompt of ``length`` tokens is the first to depend on."""
+        return length if self.one_row else (self.every - 1) * self.run + 1
 
     def resolved(self, n_layers: int) -> "Place":
         """The same place with its layer counted from the first.

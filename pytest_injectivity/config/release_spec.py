@@ -6,7 +6,7 @@
     step     = name ["(" argument {"," argument} ")"]
     argument = [name "="] value                     sigma=0.1, sigma=0.1 rel, bits=4, fp8
     place    = layer ["and" layer | "keys" | "values" | "kv" | "logits"] [which]
-    which    = "last" | "mean" | "every=" integer
+    which    = "last" | "mean" | "every=" integer ["run=" integer]
 
 A text becomes a frozen `ReleaseSpec`, and the ``str()`` of a `ReleaseSpec` is the canonical text. Steps
 and their parameters are listed in `release_steps`, places are described in `release_place`. What a
@@ -26,7 +26,8 @@ from pytest_injectivity.errors import OptionError
 GRAMMAR = (
     "step|step@place, with steps "
     + ", ".join(example for step in STEPS.values() for example in step.examples)
-    + ", and places 8, -1, norm, 8 last, 8 mean, 8 every=2, 8 keys, 8 values, 8 kv, norm logits, 8 and 9"
+    + ", and places 8, -1, norm, 8 last, 8 mean, 8 every=2, 8 every=3 run=2, 8 keys, 8 values, 8 kv,"
+    " norm logits, 8 and 9"
 )
 """The grammar in one line, as messages show it."""
 
@@ -238,13 +239,19 @@ class _Reader:
             return Place(layer, what, also=also, mean=True)
         if not self._took("every"):
             return Place(layer, what, also=also)
+        every = self._count("every")
+        run = self._count("run") if self._took("run") else 1
+        # Every run is every position, however long it is.
+        return Place(layer, what, every, run=run if every > 1 else 1, also=also)
+
+    def _count(self, name: str) -> int:
         if not self._took("="):
-            raise self._wrong(self._seen, "stands where = should: write every=2")
+            raise self._wrong(self._seen, f"stands where = should: write {name}=2")
         number = self._take()
         try:
-            return Place(layer, what, integer(1, 10**6)(number.text), also=also)
+            return integer(1, 10**6)(number.text)
         except ValueError as error:
-            raise self._wrong(number, f"is not accepted as every: give {error}") from None
+            raise self._wrong(number, f"is not accepted as {name}: give {error}") from None
 
     def _layer(self) -> Layer:
         named = self._take()

@@ -115,6 +115,8 @@ STEPS: dict[str, StepGrammar] = {
     "lowrank": StepGrammar(
         (StepParameter("rank", integer(1, 10**6)), _SIGMA, _SEED), ("lowrank(rank=4, sigma=1.0)",)
     ),
+    "directed": StepGrammar((_SIGMA, _SEED), ("directed(sigma=0.1 rel)",)),
+    "learned": StepGrammar((_SIGMA, _SEED), ("learned(sigma=0.5 rel)",)),
     "round": StepGrammar((StepParameter("bits", integer(2, _MOST_BITS)),), ("round(bits=4)",)),
     "topk": StepGrammar((StepParameter("share", _share),), ("topk(share=0.1)",)),
     "rotate": StepGrammar((_SEED, _KEY), ("rotate(seed=1)",)),

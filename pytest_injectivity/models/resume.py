@@ -70,6 +70,26 @@ def logits_from_states(
     return found
 
 
+def differentiable_logits(
+    decoder: Decoder,
+    ids: Int[Tensor, "texts length"],
+    layer: Layer,
+    states: Float[Tensor, "texts length hidden"],
+) -> Float[Tensor, "texts length vocab"]:
+    """The logits at every position when the pass goes on from states, with gradients towards these.
+
+    Args:
+        decoder: the model.
+        ids: texts of one length.
+        layer: where the states are from.
+        states: of each text; gradients are recorded where they ask for them.
+    """
+    given = states.to(decoder.device)
+    with torch.enable_grad(), decoder.running(), _replaced(decoder, layer, given):
+        found: Tensor = decoder.model(input_ids=ids.to(decoder.device), use_cache=False).logits
+    return found
+
+
 def logits_from_cache(
     decoder: Decoder, ids: Int[Tensor, " length"], block: int, sides: Sequence[Pairs]
 ) -> Float[Tensor, "versions vocab"]:

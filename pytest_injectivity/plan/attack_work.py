@@ -100,7 +100,7 @@ class AttackWork:
             # The schedule goes from position to position, whatever is compared there.
             candidates += prefixes
         for place in walk.places:
-            gap = walk.tokens if place.one_row else place.every
+            gap = place.gap(walk.tokens)
             if not place.everywhere and place.of_states and gap <= _LONGEST_GAP:
                 gaps = (walk.prompts + free) * max(1, walk.tokens // gap)
                 candidates += _VOCABULARIES_A_GAP * gaps * gap * vocab

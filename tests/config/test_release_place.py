@@ -14,6 +14,8 @@ from pytest_injectivity.errors import LayerError
         ("4 every=2", 6, (1, 3, 5)),
         ("4 every=3", 4, (0, 3)),
         ("4 every=9", 4, (3,)),
+        ("4 every=3 run=2", 9, (1, 2, 7, 8)),
+        ("4 every=2 run=3", 4, (1, 2, 3)),
     ],
 )
 def test_positions_count_back_from_the_last(

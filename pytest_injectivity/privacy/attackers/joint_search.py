@@ -66,7 +66,7 @@ class JointSearchAttacker:
             or not channel.release.ordered
         ):
             return False
-        return max(channel.lengths if place.one_row else (place.every,)) <= LONGEST_GAP
+        return max(map(place.gap, channel.lengths)) <= LONGEST_GAP
 
     def begin(self, setting: AttackSetting) -> "_JointSearchAttack":
         """Begins an attack that searches a gap at its first position."""

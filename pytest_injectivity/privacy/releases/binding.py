@@ -1,17 +1,21 @@
 """Binds a release spec to the rows it is for: relative strengths become numbers, steps a chain."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pytest_injectivity.config.release_spec import ReleaseSpec, StepSpec
 from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.errors import OptionError
 from pytest_injectivity.privacy.releases.composition import ChainedRelease, SidewiseRelease
 from pytest_injectivity.privacy.releases.observed import Observed
 from pytest_injectivity.privacy.releases.protocol import Release
 from pytest_injectivity.privacy.releases.registry import RowScale, release_steps
+from pytest_injectivity.privacy.releases.row_use import RowUse, row_use
 
 
 def bind(spec: ReleaseSpec, observed: Observed) -> Release:
@@ -22,7 +26,7 @@ def bind(spec: ReleaseSpec, observed: Observed) -> Release:
         observed: the rows; strengths written ``rel`` are in units of their `typical_coordinate`.
 
     Raises:
-        OptionError: a strength does not fit the rows.
+        OptionError: a strength does not fit the rows, or a step does not fit the place.
     """
     sides = [torch.split(rows, list(observed.sides), dim=1) for rows in observed.rows]
     scales = [
@@ -31,6 +35,8 @@ def bind(spec: ReleaseSpec, observed: Observed) -> Release:
     ]
     alike = len(observed.sides) if len(set(observed.sides)) == 1 else 0
     whole = RowScale(observed.width, typical_coordinate(observed.rows, observed), alike)
+    if any(release_steps()[step.name].of_states for step in spec.steps):
+        scales = [replace(scales[0], use=_row_use(spec, observed))]
     steps = tuple(_bind_step(step, whole, scales) for step in spec.steps)
     return steps[0] if len(steps) == 1 else ChainedRelease(steps)
 
@@ -55,6 +61,17 @@ def typical_coordinate(
     ] or [row for one in rows for row in one]
     norms = torch.linalg.vector_norm(torch.stack(kept).cpu().double(), dim=1)
     return float(norms.mean()) / math.sqrt(rows[0].shape[1])
+
+
+def _row_use(spec: ReleaseSpec, observed: Observed) -> Callable[[int], RowUse]:
+    place = observed.place
+    if not place.of_states or place.mean or observed.model is None:
+        named = [step for step in spec.steps if release_steps()[step.name].of_states]
+        raise OptionError(
+            f"{named[0]} at {observed.place}: it needs what the model makes of the states of one layer:"
+            f" give a layer alone, as in {named[0]}@8"
+        )
+    return partial(row_use, observed)
 
 
 def _bind_step(step: StepSpec, whole: RowScale, sides: Sequence[RowScale]) -> Release:

@@ -33,6 +33,7 @@ class Observed:
         sides: the widths that make up a row: one for states, two for keys and values together or for
             the states of two layers, since a release acts on each side by itself.
         known: special tokens that every prompt begins with, which an attacker knows.
+        model: the sender's model, which computed the rows; None: they are from elsewhere.
     """
 
     place: Place
@@ -40,6 +41,7 @@ class Observed:
     rows: tuple[Float[Tensor, "_positions width"], ...] = field(repr=False)
     sides: tuple[int, ...]
     known: tuple[int, ...] = ()
+    model: Decoder | None = field(default=None, repr=False)
 
     @property
     def layer(self) -> Layer:
@@ -94,7 +96,7 @@ def observe_place(
     of_one = _rows_of(decoder, there)
     parts = [of_one(ids) for ids in kept]
     rows = tuple(shown_rows(there, torch.cat(sides, dim=1)) for sides in parts)
-    return Observed(there, kept, rows, tuple(side.shape[1] for side in parts[0]), known)
+    return Observed(there, kept, rows, tuple(side.shape[1] for side in parts[0]), known, decoder)
 
 
 def shown_rows(

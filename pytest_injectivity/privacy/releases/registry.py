@@ -22,6 +22,7 @@ from pytest_injectivity.config.release_spec import StepSpec
 from pytest_injectivity.config.release_steps import STEPS, Amount
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.privacy.releases.protocol import Release
+from pytest_injectivity.privacy.releases.row_use import RowUse
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,13 @@ class RowScale:
         width: number of coordinates of a row.
         typical: the typical coordinate, in the rows' units (`binding.typical_coordinate`).
         sides: how many sides of one width make up a row: two for two layers; 0 where widths differ.
+        use: by a seed, what the model makes of rows of states; None of other rows.
     """
 
     width: int
     typical: float
     sides: int = 1
+    use: Callable[[int], RowUse] | None = None
 
     def sigma(self, amount: Amount) -> float:
         """A standard deviation in the rows' units.
@@ -54,6 +57,12 @@ class RowScale:
             )
         return sigma
 
+    def known_use(self, seed: int) -> RowUse:
+        """What the model makes of rows, by texts drawn by a seed."""
+        if self.use is None:
+            raise TypeError("the step must be registered with of_states=True")
+        return self.use(seed)
+
 
 Binder: TypeAlias = Callable[[StepSpec, RowScale], Release]
 """Makes the release of one step for rows of a width and size."""
@@ -67,21 +76,27 @@ class ReleaseStep:
         bind: makes the release.
         whole_rows: whether the step acts on whole rows; else it acts on keys and on values each with a
             scale of their own, where both are observed.
+        of_states: whether the step needs to know what the model makes of the states of a layer
+            (`RowScale.use`), and is refused elsewhere.
     """
 
     bind: Binder
     whole_rows: bool
+    of_states: bool
 
 
 _REGISTERED: dict[str, ReleaseStep] = {}
 
 
-def release_step(name: str, *, whole_rows: bool = False) -> Callable[[Binder], Binder]:
+def release_step(
+    name: str, *, whole_rows: bool = False, of_states: bool = False
+) -> Callable[[Binder], Binder]:
     """Registers the function that binds a step.
 
     Args:
         name: name of the step, a row of `STEPS`.
         whole_rows: see `ReleaseStep`.
+        of_states: see `ReleaseStep`.
 
     Raises:
         ValueError: the grammar has no such step, or the step is registered already.
@@ -90,7 +105,7 @@ def release_step(name: str, *, whole_rows: bool = False) -> Callable[[Binder], B
         raise ValueError(f"step {name!r} must be a row of STEPS, and registered once")
 
     def register(bind: Binder) -> Binder:
-        _REGISTERED[name] = ReleaseStep(bind, whole_rows)
+        _REGISTERED[name] = ReleaseStep(bind, whole_rows, of_states)
         return bind
 
     return register

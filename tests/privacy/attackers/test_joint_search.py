@@ -29,6 +29,14 @@ def test_every_second_row_gives_the_tokens_between_away() -> None:
     assert [1.0, 1.0] == [one.prompt_rate for one in found.values()]
 
 
+def test_a_party_of_two_reads_what_the_other_holds() -> None:
+    """Two tokens that it does not see, with the first of its own; the next one has no gap before it."""
+    decoder, prompts = tiny_decoder("gpt2", vocab=12), drawn_prompts(2, 4, vocab=12)
+    shard = "2 every=2 run=2"
+    found = attacks(decoder, shard, ["identity"], prompts, attackers=(JointSearchAttacker(),))
+    assert [1.0, 1.0] == [one.prompt_rate for one in found.values()]
+
+
 @pytest.mark.parametrize("release", ["gaussian(sigma=0.5)", "lowrank(rank=3, sigma=4)"])
 def test_few_combinations_are_all_tried(release: str) -> None:
     """The nearest of all, in the noise's own metric, by brute force."""
@@ -76,7 +84,12 @@ def test_known_tokens_are_no_part_of_a_gap(place: str) -> None:
 def test_rows_too_far_apart_are_not_attacked() -> None:
     """Gaps of more than three tokens and caches have no attack."""
     decoder = tiny_decoder("gpt2")
-    for place, length in (("1 every=4", 8), ("1 last", 4), ("1 kv last", 2)):
+    for place, length in (
+        ("1 every=4", 8),
+        ("1 every=2 run=3", 8),
+        ("1 last", 4),
+        ("1 kv last", 2),
+    ):
         assert not attacks(
             decoder,
             place,

@@ -16,6 +16,13 @@ from pytest_injectivity.privacy.releases.registry import release_step, release_s
 
 EXAMPLES = [example for step in STEPS.values() for example in step.examples]
 IDS = (1, 2, 3)
+# Some steps need to know what the model makes of the states of a layer.
+PLACED = [
+    (example, place)
+    for example in EXAMPLES
+    for place in ("0", "1", "norm", "1 kv", "2 keys", "1 and norm")
+    if place in {"0", "1", "norm"} or not release_steps()[example.partition("(")[0]].of_states
+]
 
 Observe = Callable[..., Observed]
 
@@ -52,8 +59,7 @@ def test_the_text_round_trips(example: str) -> None:
     assert str(spec) == str(parse(str(spec)))
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-@pytest.mark.parametrize("place", ["0", "1", "norm", "1 kv", "2 keys", "1 and norm"])
+@pytest.mark.parametrize(("example", "place"), PLACED)
 def test_a_step_is_a_release_of_real_rows(example: str, place: str, observed: Observe) -> None:
     """It passes the checks that every release of a user passes, on states and on keys and values."""
     spec, found = parse(f"{example}@{place}"), observed(place)
