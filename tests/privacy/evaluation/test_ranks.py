@@ -10,8 +10,6 @@ from tests.attacks import by_name, case, drawn_prompts
 
 VOCAB = 24
 NOISE = "gaussian(sigma=1.5 rel)"
-# Answers that are given again in the end, that depend on other positions' or that may be missing.
-UNORDERED = {"ball", "fixed ball", "matching", "procrustes", "beam", "joint search"}
 PLACES = np.array([[1, 2, 20], [3, 1, 1]])
 ASKED = np.array([[0, 1, 1], [1, 1, 1]], dtype=bool)
 NONE = np.zeros_like(ASKED)
@@ -56,7 +54,8 @@ def test_attackers_that_order_nothing_or_run_free_have_no_ranks(
 ) -> None:
     """Behind wrong answers the place of a true token says little."""
     without = {name for (_, name, told), one in found.items() if told and one.ranks is None}
-    assert without <= UNORDERED
+    # Who may have no answer, and who answers again in the end.
+    assert {"ball", "procrustes"} <= without
     assert {None} == {one.ranks for (_, _, told), one in found.items() if not told}
 
 
