@@ -2,7 +2,8 @@
 
     ./dev bench privacy_leaks MODEL_FOLDERS... [--prompts 50 --tokens 6]
 
-Two layers of one prompt, with noise of their own or the same, beside each layer alone.
+Two layers of one prompt, with noise of their own or the same, beside each layer alone; the cache of all
+blocks beside that of one; attention weights of the first block and of the last but one.
 """
 
 import time
@@ -14,6 +15,9 @@ from pytest_injectivity import Audit, AuditConfig
 
 SIGMAS = (1.0, 2.0, 8.0, 100.0)
 OF_TWO = ("argmin", "difference", "mahalanobis", "prior")
+OF_CACHES = ("ball", "argmin", "collision", "mahalanobis", "prior")
+OF_ATTENTION = ("argmin", "mahalanobis", "prior")
+ON_ATTENTION = ("identity", "round(bits=4)", "round(bits=2)", "gaussian(sigma=1 rel)")
 
 
 def main() -> None:
@@ -25,6 +29,8 @@ def main() -> None:
         size = {"prompts": given.prompts, "tokens": given.tokens}
         about = f"{model.name}, {given.prompts} prompts of {given.tokens} tokens: read, %"
         _two_layers(audit, about, **size)
+        _caches(audit, about, **size)
+        _attention(audit, about, **size)
         CONSOLE.print(f"{time.perf_counter() - started:.0f} s, loading included")
 
 
@@ -43,6 +49,22 @@ def _two_layers(audit: Audit, about: str, **size: int) -> None:
         )
     ]
     _table(audit, about, asked, OF_TWO, **size)
+
+
+def _caches(audit: Audit, about: str, **size: int) -> None:
+    """Noise on the cache of all blocks, and on that of one."""
+    asked = [
+        f"gaussian(sigma={sigma:g} rel)@{place}"
+        for sigma in (1.0, 4.0)
+        for place in (f"{audit.n_layers - 1} kv", "-1 cache")
+    ]
+    _table(audit, about, asked, OF_CACHES, **size)
+
+
+def _attention(audit: Audit, about: str, **size: int) -> None:
+    """Attention weights, of which those of the first position are 1."""
+    asked = [f"{step}@{at} attention" for step in ON_ATTENTION for at in (1, audit.n_layers - 1)]
+    _table(audit, about, asked, OF_ATTENTION, **size)
 
 
 def _table(

@@ -2,7 +2,8 @@
 
 ::
 
-    place = layer ["and" layer | "keys" | "values" | "kv" | "logits"] [which]
+    place = layer ["and" layer | what] [which]
+    what  = "keys" | "values" | "kv" | "cache" | "attention" | "routing" | "logits"
     which = "last" | "mean" | "every=" integer ["run=" integer]
 
 A layer is written as 0 to L, as ``norm``, or as a negative number that counts back from the last.
@@ -15,13 +16,20 @@ from typing import Literal, TypeAlias
 from pytest_injectivity.core.layers import Layer, depth, layer_id, resolve_layers
 from pytest_injectivity.errors import LayerError
 
-What: TypeAlias = Literal["states", "keys", "values", "kv", "logits"]
+What: TypeAlias = Literal[
+    "states", "keys", "values", "kv", "cache", "attention", "routing", "logits"
+]
 
-CACHED: tuple[What, ...] = ("keys", "values", "kv")
-"""What a block caches: keys, values, or both."""
+CACHED: tuple[What, ...] = ("keys", "values", "kv", "cache")
+"""What a block caches: keys, values, or both; or what all blocks cache."""
 
-NAMED: tuple[What, ...] = (*CACHED, "logits")
+NAMED: tuple[What, ...] = (*CACHED, "attention", "routing", "logits")
 """What is observed only where it is named."""
+
+_RECORDED: dict[str, Literal["attention", "routing"]] = {
+    "attention": "attention",
+    "routing": "routing",
+}
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,9 @@ class Place:
 
     Attributes:
         layer: the layer as it was written; a negative number counts back from the last layer.
-        what: the layer's states; the keys, the values or both that its block caches; or the logits of
-            the next token, which the head makes of ``norm``.
+        what: the layer's states; the keys, the values or both that its block caches; the keys and values
+            of all blocks, of which the layer is the last; the attention weights or the router's
+            logits of its block; or the logits of the next token, which the head makes of ``norm``.
         every: one of so many runs of positions is observed, counted back from the last one; 1: all.
         run: the number of positions of a run.
         last: whether the last token alone is observed.
@@ -70,6 +79,16 @@ class Place:
         return self.what in CACHED
 
     @property
+    def recorded(self) -> Literal["attention", "routing"] | None:
+        """What of a block is observed beside its state and its cache, where that is."""
+        return _RECORDED.get(self.what)
+
+    @property
+    def from_states(self) -> bool:
+        """Whether what is observed is made of states: these themselves, or logits."""
+        return self.what in {"states", "logits"}
+
+    @property
     def of_states(self) -> bool:
         """Whether the states of one layer themselves are observed."""
         return self.what == "states" and self.also is None
@@ -78,6 +97,13 @@ class Place:
     def layers(self) -> tuple[Layer, ...]:
         """The layers observed, the deeper one first; rows are those of both side by side."""
         return (self.layer,) if self.also is None else (self.layer, self.also)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks whose keys or values are observed; the layer counts from the first."""
+        if not self.cached or self.layer == "norm":
+            return ()
+        return tuple(range(1, self.layer + 1)) if self.what == "cache" else (self.layer,)
 
     @property
     def everywhere(self) -> bool:
@@ -118,7 +144,8 @@ class Place:
 
         Raises:
             LayerError: the model has no such layer, keys and values are asked for of a layer that
-                is no block, logits of another layer than ``norm``, or one layer twice.
+                is no block, or attention or routing; the cache of all blocks of another one than
+                the last, logits of another layer than ``norm``, or one layer twice.
         """
         there = [one for given in self.layers for one in resolve_layers(given, n_layers)]
         layer, also = there[0], there[1] if len(there) > 1 else None
@@ -131,6 +158,13 @@ class Place:
                 f"{self.what} of layer {self.layer}: keys and values are cached by blocks, give a"
                 f" layer from 1 to {n_layers}"
             )
+        if self.recorded and not (isinstance(layer, int) and layer >= 1):
+            raise LayerError(
+                f"{self.what} of layer {self.layer}: it is computed by blocks, give a layer from 1 to"
+                f" {n_layers}"
+            )
+        if self.what == "cache" and layer != n_layers:
+            raise LayerError(f"{self}: a cache is of all blocks: give -1 cache, or {layer} kv")
         if self.what == "logits" and layer != "norm":
             raise LayerError(f"logits of layer {self.layer}: the head reads norm, give norm logits")
         return replace(self, layer=layer, also=also)

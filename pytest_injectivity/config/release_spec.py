@@ -5,7 +5,7 @@
     release  = step {"|" step} "@" place            round(bits=4) | rotate(seed=1) @ 8
     step     = name ["(" argument {"," argument} ")"]
     argument = [name "="] value                     sigma=0.1, sigma=0.1 rel, bits=4, fp8
-    place    = layer ["and" layer | "keys" | "values" | "kv" | "logits"] [which]
+    place    = layer ["and" layer | what] [which]   8, -1 kv, norm logits last
     which    = "last" | "mean" | "every=" integer ["run=" integer]
 
 A text becomes a frozen `ReleaseSpec`, and the ``str()`` of a `ReleaseSpec` is the canonical text. Steps
@@ -27,7 +27,7 @@ GRAMMAR = (
     "step|step@place, with steps "
     + ", ".join(example for step in STEPS.values() for example in step.examples)
     + ", and places 8, -1, norm, 8 last, 8 mean, 8 every=2, 8 every=3 run=2, 8 keys, 8 values, 8 kv,"
-    " norm logits, 8 and 9"
+    " -1 cache, 8 attention, 8 routing, norm logits, 8 and 9"
 )
 """The grammar in one line, as messages show it."""
 

@@ -168,7 +168,7 @@ class Decoder(Forward):
         else:
             found = [
                 self.states(some[:, None], layers, positions=torch.zeros_like(some), prefix=prefix)
-                for some in torch.split(tokens, self._candidate_batch(prefix))
+                for some in torch.split(tokens, self.candidate_batch(prefix))
             ]
         return {layer: torch.cat([states[layer] for states in found]) for layer in layers}
 
@@ -192,7 +192,7 @@ class Decoder(Forward):
         """
         self._checked_length(len(prefix) + 1)
         found: list[list[tuple[Tensor, Tensor]]] = []
-        for some in torch.split(self._checked(tokens), self._candidate_batch(prefix)):
+        for some in torch.split(self._checked(tokens), self.candidate_batch(prefix)):
             cache = prefix.broadcast(len(some))
             if cache is None:
                 return []
@@ -373,7 +373,8 @@ class Decoder(Forward):
         }
         return Continued(tuple(rows), ids, prefixes.depth, states)
 
-    def _candidate_batch(self, prefix: Prefix | None) -> int:
+    def candidate_batch(self, prefix: Prefix | None) -> int:
+        """How many rows of one token behind a prefix are run at once."""
         limits = self.limits
         if prefix is None:
             return limits.rows

@@ -5,19 +5,20 @@ begin. Positions, masks, soft caps and the head are therefore the model's own. W
 that layer compute is thrown away.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from pytest_injectivity.core.layers import Layer
-from pytest_injectivity.core.shapes import Float, Int
+from pytest_injectivity.core.shapes import Float, Int, Int64
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.models.prefix import cache_name
+from pytest_injectivity.models.prefix import Prefix, cache_name
 from pytest_injectivity.quantization.activation_hooks import with_residual_stream
 
 Pairs = tuple[Float[Tensor, "positions keys"], Float[Tensor, "positions values"]]
@@ -91,34 +92,78 @@ def differentiable_logits(
 
 
 def logits_from_cache(
-    decoder: Decoder, ids: Int[Tensor, " length"], block: int, sides: Sequence[Pairs]
+    decoder: Decoder,
+    ids: Int[Tensor, " length"],
+    blocks: Sequence[int],
+    versions: Sequence[Sequence[Pairs]],
 ) -> Float[Tensor, "versions vocab"]:
-    """The logits after the last token when it is read behind a cache with one block replaced.
+    """The logits after the last token when it is read behind a cache with some blocks replaced.
 
     Args:
         decoder: the model.
         ids: a prompt of at least two tokens; all but the last are in the cache.
-        block: whose keys and values are replaced, 1 to L.
-        sides: in any number of versions, the keys and the values of all tokens but the last, a row a
-            position with heads side by side.
+        blocks: whose keys and values are replaced, 1 to L.
+        versions: in any number of versions, for each of these blocks the keys and the values of all
+            tokens but the last, a row a position with heads side by side.
 
     Raises:
         ModelError: the model caches no keys and values.
     """
     prefix = decoder.prefix(ids[:-1], "norm")
-    found = []
-    for keys, values in sides:
-        cache = prefix.broadcast(1)
-        if cache is None:
-            raise ModelError(f"{decoder.source} caches no keys and values")
+    caches = (_filled(decoder, prefix, dict(zip(blocks, own, strict=True))) for own in versions)
+    return torch.stack([_read_on(decoder, cache, ids[-1:])[0] for cache in caches])
+
+
+def said_after_cache(
+    decoder: Decoder,
+    pairs: Sequence[Pairs],
+    ids: Int[Tensor, " asked"],
+    count: int,
+    *,
+    tokens: Int64[Tensor, " tokens"],
+) -> Int64[Tensor, " count"]:
+    """What the model says behind a cache and some further tokens, the likeliest token each time.
+
+    Args:
+        decoder: the model.
+        pairs: the keys and the values of each block, a row a position with heads side by side.
+        ids: what is read behind the cache, at least one token.
+        count: how many tokens are said.
+        tokens: those that may be said.
+
+    Raises:
+        ModelError: the model caches no keys and values, or has not as many positions.
+    """
+    # Any tokens give a cache of the right kind and length.
+    other = decoder.prefix(torch.zeros(len(pairs[0][0]), dtype=torch.long), "norm")
+    cache = _filled(decoder, other, dict(enumerate(pairs, 1)))
+    said: list[Tensor] = []
+    for _ in range(count):
+        scores, cache = _read_on(decoder, cache, said[-1] if said else ids)
+        said.append(tokens[scores.cpu()[tokens].argmax()][None])
+    return torch.cat(said)
+
+
+def _filled(decoder: Decoder, prefix: Prefix, pairs: Mapping[int, Pairs]) -> DynamicCache:
+    """A copy of a prefix's cache with the keys and values of some blocks replaced."""
+    cache = prefix.broadcast(1)
+    if cache is None:
+        raise ModelError(f"{decoder.source} caches no keys and values")
+    for block, (keys, values) in pairs.items():
         layer: Any = cache.layers[block - 1]
         layer.keys, layer.values = _heads(keys, layer.keys), _heads(values, layer.values)
-        last: dict[str, Any] = {"input_ids": ids[None, -1:].to(decoder.device)}
-        last[str(cache_name(decoder.model))] = cache
-        with torch.no_grad(), decoder.running():
-            after = decoder.model(**last, use_cache=True)
-        found.append(after.logits[0, -1])
-    return torch.stack(found)
+    return cache
+
+
+def _read_on(
+    decoder: Decoder, cache: DynamicCache, ids: Int[Tensor, " length"]
+) -> tuple[Float[Tensor, " vocab"], DynamicCache]:
+    """The logits after tokens behind a cache, and the cache with these tokens in it."""
+    batch: dict[str, Any] = {"input_ids": ids[None].to(decoder.device)}
+    batch[str(cache_name(decoder.model))] = cache
+    with torch.no_grad(), decoder.running():
+        after = decoder.model(**batch, use_cache=True)
+    return after.logits[0, -1], cache
 
 
 def _heads(rows: Float[Tensor, "positions side"], like: Tensor) -> Tensor:

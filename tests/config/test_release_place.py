@@ -69,3 +69,19 @@ def test_one_layer_twice_is_refused() -> None:
     """Repeated releases of one layer are queries."""
     with pytest.raises(LayerError, match="both are layer 3: give two layers"):
         parse_place("3 and -2").resolved(4)
+
+
+@pytest.mark.parametrize("what", ["attention", "routing"])
+def test_attention_and_routing_are_those_of_a_block(what: str) -> None:
+    """Embeddings and the final norm have none."""
+    assert f"2 {what}" == str(parse_place(f"2 {what}").resolved(4))
+    for layer in ("0", "norm"):
+        with pytest.raises(LayerError, match="computed by blocks, give a layer from 1 to 4"):
+            parse_place(f"{layer} {what}").resolved(4)
+
+
+def test_a_cache_is_that_of_all_blocks() -> None:
+    """One block's is named by what it caches."""
+    assert (1, 2, 3, 4) == parse_place("-1 cache").resolved(4).blocks
+    with pytest.raises(LayerError, match="of all blocks: give -1 cache, or 2 kv"):
+        parse_place("2 cache").resolved(4)

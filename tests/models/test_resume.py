@@ -85,7 +85,7 @@ def test_a_cache_put_back_changes_nothing(family: str, block: int) -> None:
     """The token after the prompt is as probable as without any cache."""
     decoder = tiny_decoder(family)
     sides = _cached(decoder, IDS[:-1], block)
-    found = logits_from_cache(decoder, IDS, block, [sides, sides])
+    found = logits_from_cache(decoder, IDS, [block], [[sides], [sides]])
     assert (2, decoder.vocab_size) == found.shape
     for one in found:
         assert torch.allclose(decoder.next_token_logits(IDS), one, atol=1e-5)
@@ -95,9 +95,9 @@ def test_a_cache_of_other_tokens_changes_what_follows() -> None:
     """Keys and values of one block are replaced; those of other blocks stay."""
     decoder = tiny_decoder("llama")
     own, other = (_cached(decoder, ids[:-1], 2) for ids in (IDS, OTHER))
-    found = logits_from_cache(decoder, IDS, 2, [own, other])
+    found = logits_from_cache(decoder, IDS, [2], [[own], [other]])
     assert not torch.allclose(found[0], found[1], atol=1e-2)
-    again = logits_from_cache(decoder, IDS, 2, [own])
+    again = logits_from_cache(decoder, IDS, [2], [[own]])
     assert torch.equal(found[0], again[0])
 
 
@@ -105,7 +105,7 @@ def test_a_model_without_a_cache_is_refused() -> None:
     """A family that caches no keys and values is refused by name."""
     empty = torch.zeros(5, 8)
     with pytest.raises(ModelError, match="caches no keys and values"):
-        logits_from_cache(tiny_decoder("mamba"), IDS, 1, [(empty, empty)])
+        logits_from_cache(tiny_decoder("mamba"), IDS, [1], [[(empty, empty)]])
 
 
 def test_hooks_are_gone_afterwards() -> None:

@@ -6,9 +6,8 @@ it where no other one can be within both thresholds. So it needs no law of the n
 candidate is its continuation of the tokens before.
 
 Source: "collision+", the attack by chosen plaintext of Luo et al., "Shadow in the Cache" (arXiv
-2508.09442, NDSS 2026), which stops at the first candidate within both thresholds. Their injection
-attack, which asks the model itself to repeat what a cache holds, needs the caches of all blocks; a
-release is that of one.
+2508.09442, NDSS 2026), which stops at the first candidate within both thresholds. Their attack by
+injection is `injection`.
 """
 
 from collections.abc import Sequence

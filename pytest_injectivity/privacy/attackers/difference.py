@@ -37,7 +37,8 @@ class DifferenceAttacker(PositionwiseAttacker):
         view = view.whole
         images = Candidates(_differences(view.images), named=view.table.named)
         rows = _differences(view.channel.at(prompts, view.position))
-        return Guess.unverified(images.nearest(rows).tokens[:, 0])
+        scan = images.scan(rows)
+        return Guess.unverified(scan.nearest().tokens[:, 0], scan.ranks)
 
 
 def _differences(rows: Float[Tensor, "rows width"]) -> Float64[Tensor, "rows _side"]:

@@ -10,6 +10,7 @@ from pytest_injectivity.privacy.attackers.difference import DifferenceAttacker
 from pytest_injectivity.privacy.attackers.embedding import EmbeddingAttacker
 from pytest_injectivity.privacy.attackers.fixed_ball import FixedBallAttacker
 from pytest_injectivity.privacy.attackers.gram import GramAttacker
+from pytest_injectivity.privacy.attackers.injection import InjectionAttacker
 from pytest_injectivity.privacy.attackers.joint_search import JointSearchAttacker
 from pytest_injectivity.privacy.attackers.known_plaintext import KnownPlaintextAttacker
 from pytest_injectivity.privacy.attackers.kv_collision import KvCollisionAttacker
@@ -25,6 +26,7 @@ from pytest_injectivity.privacy.attackers.procrustes import ProcrustesAttacker
 from pytest_injectivity.privacy.attackers.span import SpanAttacker
 
 ATTACKERS: tuple[Attacker, ...] = (
+    InjectionAttacker(),
     EmbeddingAttacker(),
     LensAttacker(),
     LinearInverterAttacker(),

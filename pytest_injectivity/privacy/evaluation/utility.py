@@ -9,7 +9,7 @@ say that token, so there is no perplexity.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.divergence import compare_logits
-from pytest_injectivity.models.resume import logits, logits_from_cache, logits_from_states
+from pytest_injectivity.models.resume import Pairs, logits, logits_from_cache, logits_from_states
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
 from pytest_injectivity.privacy.releases.protocol import Release, draws
 
@@ -112,6 +112,8 @@ def why_no_utility(decoder: Decoder, place: Place, prompts: Sequence[Sequence[in
     """Why no pass can go on from what is observed at a place; empty where one can."""
     if place.mean:
         return "no pass goes on from the mean of all positions"
+    if place.recorded:
+        return f"no pass goes on from {place.recorded} alone"
     if place.cached and not (place.everywhere and decoder.family.prefix == "keys-values"):
         return "the receiver has a part of the cache, behind which nothing can be read"
     if place.cached and min(map(len, prompts)) < 2:  # noqa: PLR2004 - a token behind a cache
@@ -213,22 +215,28 @@ def _compare_cached(
     decoder: Decoder, observed: Observed, prompt: int, releases: Sequence[Release], seed: int
 ) -> list[_Compared]:
     ids = observed.prompts[prompt]
-    tokens, block = torch.tensor(ids), int(observed.layer)
-    both = observe_place(decoder, Place(block, "kv"), [ids])
-    keys, values = torch.split(both.rows[0], list(both.sides), dim=1)
-    sides = [(keys[:-1], values[:-1])]
+    tokens, place = torch.tensor(ids), observed.place
+    whole = place if place.what == "cache" else Place(place.layer, "kv")
+    own = _pairs(observe_place(decoder, whole, [ids]))
+    versions = [own]
     for release in releases:
-        received = torch.split(
-            _received(release, observed.rows[prompt], ids, seed), list(observed.sides), dim=1
-        )
-        what = observed.place.what
-        new_keys = keys if what == "values" else received[0]
-        new_values = values if what == "keys" else received[-1]
-        sides.append((new_keys[:-1], new_values[:-1]))
-    unreleased, *released = logits_from_cache(decoder, tokens, block, sides)
+        received = replace(observed, rows=(_received(release, observed.rows[prompt], ids, seed),))
+        if place.what == "keys":
+            versions.append([(received.rows[0][:-1], own[0][1])])
+        elif place.what == "values":
+            versions.append([(own[0][0], received.rows[0][:-1])])
+        else:
+            versions.append(_pairs(received))
+    unreleased, *released = logits_from_cache(decoder, tokens, place.blocks, versions)
     guesses = _guesses(logits(decoder, tokens)[:-1], tokens[1:])
     compared = [_compared(unreleased[None], one[None]) for one in released]
     return [_Compared(1, agreed, divergence, *guesses) for agreed, divergence in compared]
+
+
+def _pairs(observed: Observed) -> list[Pairs]:
+    """The keys and values of each block, of all tokens of the first prompt but the last."""
+    sides = torch.split(observed.rows[0][:-1], list(observed.sides), dim=1)
+    return list(zip(sides[::2], sides[1::2], strict=True))
 
 
 def _received(

@@ -104,8 +104,8 @@ def observe_together(
         prompts: the token ids of each prompt, all of one length.
     """
     kept = tuple(tuple(map(int, ids)) for ids in prompts)
-    plain = [place for place in places if not place.cached]
-    found = {place: observe_place(decoder, place, kept) for place in places if place.cached}
+    plain = [place for place in places if place.from_states]
+    found = {place: observe_place(decoder, place, kept) for place in places if place not in plain}
     if plain:
         layers = tuple(dict.fromkeys(layer for place in plain for layer in place.layers))
         together = max(1, _BATCH_TOKENS // len(kept[0]))

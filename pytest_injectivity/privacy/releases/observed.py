@@ -1,4 +1,4 @@
-"""The rows observed of prompts before any release: states of layers, keys and values, or logits."""
+"""The rows observed of prompts before any release: states, caches, logits, attention or routing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.head import Head
+from pytest_injectivity.models.recorded import recorded
 from pytest_injectivity.privacy.releases.protocol import Release, draws
 
 MOST_LOGITS = 2**26
@@ -30,8 +31,8 @@ class Observed:
         rows: the ``(positions, width)`` rows of each prompt, in the model's dtype and on its device. A
             row of keys and values holds the keys first (`flatten_cache`), one of two layers the
             deeper one.
-        sides: the widths that make up a row: one for states, two for keys and values together or for
-            the states of two layers, since a release acts on each side by itself.
+        sides: the widths that make up a row: one for states, two for the keys and values of each block
+            or for the states of two layers, since a release acts on each side by itself.
         known: special tokens that every prompt begins with, which an attacker knows.
         model: the sender's model, which computed the rows; None: they are from elsewhere.
     """
@@ -131,6 +132,9 @@ def _rows_of(decoder: Decoder, place: Place) -> Callable[[tuple[int, ...]], _Sid
     """What gives the rows of one prompt at all positions, side by side."""
     if place.cached:
         return partial(_cached, decoder, place)
+    if what := place.recorded:
+        block = int(place.layer)
+        return lambda ids: (recorded(decoder, torch.tensor([ids]), block, what)[0],)
     seen = seen_of_states(decoder, place)
 
     def of_one(ids: tuple[int, ...]) -> _Sides:
@@ -187,11 +191,32 @@ def _cached(decoder: Decoder, place: Place, ids: tuple[int, ...]) -> _Sides:
             f"{decoder.source} caches no keys and values that could be transferred: observe its"
             f" states, as in identity@{place.layer}"
         )
-    block: Any = cache.layers[int(place.layer) - 1]
-    if block.keys is None or block.values is None or block.keys.shape[2] < len(ids):
-        kept = 0 if block.keys is None else block.keys.shape[2]
-        raise ModelError(
-            f"block {place.layer} of {decoder.source} caches the last {kept} of {len(ids)} tokens:"
-            " give tokens= of no more than that"
-        )
-    return tuple(side[0] for side in flatten_cache(block.keys, block.values, place))
+    sides: list[Float[Tensor, "positions _side"]] = []
+    for at in place.blocks:
+        block: Any = cache.layers[at - 1]
+        if block.keys is None or block.values is None or block.keys.shape[2] < len(ids):
+            kept = 0 if block.keys is None else block.keys.shape[2]
+            raise ModelError(
+                f"block {at} of {decoder.source} caches the last {kept} of {len(ids)} tokens:"
+                " give tokens= of no more than that"
+            )
+        sides += [side[0] for side in flatten_cache(block.keys, block.values, place)]
+    return tuple(sides)
+
+
+def rows_of_caches(
+    place: Place,
+    cached: Sequence[
+        tuple[
+            Float[Tensor, "batch heads positions dim"], Float[Tensor, "batch heads positions other"]
+        ]
+    ],
+) -> Float[Tensor, "batch width"]:
+    """The rows at a place of a cache, of the first of the positions given.
+
+    Args:
+        place: what is observed.
+        cached: the keys and values of each block.
+    """
+    sides = [side for at in place.blocks for side in flatten_cache(*cached[at - 1], place)]
+    return torch.cat(sides, dim=2)[:, 0]

@@ -17,9 +17,10 @@ from pytest_injectivity.core.shapes import Bool, Float, Float32, Int64
 from pytest_injectivity.inversion.one_step import distances
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
+from pytest_injectivity.models.recorded import recorded_candidates
 from pytest_injectivity.privacy.releases.observed import (
     Observed,
-    flatten_cache,
+    rows_of_caches,
     rows_of_states,
     seen_of_states,
 )
@@ -60,14 +61,15 @@ class OneStepTable:
         self.prefix = prefix
         self.places = tuple(places)
         self._seen = {
-            one: seen_of_states(decoder, one) for one in dict.fromkeys(places) if not one.cached
+            one: seen_of_states(decoder, one) for one in dict.fromkeys(places) if one.from_states
         }
         self.layers = tuple(
-            dict.fromkeys(layer for one in places if not one.cached for layer in one.layers)
+            dict.fromkeys(layer for one in places if one.from_states for layer in one.layers)
         )
         self.tokens = tokens
         self._states = {} if states is None else dict(states)
         self._surprise = surprise
+        self._recorded: dict[Place, Float[Tensor, "tokens width"]] = {}
         self._cached: list[tuple[Tensor, Tensor]] = []
         self._plain: dict[Place, Candidates] = {}
 
@@ -118,7 +120,9 @@ class OneStepTable:
     def with_tokens(self, tokens: Sequence[int]) -> "OneStepTable":
         """A table of some tokens that holds further ones too, which are run now."""
         further = torch.tensor(tokens, dtype=torch.long)
-        states = self.decoder.candidates(self.prefix, further, self.layers)
+        states: dict[Layer, Tensor] = {}
+        if self.layers:
+            states = self.decoder.candidates(self.prefix, further, self.layers)
         return self.joined(further, states)
 
     @property
@@ -129,13 +133,19 @@ class OneStepTable:
     def rows(self, place: Place) -> Float[Tensor, "tokens width"]:
         """``F(v; prefix)`` of every token ``v`` of the table at a place, in the model's dtype."""
         tokens = torch.arange(len(self)) if self.tokens is None else self.tokens
+        if what := place.recorded:
+            if place not in self._recorded:
+                self._recorded[place] = recorded_candidates(
+                    self.decoder, self.prefix, tokens, int(place.layer), what
+                )
+            return self._recorded[place]
         if not place.cached:
             if not self._states:
                 self._states = self.decoder.candidates(self.prefix, tokens, self.layers)
             return rows_of_states(place, self._seen[place], self._states)
         if not self._cached:
             self._cached = self.decoder.cached_candidates(self.prefix, tokens)
-        return torch.cat(flatten_cache(*self._cached[int(place.layer) - 1], place), dim=2)[:, 0]
+        return rows_of_caches(place, self._cached)
 
     def plain(self, place: Place) -> Candidates:
         """The rows themselves, searched by Euclidean distance; the images of every additive noise."""
@@ -243,8 +253,9 @@ def _evaluated(
 def _rows(
     decoder: Decoder, prefix: Prefix, tokens: Int64[Tensor, " tokens"], place: Place
 ) -> Float[Tensor, "tokens width"]:
+    if what := place.recorded:
+        return recorded_candidates(decoder, prefix, tokens, int(place.layer), what)
     if not place.cached:
         seen = seen_of_states(decoder, place)
         return rows_of_states(place, seen, decoder.candidates(prefix, tokens, place.layers))
-    cached = decoder.cached_candidates(prefix, tokens)
-    return torch.cat(flatten_cache(*cached[int(place.layer) - 1], place), dim=2)[:, 0]
+    return rows_of_caches(place, decoder.cached_candidates(prefix, tokens))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.config.release_place import Place
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float32, Int64
 from pytest_injectivity.models.candidates_together import candidates_behind
 from pytest_injectivity.models.decoder import Decoder
@@ -122,12 +123,16 @@ class Pruning:
     def _round(self, running: Sequence["_Search"]) -> None:
         """Runs the candidates drawn."""
         if running:
-            states = candidates_behind(
-                self._decoder,
-                [one.whole.prefix for one in running],
-                [one.drawn for one in running],
-                running[0].whole.layers,
-            )
+            layers = running[0].whole.layers
+            # Caches, attention and routing are run by the tables, when they are asked for.
+            states: Sequence[Mapping[Layer, Tensor]] = [{} for _ in running]
+            if layers:
+                states = candidates_behind(
+                    self._decoder,
+                    [one.whole.prefix for one in running],
+                    [one.drawn for one in running],
+                    layers,
+                )
             for one, some in zip(running, states, strict=True):
                 one.table = one.table.joined(one.drawn, some)
 

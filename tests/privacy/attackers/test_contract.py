@@ -42,8 +42,11 @@ CHANNELS = [
     ("1 last", "identity"),
     ("1 mean", "identity"),
     ("1 and 2", "same_noise(sigma=0.5)"),
+    ("-1 cache", "identity"),
 ]
 QUERIES = 4
+# Channels that an attacker is run on.
+MOST = 3
 PRUNING = {"argmin", "averaging", "ball", "fixed ball", "mahalanobis", "prior"}
 BY_NAME = {one.name: one for one in ATTACKERS}
 
@@ -75,7 +78,8 @@ def _channel(decoder: Decoder, place: str, release: str) -> Channel:
 
 
 def _fitting(attacker: Attacker, decoder: Decoder) -> list[tuple[str, str]]:
-    return [one for one in CHANNELS if attacker.fits(_channel(decoder, *one))]
+    """The first channels that an attacker is made for."""
+    return [one for one in CHANNELS if attacker.fits(_channel(decoder, *one))][:MOST]
 
 
 def _run(
@@ -116,6 +120,10 @@ class _Tokenizer:
     def get_vocab(self) -> dict[str, int]:
         """The ids by name."""
         return {str(token): token for token in range(VOCAB // 2, VOCAB)}
+
+    def __call__(self, _text: str, **_settings: object) -> dict[str, list[int]]:
+        """The ids of any text."""
+        return {"input_ids": [VOCAB - 1]}
 
 
 def _moved(prompts: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:

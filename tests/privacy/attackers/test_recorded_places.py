@@ -1,0 +1,39 @@
+"""Attackers that compare candidates read attention weights and routing as they read states."""
+
+import pytest
+
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.privacy.attackers.mahalanobis import MahalanobisAttacker
+from pytest_injectivity.privacy.evaluation.attack import run_attacks
+from pytest_injectivity.testing import tiny_decoder
+from scripts.families.small_models import small_config, small_model
+from tests.attacks import by_name, case, drawn_prompts
+
+PROMPTS = drawn_prompts(10, 4)
+
+
+def _by_position(decoder: Decoder, place: str, budget: int | None = None) -> list[float]:
+    sent = case(decoder, place, ["identity"], PROMPTS, practice=drawn_prompts(30, 4, seed=1))
+    found = run_attacks(
+        decoder, [sent], seed=0, attackers=(MahalanobisAttacker(),), free_running=0, budget=budget
+    )
+    return by_name(found)["identity", "mahalanobis", True].right.mean(axis=0).tolist()
+
+
+@pytest.mark.parametrize("place", ["1 attention", "2 attention"])
+def test_attention_tells_all_tokens_but_the_first(place: str) -> None:
+    """The first one attends to itself alone, whatever it is."""
+    first, *later = _by_position(tiny_decoder("llama"), place)
+    assert first < 0.3
+    assert [1.0, 1.0, 1.0] == later
+
+
+def test_routing_tells_all_tokens() -> None:
+    """A logit an expert is enough to tell tokens apart."""
+    decoder = Decoder("mixtral", small_model(small_config("mixtral")))
+    assert [1.0] * 4 == _by_position(decoder, "1 routing")
+
+
+def test_likely_candidates_can_be_compared() -> None:
+    """Where all are more than the budget."""
+    assert max(_by_position(tiny_decoder("llama"), "2 attention", budget=1000)) > 0.5
