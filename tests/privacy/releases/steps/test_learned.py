@@ -5,6 +5,9 @@ import torch
 
 from pytest_injectivity.config.release_spec import parse
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.privacy.attackers.argmin import ArgminAttacker
+from pytest_injectivity.privacy.attackers.lens import LensAttacker
+from pytest_injectivity.privacy.attackers.linear_inverter import LinearInverterAttacker
 from pytest_injectivity.privacy.evaluation.attack import run_attacks
 from pytest_injectivity.privacy.releases.binding import bind
 from pytest_injectivity.privacy.releases.observed import Observed
@@ -59,10 +62,11 @@ def test_nearest_neighbors_lose_a_row_and_whoever_knows_the_network_does_not(
 ) -> None:
     """The lens compares plain rows; examples and images tell what the network does."""
     practice = drawn_prompts(300, 3, seed=1)
-    prompts = [ids for ids in drawn_prompts(40, 3) if ids not in practice]
+    prompts = [ids for ids in drawn_prompts(20, 3) if ids not in practice]
     release = "learned(sigma=4 rel)"
     sent = case(model, "1", [release], prompts, practice=practice)
-    found = by_name(run_attacks(model, [sent], seed=0, free_running=0))
+    attackers = (LensAttacker(), ArgminAttacker(), LinearInverterAttacker())
+    found = by_name(run_attacks(model, [sent], seed=0, attackers=attackers, free_running=0))
     read = {
         name: found[release, name, True].token_rate
         for name in ("lens", "argmin", "linear inverter")
