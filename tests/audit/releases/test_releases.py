@@ -254,7 +254,7 @@ def test_no_utility_is_refused(audit: Audit) -> None:
 def test_nobody_attacks_what_no_attacker_is_made_for(audit: Audit) -> None:
     """Which is red."""
     verdict = audit.check_not_recoverable(
-        "identity@1 kv last", 0.9, prompts=2, tokens=3, free_running=0
+        "identity@1 kv last", 0.9, prompts=2, tokens=3, free_running=0, practice=0
     )
     assert "FAIL" == str(verdict.status)
     assert "nothing was compared" in verdict.text
