@@ -8,7 +8,7 @@ from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import by_name, case, drawn_prompts
 
 VOCAB = 16
-PROMPTS = drawn_prompts(24, 4, vocab=VOCAB)
+PROMPTS = drawn_prompts(16, 4, vocab=VOCAB)
 PRACTICE = [ids for ids in drawn_prompts(400, 4, vocab=VOCAB, seed=1) if ids not in PROMPTS]
 KNOWN = [ids for ids in drawn_prompts(400, 4, vocab=VOCAB, seed=2) if ids not in PROMPTS]
 

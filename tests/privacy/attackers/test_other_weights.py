@@ -13,8 +13,8 @@ from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import case, drawn_prompts
 
 VOCAB = 16
-PROMPTS = drawn_prompts(16, 3, vocab=VOCAB)
-PRACTICE = [ids for ids in drawn_prompts(200, 3, vocab=VOCAB, seed=1) if ids not in PROMPTS]
+PROMPTS = drawn_prompts(10, 3, vocab=VOCAB)
+PRACTICE = [ids for ids in drawn_prompts(120, 3, vocab=VOCAB, seed=1) if ids not in PROMPTS]
 INVERTERS: Mapping[str, tuple[Attacker, str]] = {
     "linear": (LinearInverterAttacker(), "1"),
     "network": (NetworkInverterAttacker(), "1"),
