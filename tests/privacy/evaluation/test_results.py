@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 
 from pytest_injectivity.core.strict_json import dumps, loads
+from pytest_injectivity.privacy.evaluation.ranks import Ranks
 from pytest_injectivity.privacy.evaluation.results import AttackResult, ReleaseResult
 from pytest_injectivity.privacy.evaluation.robustness import QUANTILES, Robustness
 from pytest_injectivity.privacy.evaluation.spans import SpanRate
+from pytest_injectivity.privacy.evaluation.texts import TextScores
 from pytest_injectivity.privacy.evaluation.utility import Utility
+from pytest_injectivity.results.attack_metrics import TextMatch
 from pytest_injectivity.results.releases import Excess, ReleaseSummary
 from pytest_injectivity.stats import (
     Trials,
@@ -37,7 +40,14 @@ def _result(**values: object) -> ReleaseResult:
         "typical": 0.5,
         "noise": 0.0,
         "kinds": KINDS,
-        "attacks": (_attack(spans=(SpanRate("number", 1, 2),), seconds=2.0),),
+        "attacks": (
+            _attack(
+                spans=(SpanRate("number", 1, 2),),
+                seconds=2.0,
+                texts=TextScores((0.5, 0.75), None, "no prompt has four words"),
+                ranks=Ranks(np.where(RIGHT, 1, 9), np.array([8.0, 9, 0]), np.array([1.0, 7, 0])),
+            ),
+        ),
         "utility": Utility((4, 4, 4), (4, 3, 2), (0.1, 0.2, 0.3), (1, 0, 0), (3, 3, 3)),
         "seconds": 1.0,
     }
@@ -167,3 +177,11 @@ def test_undecided_tokens_raise_the_upper_ends_alone() -> None:
     assert plain.tokens.high <= open_.tokens.high == 1.0
     assert (2, 1.0) == (open_.tokens.undecided, open_.tokens.at_most)
     assert (plain.whole.undecided, open_.whole.undecided) == (0, 1)
+
+
+def test_texts_and_places_are_summed_up() -> None:
+    """Of the prompts that were read; two of six tokens are not the first guess."""
+    (found,) = _result().summary(0.95).attacks
+    assert found.texts == TextMatch(0.625, None, "no prompt has four words")
+    assert found.ranks is not None
+    assert (22 / 6, 9 / 6) == (found.ranks.guesses, found.ranks.bits)
