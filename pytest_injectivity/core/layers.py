@@ -59,6 +59,23 @@ def depth(layer: Layer) -> float:
     return math.inf if layer == "norm" else float(layer)
 
 
+def spread_over(layers: Sequence[Layer], most: int) -> tuple[Layer, ...]:
+    """So many layers at most, the first and the last among them and the others evenly between.
+
+    Args:
+        layers: shallow first.
+        most: at least 2.
+
+    Example:
+        >>> spread_over(range(1, 10), 3), spread_over((1, "norm"), 3)
+        ((1, 5, 9), (1, 'norm'))
+    """
+    if len(layers) <= most:
+        return tuple(layers)
+    last = len(layers) - 1
+    return tuple(layers[round(at * last / (most - 1))] for at in range(most))
+
+
 def layer_id(layer: Layer) -> str:
     """The name of a layer in test ids, tables and reports: ``layer04``, ``norm``.
 

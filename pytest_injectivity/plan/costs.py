@@ -25,6 +25,9 @@ from pytest_injectivity.states.resolution_sample import choose_sample
 PROMPTS_BY_LAYER, TOKENS_BY_LAYER = 16, 32
 """The most prompts, and tokens of each, that the divergence by layer is measured on, each by itself."""
 
+LAYERS_BY_LAYER = 12
+"""The most layers that it is measured at."""
+
 # Tokens that a guess and its correction run for each token recovered (docs/log.md).
 _FORWARDS_A_TOKEN = 2.0
 # Of an answer that rivals make ambiguous: it and its rivals, each in eight ways, which take so many
@@ -173,7 +176,7 @@ class Costs:
         read = sum(map(padded_length, chosen))
         few = [min(length, TOKENS_BY_LAYER) for length in chosen[:PROMPTS_BY_LAYER]]
         # The child's pass, the parent's, and one from the states of each layer.
-        times = 2 + self.sizes.n_layers + 1
+        times = 2 + min(self.sizes.n_layers + 1, LAYERS_BY_LAYER)
         passes = Passes(
             2 * -(-read // _BATCH_TOKENS) + times * len(few), 2 * read + times * sum(few)
         )

@@ -1,10 +1,19 @@
 """The grammar of layers, by tables of valid and invalid texts."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_injectivity.core.layers import Layer, LayerSpec, depth, layer_id, resolve_layers
+from pytest_injectivity.core.layers import (
+    Layer,
+    LayerSpec,
+    depth,
+    layer_id,
+    resolve_layers,
+    spread_over,
+)
 from pytest_injectivity.errors import LayerError
 
 VALID: list[tuple[LayerSpec, tuple[Layer, ...]]] = [
@@ -179,3 +188,17 @@ def test_norm_is_its_own_id_and_deepest() -> None:
     assert "norm" == layer_id("norm")
     assert depth(10**6) < depth("norm")
     assert depth(0) < depth(1)
+
+
+@pytest.mark.parametrize("most", range(2, 12))
+def test_layers_are_spread_from_the_first_to_the_last(most: int) -> None:
+    """As many as asked for, and neighbors about as far apart."""
+    found = spread_over(range(11), most)
+    gaps = {after - before for before, after in pairwise(map(int, found))}
+    assert (most, 0, 10) == (len(found), found[0], found[-1])
+    assert max(gaps) - min(gaps) <= 1
+
+
+def test_few_layers_are_all_kept() -> None:
+    """In their order."""
+    assert (1, 2, "norm") == spread_over((1, 2, "norm"), 12)

@@ -7,9 +7,9 @@ import numpy as np
 
 from pytest_injectivity.audit.comparisons.basis import turn_of
 from pytest_injectivity.audit.comparisons.next_token import chosen_prompts, clustered
-from pytest_injectivity.core.layers import Layer, layer_id
+from pytest_injectivity.core.layers import Layer, layer_id, spread_over
 from pytest_injectivity.core.number_keys import NumberKey
-from pytest_injectivity.plan.costs import PROMPTS_BY_LAYER, TOKENS_BY_LAYER
+from pytest_injectivity.plan.costs import LAYERS_BY_LAYER, PROMPTS_BY_LAYER, TOKENS_BY_LAYER
 from pytest_injectivity.results.summary import Estimate
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def next_tokens_by_layer(against: "Against") -> dict[str, Estimate]:
         OptionError: no prompt is long enough.
     """
     target = against.child.target
-    layers = target.layers
+    layers = spread_over(target.layers, LAYERS_BY_LAYER)
     few = chosen_prompts(against, PROMPTS_BY_LAYER, TOKENS_BY_LAYER, second_half=False)
 
     def compute() -> "LayerDivergences":
