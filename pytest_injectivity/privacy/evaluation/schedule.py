@@ -193,7 +193,10 @@ class Schedule:
             self._judge(table, one, prompts, answers)
             if one.truth is not None and guess.ranks is not None:
                 truths = [one.truth[prompt][table.position] for prompt in prompts]
-                places = guess.ranks(torch.tensor(truths)).tolist()
+                # An answer is the first of its order: where all are right, nothing is sorted.
+                places = [1] * len(prompts)
+                if answers != truths:
+                    places = guess.ranks(torch.tensor(truths)).tolist()
                 for prompt, place in zip(prompts, places, strict=True):
                     one.ranks.setdefault(prompt, []).append(place)
         return following
