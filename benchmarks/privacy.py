@@ -27,6 +27,9 @@ SWEPT: dict[str, tuple[float, ...]] = {
     "directed(sigma=? rel)": (0.25, 1, 2, 8),
     "learned(sigma=? rel)": (0.25, 1, 2, 8),
 }
+STEPS = ("gaussian", "lowrank", "round", "topk")
+"""Those that are swept where none is named."""
+
 MAX_TOKEN_RATE, MIN_AGREEMENT = 0.5, 0.9
 
 Strengths = Mapping[str, Sequence[float]]
@@ -42,7 +45,7 @@ def main() -> None:
     chosen = {
         release: strengths
         for release, strengths in SWEPT.items()
-        if not given.only or release.partition("(")[0] in given.only
+        if release.partition("(")[0] in (given.only or STEPS)
     }
     for model in given.models:
         started = time.perf_counter()

@@ -10,6 +10,7 @@ import time
 from side_by_side import CONSOLE, attacked, table
 
 from pytest_injectivity import Audit, AuditConfig
+from pytest_injectivity.audit.measurements.recovery import known_tokens
 from pytest_injectivity.config.release_place import Place
 from pytest_injectivity.privacy.attackers.injection import INSTRUCTION, InjectionAttacker
 from pytest_injectivity.privacy.evaluation.attack import AttackCase, run_attacks
@@ -47,7 +48,8 @@ def main() -> None:
 def _row(audit: Audit, instruction: str, prompts: int, tokens: int) -> tuple[str, ...]:
     decoder, tokenizer = audit.target.decoder, audit.target.tokenizer
     truths = audit.target.prompts.sample(prompts, tokens).ids
-    observed = observe_place(decoder, Place(-1, "cache"), truths)
+    known = known_tokens(audit.measurements, truths)
+    observed = observe_place(decoder, Place(-1, "cache"), truths, known)
     sent = AttackCase(observed, {"identity": IdentityRelease(observed.width)}, 0.0)
     attackers = (InjectionAttacker(instruction),)
     # With a budget for no candidate nothing is measured but what the model says.
@@ -56,12 +58,14 @@ def _row(audit: Audit, instruction: str, prompts: int, tokens: int) -> tuple[str
         [sent],
         seed=0,
         attackers=attackers,
+        known=known,
         free_running=prompts,
         keep_ids=True,
         budget=1,
     )
     (read,) = found.attacks
-    texts, answers = ([decoded(tokenizer, ids) for ids in some] for some in (truths, read.ids))
+    asked = [ids[len(known) :] for ids in truths]
+    texts, answers = ([decoded(tokenizer, ids) for ids in some] for some in (asked, read.ids))
     shifted = texts[1:] + texts[:1]
     rouge = (text_scores(some, answers).rouge_l for some in (texts, shifted))
     numbers = (read.token_rate, *(sum(one) / len(one) for one in rouge))

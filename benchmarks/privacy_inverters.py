@@ -19,7 +19,7 @@ PLANTED = ("lowrank(rank=4, sigma=8 rel)",)
 OTHERS = ("topk(share=0.02)", "round(bits=2)", "gaussian(sigma=1 rel)")
 NEAREST = ("embedding", "argmin")
 TRAINED = ("linear inverter", "network inverter")
-ONE_ROW = ("last", "mean")
+ONE_ROW = ("last", "mean", "answer")
 LAST_STATE = "last-state inverter"
 PAIRS = "pairs inverter"
 EXAMPLES = (0, 16, 64, 256, 1024)

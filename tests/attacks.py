@@ -45,8 +45,8 @@ def case(
         for one, prompts in ((attacker or decoder, practice), (decoder, known))
     )
     # A mean is no one-step map.
-    states = replace(observed.place, mean=False)
-    evaluated = observe_place(decoder, states, prompts[:1]) if observed.place.mean else observed
+    states = replace(observed.place, mean=False, answer=False)
+    evaluated = observe_place(decoder, states, prompts[:1]) if observed.place.averaged else observed
     floor = measure_floor(attacker or decoder, evaluated, prompts=1)
     return AttackCase(observed, releases, floor, practised, given, queries)
 

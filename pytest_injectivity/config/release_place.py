@@ -4,7 +4,7 @@
 
     place = layer ["and" layer | what] [which]
     what  = "keys" | "values" | "kv" | "cache" | "attention" | "routing" | "logits"
-    which = "last" | "mean" | "every=" integer ["run=" integer]
+    which = "last" | "mean" | "answer" | "every=" integer ["run=" integer]
 
 A layer is written as 0 to L, as ``norm``, or as a negative number that counts back from the last.
 Standard library only: options are read on every start of pytest.
@@ -22,6 +22,9 @@ What: TypeAlias = Literal[
 
 CACHED: tuple[What, ...] = ("keys", "values", "kv", "cache")
 """What a block caches: keys, values, or both; or what all blocks cache."""
+
+ANSWERED = 8
+"""The number of tokens that a model says after a prompt, where its answer is observed."""
 
 NAMED: tuple[What, ...] = (*CACHED, "attention", "routing", "logits")
 """What is observed only where it is named."""
@@ -47,6 +50,8 @@ class Place:
         also: a second layer whose states are observed; None: there is one. Once both count from the
             first, ``layer`` is the deeper one.
         mean: whether the mean over all positions is observed, which interfaces for embeddings give.
+        answer: whether the mean over the first `ANSWERED` tokens that the model says after the prompt
+            is observed, and nothing of the prompt itself.
 
     Example:
         >>> str(Place(-1, "kv", last=True))
@@ -64,12 +69,14 @@ class Place:
     run: int = 1
     also: Layer | None = None
     mean: bool = False
+    answer: bool = False
 
     def __str__(self) -> str:
         what = "" if self.what == "states" else f" {self.what}"
         run = f" run={self.run}" if self.run > 1 else ""
         which = f" every={self.every}{run}" if self.every > 1 else ""
-        which = " last" if self.last else " mean" if self.mean else which
+        for name in ("last", "mean", "answer"):
+            which = f" {name}" if getattr(self, name) else which
         also = "" if self.also is None else f"{self.also} and "
         return f"{also}{self.layer}{what}{which}"
 
@@ -113,7 +120,12 @@ class Place:
     @property
     def one_row(self) -> bool:
         """Whether one row is observed of each prompt."""
-        return self.last or self.mean
+        return self.last or self.averaged
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the row of a prompt is a mean over positions."""
+        return self.mean or self.answer
 
     @property
     def name(self) -> str:
@@ -125,7 +137,7 @@ class Place:
     def positions(self, length: int) -> tuple[int, ...]:
         """The positions of the rows of a prompt of ``length`` tokens, in order.
 
-        A mean is at the last one, without which it is not whole.
+        A mean is at the last one, without which it is not whole, and so is what follows the prompt.
         """
         if self.one_row:
             return (length - 1,)
@@ -145,7 +157,8 @@ class Place:
         Raises:
             LayerError: the model has no such layer, keys and values are asked for of a layer that
                 is no block, or attention or routing; the cache of all blocks of another one than
-                the last, logits of another layer than ``norm``, or one layer twice.
+                the last, logits of another layer than ``norm``, one layer twice, or anything but the
+                states of an answer.
         """
         there = [one for given in self.layers for one in resolve_layers(given, n_layers)]
         layer, also = there[0], there[1] if len(there) > 1 else None
@@ -162,6 +175,10 @@ class Place:
             raise LayerError(
                 f"{self.what} of layer {self.layer}: it is computed by blocks, give a layer from 1 to"
                 f" {n_layers}"
+            )
+        if self.answer and self.what != "states":
+            raise LayerError(
+                f"{self}: of an answer the states are observed: give {self.layer} answer"
             )
         if self.what == "cache" and layer != n_layers:
             raise LayerError(f"{self}: a cache is of all blocks: give -1 cache, or {layer} kv")

@@ -6,7 +6,7 @@
     step     = name ["(" argument {"," argument} ")"]
     argument = [name "="] value                     sigma=0.1, sigma=0.1 rel, bits=4, fp8
     place    = layer ["and" layer | what] [which]   8, -1 kv, norm logits last
-    which    = "last" | "mean" | "every=" integer ["run=" integer]
+    which    = "last" | "mean" | "answer" | "every=" integer ["run=" integer]
 
 A text becomes a frozen `ReleaseSpec`, and the ``str()`` of a `ReleaseSpec` is the canonical text. Steps
 and their parameters are listed in `release_steps`, places are described in `release_place`. What a
@@ -26,8 +26,8 @@ from pytest_injectivity.errors import OptionError
 GRAMMAR = (
     "step|step@place, with steps "
     + ", ".join(example for step in STEPS.values() for example in step.examples)
-    + ", and places 8, -1, norm, 8 last, 8 mean, 8 every=2, 8 every=3 run=2, 8 keys, 8 values, 8 kv,"
-    " -1 cache, 8 attention, 8 routing, norm logits, 8 and 9"
+    + ", and places 8, -1, norm, 8 last, 8 mean, 8 answer, 8 every=2, 8 every=3 run=2, 8 keys, 8 values,"
+    " 8 kv, -1 cache, 8 attention, 8 routing, norm logits, 8 and 9"
 )
 """The grammar in one line, as messages show it."""
 
@@ -237,6 +237,8 @@ class _Reader:
             return Place(layer, what, last=True, also=also)
         if self._took("mean"):
             return Place(layer, what, also=also, mean=True)
+        if self._took("answer"):
+            return Place(layer, what, also=also, answer=True)
         if not self._took("every"):
             return Place(layer, what, also=also)
         every = self._count("every")

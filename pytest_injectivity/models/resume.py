@@ -132,7 +132,7 @@ def said_after_cache(
         tokens: those that may be said.
 
     Raises:
-        ModelError: the model caches no keys and values, or has not as many positions.
+        ModelError: the model caches no keys and values.
     """
     # Any tokens give a cache of the right kind and length.
     other = decoder.prefix(torch.zeros(len(pairs[0][0]), dtype=torch.long), "norm")
@@ -140,7 +140,9 @@ def said_after_cache(
     said: list[Tensor] = []
     for _ in range(count):
         scores, cache = _read_on(decoder, cache, said[-1] if said else ids)
-        said.append(tokens[scores.cpu()[tokens].argmax()][None])
+        # A head may have fewer logits than there are embedding rows.
+        able = tokens[tokens < len(scores)]
+        said.append(able[scores.cpu()[able].argmax()][None])
     return torch.cat(said)
 
 

@@ -10,6 +10,7 @@ from pytest_injectivity.errors import LayerError
         ("4", 5, (0, 1, 2, 3, 4)),
         ("4 last", 5, (4,)),
         ("4 mean", 5, (4,)),
+        ("4 answer", 5, (4,)),
         ("4 every=2", 5, (0, 2, 4)),
         ("4 every=2", 6, (1, 3, 5)),
         ("4 every=3", 4, (0, 3)),
@@ -48,10 +49,18 @@ def test_logits_are_of_the_final_norm() -> None:
         parse_place("4 logits").resolved(4)
 
 
+@pytest.mark.parametrize("place", ["4 kv answer", "norm logits answer"])
+def test_of_an_answer_the_states_are_observed(place: str) -> None:
+    """Nothing else is read of it."""
+    with pytest.raises(LayerError, match="of an answer the states are observed: give"):
+        parse_place(place).resolved(4)
+
+
 def test_the_name_of_a_place_has_its_layer_id() -> None:
     """Reports show it."""
     assert "layer04 kv last" == parse_place("4 kv last").name
     assert "norm mean" == parse_place("norm mean").name
+    assert "layer04 answer" == parse_place("4 answer").name
     assert "norm" == parse_place("norm").name
 
 

@@ -40,6 +40,7 @@ from pytest_injectivity.errors import OptionError
         ("round(4)|permute|gaussian(2)@0", "round(bits=4)|permute|gaussian(sigma=2)@0"),
         ("identity@8 last", "identity@8 last"),
         ("identity@8 mean", "identity@8 mean"),
+        ("identity@8 answer", "identity@8 answer"),
         ("identity@8 every=2", "identity@8 every=2"),
         ("identity@8 every=1", "identity@8"),
         ("identity@8 every=3  run =2", "identity@8 every=3 run=2"),

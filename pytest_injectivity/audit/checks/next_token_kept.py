@@ -124,7 +124,7 @@ def check_next_token_kept(
     )
     reason = judge_next_token(against, found, bounds, optional_confidence(confidence))
     notes = [
-        where_it_comes_from(measured.kl_by_layer),
+        where_it_comes_from(measured),
         *blame_lines(audit, [reason]),
         f"against {audit.run_summary().reference}",
     ]

@@ -9,8 +9,7 @@ from pytest_injectivity.audit.comparisons.basis import turn_of
 from pytest_injectivity.audit.comparisons.next_token import chosen_prompts, clustered
 from pytest_injectivity.core.layers import Layer, layer_id, spread_over
 from pytest_injectivity.core.number_keys import NumberKey
-from pytest_injectivity.plan.costs import LAYERS_BY_LAYER, PROMPTS_BY_LAYER, TOKENS_BY_LAYER
-from pytest_injectivity.results.summary import Estimate
+from pytest_injectivity.results.summary import Estimate, NextToken
 
 if TYPE_CHECKING:
     from pytest_injectivity.audit.comparisons.against import Against
@@ -45,6 +44,13 @@ def next_tokens_by_layer(against: "Against") -> dict[str, Estimate]:
     Raises:
         OptionError: no prompt is long enough.
     """
+    # It imports torch, which costs seconds at the start of every run.
+    from pytest_injectivity.plan.costs import (
+        LAYERS_BY_LAYER,
+        PROMPTS_BY_LAYER,
+        TOKENS_BY_LAYER,
+    )
+
     target = against.child.target
     layers = spread_over(target.layers, LAYERS_BY_LAYER)
     few = chosen_prompts(against, PROMPTS_BY_LAYER, TOKENS_BY_LAYER, second_half=False)
@@ -69,14 +75,16 @@ def next_tokens_by_layer(against: "Against") -> dict[str, Estimate]:
     }
 
 
-def where_it_comes_from(divergences: dict[str, Estimate]) -> str:
+def where_it_comes_from(found: NextToken) -> str:
     """Says by which layer half of a divergence is there; empty where nothing diverges, or is known."""
-    values = {layer: one.value or 0.0 for layer, one in divergences.items()}
-    largest = max(values.values(), default=0.0)
-    if largest == 0.0:
+    whole = found.kl.value
+    values = {layer: one.value or 0.0 for layer, one in found.kl_by_layer.items()}
+    if not whole or not values:
         return ""
-    first = next(layer for layer, value in values.items() if value >= _SHARE * largest)
+    first = next((one for one, value in values.items() if value >= _SHARE * whole), None)
+    layer = first or list(values)[-1]
+    words = "half of the KL is there by" if first else "less than half of the KL is there by"
     return (
-        f"half of the KL is there by {first}: {values[first]:.3g} nats where the parent goes on from the"
-        f" model's states of {first}, {largest:.3g} at most"
+        f"{words} {layer}: {values[layer]:.3g} of {whole:.3g} nats where the parent goes on from the"
+        f" model's states of {layer}"
     )

@@ -206,5 +206,5 @@ def _everywhere(decoder: Decoder, observed: Observed) -> Observed:
     """What would be observed at the place if every position were released."""
     if observed.place.everywhere:
         return observed
-    place = replace(observed.place, every=1, run=1, last=False, mean=False)
+    place = replace(observed.place, every=1, run=1, last=False, mean=False, answer=False)
     return observe_place(decoder, place, observed.prompts)

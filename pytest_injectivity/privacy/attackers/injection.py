@@ -79,10 +79,15 @@ class _InjectionAttack(BaseAttack):
         decoder, channel = self._setting.decoder, self._setting.channel
         rows = channel.released[prompt]
         answer = torch.full((len(rows),), NO_TOKEN)
-        if not len(self._asked):
+        count = len(rows) - first
+        if decoder.context is not None:
+            # The last token that is said is not read.
+            count = min(count, decoder.context - len(rows) - len(self._asked) + 1)
+        if not len(self._asked) or count < 1:
             return answer
         sides = torch.split(rows, list(channel.sides), dim=1)
         pairs = list(zip(sides[::2], sides[1::2], strict=True))
-        count = len(rows) - first
-        answer[first:] = said_after_cache(decoder, pairs, self._asked, count, tokens=self._tokens)
+        answer[first : first + count] = said_after_cache(
+            decoder, pairs, self._asked, count, tokens=self._tokens
+        )
         return answer

@@ -62,6 +62,7 @@ class JointSearchAttacker:
         if (
             place.everywhere
             or not place.of_states
+            or place.answer
             or channel.hides_matrix
             or not channel.release.ordered
         ):

@@ -110,8 +110,8 @@ class _Next(NamedTuple):
 
 def why_no_utility(decoder: Decoder, place: Place, prompts: Sequence[Sequence[int]]) -> str:
     """Why no pass can go on from what is observed at a place; empty where one can."""
-    if place.mean:
-        return "no pass goes on from the mean of all positions"
+    if place.averaged:
+        return "no pass goes on from the mean of positions"
     if place.recorded:
         return f"no pass goes on from {place.recorded} alone"
     if place.cached and not (place.everywhere and decoder.family.prefix == "keys-values"):

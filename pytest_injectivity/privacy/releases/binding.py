@@ -65,11 +65,16 @@ def typical_coordinate(
 
 def _row_use(spec: ReleaseSpec, observed: Observed) -> Callable[[int], RowUse]:
     place = observed.place
-    if not place.of_states or place.mean or observed.model is None:
+    if not place.of_states or place.averaged or observed.model is None:
         named = [step for step in spec.steps if release_steps()[step.name].of_states]
         raise OptionError(
             f"{named[0]} at {observed.place}: it needs what the model makes of the states of one layer:"
             f" give a layer alone, as in {named[0]}@8"
+        )
+    if any(release_steps()[step.name].of_states for step in spec.steps[1:]):
+        raise OptionError(
+            f"{spec}: a step that knows what the model makes of states acts on these as they are:"
+            " give it first"
         )
     return partial(row_use, observed)
 

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.config.release_place import Place
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.releases.observed import (
     Observed,
     observe_place,
+    read_tokens,
     rows_of_states,
     seen_of_states,
     shown_rows,
@@ -106,28 +108,39 @@ def observe_together(
     kept = tuple(tuple(map(int, ids)) for ids in prompts)
     plain = [place for place in places if place.from_states]
     found = {place: observe_place(decoder, place, kept) for place in places if place not in plain}
-    if plain:
-        layers = tuple(dict.fromkeys(layer for place in plain for layer in place.layers))
-        together = max(1, _BATCH_TOKENS // len(kept[0]))
-        parts = [
-            decoder.states(torch.tensor(kept[start : start + together]), layers)
-            for start in range(0, len(kept), together)
-        ]
-        for place in plain:
-            length = len(kept[0])
-            at = list(range(length) if place.mean else place.positions(length))
-            seen = seen_of_states(decoder, place)
-            states = {
-                layer: torch.cat([part[layer][:, at] for part in parts]) for layer in place.layers
-            }
-            rows = tuple(
-                rows_of_states(place, seen, {layer: own[prompt] for layer, own in states.items()})
-                for prompt in range(len(kept))
-            )
-            if place.mean:
-                rows = tuple(shown_rows(place, own) for own in rows)
-            side = rows[0].shape[1] // len(place.layers)
-            found[place] = Observed(place, kept, rows, (side,) * len(place.layers))
+    for answer in (False, True):
+        some = [place for place in plain if place.answer is answer]
+        if some:
+            found |= _observe_states(decoder, some, kept)
+    return found
+
+
+def _observe_states(
+    decoder: Decoder, places: Sequence[Place], prompts: tuple[tuple[int, ...], ...]
+) -> dict[Place, Observed]:
+    """What prompts give away at places that are all of their own tokens, or all of their answers'."""
+    layers = tuple(dict.fromkeys(layer for place in places for layer in place.layers))
+    length = len(prompts[0])
+    together = max(1, _BATCH_TOKENS // length)
+    parts: list[dict[Layer, Tensor]] = []
+    for start in range(0, len(prompts), together):
+        ids = torch.tensor(prompts[start : start + together])
+        whole, first = read_tokens(decoder, places[0], ids)
+        states = decoder.states(whole, layers)
+        parts.append({layer: own[:, first:] for layer, own in states.items()})
+    found = {}
+    for place in places:
+        at = slice(None) if place.averaged else list(place.positions(length))
+        seen = seen_of_states(decoder, place)
+        shown = {layer: torch.cat([part[layer][:, at] for part in parts]) for layer in place.layers}
+        rows = tuple(
+            rows_of_states(place, seen, {layer: own[prompt] for layer, own in shown.items()})
+            for prompt in range(len(prompts))
+        )
+        if place.averaged:
+            rows = tuple(shown_rows(place, own) for own in rows)
+        side = rows[0].shape[1] // len(place.layers)
+        found[place] = Observed(place, prompts, rows, (side,) * len(place.layers))
     return found
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_injectivity.config.release_place import Place
+from pytest_injectivity.config.release_place import ANSWERED, Place
 from pytest_injectivity.core.layers import Layer
-from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.greedy import answered
 from pytest_injectivity.models.head import Head
 from pytest_injectivity.models.recorded import recorded
 from pytest_injectivity.privacy.releases.protocol import Release, draws
@@ -103,10 +104,25 @@ def observe_place(
 def shown_rows(
     place: Place, rows: Float[Tensor, "positions width"]
 ) -> Float[Tensor, "_shown width"]:
-    """What a place shows of the rows at all positions: some of them, or their mean."""
-    if place.mean:
+    """What a place shows of the rows of a prompt, or of its answer: some of them, or their mean."""
+    if place.averaged:
         return rows.mean(dim=0, keepdim=True)
     return rows[list(place.positions(len(rows)))]
+
+
+def read_tokens(
+    decoder: Decoder, place: Place, ids: Int64[Tensor, "prompts length"]
+) -> tuple[Int64[Tensor, "prompts longer"], int]:
+    """The tokens that are run for a place, and the first position whose rows are of it.
+
+    Args:
+        decoder: the model.
+        place: what is observed.
+        ids: prompts of one length.
+    """
+    if not place.answer:
+        return ids, 0
+    return answered(decoder, ids, ANSWERED), ids.shape[1]
 
 
 def flatten_cache(
@@ -138,8 +154,9 @@ def _rows_of(decoder: Decoder, place: Place) -> Callable[[tuple[int, ...]], _Sid
     seen = seen_of_states(decoder, place)
 
     def of_one(ids: tuple[int, ...]) -> _Sides:
-        states = decoder.states(torch.tensor([ids]), place.layers)
-        return tuple(seen(states[layer][0]) for layer in place.layers)
+        whole, first = read_tokens(decoder, place, torch.tensor([ids]))
+        states = decoder.states(whole, place.layers)
+        return tuple(seen(states[layer][0, first:]) for layer in place.layers)
 
     return of_one
 

@@ -89,6 +89,15 @@ def test_divergences_by_layer_are_those_of_the_parent_from_the_models_states(
     assert any(one.startswith("half of the KL is there by layer0") for one in verdict.notes)
 
 
+def test_what_the_head_does_is_not_blamed_on_a_layer(tmp_path: Path) -> None:
+    """Little of the divergence is there before the head."""
+    audit = _with_head(tmp_path, lambda weight: weight.data.mul_(2.0))
+    verdict = audit.check_next_token_kept(kl=1e-9)
+    assert any(
+        one.startswith("less than half of the KL is there by norm: 0 of ") for one in verdict.notes
+    )
+
+
 def test_what_would_have_passed_does(rounded: Audit) -> None:
     """Each bound at the value measured passes, and just beyond it fails at the head."""
     found = rounded.next_token()

@@ -124,9 +124,8 @@ def test_an_attacker_reads_more_than_chance_of_what_it_is_made_for(name: str) ->
 @pytest.mark.parametrize("noise", [NoiseRelease, _UntoldNoise])
 @pytest.mark.parametrize("name", BY_NAME)
 def test_an_attacker_is_at_chance_on_noise(name: str, noise: type[NoiseRelease]) -> None:
-    """Its answers are right no more often than drawn ones and no less often, told of noise or not."""
+    """Its answers are right no more often than drawn ones, told of noise or not."""
     decoder = _decoder(name)
     sent = _in_noise(_case(decoder, *MADE_FOR[name]), noise)
     found = _right_of(name, decoder, sent)
     assert all(binom.sf(right - 1, given, 1 / VOCAB) > RARE for right, given in found)
-    assert all(binom.cdf(right, given, 1 / VOCAB) > RARE for right, given in found)

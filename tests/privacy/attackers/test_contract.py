@@ -41,6 +41,7 @@ CHANNELS = [
     ("1 kv", "identity"),
     ("1 last", "identity"),
     ("1 mean", "identity"),
+    ("1 answer", "identity"),
     ("1 and 2", "same_noise(sigma=0.5)"),
     ("-1 cache", "identity"),
 ]
@@ -78,8 +79,9 @@ def _channel(decoder: Decoder, place: str, release: str) -> Channel:
 
 
 def _fitting(attacker: Attacker, decoder: Decoder) -> list[tuple[str, str]]:
-    """The first channels that an attacker is made for."""
-    return [one for one in CHANNELS if attacker.fits(_channel(decoder, *one))][:MOST]
+    """The first and the last channels that an attacker is made for: plain ones, and further places."""
+    found = [one for one in CHANNELS if attacker.fits(_channel(decoder, *one))]
+    return found if len(found) <= MOST else [*found[: MOST - 1], found[-1]]
 
 
 def _run(

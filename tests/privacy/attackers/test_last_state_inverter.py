@@ -68,3 +68,15 @@ def test_it_reads_a_mean(decoder: Decoder) -> None:
 def test_examples_must_be_as_long_as_prompts(decoder: Decoder) -> None:
     """Of tokens farther from the end than any of the examples nothing is learned."""
     assert not _read(decoder, "identity", practice=[ids[1:] for ids in PRACTICE])
+
+
+def test_it_reads_a_prompt_of_the_answer(decoder: Decoder) -> None:
+    """States of the tokens that the model says give away what it was asked."""
+    found = _read(decoder, "identity", "2 answer")[True]
+    assert found.token_rate >= 0.3
+
+
+def test_an_answer_is_not_searched(decoder: Decoder) -> None:
+    """No other attacker is made for one, and `joint search` runs no answers."""
+    sent = case(decoder, "1 answer", ["identity"], PROMPTS[:2])
+    assert not run_attacks(decoder, [sent], seed=0)[0].attacks

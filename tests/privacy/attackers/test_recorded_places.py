@@ -5,6 +5,7 @@ import pytest
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.attackers.mahalanobis import MahalanobisAttacker
 from pytest_injectivity.privacy.evaluation.attack import run_attacks
+from pytest_injectivity.privacy.evaluation.results import AttackResult
 from pytest_injectivity.testing import tiny_decoder
 from scripts.families.small_models import small_config, small_model
 from tests.attacks import by_name, case, drawn_prompts
@@ -12,12 +13,16 @@ from tests.attacks import by_name, case, drawn_prompts
 PROMPTS = drawn_prompts(10, 4)
 
 
-def _by_position(decoder: Decoder, place: str, budget: int | None = None) -> list[float]:
+def _read(decoder: Decoder, place: str, budget: int | None = None) -> AttackResult:
     sent = case(decoder, place, ["identity"], PROMPTS, practice=drawn_prompts(30, 4, seed=1))
     found = run_attacks(
         decoder, [sent], seed=0, attackers=(MahalanobisAttacker(),), free_running=0, budget=budget
     )
-    return by_name(found)["identity", "mahalanobis", True].right.mean(axis=0).tolist()
+    return by_name(found)["identity", "mahalanobis", True]
+
+
+def _by_position(decoder: Decoder, place: str) -> list[float]:
+    return _read(decoder, place).right.mean(axis=0).tolist()
 
 
 @pytest.mark.parametrize("place", ["1 attention", "2 attention"])
@@ -36,4 +41,6 @@ def test_routing_tells_all_tokens() -> None:
 
 def test_likely_candidates_can_be_compared() -> None:
     """Where all are more than the budget."""
-    assert max(_by_position(tiny_decoder("llama"), "2 attention", budget=1000)) > 0.5
+    found = _read(tiny_decoder("llama"), "2 attention", budget=1000)
+    assert found.compared is not None
+    assert found.right.mean(axis=0).max() > 0.5

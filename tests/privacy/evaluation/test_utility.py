@@ -145,6 +145,7 @@ def test_no_number_agrees_with_nothing(decoder: Decoder, observed: Observe) -> N
         ("llama", "1", ""),
         ("llama", "1 last", ""),
         ("llama", "1 mean", "no pass goes on from the mean"),
+        ("llama", "1 answer", "no pass goes on from the mean"),
         ("llama", "1 kv", ""),
         ("mamba", "1", ""),
         ("mamba", "1 every=2", "its blocks count them themselves"),

@@ -43,7 +43,7 @@ def test_without_prompts_there_are_no_examples(observed: Callable[..., Observed]
     assert 0 == len(practised(release, None, 0)) == len(known_beforehand(release, None, 0))
 
 
-@pytest.mark.parametrize("place", ["1", "2 every=2", "2 last", "2 mean", "1 kv"])
+@pytest.mark.parametrize("place", ["1", "2 every=2", "2 last", "2 mean", "2 answer", "1 kv"])
 def test_places_observed_together_are_those_observed_alone(place: str, decoder: Decoder) -> None:
     """Layers of one pass, and what blocks cache."""
     where = parse(f"identity@{place}").place

@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from pytest_injectivity.config.release_place import ANSWERED
 from pytest_injectivity.config.release_spec import parse
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import LayerError, ModelError
@@ -41,6 +42,17 @@ def test_a_mean_is_one_row_of_all_positions(observed: Observe) -> None:
     every, mean = observed("1"), observed("1 mean")
     assert [(1, every.width)] * len(PROMPTS) == [tuple(rows.shape) for rows in mean.rows]
     assert torch.allclose(every.rows[1].mean(dim=0), mean.rows[1][0])
+
+
+def test_an_answer_is_one_row_of_what_the_model_says(decoder: Decoder, observed: Observe) -> None:
+    """The mean state of the likeliest next tokens, and of no token of the prompt."""
+    whole = list(PROMPTS[1])
+    with torch.no_grad():
+        for _ in range(ANSWERED):
+            whole.append(int(decoder.model(torch.tensor([whole])).logits[0, -1].argmax()))
+    states = decoder.states(torch.tensor([whole]), [1])[1][0, len(PROMPTS[1]) :]
+    assert ANSWERED == len(states)
+    assert torch.allclose(states.mean(dim=0), observed("1 answer").rows[1][0], atol=1e-6)
 
 
 @pytest.mark.parametrize("layer", [1, 2])

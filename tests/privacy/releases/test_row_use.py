@@ -56,3 +56,9 @@ def test_a_step_that_needs_it_is_refused_elsewhere(
     """With what to give instead."""
     with pytest.raises(OptionError, match=r"needs what the model makes of .* as in .*@8"):
         bind(parse(f"{step}@{place}"), observed(place))
+
+
+def test_a_step_that_needs_it_is_refused_behind_others(observed: Observe) -> None:
+    """Its directions are those of rows as the model computes them."""
+    with pytest.raises(OptionError, match=r"acts on these as they are: give it first"):
+        bind(parse("rotate(seed=1)|directed(sigma=1)@1"), observed("1"))
