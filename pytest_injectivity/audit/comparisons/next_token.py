@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pytest_injectivity.audit.comparisons.against import Against
     from pytest_injectivity.reference.next_token import NextTokens
 
-_CONFIDENCE = 0.95
+CONFIDENCE = 0.95
+"""The level of the intervals that are shown."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,11 @@ def next_token_of(
         second_half=second_half,
         lost=int(found.lost.sum()),
         reference_lost=int(found.parents_lost.sum()),
-        kl=_estimate(mean_divergence(found, _CONFIDENCE)),
-        kl_q99=_estimate(divergence_quantile(found, 0.01, _CONFIDENCE)),
-        kl_q999=_estimate(divergence_quantile(found, 0.001, _CONFIDENCE)),
+        kl=_estimate(mean_divergence(found, CONFIDENCE)),
+        kl_q99=_estimate(divergence_quantile(found, 0.01, CONFIDENCE)),
+        kl_q999=_estimate(divergence_quantile(found, 0.001, CONFIDENCE)),
         kl_max=finite(float(found.nats.max())),
-        top1=_estimate(agreement(found, _CONFIDENCE)),
+        top1=_estimate(agreement(found, CONFIDENCE)),
         elsewhere=float(np.nan_to_num(found.elsewhere).max()),
         kl_by_position=_by_position(found),
         kl_by_layer=by_layer,
@@ -126,7 +127,7 @@ def _by_position(found: "NextTokens") -> dict[str, Estimate]:
         here = doubled == power
         first, last = 2**power, 2 ** (power + 1) - 1
         name = f"{first}-{last}" if last > first else f"{first}"
-        mean = clustered(found.nats[here], found.prompt[here], _CONFIDENCE)
+        mean = clustered(found.nats[here], found.prompt[here], CONFIDENCE)
         shown[name] = _estimate(mean)
     return shown
 

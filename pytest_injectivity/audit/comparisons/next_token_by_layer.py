@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_injectivity.audit.comparisons.basis import turn_of
-from pytest_injectivity.audit.comparisons.next_token import chosen_prompts, clustered
+from pytest_injectivity.audit.comparisons.next_token import CONFIDENCE, chosen_prompts, clustered
 from pytest_injectivity.core.layers import Layer, layer_id, spread_over
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.results.summary import Estimate, NextToken
@@ -69,7 +69,7 @@ def next_tokens_by_layer(against: "Against") -> dict[str, Estimate]:
         LayerDivergencesKey(PROMPTS_BY_LAYER, TOKENS_BY_LAYER, layers), compute
     )
     return {
-        layer_id(layer): Estimate.of(*clustered(nats, found.prompt, 0.95))
+        layer_id(layer): Estimate.of(*clustered(nats, found.prompt, CONFIDENCE))
         for layer, nats in zip(layers, found.nats, strict=True)
         if np.isfinite(nats).all()
     }

@@ -28,7 +28,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess, ranks_of
 from pytest_injectivity.privacy.releases.examples import Examples
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
-from pytest_injectivity.privacy.search.kernel_ridge import FEWEST, KernelRidge
+from pytest_injectivity.privacy.search.kernel_ridge import FEWEST, KernelRidge, squared_distances
 from pytest_injectivity.privacy.search.one_step_tables import surprises
 from pytest_injectivity.privacy.search.row_network import told_apart
 
@@ -81,7 +81,7 @@ class _LastStateAttack(BaseAttack):
         likely = _LIKELY if setting.teacher_forced else _LIKELY[:1]
         self._weights = [
             _settled(
-                _squared(left_out[:, at], self._keys[among.to(rows.device)]),
+                squared_distances(left_out[:, at], self._keys[among.to(rows.device)]),
                 _after(decoder, examples, at).to(rows.device)[:, among],
                 torch.searchsorted(among, tokens[:_SETTLED_ON, at].contiguous()).to(rows.device),
                 likely,
@@ -97,7 +97,7 @@ class _LastStateAttack(BaseAttack):
     def _scores(self, view: ChannelView, prompt: int) -> Float32[Tensor, " vocab"]:
         at = view.position - self._lengths[prompt]
         near, likely = self._weights[at]
-        scores = -near * _squared(self._told[prompt, at][None], self._keys)[0]
+        scores = -near * squared_distances(self._told[prompt, at][None], self._keys)[0]
         if likely:
             scores -= likely * view.table.surprise.to(scores)
         return scores.masked_fill(~self._named, -torch.inf)
@@ -108,13 +108,6 @@ def _scaled(embeddings: Float[Tensor, "vocab width"]) -> Float32[Tensor, "vocab 
     rows = embeddings.float().nan_to_num()
     scaled: Tensor = rows / rows.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
     return scaled
-
-
-def _squared(
-    told: Float32[Tensor, "rows width"], keys: Float32[Tensor, "tokens width"]
-) -> Float32[Tensor, "rows tokens"]:
-    away: Tensor = torch.cdist(told, keys).square()
-    return away
 
 
 def _after(decoder: Decoder, examples: Examples, at: int) -> Float32[Tensor, "examples vocab"]:

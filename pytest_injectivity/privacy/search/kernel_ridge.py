@@ -59,7 +59,7 @@ class KernelRidge:
         loud = (power + _QUIETEST * power.sum() / rows.shape[1]).sqrt()
         whitener = axes.T / loud.clamp(min=torch.finfo(torch.float64).tiny ** 0.5)
         examples = (exact - center) @ whitener
-        away = _squared(examples, examples)
+        away = squared_distances(examples, examples)
         apart = away[away > 0]
         spread = float(apart.median()) if len(apart) else 1.0
         kernel = (-away / spread).exp()
@@ -70,7 +70,7 @@ class KernelRidge:
     def __call__(self, rows: Float[Tensor, "rows width"]) -> Float64[Tensor, "rows targets"]:
         """What the targets of further rows are expected to be."""
         further = (rows.double().nan_to_num() - self.center) @ self.whitener
-        kernel = (-_squared(further, self.examples) / self.spread).exp()
+        kernel = (-squared_distances(further, self.examples) / self.spread).exp()
         told: Tensor = self._mean + kernel @ self._slopes
         return told
 
@@ -91,8 +91,9 @@ class KernelRidge:
         return slopes
 
 
-def _squared(
-    rows: Float64[Tensor, "rows axes"], others: Float64[Tensor, "others axes"]
-) -> Float64[Tensor, "rows others"]:
+def squared_distances(
+    rows: Float[Tensor, "rows axes"], others: Float[Tensor, "others axes"]
+) -> Float[Tensor, "rows others"]:
+    """The squared distance of each row from each of the others."""
     away: Tensor = torch.cdist(rows, others).square()
     return away
