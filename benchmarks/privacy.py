@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-from side_by_side import CONSOLE, attacked, table
+from side_by_side import CONSOLE, attacked, attacked_title, four_cuts, table
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.config.release_spec import filled
@@ -50,11 +50,11 @@ def main() -> None:
     for model in given.models:
         started = time.perf_counter()
         audit = Audit(AuditConfig(model=str(model), no_cache=True, max_prompts=4 * given.prompts))
-        cuts = sorted({1 + at * (audit.n_layers - 1) // 3 for at in range(4)})
+        cuts = four_cuts(audit.n_layers)
         curves = swept(audit, chosen, cuts, given.prompts, given.tokens)
         points = sum(len(curve.points) for curve in curves.values())
         taken = time.perf_counter() - started
-        of = f"{model.name}, {given.prompts} prompts of {given.tokens} tokens"
+        of = attacked_title(model, given)
         table(
             f"{of}: read / kept, %", ("release", *map(str, cuts)), by_strength(curves, chosen, cuts)
         )

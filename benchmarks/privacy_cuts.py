@@ -8,7 +8,7 @@ Each cell: read by the published verifier at a fixed tolerance / by the stronges
 
 import time
 
-from side_by_side import CONSOLE, attacked, table
+from side_by_side import CONSOLE, attacked, attacked_title, four_cuts, table
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.audit.releases.cuts import WIRES
@@ -28,14 +28,14 @@ def main() -> None:
             model=str(model), dtype=given.dtype, no_cache=True, max_prompts=4 * given.prompts
         )
         audit = Audit(config)
-        cuts = given.layers or sorted({1 + at * (audit.n_layers - 1) // 3 for at in range(4)})
+        cuts = given.layers or four_cuts(audit.n_layers)
         size = {"prompts": given.prompts, "tokens": given.tokens, "free_running": 0}
         audit.check_cut_not_read(cuts, 0.5, wires=given.wires, **size)
         found = cut_table([one.summary(0.95) for one in audit.releases.exposed])
         if found is None:
             CONSOLE.print("one cut has no depth: give two --layers or more")
             continue
-        of = f"{model.name}, {given.prompts} prompts of {given.tokens} tokens: % read"
+        of = f"{attacked_title(model, given)}: % read"
         rows = [tuple(cell.text for cell in row) for row in found.rows]
         table(of, [column.title for column in found.columns], rows)
         CONSOLE.print(f"{time.perf_counter() - started:.0f} s, loading included")

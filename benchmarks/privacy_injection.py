@@ -7,7 +7,7 @@ Tokens at their places, and ROUGE-L of the texts; beside it ROUGE-L with the tex
 
 import time
 
-from side_by_side import CONSOLE, attacked, table
+from side_by_side import CONSOLE, attacked, attacked_title, table
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.audit.measurements.recovery import known_tokens
@@ -40,7 +40,7 @@ def main() -> None:
                 tokenizer.apply_chat_template(ASSISTANT, add_generation_prompt=True, tokenize=False)
             )
         rows = [_row(audit, one, given.prompts, given.tokens) for one in asked]
-        title = f"{model.name}, {given.prompts} prompts of {given.tokens} tokens: read, %"
+        title = f"{attacked_title(model, given)}: read, %"
         table(title, ("instruction", "tokens", "ROUGE-L", "ROUGE-L of other prompts"), rows)
         CONSOLE.print(f"{time.perf_counter() - started:.0f} s, loading included")
 

@@ -10,7 +10,7 @@ what is read by how many examples were learned from, the fourth whole prompts of
 import time
 from collections.abc import Sequence
 
-from side_by_side import CONSOLE, attacked, table
+from side_by_side import CONSOLE, attacked, attacked_title, table
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.results.releases import AttackSummary, ReleaseSummary
@@ -36,7 +36,7 @@ def main() -> None:
     for model in given.models:
         started = time.perf_counter()
         audit = Audit(AuditConfig(model=str(model), no_cache=True, max_prompts=2000))
-        of = f"{model.name}, {given.prompts} prompts of {given.tokens} tokens, cut {given.cut}: read, %"
+        of = f"{attacked_title(model, given)}, cut {given.cut}: read, %"
         for releases, names in ((PLANTED, (*NEAREST, *TRAINED)), (OTHERS, TRAINED)):
             texts = [f"{one}@{given.cut}" for one in releases]
             found = audit.exposures(texts, free_running=0, **size)

@@ -9,7 +9,7 @@ blocks beside that of one; attention weights of the first block and of the last 
 import time
 from collections.abc import Sequence
 
-from side_by_side import CONSOLE, attacked, table
+from side_by_side import CONSOLE, attacked, attacked_title, table
 
 from pytest_injectivity import Audit, AuditConfig
 
@@ -27,7 +27,7 @@ def main() -> None:
         started = time.perf_counter()
         audit = Audit(AuditConfig(model=str(model), no_cache=True, max_prompts=4 * given.prompts))
         size = {"prompts": given.prompts, "tokens": given.tokens}
-        about = f"{model.name}, {given.prompts} prompts of {given.tokens} tokens: read, %"
+        about = f"{attacked_title(model, given)}: read, %"
         _two_layers(audit, about, **size)
         _caches(audit, about, **size)
         _attention(audit, about, **size)

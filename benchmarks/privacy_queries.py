@@ -7,7 +7,7 @@ Noise with k queries, averaged, beside noise over the square root of k with one.
 
 import time
 
-from side_by_side import CONSOLE, attacked, table
+from side_by_side import CONSOLE, attacked, attacked_title, table
 
 from pytest_injectivity import Audit, AuditConfig
 
@@ -31,7 +31,7 @@ def main() -> None:
             )
             for queries in QUERIES
         ]
-        title = f"{model.name}, {given.prompts} prompts of {given.tokens} tokens: read, %"
+        title = f"{attacked_title(model, given)}: read, %"
         columns = ("queries", f"{LOUDEST:g} rel, averaged", "sigma of one query", "one query")
         table(title, columns, rows)
         CONSOLE.print(f"{time.perf_counter() - started:.0f} s, loading included")

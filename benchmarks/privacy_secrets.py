@@ -10,7 +10,7 @@ without any state is given with them: an attacker that is not run reads no more.
 import time
 from collections.abc import Sequence
 
-from side_by_side import CONSOLE, attacked, table
+from side_by_side import CONSOLE, attacked, attacked_title, table
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.results.releases import ReleaseSummary
@@ -40,7 +40,7 @@ def main() -> None:
     for model in given.models:
         started = time.perf_counter()
         audit = Audit(AuditConfig(model=str(model), no_cache=True, max_prompts=10**5))
-        title = f"{model.name}, {given.prompts} prompts of {given.tokens} tokens: read, %"
+        title = f"{attacked_title(model, given)}: read, %"
         size = {"prompts": given.prompts, "tokens": given.tokens}
         by_known = {known: _exposed(audit, SHARED, known, **size) for known in KNOWN}
         rows = [

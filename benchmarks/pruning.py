@@ -9,7 +9,7 @@ how many true tokens were not among the candidates, and the processor's seconds.
 import time
 from collections.abc import Iterator, Sequence
 
-from side_by_side import attacked, table
+from side_by_side import attacked, attacked_title, table
 
 from pytest_injectivity import Audit, AuditConfig
 
@@ -34,7 +34,7 @@ def main() -> None:
     budgets = (None, *given.budgets)
     for model in given.models:
         audit = Audit(AuditConfig(model=str(model), no_cache=True, max_prompts=1000))
-        of = f"{model.name}, {given.prompts} prompts of {given.tokens} tokens, cut {given.cut}"
+        of = f"{attacked_title(model, given)}, cut {given.cut}"
         columns = ("release", "budget", "compared", "left out", "undecided", "read", "at most", "s")
         table(of, columns, _rows(audit, given.cut, given.prompts, given.tokens, budgets))
 

@@ -36,6 +36,16 @@ def attacked(doc: str, *, prompts: int = 50, tokens: int = 6) -> argparse.Argume
     return parser
 
 
+def attacked_title(model: Path, given: argparse.Namespace) -> str:
+    """How the title of a table of attacks begins: the model, and how much of it is attacked."""
+    return f"{model.name}, {given.prompts} prompts of {given.tokens} tokens"
+
+
+def four_cuts(n_layers: int) -> list[int]:
+    """Cuts from the first block to the last; fewer than four of a model of fewer blocks."""
+    return sorted({1 + at * (n_layers - 1) // 3 for at in range(4)})
+
+
 def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table and the machine it was measured on; the first column is text."""
     title = f"{title} ({torch.get_num_threads()} threads)"

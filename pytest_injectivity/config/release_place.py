@@ -29,11 +29,6 @@ ANSWERED = 8
 NAMED: tuple[What, ...] = (*CACHED, "attention", "routing", "logits")
 """What is observed only where it is named."""
 
-_RECORDED: dict[str, Literal["attention", "routing"]] = {
-    "attention": "attention",
-    "routing": "routing",
-}
-
 
 @dataclass(frozen=True)
 class Place:
@@ -88,7 +83,11 @@ class Place:
     @property
     def recorded(self) -> Literal["attention", "routing"] | None:
         """What of a block is observed beside its state and its cache, where that is."""
-        return _RECORDED.get(self.what)
+        match self.what:
+            case "attention" | "routing":
+                return self.what
+            case _:
+                return None
 
     @property
     def from_states(self) -> bool:

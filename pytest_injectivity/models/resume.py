@@ -64,11 +64,8 @@ def logits_from_states(
         batch["position_ids"] = torch.tensor([positions], device=decoder.device).expand_as(tokens)
         # Without a mask the library takes a gap between positions for the end of a text.
         batch["attention_mask"] = torch.ones_like(tokens)
-    given = states.to(decoder.device)
-    # Replaced last: what is given is not rounded again by the block it is put behind.
-    with torch.no_grad(), decoder.running(), _replaced(decoder, layer, given):
-        found: Tensor = decoder.model(**batch, use_cache=False).logits
-    return found
+    with torch.no_grad():
+        return _run_on(decoder, batch, layer, states)
 
 
 def differentiable_logits(
@@ -85,9 +82,19 @@ def differentiable_logits(
         layer: where the states are from.
         states: of each text; gradients are recorded where they ask for them.
     """
-    given = states.to(decoder.device)
-    with torch.enable_grad(), decoder.running(), _replaced(decoder, layer, given):
-        found: Tensor = decoder.model(input_ids=ids.to(decoder.device), use_cache=False).logits
+    with torch.enable_grad():
+        return _run_on(decoder, {"input_ids": ids.to(decoder.device)}, layer, states)
+
+
+def _run_on(
+    decoder: Decoder,
+    batch: Mapping[str, Any],
+    layer: Layer,
+    states: Float[Tensor, "versions length hidden"],
+) -> Float[Tensor, "versions length vocab"]:
+    # Replaced last: what is given is not rounded again by the block it is put behind.
+    with decoder.running(), _replaced(decoder, layer, states.to(decoder.device)):
+        found: Tensor = decoder.model(**batch, use_cache=False).logits
     return found
 
 

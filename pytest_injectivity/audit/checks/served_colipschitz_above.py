@@ -59,7 +59,7 @@ def check_served_colipschitz_above(
     return audit.verdict("served_colipschitz_above", reasons)
 
 
-def _ratios(measured: "Measurements", geometry: "LayerGeometry") -> Sample:
+def _ratios(measured: "Measurements", geometry: "LayerGeometry", quantity: str) -> Sample:
     """The smallest ratio of each row that has an admissible partner."""
     from pytest_injectivity.geometry.layer import smallest_ratio
 
@@ -67,4 +67,4 @@ def _ratios(measured: "Measurements", geometry: "LayerGeometry") -> Sample:
     pair = smallest_ratio(ratios)
     what = f"smallest ratio {show(float(ratios.ratio[pair[0]]))}"
     line = served_pair_line(measured, geometry, pair, what)
-    return Sample.of_ratios("", ratios, (line, *served_lines(measured, geometry)))
+    return Sample.of_ratios(quantity, ratios, (line, *served_lines(measured, geometry)))

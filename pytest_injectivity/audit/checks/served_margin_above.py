@@ -59,11 +59,11 @@ def check_served_margin_above(
     return audit.verdict("served_margin_above", reasons)
 
 
-def _nearest(measured: "Measurements", geometry: "LayerGeometry") -> Sample:
+def _nearest(measured: "Measurements", geometry: "LayerGeometry", quantity: str) -> Sample:
     """The distance of each row to the nearest other one."""
     nearest = geometry.nearest
     worst = int(nearest.distance.argmin())
     what = f"closest pair, distance {show(float(nearest.distance[worst]))}"
     line = served_pair_line(measured, geometry, (worst, int(nearest.index[worst])), what)
     evidence = (line, *served_lines(measured, geometry))
-    return Sample("", nearest.distance, nearest.index, evidence)
+    return Sample(quantity, nearest.distance, nearest.index, evidence)

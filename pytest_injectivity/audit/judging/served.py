@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from itertools import starmap
 from typing import TYPE_CHECKING, TypeVar
 
@@ -160,7 +159,7 @@ def judge_served(
     audit: Audited,
     bounds: Mapping[Layer, float],
     asked: Quantile,
-    sample: Callable[["Measurements", "LayerGeometry"], Sample],
+    sample: Callable[["Measurements", "LayerGeometry", str], Sample],
     quantity: str,
 ) -> list[Reason]:
     """The reasons of a check of a quantile of rows of states captured elsewhere.
@@ -169,8 +168,8 @@ def judge_served(
         audit: the audit.
         bounds: of each layer judged.
         asked: which quantile.
-        sample: makes the values of a layer's rows.
-        quantity: what they are.
+        sample: makes the values of a layer's rows, by the name of what they are.
+        quantity: what they are, whichever quantile of them is judged.
     """
     measured, named_ = audit.measurements, named(quantity, asked)
     if lost := not_as_claimed(measured, bounds, named_, min(bounds.values()), ">="):
@@ -180,8 +179,7 @@ def judge_served(
         if reason := not_finite_anywhere(measured, layer, named_, bound, ">="):
             return reason, (1.0, 0.0)
         geometry = measured.served_geometry(layer)
-        found = replace(sample(measured, geometry), quantity=named_)
-        return judge_quantile(found, geometry, bound, asked)
+        return judge_quantile(sample(measured, geometry, named_), geometry, bound, asked)
 
     return settled(list(starmap(judged, bounds.items())), asked.confidence)
 

@@ -78,13 +78,13 @@ class _LastStateAttack(BaseAttack):
         self._told = ridge(torch.cat(channel.released)).float().reshape(shape)
         left_out = ridge.left_out[:_SETTLED_ON].float().reshape(shape)
         among = told_apart(tokens, usable, setting.seed)
-        likely = _LIKELY if setting.teacher_forced else _LIKELY[:1]
         self._weights = [
             _settled(
                 squared_distances(left_out[:, at], self._keys[among.to(rows.device)]),
-                _after(decoder, examples, at).to(rows.device)[:, among],
                 torch.searchsorted(among, tokens[:_SETTLED_ON, at].contiguous()).to(rows.device),
-                likely,
+                _after(decoder, examples, at).to(rows.device)[:, among]
+                if setting.teacher_forced
+                else None,
             )
             for at in range(tokens.shape[1])
         ]
@@ -118,11 +118,14 @@ def _after(decoder: Decoder, examples: Examples, at: int) -> Float32[Tensor, "ex
 
 def _settled(
     away: Float32[Tensor, "examples among"],
-    surprise: Float32[Tensor, "examples among"],
     truth: Int64[Tensor, " examples"],
-    likely: Sequence[float],
+    surprise: Float32[Tensor, "examples among"] | None,
 ) -> tuple[float, float]:
-    """The weights by which the tokens of examples that were left out are likeliest."""
+    """The weights by which the tokens of examples that were left out are likeliest.
+
+    Without the model's surprise its weight is 0.
+    """
+    likely, unlikely = ((0.0,), 0.0) if surprise is None else (_LIKELY, surprise)
     weights = list(product(_NEAR, likely))
-    lost = [float(cross_entropy(-a * away - b * surprise, truth)) for a, b in weights]
+    lost = [float(cross_entropy(-a * away - b * unlikely, truth)) for a, b in weights]
     return weights[lost.index(min(lost))]

@@ -1,4 +1,4 @@
-"""Base classes that release steps are built from: deterministic, by a shared key, additive noise."""
+"""Base classes of release steps: for any of them, and without a draw, by a shared key, by noise."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from pytest_injectivity.privacy.releases.protocol import Secret
 
 
 @dataclass(frozen=True, eq=False)
-class DeterministicRelease:
-    """A release without a draw; its receiver takes the rows as they come.
+class BaseRelease(ABC):
+    """A release whose receiver takes the rows as they come; a subclass says what is sent.
 
-    A subclass overrides `image`. What is sent is the image, so an attacker can compute it too.
+    Unless it overrides more, nothing is noise, shuffled or secret, and candidates stay as they are.
 
     Attributes:
         width: number of coordinates of a row.
@@ -40,13 +40,11 @@ class DeterministicRelease:
         """Nothing is secret."""
         return Secret.NOTHING
 
+    @abstractmethod
     def apply(
-        self,
-        rows: Float[Tensor, "positions width"],
-        draw: np.random.Generator,  # noqa: ARG002 - the protocol's
+        self, rows: Float[Tensor, "positions width"], draw: np.random.Generator
     ) -> Float[Tensor, "positions width"]:
-        """The image of the rows."""
-        return self.image(rows)
+        """The rows as they are sent."""
 
     def undo(
         self,
@@ -62,7 +60,23 @@ class DeterministicRelease:
 
 
 @dataclass(frozen=True, eq=False)
-class KeyedRelease(DeterministicRelease, ABC):
+class DeterministicRelease(BaseRelease):
+    """A release without a draw.
+
+    A subclass overrides `image`. What is sent is the image, so an attacker can compute it too.
+    """
+
+    def apply(
+        self,
+        rows: Float[Tensor, "positions width"],
+        draw: np.random.Generator,  # noqa: ARG002 - the protocol's
+    ) -> Float[Tensor, "positions width"]:
+        """The image of the rows."""
+        return self.image(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class KeyedRelease(BaseRelease):
     """A release by a key that all prompts share, and that sender and receiver have.
 
     A subclass says what the key hides, and what `turned` and `turned_back` do by it.
@@ -112,7 +126,7 @@ class KeyedRelease(DeterministicRelease, ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class NoiseRelease(DeterministicRelease):
+class NoiseRelease(BaseRelease):
     """Adds Gaussian noise, drawn independently for every row.
 
     Attributes:

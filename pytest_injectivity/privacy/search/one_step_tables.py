@@ -246,16 +246,7 @@ def _evaluated(
     at_once = decoder.prefix(prefix.ids.cpu(), observed.layer)
     start = token // _AMONG * _AMONG
     neighbors = torch.arange(start, min(start + _AMONG, decoder.vocab_size))
-    alone = _rows(decoder, prefix, torch.tensor([token]), observed.place)
-    return alone[0], _rows(decoder, at_once, neighbors, observed.place)[token - start]
-
-
-def _rows(
-    decoder: Decoder, prefix: Prefix, tokens: Int64[Tensor, " tokens"], place: Place
-) -> Float[Tensor, "tokens width"]:
-    if what := place.recorded:
-        return recorded_candidates(decoder, prefix, tokens, int(place.layer), what)
-    if not place.cached:
-        seen = seen_of_states(decoder, place)
-        return rows_of_states(place, seen, decoder.candidates(prefix, tokens, place.layers))
-    return rows_of_caches(place, decoder.cached_candidates(prefix, tokens))
+    place = observed.place
+    alone = OneStepTable(decoder, prefix, (place,), tokens=torch.tensor([token]))
+    among = OneStepTable(decoder, at_once, (place,), tokens=neighbors)
+    return alone.rows(place)[0], among.rows(place)[token - start]

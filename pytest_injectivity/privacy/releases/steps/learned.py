@@ -20,7 +20,7 @@ from pytest_injectivity.config.release_spec import StepSpec
 from pytest_injectivity.config.release_steps import Amount
 from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.core.threads import on_threads
-from pytest_injectivity.privacy.releases.base import DeterministicRelease
+from pytest_injectivity.privacy.releases.base import BaseRelease
 from pytest_injectivity.privacy.releases.noise import Noise
 from pytest_injectivity.privacy.releases.protocol import Release
 from pytest_injectivity.privacy.releases.registry import RowScale, release_step
@@ -76,7 +76,7 @@ class NoiseNetwork:
 
 
 @dataclass(frozen=True, eq=False)
-class LearnedRelease(DeterministicRelease):
+class LearnedRelease(BaseRelease):
     """Adds what a network makes of each row.
 
     Attributes:

@@ -5,12 +5,12 @@ from torch import Tensor
 
 from pytest_injectivity.config.release_spec import StepSpec
 from pytest_injectivity.core.shapes import Float
-from pytest_injectivity.privacy.releases.base import DeterministicRelease
+from pytest_injectivity.privacy.releases.base import BaseRelease
 from pytest_injectivity.privacy.releases.protocol import Release
 from pytest_injectivity.privacy.releases.registry import RowScale, release_step
 
 
-class PermuteRelease(DeterministicRelease):
+class PermuteRelease(BaseRelease):
     """Sends the rows of a prompt in a random order."""
 
     @property
