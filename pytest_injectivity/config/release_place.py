@@ -3,7 +3,7 @@
 ::
 
     place = layer ["and" layer | what] [which]
-    what  = "keys" | "values" | "kv" | "cache" | "attention" | "routing" | "logits"
+    what  = "keys" | "values" | "kv" | "cache" | "attention" | "routing" | "experts" | "logits"
     which = "last" | "mean" | "answer" | "every=" integer ["run=" integer]
 
 A layer is written as 0 to L, as ``norm``, or as a negative number that counts back from the last.
@@ -17,7 +17,7 @@ from pytest_injectivity.core.layers import Layer, depth, layer_id, resolve_layer
 from pytest_injectivity.errors import LayerError
 
 What: TypeAlias = Literal[
-    "states", "keys", "values", "kv", "cache", "attention", "routing", "logits"
+    "states", "keys", "values", "kv", "cache", "attention", "routing", "experts", "logits"
 ]
 
 CACHED: tuple[What, ...] = ("keys", "values", "kv", "cache")
@@ -26,7 +26,7 @@ CACHED: tuple[What, ...] = ("keys", "values", "kv", "cache")
 ANSWERED = 8
 """The number of tokens that a model says after a prompt, where its answer is observed."""
 
-NAMED: tuple[What, ...] = (*CACHED, "attention", "routing", "logits")
+NAMED: tuple[What, ...] = (*CACHED, "attention", "routing", "experts", "logits")
 """What is observed only where it is named."""
 
 
@@ -38,7 +38,8 @@ class Place:
         layer: the layer as it was written; a negative number counts back from the last layer.
         what: the layer's states; the keys, the values or both that its block caches; the keys and values
             of all blocks, of which the layer is the last; the attention weights or the router's
-            logits of its block; or the logits of the next token, which the head makes of ``norm``.
+            logits of its block; the experts that all blocks choose; or the logits of the next token,
+            which the head makes of ``norm``.
         every: one of so many runs of positions is observed, counted back from the last one; 1: all.
         run: the number of positions of a run.
         last: whether the last token alone is observed.
@@ -81,10 +82,10 @@ class Place:
         return self.what in CACHED
 
     @property
-    def recorded(self) -> Literal["attention", "routing"] | None:
-        """What of a block is observed beside its state and its cache, where that is."""
+    def recorded(self) -> Literal["attention", "routing", "experts"] | None:
+        """What of blocks is observed beside their states and their caches, where that is."""
         match self.what:
-            case "attention" | "routing":
+            case "attention" | "routing" | "experts":
                 return self.what
             case _:
                 return None
@@ -155,9 +156,9 @@ class Place:
 
         Raises:
             LayerError: the model has no such layer, keys and values are asked for of a layer that
-                is no block, or attention or routing; the cache of all blocks of another one than
-                the last, logits of another layer than ``norm``, one layer twice, or anything but the
-                states of an answer.
+                is no block, or attention, routing or experts; the cache or the experts of all blocks
+                of another one than the last, logits of another layer than ``norm``, one layer twice, or
+                anything but the states of an answer.
         """
         there = [one for given in self.layers for one in resolve_layers(given, n_layers)]
         layer, also = there[0], there[1] if len(there) > 1 else None
@@ -181,6 +182,10 @@ class Place:
             )
         if self.what == "cache" and layer != n_layers:
             raise LayerError(f"{self}: a cache is of all blocks: give -1 cache, or {layer} kv")
+        if self.what == "experts" and layer != n_layers:
+            raise LayerError(
+                f"{self}: experts are of all blocks: give -1 experts, or {layer} routing"
+            )
         if self.what == "logits" and layer != "norm":
             raise LayerError(f"logits of layer {self.layer}: the head reads norm, give norm logits")
         return replace(self, layer=layer, also=also)

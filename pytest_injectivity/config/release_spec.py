@@ -27,7 +27,7 @@ GRAMMAR = (
     "step|step@place, with steps "
     + ", ".join(example for step in STEPS.values() for example in step.examples)
     + ", and places 8, -1, norm, 8 last, 8 mean, 8 answer, 8 every=2, 8 every=3 run=2, 8 keys, 8 values,"
-    " 8 kv, -1 cache, 8 attention, 8 routing, norm logits, 8 and 9"
+    " 8 kv, -1 cache, 8 attention, 8 routing, -1 experts, norm logits, 8 and 9"
 )
 """The grammar in one line, as messages show it."""
 

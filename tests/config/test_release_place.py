@@ -94,3 +94,10 @@ def test_a_cache_is_that_of_all_blocks() -> None:
     assert (1, 2, 3, 4) == parse_place("-1 cache").resolved(4).blocks
     with pytest.raises(LayerError, match="of all blocks: give -1 cache, or 2 kv"):
         parse_place("2 cache").resolved(4)
+
+
+def test_experts_are_those_of_all_blocks() -> None:
+    """One block's router has logits."""
+    assert "4 experts" == str(parse_place("-1 experts").resolved(4))
+    with pytest.raises(LayerError, match="of all blocks: give -1 experts, or 2 routing"):
+        parse_place("2 experts").resolved(4)

@@ -1,4 +1,4 @@
-"""Attention weights and routers' logits are the library's own."""
+"""Attention weights, routers' logits and the experts chosen are the library's own."""
 
 import pytest
 import torch
@@ -36,7 +36,36 @@ def test_routing_is_what_the_library_returns(kind: str) -> None:
     assert torch.equal(logits.view(rows.shape), rows)
 
 
-@pytest.mark.parametrize(("kind", "what"), [("llama", "attention"), ("mixtral", "routing")])
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe", "gpt_oss"])
+def test_experts_are_those_of_the_largest_logits(kind: str) -> None:
+    """Of all blocks side by side, a 1 for each that is chosen."""
+    config = small_config(kind)
+    decoder = Decoder(kind, small_model(config))
+    rows = recorded(decoder, IDS, decoder.n_layers, "experts")
+    logits = decoder.model(input_ids=IDS, output_router_logits=True).router_logits
+    chosen = [one.topk(config.num_experts_per_tok, dim=-1) for one in logits]
+    expected = [
+        torch.zeros_like(one).scatter_(-1, largest.indices, 1.0)
+        for one, largest in zip(logits, chosen, strict=True)
+    ]
+    assert torch.equal(torch.cat(expected, dim=-1).view(rows.shape), rows)
+
+
+def test_routers_that_do_not_say_what_they_chose_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By name, with what is observed instead."""
+    decoder = Decoder("mixtral", small_model(small_config("mixtral")))
+    router = decoder.parts.blocks[0].mlp.gate
+    whole = type(router).forward
+    monkeypatch.setattr(type(router), "forward", lambda *given: whole(*given)[:2])
+    with pytest.raises(ModelError, match="do not return the experts that they choose: observe rou"):
+        recorded(decoder, IDS, 1, "experts")
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"), [("llama", "attention"), ("mixtral", "routing"), ("mixtral", "experts")]
+)
 def test_a_candidate_behind_a_prefix_has_the_row_of_its_prompt(kind: str, what: str) -> None:
     """Down to rounding."""
     decoder = Decoder(kind, small_model(small_config(kind)))

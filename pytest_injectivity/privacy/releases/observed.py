@@ -1,4 +1,4 @@
-"""The rows observed of prompts before any release: states, caches, logits, attention or routing."""
+"""The rows observed of prompts before any release: states, caches, logits, attention or experts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
