@@ -1,6 +1,7 @@
 """Judges whether states captured elsewhere can be read with this model (SPEC section 4)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -103,8 +104,8 @@ def check_states_recoverable(
     A prompt counts when every position is verified and, where the file has its ids, every token
     is right. The tolerance is the file's observation error, or an estimate of it from the first
     tokens, and never the local resolution alone (SPEC section 4). States of another model or
-    layer fail, and the verdict says so. What a serving engine wrote (SPEC section 9) is first checked
-    to be what it is claimed to be, and then read at every layer that there is.
+    layer fail, and the verdict says so. States with ids are first checked to be what they are claimed
+    to be (SPEC section 9), and then read at every layer that there is.
 
     Args:
         audit: the audit whose model is judged.
@@ -124,8 +125,6 @@ def check_states_recoverable(
         Traceback (most recent call last):
         pytest_injectivity.errors.OptionError: no states captured elsewhere are named: ...
     """
-    from pytest_injectivity.states.served import is_served
-
     asked = Reading(
         min_rate=share_at_least("min_rate", min_rate),
         confidence=optional_confidence(confidence),
@@ -134,12 +133,27 @@ def check_states_recoverable(
     )
     measured = audit.measurements
     every = measured.external_states
-    if is_served(measured.target.config.states or "") and (
-        lost := not_as_claimed(measured, measured.served.layers, _QUANTITY, asked.min_rate, ">=")
-    ):
+    if lost := _not_as_claimed(measured, every, asked):
         return audit.verdict("states_recoverable", lost)
     judged = [judge_external_states(measured, one, asked) for one in every]
     return audit.verdict("states_recoverable", settled(judged, confidence))
+
+
+def _not_as_claimed(
+    measured: "Measurements", every: Sequence["ExternalStates"], asked: Reading
+) -> list[Reason]:
+    """The failing reasons of states that are not what is claimed; none without ids, of which nothing is.
+
+    How far those of `save_states` are off is given with them or estimated: that is no fault of theirs.
+    """
+    from pytest_injectivity.states.faults.base import ELSEWHERE
+    from pytest_injectivity.states.served import is_served
+
+    if any(one.ids is None for one in every):
+        return []
+    kinds = None if is_served(measured.target.config.states or "") else ELSEWHERE
+    layers = [one.layer for one in every]
+    return not_as_claimed(measured, layers, _QUANTITY, asked.min_rate, ">=", kinds=kinds)
 
 
 def judge_external_states(

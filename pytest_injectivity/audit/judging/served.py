@@ -1,7 +1,7 @@
 """What checks of states captured elsewhere share: claims are checked with the model first."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from itertools import starmap
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.audit.measurements.measurements import Measurements
     from pytest_injectivity.audit.measurements.served_sample import ServedLayer
     from pytest_injectivity.geometry.layer import LayerGeometry
+    from pytest_injectivity.states.faults.base import Kind
 
 T = TypeVar("T")
 
@@ -57,6 +58,8 @@ def not_as_claimed(
     quantity: str,
     bound: float,
     relation: Relation,
+    *,
+    kinds: Container["Kind"] | None = None,
 ) -> list[Reason]:
     """The failing reasons of layers whose states are not what is claimed; none where all are.
 
@@ -68,15 +71,18 @@ def not_as_claimed(
         quantity: what the check measures.
         bound: what it is held against.
         relation: of the quantity to the bound.
+        kinds: of faults that count; None: all.
     """
-    sample = measured.served_sample
-    if not sample.findings:
+    findings = [
+        one for one in measured.served_sample.findings if kinds is None or one.fault.kind in kinds
+    ]
+    if not findings:
         return []
     reasons = []
     for layer in layers:
-        here = [one for one in sample.findings if one.fault.layer == layer]
-        of_all = [one for one in sample.findings if one.fault.layer is None]
-        others = [one for one in sample.findings if one not in (*here, *of_all)]
+        here = [one for one in findings if one.fault.layer == layer]
+        of_all = [one for one in findings if one.fault.layer is None]
+        others = [one for one in findings if one not in (*here, *of_all)]
         chosen = [*of_all, *here, *others]
         reasons.append(
             Reason(

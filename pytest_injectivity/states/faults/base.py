@@ -55,6 +55,22 @@ class Kind(StrEnum):
     MODEL = "another model"
 
 
+ELSEWHERE = frozenset(
+    {
+        Kind.ZERO_ROWS,
+        Kind.LAYER,
+        Kind.NORM,
+        Kind.AXES,
+        Kind.RESIDUAL,
+        Kind.POSITIONS,
+        Kind.PADDING,
+        Kind.BOS,
+        Kind.TOKENS,
+    }
+)
+"""Kinds by which states are those of something else, however exact they are."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """Something that is not as claimed.

@@ -22,6 +22,7 @@ from pytest_injectivity.states.faults.layers import (
     transposed_axes,
 )
 from pytest_injectivity.states.faults.rows import (
+    model_not_finite,
     not_finite,
     other_rows,
     shuffled_positions,
@@ -57,6 +58,7 @@ def another_model(case: Case) -> Iterator[Fault]:
 
 FINDERS: tuple[Callable[[Case], Iterator[Fault]], ...] = (
     not_finite,
+    model_not_finite,
     zero_rows,
     without_frame,
     another_layer,

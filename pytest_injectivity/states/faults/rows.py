@@ -22,6 +22,19 @@ def not_finite(case: Case) -> Iterator[Fault]:
             yield Fault(Kind.NOT_FINITE, layer, words, f"{named(layer)}: {_positions(lost)}")
 
 
+def model_not_finite(case: Case) -> Iterator[Fault]:
+    """The model's own states are no numbers, and every hypothesis would hold or none."""
+    for layer in case.states:
+        if not case.own[layer].isfinite().all():
+            words = "the model's own states are not finite"
+            yield Fault(
+                Kind.MODEL,
+                layer,
+                words,
+                f"{named(layer)}: {words}: nothing tells what those of the file are",
+            )
+
+
 def zero_rows(case: Case) -> Iterator[Fault]:
     """Rows of zeros where the model's own are none: nothing was written there."""
     for layer, rows in case.states.items():

@@ -14,7 +14,7 @@ from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.states.faults.base import Case, Claims, Kind
 from pytest_injectivity.states.faults.diagnosis import Finding, diagnose, findings
 from pytest_injectivity.states.served import read_served
-from pytest_injectivity.testing import tiny_decoder
+from pytest_injectivity.testing import plant_nan, tiny_decoder
 from tests.served_files import Written, in_dtype, served, write
 from tests.served_plants import (
     PLANTS,
@@ -64,6 +64,13 @@ def test_a_sound_file_has_no_fault(model: str, dtype: torch.dtype) -> None:
     """An engine that computes in another dtype rounds elsewhere, which its dtype explains."""
     written = in_dtype(MODELS[model], IDS, (1, 2, 3, 4, "norm"), dtype)
     assert () == diagnose(_case(MODELS[model], written))
+
+
+def test_a_model_that_is_not_finite_accuses_no_file() -> None:
+    """It is said that the model is at fault."""
+    decoder = tiny_decoder("llama")
+    line = _line(plant_nan(tiny_decoder("llama"), 2), served(decoder, IDS, (2,)))
+    assert line.startswith("layer 2: the model's own states are not finite: nothing tells what")
 
 
 def test_a_layer_off_by_one_is_said_to_be_the_next() -> None:
