@@ -126,8 +126,14 @@ STEPS: dict[str, StepGrammar] = {
         (
             StepParameter("over", _one_of("positions", "coordinates"), "positions"),
             StepParameter("matrix", _one_of("orthogonal", "invertible"), "invertible"),
+            StepParameter("batch", integer(1, 10**6), 1),
+            StepParameter("shield", integer(0, 10**6), 0),
         ),
-        ("mix(over=positions)", "mix(over=coordinates, matrix=orthogonal)"),
+        (
+            "mix(over=positions)",
+            "mix(over=coordinates, matrix=orthogonal)",
+            "mix(batch=3, shield=4)",
+        ),
     ),
     "logprobs": StepGrammar(
         (StepParameter("top", integer(0, 10**6), 0),), ("logprobs", "logprobs(top=20)")

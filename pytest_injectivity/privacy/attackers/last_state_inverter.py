@@ -52,6 +52,7 @@ class LastStateInverterAttacker:
         examples = channel.examples
         return (
             channel.place.one_row
+            and max(map(len, channel.released)) == 1
             and len(examples) >= FEWEST
             and max(channel.lengths) <= len(examples.prompts[0])
         )

@@ -34,7 +34,8 @@ class SpanAttacker(PositionwiseAttacker):
     def fits(self, channel: Channel) -> bool:
         """Whether all positions are released, mixed, and fewer than coordinates."""
         mixed = channel.release.secret is Secret.MIXED_POSITIONS
-        return mixed and channel.place.everywhere and max(channel.lengths) < sum(channel.sides)
+        sent = max(map(len, channel.released))
+        return mixed and channel.place.everywhere and sent < sum(channel.sides)
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The candidate whose part of its own is outside of the space by the smallest share."""

@@ -37,7 +37,8 @@ def bind(spec: ReleaseSpec, observed: Observed) -> Release:
     whole = RowScale(observed.width, typical_coordinate(observed.rows, observed), alike)
     if any(release_steps()[step.name].of_states for step in spec.steps):
         scales = [replace(scales[0], use=_row_use(spec, observed))]
-    steps = tuple(_bind_step(step, whole, scales) for step in spec.steps)
+    first = _bind_step(spec.steps[0], replace(whole, prompts=observed.rows), scales)
+    steps = (first, *(_bind_step(step, whole, scales) for step in spec.steps[1:]))
     return steps[0] if len(steps) == 1 else ChainedRelease(steps)
 
 

@@ -39,7 +39,9 @@ def check_release(
             )
         given = rows.clone()
         sent = release.apply(given, draws(seed, ids))
-        _check_rows(name, "apply", sent, rows)
+        # A batch has rows of other prompts beside those of this one.
+        more = release.secret.mixes_positions
+        _check_rows(name, "apply", sent, rows, more=more)
         if not torch.equal(given, rows):
             raise OptionError(
                 f"release {name}: apply changes the rows it is given: return new ones"
@@ -62,18 +64,28 @@ def check_release(
 
 
 def _check_rows(
-    name: str, what: str, found: object, rows: Float[Tensor, "positions width"]
+    name: str,
+    what: str,
+    found: object,
+    rows: Float[Tensor, "positions width"],
+    *,
+    more: bool = False,
 ) -> None:
-    if not isinstance(found, Tensor) or found.shape != rows.shape or found.dtype != rows.dtype:
+    if (
+        not isinstance(found, Tensor)
+        or found.shape[1:] != rows.shape[1:]
+        or not (len(found) == len(rows) or (more and len(found) > len(rows)))
+        or found.dtype != rows.dtype
+    ):
         given = (
             f"{tuple(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else type(found)
         )
         raise OptionError(
             f"release {name}: {what} returns {given}, where {tuple(rows.shape)} of {rows.dtype} is"
-            " accepted: as many rows, as wide, as it is given"
+            f" accepted: {'at least ' * more}as many rows, as wide, as it is given"
         )
     if lost := int((~found.isfinite()).any(dim=1).sum()):
         raise OptionError(
-            f"release {name}: {what} returns a NaN or an infinity in {lost} of {len(rows)} rows, which"
+            f"release {name}: {what} returns a NaN or an infinity in {lost} of {len(found)} rows, which"
             " hides nothing and is of no use: give finite numbers"
         )

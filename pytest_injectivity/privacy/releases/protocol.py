@@ -45,7 +45,8 @@ class Secret(StrEnum):
     """Released rows are images times a matrix drawn for each prompt: inner products of a prompt's rows
     are those of its images, or near them."""
     MIXED_POSITIONS = "mixed positions"
-    """Released rows are combinations of a prompt's images, by a matrix drawn for each prompt."""
+    """Released rows are combinations of the images of a prompt, or of a batch of prompts, by a matrix
+    drawn for each prompt."""
     SEVERAL = "several"
     """Positions are mixed, and coordinates hidden as well."""
 
@@ -62,10 +63,15 @@ class Secret(StrEnum):
         """Whether prompts share a matrix, so that nobody can practise it."""
         return self in {Secret.PERMUTATION, Secret.ROTATION, Secret.SEVERAL}
 
+    @property
+    def mixes_positions(self) -> bool:
+        """Whether rows are combined, so that there may be more of them than positions."""
+        return self in {Secret.MIXED_POSITIONS, Secret.SEVERAL}
+
 
 @runtime_checkable
 class Release(Protocol):
-    """Takes ``(positions, width)`` rows and gives rows of the same shape.
+    """Takes ``(positions, width)`` rows and gives rows of the same shape, or more where it mixes them.
 
     Rows are finite, and in the dtype and on the device that the model computed them in. A release
     changes none of them in place.
@@ -87,7 +93,7 @@ class Release(Protocol):
 
     def apply(
         self, rows: Float[Tensor, "positions width"], draw: np.random.Generator
-    ) -> Float[Tensor, "positions width"]:
+    ) -> Float[Tensor, "sent width"]:
         """What the sender sends of one prompt.
 
         Args:
@@ -97,7 +103,7 @@ class Release(Protocol):
         ...
 
     def undo(
-        self, released: Float[Tensor, "positions width"], draw: np.random.Generator
+        self, released: Float[Tensor, "sent width"], draw: np.random.Generator
     ) -> Float[Tensor, "positions width"]:
         """What the receiver makes of the released rows; the rows as they came if it can do no more.
 

@@ -12,14 +12,17 @@ without importing torch. The modules of ``steps/`` are imported when the first r
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TypeAlias
 
+from torch import Tensor
+
 from pytest_injectivity.config.release_spec import StepSpec
 from pytest_injectivity.config.release_steps import STEPS, Amount
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.privacy.releases.protocol import Release
 from pytest_injectivity.privacy.releases.row_use import RowUse
@@ -34,12 +37,15 @@ class RowScale:
         typical: the typical coordinate, in the rows' units (`binding.typical_coordinate`).
         sides: how many sides of one width make up a row: two for two layers; 0 where widths differ.
         use: by a seed, what the model makes of rows of states; None of other rows.
+        prompts: the rows of each prompt, for a step that acts on whole rows of several prompts; empty
+            where an earlier step changes rows.
     """
 
     width: int
     typical: float
     sides: int = 1
     use: Callable[[int], RowUse] | None = None
+    prompts: tuple[Float[Tensor, "_positions width"], ...] = field(default=(), repr=False)
 
     def sigma(self, amount: Amount) -> float:
         """A standard deviation in the rows' units.

@@ -25,6 +25,16 @@ def test_the_space_of_mixed_rows_gives_them_away(decoder: Decoder, place: str, m
     }
 
 
+@pytest.mark.parametrize("batch", ["batch=3", "batch=3, shield=3"])
+def test_a_batch_of_fewer_rows_than_coordinates_is_read(decoder: Decoder, batch: str) -> None:
+    """The first token of each prompt lies in that space; behind it, the prompt's own tokens alone do."""
+    release = f"mix({batch})"
+    found = attacks(decoder, "2", [release], PROMPTS, attackers=(SpanAttacker(),))
+    right = found[release, "span", True].right
+    assert right[:, 1:].all()
+    assert not right[:, 0].all()
+
+
 def test_a_token_that_repeats_the_first_is_no_answer(decoder: Decoder) -> None:
     """Its row lies in the space because the row before it does, and not by its own part."""
     prompts = ((7, 9, 3), (7, 5, 1))
@@ -36,6 +46,8 @@ def test_as_many_rows_as_coordinates_span_everything(decoder: Decoder) -> None:
     """Nothing can be compared then, and the attacker is not run."""
     prompts = drawn_prompts(2, decoder.hidden_size)
     assert {} == attacks(decoder, "1", ["mix"], prompts, attackers=(SpanAttacker(),))
+    batches = ["mix(batch=4)", f"mix(shield={decoder.hidden_size - 4})"]
+    assert {} == attacks(decoder, "1", batches, PROMPTS, attackers=(SpanAttacker(),))
 
 
 @pytest.mark.parametrize("release", ["permute", "mix(over=coordinates)", "mix|rotate"])
