@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,25 +17,27 @@ from tests.integration.support import cases, output, properties, run_pytest, sai
 from tests.served_files import served, write
 
 GATE = "def test_gate(assert_states_recoverable):\n    assert_states_recoverable()\n"
+DEFAULT = Path(__file__).parents[2] / "example_suites/default_audit/test_states.py"
 TEXTS = ("wisteria 1", "mandrake 22")
 
 
 @pytest.fixture
-def states(checkpoint: Callable[[str], Path], tmp_path: Path) -> Callable[[], Path]:
+def states(checkpoint: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
     """A file of the states of two texts, at layer 2 of a model."""
 
-    def captured() -> Path:
+    def captured(**given: Any) -> Path:
         decoder = load_decoder(str(checkpoint("generic")), device="cpu")
         ids = [list(text.encode()) for text in TEXTS]
         path = tmp_path / "states.safetensors"
-        save_states(path, [observe(decoder, one, [2])[2] for one in ids], 2, ids=ids)
+        found = [observe(decoder, one, [2])[2] for one in ids]
+        save_states(path, found, 2, **{"ids": ids, **given})
         return path
 
     return captured
 
 
 def test_states_are_read_and_nothing_of_them_is_shown(
-    audited: Run, states: Callable[[], Path], pytester: pytest.Pytester
+    audited: Run, states: Callable[..., Path], pytester: pytest.Pytester
 ) -> None:
     """The verdict is in the summary, JUnit and JSON; the texts only when asked for."""
     reports = ("--junitxml=junit.xml", "--injx-report=json:r.json", "-rA")
@@ -71,6 +74,31 @@ def test_a_folder_of_an_engine_is_judged_and_reported(
     written = (pytester.path / "r.json").read_text()
     assert "2 files of layout vllm; N = 2" in written
     assert not any(text in written + output(result) for text in TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("given", "outcomes", "why"),
+    [
+        ({}, {"passed": 3}, "3 passed"),
+        ({"ids": None}, {"passed": 1, "skipped": 2}, "the file has no ids: what its states are of"),
+        (
+            {"observation_error": 1e-3},
+            {"passed": 1, "skipped": 2},
+            "the file says how far its states are off",
+        ),
+    ],
+)
+def test_the_default_audit_judges_states_by_what_is_said_of_them(
+    audited: Run,
+    states: Callable[..., Path],
+    given: dict[str, Any],
+    outcomes: dict[str, int],
+    why: str,
+) -> None:
+    """They are held against the model where it is said what they are of, and that they are exact."""
+    result = audited(DEFAULT.read_text(), f"--injx-states={states(**given)}", "-rs")
+    result.assert_outcomes(**outcomes)
+    assert why in output(result)
 
 
 def test_states_of_another_model_fail_in_plain_words(audited: Run, tmp_path: Path) -> None:
@@ -113,7 +141,7 @@ def test_a_check_without_a_file_is_wrong_use(audited: Run) -> None:
 
 @pytest.mark.slow
 def test_workers_read_them_once(
-    states: Callable[[], Path],
+    states: Callable[..., Path],
     checkpoint: Callable[[str], Path],
     prompt_file: Callable[[list[str]], Path],
     texts: list[str],
