@@ -6,6 +6,7 @@ from pytest_injectivity.privacy.attackers.ball import BallAttacker
 from pytest_injectivity.privacy.attackers.base import Attacker
 from pytest_injectivity.privacy.attackers.beam import BeamAttacker
 from pytest_injectivity.privacy.attackers.chosen_collision import ChosenCollisionAttacker
+from pytest_injectivity.privacy.attackers.components import ComponentsAttacker
 from pytest_injectivity.privacy.attackers.difference import DifferenceAttacker
 from pytest_injectivity.privacy.attackers.embedding import EmbeddingAttacker
 from pytest_injectivity.privacy.attackers.fixed_ball import FixedBallAttacker
@@ -23,6 +24,7 @@ from pytest_injectivity.privacy.attackers.network_inverter import NetworkInverte
 from pytest_injectivity.privacy.attackers.pairs_inverter import PairsInverterAttacker
 from pytest_injectivity.privacy.attackers.prior import PriorAttacker
 from pytest_injectivity.privacy.attackers.procrustes import ProcrustesAttacker
+from pytest_injectivity.privacy.attackers.scatter import ScatterAttacker
 from pytest_injectivity.privacy.attackers.span import SpanAttacker
 
 ATTACKERS: tuple[Attacker, ...] = (
@@ -46,6 +48,8 @@ ATTACKERS: tuple[Attacker, ...] = (
     ProcrustesAttacker(),
     KnownPlaintextAttacker(),
     GramAttacker(),
+    ComponentsAttacker(),
+    ScatterAttacker(),
     SpanAttacker(),
     JointSearchAttacker(),
     BeamAttacker(),

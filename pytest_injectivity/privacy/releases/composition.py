@@ -44,14 +44,14 @@ class ChainedRelease:
 
     def apply(
         self, rows: Float[Tensor, "positions width"], draw: np.random.Generator
-    ) -> Float[Tensor, "positions width"]:
+    ) -> Float[Tensor, "sent width"]:
         """What the last step sends; every step has an independent draw."""
         for step, own in zip(self.steps, draw.spawn(len(self.steps)), strict=True):
             rows = step.apply(rows, own)
         return rows
 
     def undo(
-        self, released: Float[Tensor, "positions width"], draw: np.random.Generator
+        self, released: Float[Tensor, "sent width"], draw: np.random.Generator
     ) -> Float[Tensor, "positions width"]:
         """Undoes the steps from the last to the first."""
         pairs = list(zip(self.steps, draw.spawn(len(self.steps)), strict=True))

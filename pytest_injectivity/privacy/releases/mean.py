@@ -45,7 +45,7 @@ class MeanRelease:
 
     def apply(
         self, rows: Float[Tensor, "positions width"], draw: np.random.Generator
-    ) -> Float64[Tensor, "positions width"]:
+    ) -> Float64[Tensor, "sent width"]:
         """The mean of all releases, in float64."""
         first = self.release.apply(rows, draw).double()
         further = [self.release.apply(rows, one).double() for one in draw.spawn(self.queries - 1)]
@@ -53,9 +53,9 @@ class MeanRelease:
 
     def undo(
         self,
-        released: Float[Tensor, "positions width"],
+        released: Float[Tensor, "sent width"],
         draw: np.random.Generator,  # noqa: ARG002 - no draw undoes a mean
-    ) -> Float[Tensor, "positions width"]:
+    ) -> Float[Tensor, "sent width"]:
         """The mean as it is."""
         return released
 

@@ -46,6 +46,8 @@ MADE_FOR = {
     "procrustes": ("1", "rotate(seed=1)"),
     "known plaintext": ("1", "gaussian(sigma=0.1)|rotate(seed=1)"),
     "gram": ("1", "mix(over=coordinates, matrix=orthogonal)"),
+    "components": ("1", "mix(over=positions)"),
+    "scatter": ("1", "mix(batch=10)"),
     "span": ("1", "mix(over=positions)"),
     "joint search": ("1 last", "identity"),
     "beam": ("1", "gaussian(sigma=0.5)"),

@@ -37,6 +37,7 @@ CHANNELS = [
     ("1", "permute_coordinates(seed=1)"),
     ("1", "rotate|permute"),
     ("1", "mix(over=positions)"),
+    ("1", "mix(batch=3, shield=8)"),
     ("1", "mix(over=coordinates)"),
     ("1 kv", "identity"),
     ("1 last", "identity"),

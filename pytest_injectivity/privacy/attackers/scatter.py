@@ -1,0 +1,113 @@
+"""The scatter attacker reads batches with more rows than coordinates, by their sum of squares.
+
+A secret matrix that is as likely as each of its turns leaves one thing of the rows ``H`` that it mixes:
+their sum of squares ``H^T H`` (their scatter matrix), exactly where the matrix is orthogonal and nearly
+where it is not. No separation of the rows can use more. A row that was mixed has at most a part of 1 in
+the scatter matrix ``G``, ``x^T G^-1 x <= 1`` (its leverage), and about as much as other rows; a row that
+is nothing to it has more, the more unusual it is among the states of texts.
+
+For Gaussian rows the likelihood ratio of "``x`` is one of the ``n`` rows" is, up to a constant,
+``(n - d - 2) / 2 log(1 - x^T G^-1 x) + x^T S^-1 x / 2`` in ``d`` coordinates, ``S`` being the mean
+square of rows. An attacker has ``S`` from texts of its own. Rows of tokens that are known are anchors:
+their directions are left out of all, those that all prompts of the batch begin with among them.
+
+Source: Wishart, "The generalised product moment distribution in samples from a normal multivariate
+population" (1928); that a matrix which is not orthogonal only blurs Gram matrices is said by GELO,
+arXiv 2603.05035. Comparing the candidates of the one-step map with the scatter matrix is this package's.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import takewhile
+
+import torch
+from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float, Float64
+from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess, ranks_of
+from pytest_injectivity.privacy.releases.protocol import Secret
+from pytest_injectivity.privacy.search.channel import Channel, ChannelView
+
+# How much less likely a candidate is whose part is 2 and not 1; rounding moves parts by less than 1e-3.
+_IMPOSSIBLE = 1e6
+# Parts nearer to 1 than this are 1.
+_NEAR = 1e-9
+
+
+class ScatterAttacker:
+    """Answers with the candidate that is most likely one of the rows whose squares were summed."""
+
+    name = "scatter"
+    source = "likelihood ratio of Wishart 1928, against GELO's mixing, arXiv 2603.05035"
+    teacher_forced = True
+    free_running = False
+
+    def fits(self, channel: Channel) -> bool:
+        """Whether as many mixed rows as coordinates are released, and it has as many of its own."""
+        mixed = channel.release.secret is Secret.MIXED_POSITIONS and channel.place.everywhere
+        sent, own = min(map(len, channel.released)), sum(map(len, channel.practice.prompts))
+        return mixed and min(sent, own) >= sum(channel.sides)
+
+    def begin(self, setting: AttackSetting) -> "_ScatterAttack":
+        """Learns what rows are usual."""
+        return _ScatterAttack(setting)
+
+
+class _ScatterAttack(BaseAttack):
+    def __init__(self, setting: AttackSetting) -> None:
+        practice, released = setting.channel.practice, torch.cat(setting.channel.released).double()
+        images = setting.images(practice)
+        error = max(setting.channel.nu) ** 2
+        self._usual = _scatter(images, error * len(images)) / len(images)
+        # How much longer the matrix makes rows: their part in the sum is smaller by as much.
+        self._longer = float(released.square().sum() / len(released) / self._usual.trace())
+        columns = zip(*practice.prompts, strict=True)
+        self._shared = len(list(takewhile(lambda column: len(set(column)) == 1, columns)))
+
+    def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
+        """The candidate with the largest likelihood ratio."""
+        view = view.whole
+        images, free = view.images.double(), _free(view.before, max(view.channel.nu))
+        usual = _parts(images, self._usual, free)
+        found = []
+        for prompt in prompts:
+            rows = view.channel.released[prompt].double()
+            part = _parts(images, _scatter(rows, max(view.channel.nu) ** 2), free)
+            left = max(1, self._rows(view, prompt) - free.shape[1] - 2)
+            likely = left * self._longer * torch.log1p(-part.clamp(max=1 - _NEAR)) + usual
+            found.append(likely / 2 - _IMPOSSIBLE * (part - 1).clamp(min=0))
+        ratios = torch.stack(found).nan_to_num(nan=-torch.inf)
+        if view.candidates.found is not None:
+            ratios = ratios.masked_fill(~view.candidates.found, -torch.inf)
+        return Guess.unverified(ratios.argmax(dim=1), partial(ranks_of, ratios))
+
+    def _rows(self, view: ChannelView, prompt: int) -> int:
+        """How many rows of the batch are not known: anchors of all of its prompts are."""
+        sent, known = len(view.channel.released[prompt]), view.position
+        others = sent // view.channel.lengths[prompt] - 1
+        return sent - known - others * min(known, self._shared)
+
+
+def _scatter(rows: Float64[Tensor, "rows width"], error: float) -> Float64[Tensor, "width width"]:
+    """The sum of squares of rows, and of their rounding, so that it can be inverted."""
+    found = rows.T @ rows
+    found.diagonal().add_(error)
+    return found
+
+
+def _free(known: Float[Tensor, "known width"], error: float) -> Float64[Tensor, "width free"]:
+    """The directions in which known rows have nothing, orthonormal columns."""
+    _, lengths, directions = torch.linalg.svd(known.double(), full_matrices=True)
+    found: Tensor = directions[int((lengths > error).sum()) :].T
+    return found
+
+
+def _parts(
+    rows: Float64[Tensor, "rows width"],
+    square: Float64[Tensor, "width width"],
+    free: Float64[Tensor, "width free"],
+) -> Float64[Tensor, " rows"]:
+    """``x^T G^-1 x`` of each row in the free directions."""
+    inverse = free @ torch.linalg.inv(free.T @ square @ free) @ free.T
+    found: Tensor = (rows @ inverse * rows).sum(dim=1)
+    return found
