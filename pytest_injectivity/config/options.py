@@ -177,6 +177,13 @@ class Options:
         "DEVICE",
         "where it computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps",
     )
+    load: str = _option(
+        "auto",
+        values.choice("auto", "whole", "stream"),
+        "auto|whole|stream",
+        "how weights are held: all in memory (whole), each block read from disk when it runs (stream,"
+        " extra stream), or whole where they fit (auto)",
+    )
     batch_tokens: int = _option(
         4096, values.integer(1), "N", "tokens of one forward pass, padding included"
     )

@@ -17,7 +17,9 @@ The ways:
 - ``behind cached prefixes of several lengths``: one pass that continues the prefixes of a buffer.
 
 Layers that round activations as they run are replaced by the dense layers they stand for: the rounding
-amplifies differences in the last place and would hide what is looked for. The prompts have twelve
+amplifies differences in the last place and would hide what is looked for. Of a model whose blocks are on
+disk the first blocks alone are run in all ways, and one block after the other is held against a whole
+pass, whose bits it must have. The prompts have twelve
 tokens, or slightly more than the sliding window where the model has a window of at most 32 tokens; the
 check says nothing of what happens past a longer window.
 """
@@ -36,6 +38,7 @@ from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.shapes import Int
 from pytest_injectivity.core.threads import on_threads
 from pytest_injectivity.errors import ModelError
+from pytest_injectivity.models.block_runs import verify_block_runs
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.float64 import float64_copy
 from pytest_injectivity.quantization.packed_modules import numbers
@@ -51,6 +54,7 @@ _LONGEST_WINDOW = 32
 _ROWS = 2
 _FLOAT64_BYTES = 8
 _FEW = 10**9
+_FEW_BLOCKS = 2
 
 States = dict[Layer, Tensor]
 
@@ -119,6 +123,8 @@ def verify_agreement(decoder: Decoder) -> Agreement:
             f" {found.tolerance:g} is accepted): the installed transformers does not evaluate this"
             " model that way, and an audit of it would be wrong"
         )
+    if decoder.streamed is not None:
+        verify_block_runs(decoder, _prompts(decoder))
     return found
 
 
@@ -135,14 +141,14 @@ def measure_agreement(decoder: Decoder, *, free: int | None = None) -> Agreement
     # A pass over a dozen tokens is hundreds of short operations, unless the model is large.
     with on_threads(1 if numbers(decoder.model) <= _FEW else torch.get_num_threads()):
         wide = _widened(decoder, free_memory(decoder.device) // 2 if free is None else free)
-        layers: tuple[Layer, ...] = (0, *wide.layers)
+        layers = (0, *_layers(wide))
         rows = _prompts(wide)
         whole = _joined([wide.states(row[None], layers) for row in rows])
         ways = tuple(
             _largest(way, found, expected)
             for way, found, expected in _ways(wide, rows, whole, layers)
         )
-    dtype = whole[wide.layers[-1]].dtype
+    dtype = whole[layers[-1]].dtype
     return Agreement(dtype, TOLERANCES.get(dtype, _TOLERANCE_OF_16_BITS), ways)
 
 
@@ -174,6 +180,8 @@ def _agreed() -> set[tuple[Any, ...]]:
 
 def _widened(decoder: Decoder, free: int) -> Decoder:
     """The model in float64 where that fits, else in float32, else as it is."""
+    if decoder.streamed is not None:
+        return decoder
     count = numbers(decoder.model)
     fits64 = decoder.device.type != "mps" and _FLOAT64_BYTES * count <= free
     if not fits64:
@@ -187,6 +195,17 @@ def _widened(decoder: Decoder, free: int) -> Decoder:
         revision=decoder.revision,
         float64=fits64,
     )
+
+
+def _layers(decoder: Decoder) -> tuple[Layer, ...]:
+    """The layers that are compared: of blocks that are on disk the first ones, with one of each kind."""
+    if decoder.streamed is None:
+        return decoder.layers
+    text = decoder.model.config.get_text_config()
+    said = getattr(text, "layer_types", None) or [""] * decoder.n_layers
+    kinds = [(type(block), kind) for block, kind in zip(decoder.parts.blocks, said, strict=False)]
+    first = max(kinds.index(kind) for kind in set(kinds)) + 1
+    return decoder.layers[: min(max(first, _FEW_BLOCKS), decoder.n_layers)]
 
 
 def _prompts(decoder: Decoder) -> Int[Tensor, "rows length"]:
@@ -227,11 +246,11 @@ def _behind_prefixes(
 ) -> Iterator[tuple[str, States, States]]:
     length, row = rows.shape[1], rows[0]
     cut = max(1, length // 2)
-    prefix = decoder.prefix(row[:cut], "norm")
+    prefix = decoder.prefix(row[:cut], layers[-1])
     found = decoder.states(row[None, cut:], layers, prefix=prefix)
     rest = _at(whole, 0, slice(cut, None))
     yield "behind a cached prefix", _at(found, 0, slice(None)), rest
-    grown = decoder.prefix(row[:1], "norm")
+    grown = decoder.prefix(row[:1], layers[-1])
     for begin, end in ((1, 2), (2, cut)):
         grown = decoder.extend(grown, row[begin:end])
     found = decoder.states(row[None, len(grown) :], layers, prefix=grown)
@@ -243,20 +262,25 @@ def _behind_prefixes(
         found = decoder.candidates(prefix, tokens, layers, side_by_side=side_by_side)
         name = "as candidates side by side" if side_by_side else "as one-token candidates"
         yield name, {layer: states[:1] for layer, states in found.items()}, beside
-    yield "behind cached prefixes of several lengths", *_from_buffer(decoder, rows, whole)
+    yield (
+        "behind cached prefixes of several lengths",
+        *_from_buffer(decoder, rows, whole, layers[-1]),
+    )
 
 
-def _from_buffer(decoder: Decoder, rows: Tensor, whole: States) -> tuple[States, States]:
+def _from_buffer(
+    decoder: Decoder, rows: Tensor, whole: States, deepest: Layer
+) -> tuple[States, States]:
     """The states of two tokens, continued from a buffer of prefixes of two lengths."""
     length = rows.shape[1]
     lengths = [length - 2, max(1, length - 3)]
-    buffer = decoder.prefix_buffer(_ROWS, length, "norm")
+    buffer = decoder.prefix_buffer(_ROWS, length, deepest)
     numbered = list(range(_ROWS))
     buffer.keep(decoder.continued(buffer, numbered, rows[:, : lengths[0]]), lengths)
     after = torch.stack([row[at : at + 2] for row, at in zip(rows, lengths, strict=True)])
     found = decoder.continued(buffer, numbered, after).states
-    expected = [states[at : at + 2] for states, at in zip(whole["norm"], lengths, strict=True)]
-    return {"norm": found.flatten(0, 1)}, {"norm": torch.cat(expected)}
+    expected = [states[at : at + 2] for states, at in zip(whole[deepest], lengths, strict=True)]
+    return {deepest: found.flatten(0, 1)}, {deepest: torch.cat(expected)}
 
 
 def _joined(alone: list[States]) -> States:

@@ -102,6 +102,8 @@ def _has_twin(decoder: Decoder, least_parameters: int) -> bool:
     are neither parameters nor buffers.
     """
     packed = decoder.quantized is not None and not decoder.quantized.dense
-    if decoder.float64 or packed or decoder.device.type != "cpu":
+    # A block that is on disk is read for one pass at a time.
+    alone = packed or decoder.streamed is not None
+    if decoder.float64 or alone or decoder.device.type != "cpu":
         return False
     return sum(one.numel() for one in decoder.model.parameters()) >= least_parameters

@@ -4,6 +4,7 @@ Matrices are decoded one by one and given to the library under the names of the 
 fill. The library renames, merges experts and fills as it does for a checkpoint in full precision.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from pytest_injectivity.core.tower_names import TOWERS
-from pytest_injectivity.models.filling import filled_model
+from pytest_injectivity.models.filling import Lazy, filled_model
 from pytest_injectivity.models.leftovers import refuse
 from pytest_injectivity.quantization.decoding.decoding import Decoding
 from pytest_injectivity.quantization.formats.registry import is_codes
@@ -23,6 +24,7 @@ def load_decoded_model(
     described: Any,
     dtype: str | torch.dtype,
     decoding: Decoding,
+    **placed: Any,
 ) -> Any:
     """The model of decoded weights, every tensor of the files taken and every parameter filled.
 
@@ -32,6 +34,7 @@ def load_decoded_model(
         described: the model of the configuration, without memory for its weights; it stays as it is.
         dtype: of the parameters; ``"auto"``: the configuration's.
         decoding: the matrices that are decoded.
+        placed: what else the library is asked for (`placement`).
 
     Raises:
         ModelError: a tensor is left over, a parameter is not filled, or the library cannot load it.
@@ -46,8 +49,9 @@ def load_decoded_model(
     wanted = (config.dtype or torch.float32) if isinstance(dtype, str) else dtype
     matrices = {one.name: one for one in decoding.matrices}
     read = decoding.stored.read
-    state: dict[str, Tensor] = {
-        name: matrices[name].values(read).to(wanted) if name in matrices else read(name)
-        for name in decoding.headers
-    }
-    return filled_model(source, config, described, state, wanted)
+
+    def tensor(name: str) -> Tensor:
+        return matrices[name].values(read).to(wanted) if name in matrices else read(name)
+
+    state = {name: Lazy(partial(tensor, name)) for name in decoding.headers}
+    return filled_model(source, config, described, state, wanted, **placed)

@@ -262,7 +262,7 @@ class Decoder(Forward):
         steps = torch.arange(width, device=self.device) * (not side_by_side)
         # What pads a row may stand anywhere, but not outside the table of positions.
         places = (lengths[:, None] + steps).clamp(max=(self.context or 2**62) - 1)
-        named = {"position_ids": places}
+        named: dict[str, Any] = {"position_ids": places}
         if side_by_side or bool(lengths.any()):
             cached = bool(prefixes.blocks)
             named["attention_mask"] = seen(lengths, width, side_by_side=side_by_side, cached=cached)
@@ -282,14 +282,19 @@ class Decoder(Forward):
         Quantized weights become the dense ones they stand for.
 
         Raises:
-            ModelError: the model rounds activations as it runs: a copy that does not is another
-                function, and one that does is as coarse.
+            ModelError: its blocks stay on disk; or the model rounds activations as it runs: a copy that
+                does not is another function, and one that does is as coarse.
         """
         known, how = self.quantized, ""
         if known is not None and known.rounds_activations:
             how = known.kind
         if self.rounding is not None:
             how = f"activations on {self.rounding.grid.words}"
+        if self.streamed is not None:
+            raise ModelError(
+                f"{self.source}: a float64 copy holds all weights in memory, and its blocks stay on disk"
+                " (--injx-load=stream): --injx-load=whole is accepted"
+            )
         if how:
             raise ModelError(
                 f"{self.source} ({how}) rounds activations as it runs: no float64 copy"
@@ -319,6 +324,7 @@ class Decoder(Forward):
             quantized=self.quantized,
             rounding=rounding,
             left_out=self.left_out,
+            streamed=self.streamed,
         )
 
     def _run_part(

@@ -62,6 +62,7 @@ class ModelFacts:
     def of(cls, decoder: Decoder) -> "ModelFacts":
         """Reads the facts off a loaded model."""
         packed = decoder.quantized is not None and not decoder.quantized.dense
+        stored = None if decoder.streamed is None else decoder.streamed.read
         return cls(
             family=decoder.family.name,
             n_layers=decoder.n_layers,
@@ -71,7 +72,9 @@ class ModelFacts:
             dtype=str(decoder.dtype).removeprefix("torch."),
             parameters=numbers(decoder.model),
             quantized=decoder.quantized,
-            weights_sample="" if packed else WeightDigest.of(decoder.model, sample=_SAMPLE).text,
-            not_finite=weights_not_finite(decoder.model),
+            weights_sample=""
+            if packed
+            else WeightDigest.of(decoder.model, sample=_SAMPLE, stored=stored).text,
+            not_finite=weights_not_finite(decoder.model, stored),
             activations="" if decoder.rounding is None else str(decoder.rounding.grid),
         )

@@ -5,11 +5,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from pytest_injectivity.quantization.stored_tensors import Read
+
 _PLAIN = (torch.Tensor, nn.Parameter)
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def weights_not_finite(model: Any) -> tuple[str, ...]:
+def weights_not_finite(model: Any, stored: Read | None = None) -> tuple[str, ...]:
     """The names of a model's parameters that have a NaN or an infinity, in the model's order.
 
     Packed weights are left out: their scales decide, and states show what they make. A tied parameter
@@ -17,6 +19,7 @@ def weights_not_finite(model: Any) -> tuple[str, ...]:
 
     Args:
         model: with parameters.
+        stored: reads the weights that are on disk, by name.
 
     Example:
         >>> from pytest_injectivity.testing import plant_nan, tiny_decoder
@@ -28,7 +31,8 @@ def weights_not_finite(model: Any) -> tuple[str, ...]:
         if type(parameter) not in _PLAIN or parameter.dtype not in _FLOATS or not parameter.numel():
             continue
         # Of numbers with a NaN both ends are NaN.
-        low, high = torch.aminmax(parameter.detach())
+        held = stored(name) if stored is not None and parameter.is_meta else parameter.detach()
+        low, high = torch.aminmax(held)
         if not bool(low.isfinite() & high.isfinite()):
             found.append(name)
     return tuple(found)

@@ -10,8 +10,8 @@ block, ``"norm"`` what the base model returns as its last hidden state.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from functools import cached_property, partial
+from contextlib import contextmanager, nullcontext, suppress
+from functools import cached_property
 from inspect import signature
 from typing import Any
 
@@ -33,54 +33,19 @@ from pytest_injectivity.models.families import (
 from pytest_injectivity.models.float64 import Float64Mode
 from pytest_injectivity.models.prefix import Prefix, cache_name
 from pytest_injectivity.models.prefix_buffer import PrefixBuffer
+from pytest_injectivity.models.recorder import DeepestReached, Recorder
 from pytest_injectivity.models.repeated_rows import (
     cut_cache,
     repeat_cache,
     repeat_inputs,
+    repeat_rows,
     times_repeated,
 )
+from pytest_injectivity.models.replacing import replaced
+from pytest_injectivity.models.streamed_blocks import StreamedBlocks
 from pytest_injectivity.models.towers import leave_out_towers
-from pytest_injectivity.quantization.activation_hooks import Rounding, residual_stream
+from pytest_injectivity.quantization.activation_hooks import Rounding
 from pytest_injectivity.quantization.info import QuantizationInfo
-
-
-class _DeepestReached(Exception):  # noqa: N818 - it stops a forward pass, it is no error
-    """Raised by the hook of the deepest layer asked for, to end the pass there."""
-
-
-class _Recorder:
-    """Keeps the states of the layers asked for, and ends the pass at the deepest of them."""
-
-    def __init__(self, layers: Sequence[Layer], keep: Callable[[Tensor], Tensor]) -> None:
-        self.kept: dict[Layer, Tensor] = {}
-        self._layers = set(layers)
-        self._deepest = max(layers, key=depth)
-        self._keep = keep
-
-    @contextmanager
-    def listening(self, blocks: torch.nn.ModuleList) -> Iterator[None]:
-        """Hooks the blocks, so that their states are recorded as they run."""
-        with ExitStack() as hooks:
-            for layer in self._layers - {"norm"}:
-                block = blocks[max(int(layer) - 1, 0)]
-                hooks.enter_context(
-                    block.register_forward_hook(partial(self._after, layer))
-                    if layer
-                    else block.register_forward_pre_hook(self._before, with_kwargs=True)
-                )
-            yield
-
-    def record(self, layer: Layer, states: Tensor) -> None:
-        """Keeps the wanted part of a layer's states; ends the pass at the deepest layer."""
-        self.kept[layer] = self._keep(states)
-        if layer == self._deepest:
-            raise _DeepestReached
-
-    def _before(self, _block: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.record(0, args[0] if args else kwargs["hidden_states"])
-
-    def _after(self, layer: Layer, _block: object, _args: object, output: Any) -> None:
-        self.record(layer, residual_stream(output))
 
 
 class Forward:
@@ -96,9 +61,10 @@ class Forward:
         quantized: what is quantized of it; ``None`` for full precision.
         rounding: of every block's output, as it runs; ``None``: nothing is rounded.
         left_out: parts of the checkpoint that were not loaded, by name.
+        streamed: its blocks, where their weights are read from disk as they run.
 
     Attributes:
-        source, model, tokenizer, revision, float64, quantized, rounding: as given.
+        source, model, tokenizer, revision, float64, quantized, rounding, streamed: as given.
         family: the model's entry in the table of families.
         parts: its modules, found through the family.
         n_layers: the number of blocks ``L``.
@@ -124,6 +90,7 @@ class Forward:
         quantized: QuantizationInfo | None = None,
         rounding: Rounding | None = None,
         left_out: tuple[str, ...] = (),
+        streamed: StreamedBlocks | None = None,
     ) -> None:
         self.source = source
         self.revision = revision
@@ -131,6 +98,7 @@ class Forward:
         self.tokenizer = tokenizer
         self.quantized = quantized
         self.rounding = rounding
+        self.streamed = streamed
         self.family: Family = find_family(model)
         self.parts: Parts = find_parts(model, self.family)
         self.left_out = leave_out_towers(model, self.family.base) or left_out
@@ -237,6 +205,28 @@ class Forward:
                 ids, layers, torch.clone, None, position_ids=positions.to(self.device)
             )
 
+    def one_block(
+        self,
+        ids: Int[Tensor, "batch length"],
+        layers: Sequence[Layer],
+        begun: tuple[Layer, Float[Tensor, "batch length hidden"]] | None,
+        cache: Any,
+    ) -> dict[Layer, Float[Tensor, "batch length hidden"]]:
+        """As :meth:`states` at every position, in a pass that goes on from a layer's states.
+
+        Args:
+            ids: token ids.
+            layers: those behind the states that are given.
+            begun: a layer and its states; None: the pass begins with the embeddings.
+            cache: the library's cache of the tokens before; None: there are none.
+
+        Raises:
+            PromptError: an id is not below ``vocab_size``, or a row exceeds the context.
+        """
+        self._checked_length(ids.shape[1])
+        with torch.no_grad():
+            return self._forward(self._checked(ids), layers, torch.clone, cache, begun=begun)
+
     def next_token_logits(self, prefix_ids: Int[Tensor, " length"]) -> Float[Tensor, " vocab"]:
         """The model's own ranking of the token after a prefix."""
         return self.last_logits(prefix_ids[None], torch.tensor([len(prefix_ids) - 1]))[0]
@@ -299,19 +289,31 @@ class Forward:
         layers: Sequence[Layer],
         keep: Callable[[Tensor], Tensor],
         cache: Any,
+        *,
+        begun: tuple[Layer, Tensor] | None = None,
         **named: Any,
     ) -> dict[Layer, Tensor]:
-        """Runs the base model on ids or embeddings, keeping `keep(states)` of each layer."""
+        """Runs the base model on ids or embeddings, keeping `keep(states)` of each layer.
+
+        A pass that was begun goes on from a layer's states.
+        """
         rows, width = inputs.shape[:2]
         named["inputs_embeds" if inputs.is_floating_point() else "input_ids"] = inputs
         if (times := times_repeated(rows, width, cache)) > 1:
             repeat_cache(cache, times)
             named = repeat_inputs(named, times)
+            begun = begun and (begun[0], repeat_rows(begun[1], times))
         if cache is not None:
             named[str(cache_name(self.parts.base))] = cache
-        recorder = _Recorder(layers, lambda states: keep(states[:rows]))
+        recorder = Recorder(layers, lambda states: keep(states[:rows]))
+        going_on = replaced(self.parts, *begun) if begun else nullcontext()
         # Rounded first: what is kept of a block is what the next one gets.
-        with self.running(), recorder.listening(self.parts.blocks), suppress(_DeepestReached):
+        with (
+            self.running(),
+            going_on,
+            recorder.listening(self.parts.blocks),
+            suppress(DeepestReached),
+        ):
             output = self.parts.base(**named, use_cache=cache is not None)
             recorder.record("norm", output.last_hidden_state)
         if times > 1:

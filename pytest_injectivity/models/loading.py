@@ -8,6 +8,7 @@ set is loaded against :attr:`Decoder.vocab_size` and again by :meth:`Decoder.sta
 
 import copy
 import re
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import torch
@@ -23,6 +24,7 @@ from pytest_injectivity.models.gguf.weights import load_gguf_model
 from pytest_injectivity.models.harmless import towers_beside
 from pytest_injectivity.models.header_check import refuse_unlike_header
 from pytest_injectivity.models.leftovers import Loaded, refuse_codes, refuse_leftovers
+from pytest_injectivity.models.placement import Placement
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.towers import auto_class
 from pytest_injectivity.models.verification import verify_view
@@ -43,7 +45,12 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
 
 def load_decoder(
-    source: str, *, dtype: str = "auto", device: str = "auto", quantization: str | None = None
+    source: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    quantization: str | None = None,
+    mode: str = "auto",
 ) -> Decoder:
     """Loads a checkpoint, quantized ones as they are published.
 
@@ -56,6 +63,8 @@ def load_decoder(
         device: ``"auto"`` (cuda, else mps, else cpu), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or
             ``"mps"``.
         quantization: one of `WHILE_LOADING`: quantizes a full-precision checkpoint as it is loaded.
+        mode: ``"whole"`` (all weights in the device's memory), ``"stream"`` (each block is read from
+            disk when it runs), or ``"auto"``: whole where the weights fit.
 
     Returns:
         A decoder; its ``tokenizer`` is ``None`` where the checkpoint brings none. What is quantized
@@ -74,7 +83,7 @@ def load_decoder(
         Decoder('builtin:gpt2-stdlib', gpt2, layers=4, hidden=128, vocab=2048, torch.float32)
     """
     _device(dtype, device)  # a wrong option is refused before anything is fetched
-    return load(resolve(source), dtype=dtype, device=device, quantization=quantization)
+    return load(resolve(source), dtype=dtype, device=device, quantization=quantization, mode=mode)
 
 
 class LoadSettings(TypedDict, total=False):
@@ -83,6 +92,7 @@ class LoadSettings(TypedDict, total=False):
     dtype: str
     device: str
     quantization: str | None
+    mode: str
 
 
 def load(
@@ -91,6 +101,7 @@ def load(
     dtype: str = "auto",
     device: str = "auto",
     quantization: str | None = None,
+    mode: str = "auto",
 ) -> Decoder:
     """Loads the weights and the tokenizer of a checkpoint that was resolved.
 
@@ -99,6 +110,7 @@ def load(
         dtype: as for `load_decoder`.
         device: as for `load_decoder`.
         quantization: as for `load_decoder`.
+        mode: as for `load_decoder`.
 
     Returns:
         As `load_decoder`.
@@ -122,29 +134,56 @@ def load(
             checkpoint.source,
             packed=checkpoint.quantized is not None and not decoding.matrices,
         )
-        if decoding.whole:
-            model = load_decoded_model(
-                checkpoint.source, config, described, DTYPES[dtype], decoding
-            )
-        else:
-            model = _model(
-                checkpoint, config, described, decoding, DTYPES[dtype], **wanted.settings
-            )
-        blocks = find_parts(model, find_family(model)).blocks
-        quantized = wanted.settled(model, blocks, decoding)
+        packed = wanted.row is not None and not decoding.whole and checkpoint.gguf is None
+        why_not = _why_not_streamed(wanted, dtype, packed=packed)
+        placement = Placement.of(mode, target, described, DTYPES[dtype], why_not)
+        with placement.asked(checkpoint.source, described) as placed:
+            if decoding.whole:
+                model = load_decoded_model(
+                    checkpoint.source, config, described, DTYPES[dtype], decoding, **placed
+                )
+            else:
+                model = _model(
+                    checkpoint,
+                    config,
+                    described,
+                    decoding,
+                    DTYPES[dtype],
+                    placed=placed,
+                    **wanted.settings,
+                )
+            blocks = find_parts(model, find_family(model)).blocks
+            quantized = wanted.settled(model, blocks, decoding)
+            streamed = placement.settle(model, placed)
         tokenizer = load_tokenizer(checkpoint)
     decoder = Decoder(
         checkpoint.source,
-        model.to(target),
+        model,
         tokenizer,
         revision=checkpoint.revision,
         quantized=quantized,
         left_out=towers_beside(weights.tensors, model),
+        streamed=streamed,
     )
     if not decoder.family.known:
         verify_view(decoder)
     verify_agreement_once(decoder)
     return decoder.as_float64() if dtype == "float64" else decoder
+
+
+def _why_not_streamed(wanted: Request, dtype: str, *, packed: bool) -> str:
+    """Why the blocks of a checkpoint cannot stay on disk; empty where they can.
+
+    Args:
+        wanted: what is loaded.
+        dtype: it computes in.
+        packed: its weights stay packed in memory, in modules of a library.
+    """
+    if dtype == "float64":
+        return "float64 needs all weights in memory: another dtype is accepted"
+    if wanted.row is not None and packed:
+        return f"weights of {wanted.row.name} stay packed, which is read whole (--injx-load=whole)"
+    return ""
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
@@ -172,11 +211,13 @@ def _model(
     described: Any,
     decoding: Decoding,
     dtype: str | torch.dtype,
+    *,
+    placed: Mapping[str, Any],
     **settings: Any,
 ) -> Any:
     if checkpoint.gguf is not None:
         wanted = torch.float32 if isinstance(dtype, str) else dtype
-        return load_gguf_model(checkpoint.gguf, config, described, wanted)
+        return load_gguf_model(checkpoint.gguf, config, described, wanted, **placed)
     loader: Any = auto_class(config).from_pretrained  # its annotations leave out the info
     with refusing(f"{checkpoint.source} cannot be loaded"):
         model, info = loader(
@@ -185,6 +226,7 @@ def _model(
             dtype=dtype,
             use_safetensors=True,
             **settings,
+            **placed,
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,

@@ -39,7 +39,7 @@ def times_repeated(rows: int, width: int, cache: Any, *, most_bytes: int = MOST_
 def repeat_cache(cache: Any, times: int) -> None:
     """Repeats the rows of a cache, in place."""
     for layer in _filled(cache):
-        layer.keys, layer.values = (_repeat(side, times) for side in (layer.keys, layer.values))
+        layer.keys, layer.values = (repeat_rows(side, times) for side in (layer.keys, layer.values))
 
 
 def cut_cache(cache: Any, rows: int) -> None:
@@ -50,10 +50,11 @@ def cut_cache(cache: Any, rows: int) -> None:
 
 def repeat_inputs(named: Mapping[str, Tensor], times: int) -> dict[str, Tensor]:
     """The inputs of a pass with their rows repeated."""
-    return {name: _repeat(one, times) for name, one in named.items()}
+    return {name: repeat_rows(one, times) for name, one in named.items()}
 
 
-def _repeat(rows: Tensor, times: int) -> Tensor:
+def repeat_rows(rows: Tensor, times: int) -> Tensor:
+    """A tensor with its rows repeated; a single row takes no more memory."""
     one = len(rows) == 1
     repeated: Tensor = (
         rows.expand(times, *rows.shape[1:]) if one else rows.repeat(times, *[1] * (rows.ndim - 1))

@@ -5,9 +5,7 @@ begin. Positions, masks, soft caps and the head are therefore the model's own. W
 that layer compute is thrown away.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +17,7 @@ from pytest_injectivity.core.shapes import Float, Int, Int64
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix, cache_name
-from pytest_injectivity.quantization.activation_hooks import with_residual_stream
+from pytest_injectivity.models.replacing import replaced
 
 Pairs = tuple[Float[Tensor, "positions keys"], Float[Tensor, "positions values"]]
 
@@ -93,7 +91,7 @@ def _run_on(
     states: Float[Tensor, "versions length hidden"],
 ) -> Float[Tensor, "versions length vocab"]:
     # Replaced last: what is given is not rounded again by the block it is put behind.
-    with decoder.running(), _replaced(decoder, layer, states.to(decoder.device)):
+    with decoder.running(), replaced(decoder.parts, layer, states.to(decoder.device)):
         found: Tensor = decoder.model(**batch, use_cache=False).logits
     return found
 
@@ -179,35 +177,3 @@ def _heads(rows: Float[Tensor, "positions side"], like: Tensor) -> Tensor:
     """Arranges rows as the library caches them: ``(1, heads, positions, dim)``."""
     heads, dim = like.shape[1], like.shape[3]
     return rows.to(like).view(len(rows), heads, dim).transpose(0, 1)[None]
-
-
-def _before(states: Tensor, _block: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if args:
-        return (states, *args[1:]), kwargs
-    return args, kwargs | {"hidden_states": states}
-
-
-def _after(states: Tensor, _block: object, _args: object, output: Any) -> Any:
-    return with_residual_stream(output, states)
-
-
-def _at_the_end(states: Tensor, _base: object, _args: object, output: Any) -> Any:
-    output["last_hidden_state"] = states
-    return output
-
-
-@contextmanager
-def _replaced(decoder: Decoder, layer: Layer, states: Tensor) -> Iterator[None]:
-    """Replaces the states of a layer by the given ones, whatever the blocks before it compute."""
-    if layer == "norm":
-        handle = decoder.parts.base.register_forward_hook(partial(_at_the_end, states))
-    elif layer == 0:
-        handle = decoder.parts.blocks[0].register_forward_pre_hook(
-            partial(_before, states), with_kwargs=True
-        )
-    else:
-        handle = decoder.parts.blocks[layer - 1].register_forward_hook(partial(_after, states))
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from pytest_injectivity.quantization.stored_tensors import Read
+
 
 @dataclass(frozen=True)
 class WeightDigest:
@@ -21,7 +23,12 @@ class WeightDigest:
 
     @classmethod
     def of(
-        cls, model: Any, *, sample: int | None = None, rows: int | None = None
+        cls,
+        model: Any,
+        *,
+        sample: int | None = None,
+        rows: int | None = None,
+        stored: Read | None = None,
     ) -> "WeightDigest":
         """Compute the digest of a model.
 
@@ -29,6 +36,7 @@ class WeightDigest:
             model: loaded, its weights plain tensors.
             sample: read about so many numbers of each tensor, evenly spaced; None: all.
             rows: of tensors with a row for each token, the first rows alone; None: all.
+            stored: reads the weights that are on disk, by name.
 
         Example:
             >>> from pytest_injectivity.testing import tiny_decoder
@@ -39,7 +47,8 @@ class WeightDigest:
         digest = hashlib.blake2b(digest_size=16)
         # Tied tensors count by each name, so that a head of its own with equal numbers is no other one.
         tokens = getattr(model.config.get_text_config(), "vocab_size", None)
-        for name, whole in sorted(model.state_dict().items()):
+        for name, held in sorted(model.state_dict().items()):
+            whole = stored(name) if stored is not None and held.is_meta else held
             if name.endswith("bias") and not whole.any():
                 continue
             tensor = whole[:rows] if whole.ndim and len(whole) == tokens else whole

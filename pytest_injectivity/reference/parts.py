@@ -18,6 +18,7 @@ from pytest_injectivity.core.layers import HEAD, layer_id
 from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.quantization.formats.registry import packed
+from pytest_injectivity.quantization.stored_tensors import Read
 from pytest_injectivity.reference.outside import Place, places, roots
 
 Role = Literal["q", "k", "v", "o", "gate", "up", "down", "attention norm", "mlp norm", ""]
@@ -73,9 +74,13 @@ class Part:
         Args:
             decoder: a model that has this part.
         """
-        for name, tensor in _tensors(self.of(decoder)):
+        for name, tensor in _tensors(self.of(decoder), self._stored(decoder)):
             chosen = self.outputs
             yield name, tensor if chosen is None else tensor[chosen.to(tensor.device)]
+
+    def _stored(self, decoder: Decoder) -> Read | None:
+        streamed = decoder.streamed
+        return None if streamed is None else lambda name: streamed.read(f"{self.module}.{name}")
 
 
 def parts_of(decoder: Decoder) -> tuple[Part, ...]:
@@ -256,7 +261,8 @@ def _outputs(module: nn.Module) -> int:
     return int(weight.shape[1] if isinstance(module, Conv1D) else weight.shape[0])
 
 
-def _tensors(module: Any) -> Iterator[tuple[str, Tensor]]:
+def _tensors(module: Any, stored: Read | None) -> Iterator[tuple[str, Tensor]]:
+    """A module's own weights, read from disk where they are there."""
     found = packed(module)
     if found is not None:
         yield "weight", found.dense()
@@ -266,4 +272,5 @@ def _tensors(module: Any) -> Iterator[tuple[str, Tensor]]:
         return
     for name, parameter in module.named_parameters(recurse=False):
         turned = isinstance(module, Conv1D) and name == "weight"
-        yield name, parameter.detach().T if turned else parameter.detach()
+        held = stored(name) if stored is not None and parameter.is_meta else parameter.detach()
+        yield name, held.T if turned else held

@@ -9,78 +9,23 @@ are complete are skipped and all others run unchanged, so that a capture that wa
 gives the same bits as one that was not.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer, depth
-from pytest_injectivity.core.shapes import Bool, Float
-from pytest_injectivity.errors import ModelError
+from pytest_injectivity.core.shapes import Bool
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.states.batches import Batch, plan_batches
+from pytest_injectivity.states.by_block import ByBlock
+from pytest_injectivity.states.memory import is_out_of_memory, too_long
 from pytest_injectivity.states.shared_prefixes import LEAST_SAVING, Group, group_by_prefix
+from pytest_injectivity.states.sinks import Announce, CapturedStates, InMemory, Progress, Sink
 
 BATCH_TOKENS = 4096
 """Default number of tokens of one forward pass: enough to keep two cores busy."""
-
-Progress = Callable[[int, int], None]
-"""Called with the number of prompts done and the number in all."""
-
-Announce = Callable[[str], None]
-"""Called with one sentence for the user."""
-
-
-@runtime_checkable
-class Sink(Protocol):
-    """Takes rows as they are finished."""
-
-    def take(
-        self, prompts: Sequence[int], states: Mapping[Layer, Float[Tensor, "prompts hidden"]]
-    ) -> None:
-        """Takes the rows of some prompts (indexes), on the CPU, at one or more layers."""
-
-
-class InMemory:
-    """A sink that keeps all rows in memory.
-
-    Args:
-        prompts: how many there will be.
-    """
-
-    def __init__(self, prompts: int) -> None:
-        self.prompts = prompts
-        self.rows: dict[Layer, Tensor] = {}
-
-    def take(
-        self, prompts: Sequence[int], states: Mapping[Layer, Float[Tensor, "prompts hidden"]]
-    ) -> None:
-        """Puts the rows in their places."""
-        index = torch.tensor(prompts)
-        for layer, rows in states.items():
-            if layer not in self.rows:
-                self.rows[layer] = torch.empty(self.prompts, rows.shape[1], dtype=rows.dtype)
-            self.rows[layer][index] = rows
-
-
-@dataclass(frozen=True)
-class CapturedStates:
-    """The last-token states ``H_l`` of a prompt set.
-
-    Attributes:
-        rows: by layer ``(prompts, hidden)``, on the CPU, in the dtype the model computed; row i is
-            prompt i. Empty where a sink of the caller's took them.
-        token_forwards: tokens that went through the model, padding included.
-        shared_tokens: tokens that did not, because their prefix was shared.
-    """
-
-    rows: Mapping[Layer, Float[Tensor, "prompts hidden"]]
-    token_forwards: int
-    shared_tokens: int
 
 
 def capture(
@@ -95,10 +40,12 @@ def capture(
     announce: Announce | None = None,
     sink: Sink | None = None,
     done: Mapping[Layer, Bool[np.ndarray, " prompts"]] | None = None,
+    budget: int | None = None,
 ) -> CapturedStates:
     """Runs every prompt once and keeps its last-token state at each layer.
 
-    A batch that does not fit in memory is halved, and so are the ones after it.
+    A batch that does not fit in memory is halved, and so are the ones after it. Where the blocks'
+    weights are on disk, all batches run through a block before the next one is read (`by_block`).
 
     Args:
         decoder: the model.
@@ -111,10 +58,20 @@ def capture(
         announce: told when memory ran out and the batch was halved.
         sink: takes the rows; by default they are kept in memory and returned.
         done: by layer, which prompts' rows were captured before; none of layers that it does not name.
+        budget: bytes of states between two blocks that are held in memory, where blocks are on disk.
     """
     memory = InMemory(len(prompts))
     none = np.zeros(len(prompts), dtype=bool)
     there = {layer: (done or {}).get(layer, none) for layer in layers}
+    groups = (
+        group_by_prefix(prompts, least_saving=least_saving)
+        if share_prefixes
+        else (Group.all_of(prompts),)
+    )
+    if decoder.streamed is not None:
+        ran = ByBlock(decoder, prompts, groups, there, sink or memory, budget=budget)
+        ran.run(batch_tokens, progress=progress, announce=announce)
+        return CapturedStates(memory.rows, ran.token_forwards, ran.shared_tokens)
     run = _Capture(
         decoder,
         prompts,
@@ -122,11 +79,6 @@ def capture(
         batch_tokens=batch_tokens,
         announce=announce,
         sink=sink or memory,
-    )
-    groups = (
-        group_by_prefix(prompts, least_saving=least_saving)
-        if share_prefixes
-        else (Group.all_of(prompts),)
     )
     finished = 0
     for group in groups:
@@ -214,16 +166,18 @@ class _Capture:
         try:
             return self.decoder.prefix(torch.tensor(shared), deepest)
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-            raise self._too_long(len(shared)) from error
+            raise too_long(self.decoder.source, self.decoder.device, len(shared)) from error
 
     def _make_room(self, batch: Batch, shared: int, error: RuntimeError) -> None:
         """Halve the batch from here on; anything but a lack of memory is raised again."""
-        if not _out_of_memory(error):
+        if not is_out_of_memory(error):
             raise error
         if len(batch.rows) == 1:
-            raise self._too_long(shared + batch.width) from error
+            raise too_long(
+                self.decoder.source, self.decoder.device, shared + batch.width
+            ) from error
         torch.cuda.empty_cache()
         self.batch_tokens = self._tokens(batch, shared) // 2
         if self.announce is not None:
@@ -232,19 +186,6 @@ class _Capture:
                 f" going on with {self.batch_tokens} tokens a pass"
             )
 
-    def _too_long(self, tokens: int) -> ModelError:
-        return ModelError(
-            f"{self.decoder.source}: memory on {self.decoder.device} does not hold a single prompt"
-            f" of {tokens} tokens; shorter prompts (--injx-length) or another device"
-            " (--injx-device) are needed"
-        )
-
     @staticmethod
     def _tokens(batch: Batch, shared: int) -> int:
         return len(batch.rows) * (shared + batch.width)
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has its own class; other allocators (Linux, Windows, mps) only say so in words."""
-    words = ("can't allocate memory", "not enough memory", "out of memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in words)

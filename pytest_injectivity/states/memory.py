@@ -14,8 +14,29 @@ import torch
 
 from pytest_injectivity.core.free_memory import free_memory
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.errors import ModelError
 
 _ROOT = Path("/")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has its own class; other allocators (Linux, Windows, mps) only say so in words."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in words)
+
+
+def too_long(source: str, device: torch.device, tokens: int) -> ModelError:
+    """What is raised where memory does not hold a single prompt.
+
+    Args:
+        source: names the model.
+        device: whose memory.
+        tokens: of the prompt.
+    """
+    return ModelError(
+        f"{source}: memory on {device} does not hold a single prompt of {tokens} tokens; shorter prompts"
+        " (--injx-length) or another device (--injx-device) are needed"
+    )
 
 
 def default_budget(workers: int, *, system: Path = _ROOT) -> int:

@@ -33,6 +33,11 @@ class Float64Copies:
                 f"a float64 copy of {self.target.config.model} would be another function, as {rounds}"
                 " as it runs"
             )
+        if self.target.streams:
+            return (
+                f"a float64 copy of {self.target.config.model} holds all weights in memory, and its"
+                " blocks stay on disk (--injx-load=stream)"
+            )
         needed = 8 * self.target.facts.parameters
         self.target.make_room(needed)
         free = free_bytes(self.target.kept.device)

@@ -175,4 +175,5 @@ class LayerStates:
                     announce=self.target.watcher.announce,
                     sink=sink,
                     done=done,
+                    budget=self.target.config.memory_budget,
                 )

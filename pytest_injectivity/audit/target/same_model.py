@@ -37,6 +37,9 @@ def weights_digest(target: Target, rows: int) -> str:
     """
     from pytest_injectivity.models.weight_digest import WeightDigest
 
-    return target.kept.model.remember(
-        WeightDigestKey(rows), lambda: WeightDigest.of(target.unrounded.model, rows=rows)
-    ).text
+    def compute() -> WeightDigest:
+        decoder = target.unrounded
+        stored = None if decoder.streamed is None else decoder.streamed.read
+        return WeightDigest.of(decoder.model, rows=rows, stored=stored)
+
+    return target.kept.model.remember(WeightDigestKey(rows), compute).text

@@ -135,6 +135,7 @@ class Target:
             dtype=config.dtype,
             device=config.device,
             quantization=config.quantization,
+            mode=config.load,
         )
 
     @cached_property
@@ -156,6 +157,13 @@ class Target:
     def loaded(self) -> bool:
         """Whether the model is in memory."""
         return self._model.loaded
+
+    @property
+    def streams(self) -> bool:
+        """Whether the blocks' weights are known to stay on disk."""
+        if self.config.load != "auto":
+            return self.config.load == "stream"
+        return self.loaded and self.unrounded.streamed is not None
 
     def adopt(self, decoder: "Decoder") -> None:
         """Use a model that another target of the same checkpoint has loaded and handed over."""

@@ -29,7 +29,7 @@ def load_told(
         checkpoint: as `resolve` gives it.
         watcher: told before a load that is expected to be long, and that the load goes on.
         rate: bytes a second, assumed.
-        settings: dtype, device and quantization.
+        settings: dtype, device, quantization and mode.
     """
     from pytest_injectivity.models.loading import load
 
@@ -44,4 +44,10 @@ def load_told(
         )
         if phase.is_long:
             watcher.foretell(phase.sentence)
-        return load(checkpoint, **settings)
+        decoder = load(checkpoint, **settings)
+    if decoder.streamed is not None and settings.get("mode") == "auto":
+        watcher.announce(
+            f"injectivity: the weights of {source} do not fit into memory: each block is read from disk"
+            " when it runs (--injx-load=stream)"
+        )
+    return decoder

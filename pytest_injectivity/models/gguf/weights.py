@@ -6,7 +6,9 @@ does the same, but builds that table once a module, which takes longer than all 
 whose name stands for no parameter is refused; the library drops it.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedConfig
 
-from pytest_injectivity.models.filling import filled_model
+from pytest_injectivity.models.filling import Lazy, filled_model
 from pytest_injectivity.models.gguf.rotary import FACTORS
 from pytest_injectivity.models.gguf.second_scales import scales_of_inputs, second_scales, whole
 from pytest_injectivity.models.leftovers import Loaded, refuse, refuse_leftovers
@@ -24,9 +26,11 @@ from pytest_injectivity.quantization.library_calls import refusing
 
 State = dict[str, Tensor]
 
+_BLOCK = re.compile(r"^(blk\.\d+)\..*|.*")
+
 
 def load_gguf_model(
-    header: GgufHeader, config: PreTrainedConfig, described: Any, dtype: torch.dtype
+    header: GgufHeader, config: PreTrainedConfig, described: Any, dtype: torch.dtype, **placed: Any
 ) -> Any:
     """The model of a file, every tensor of it taken and every parameter filled.
 
@@ -35,12 +39,14 @@ def load_gguf_model(
         config: as `read_gguf_config` gives it.
         described: the model of the configuration, without memory for its weights; it stays as it is.
         dtype: of the parameters.
+        placed: what else the library is asked for (`placement`); the tensors of one block are then
+            made dense at a time.
 
     Raises:
         ModelError: a tensor is left over, a parameter is not filled, or the library cannot load it.
     """
     if _by_library(header):
-        return _whole(header, config, described, dtype)
+        return _whole(header, config, described, dtype, **placed)
     source = str(header.path)
     with refusing(f"{source} cannot be loaded"):
         names = parameter_names(header, described)
@@ -51,6 +57,9 @@ def load_gguf_model(
         "tensors that no parameter of the model takes:",
         set(header.tensors) - set(names) - beside,
     )
+    if placed:
+        lazy = _by_block(names, lambda some: dense_state(header, some, config, dtype))
+        return filled_model(source, config, described, lazy, dtype, **placed)
     with refusing(f"{source} cannot be loaded"):
         state = dense_state(header, names, config, dtype)
     return filled_model(source, config, described, state, dtype)
@@ -132,6 +141,30 @@ def dense_state(
     return state | {name: tensor.to(dtype) for name, tensor in stacked["tensors"].items()}
 
 
+def _by_block(
+    names: Mapping[str, str], dense: Callable[[Mapping[str, str]], State]
+) -> dict[str, Lazy]:
+    """The tensors of a file, of which those of one block are in memory at a time.
+
+    Args:
+        names: as `parameter_names` gives them.
+        dense: makes some of the tensors dense.
+    """
+    blocks: dict[str, dict[str, str]] = {}
+    for name, target in names.items():
+        blocks.setdefault(_BLOCK.sub(r"\1", name), {})[name] = target
+
+    @lru_cache(maxsize=1)
+    def of_block(block: str) -> State:
+        return dense(blocks[block])
+
+    return {
+        target: Lazy(partial(lambda one, name: of_block(one)[name], block, target))
+        for block, some in blocks.items()
+        for target in some.values()
+    }
+
+
 def _by_library(header: GgufHeader) -> bool:
     """Whether the library loads the architecture by its newer way, which reports what it drops."""
     try:
@@ -141,7 +174,9 @@ def _by_library(header: GgufHeader) -> bool:
     return bool(is_gguf_arch_supported(header.architecture))
 
 
-def _whole(header: GgufHeader, config: PreTrainedConfig, described: Any, dtype: torch.dtype) -> Any:
+def _whole(
+    header: GgufHeader, config: PreTrainedConfig, described: Any, dtype: torch.dtype, **placed: Any
+) -> Any:
     """The model, loaded by the library."""
     source = str(header.path)
     loader: Any = AutoModelForCausalLM.from_pretrained
@@ -156,6 +191,7 @@ def _whole(header: GgufHeader, config: PreTrainedConfig, described: Any, dtype: 
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            **placed,
         )
 
     def read(name: str) -> Tensor:

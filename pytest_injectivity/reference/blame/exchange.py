@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from pytest_injectivity.core.layers import HEAD, layer_id
+from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.quantization.formats.registry import packed
 from pytest_injectivity.reference.errors.rescaled import Scales
@@ -34,7 +35,16 @@ def exchanged(
         parts: which; of a fused module, its outputs alone.
         scales: what the other model's parts are multiplied by to stand for the model's own, by site and
             name (`with_scales`).
+
+    Raises:
+        ModelError: the blocks of one of them stay on disk.
     """
+    for one in (decoder, other):
+        if one.streamed is not None:
+            raise ModelError(
+                f"{one.source}: its blocks stay on disk, and no part of them is exchanged:"
+                " --injx-load=whole is accepted"
+            )
     with ExitStack() as stack:
         for part in parts:
             own, theirs = part.of(decoder), part.of(other)

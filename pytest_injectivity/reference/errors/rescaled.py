@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from pytest_injectivity.core.layers import HEAD
 from pytest_injectivity.core.shapes import Float, Float64
@@ -176,7 +177,7 @@ def _factor(
     """What the child's outputs of a part are multiplied by, a number for each channel."""
     tensors = [dict(part.tensors(one)) for one in (child, parent)]
     if all(one.ndim == 1 for one in tensors[1].values()):
-        return _ratio_of_norms(part.of(child), part.of(parent))
+        return _ratio_of_norms((part.of(child), tensors[0]), (part.of(parent), tensors[1]))
     own, exact = (wide(one["weight"]) for one in tensors)
     exact = scales.get((part.site, part.name), Scales()).inverse.applied(exact)
     norms = exact.square().sum(1)
@@ -259,20 +260,27 @@ def _inputs(part: Part, decoder: Decoder) -> int:
     return int(dict(part.tensors(decoder))["weight"].shape[1])
 
 
-def _ratio_of_norms(own: Any, exact: Any) -> Float64[Tensor, " channels"] | None:
-    """The ratio of two norms' gains, whatever their formula: an odd function of the input's sign."""
-    width = max((one.numel() for one in exact.parameters(recurse=False)), default=0)
+def _ratio_of_norms(
+    own: tuple[nn.Module, Mapping[str, Tensor]], exact: tuple[nn.Module, Mapping[str, Tensor]]
+) -> Float64[Tensor, " channels"] | None:
+    """The ratio of two norms' gains, whatever their formula: an odd function of the input's sign.
+
+    Args:
+        own: a norm, and its numbers.
+        exact: another one of its width.
+    """
+    width = max((one.numel() for one in exact[1].values()), default=0)
     if not width:
         return None
     drawn = torch.randn(1, width, generator=torch.Generator().manual_seed(0))
 
-    def gain(norm: nn.Module) -> Tensor:
-        weight = next(norm.parameters(recurse=False))
-        rows = drawn.to(weight)
-        return wide(norm(rows) - norm(-rows))[0]
+    def gain(norm: nn.Module, held: Mapping[str, Tensor]) -> Tensor:
+        rows = drawn.to(next(iter(held.values())))
+        plus, minus = (functional_call(norm, dict(held), (one,)) for one in (rows, -rows))
+        return wide(plus - minus)[0]
 
     with torch.no_grad():
-        ours, theirs = gain(own), gain(exact)
+        ours, theirs = gain(*own), gain(*exact)
     return torch.where(theirs == 0, 1.0, ours / theirs)
 
 
