@@ -18,6 +18,18 @@ def _small_samples() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _shared_store(_own_cache: None, _caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audits find in the store what other tests measured: models and prompts are often the same."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(_caches / "audit"))
+
+
+@pytest.fixture
+def empty_store(_shared_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what is said of what is computed or kept: audits find nothing that another test measured."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty-store"))
+
+
 @pytest.fixture
 def additive(tmp_path: Path) -> Callable[..., Audit]:
     """Audits of a decoder whose states are known: ``tokens[last id] + positions[last position]``."""

@@ -4,7 +4,8 @@ import importlib
 import json
 import pkgutil
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,29 @@ def _imported() -> None:
 def _bitsandbytes(_imported: None) -> None:
     """Imported for good, likewise: its operators can be registered once in a process."""
     pytest.importorskip("bitsandbytes", reason="the extra bnb")
+
+
+class _ReadOnce:
+    """An installed distribution whose files are read once."""
+
+    def __init__(self, distribution: metadata.Distribution) -> None:
+        self._distribution = distribution
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._distribution, name)
+        # A method may be called with another argument each time.
+        if not callable(value):
+            setattr(self, name, value)
+        return value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _distributions() -> Iterator[None]:
+    """What is installed stays the same: every run inside this process would read its files anew."""
+    installed = [_ReadOnce(one) for one in metadata.distributions()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metadata, "distributions", lambda: iter(installed))
+        yield
 
 
 @pytest.fixture(autouse=True)

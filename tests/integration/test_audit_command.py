@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_injectivity.__main__ import main
-from tests.integration.support import Done, output, run_python
+from tests.integration.support import Done, output
 
 Audited = Callable[..., Done]
 
@@ -40,16 +40,9 @@ def command(
     return run
 
 
-def test_one_command_audits_a_model(
-    tmp_path: Path, checkpoint: Callable[[str], Path], prompts: str
-) -> None:
+def test_one_command_audits_a_model(command: Audited, checkpoint: Callable[[str], Path]) -> None:
     """Green, a table of layers, a page with a default name, everything as JSON; no test file."""
-    here = tmp_path / "here"
-    here.mkdir()
-    model = str(checkpoint("generic"))
-    done = run_python(
-        here, "-m", "pytest_injectivity", "audit", model, prompts, "--json=found.json"
-    )
+    done = command(checkpoint("generic"), "--json=found.json")
     assert 0 == done.status, done.text
     assert "GREEN: " in done.text
     assert "written: injectivity.html, found.json" in done.text

@@ -50,9 +50,9 @@ def check_cut_not_read(
         LayerError: the model has no such layer.
 
     Example:
-        >>> verdict = audit.check_cut_not_read([1, 4], 0.5, prompts=2, tokens=4, free_running=0)
+        >>> verdict = audit.check_cut_not_read(4, 0.5, prompts=2, tokens=2, practice=0, free_running=0)
         >>> len(verdict.reasons)
-        8
+        4
     """
     bound = ReadBound.of(REQUIRED if max_token_rate is None else max_token_rate, None)
     confidence = optional_confidence(confidence)

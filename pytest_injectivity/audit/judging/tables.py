@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from pytest_injectivity.audit.judging.collisions import Found, would_pass
 from pytest_injectivity.audit.measurements.evaluated_pairs import evaluate_pairs
 from pytest_injectivity.core.layers import Layer, layer_id
@@ -117,9 +119,6 @@ def count_collisions(
     """Counts the pairs of tokens that collide at one place."""
     eps = tolerance.absolute(place.scale)
     near = place.search.within(place.ids, layer, eps, _LISTED + _EVALUATED)
-    kinds = {
-        pair: (distance, "near" if distance else "collision") for pair, distance in _listed(near)
-    }
     decided, beyond, sampled = _decided(measured, layer, place)
     again = {pair: (distance, kind) for pair, distance, kind in decided if kind != "resolved"}
     collided = sum(kind == "collision" for _, kind in again.values())
@@ -132,6 +131,11 @@ def count_collisions(
         pairs=(),
         closest=table.minimum[0],
     )
+    # No more are replaced than were decided again: the closest of those beyond need no look.
+    kinds = {
+        pair: (distance, "near" if distance else "collision")
+        for pair, distance in _listed(near, _LISTED + len(again))
+    }
     ordered = sorted((kinds | again).items(), key=lambda one: (one[1][0], one[0]))
     return Counted(
         place,
@@ -228,12 +232,11 @@ def _together(found: Sequence[Found]) -> Found:
     )
 
 
-def _listed(near: "NearPairs") -> list[tuple[tuple[int, int], float]]:
-    sides = zip(near.left.tolist(), near.right.tolist(), strict=True)
-    return [
-        ((min(pair), max(pair)), distance)
-        for pair, distance in zip(sides, near.distance.tolist(), strict=True)
-    ]
+def _listed(near: "NearPairs", count: int) -> list[tuple[tuple[int, int], float]]:
+    """The closest pairs, the smaller token first, with their distances."""
+    left, right = near.left[:count], near.right[:count]
+    pairs = zip(np.minimum(left, right).tolist(), np.maximum(left, right).tolist(), strict=True)
+    return list(zip(pairs, near.distance[:count].tolist(), strict=True))
 
 
 def _decided(
@@ -247,7 +250,7 @@ def _decided(
     reach = Reach.of(measured.resolution(layer).of(len(place.ids)))
     found = place.search.near_resolution(place.ids, layer, reach, _LOOKED_AT)
     near = found.pairs
-    some = _listed(near)[:_EVALUATED]
+    some = _listed(near, _EVALUATED)
     beyond = near.count - len(some)
     if not some:
         return [], beyond, found.sampled

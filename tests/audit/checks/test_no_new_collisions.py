@@ -49,6 +49,7 @@ def test_a_pair_that_collides_in_the_model_alone_is_named(
     assert audit.check_no_new_collisions("norm").first_line.startswith("FAIL")
 
 
+@pytest.mark.usefixtures("empty_store")
 def test_pairs_of_all_layers_are_evaluated_together(
     tmp_path: Path, rows: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def test_beyond_what_is_done_in_halves_a_sample_stands_for_all(tmp_path: Path) -
     assert whole.spread != some.margin_kept(1, 0.1).spread
 
 
+@pytest.mark.usefixtures("empty_store")
 def test_one_search_serves_a_ratio_and_its_normalized_twin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,8 @@ from pytest_injectivity.testing import (
 from tests.audit.comparisons.rounded import IDS, all_checks, rounded
 from tests.audits import audit_against
 
+pytestmark = pytest.mark.usefixtures("empty_store")
+
 
 class Counter:
     """Counts what is loaded, and how many models are alive as one more is."""

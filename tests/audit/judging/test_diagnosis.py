@@ -15,6 +15,8 @@ from pytest_injectivity.states.diagnosis import Diagnosis
 from pytest_injectivity.testing import SLIDING_WINDOW, plant_equal_embeddings, tiny_decoder
 from tests.audits import audit_of
 
+pytestmark = pytest.mark.usefixtures("empty_store")
+
 Additive = Callable[..., Audit]
 Rows = Callable[..., Tensor]
 

@@ -18,6 +18,8 @@ from tests import brute_force
 from tests.audits import Witness, audit_of
 from tests.resolutions import resolution_of
 
+pytestmark = pytest.mark.usefixtures("empty_store")
+
 IDS = [[at, (5 * at + 1) % 64, 7, at] for at in range(9)] + [[50], [51, 52]]
 
 

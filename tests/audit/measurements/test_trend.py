@@ -20,6 +20,8 @@ from pytest_injectivity.testing import tiny_decoder
 from tests import brute_force
 from tests.audits import audit_of
 
+pytestmark = pytest.mark.usefixtures("empty_store")
+
 Ids = tuple[tuple[int, ...], ...]
 
 

@@ -17,6 +17,8 @@ from pytest_injectivity.testing import plant_equal_embeddings, tiny_decoder
 from tests.audits import Witness
 from tests.rounding import drawn_prompts, rounding_audit
 
+pytestmark = pytest.mark.usefixtures("empty_store")
+
 GRIDS = ["8", "8 asymmetric", "8 per-token", "6 per-channel clip=99.9"]
 
 

@@ -29,6 +29,8 @@ from pytest_injectivity.testing import (
 )
 from tests.audits import Witness, small_samples
 
+pytestmark = pytest.mark.usefixtures("empty_store")
+
 TEXTS = [f"{word} {number}{word[::-1]}" for word in ("quagmire", "fen") for number in range(8)]
 LAYERS = (1, 2, "norm")
 

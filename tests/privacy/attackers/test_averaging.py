@@ -19,9 +19,11 @@ def decoder() -> Decoder:
     return tiny_decoder("gpt2")
 
 
-def _read(decoder: Decoder, release: str, queries: int) -> dict[str, tuple[float, float, float]]:
+def _read(
+    decoder: Decoder, release: str, queries: int, prompts: int = len(PROMPTS)
+) -> dict[str, tuple[float, float, float]]:
     """The token rate of each attacker that is run, and its interval."""
-    sent = case(decoder, "1", [release], PROMPTS, queries=queries)
+    sent = case(decoder, "1", [release], PROMPTS[:prompts], queries=queries)
     found = by_name(run_attacks(decoder, [sent], seed=0, attackers=_BOTH, free_running=0))
     rates = {}
     for (_, attacker, _), one in found.items():
@@ -48,4 +50,4 @@ def test_it_is_run_where_a_mean_says_more_than_one(
     decoder: Decoder, release: str, queries: int
 ) -> None:
     """Not of one release, not where nothing is drawn, and not of shuffled rows."""
-    assert "averaging" not in _read(decoder, release, queries)
+    assert "averaging" not in _read(decoder, release, queries, prompts=2)
