@@ -26,6 +26,9 @@ from pytest_injectivity.privacy.releases.protocol import Secret
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 from pytest_injectivity.privacy.search.independent_components import independent_components
 
+# The most rows that are separated: the time grows with their cube, and of more it reads nothing.
+_MOST = 64
+
 
 class ComponentsAttacker:
     """Answers with the candidate most like an independent component that no known row has."""
@@ -36,10 +39,10 @@ class ComponentsAttacker:
     free_running = False
 
     def fits(self, channel: Channel) -> bool:
-        """Whether all positions are released, mixed, and fewer rows than coordinates."""
+        """Whether all positions are released, mixed, in fewer rows than coordinates, and in few."""
         mixed = channel.release.secret is Secret.MIXED_POSITIONS
         sent = max(map(len, channel.released))
-        return mixed and channel.place.everywhere and sent < sum(channel.sides)
+        return mixed and channel.place.everywhere and sent <= min(sum(channel.sides) - 1, _MOST)
 
     def begin(self, setting: AttackSetting) -> "_ComponentsAttack":
         """Separates the rows of each prompt."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float, Float64
 
-_STEPS = 200
+_STEPS = 100
 # How near to the last turn a turn is that ends the search.
 _STILL = 1e-6
 
