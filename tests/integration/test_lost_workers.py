@@ -53,7 +53,10 @@ def run(
     scope="module",
     params=[
         ((LOST, "--max-worker-restart=0"), "the run was incomplete", "pytest-xdist lost gw"),
-        ((NOTHING,), "nothing was compared", "an audit was asked for"),
+        # Without workers: test_nothing_compared.py.
+        pytest.param(
+            ((NOTHING,), "nothing was compared", "an audit was asked for"), marks=pytest.mark.slow
+        ),
         pytest.param(
             ((LOST,), "the run was incomplete", "pytest-xdist lost gw"), marks=pytest.mark.slow
         ),

@@ -1,5 +1,7 @@
 """The Python blocks of the pages, run as a reader runs them."""
 
+import argparse
+import inspect
 import re
 import runpy
 import shlex
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_injectivity.prompts.stdlib import texts_of
 from tests.documentation.blocks import BLOCKS, Block
 from tests.integration.support import output
 
@@ -71,7 +74,16 @@ def folder(
     return pytester.path
 
 
+@pytest.fixture
+def _small_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A standard library of one module, in a store of its own: reading all of it takes seconds."""
+    texts = tuple(dict.fromkeys(texts_of(inspect.getsource(argparse), "argparse.py")))
+    monkeypatch.setattr("pytest_injectivity.prompts.stdlib.stdlib_texts", lambda: texts)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "store"))
+
+
 @pytest.mark.parametrize("script", [pytest.param(one, id=one.place) for one in SCRIPTS])
+@pytest.mark.usefixtures("_small_library")
 def test_a_script_runs(script: Block, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It ends, and prints what the page says."""
     (folder / "script.py").write_text(script.text)

@@ -135,7 +135,7 @@ def test_without_a_parent_nothing_is_held_against_one(
     "workers",
     [
         pytest.param((), id="alone"),
-        pytest.param(("-n", "2"), id="workers", marks=needs_xdist),
+        pytest.param(("-n", "2"), id="workers", marks=[needs_xdist, pytest.mark.slow]),
     ],
 )
 def test_a_precision_is_held_against_the_model_itself(

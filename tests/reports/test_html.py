@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -226,12 +227,17 @@ def hostile(text: str) -> RunResults:
     return replace(results, models=models, wrong_use=(text,))
 
 
-@settings(max_examples=20, deadline=None)
+@cache
+def _harmless() -> list[tuple[str, tuple[str, ...]]]:
+    return _shape(html(hostile("-")))
+
+
+@settings(max_examples=10, deadline=None)
 @given(st.text(alphabet=st.sampled_from("<>&\"'/=-! {}%#\n\x00\x1bas"), min_size=1, max_size=12))
 @example(HOSTILE)
 def test_no_text_changes_what_the_page_is_made_of(text: str) -> None:
     """Names of models, layers and checks, evidence and commands come from anybody."""
-    assert _shape(html(hostile("-"))) == _shape(html(hostile(f"-{text}")))
+    assert _harmless() == _shape(html(hostile(f"-{text}")))
 
 
 def test_a_hostile_text_runs_nothing_and_fetches_nothing() -> None:
