@@ -12,10 +12,13 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
     or, with bidirectional marks, reorder what a person reads. ``##[`` would let it speak to GitHub's
     runner, which takes commands out of whatever a step prints.
     """
-    shown = "".join(
-        character.encode("unicode_escape").decode() if _unsafe(character) else character
-        for character in text[: longest + 1]
-    )
+    shown = text[: longest + 1]
+    # What is printable, as most texts are, has no unsafe character; to look at each takes far longer.
+    if not shown.isprintable():
+        shown = "".join(
+            character.encode("unicode_escape").decode() if _unsafe(character) else character
+            for character in shown
+        )
     shown = shown if len(text) <= longest else shown[:longest] + "…"
     return shown.replace("##[", r"##\x5b")
 

@@ -1,6 +1,7 @@
 """What templates are rendered with: every text is escaped and loses its control characters."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.core.text import one_line
@@ -27,8 +28,9 @@ def check_jinja(asked: str) -> None:
         raise MissingExtra(f"{asked} needs jinja2: install pytest-injectivity[html]") from None
 
 
+@cache
 def environment() -> "Environment":
-    """The environment of all pages."""
+    """The environment of all pages: made once, because it compiles its templates."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import escape
 
