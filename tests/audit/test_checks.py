@@ -18,7 +18,7 @@ from tests.audits import audit_against
 
 IDS = [[at, at + 1, at + 2, 9] for at in range(36)]
 FEW = {"prompts": 2, "tokens": 3}
-FEWER = {**FEW, "free_running": 0}
+FEWER = {**FEW, "free_running": 0, "practice": 0}
 # Arguments that a small, generic model is judged by.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "bilipschitz_within": {"distortion": 1e9},

@@ -43,7 +43,7 @@ def check_utility_kept(
         ModelError: the model caches no keys and values.
 
     Example:
-        >>> audit.check_utility_kept("round(bits=8)@4", 0.9, prompts=2, tokens=4, free_running=0).passed
+        >>> audit.check_utility_kept("round(bits=8)@4", 0.9, prompts=2, tokens=4, practice=0).passed
         True
     """
     least = share_at_least("min_agreement", min_agreement)

@@ -13,7 +13,8 @@ from tests.audits import audit_of
 
 # Twelve prompts of 6 tokens, and one that is too short.
 IDS = [[at, 3 * at % 40, 7, at + 20, 5, at + 1] for at in range(12)] + [[1, 2]]
-FEW: dict[str, Any] = {"prompts": 3, "tokens": 4, "free_running": 0}
+# What attackers learn from practice is tested in test_learning.py.
+FEW: dict[str, Any] = {"prompts": 3, "tokens": 4, "free_running": 0, "practice": 0}
 PLACES = ("1", "2", "norm", "1 keys", "2 values", "1 kv")
 
 
@@ -100,10 +101,13 @@ def test_measured_together_or_alone_is_the_same(tmp_path: Path, audit: Audit) ->
 def test_numbers_come_from_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second audit of the same model and prompts measures nothing."""
     audit = audit_of(tmp_path, tiny_decoder("llama"), IDS)
-    (found,) = audit.exposures("round(bits=3)@1", **FEW)
+    size: dict[str, Any] = {"prompts": 3, "tokens": 4, "free_running": 0}  # and practice by default
+    (found,) = audit.exposures("round(bits=3)@1", **size)
     again = Audit(audit.config)
     monkeypatch.setattr("pytest_injectivity.audit.releases.release_evaluation.expose", None)
-    (kept,) = again.exposures("round(bits=3)@1", **FEW)
+    (kept,) = again.exposures("round(bits=3)@1", **size)
+    learned = [one for one in found.attacks if "inverter" in one.attacker]
+    assert learned
     assert found.summary(0.95) == kept.summary(0.95)
 
 
