@@ -8,17 +8,18 @@ is nothing to it has more, the more unusual it is among the states of texts.
 
 For Gaussian rows the likelihood ratio of "``x`` is one of the ``n`` rows" is, up to a constant,
 ``(n - d - 2) / 2 log(1 - x^T G^-1 x) + x^T S^-1 x / 2`` in ``d`` coordinates, ``S`` being the mean
-square of rows. An attacker has ``S`` from texts of its own. Rows of tokens that are known are anchors:
-their directions are left out of all, those that all prompts of the batch begin with among them.
+square of rows. An attacker has ``S`` from texts of its own; the released rows tell how much longer the
+matrix makes them and how much noise is among them. Rows of tokens that are known are anchors: their
+directions are left out of all, those that all prompts of the batch begin with among them.
 
 Source: Wishart, "The generalised product moment distribution in samples from a normal multivariate
-population" (1928); that a matrix which is not orthogonal only blurs Gram matrices is said by GELO,
-arXiv 2603.05035. Comparing the candidates of the one-step map with the scatter matrix is this package's.
+population" (1928). "Good-Enough LLM Obfuscation" (GELO), arXiv 2603.05035, mixes so, and masks Gram
+matrices by matrices that are not orthogonal. Comparing the candidates of the one-step map with the
+scatter matrix is this package's.
 """
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack,
 from pytest_injectivity.privacy.releases.protocol import Secret
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
-# How much less likely a candidate is whose part is 2 and not 1; rounding moves parts by less than 1e-3.
+# How much less likely a candidate is whose part is 2 and not 1; what rounding adds weighs little.
 _IMPOSSIBLE = 1e6
 # Parts nearer to 1 than this are 1.
 _NEAR = 1e-9
@@ -43,10 +44,10 @@ class ScatterAttacker:
     free_running = False
 
     def fits(self, channel: Channel) -> bool:
-        """Whether as many mixed rows as coordinates are released, and it has as many of its own."""
+        """Whether as many mixed rows as coordinates are released, and it has twice as many itself."""
         mixed = channel.release.secret is Secret.MIXED_POSITIONS and channel.place.everywhere
         sent, own = min(map(len, channel.released)), sum(map(len, channel.practice.prompts))
-        return mixed and min(sent, own) >= sum(channel.sides)
+        return mixed and sent >= sum(channel.sides) and own >= 2 * sum(channel.sides)
 
     def begin(self, setting: AttackSetting) -> "_ScatterAttack":
         """Learns what rows are usual."""
@@ -55,14 +56,10 @@ class ScatterAttacker:
 
 class _ScatterAttack(BaseAttack):
     def __init__(self, setting: AttackSetting) -> None:
-        practice, released = setting.channel.practice, torch.cat(setting.channel.released).double()
-        images = setting.images(practice)
-        error = max(setting.channel.nu) ** 2
-        self._usual = _scatter(images, error * len(images)) / len(images)
-        # How much longer the matrix makes rows: their part in the sum is smaller by as much.
-        self._longer = float(released.square().sum() / len(released) / self._usual.trace())
-        columns = zip(*practice.prompts, strict=True)
-        self._shared = len(list(takewhile(lambda column: len(set(column)) == 1, columns)))
+        released = torch.cat(setting.channel.released).double()
+        images = setting.images(setting.channel.practice)
+        own = _scatter(images, max(setting.channel.nu) ** 2 * len(images)) / len(images)
+        self._usual = _as_released(own, released.T @ released / len(released))
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The candidate with the largest likelihood ratio."""
@@ -73,19 +70,36 @@ class _ScatterAttack(BaseAttack):
         for prompt in prompts:
             rows = view.channel.released[prompt].double()
             part = _parts(images, _scatter(rows, max(view.channel.nu) ** 2), free)
-            left = max(1, self._rows(view, prompt) - free.shape[1] - 2)
-            likely = left * self._longer * torch.log1p(-part.clamp(max=1 - _NEAR)) + usual
-            found.append(likely / 2 - _IMPOSSIBLE * (part - 1).clamp(min=0))
+            left = max(1, len(rows) - rows.shape[1] - 2)
+            likely = left * torch.log1p(-part.clamp(max=1 - _NEAR)) + usual
+            found.append(likely - _IMPOSSIBLE * (part - 1).clamp(min=0))
         ratios = torch.stack(found).nan_to_num(nan=-torch.inf)
         if view.candidates.found is not None:
             ratios = ratios.masked_fill(~view.candidates.found, -torch.inf)
         return Guess.unverified(ratios.argmax(dim=1), partial(ranks_of, ratios))
 
-    def _rows(self, view: ChannelView, prompt: int) -> int:
-        """How many rows of the batch are not known: anchors of all of its prompts are."""
-        sent, known = len(view.channel.released[prompt]), view.position
-        others = sent // view.channel.lengths[prompt] - 1
-        return sent - known - others * min(known, self._shared)
+
+def _as_released(
+    own: Float64[Tensor, "width width"], released: Float64[Tensor, "width width"]
+) -> Float64[Tensor, "width width"]:
+    """The mean square of released rows, as a multiple of that of other rows plus noise of one size.
+
+    A matrix that is not orthogonal makes rows longer, and shield vectors are noise. Two numbers are
+    found by least squares, in units of the other rows: the released rows are those that are looked for,
+    and may not tell what is usual by themselves.
+    """
+    inverse = torch.linalg.inv(own)
+    same = torch.eye(len(own), dtype=own.dtype, device=own.device)
+    seen = inverse @ released
+    mixed = inverse.trace()
+    squares = torch.stack(
+        [torch.stack([same.trace(), mixed]), torch.stack([mixed, inverse.square().sum()])]
+    )
+    longer, noise = torch.linalg.solve(
+        squares, torch.stack([seen.trace(), (seen * inverse).sum()])
+    ).tolist()
+    found: Tensor = max(longer, 0.0) * own + max(noise, 0.0) * same
+    return found
 
 
 def _scatter(rows: Float64[Tensor, "rows width"], error: float) -> Float64[Tensor, "width width"]:
