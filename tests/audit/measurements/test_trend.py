@@ -72,7 +72,7 @@ def test_the_numbers_are_those_of_brute_force(n: int, metric: str) -> None:
 
 
 @given(order=st.permutations(range(48)))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_the_order_of_prompts_does_not_matter(order: list[int]) -> None:
     """To the last bit."""
     prompts = _prompts(60)
