@@ -105,7 +105,9 @@ class BlockRuns:
         return after, Prefix(ids, step + 1, _of_length(len(ids), cache, config))
 
     def _remember(self, _block: object, _args: object, output: Any) -> None:
-        self._forms[self._step] = with_residual_stream(output, residual_stream(output)[:0])
+        # No view of the states, which would keep them in memory.
+        nothing = residual_stream(output).new_empty(0)
+        self._forms[self._step] = with_residual_stream(output, nothing)
 
 
 def verify_block_runs(decoder: Decoder, ids: Int[Tensor, "batch length"]) -> None:
