@@ -12,7 +12,7 @@ _FALSE = {"0", "f", "false", "n", "no", "off"}
 
 # What is about the model, or about a run of tests.
 _OTHERS = {"activation_bits", "dtype", "model", "quantization", "reference", "states"}
-_OTHERS |= {"baseline", "plan", "release", "report", "require", "update_baseline"}
+_OTHERS |= {"baseline", "plan", "release", "report", "require", "tflops", "update_baseline"}
 
 
 def config_with_ini(ini: Mapping[str, str], given: Mapping[str, Any]) -> AuditConfig:

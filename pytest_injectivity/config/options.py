@@ -275,6 +275,14 @@ class Options:
     plan: bool = _switch(
         "run no test: print what the collected ones would measure, with bytes, token-forwards and time"
     )
+    tflops: float | None = _option(
+        None,
+        values.positive,
+        "N",
+        "plan from the checkpoint's configuration alone, for a machine whose matrix products reach N"
+        " TFLOP/s in all: no weights are needed",
+        used_by="--injx-plan",
+    )
 
 
 def flag(option: "Field[Any]") -> str:

@@ -71,6 +71,17 @@ def integer(smallest: int) -> Callable[[object], int]:
     return parse
 
 
+def positive(value: object) -> float:
+    """A finite number above 0."""
+    given = value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        given = float(value)
+    if given is None or not 0 < given < float("inf"):
+        raise _refused(f"{value!r} is not accepted: give a number above 0")
+    return float(given)
+
+
+_NUMBER = re.compile(r"\s*\d{1,15}(?:\.\d{1,9})?(?:e[+-]?\d{1,2})?\s*", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "b": 1} | {
     f"{letter}{unit}": base**power
     for power, letter in enumerate("kmgt", 1)

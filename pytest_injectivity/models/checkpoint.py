@@ -113,7 +113,8 @@ class Checkpoint:
         """Whether it brings a tokenizer."""
         if self.gguf is not None:
             return _GGUF_TOKENS in self.gguf.counts
-        return any((self.folder / name).is_file() for name in _TOKENIZERS)
+        self.located.fetch_tokenizer()
+        return any((self.located.folder / name).is_file() for name in _TOKENIZERS)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -129,7 +130,7 @@ class Checkpoint:
                 loaded = load_gguf_tokenizer(self.gguf, self.config)
             else:
                 loaded = AutoTokenizer.from_pretrained(
-                    self.folder,
+                    self.located.folder,
                     config=copy.deepcopy(self.config),
                     trust_remote_code=False,
                     local_files_only=True,

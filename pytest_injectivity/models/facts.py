@@ -1,10 +1,17 @@
 """Facts about a model that stay known after its weights are unloaded."""
 
+import copy
 from dataclasses import dataclass
 
+import torch
+
 from pytest_injectivity.core.text import number_of
+from pytest_injectivity.models.checkpoint import Checkpoint
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.families import context_length, find_family, find_parts
 from pytest_injectivity.models.finite_weights import weights_not_finite
+from pytest_injectivity.models.header_check import as_described
+from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.models.weight_digest import WeightDigest
 from pytest_injectivity.quantization.info import QuantizationInfo
 from pytest_injectivity.quantization.packed_modules import numbers
@@ -57,6 +64,34 @@ class ModelFacts:
         left = len(self.not_finite) - _NAMED
         more = f" and {number_of(left, 'more tensor')}" if left > 0 else ""
         return f"a NaN or an infinity in the weights: {', '.join(self.not_finite[:_NAMED])}{more}"
+
+    @classmethod
+    def described(cls, checkpoint: Checkpoint, dtype: str) -> "ModelFacts":
+        """What a configuration says of its model, whose weights are not needed.
+
+        Args:
+            checkpoint: as `resolve` gives it.
+            dtype: as for `load_decoder`.
+
+        Raises:
+            ModelError: the library cannot build the model.
+        """
+        config = copy.deepcopy(checkpoint.config)
+        # What packs the weights changes neither their number nor the states' size.
+        config.__dict__.pop("quantization_config", None)
+        with quiet():
+            model = as_described(config, checkpoint.source)
+        family = find_family(model)
+        stated = config.get_text_config().dtype or config.dtype or torch.float32
+        return cls(
+            family=family.name,
+            n_layers=checkpoint.n_layers,
+            hidden_size=config.get_text_config().hidden_size,
+            vocab_size=find_parts(model, family).embeddings.weight.shape[0],
+            context=context_length(model),
+            dtype=str(stated).removeprefix("torch.") if dtype == "auto" else dtype,
+            parameters=sum(one.numel() for one in model.parameters()),
+        )
 
     @classmethod
     def of(cls, decoder: Decoder) -> "ModelFacts":

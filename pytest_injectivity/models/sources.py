@@ -28,7 +28,8 @@ _CONFIG_FILES = [
     "quant_config.json",
 ]
 # Top-level files only, and none that is unpickled.
-_CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.txt", "tokenizer.model", "*.tiktoken"]
+_TOKENIZER_FILES = ["*.json", "*.txt", "tokenizer.model", "*.tiktoken"]
+_CHECKPOINT_FILES = ["*.safetensors", *_TOKENIZER_FILES]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,15 @@ class Located:
         """
         if self.repo is not None:
             _fetch(self.source, self.repo, self.revision, _CHECKPOINT_FILES)
+
+    def fetch_tokenizer(self) -> None:
+        """Fetches the tokenizer of a hub id alone.
+
+        Raises:
+            ModelError: it cannot be fetched.
+        """
+        if self.repo is not None:
+            _fetch(self.source, self.repo, self.revision, _TOKENIZER_FILES)
 
 
 def locate(source: str) -> Located:

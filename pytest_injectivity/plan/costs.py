@@ -63,12 +63,14 @@ class Costs:
         prompts: token ids.
         rates: of the machine.
         batch_tokens: tokens of one pass of a capture.
+        streamed: the blocks' weights stay on disk: a capture reads them once, every other pass again.
     """
 
     sizes: Sizes
     prompts: Sequence[Sequence[int]]
     rates: Rates
     batch_tokens: int
+    streamed: bool = False
 
     @cached_property
     def capture_passes(self) -> Passes:
@@ -88,7 +90,9 @@ class Costs:
         return Phase(
             name=f"hidden states{whose}",
             what=f"{number_of(len(self.prompts), 'prompt')} at {_layers(layers)}",
-            seconds=self._forward(passes, max(layers, key=depth)),
+            seconds=self._forward(
+                Passes(1, passes.tokens) if self.streamed else passes, max(layers, key=depth)
+            ),
             token_forwards=passes.tokens,
             bytes=len(self.prompts) * len(layers) * self.sizes.state_bytes,
             shorter_by=f"{_FEWER}, --injx-length, a shallower deepest layer (--injx-layers)",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pytest_injectivity.core.durations import duration
+from pytest_injectivity.core.durations import duration, size
 from pytest_injectivity.plan.sizes import Sizes
 
 _FLOPS_A_PARAMETER = 2
@@ -53,28 +53,32 @@ class Rates:
     words: str
 
     @classmethod
-    def assumed(cls, sizes: Sizes, tflops: float) -> "Rates":
+    def assumed(cls, sizes: Sizes, tflops: float, *, read: float = 0.0) -> "Rates":
         """Rates of a machine that nothing is measured on.
 
         Args:
             sizes: of the model.
             tflops: what its matrix products reach, in TFLOP/s.
+            read: bytes a second at which every pass reads the blocks' weights from disk; 0: they are in
+                memory.
 
         Example:
             >>> Rates.assumed(Sizes(4, 128, 2048, 1_050_000, "float32", 256), 0.1).words
             'assumed: 0.1 TFLOP/s'
         """
         flops = tflops * 1e12
+        reading = sizes.block_parameters * sizes.number_bytes / read if read else 0.0
+        words = f"assumed: {tflops:g} TFLOP/s"
         token = _FLOPS_A_PARAMETER * sizes.block_parameters / flops
         pair = 2 * sizes.hidden / flops + 1 / _LOOKED_AT
         return cls(
-            forward=_BLOCK_SECONDS * sizes.n_layers,
+            forward=_BLOCK_SECONDS * sizes.n_layers + reading,
             token=token,
             candidate=token,
             float64=2.0,
             neighbors=Search(_SEARCH_SECONDS, pair),
             ratios=Search(_SEARCH_SECONDS, 2 * pair),
-            words=f"assumed: {tflops:g} TFLOP/s",
+            words=f"{words}, weights read at {size(read)} a second" if read else words,
         )
 
     @property

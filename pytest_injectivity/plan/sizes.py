@@ -28,14 +28,19 @@ class Sizes:
     context: int | None
 
     @property
+    def number_bytes(self) -> int:
+        """Bytes of a number of a state, and of a weight in memory."""
+        return _BYTES[self.dtype]
+
+    @property
     def state_bytes(self) -> int:
         """Bytes of the state of one token at one layer."""
-        return self.hidden * _BYTES[self.dtype]
+        return self.hidden * self.number_bytes
 
     @property
     def is_half(self) -> bool:
         """Whether states have 16 bits a number."""
-        return _BYTES[self.dtype] == 2  # noqa: PLR2004 - bytes
+        return self.number_bytes == 2  # noqa: PLR2004 - bytes
 
     @property
     def block_parameters(self) -> int:

@@ -14,6 +14,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     """The lines of a plan: what it is of, its phases, their sum, and what is not foreseen."""
     yield f"model    {one_line(plan.model, _LONGEST)}"
     yield f"prompts  {one_line(plan.prompts, _LONGEST)}"
+    yield f"memory   {one_line(plan.memory, _LONGEST)}"
     yield f"rates    {one_line(plan.rates, _LONGEST)}"
     yield from _table([_HEADS, *map(_row, plan.phases), _sum(plan)])
     for phase in plan.phases:

@@ -48,6 +48,7 @@ class Plan:
         phases: each piece of work once.
         model: the model and its size, in words.
         prompts: the prompts, in words.
+        memory: what is held in memory and in the store, in words.
         rates: what the seconds were computed from, in words.
         unforeseen: sentences on what is not among the phases.
     """
@@ -55,6 +56,7 @@ class Plan:
     phases: tuple[Phase, ...]
     model: str
     prompts: str
+    memory: str
     rates: str
     unforeseen: tuple[str, ...] = ()
 

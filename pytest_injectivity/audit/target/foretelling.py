@@ -43,6 +43,10 @@ class Predictable(Protocol):
         """The prompt set."""
 
     @property
+    def streams(self) -> bool:
+        """Whether the blocks' weights are known to stay on disk."""
+
+    @property
     def decoder(self) -> "Decoder":
         """The model, loaded where the machine is calibrated."""
 
@@ -79,7 +83,13 @@ class Foretelling:
         from pytest_injectivity.plan.costs import Costs
 
         target = self._target
-        return Costs(self.sizes, target.prompts.ids, rates, target.config.batch_tokens)
+        return Costs(
+            self.sizes,
+            target.prompts.ids,
+            rates,
+            target.config.batch_tokens,
+            streamed=target.streams,
+        )
 
     @cached_property
     def rates(self) -> "Rates":

@@ -41,6 +41,10 @@ class Prompted(Protocol):
     def loaded(self) -> bool:
         """Whether the model is in memory."""
 
+    @property
+    def described(self) -> bool:
+        """Whether nothing is known of the model but its configuration, and nothing is stored."""
+
     def use(self, option: str) -> None:
         """Remember that the value of an option was used."""
 
@@ -76,7 +80,7 @@ def _unlike_reference(target: Prompted) -> str:
 
 
 def _stored(target: Prompted) -> "PromptSet":
-    if target.config.prompts != "builtin:stdlib":
+    if target.config.prompts != "builtin:stdlib" or target.described:
         prompts = _read(target)
         if prompts.templated:
             target.use("conversations")

@@ -20,6 +20,7 @@ class Process(TypedDict, total=False):
         command: the options of the run as a command line, where they are not those of the config alone.
         used: where the names of options are added whose values a measurement or a check has used; see
             ``used_by`` in `pytest_injectivity.config.options`.
+        described: facts on the model are those of its configuration; no weights are loaded for them.
     """
 
     watcher: Watcher | None
@@ -30,3 +31,4 @@ class Process(TypedDict, total=False):
     name: str
     command: str | None
     used: set[str]
+    described: bool

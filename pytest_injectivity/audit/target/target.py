@@ -52,7 +52,7 @@ class Target:
         process: see `Process`.
 
     Attributes:
-        config, watcher: as given.
+        config, watcher, described: as given.
         where: the test that is running, as pytest names it; empty in a script.
         beside: the other target of a comparison, whose model shares the memory with this one's.
         name: of the model, where the run has several.
@@ -69,6 +69,7 @@ class Target:
         self._command = process.get("command")
         self.name = process.get("name", "")
         self._used = process.get("used", set())
+        self.described = process.get("described", False)
         self.where = ""
         self.beside: Target | None = None
         rounds = self.config.activation_bits is not None
@@ -98,6 +99,7 @@ class Target:
             name=self.name,
             command=self._command,
             used=self._used,
+            described=self.described,
         )
 
     def use(self, option: str) -> None:
@@ -229,6 +231,8 @@ class Target:
         """
         from pytest_injectivity.models.facts import ModelFacts
 
+        if self.described:
+            return ModelFacts.described(self.checkpoint, self.config.dtype)
         facts = self.kept.model.remember(ModelFactsKey(), lambda: ModelFacts.of(self.unrounded))
         if self.config.activation_bits is not None:
             facts = replace(facts, activations=str(self.config.activation_bits))
