@@ -97,7 +97,7 @@ class ModelFacts:
     def of(cls, decoder: Decoder) -> "ModelFacts":
         """Reads the facts off a loaded model."""
         packed = decoder.quantized is not None and not decoder.quantized.dense
-        stored = None if decoder.streamed is None else decoder.streamed.read
+        stored = None if decoder.streamed is None else decoder.streamed.disk.tensor
         return cls(
             family=decoder.family.name,
             n_layers=decoder.n_layers,

@@ -20,7 +20,7 @@ from pytest_injectivity.core.free_memory import free_memory
 from pytest_injectivity.core.versions import installed_version
 from pytest_injectivity.errors import MissingExtra, ModelError, OptionError
 from pytest_injectivity.models.families import find_family, find_parts
-from pytest_injectivity.models.streamed_blocks import StreamedBlocks
+from pytest_injectivity.models.streamed_blocks import BlocksOnDisk, StreamedBlocks
 
 LOAD_MODES = ("auto", "whole", "stream")
 
@@ -120,9 +120,9 @@ class Placement:
         held = [name for name, one in parts.blocks.named_parameters() if not one.is_meta]
         if stored is None or held:
             raise ModelError(f"the library keeps weights of the blocks in memory: {held[:3]}")
-        streamed = StreamedBlocks(model, parts.blocks, stored, self.device)
-        weakref.finalize(streamed, shutil.rmtree, settings["offload_folder"], ignore_errors=True)
-        return streamed
+        disk = BlocksOnDisk(model, parts.blocks, stored, self.device)
+        weakref.finalize(disk, shutil.rmtree, settings["offload_folder"], ignore_errors=True)
+        return StreamedBlocks(parts.blocks, disk)
 
 
 def _places(

@@ -1,20 +1,24 @@
 """Blocks whose weights are read from disk when a block runs, and dropped when it is done.
 
 Memory then holds one block at a time, whatever the size of the checkpoint. Every pass reads the blocks
-that it runs; `only` keeps one block for as many passes as the caller likes.
+that it runs. `StreamedBlocks.only` keeps one block for as many passes as the caller likes, and `sweeps`
+lets passes that wait for one block share it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+Weights: TypeAlias = Mapping[str, nn.Parameter]
+"""The weights of one block, by the parameters' names in it."""
 
-class StreamedBlocks:
-    """Reads the weights of each block when it runs.
+
+class BlocksOnDisk:
+    """The weights of a model's blocks, as they lie on disk.
 
     Args:
         model: its blocks hold parameters without memory.
@@ -38,20 +42,14 @@ class StreamedBlocks:
         self._device = device
         names = {id(module): name for name, module in model.named_modules()}
         self._starts = tuple(f"{names[id(block)]}." for block in blocks)
-        self._blocks = tuple(blocks)
-        # The parameters without memory, which stand in the blocks while these are not read.
         self._empty = tuple(dict(block.named_parameters()) for block in blocks)
-        self._reading = True
-        for index, block in enumerate(blocks):
-            block.register_forward_pre_hook(partial(self._before, index))
-            block.register_forward_hook(partial(self._after, index), always_call=True)
 
     @property
     def largest(self) -> int:
         """Bytes of the weights of the largest block."""
         return max(sum(one.nbytes for one in empty.values()) for empty in self._empty)
 
-    def read(self, name: str) -> Tensor:
+    def tensor(self, name: str) -> Tensor:
         """Reads the weights of one parameter of a block.
 
         Args:
@@ -62,6 +60,49 @@ class StreamedBlocks:
         """
         return self._stored[name]
 
+    def block(self, index: int) -> Weights:
+        """Reads the weights of one block to the device.
+
+        Args:
+            index: of the block, from 0.
+        """
+        self.reads += 1
+        return {name: self._read(index, name, one) for name, one in self._empty[index].items()}
+
+    def _read(self, index: int, name: str, empty: nn.Parameter) -> nn.Parameter:
+        # A copy, because a view of the file would be read again in every pass, from disk at worst.
+        read = self._stored[self._starts[index] + name].to(empty.dtype)
+        values = torch.empty(empty.shape, dtype=empty.dtype, device=self._device)
+        return nn.Parameter(values.copy_(read), requires_grad=False)
+
+
+class StreamedBlocks:
+    """Gives each block its weights before it runs, and takes them away when it is done.
+
+    Args:
+        blocks: hold parameters without memory.
+        disk: their weights.
+        obtain: gives the weights of a block that is about to run; None: they are read.
+
+    Attributes:
+        disk: as given.
+    """
+
+    def __init__(
+        self,
+        blocks: nn.ModuleList,
+        disk: BlocksOnDisk,
+        obtain: Callable[[int], Weights] | None = None,
+    ) -> None:
+        self.disk = disk
+        self._obtain = obtain or disk.block
+        self._blocks = tuple(blocks)
+        # The parameters without memory, which stand in the blocks while these do not run.
+        self._empty = tuple(dict(block.named_parameters()) for block in blocks)
+        self._open = True
+        self._handles: list[Any] = []
+        self._listen()
+
     @contextmanager
     def only(self, index: int | None) -> Iterator[None]:
         """Keeps one block in memory for many passes, in which no other block computes anything.
@@ -70,37 +111,43 @@ class StreamedBlocks:
             index: of the block, from 0; None: none computes anything.
         """
         if index is not None:
-            self._fill(index)
-        self._reading = False
+            self._put(index, self.disk.block(index))
+        self._open = False
         try:
             yield
         finally:
-            self._reading = True
+            self._open = True
             if index is not None:
-                self._clear(index)
+                self._put(index, self._empty[index])
+
+    @contextmanager
+    def let_go(self) -> Iterator[None]:
+        """Leaves the blocks as plain modules without memory, which can be copied."""
+        for one in self._handles:
+            one.remove()
+        self._handles.clear()
+        try:
+            yield
+        finally:
+            self._listen()
+
+    def _listen(self) -> None:
+        for index, block in enumerate(self._blocks):
+            before, after = partial(self._before, index), partial(self._after, index)
+            self._handles.append(block.register_forward_pre_hook(before, prepend=True))
+            handle = block.register_forward_hook(after, prepend=True, always_call=True)
+            self._handles.append(handle)
 
     def _before(self, index: int, *_: object) -> None:
-        if self._reading:
-            self._fill(index)
+        if self._open:
+            self._put(index, self._obtain(index))
 
     def _after(self, index: int, *_: object) -> None:
-        if self._reading:
-            self._clear(index)
+        if self._open:
+            self._put(index, self._empty[index])
 
-    def _fill(self, index: int) -> None:
-        self.reads += 1
-        start = self._starts[index]
-        for name, empty in self._empty[index].items():
-            # A copy, because a view of the file would be read again in every pass, from disk at worst.
-            read = self._stored[start + name].to(empty.dtype)
-            values = torch.empty(empty.shape, dtype=empty.dtype, device=self._device).copy_(read)
-            self._put(index, name, nn.Parameter(values, requires_grad=False))
-
-    def _clear(self, index: int) -> None:
-        for name, empty in self._empty[index].items():
-            self._put(index, name, empty)
-
-    def _put(self, index: int, name: str, parameter: nn.Parameter) -> None:
-        path, _, own = name.rpartition(".")
-        module: Any = self._blocks[index].get_submodule(path)
-        setattr(module, own, parameter)
+    def _put(self, index: int, weights: Weights) -> None:
+        for name, parameter in weights.items():
+            path, _, own = name.rpartition(".")
+            module: Any = self._blocks[index].get_submodule(path)
+            setattr(module, own, parameter)

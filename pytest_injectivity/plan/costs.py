@@ -45,6 +45,8 @@ _SINGLES, _SINGLES_A_PASS, _BY_THEMSELVES, _EXACT_SINGLES = 2, 160, 108, 64
 # A layer's table needs, beside the search of all rows, those of the half and the quarter (`trend`).
 _TREND = 1 + 1 / 4 + 1 / 16
 _BATCH_TOKENS = 4096
+# Sweeps over the weights in which the passes of a resolution are done (docs/log.md).
+_SWEEPS = 11
 # A row compared with a vocabulary alone takes longer than as one of many.
 _ALONE = 4.0
 # Seconds that a logit of both models takes, their product and its log-softmax in float64 (docs/log.md).
@@ -285,13 +287,8 @@ class Costs:
             tokens += _WINDOW_RUNS * sum(map(len, windows))
         exact = sum(map(len, sample.windows[: sample.exact]))
         prompts = len(sample.prompts) + len(sample.held_out)
-        return Phase(
-            name=f"resolution{whose}",
-            what=f"{number_of(prompts, 'prompt')} at {_layers(layers)}, some in a float64 copy",
-            seconds=self._evaluations(Passes(count, tokens), exact, layers),
-            token_forwards=tokens + exact,
-            bytes=8 * self.sizes.parameters,
-        )
+        what = number_of(prompts, "prompt")
+        return self._evaluations(f"resolution{whose}", what, Passes(count, tokens), exact, layers)
 
     def first_resolution(self, layers: Sequence[Layer], *, whose: str = "") -> Phase:
         """The same at position 0, of single tokens; see `resolution`."""
@@ -300,18 +297,26 @@ class Costs:
         tokens = _SINGLES * singles
         exact = min(len(sample.singles), _EXACT_SINGLES)
         passes = Passes(-(-tokens // _SINGLES_A_PASS) + _BY_THEMSELVES, tokens)
+        what = number_of(singles, "single token")
+        return self._evaluations(f"resolution of position 0{whose}", what, passes, exact, layers)
+
+    def _evaluations(
+        self, name: str, what: str, passes: Passes, exact: int, layers: Sequence[Layer]
+    ) -> Phase:
+        """Passes in several ways, and of so many tokens in float64 where a copy can be made."""
+        what = f"{what} at {_layers(layers)}"
+        if self.streamed:
+            swept = Passes(min(passes.count, _SWEEPS), passes.tokens)
+            seconds = self._forward(swept, max(layers, key=depth))
+            return Phase(name, what, seconds, token_forwards=passes.tokens)
+        seconds = self._forward(passes, max(layers, key=depth))
         return Phase(
-            name=f"resolution of position 0{whose}",
-            what=f"{number_of(singles, 'single token')} at {_layers(layers)}, some in a float64 copy",
-            seconds=self._evaluations(passes, exact, layers),
-            token_forwards=tokens + exact,
+            name=name,
+            what=f"{what}, some in a float64 copy",
+            seconds=seconds + exact * self.rates.token * self.rates.float64,
+            token_forwards=passes.tokens + exact,
             bytes=8 * self.sizes.parameters,
         )
-
-    def _evaluations(self, passes: Passes, exact: int, layers: Sequence[Layer]) -> float:
-        """Seconds of passes, and of so many tokens in float64."""
-        seconds = self._forward(passes, max(layers, key=depth))
-        return seconds + exact * self.rates.token * self.rates.float64
 
     def _of_pairs(self, name: str, search: Search, layers: Sequence[Layer]) -> Phase:
         """A search over all pairs of rows at some layers, with those of the trend."""

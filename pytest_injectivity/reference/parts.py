@@ -80,7 +80,9 @@ class Part:
 
     def _stored(self, decoder: Decoder) -> Read | None:
         streamed = decoder.streamed
-        return None if streamed is None else lambda name: streamed.read(f"{self.module}.{name}")
+        return (
+            None if streamed is None else lambda name: streamed.disk.tensor(f"{self.module}.{name}")
+        )
 
 
 def parts_of(decoder: Decoder) -> tuple[Part, ...]:

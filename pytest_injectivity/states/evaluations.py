@@ -6,6 +6,8 @@ differently there. The ways are those of capture (canonical batches, a cached be
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.core.shapes import Bool, Float, Int64
+from pytest_injectivity.models.concurrent import concurrently
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.batches import padded_length
 
@@ -217,18 +220,21 @@ def evaluate_first(
         followed: how many of the tokens, the first, also begin longer sequences of one pass.
         by_itself: how many are also run alone, and alone with tokens after them, of other lengths.
     """
-    table = _Table(len(tokens))
+    passes: list[tuple[str, int, Int64[Tensor, "rows tokens"]]] = []
     for height in heights:
-        for start, some in _split(tokens[:, None], height):
-            way = f"among {height} first tokens"
-            table.put(way, start, _at_position_0(decoder, some, layers))
-    for start, some in _split(_sequences(decoder, tokens[:followed], _FOLLOWED), followed):
-        table.put(FOLLOWED, start, _at_position_0(decoder, some, layers))
+        way = f"among {height} first tokens"
+        passes += [(way, start, some) for start, some in _split(tokens[:, None], height)]
+    begun = _sequences(decoder, tokens[:followed], _FOLLOWED)
+    passes += [(FOLLOWED, start, some) for start, some in _split(begun, followed)]
     for at, length in zip(range(len(tokens[:by_itself])), _LENGTHS, strict=False):
         token = tokens[at : at + 1]
-        table.put(ALONE, at, _at_position_0(decoder, token[:, None], layers))
         longer = _sequences(decoder, token, length)
-        table.put(FOLLOWED_ALONE, at, _at_position_0(decoder, longer, layers))
+        passes += [(ALONE, at, token[:, None]), (FOLLOWED_ALONE, at, longer)]
+    table = _Table(len(tokens))
+    tasks = [partial(_at_position_0, ids=ids, layers=layers) for _, _, ids in passes]
+    with closing(concurrently(decoder, tasks)) as every:
+        for (way, start, _), states in zip(passes, every, strict=True):
+            table.put(way, start, states)
     return table.evaluations(layers)
 
 

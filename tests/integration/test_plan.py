@@ -83,6 +83,43 @@ def test_a_report_is_not_written_and_that_is_said(audited: Run, pytester: pytest
     assert not (pytester.path / "found.json").exists()
 
 
+@pytest.fixture
+def configured(pytester: pytest.Pytester, checkpoint: Callable[[str], Path]) -> Path:
+    """A checkpoint that has a configuration and a tokenizer, and no weights."""
+    folder = pytester.mkdir("configured")
+    for file in checkpoint("generic").iterdir():
+        if file.suffix != ".safetensors":
+            (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def test_a_configuration_is_enough_for_a_plan_of_a_stated_machine(
+    audited: Run, configured: Path
+) -> None:
+    """The phases are those of a plan with weights; the rates are said to be assumed."""
+    done = audited(SUITE, "--injx-plan", "--injx-tflops=0.5", f"--injx-model={configured}")
+    assert pytest.ExitCode.OK == done.ret
+    text = output(done)
+    assert "rates    assumed: 0.5 TFLOP/s" in text
+    assert "memory   weights " in text
+    assert "some in a float64 copy" in text
+
+
+def test_a_plan_of_blocks_on_disk_counts_what_is_read(audited: Run, configured: Path) -> None:
+    """No float64 copy is planned."""
+    flags = ("--injx-plan", "--injx-tflops=0.5", "--injx-load=stream")
+    done = audited(SUITE, *flags, f"--injx-model={configured}")
+    assert "TFLOP/s, weights read at 1 GB a second" in output(done)
+    assert "float64" not in output(done)
+
+
+def test_without_stated_rates_a_plan_needs_the_weights(audited: Run, configured: Path) -> None:
+    """It times the model."""
+    done = audited(SUITE, "--injx-plan", f"--injx-model={configured}")
+    assert pytest.ExitCode.USAGE_ERROR == done.ret
+    assert "has no weights" in output(done)
+
+
 def test_what_is_not_foreseen_is_named(planned: pytest.RunResult) -> None:
     """A test that computes by itself."""
     text = output(planned)

@@ -43,7 +43,7 @@ def test_states_have_the_bits_of_a_model_in_memory(both: list[Decoder]) -> None:
 
 def test_a_pass_reads_the_blocks_that_it_runs(both: list[Decoder]) -> None:
     """Once each; with one block kept, no pass reads any."""
-    blocks = streamed_blocks(both[1])
+    blocks = streamed_blocks(both[1]).disk
     before = blocks.reads
     both[1].states(IDS, [1])
     one_layer = blocks.reads - before
@@ -72,7 +72,7 @@ def test_a_block_is_dropped_where_its_pass_fails(both: list[Decoder]) -> None:
 def test_facts_and_digest_are_those_of_the_weights(both: list[Decoder]) -> None:
     """They are read from disk, a tensor at a time."""
     assert ModelFacts.of(both[0]) == ModelFacts.of(both[1])
-    stored = streamed_blocks(both[1]).read
+    stored = streamed_blocks(both[1]).disk.tensor
     digests = [WeightDigest.of(both[0].model), WeightDigest.of(both[1].model, stored=stored)]
     assert digests[0] == digests[1]
 

@@ -140,6 +140,26 @@ def test_position_0_is_a_phase_of_its_own() -> None:
     assert first.token_forwards > 2 * SIZES.vocab * 0.9 > 0
 
 
+def test_blocks_on_disk_are_read_once_for_a_capture_and_in_sweeps_for_a_resolution() -> None:
+    """In place of once a pass."""
+    read = replace(RATES, forward=100.0)
+    prompts = [tuple(range(16))] * 600
+    whole, streamed = (Costs(SIZES, prompts, read, 64, streamed=one) for one in (False, True))
+    assert pytest.approx(100.0, rel=0.01) == (
+        streamed.capture([10]).seconds - streamed.capture_passes.tokens * read.token
+    )
+    assert whole.capture([10]).seconds > 50 * 100.0
+    assert streamed.first_resolution([10]).seconds < 0.2 * whole.first_resolution([10]).seconds
+    assert 0 == streamed.resolution([10]).bytes
+
+
+def test_assumed_rates_of_blocks_on_disk_have_what_a_pass_reads() -> None:
+    """All blocks, in bytes of the dtype."""
+    memory, disk = Rates.assumed(SIZES, 1.0), Rates.assumed(SIZES, 1.0, read=1e6)
+    assert pytest.approx(2 * (1_000_000 - 64_000) / 1e6) == disk.forward - memory.forward
+    assert memory.token == disk.token
+
+
 def test_assumed_rates_need_no_machine() -> None:
     """Twice the TFLOP/s halve what tokens and products take."""
     slow, fast = Rates.assumed(SIZES, 1.0), Rates.assumed(SIZES, 2.0)

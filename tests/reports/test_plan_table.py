@@ -13,7 +13,7 @@ def _text(plan: Plan) -> str:
 
 def test_each_phase_has_a_row() -> None:
     """Its name, time, token-forwards and bytes; a dash where it has none."""
-    rows = _text(Plan(PHASES, "a/model", "10 of a.txt", "calibration")).splitlines()
+    rows = _text(Plan(PHASES, "a/model", "10 of a.txt", "weights 4 MB", "calibration")).splitlines()
     assert ["loading", "the", "model", "1", "s", "–", "4", "MB", "a/model"] in [
         row.split() for row in rows
     ]
@@ -24,22 +24,24 @@ def test_each_phase_has_a_row() -> None:
 
 def test_the_last_row_is_the_sum() -> None:
     """Of the times and of the token-forwards."""
-    assert "together" in _text(Plan(PHASES, "m", "p", "r"))
+    assert "together" in _text(Plan(PHASES, "m", "p", "w", "r"))
     (row,) = [
-        one.split() for one in plan_lines(Plan(PHASES, "m", "p", "r")) if one.startswith("together")
+        one.split()
+        for one in plan_lines(Plan(PHASES, "m", "p", "w", "r"))
+        if one.startswith("together")
     ]
     assert ["together", "1", "min", "36", "s", "12,345"] == row
 
 
 def test_long_phases_say_what_makes_them_shorter() -> None:
     """Short ones do not."""
-    text = _text(Plan(PHASES, "m", "p", "r"))
+    text = _text(Plan(PHASES, "m", "p", "w", "r"))
     assert "hidden states: shorter by --injx-length" in text
     assert "loading the model: shorter" not in text
 
 
 def test_what_is_not_foreseen_is_said() -> None:
     """One line each, which no name breaks."""
-    text = _text(Plan((), "m", "p", "r", unforeseen=("attacks on a\nrelease",)))
+    text = _text(Plan((), "m", "p", "w", "r", unforeseen=("attacks on a\nrelease",)))
     assert "not foreseen: attacks on a" in text
     assert "\nrelease" not in text

@@ -54,9 +54,9 @@ def test_each_block_is_read_once(tmp_path: Path) -> None:
     """However many batches there are; those behind the deepest layer wanted are not read."""
     decoder = on_disk(tiny_decoder("gpt2", layers=4), tmp_path)
     assert decoder.streamed is not None
-    before = decoder.streamed.reads
+    before = decoder.streamed.disk.reads
     capture(decoder, PROMPTS, [1, 3], batch_tokens=32)
-    assert 3 == decoder.streamed.reads - before
+    assert 3 == decoder.streamed.disk.reads - before
 
 
 def test_states_beyond_the_budget_are_held_in_a_file(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def weights_digest(target: Target, rows: int) -> str:
 
     def compute() -> WeightDigest:
         decoder = target.unrounded
-        stored = None if decoder.streamed is None else decoder.streamed.read
+        stored = None if decoder.streamed is None else decoder.streamed.disk.tensor
         return WeightDigest.of(decoder.model, rows=rows, stored=stored)
 
     return target.kept.model.remember(WeightDigestKey(rows), compute).text
