@@ -9,7 +9,7 @@ batch begins with which token is told by nothing, however well all of them are r
 
 import time
 
-from side_by_side import CONSOLE, attacked, table
+from side_by_side import CONSOLE, attacked, attacked_title, table
 
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.results.releases import AttackSummary, ReleaseSummary
@@ -50,8 +50,8 @@ def main() -> None:
             for at, (batch, shield) in enumerate(sizes)
         ]
         columns = [f"{matrix}: {name}" for matrix in MATRICES for name in ATTACKERS]
-        title = f"{model.name}, {given.prompts} prompts of {given.tokens} tokens: read, %"
-        table(title, ("prompts", "shield", "rows", *columns), rows)
+        title = attacked_title(model, given)
+        table(f"{title}: read, %", ("prompts", "shield", "rows", *columns), rows)
         CONSOLE.print(f"guessed without any state: {found[0].guessed}")
         CONSOLE.print(f"{time.perf_counter() - started:.0f} s, loading included")
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from pytest_injectivity.config.release_spec import StepSpec
 from pytest_injectivity.core.shapes import Float, Float64
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.privacy.releases.base import DeterministicRelease
+from pytest_injectivity.privacy.releases.base import BaseRelease
 from pytest_injectivity.privacy.releases.protocol import Release, Secret
 from pytest_injectivity.privacy.releases.registry import RowScale, release_step
 from pytest_injectivity.privacy.releases.rotation import random_rotation
@@ -62,7 +62,7 @@ _ALONE = Batch()
 
 
 @dataclass(frozen=True, eq=False)
-class MixRelease(DeterministicRelease):
+class MixRelease(BaseRelease):
     """Mixes the rows of a prompt, or the coordinates of these rows.
 
     Attributes:
