@@ -1,0 +1,248 @@
+"""Models and prompt sets that do not fit into memory: streamed captures, and how searches grow.
+
+    ./dev bench scale stream --folder FOLDER     # 4.1 GB of random weights, captured in 1.3 GB
+    ./dev bench scale same MODELS...               # streamed and whole, side by side: bits and times
+    ./dev bench scale growth                       # searches of four sizes of random rows
+
+`stream` writes the checkpoint once (80 blocks of a llama), and captures it in a process whose memory is
+limited to a third of the weights, by a control group of its own (which takes root). The system ends the
+same process where it holds the weights whole.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from machine import status
+from safetensors.torch import save_file
+from side_by_side import medians, seconds, table
+from torch import Tensor
+from transformers import LlamaConfig
+
+from pytest_injectivity.core.durations import duration, size
+from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
+from pytest_injectivity.geometry.search.ratios import extreme_ratios
+from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.loading import load_decoder
+from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
+from pytest_injectivity.states.capture import capture
+
+BLOCKS, HIDDEN, INNER, VOCABULARY, HEADS = 80, 1024, 2816, 2048, 16
+SHARD = 10
+SIZES = (2_500, 5_000, 10_000, 20_000)
+WIDTH = 4096
+MILLION = 1_000_000
+
+
+def write_large(folder: Path) -> None:
+    """A llama of random weights, block after block, so that it is never in memory as a whole."""
+    config = LlamaConfig(
+        hidden_size=HIDDEN,
+        intermediate_size=INNER,
+        num_hidden_layers=BLOCKS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=2048,
+        tie_word_embeddings=False,
+        dtype="float32",
+        architectures=["LlamaForCausalLM"],
+    )
+    config.save_pretrained(folder)
+    generator = torch.Generator().manual_seed(0)
+
+    def matrix(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator) * 0.02
+
+    places: dict[str, str] = {}
+
+    def write(name: str, tensors: dict[str, Tensor]) -> None:
+        save_file(tensors, folder / name, metadata={"format": "pt"})
+        places.update(dict.fromkeys(tensors, name))
+
+    outside = {
+        "model.embed_tokens.weight": matrix(VOCABULARY, HIDDEN),
+        "lm_head.weight": matrix(VOCABULARY, HIDDEN),
+        "model.norm.weight": torch.ones(HIDDEN),
+    }
+    write("outside.safetensors", outside)
+    shapes = {f"self_attn.{one}_proj.weight": (HIDDEN, HIDDEN) for one in "qkvo"}
+    shapes |= {f"mlp.{one}_proj.weight": (INNER, HIDDEN) for one in ("gate", "up")}
+    shapes["mlp.down_proj.weight"] = (HIDDEN, INNER)
+    for start in range(0, BLOCKS, SHARD):
+        tensors: dict[str, Tensor] = {}
+        for at in range(start, start + SHARD):
+            tensors |= {f"model.layers.{at}.{name}": matrix(*of) for name, of in shapes.items()}
+            for norm in ("input_layernorm", "post_attention_layernorm"):
+                tensors[f"model.layers.{at}.{norm}.weight"] = torch.ones(HIDDEN)
+        write(f"blocks-{start:02d}.safetensors", tensors)
+    index = {"metadata": {}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def drawn(decoder: Decoder, count: int) -> list[list[int]]:
+    """Random prompts of 8 to 32 tokens."""
+    draw = random.Random(0)  # noqa: S311 - no secret
+    return [
+        [draw.randrange(decoder.vocab_size) for _ in range(draw.randint(8, 32))]
+        for _ in range(count)
+    ]
+
+
+def limit_memory(limit: int) -> None:
+    """Puts this process into a control group that may take so many bytes."""
+    root = Path("/sys/fs/cgroup")
+    old = (root / "memory").is_dir()
+    group = (root / "memory" if old else root) / f"injectivity-{os.getpid()}"
+    group.mkdir()
+    (group / ("memory.limit_in_bytes" if old else "memory.max")).write_text(str(limit))
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def limited(folder: Path, mode: str, prompts: int) -> None:
+    """One capture in this process, whose private memory is limited; prints what it took."""
+    weights = sum(one.stat().st_size for one in folder.glob("*.safetensors"))
+    limit_memory(weights // 3)
+    before = status("VmHWM")
+    decoder = load_decoder(str(folder), device="cpu", mode=mode)
+    loaded = status("VmHWM")
+    ids = drawn(decoder, prompts)
+    start = time.perf_counter()
+    rows = capture(decoder, ids, decoder.layers).rows
+    taken = time.perf_counter() - start
+    held = sum(one.nbytes for one in rows.values())
+    block = 0 if decoder.streamed is None else decoder.streamed.disk.largest
+    print(json.dumps([weights, before, loaded, status("VmHWM"), held, block, taken]))
+
+
+def stream(folder: Path, prompts: int) -> None:
+    """A checkpoint of three times the memory that its capture may take."""
+    if not (folder / "config.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_large(folder)
+    rows: list[tuple[str, ...]] = []
+    for mode in ("stream", "whole"):
+        own = [sys.executable, __file__, "limited", str(folder), mode, str(prompts)]
+        done = subprocess.run(own, capture_output=True, text=True, check=False)  # noqa: S603 - this file
+        if done.returncode:
+            killed = done.returncode == -signal.SIGKILL
+            why = "out of memory: killed" if killed else done.stderr.strip().splitlines()[-1]
+            rows.append((mode, *["–"] * 5, why))
+            continue
+        weights, before, loaded, peak, held, block, taken = json.loads(
+            done.stdout.strip().splitlines()[-1]
+        )
+        rest = peak - 2 * block - held
+        sizes = (weights, before, loaded, peak)
+        rows.append((mode, *map(size, sizes), size(rest), f"{taken:.0f} s"))
+    columns = (
+        "load",
+        "weights",
+        "imports",
+        "loaded: peak",
+        "peak",
+        "less 2 blocks and rows",
+        "capture",
+    )
+    table(f"{prompts} prompts at {BLOCKS + 1} layers", columns, rows)
+
+
+def same(models: Sequence[str], prompts: int, runs: int) -> None:
+    """Rows of a streamed model against those of the same model in memory."""
+    rows = []
+    for model in models:
+        loads = [
+            partial(load_decoder, model, device="cpu", mode=one) for one in ("whole", "stream")
+        ]
+        decoders = [load() for load in loads]
+        ids = drawn(decoders[0], prompts)
+        works = [partial(capture, one, ids, one.layers) for one in decoders]
+        whole, streamed = (work().rows for work in works)
+        equal = all(torch.equal(whole[layer], streamed[layer]) for layer in decoders[0].layers)
+        times = medians(works, runs)
+        rows.append(
+            (
+                Path(model).name,
+                "all" if equal else "NOT all",
+                *(f"{one:.2f} s" for one in times),
+                f"{times[1] / times[0]:.2f}",
+                *(f"{seconds(load):.2f} s" for load in loads),
+            )
+        )
+    columns = ("model", "bits equal", "whole", "streamed", "ratio", "load whole", "load streamed")
+    table(f"{prompts} prompts of 8 to 32 tokens, medians of {runs}", columns, rows)
+
+
+def growth() -> None:
+    """Seconds of exact searches on random rows, the exponent of their growth, and a million rows."""
+    generator = torch.Generator().manual_seed(0)
+    draw = random.Random(0)  # noqa: S311 - no secret
+    found: dict[str, list[float]] = {"nearest neighbors": [], "co-Lipschitz constants": []}
+    for count in SIZES:
+        states = torch.randn(count, WIDTH, generator=generator)
+        ids = [
+            tuple(draw.randrange(2048) for _ in range(draw.randint(8, 32))) for _ in range(count)
+        ]
+        distances = PairDistances(PromptMetric.parse("levenshtein"), ids)
+        found["nearest neighbors"].append(seconds(partial(nearest_neighbors, states)))
+        ratios = partial(extreme_ratios, states, distances, "smallest")
+        found["co-Lipschitz constants"].append(seconds(ratios))
+    rows = []
+    for name, times in found.items():
+        slope = exponent(SIZES, times)
+        million = times[-1] * (MILLION / SIZES[-1]) ** slope
+        rows.append((name, *(f"{one:.1f} s" for one in times), f"{slope:.2f}", duration(million)))
+    columns = ("search", *(f"{one:,}" for one in SIZES), "exponent", f"{MILLION:,}, extrapolated")
+    table(f"random rows x {WIDTH:,}", columns, rows)
+
+
+def exponent(counts: Sequence[int], times: Sequence[float]) -> float:
+    """The slope of the times over the counts, both as logarithms, by least squares."""
+    xs, ys = [math.log(one) for one in counts], [math.log(one) for one in times]
+    middle, level = sum(xs) / len(xs), sum(ys) / len(ys)
+    above = sum((x - middle) * (y - level) for x, y in zip(xs, ys, strict=True))
+    return above / sum((x - middle) ** 2 for x in xs)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    large = kinds.add_parser("stream")
+    large.add_argument("--folder", type=Path, required=True)
+    large.add_argument("--prompts", type=int, default=40)
+    equal = kinds.add_parser("same")
+    equal.add_argument("models", nargs="+")
+    equal.add_argument("--prompts", type=int, default=100)
+    equal.add_argument("--runs", type=int, default=3)
+    kinds.add_parser("growth")
+    one = kinds.add_parser("limited")
+    one.add_argument("folder", type=Path)
+    one.add_argument("mode")
+    one.add_argument("prompts", type=int)
+    given = parser.parse_args()
+    torch.manual_seed(0)
+    if given.kind == "stream":
+        stream(given.folder, given.prompts)
+    elif given.kind == "same":
+        same(given.models, given.prompts, given.runs)
+    elif given.kind == "growth":
+        growth()
+    else:
+        limited(given.folder, given.mode, given.prompts)
+
+
+if __name__ == "__main__":
+    main()
