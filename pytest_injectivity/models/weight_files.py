@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from safetensors import safe_open
@@ -59,17 +60,20 @@ class WeightFiles:
         """Opens each safetensors file once, when a tensor of it is first read.
 
         Yields:
-            What reads a tensor by its name, as long as the context lasts.
+            What reads a tensor by its name, in any thread, as long as the context lasts.
         """
         places = {name: path for path, file in self.headers.items() for name in file.tensors}
         files: dict[Path, Any] = {}
+        # The library's files refuse a second reader while one reads.
+        reading = Lock()
         with ExitStack() as stack:
 
             def read(name: str) -> Tensor:
                 path = places[name]
-                if path not in files:
-                    files[path] = stack.enter_context(safe_open(path, framework="pt"))
-                tensor: Tensor = files[path].get_tensor(name)
+                with reading:
+                    if path not in files:
+                        files[path] = stack.enter_context(safe_open(path, framework="pt"))
+                    tensor: Tensor = files[path].get_tensor(name)
                 return tensor
 
             yield read

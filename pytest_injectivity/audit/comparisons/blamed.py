@@ -80,7 +80,7 @@ def blame_line(against: "Against") -> str:
     if not times:
         return "blame: no block and no tensor errs at all"
     within = "" if times > 1.0 else "no layer errs by more than its bits explain; most does "
-    if any(one.streamed is not None for one in decoders(against)):
+    if against.child.target.streams or against.parent.target.streams:
         said = f"{layer_id(layer)}; its parts are on disk (--injx-load=stream), and not exchanged"
     elif turn_of(against) is not None:
         said = f"{layer_id(layer)}; its parts are in another basis than the parent's, and not exchanged"
