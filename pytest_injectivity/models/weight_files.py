@@ -64,19 +64,23 @@ class WeightFiles:
         """
         places = {name: path for path, file in self.headers.items() for name in file.tensors}
         files: dict[Path, Any] = {}
-        # The library's files refuse a second reader while one reads.
-        reading = Lock()
-        with ExitStack() as stack:
+        # A file refuses to be closed while it is read. Where loading has failed in one thread, the
+        # library's other threads read on.
+        reading, stack = Lock(), ExitStack()
 
-            def read(name: str) -> Tensor:
-                path = places[name]
-                with reading:
-                    if path not in files:
-                        files[path] = stack.enter_context(safe_open(path, framework="pt"))
-                    tensor: Tensor = files[path].get_tensor(name)
-                return tensor
+        def read(name: str) -> Tensor:
+            path = places[name]
+            with reading:
+                if path not in files:
+                    files[path] = stack.enter_context(safe_open(path, framework="pt"))
+                tensor: Tensor = files[path].get_tensor(name)
+            return tensor
 
+        try:
             yield read
+        finally:
+            with reading:
+                stack.close()
 
 
 def of_gguf(header: GgufHeader) -> WeightFiles:

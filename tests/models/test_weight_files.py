@@ -1,7 +1,6 @@
 import json
 import pickle
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +99,3 @@ def test_a_tensor_in_two_files_is_refused(folder: Path) -> None:
     (folder / INDEX).write_text(json.dumps({"weight_map": listed}))
     with pytest.raises(ModelError, match=r"b\.safetensors holds .*/a\.safetensors holds too"):
         read_weight_files(folder)
-
-
-def test_many_threads_read_one_file(folder: Path) -> None:
-    """The library's loader asks for tensors in several threads at once."""
-    weights = read_weight_files(folder)
-    names = sorted(weights.tensors) * 40
-    with weights.opened() as read, ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(read, names))
-    assert [weights.tensors[name].shape for name in names] == [tuple(one.shape) for one in found]
