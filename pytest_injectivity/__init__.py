@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ModelError,
         OptionError,
         PromptError,
+        WorkersDied,
         WrongUse,
     )
     from pytest_injectivity.models.decoder import Decoder
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         write_figure,
     )
     from pytest_injectivity.results.verdict import Reason, Status, Verdict
+    from pytest_injectivity.scale.ray_workers import RayWorkers
     from pytest_injectivity.states.external import save_states
     from pytest_injectivity.thresholds.rows import threshold_for
 
@@ -65,11 +67,13 @@ _LAZY = {
     "PrivacyCurve": "results.releases",
     "PromptError": "errors",
     "PromptSet": "prompts.promptset",
+    "RayWorkers": "scale.ray_workers",
     "Reason": "results.verdict",
     "ReleaseSpec": "config.release_spec",
     "Status": "results.verdict",
     "SweepPoint": "results.sweeps",
     "Verdict": "results.verdict",
+    "WorkersDied": "errors",
     "WrongUse": "errors",
     "compare_models": "audit.sweeps",
     "figures": "audit.showing",
@@ -110,11 +114,13 @@ __all__ = [
     "PrivacyCurve",
     "PromptError",
     "PromptSet",
+    "RayWorkers",
     "Reason",
     "ReleaseSpec",
     "Status",
     "SweepPoint",
     "Verdict",
+    "WorkersDied",
     "WrongUse",
     "compare_models",
     "figures",

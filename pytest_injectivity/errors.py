@@ -7,6 +7,7 @@ InjectivityError
 │   ├── PromptError          a prompt file or prompt set that cannot be audited
 │   ├── ModelError           a checkpoint that cannot be audited
 │   └── MissingExtra         an optional library is needed; the message names the extra
+├── WorkersDied              processes that parts of an audit were handed to are gone
 └── GateFailure              a verdict that is not PASS (an AssertionError): exit status 1
 
 This file imports nothing, so that the plugin may import it at any time.
@@ -39,6 +40,10 @@ class ModelError(WrongUse):
 
 class MissingExtra(WrongUse):
     """An optional library is needed and not installed; the message names the extra that brings it."""
+
+
+class WorkersDied(InjectivityError, RuntimeError):  # noqa: N818 - it names what happened
+    """Workers ended, one after the other, on the same part of an audit."""
 
 
 class GateFailure(InjectivityError, AssertionError):  # noqa: N818 - pytest calls it a failure

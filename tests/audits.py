@@ -30,7 +30,8 @@ def audit_of(folder: Path, decoder: Decoder, ids: Ids, **config: Any) -> Audit:
     save_checkpoint(decoder, folder / "model")
     rows = [json.dumps({"ids": list(map(int, prompt))}) for prompt in ids]
     (folder / "prompts.jsonl").write_text("\n".join(rows))
-    own = {name: config.pop(name) for name in ("watcher", "workers", "key") if name in config}
+    names = ("watcher", "workers", "executor", "key")
+    own = {name: config.pop(name) for name in names if name in config}
     paths = {"model": str(folder / "model"), "prompts": str(folder / "prompts.jsonl")}
     return Audit(AuditConfig(**{**paths, "device": "cpu", **config}), **own)
 

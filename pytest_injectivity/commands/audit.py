@@ -80,8 +80,10 @@ def _add_option(audit: argparse.ArgumentParser, option: "Field[Any]") -> None:
         audit.add_argument(*_both(flag(option)), **described)
 
 
-def _both(name: str) -> tuple[str, str]:
-    return name.replace("--injx-", "--", 1), name
+def _both(name: str) -> tuple[str, ...]:
+    """Its own name without the prefix, unless that is another option's, and with it."""
+    own = name.replace("--injx-", "--", 1)
+    return (name,) if own == "--workers" else (own, name)
 
 
 def _audit(given: argparse.Namespace) -> Answer:

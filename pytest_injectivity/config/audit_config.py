@@ -103,10 +103,10 @@ class AuditConfig(Options):
     def command_line(self) -> str:
         """The flags that differ from the defaults, quoted for a shell.
 
-        Flags that change no number are left out: the key's file, the reports, where numbers are kept
-        and in how much memory.
+        Flags that change no number are left out: the key's file, the reports, the workers, where
+        numbers are kept and in how much memory.
         """
-        unsaid = {"hash_key_file", "report", "require", "show_prompts", "memory_budget"}
+        unsaid = {"hash_key_file", "report", "require", "show_prompts", "memory_budget", "workers"}
         unsaid |= {"decision", "evaluation", "reference_evaluation"}
         unsaid |= {"cache_dir", "cache_size", "no_cache", "update_baseline", "plan"}
         given = [option for option in options() if option.name not in unsaid]

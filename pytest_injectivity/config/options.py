@@ -187,6 +187,14 @@ class Options:
     batch_tokens: int = _option(
         4096, values.integer(1), "N", "tokens of one forward pass, padding included"
     )
+    workers: int | str | None = _option(
+        None,
+        values.workers,
+        "N|ADDRESS",
+        "processes that capture states side by side, of which each loads the model: so many on this"
+        " machine, or one for each GPU or machine of a cluster of Ray, ray://HOST:PORT (extra ray); not"
+        " with pytest-xdist's -n, and without effect on any number",
+    )
     memory_budget: int | None = _option(
         None,
         values.size,

@@ -101,6 +101,19 @@ def size(value: object) -> int:
     raise _refused(f"{value!r} is not a size: give one above 0 such as 500MB, 2GiB or 1.5TB")
 
 
+def workers(value: object) -> int | str:
+    """A number of workers on this machine, or the address of a cluster."""
+    if isinstance(value, str) and re.fullmatch(r"ray://[^\s/]+:\d{1,5}", value.strip(), re.ASCII):
+        return value.strip()
+    try:
+        return integer(1)(value)
+    except ValueError:
+        raise _refused(
+            f"{value!r} is not accepted: give a number of workers from 1 on, or the address of a cluster"
+            " of Ray, ray://HOST:PORT"
+        ) from None
+
+
 def quantization(value: object) -> str:
     """What a checkpoint is quantized to while it is loaded."""
     from pytest_injectivity.quantization.while_loading import WHILE_LOADING

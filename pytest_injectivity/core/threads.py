@@ -35,6 +35,15 @@ def settle_threads(workers: int = 1) -> str | None:
     return None
 
 
+def share_of_threads(share: int) -> dict[str, str]:
+    """The environment of a worker that is about to be started on so many cores.
+
+    What the user has set holds for workers as well.
+    """
+    made = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(share)}
+    return {name: os.environ.get(name, value) for name, value in made.items()}
+
+
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
     """Has torch compute on so many threads for a while.

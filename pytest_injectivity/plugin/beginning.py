@@ -58,9 +58,30 @@ def begin(
             "--injx-plan: a plan is of all tests, and workers of pytest-xdist have a part each: run"
             " without -n, or with -n 0"
         )
+    if audited.workers is not None:
+        _check_workers(audited.workers, distributed=distributed)
     config.pluginmanager.register(run, "injectivity-run")
     config.pluginmanager.register(run.stops, "injectivity-stops")
     return run
+
+
+def _check_workers(asked: int | str, *, distributed: bool) -> None:
+    """Refuse workers of workers, and those that cannot be started.
+
+    Raises:
+        pytest.UsageError: pytest-xdist has workers already, or Ray is not installed.
+    """
+    from pytest_injectivity.scale.ray_workers import check_installed
+
+    if distributed:
+        raise pytest.UsageError(
+            f"--injx-workers={asked}: workers of pytest-xdist measure side by side already, and each"
+            " would have as many of its own: run without -n, or with -n 0"
+        )
+    try:
+        check_installed(f"--injx-workers={asked}")
+    except MissingExtra as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _typed(config: pytest.Config, option: "Field[Any]") -> bool:

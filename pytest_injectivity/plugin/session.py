@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.audit.audit import Audit
     from pytest_injectivity.plugin.gathering import Gathering
     from pytest_injectivity.results.run_results import RunResults
+    from pytest_injectivity.scale.ray_workers import RayWorkers
 
 _LONGEST = 2000
 _HOMELESS = (
@@ -97,6 +98,7 @@ class Run:
             config,
             watcher=watcher,
             workers=workers,
+            executor=self.executor,
             key=self.key,
             run=self.name,
             scratch=self.scratch,
@@ -106,6 +108,15 @@ class Run:
         )
         audit.target.where = self._where()
         return audit
+
+    @cached_property
+    def executor(self) -> "RayWorkers | None":
+        """The workers of ``--injx-workers``."""
+        if (asked := self.audited.workers) is None:
+            return None
+        from pytest_injectivity.scale.ray_workers import RayWorkers
+
+        return RayWorkers(asked)
 
     @cached_property
     def scratch(self) -> Path | None:
@@ -279,10 +290,12 @@ class Run:
         self._results = end(session, ended)
 
     def pytest_unconfigure(self) -> None:
-        """Remove the folder kept for this run only, however the run ended.
+        """Remove the folder kept for this run only and end its workers, however the run ended.
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_unconfigure
         """
+        if (executor := self.__dict__.get("executor")) is not None:
+            executor.close()
         if self._is_worker or "scratch" not in self.__dict__ or self.scratch is None:
             return
         import shutil

@@ -72,7 +72,7 @@ def capture(
         ran = ByBlock(decoder, prompts, groups, there, sink or memory, budget=budget)
         ran.run(batch_tokens, progress=progress, announce=announce)
         return CapturedStates(memory.rows, ran.token_forwards, ran.shared_tokens)
-    run = _Capture(
+    run = Capture(
         decoder,
         prompts,
         done=there,
@@ -89,8 +89,11 @@ def capture(
     return CapturedStates(memory.rows, run.token_forwards, run.shared_tokens)
 
 
-class _Capture:
-    """The state of a running capture: what was counted, and the batch size that memory has allowed."""
+class Capture:
+    """The state of a running capture: what was counted, and the batch size that memory has allowed.
+
+    Args: as of `capture`, with all layers in ``done``.
+    """
 
     def __init__(
         self,
@@ -111,8 +114,13 @@ class _Capture:
         self.token_forwards = 0
         self.shared_tokens = 0
 
-    def group(self, group: Group) -> Iterator[int]:
-        """Captures the prompts of a group; yields how many each batch finished."""
+    def group(self, group: Group, batches: Sequence[Batch] | None = None) -> Iterator[int]:
+        """Captures the prompts of a group; yields how many each batch finished.
+
+        Args:
+            group: the prompts.
+            batches: of them, by their place in the group; None: they are planned here.
+        """
         prefix = None
         layers = self._missing(group.rows)
         if not layers:
@@ -124,14 +132,9 @@ class _Capture:
             self.token_forwards += len(group.shared)
         shared = len(group.shared)
         rests = [self.prompts[row][shared:] for row in group.rows]
-        pending = list(
-            plan_batches(
-                [len(rest) for rest in rests],
-                batch_tokens=self.batch_tokens,
-                context=self.decoder.context,
-                prefix=shared,
-            )
-        )[::-1]
+        if batches is None:
+            batches = batches_of(group, self.prompts, self.batch_tokens, self.decoder.context)
+        pending = list(batches)[::-1]
         while pending:
             batch = pending.pop()
             rows = [group.rows[at] for at in batch.rows]
@@ -189,3 +192,12 @@ class _Capture:
     @staticmethod
     def _tokens(batch: Batch, shared: int) -> int:
         return len(batch.rows) * (shared + batch.width)
+
+
+def batches_of(
+    group: Group, prompts: Sequence[Sequence[int]], batch_tokens: int, context: int | None
+) -> tuple[Batch, ...]:
+    """The batches of a group, which name its prompts by their place in it."""
+    shared = len(group.shared)
+    lengths = [len(prompts[row]) - shared for row in group.rows]
+    return plan_batches(lengths, batch_tokens=batch_tokens, context=context, prefix=shared)

@@ -3,6 +3,7 @@ from dataclasses import Field
 import pytest
 
 from pytest_injectivity.config.options import flag, ini_name, off_flag, options
+from pytest_injectivity.scale import ray_workers
 from tests.integration.support import output, said
 
 REFUSED = {
@@ -35,6 +36,9 @@ REFUSED = {
     "--injx-evaluation=": "--injx-evaluation: '' is empty",
     "--injx-reference-evaluation=": "--injx-reference-evaluation: '' is empty",
     "--injx-batch-tokens=0": "--injx-batch-tokens: 0 is not accepted: give an integer of at least 1",
+    "--injx-workers=0": "--injx-workers: '0' is not accepted: give a number of workers from 1 on, or",
+    "--injx-workers=http://here:1": "--injx-workers: 'http://here:1' is not accepted: give a number",
+    "--injx-workers=ray://here": "--injx-workers: 'ray://here' is not accepted: give a number of",
     "--injx-memory-budget=0": "--injx-memory-budget: '0' is not a size: give one above 0 such as 500MB",
     "--injx-memory-budget=half": "--injx-memory-budget: 'half' is not a size",
     "--injx-cache-dir=": "--injx-cache-dir: '' is empty",
@@ -114,6 +118,7 @@ VALUES = {
     "quantization": ("bnb-nf4", "torchao-int8"),
     "load": ("stream", "auto"),
     "batch_tokens": ("64", "4096"),
+    "workers": ("7", "ray://here:10001"),
     "memory_budget": ("500", "600"),
     "cache_dir": ("some/store", "other/store"),
     "activation_bits": ("4", "8 asymmetric"),
@@ -139,8 +144,12 @@ def _value(pytester: pytest.Pytester, field: str, *flags: str) -> str:
 
 
 @pytest.mark.parametrize("field", VALUES)
-def test_a_flag_wins_over_its_ini_value(pytester: pytest.Pytester, field: str) -> None:
+def test_a_flag_wins_over_its_ini_value(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
     """The ini value holds where no flag is given; a flag wins, also with the default's value."""
+    # Ray need not be there to read how many workers are asked for.
+    monkeypatch.setattr(ray_workers, "check_installed", lambda _: None)
     ini, given = VALUES[field]
     if field == "hash_key_file":  # the one file that is read before a test asks for it
         for name in VALUES[field]:
@@ -183,3 +192,23 @@ def test_a_flag_switches_off_what_the_ini_switches_on(
     pytester.makeini(f"[pytest]\n{ini_name(option)} = yes\ninjx_baseline = baselines\n")
     assert "False" == _value(pytester, option.name, off_flag(option))
     assert "True" == _value(pytester, option.name, off_flag(option), flag(option))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["-n2"], "--injx-workers=2: workers of pytest-xdist measure side by side already"),
+        ([], "--injx-workers=2 needs ray: pip install"),
+    ],
+)
+def test_workers_that_cannot_be_had_are_wrong_use(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, given: list[str], message: str
+) -> None:
+    """Beside those of pytest-xdist, or without Ray: refused before any test runs."""
+    pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    monkeypatch.setattr(ray_workers, "find_spec", lambda _: None)
+    pytester.makepyfile("def test_unit():\n    print('RAN')\n")
+    result = pytester.runpytest_inprocess("--injx-workers=2", "-s", *given)
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    assert f"ERROR: {message}" in said(result)
+    assert "RAN" not in output(result)

@@ -25,11 +25,11 @@ def _run(folder: Path, suite: str, *flags: str) -> Done:
     return run_pytest(folder, suite, "-n", "2", *reports, *flags, **alone)
 
 
-def _untimed(plain: object) -> object:
+def untimed(plain: object) -> object:
     """JSON without what tells how long something took."""
     if isinstance(plain, dict):
-        return {name: _untimed(one) for name, one in plain.items() if name != "seconds"}
-    return [_untimed(one) for one in plain] if isinstance(plain, list) else plain
+        return {name: untimed(one) for name, one in plain.items() if name != "seconds"}
+    return [untimed(one) for one in plain] if isinstance(plain, list) else plain
 
 
 SUITE = """
@@ -133,7 +133,7 @@ def test_workers_do_not_change_the_report(
         assert report.pop("origin")["date"].endswith("+00:00")
     assert 6 == len(alone["verdicts"])
     assert alone["verdicts"][-1]["reasons"][0]["seconds"] > 0
-    assert _untimed(alone) == _untimed(shared)
+    assert untimed(alone) == untimed(shared)
 
 
 def test_junit_has_the_values(gates: Done) -> None:

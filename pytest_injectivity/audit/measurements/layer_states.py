@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from pytest_injectivity.audit.measurements.captured_by_workers import captured_by_workers
 from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey, PartKey
@@ -166,12 +167,20 @@ class LayerStates:
                 self.target.watcher.progress("hidden states", len(prompts)) as advance,
                 rows.sink() as sink,
             ):
+
+                def progress(done: int, _total: int) -> None:
+                    advance(done)
+
+                if captured_by_workers(
+                    self.target, done, sink, row_bytes=rows.row_bytes, progress=progress
+                ):
+                    return
                 capture(
                     self.target.decoder,
                     prompts.ids,
                     tuple(done),
                     batch_tokens=self.target.config.batch_tokens,
-                    progress=lambda done, _total: advance(done),
+                    progress=progress,
                     announce=self.target.watcher.announce,
                     sink=sink,
                     done=done,

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TypedDict
 
+from pytest_injectivity.core.executor import Executor
 from pytest_injectivity.core.progress import Watcher
 
 
@@ -12,6 +13,8 @@ class Process(TypedDict, total=False):
     Attributes:
         watcher: told what happens; nobody by default.
         workers: processes that compute side by side on this machine; 1 by default.
+        executor: runs parts of a capture in workers, each of which loads the model; by default all is
+            computed in this process.
         key: keys the hashes that name prompts; the config's, or a new random one, by default.
         run: a name that processes of one run share; a new random one by default.
         scratch: where nothing is kept, the folder that processes of one run share; by default a new
@@ -25,6 +28,7 @@ class Process(TypedDict, total=False):
 
     watcher: Watcher | None
     workers: int
+    executor: Executor | None
     key: bytes | None
     run: str | None
     scratch: Path | None

@@ -56,13 +56,14 @@ class Target:
         where: the test that is running, as pytest names it; empty in a script.
         beside: the other target of a comparison, whose model shares the memory with this one's.
         name: of the model, where the run has several.
-        workers: processes that compute side by side on this machine.
+        workers, executor: see `Process`.
     """
 
     def __init__(self, config: AuditConfig | None = None, **process: Unpack[Process]) -> None:
         self.config: AuditConfig = config or AuditConfig()
         self.watcher: Watcher = process.get("watcher") or Silent()
         self.workers = process.get("workers", 1)
+        self.executor = process.get("executor")
         self._key = process.get("key") or self.config.key()
         self._run = process.get("run")
         self._scratch = process.get("scratch")
@@ -93,6 +94,7 @@ class Target:
         return Process(
             watcher=self.watcher,
             workers=self.workers,
+            executor=self.executor,
             key=self._key,
             run=self._run,
             scratch=self._scratch,

@@ -1,0 +1,100 @@
+"""Capture by workers of Ray against one process: bits, seconds, and workers that are killed.
+
+    OMP_NUM_THREADS=1 ./dev bench workers MODEL [--prompts 2000 --workers 2 --kills 10]
+
+Each worker computes on as many threads as the one process. In each of the last captures a random worker
+gets SIGKILL at a random moment.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import signal
+import threading
+import time
+from typing import Self
+
+import psutil
+
+from pytest_injectivity import Audit, AuditConfig, RayWorkers
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("--source", default="builtin:stdlib")
+    parser.add_argument("--prompts", type=int, default=2000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kills", type=int, default=10)
+    given = parser.parse_args()
+    config = AuditConfig(
+        model=given.model, prompts=given.source, max_prompts=given.prompts, no_cache=True
+    )
+    one, alone = captured(config, None)
+    print(f"one process: {alone:.1f} s")
+    executor = RayWorkers(given.workers)
+    started = time.perf_counter()
+    list(executor.map(abs, range(given.workers)))
+    print(f"cluster and first workers started in {time.perf_counter() - started:.1f} s")
+    several, together = captured(config, executor)
+    print(f"{given.workers} workers: {together:.1f} s, same bits: {several == one}")
+    draw = random.Random(0)  # noqa: S311 - moments, no secrets
+    kills, same, seconds = 0, 0, together
+    for _ in range(given.kills):
+        with Killer(draw, latest=seconds) as killer:
+            found, seconds = captured(config, executor)
+        kills += killer.killed
+        same += found == one
+        print(f"killed {killer.killed}: {seconds:.1f} s, same bits: {found == one}")
+    print(f"{kills} workers killed in {given.kills} captures, {same} of them with the same bits")
+    executor.close()
+
+
+def captured(config: AuditConfig, executor: RayWorkers | None) -> tuple[str, float]:
+    """A digest of all rows of all layers, captured in an empty store, and the seconds it took."""
+    audit = Audit(config, executor=executor)
+    _ = len(audit.prompts), audit.facts  # loaded before the clock runs
+    if executor is None:
+        _ = audit.decoder
+    started = time.perf_counter()
+    digest = hashlib.sha256()
+    for layer in audit.layers:
+        digest.update(audit.states(layer).contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest(), time.perf_counter() - started
+
+
+class Killer:
+    """Kills a worker at a random moment of what is done within this context, or the first one after it.
+
+    Args:
+        draw: the moment and the worker.
+        latest: seconds.
+    """
+
+    def __init__(self, draw: random.Random, latest: float) -> None:
+        self.killed = 0
+        self._draw = draw
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(draw.uniform(0, latest),))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self, moment: float) -> None:
+        self._ended.wait(moment)
+        while not self._ended.wait(0.01) and not self.killed:
+            children = psutil.Process().children(recursive=True)
+            if workers := [one for one in children if one.name().startswith("ray::_Actor")]:
+                os.kill(self._draw.choice(workers).pid, signal.SIGKILL)
+                self.killed = 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""Workers of Ray (extra ``ray``): processes of this machine, or of a cluster at an address ``ray://``.
+
+Nothing is sent anywhere but to the workers: Ray's statistics and its dashboard are off. Each worker
+computes on its share of the cores, as workers of pytest-xdist do.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pytest_injectivity.core.threads import share_of_threads
+from pytest_injectivity.errors import MissingExtra, OptionError
+from pytest_injectivity.scale.pool import Pool, WorkerDied
+
+Part = TypeVar("Part")
+Done = TypeVar("Done")
+
+_READY_SECONDS = 300.0
+"""A cluster that gives no worker in this time has no room for one."""
+
+# Names of sockets have at most 107 bytes, of which Ray takes 76.
+_LONGEST_PLACE = 30
+_SHORT_PLACE = "/tmp"  # noqa: S108 - a new folder of its own is made there
+
+_OBJECT_BYTES = 300 * 2**20
+# Read as Ray is imported: no statistics, and GPUs are left as they are to workers that ask for none.
+_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+def check_installed(asked: str) -> None:
+    """Refuses workers where Ray is missing.
+
+    Args:
+        asked: how they were asked for.
+
+    Raises:
+        MissingExtra: it is.
+    """
+    if find_spec("ray") is None:
+        raise MissingExtra(f'{asked} needs ray: pip install "pytest-injectivity[ray]"')
+
+
+class RayWorkers:
+    """Runs parts of a job in workers of Ray; see `core.executor.Executor`.
+
+    The cluster is started, or connected to, when the first job is run, and left by `close`.
+
+    Args:
+        asked: how many workers on this machine; or an address ``ray://HOST:PORT``, whose cluster has a
+            worker for each GPU, or for each machine where it has none.
+    """
+
+    def __init__(self, asked: int | str) -> None:
+        self.asked = asked
+        self._share: Share | None = None
+        self._leaving = ExitStack()
+        weakref.finalize(self, self._leaving.close)  # where nobody calls `close`
+
+    @property
+    def count(self) -> int:
+        """How many parts it runs side by side; a cluster is asked how many it has room for."""
+        return self.asked if isinstance(self.asked, int) else self._connected().count
+
+    def map(self, job: Callable[[Part], Done], parts: Iterable[Part]) -> Generator[Done]:
+        """Runs a job on each part, and gives the results in the order of the parts.
+
+        Raises:
+            MissingExtra: Ray is not installed.
+            OptionError: there is no cluster at the address, or it has no room for a worker.
+            WorkersDied: a part ended one worker after the other.
+        """
+        share = self._connected()
+        with closing(Pool(lambda: _RayWorker(share), share.count).map(job, parts)) as done:
+            yield from done
+
+    def close(self) -> None:
+        """Leave the cluster, and end it where it was started here."""
+        self._share = None
+        with _quietly():
+            self._leaving.close()
+
+    def _connected(self) -> "Share":
+        """What each worker has, of the cluster that is started or connected to by the first call."""
+        if self._share is None:
+            check_installed(f"--injx-workers={self.asked}")
+            self._share = self._shared_out()
+        return self._share
+
+    def _shared_out(self) -> "Share":
+        with _quietly():
+            import ray
+
+            # A cluster that somebody connected this process to is as good as one of its own.
+            if isinstance(self.asked, str) or not ray.is_initialized():
+                self._connect(ray)
+                self._leaving.callback(ray.shutdown)
+            return Share.of(ray, self.asked if isinstance(self.asked, int) else None)
+
+    def _connect(self, ray: Any) -> None:
+        silent = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if isinstance(self.asked, int):
+            folder = _folder()
+            self._leaving.callback(shutil.rmtree, folder, ignore_errors=True)
+            ray.init(
+                address="local",
+                num_cpus=max(self.asked, os.cpu_count() or 1),
+                include_dashboard=False,
+                object_store_memory=_OBJECT_BYTES,
+                _temp_dir=folder,
+                **silent,
+            )
+            return
+        try:
+            ray.init(address=self.asked, **silent)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise OptionError(
+                f"--injx-workers={self.asked}: no cluster of Ray answers there ({error}): give the"
+                " address ray://HOST:PORT of one (with RAY_AUTH_MODE=token where it wants a token), or a"
+                " number of workers on this machine"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a worker has of the cluster.
+
+    Attributes:
+        count: of the workers.
+        cpus: cores of one.
+        gpus: of one; a part of a GPU where several share it.
+    """
+
+    count: int
+    cpus: int
+    gpus: float
+
+    @classmethod
+    def of(cls, ray: Any, count: int | None) -> Self:
+        """The shares of so many workers; None: one a GPU, or one a machine where there is none."""
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        machines = [one for one in machines if one.get("CPU", 0) >= 1]
+        gpus = int(sum(one.get("GPU", 0) for one in machines))
+        count = count or max(gpus, len(machines), 1)
+        together = -(-count // max(len(machines), 1))
+        cores = min((int(one["CPU"]) for one in machines), default=1)
+        return cls(count, max(1, cores // together), 1 / -(-count // gpus) if gpus else 0.0)
+
+
+class _Actor:
+    """What runs in a worker's process."""
+
+    def ready(self) -> None:
+        """Returns as soon as the process is there."""
+
+    def run(self, job: Callable[[Any], Any], part: Any) -> Any:
+        """Runs a job on a part."""
+        return job(part)
+
+
+class _RayWorker:
+    """A process of the cluster; see `pool.Worker`."""
+
+    def __init__(self, share: Share) -> None:
+        import ray
+        from ray.exceptions import GetTimeoutError, RayActorError
+
+        made = ray.remote(_Actor).options(
+            num_cpus=share.cpus,
+            num_gpus=share.gpus,
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": share_of_threads(share.cpus)},
+        )
+        self._actor: Any = made.remote()
+        try:
+            ray.get(self._actor.ready.remote(), timeout=_READY_SECONDS)
+        except GetTimeoutError:
+            self.stop()
+            raise OptionError(
+                f"no worker was started in {_READY_SECONDS:.0f} s: the cluster has no room for one of"
+                f" {share.cpus} cores and {share.gpus:g} GPUs"
+            ) from None
+        except RayActorError:
+            pass  # it is dead already, which its first part will tell
+
+    def run(self, job: Callable[[Any], Any], part: Any) -> Any:
+        """Runs a job on a part, and raises what it raises."""
+        import ray
+        from ray.exceptions import RayActorError, RayTaskError
+
+        try:
+            return ray.get(self._actor.run.remote(job, part))
+        except RayActorError as error:
+            raise WorkerDied(str(error).partition("\n")[0]) from error
+        except RayTaskError as error:
+            cause = error.cause
+            raise (cause if isinstance(cause, Exception) else error) from None
+
+    def stop(self) -> None:
+        """Ends the process."""
+        import ray
+
+        if ray.is_initialized():
+            ray.kill(self._actor)
+
+
+def _folder() -> str:
+    """A folder for what Ray writes: for the owner alone, as the store is, and gone with the cluster."""
+    place = tempfile.gettempdir()
+    long = len(place) > _LONGEST_PLACE and Path(_SHORT_PLACE).is_dir()
+    return tempfile.mkdtemp(prefix="injx-", dir=_SHORT_PLACE if long else place)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keeps Ray's banner, its notices and its warnings off the terminal."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

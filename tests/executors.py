@@ -1,0 +1,60 @@
+"""Executors without processes: what is handed to workers is pickled all the same."""
+
+import pickle
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
+
+from pytest_injectivity.scale.pool import WorkerDied
+
+
+def sent(what: Any) -> Any:
+    """As it arrives in another process."""
+    return pickle.loads(pickle.dumps(what))  # noqa: S301 - what was pickled here
+
+
+class InTurn:
+    """Runs part after part in this process, and counts them.
+
+    Args:
+        count: workers that it says it has.
+        stop: raises this instead of running the part after so many.
+    """
+
+    def __init__(self, count: int = 2, stop: tuple[int, BaseException] | None = None) -> None:
+        self.count = count
+        self.ran = 0
+        self._stop = stop
+
+    def map(self, job: Callable[[Any], Any], parts: Iterable[Any]) -> Generator[Any]:
+        """See `core.executor.Executor`."""
+        for part in parts:
+            if self._stop is not None and self.ran == self._stop[0]:
+                raise self._stop[1]
+            self.ran += 1
+            yield sent(sent(job)(sent(part)))
+
+
+class Mortal:
+    """A worker in this process that dies on the runs of all workers that are named by number.
+
+    Args:
+        deaths: the numbers, counted from 0 over the workers that share the list of runs.
+        runs: what all of them ran so far.
+    """
+
+    def __init__(self, deaths: Iterable[int], runs: list[Any]) -> None:
+        self.deaths = set(deaths)
+        self.runs = runs
+        self.stopped = False
+
+    def run(self, job: Callable[[Any], Any], part: Any) -> Any:
+        """See `pool.Worker`."""
+        number = len(self.runs)
+        self.runs.append(part)
+        if number in self.deaths:
+            raise WorkerDied("killed")
+        return job(part)
+
+    def stop(self) -> None:
+        """See `pool.Worker`."""
+        self.stopped = True

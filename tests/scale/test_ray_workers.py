@@ -1,0 +1,137 @@
+"""Workers of Ray: their shares, what is refused, and a real cluster where Ray is installed."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_injectivity.errors import MissingExtra, OptionError
+from pytest_injectivity.scale import ray_workers
+from pytest_injectivity.scale.ray_workers import RayWorkers, Share
+
+DEAD = {"Alive": False, "Resources": {"CPU": 64.0}}
+
+
+def cluster(*machines: dict[str, float]) -> Any:
+    """Ray, as far as its list of machines goes; one more has ended."""
+    return SimpleNamespace(
+        nodes=lambda: [DEAD, *({"Alive": True, "Resources": one} for one in machines)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("machines", "asked", "share"),
+    [
+        ([{"CPU": 8.0}], 2, Share(2, 4, 0.0)),
+        ([{"CPU": 2.0}], 3, Share(3, 1, 0.0)),
+        ([{"CPU": 8.0}, {"CPU": 16.0}], None, Share(2, 8, 0.0)),
+        ([{}, {"CPU": 8.0}], None, Share(1, 8, 0.0)),
+        ([{"CPU": 8.0, "GPU": 4.0}], None, Share(4, 2, 1.0)),
+        ([{"CPU": 8.0, "GPU": 8.0}], 4, Share(4, 2, 1.0)),
+        ([{"CPU": 8.0, "GPU": 2.0}], 3, Share(3, 2, 0.5)),
+    ],
+)
+def test_workers_share_cores_and_gpus(
+    machines: list[dict[str, float]], asked: int | None, share: Share
+) -> None:
+    """All fit: of unequal machines the smallest counts, and GPUs are divided where they are fewer."""
+    assert share == Share.of(cluster(*machines), asked)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the option that asked for it, when the first part is to be run."""
+    monkeypatch.setattr(ray_workers, "find_spec", lambda _: None)
+    workers = RayWorkers(2)
+    assert 2 == workers.count
+    with pytest.raises(
+        MissingExtra, match=r"--injx-workers=2 needs ray: .*pytest-injectivity\[ray\]"
+    ):
+        next(workers.map(abs, [1]))
+    workers.close()
+
+
+def pid_of(number: int) -> tuple[int, int, str]:
+    """A job: who computes, and on how many threads."""
+    if number == 99:
+        raise OptionError("99 is not accepted")
+    return number, os.getpid(), os.environ["OMP_NUM_THREADS"]
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[RayWorkers]:
+    """A cluster of two workers on this machine."""
+    pytest.importorskip("ray", reason="ray is not installed")
+    made = RayWorkers(2)
+    yield made
+    made.close()
+
+
+@pytest.mark.slow
+def test_parts_run_in_other_processes(workers: RayWorkers) -> None:
+    """In order, each worker on its share of the threads."""
+    found = list(workers.map(pid_of, range(20)))
+    assert list(range(20)) == [number for number, _, _ in found]
+    assert os.getpid() not in {pid for _, pid, _ in found}
+    share = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
+    assert {share} == {threads for _, _, threads in found}
+
+
+@pytest.mark.slow
+def test_an_error_of_a_job_is_the_one_that_it_raised(workers: RayWorkers) -> None:
+    """Of its own class alone, without Ray's."""
+    with pytest.raises(OptionError, match=r"^99 is not accepted$") as raised:
+        list(workers.map(pid_of, [1, 99, 2]))
+    assert OptionError is raised.type
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_replaced(workers: RayWorkers) -> None:
+    """Its part, and those that follow, run in another one."""
+    found = workers.map(pid_of, range(20))
+    first = next(found)
+    os.kill(first[1], signal.SIGKILL)
+    rest = list(found)
+    assert list(range(1, 20)) == [number for number, _, _ in rest]
+    assert first[1] not in {pid for _, pid, _ in rest[-8:]}
+
+
+@pytest.mark.slow
+def test_an_address_where_nothing_answers_is_refused() -> None:
+    """In one sentence."""
+    pytest.importorskip("grpc", reason="the client of ray is not installed")
+    pytest.importorskip("ray", reason="ray is not installed")
+    with pytest.raises(
+        OptionError, match=r"--injx-workers=ray://127\.0\.0\.1:9: no cluster of Ray"
+    ):
+        _ = RayWorkers("ray://127.0.0.1:9").count
+
+
+RUN = """
+from tests.scale.test_ray_workers import pid_of
+from pytest_injectivity.scale.ray_workers import RayWorkers
+workers = RayWorkers(2)
+print([number for number, _, _ in workers.map(pid_of, range(4))])
+workers.close()
+"""
+
+
+@pytest.mark.slow
+def test_ray_says_nothing(tmp_path: Path) -> None:
+    """Neither banner nor notices, on both streams; a long name of the temporary folder is no matter."""
+    pytest.importorskip("ray", reason="ray is not installed")
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(  # noqa: S603 - python itself
+        [sys.executable, "-c", RUN],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("[0, 1, 2, 3]\n", "") == (done.stdout, done.stderr)
