@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 ./dev bench workers MODEL [--prompts 2000 --workers 2 --kills 10]
 
-Each worker computes on as many threads as the one process. In each of the last captures a random worker
-gets SIGKILL at a random moment.
+So each worker computes on as many threads as the one process; without it the workers share the cores. In
+each of the last captures a random worker gets SIGKILL at a random moment.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import time
 from typing import Self
 
 import psutil
+import torch
 
 from pytest_injectivity import Audit, AuditConfig, RayWorkers
 
@@ -26,11 +27,16 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--source", default="builtin:stdlib")
     parser.add_argument("--prompts", type=int, default=2000)
+    parser.add_argument("--dtype", default="auto")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=10)
     given = parser.parse_args()
     config = AuditConfig(
-        model=given.model, prompts=given.source, max_prompts=given.prompts, no_cache=True
+        model=given.model,
+        prompts=given.source,
+        max_prompts=given.prompts,
+        dtype=given.dtype,
+        no_cache=True,
     )
     one, alone = captured(config, None)
     print(f"one process: {alone:.1f} s")
@@ -61,7 +67,7 @@ def captured(config: AuditConfig, executor: RayWorkers | None) -> tuple[str, flo
     started = time.perf_counter()
     digest = hashlib.sha256()
     for layer in audit.layers:
-        digest.update(audit.states(layer).contiguous().view(-1).numpy().tobytes())
+        digest.update(audit.states(layer).contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest(), time.perf_counter() - started
 
 

@@ -50,6 +50,16 @@ class Located:
     revision: str | None = None
     gguf: str | None = None
 
+    @property
+    def anywhere(self) -> str:
+        """A source that names the same checkpoint at any time, in a process started in any folder."""
+        if self.repo is not None:
+            return f"{self.repo}@{self.revision}"
+        if self.source.startswith(_BUILTIN):
+            return self.source
+        folder = self.folder.absolute()
+        return str(folder if self.gguf is None else folder / self.gguf)
+
     def fetch(self) -> None:
         """Fetches the weights and the tokenizer of a hub id, at its commit, where they are not here.
 

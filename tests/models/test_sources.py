@@ -58,6 +58,21 @@ def test_a_hub_id_is_resolved_to_a_commit(source: str, hub_cache: Path) -> None:
     assert 3 == resolve(source).n_layers
 
 
+def test_a_source_is_named_for_other_processes(
+    hub_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub id by its commit, a folder and a file by their places, a built-in model by its name."""
+    assert hub_cache.exists()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "some.gguf").touch()
+    monkeypatch.chdir(tmp_path)
+    assert f"org/tiny@{COMMIT}" == locate("org/tiny").anywhere
+    assert f"org/tiny@{COMMIT}" == locate(f"org/tiny@{COMMIT}").anywhere
+    assert str(tmp_path / "model") == locate("model").anywhere
+    assert str(tmp_path / "model" / "some.gguf") == locate("model/some.gguf").anywhere
+    assert "builtin:gpt2-stdlib" == locate("builtin:gpt2-stdlib").anywhere
+
+
 def test_only_safe_files_are_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Configurations first; the rest at the same commit, without pickles and without code."""
     asked = []

@@ -37,7 +37,7 @@ class WorkerModel:
         """The model of a target. It is in memory only where its activations are rounded."""
         given, device = target.config, target.kept.device
         config = AuditConfig(
-            model=given.model,
+            model=target.checkpoint.located.anywhere,
             quantization=given.quantization,
             dtype=given.dtype,
             device=device.type,

@@ -82,6 +82,17 @@ def test_workers_of_another_kind_are_refused(
         model.decoder()
 
 
+def test_a_model_is_found_from_anywhere(
+    made: Callable[..., Audit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker may have been started in another folder."""
+    assert made("shared").config.model == str(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    model = WorkerModel.of(made("shared", model="model").target)
+    monkeypatch.chdir("/")
+    assert model.decoder().n_layers == 2
+
+
 def test_no_key_and_no_prompts_go_to_workers(made: Callable[..., Audit]) -> None:
     """But the ids that they run: how the model is loaded is all that they know of the audit."""
     audit = made("shared", hash_key="a secret key")
