@@ -166,7 +166,8 @@ def _check(models: "RunModels") -> None:
         _ = audit.layers
         if not config.prompts.startswith("builtin:"):
             _ = audit.prompts
-        _ = audit.target.checkpoint.weights
+        if config.tflops is None:
+            _ = audit.target.checkpoint.weights
         if config.states is not None:
             open_header(Path(config.states), f"--states={config.states}")
         if config.reference is not None:

@@ -72,15 +72,16 @@ def integer(smallest: int) -> Callable[[object], int]:
 
 
 def positive(value: object) -> float:
-    """A finite number above 0."""
+    """A number above 0, and of a size that something has."""
     given = value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         given = float(value)
-    if given is None or not 0 < given < float("inf"):
-        raise _refused(f"{value!r} is not accepted: give a number above 0")
+    if given is None or not _LEAST <= given <= 1 / _LEAST:
+        raise _refused(f"{value!r} is not accepted: give a number above 0, such as 0.1 or 400")
     return float(given)
 
 
+_LEAST = 1e-9
 _NUMBER = re.compile(r"\s*\d{1,15}(?:\.\d{1,9})?(?:e[+-]?\d{1,2})?\s*", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "b": 1} | {
     f"{letter}{unit}": base**power

@@ -38,7 +38,7 @@ from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.shapes import Int
 from pytest_injectivity.core.threads import on_threads
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.models.block_runs import verify_block_runs
+from pytest_injectivity.models.block_proof import verify_block_runs
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.float64 import float64_copy
 from pytest_injectivity.quantization.packed_modules import numbers
@@ -167,7 +167,8 @@ def verify_agreement_once(decoder: Decoder) -> None:
         for name, value in config.to_dict().items()
         if not name.startswith("_") and name != "vocab_size"
     }
-    key = (type(decoder.model).__name__, decoder.device, json.dumps(said, default=str))
+    streamed = decoder.streamed is not None
+    key = (type(decoder.model).__name__, decoder.device, streamed, json.dumps(said, default=str))
     if key not in _agreed():
         verify_agreement(decoder)
         _agreed().add(key)

@@ -16,8 +16,7 @@ from transformers import DynamicCache
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float, Int
-from pytest_injectivity.errors import ModelError
-from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.forward import Forward
 from pytest_injectivity.models.prefix import Prefix, empty_cache
 from pytest_injectivity.quantization.activation_hooks import residual_stream, with_residual_stream
 
@@ -35,7 +34,7 @@ class BlockRuns:
         steps: the blocks from 0, and behind them the end: the final norm.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Forward) -> None:
         self.decoder = decoder
         self.steps = range(decoder.n_layers + 1)
         self._step = 0
@@ -67,6 +66,7 @@ class BlockRuns:
         ids: Int[Tensor, "batch length"],
         before: Float[Tensor, "batch length hidden"] | None,
         cache: Any = None,
+        **named: Any,
     ) -> States:
         """Runs a batch through the block that is ready.
 
@@ -74,6 +74,7 @@ class BlockRuns:
             ids: as for `Decoder.states`.
             before: the batch's states before the block; None before the first.
             cache: of the tokens before, as `prefix` gives it.
+            named: further inputs of the library's pass.
 
         Returns:
             The states behind the block by their layer (at the last step ``"norm"``); before them, at the
@@ -82,7 +83,7 @@ class BlockRuns:
         step = self._step
         layers: list[Layer] = ["norm" if step == self.decoder.n_layers else step + 1]
         begun = None if before is None else (step, before.to(self.decoder.device))
-        return self.decoder.one_block(ids, layers if step else [0, *layers], begun, cache)
+        return self.decoder.one_block(ids, layers if step else [0, *layers], begun, cache, **named)
 
     def prefix(
         self, ids: Int[Tensor, " length"], before: Float[Tensor, "1 length hidden"] | None
@@ -105,35 +106,12 @@ class BlockRuns:
         return after, Prefix(ids, step + 1, _of_length(len(ids), cache, config))
 
     def _remember(self, _block: object, _args: object, output: Any) -> None:
-        # No view of the states, which would keep them in memory.
+        # No view of the states, which would keep them in memory; and no other tensor, which would be
+        # that of another batch (a block that reads one then gives other states, as its proof finds).
         nothing = residual_stream(output).new_empty(0)
+        if isinstance(output, (tuple, list)):
+            output = type(output)(None if isinstance(one, Tensor) else one for one in output)
         self._forms[self._step] = with_residual_stream(output, nothing)
-
-
-def verify_block_runs(decoder: Decoder, ids: Int[Tensor, "batch length"]) -> None:
-    """Refuses a model whose blocks, run one after the other, give other states than a whole pass.
-
-    Args:
-        decoder: the model.
-        ids: token ids of some rows.
-
-    Raises:
-        ModelError: a state differs in a bit.
-    """
-    layers: tuple[Layer, ...] = (0, *decoder.layers)
-    whole = decoder.states(ids, layers)
-    runs, before = BlockRuns(decoder), None
-    for step in runs.steps:
-        with runs.at(step):
-            found = runs.run(ids, before)
-        for layer, states in found.items():
-            if not torch.equal(states.nan_to_num(), whole[layer].nan_to_num()):
-                raise ModelError(
-                    f"{decoder.source} ({decoder.family.name}): its blocks pass on more than hidden"
-                    f" states (layer {layer} differs), so that they cannot be run one after the other:"
-                    " --injx-load=whole is accepted"
-                )
-            before = states
 
 
 def _of_length(length: int, cache: DynamicCache, config: Any) -> DynamicCache:

@@ -49,7 +49,8 @@ def concurrently(
     Args:
         decoder: the model.
         tasks: each runs passes of the decoder that it is given, and changes nothing of it.
-        ahead: how many tasks are begun before the result of the first of them is taken.
+        ahead: how many tasks are begun before the result of the first of them is taken; of blocks on
+            disk all are.
         least_parameters: of a model whose tasks run two at a time.
         most_begun: tasks that are under way at once where blocks are on disk.
 
@@ -137,8 +138,9 @@ def _in_sweeps(
 
     with _threads(live, at_once=at_once) as pool:
         try:
-            for future in [pool.submit(run, task) for task in tasks]:
-                yield future.result()
+            begun = deque(pool.submit(run, task) for task in tasks)
+            while begun:
+                yield begun.popleft().result()
         finally:
             sweeps.stop()
 

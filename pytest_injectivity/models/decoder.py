@@ -15,6 +15,7 @@ from transformers import DynamicCache
 from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.errors import ModelError
+from pytest_injectivity.models.candidate_passes import CandidatePass, candidates_by_block
 from pytest_injectivity.models.float64 import float64_copy
 from pytest_injectivity.models.forward import Forward
 from pytest_injectivity.models.prefix import Prefix, empty_cache
@@ -162,14 +163,13 @@ class Decoder(Forward):
             LayerError: the model, or the prefix, does not reach a layer.
             PromptError: a token is not below ``vocab_size``, or the prefix fills the context.
         """
-        if prefix is not None and len(prefix) and len(tokens) > 1 and self.masks and side_by_side:
+        together = prefix is not None and len(prefix) and len(tokens) > 1 and self.masks
+        if prefix is not None and together and side_by_side:
             step = self.limits.side_by_side * self.limits.side_rows
-            found = [self._side_by_side(prefix, some, layers) for some in torch.split(tokens, step)]
+            found = self._side_by_side(prefix, torch.split(tokens, step), layers)
         else:
-            found = [
-                self.states(some[:, None], layers, positions=torch.zeros_like(some), prefix=prefix)
-                for some in torch.split(tokens, self.candidate_batch(prefix))
-            ]
+            parts = torch.split(tokens, self.candidate_batch(prefix))
+            found = self._in_rows(prefix, parts, layers)
         return {layer: torch.cat([states[layer] for states in found]) for layer in layers}
 
     def cached_candidates(
@@ -334,30 +334,47 @@ class Decoder(Forward):
         with torch.no_grad():
             return self._forward(ids, layers, torch.clone, cache)
 
+    def _by_block(self, parts: Sequence[Tensor], layers: Sequence[Layer]) -> bool:
+        """Whether several passes of candidates share what is read of blocks that are on disk."""
+        return self.streamed is not None and len(parts) > 1 and any(map(depth, layers))
+
+    def _in_rows(
+        self, prefix: Prefix | None, parts: Sequence[Tensor], layers: Sequence[Layer]
+    ) -> list[dict[Layer, Tensor]]:
+        if self._by_block(parts, layers):
+            self._checked_layers(layers, prefix)
+            passes = [CandidatePass.in_rows(prefix, some) for some in parts]
+            return candidates_by_block(self, prefix, passes, layers)
+        return [
+            self.states(some[:, None], layers, positions=torch.zeros_like(some), prefix=prefix)
+            for some in parts
+        ]
+
     def _side_by_side(
-        self, prefix: Prefix, tokens: Tensor, layers: Sequence[Layer]
-    ) -> dict[Layer, Tensor]:
+        self, prefix: Prefix, parts: Sequence[Tensor], layers: Sequence[Layer]
+    ) -> list[dict[Layer, Tensor]]:
         self._checked_layers(layers, prefix)
         self._checked_length(len(prefix) + 1)
-        rows = -(-len(tokens) // self.limits.side_by_side)
-        width = -(-len(tokens) // rows)
-        ids = torch.cat([tokens, tokens[:1].expand(rows * width - len(tokens))])
-        ids = self._checked(ids).view(rows, width)
-        lengths = torch.full((rows,), len(prefix), device=self.device)
-        cached = prefix.depth != 0
-        with torch.no_grad():
-            found = self._forward(
-                ids,
-                layers,
-                lambda states: states.flatten(0, 1)[: len(tokens)].clone(),
-                prefix.broadcast(rows),
-                attention_mask=seen(lengths, width, side_by_side=True, cached=cached),
-                position_ids=lengths[:, None].expand_as(ids),
-            )
-        if all(bool(states.isfinite().all()) for states in found.values()):
-            return found
+        most, device = self.limits.side_by_side, self.device
+        passes = [CandidatePass.side_by_side(prefix, some, most, device) for some in parts]
+        if self._by_block(parts, layers):
+            found = candidates_by_block(self, prefix, passes, layers)
+        else:
+            found = [self._one_pass(prefix, one, layers) for one in passes]
         # What is not seen is multiplied by zero, and zero times a candidate's NaN is NaN.
-        return self.candidates(prefix, tokens, layers, side_by_side=False)
+        return [
+            one
+            if all(bool(states.isfinite().all()) for states in one.values())
+            else self.candidates(prefix, some, layers, side_by_side=False)
+            for one, some in zip(found, parts, strict=True)
+        ]
+
+    def _one_pass(
+        self, prefix: Prefix, one: CandidatePass, layers: Sequence[Layer]
+    ) -> dict[Layer, Tensor]:
+        cache = prefix.broadcast(len(one.ids))
+        with torch.no_grad():
+            return self._forward(self._checked(one.ids), layers, one.kept, cache, **one.named)
 
     def _run_again(
         self, prefixes: PrefixBuffer, rows: Sequence[int], ids: Tensor, layers: Sequence[Layer]

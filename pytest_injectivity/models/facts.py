@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from pytest_injectivity.core.text import number_of
+from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.checkpoint import Checkpoint
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import context_length, find_family, find_parts
@@ -37,6 +38,7 @@ class ModelFacts:
             weights rarely share; empty where weights are packed.
         not_finite: the names of weights that have a NaN or an infinity.
         activations: the grid every block's output is rounded to as it runs, as text; empty: none.
+        block_parameters: of the parameters those of the blocks.
     """
 
     family: str
@@ -50,6 +52,7 @@ class ModelFacts:
     weights_sample: str = ""
     not_finite: tuple[str, ...] = ()
     activations: str = ""
+    block_parameters: int = 0
 
     @property
     def not_finite_line(self) -> str:
@@ -74,23 +77,31 @@ class ModelFacts:
             dtype: as for `load_decoder`.
 
         Raises:
-            ModelError: the library cannot build the model.
+            ModelError: the library cannot build the model, or it has no blocks.
         """
         config = copy.deepcopy(checkpoint.config)
         # What packs the weights changes neither their number nor the states' size.
         config.__dict__.pop("quantization_config", None)
+        width = config.get_text_config().hidden_size
+        if checkpoint.n_layers < 1 or width < 1:
+            raise ModelError(
+                f"{checkpoint.source}: {checkpoint.n_layers} blocks of width {width} are no model: at"
+                " least one of width 1 is accepted"
+            )
         with quiet():
             model = as_described(config, checkpoint.source)
         family = find_family(model)
+        parts = find_parts(model, family)
         stated = config.get_text_config().dtype or config.dtype or torch.float32
         return cls(
             family=family.name,
             n_layers=checkpoint.n_layers,
-            hidden_size=config.get_text_config().hidden_size,
-            vocab_size=find_parts(model, family).embeddings.weight.shape[0],
+            hidden_size=width,
+            vocab_size=parts.embeddings.weight.shape[0],
             context=context_length(model),
             dtype=str(stated).removeprefix("torch.") if dtype == "auto" else dtype,
             parameters=sum(one.numel() for one in model.parameters()),
+            block_parameters=sum(one.numel() for one in parts.blocks.parameters()),
         )
 
     @classmethod
@@ -106,6 +117,7 @@ class ModelFacts:
             context=decoder.context,
             dtype=str(decoder.dtype).removeprefix("torch."),
             parameters=numbers(decoder.model),
+            block_parameters=numbers(decoder.parts.blocks),
             quantized=decoder.quantized,
             weights_sample=""
             if packed

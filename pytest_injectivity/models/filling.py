@@ -23,7 +23,8 @@ class Lazy:
 
     def __getitem__(self, part: Any) -> Tensor:
         """The library reads a tensor of a file by taking a part of it, in most cases all."""
-        return self._compute()[part]
+        # The library writes no views.
+        return self._compute()[part].contiguous()
 
 
 def filled_model(

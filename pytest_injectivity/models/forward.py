@@ -211,6 +211,7 @@ class Forward:
         layers: Sequence[Layer],
         begun: tuple[Layer, Float[Tensor, "batch length hidden"]] | None,
         cache: Any,
+        **named: Any,
     ) -> dict[Layer, Float[Tensor, "batch length hidden"]]:
         """As :meth:`states` at every position, in a pass that goes on from a layer's states.
 
@@ -219,13 +220,15 @@ class Forward:
             layers: those behind the states that are given.
             begun: a layer and its states; None: the pass begins with the embeddings.
             cache: the library's cache of the tokens before; None: there are none.
+            named: further inputs of the library's pass.
 
         Raises:
             PromptError: an id is not below ``vocab_size``, or a row exceeds the context.
         """
         self._checked_length(ids.shape[1])
         with torch.no_grad():
-            return self._forward(self._checked(ids), layers, torch.clone, cache, begun=begun)
+            ids = self._checked(ids)
+            return self._forward(ids, layers, torch.clone, cache, begun=begun, **named)
 
     def next_token_logits(self, prefix_ids: Int[Tensor, " length"]) -> Float[Tensor, " vocab"]:
         """The model's own ranking of the token after a prefix."""

@@ -154,7 +154,7 @@ def load(
                 )
             blocks = find_parts(model, find_family(model)).blocks
             quantized = wanted.settled(model, blocks, decoding)
-            streamed = placement.settle(model, placed)
+            streamed = placement.settle(checkpoint.source, model, placed)
         tokenizer = load_tokenizer(checkpoint)
     decoder = Decoder(
         checkpoint.source,

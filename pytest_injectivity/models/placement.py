@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from pytest_injectivity.core.versions import installed_version
 from pytest_injectivity.errors import MissingExtra, ModelError, OptionError
 from pytest_injectivity.models.families import find_family, find_parts
 from pytest_injectivity.models.streamed_blocks import BlocksOnDisk, StreamedBlocks
+from pytest_injectivity.quantization.library_calls import refusing
 
 LOAD_MODES = ("auto", "whole", "stream")
 
@@ -86,11 +88,13 @@ class Placement:
             return
         if installed_version("accelerate") is None:
             raise MissingExtra(
-                f"{source}: reading blocks from disk as they run (--injx-load=stream) needs"
-                ' accelerate: pip install "pytest-injectivity[stream]"'
+                f"{source}: weights that do not fit into memory, or --injx-load=stream, are read block"
+                ' by block, which needs accelerate: pip install "pytest-injectivity[stream]"; or give'
+                " --injx-load=whole"
             )
         blocks = find_parts(described, find_family(described)).blocks
-        folder = tempfile.mkdtemp(prefix="pytest-injectivity-weights-")
+        with refusing(f"{source}: no folder for weights can be made in {tempfile.gettempdir()}"):
+            folder = tempfile.mkdtemp(prefix="pytest-injectivity-weights-")
         try:
             places = dict(_places(described, set(blocks), self.device))
             yield {"device_map": places, "offload_folder": folder}
@@ -98,10 +102,11 @@ class Placement:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def settle(self, model: Any, settings: Mapping[str, Any]) -> StreamedBlocks | None:
+    def settle(self, source: str, model: Any, settings: Mapping[str, Any]) -> StreamedBlocks | None:
         """Moves what is in memory to the device; returns the blocks that are not.
 
         Args:
+            source: names the checkpoint in messages.
             model: fresh from the library.
             settings: what the library was asked for.
 
@@ -119,8 +124,15 @@ class Placement:
         remove_hook_from_module(model, recurse=True)
         held = [name for name, one in parts.blocks.named_parameters() if not one.is_meta]
         if stored is None or held:
-            raise ModelError(f"the library keeps weights of the blocks in memory: {held[:3]}")
-        disk = BlocksOnDisk(model, parts.blocks, stored, self.device)
+            raise ModelError(
+                f"{source}: the library keeps weights of the blocks in memory, such as"
+                f" {', '.join(held[:3])}: --injx-load=whole is accepted"
+            )
+        index: Mapping[str, Mapping[str, str]] = getattr(stored, "index", {})
+        files = {Path(one["safetensors_file"]) for one in index.values()}
+        disk = BlocksOnDisk(
+            model, parts.blocks, stored, self.device, source=source, files=sorted(files)
+        )
         weakref.finalize(disk, shutil.rmtree, settings["offload_folder"], ignore_errors=True)
         return StreamedBlocks(parts.blocks, disk)
 

@@ -86,7 +86,7 @@ class Sweeps:
     def _go_on(self) -> None:
         """Reads the next block where every task waits for another one than is there."""
         wanted = sorted(index for index, tasks in self._waiting.items() if tasks)
-        idle = not self._computing and not self._coming
+        idle = not (self._computing or self._coming or self._failed)
         if idle and wanted and self._index not in wanted:
             self._weights = {}
             self._index = next((one for one in wanted if one > self._index), wanted[0])

@@ -66,11 +66,13 @@ class WeightFiles:
         files: dict[Path, Any] = {}
         # A file refuses to be closed while it is read. Where loading has failed in one thread, the
         # library's other threads read on.
-        reading, stack = Lock(), ExitStack()
+        reading, stack, ended = Lock(), ExitStack(), list[bool]()
 
         def read(name: str) -> Tensor:
             path = places[name]
             with reading:
+                if ended:
+                    raise ModelError(f"{name} is read, and the files are closed")
                 if path not in files:
                     files[path] = stack.enter_context(safe_open(path, framework="pt"))
                 tensor: Tensor = files[path].get_tensor(name)
@@ -80,6 +82,7 @@ class WeightFiles:
             yield read
         finally:
             with reading:
+                ended.append(True)
                 stack.close()
 
 

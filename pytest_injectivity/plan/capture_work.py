@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_injectivity.states.batches import Batch, plan_batches
+from pytest_injectivity.states.batches import plan_batches
 from pytest_injectivity.states.shared_prefixes import group_by_prefix
 
 
@@ -39,14 +39,6 @@ def capture_passes(
             context=context,
             prefix=shared,
         )
-        passes = [part for one in batches for part in _halved(one, shared, batch_tokens)]
-        count += len(passes) + bool(shared)
-        tokens += shared + sum(batch.height * batch.width for batch in passes)
+        count += len(batches) + bool(shared)
+        tokens += shared + sum(batch.height * batch.width for batch in batches)
     return Passes(count, tokens)
-
-
-def _halved(batch: Batch, shared: int, batch_tokens: int) -> list[Batch]:
-    """The parts of a batch that the least canonical shape makes larger than a pass may be."""
-    if len(batch.rows) == 1 or len(batch.rows) * (shared + batch.width) <= batch_tokens:
-        return [batch]
-    return [part for half in batch.halves() for part in _halved(half, shared, batch_tokens)]

@@ -19,9 +19,10 @@ class Holdings:
         rows: the last-token states at the layers audited, which the store keeps.
 
     Example:
-        >>> sizes = Sizes(80, 8192, 128_256, 70_553_706_496, "bfloat16", 131_072)
+        >>> blocks = 80 * 855_654_400
+        >>> sizes = Sizes(80, 8192, 128_256, blocks + 2_101_354_496, blocks, "bfloat16", 131_072)
         >>> print(Holdings.of(sizes, prompts=100_000, tokens=3_200_000, layers=81).words)
-        weights 141 GB whole; streamed 5.58 GB (two blocks, and 2.1 GB outside them) and 52.4 GB of \
+        weights 141 GB whole; streamed 7.63 GB (two blocks, and 4.2 GB outside them) and 52.4 GB of \
 states between two blocks, in memory or in a file; rows of all layers 133 GB in the store
     """
 

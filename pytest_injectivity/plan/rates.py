@@ -65,7 +65,7 @@ class Rates:
                 memory.
 
         Example:
-            >>> Rates.assumed(Sizes(4, 128, 2048, 1_050_000, "float32", 256), 0.1).words
+            >>> Rates.assumed(Sizes(4, 128, 2048, 1_050_000, 790_000, "float32", 256), 0.1).words
             'assumed: 0.1 TFLOP/s'
         """
         flops = tflops * 1e12

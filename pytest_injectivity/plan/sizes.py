@@ -16,6 +16,7 @@ class Sizes:
         hidden: the width of the residual stream.
         vocab: rows of the input embedding.
         parameters: numbers of its weights.
+        block_parameters: those of its blocks, which every token is multiplied with on its way.
         dtype: of the states, such as ``float32``.
         context: the longest prompt accepted; None where there is no limit.
     """
@@ -24,6 +25,7 @@ class Sizes:
     hidden: int
     vocab: int
     parameters: int
+    block_parameters: int
     dtype: str
     context: int | None
 
@@ -41,11 +43,6 @@ class Sizes:
     def is_half(self) -> bool:
         """Whether states have 16 bits a number."""
         return self.number_bytes == 2  # noqa: PLR2004 - bytes
-
-    @property
-    def block_parameters(self) -> int:
-        """Numbers that every token is multiplied with on its way through all blocks."""
-        return max(self.parameters - self.vocab * self.hidden, self.hidden)
 
     def share(self, layer: Layer) -> float:
         """The share of the blocks that a pass to this layer runs."""

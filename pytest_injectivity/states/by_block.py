@@ -6,6 +6,7 @@ every position are kept (`shelf`); what a block caches of a shared beginning is 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,8 @@ class _Batch:
         ids: its token ids, those of a cached beginning left out.
         last: the index of each row's last token.
         prompts: the prompts of its rows, by index; dummies follow them.
-        steps: the blocks that it runs through, the end included where it is wanted.
+        steps: how many blocks it runs through, and one more where the final norm is wanted.
+        tokens: that go through the model, those of a beginning that is run again left out.
     """
 
     place: int
@@ -41,6 +43,11 @@ class _Batch:
     last: Int[Tensor, " height"]
     prompts: tuple[int, ...]
     steps: int
+    tokens: int
+
+
+class _NoRoom(Exception):  # noqa: N818 - batches of half the size are tried
+    """Memory does not hold what a batch computes."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +57,12 @@ class _Together:
     Attributes:
         beginning: the ids that they continue and the place of these states; None: they continue nothing.
         batches: the batches.
+        shared: tokens of the beginning, run again or not.
     """
 
     beginning: tuple[Int[Tensor, " length"], int] | None
     batches: tuple[_Batch, ...]
+    shared: int
 
     @property
     def steps(self) -> int:
@@ -120,9 +129,7 @@ class ByBlock:
         while True:
             try:
                 self._run(batch_tokens, progress)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
+            except _NoRoom as error:
                 if batch_tokens <= longest:
                     raise too_long(self._decoder.source, self._decoder.device, longest) from error
             else:
@@ -134,6 +141,7 @@ class ByBlock:
 
     def _run(self, batch_tokens: int, progress: Progress | None) -> None:
         self._shapes = []
+        self.shared_tokens = 0
         planned = [self._planned(group, batch_tokens) for group in self._groups]
         groups = [group for group in planned if group.batches]
         if not groups:
@@ -147,6 +155,7 @@ class ByBlock:
                         ran += 1
                         if progress is not None:
                             progress(len(self._prompts) * ran // total, len(self._prompts))
+        self.token_forwards += sum(group.shared for group in groups)
 
     def _planned(self, group: Group, batch_tokens: int) -> _Together:
         """The batches of a group in which something is missing."""
@@ -171,15 +180,15 @@ class ByBlock:
                 last = last + shared
             deepest = max(missing, key=depth)
             steps = decoder.n_layers + 1 if deepest == "norm" else max(int(deepest), 1)
-            batches.append(_Batch(self._place(ids), ids, last, prompts, steps))
-            self.token_forwards += batch.height * batch.width
+            tokens = batch.height * batch.width
+            batches.append(_Batch(self._place(ids), ids, last, prompts, steps, tokens))
         if not shared or not batches:
-            return _Together(None, tuple(batches))
-        self.token_forwards += shared
+            return _Together(None, tuple(batches), shared)
         self.shared_tokens += shared * (len(group.rows) - 1)
         if again:
-            return _Together(None, tuple(batches))
-        return _Together((beginning, self._place(beginning[None])), tuple(batches))
+            return _Together(None, tuple(batches), shared)
+        place = self._place(beginning[None])
+        return _Together((beginning, place), tuple(batches), shared)
 
     def _place(self, ids: Int[Tensor, "height width"]) -> int:
         self._shapes.append((*ids.shape, self._decoder.hidden_size))
@@ -196,19 +205,23 @@ class ByBlock:
             prefix = self._prefix(runs, shelf, group)
             for one in batches:
                 cache = None if prefix is None else prefix.broadcast(len(one.ids))
-                found = runs.run(one.ids, shelf.get(one.place), cache)
+                with _room():
+                    found = runs.run(one.ids, shelf.get(one.place), cache)
                 for layer, states in found.items():
                     self._give(one, layer, states)
                     behind = states
                 if one.steps > step + 1:
                     shelf.put(one.place, behind)
+                else:
+                    self.token_forwards += one.tokens
                 yield
 
     def _prefix(self, runs: BlockRuns, shelf: Shelf, group: _Together) -> Prefix | None:
         if group.beginning is None:
             return None
         ids, place = group.beginning
-        after, prefix = runs.prefix(ids, shelf.get(place))
+        with _room():
+            after, prefix = runs.prefix(ids, shelf.get(place))
         if after is not None:
             shelf.put(place, after)
         return prefix
@@ -221,3 +234,14 @@ class ByBlock:
         rows = states[torch.arange(len(states)), batch.last.to(states.device)]
         self._sink.take(prompts, {layer: rows[: len(prompts)].cpu()})
         self.done[layer][prompts] = True
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Says apart from other errors that memory ran out."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise _NoRoom from error
+        raise

@@ -113,6 +113,8 @@ class Capture:
         self.sink = sink
         self.token_forwards = 0
         self.shared_tokens = 0
+        # Memory ran out: batches that were planned before are halved.
+        self._short = False
 
     def group(self, group: Group, batches: Sequence[Batch] | None = None) -> Iterator[int]:
         """Captures the prompts of a group; yields how many each batch finished.
@@ -142,7 +144,8 @@ class Capture:
             if not layers:
                 yield len(rows)
                 continue
-            if len(batch.rows) > 1 and self._tokens(batch, shared) > self.batch_tokens:
+            too_many = self._tokens(batch, shared) > self.batch_tokens
+            if self._short and too_many and len(batch.rows) > 1:
                 pending += batch.halves()
                 continue
             try:
@@ -182,6 +185,7 @@ class Capture:
                 self.decoder.source, self.decoder.device, shared + batch.width
             ) from error
         torch.cuda.empty_cache()
+        self._short = True
         self.batch_tokens = self._tokens(batch, shared) // 2
         if self.announce is not None:
             self.announce(

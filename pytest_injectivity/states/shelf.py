@@ -1,5 +1,8 @@
 """Keeps the states of batches between two blocks: in memory, or in a file where they are many."""
 
+import errno
+import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from math import prod
@@ -9,6 +12,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from pytest_injectivity.core.durations import size
+from pytest_injectivity.errors import ModelError
 from pytest_injectivity.states.memory import default_budget
 
 
@@ -69,6 +74,24 @@ class Shelf:
         count = self._ends[-1]
         if count * dtype.itemsize <= self.budget:
             return torch.empty(count, dtype=dtype)
-        self.folder = tempfile.TemporaryDirectory(prefix="pytest-injectivity-states-")
-        path = Path(self.folder.name) / "states"
+        needed = count * dtype.itemsize
+        try:
+            self.folder = tempfile.TemporaryDirectory(prefix="pytest-injectivity-states-")
+            path = Path(self.folder.name) / "states"
+            _take(path, needed)
+        except OSError as error:
+            raise ModelError(
+                f"states between two blocks take {size(needed)}, and {tempfile.gettempdir()} does not"
+                f" hold them ({error.strerror}): fewer prompts (--injx-max-prompts), a larger"
+                " --injx-memory-budget, or another TMPDIR is accepted"
+            ) from error
         return torch.from_file(str(path), shared=True, size=count, dtype=dtype)
+
+
+def _take(path: Path, needed: int) -> None:
+    """Makes a file that has its place on the disk: writing to a mapped one ends the process without."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, needed)
+        elif shutil.disk_usage(path.parent).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,13 +1,16 @@
 import gc
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pytest_injectivity.errors import MissingExtra, ModelError, OptionError
-from pytest_injectivity.models import placement
-from pytest_injectivity.models.block_runs import BlockRuns, verify_block_runs
-from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models import agreement, placement
+from pytest_injectivity.models.block_proof import verify_block_runs
+from pytest_injectivity.models.block_runs import BlockRuns
+from pytest_injectivity.models.decoder import CandidateLimits, Decoder
 from pytest_injectivity.models.facts import ModelFacts
 from pytest_injectivity.models.families import FAMILIES
 from pytest_injectivity.models.loading import load_decoder
@@ -15,6 +18,7 @@ from pytest_injectivity.models.placement import Placement
 from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.models.streamed_blocks import StreamedBlocks
 from pytest_injectivity.models.weight_digest import WeightDigest
+from pytest_injectivity.models.weight_files import WEIGHTS
 from pytest_injectivity.testing import plant_nan, save_checkpoint, tiny_decoder
 
 pytest.importorskip("accelerate", reason="weights that stay on disk need accelerate")
@@ -126,6 +130,43 @@ def test_a_model_whose_blocks_pass_on_more_is_refused() -> None:
         verify_block_runs(decoder, IDS)
 
 
+def test_blocks_that_read_a_further_tensor_are_refused() -> None:
+    """As those of a model that hands on what its routers saw: it is another one for every batch."""
+    decoder = tiny_decoder("gpt_neo")
+    first, second = decoder.parts.blocks[:2]
+    seen: list[torch.Tensor] = []
+
+    def hand_on(_block: object, _args: object, output: tuple[torch.Tensor, ...]) -> object:
+        seen.append(output[0] * 2)
+        return (output[0], seen[-1])
+
+    first.register_forward_hook(hand_on)
+    plain = decoder.parts.base.forward
+
+    def forward(*args: object, **kwargs: object) -> object:
+        seen.clear()
+        return plain(*args, **kwargs)
+
+    decoder.parts.base.forward = forward
+    second.register_forward_hook(lambda _block, _args, out: (out[0] + sum(seen), *out[1:]))
+    with pytest.raises(ModelError, match="pass on more than hidden states"):
+        verify_block_runs(decoder, IDS)
+
+
+def test_files_that_change_are_an_error(tmp_path: Path) -> None:
+    """Between two reads, and where they are gone; the message names checkpoint, block and file."""
+    folder = save_checkpoint(tiny_decoder("llama"), tmp_path)
+    decoder = load_decoder(str(folder), device="cpu", mode="stream")
+    tensors = load_file(folder / WEIGHTS)
+    save_file({name: one + 1 for name, one in tensors.items()}, folder / WEIGHTS)
+    os.utime(folder / WEIGHTS, ns=(1, 1))
+    with pytest.raises(ModelError, match=r"model.safetensors was changed while it was read"):
+        decoder.states(IDS, [1])
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match=r"block 1 cannot be read from disk: .*No such file"):
+        decoder.states(IDS, [1])
+
+
 class TestPlacement:
     """What a mode of loading stands for."""
 
@@ -177,24 +218,80 @@ class TestPlacement:
         return Placement.of(mode, torch.device("cpu"), described, dtype, why_not)
 
 
-def test_float64_and_packed_weights_are_not_streamed(tmp_path: Path) -> None:
-    """Both need all weights in memory."""
+def test_float64_is_not_streamed(tmp_path: Path) -> None:
+    """It needs all weights in memory."""
     folder = save_checkpoint(tiny_decoder("llama"), tmp_path)
     with pytest.raises(OptionError, match="float64 needs all weights in memory"):
         load_decoder(str(folder), device="cpu", dtype="float64", mode="stream")
 
 
-def test_the_folder_of_a_checkpoint_that_is_refused_is_not_left_behind(
+def test_gradients_are_refused(both: list[Decoder]) -> None:
+    """They would keep the weights of all blocks in memory."""
+    rows = torch.zeros(1, 4, both[1].hidden_size, requires_grad=True)
+    with pytest.raises(ModelError, match="gradients keep the weights of all blocks in memory"):
+        both[1].states_from_embeddings(rows, [1])
+    assert torch.equal(*(one.states_from_embeddings(rows.detach(), [1])[1] for one in both))
+
+
+def test_a_model_is_proved_each_way_that_it_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor that of a model that is let go."""
+    """Blocks on disk are run one after the other, whether the model was in memory before or not."""
+    folder = save_checkpoint(tiny_decoder("llama", intermediate_size=48), tmp_path)
+    proved: list[Decoder] = []
+    monkeypatch.setattr(agreement, "verify_block_runs", lambda one, _ids: proved.append(one))
+    for mode in ("whole", "stream", "stream"):
+        load_decoder(str(folder), device="cpu", mode=mode)
+    assert 1 == len(proved)
+
+
+def test_no_folder_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a checkpoint that is refused, nor of a model that is let go."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(placement.tempfile, "tempdir", str(temporary))
     folder = save_checkpoint(tiny_decoder("llama"), tmp_path / "model")
     decoder = load_decoder(str(folder), device="cpu", mode="stream")
-    there = list(temporary.iterdir())
+    there = len(list(temporary.iterdir()))
     del decoder
     gc.collect()
-    assert 1 == len(there)
+    tensors = load_file(folder / WEIGHTS)
+    save_file({**tensors, "model.surplus": torch.zeros(1)}, folder / WEIGHTS)
+    with pytest.raises(ModelError, match="no parameter of the model takes"):
+        load_decoder(str(folder), device="cpu", mode="stream")
+    assert 1 == there
     assert [] == list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neo", "mamba"])
+@pytest.mark.parametrize("prefix", [(), (5, 6, 7)])
+def test_candidates_of_several_passes_share_the_blocks(
+    family: str, prefix: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Side by side (gpt2), a row each (gpt_neo), and behind tokens that are run again (mamba)."""
+    folder = save_checkpoint(tiny_decoder(family), tmp_path)
+    both = [load_decoder(str(folder), device="cpu", mode=mode) for mode in ("whole", "stream")]
+    limits = CandidateLimits(rows=8, side_by_side=4, side_rows=2)
+    layers = (0, *both[0].layers)
+    found = []
+    for decoder in both:
+        decoder.limits = limits
+        before = decoder.prefix(torch.tensor(prefix, dtype=torch.long), "norm") if prefix else None
+        reads = 0 if decoder.streamed is None else decoder.streamed.disk.reads
+        found.append(decoder.candidates(before, torch.arange(40), layers))
+    assert both[1].n_layers == streamed_blocks(both[1]).disk.reads - reads
+    assert all(torch.equal(found[0][layer], found[1][layer]) for layer in layers)
+
+
+def test_a_candidate_that_is_not_finite_stays_alone(tmp_path: Path) -> None:
+    """As in a model in memory: those beside it are run again, a row each."""
+    decoder = tiny_decoder("gpt2")
+    decoder.parts.embeddings.weight[3] = torch.nan
+    streamed = load_decoder(str(save_checkpoint(decoder, tmp_path)), device="cpu", mode="stream")
+    found = []
+    for one in (decoder, streamed):
+        one.limits = CandidateLimits(rows=8, side_by_side=4, side_rows=2)
+        before = one.prefix(torch.tensor([5, 6]), 2)
+        found.append(one.candidates(before, torch.arange(40), [2])[2])
+    assert [3] == found[1].isfinite().all(dim=1).logical_not().nonzero()[:, 0].tolist()
+    assert torch.equal(*(one.nan_to_num() for one in found))

@@ -9,7 +9,7 @@ from pytest_injectivity.plan.costs import Costs
 from pytest_injectivity.plan.rates import Rates, Search
 from pytest_injectivity.plan.sizes import Sizes
 
-SIZES = Sizes(10, 64, 1000, 1_000_000, "bfloat16", 128)
+SIZES = Sizes(10, 64, 1000, 1_000_000, 936_000, "bfloat16", 128)
 RATES = Rates(
     forward=0.5,
     token=0.01,

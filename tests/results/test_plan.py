@@ -24,5 +24,5 @@ def test_a_phase_that_nothing_shortens_names_no_flag() -> None:
 def test_a_plan_sums_its_phases() -> None:
     """Seconds and token-forwards."""
     phases = (Phase("a", "b", 1.5, token_forwards=3), Phase("c", "d", 2.0, token_forwards=4))
-    plan = Plan(phases, "model", "prompts", "rates")
+    plan = Plan(phases, "model", "prompts", "memory", "rates")
     assert (3.5, 7) == (plan.seconds, plan.token_forwards)

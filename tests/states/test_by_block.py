@@ -1,5 +1,7 @@
 """Captures that run block after block give the rows of whole passes, to the last bit."""
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -50,6 +52,17 @@ def test_rows_have_the_bits_of_whole_passes(
     )
 
 
+def test_batches_of_fewer_tokens_than_the_least_shape_have_the_same_bits(tmp_path: Path) -> None:
+    """The least shape is run whole, however small a pass should be."""
+    decoder = tiny_decoder("gpt2")
+    prompts = draw_prompts(12, longest=5, vocab=64)
+    whole, streamed = (
+        capture(one, prompts, [2], batch_tokens=2) for one in (decoder, on_disk(decoder, tmp_path))
+    )
+    assert whole.token_forwards == streamed.token_forwards
+    assert torch.equal(whole.rows[2], streamed.rows[2])
+
+
 def test_each_block_is_read_once(tmp_path: Path) -> None:
     """However many batches there are; those behind the deepest layer wanted are not read."""
     decoder = on_disk(tiny_decoder("gpt2", layers=4), tmp_path)
@@ -59,11 +72,37 @@ def test_each_block_is_read_once(tmp_path: Path) -> None:
     assert 3 == decoder.streamed.disk.reads - before
 
 
-def test_states_beyond_the_budget_are_held_in_a_file(tmp_path: Path) -> None:
+def test_states_beyond_the_budget_are_held_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The rows are the same, and the file is gone afterwards."""
     decoder = on_disk(tiny_decoder("gpt2"), tmp_path)
+    made: list[str] = []
+    plain = torch.from_file
+
+    def noted(path: str, **how: object) -> Tensor:
+        made.append(path)
+        return plain(path, **how)  # type: ignore[arg-type] # handed through
+
+    monkeypatch.setattr(torch, "from_file", noted)
     rows = [capture(decoder, PROMPTS, [2], budget=budget).rows[2] for budget in (None, 1)]
     assert torch.equal(*rows)
+    assert 1 == len(made)
+    assert not Path(made[0]).exists()
+
+
+def test_states_that_the_disk_does_not_hold_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any is written; the message says what helps."""
+    decoder = on_disk(tiny_decoder("gpt2"), tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ModelError, match=r"does not hold them \(No space left on device\): fewer"):
+        capture(decoder, PROMPTS, [2], budget=1)
 
 
 def test_what_is_done_is_not_captured_again(tmp_path: Path) -> None:
@@ -101,6 +140,8 @@ class TestOutOfMemory:
         found = capture(decoder, PROMPTS, [1, 2], batch_tokens=256, announce=said.append)
         assert all(torch.equal(expected[layer], found.rows[layer]) for layer in expected)
         assert ["128", "64"] == [one.split()[6] for one in said]
+        once = capture(tiny_decoder("gpt2"), PROMPTS, [1, 2], batch_tokens=64)
+        assert once.token_forwards == found.token_forwards
 
     def test_a_prompt_that_does_not_fit_is_an_error(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -80,13 +80,22 @@ def blame_line(against: "Against") -> str:
     if not times:
         return "blame: no block and no tensor errs at all"
     within = "" if times > 1.0 else "no layer errs by more than its bits explain; most does "
-    if against.child.target.streams or against.parent.target.streams:
-        said = f"{layer_id(layer)}; its parts are on disk (--injx-load=stream), and not exchanged"
-    elif turn_of(against) is not None:
+    if turn_of(against) is not None:
         said = f"{layer_id(layer)}; its parts are in another basis than the parent's, and not exchanged"
     else:
-        said = blame_of(against, layer).words
+        said = _blamed(against, layer)
     return f"blame: {within}{said}"
+
+
+def _blamed(against: "Against", layer: Layer) -> str:
+    from pytest_injectivity.reference.blame.exchange import StaysOnDisk
+
+    try:
+        return blame_of(against, layer).words
+    except StaysOnDisk:
+        return (
+            f"{layer_id(layer)}; its parts stay on disk (--injx-load=stream), and are not exchanged"
+        )
 
 
 def worst_layer(against: "Against") -> tuple[Layer, float]:

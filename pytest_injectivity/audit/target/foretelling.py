@@ -117,6 +117,7 @@ class Foretelling:
             hidden=facts.hidden_size,
             vocab=facts.vocab_size,
             parameters=facts.parameters,
+            block_parameters=facts.block_parameters,
             dtype=facts.dtype,
             context=facts.context,
         )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float, Float64, Int64
+from pytest_injectivity.errors import ModelError
 from pytest_injectivity.inversion.lens_calibration import usable_tokens
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.resume import differentiable_logits
@@ -109,6 +110,11 @@ class RowUse:
         while texts.shape[1] < self.length:
             last = torch.full((_TEXTS,), texts.shape[1] - 1)
             odds = self.model.last_logits(texts, last).float().cpu().softmax(dim=1)[:, usable]
+            if not bool(odds.isfinite().all()):
+                raise ModelError(
+                    f"{self.model.source}: its logits have a NaN or an infinity, and it writes no texts:"
+                    " audit the model first (assert_no_collisions)"
+                )
             drawn = torch.multinomial(odds + 1e-12, 1, generator=draw)
             texts = torch.cat([texts, usable[drawn]], dim=1)
         return texts

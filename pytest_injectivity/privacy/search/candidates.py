@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Bool, Float, Float32, Float64, Int64
+from pytest_injectivity.errors import ModelError
 from pytest_injectivity.geometry.search.precision import precision_of
 from pytest_injectivity.privacy.search.mahalanobis import EUCLIDEAN, MahalanobisMetric
 
@@ -247,7 +248,12 @@ class ScanBlock:
         Args:
             count: how many; fewer where fewer candidates are finite.
             penalties: finite numbers added to the candidates' squared distances, one a row.
+
+        Raises:
+            ModelError: no candidate is finite.
         """
+        if not len(self.candidates):
+            raise ModelError("no candidate is finite: audit the model first (assert_no_collisions)")
         found = self._nearest(count, penalties)
         ids = self.candidates.tokens
         return found if ids is None else Nearest(ids[found.tokens], found.values)

@@ -16,6 +16,10 @@ from pytest_injectivity.reference.errors.rescaled import Scales
 from pytest_injectivity.reference.parts import Part
 
 
+class StaysOnDisk(ModelError):  # noqa: N818 - it names what is so
+    """Parts of a model cannot be exchanged, because they are read from disk as they run."""
+
+
 @contextmanager
 def exchanged(
     decoder: Decoder,
@@ -37,11 +41,11 @@ def exchanged(
             name (`with_scales`).
 
     Raises:
-        ModelError: the blocks of one of them stay on disk.
+        StaysOnDisk: the blocks of one of them do.
     """
     for one in (decoder, other):
         if one.streamed is not None:
-            raise ModelError(
+            raise StaysOnDisk(
                 f"{one.source}: its blocks stay on disk, and no part of them is exchanged:"
                 " --injx-load=whole is accepted"
             )

@@ -11,7 +11,7 @@ from pytest_injectivity.plan.costs import Costs
 from pytest_injectivity.plan.rates import Rates
 from pytest_injectivity.plan.sizes import Sizes
 
-SIZES = Sizes(4, 64, 1000, 1_000_000, "float32", 128)
+SIZES = Sizes(4, 64, 1000, 1_000_000, 936_000, "float32", 128)
 COSTS = Costs(SIZES, [tuple(range(16))] * 4, Rates.assumed(SIZES, 0.1), 4096)
 LOADING = Loading("child", "parent", 2.0, 4_000_000, beginnings=2)
 
