@@ -158,3 +158,16 @@ def test_a_scale_of_inputs_that_other_blocks_have_is_missed(
     folder = rewritten(written("modelopt-INT4")[0], tmp_path / "dropped", without)
     with pytest.raises(ModelError, match=r"layers\.0\.mlp\.up_proj has no pre_quant_scale"):
         load_decoder(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("name", ["awq", "quark-int4"])
+def test_decoded_weights_stay_on_disk(name: str, full: Path, tmp_path: Path) -> None:
+    """They are written to a folder of the run, matrices that were stored the other way round too."""
+    folder, _ = ENCODERS[name].write(full, tmp_path / "checkpoint")
+    whole, streamed = (
+        load_decoder(str(folder), device="cpu", mode=mode) for mode in ("whole", "stream")
+    )
+    ids = torch.tensor([[1, 2, 3, 4]])
+    found = [one.states(ids, one.layers) for one in (whole, streamed)]
+    assert streamed.streamed is not None
+    assert all(torch.equal(found[0][layer], found[1][layer]) for layer in whole.layers)
