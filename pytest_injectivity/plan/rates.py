@@ -10,8 +10,6 @@ _FLOPS_A_PARAMETER = 2
 _BLOCK_SECONDS = 1e-3
 # Entries of a product looked at in a second, and the cost of one search whatever it compares.
 _LOOKED_AT = 2e8
-# Candidates that a pass over the vocabulary runs at once (`models.decoder.CandidateLimits`).
-_CANDIDATES_A_PASS = 512
 _SEARCH_SECONDS = 0.01
 
 
@@ -76,7 +74,8 @@ class Rates:
         return cls(
             forward=_BLOCK_SECONDS * sizes.n_layers + reading,
             token=token,
-            candidate=token + reading / _CANDIDATES_A_PASS,
+            # The passes of a vocabulary share what is read.
+            candidate=token + reading / sizes.vocab,
             float64=2.0,
             neighbors=Search(_SEARCH_SECONDS, pair),
             ratios=Search(_SEARCH_SECONDS, 2 * pair),

@@ -3,7 +3,6 @@ from dataclasses import replace
 import pytest
 
 from pytest_injectivity.config.release_place import Place
-from pytest_injectivity.models.decoder import CandidateLimits
 from pytest_injectivity.plan.attack_work import Walk
 from pytest_injectivity.plan.costs import Costs
 from pytest_injectivity.plan.rates import Rates, Search
@@ -159,9 +158,8 @@ def test_assumed_rates_of_blocks_on_disk_have_what_a_pass_reads() -> None:
     memory, disk = Rates.assumed(SIZES, 1.0), Rates.assumed(SIZES, 1.0, read=1e6)
     assert pytest.approx(2 * (1_000_000 - 64_000) / 1e6) == disk.forward - memory.forward
     assert memory.token == disk.token
-    passes = SIZES.vocab / CandidateLimits().rows
     apart = SIZES.vocab * (disk.candidate - memory.candidate)
-    assert pytest.approx(passes * (disk.forward - memory.forward)) == apart
+    assert pytest.approx(disk.forward - memory.forward) == apart
 
 
 def test_assumed_rates_need_no_machine() -> None:
