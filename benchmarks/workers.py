@@ -36,6 +36,7 @@ def main() -> None:
         prompts=given.source,
         max_prompts=given.prompts,
         dtype=given.dtype,
+        overlong="drop",
         no_cache=True,
     )
     one, alone = captured(config, None)
