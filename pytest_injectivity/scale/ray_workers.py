@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -27,10 +28,11 @@ Done = TypeVar("Done")
 _READY_SECONDS = 300.0
 """A cluster that gives no worker in this time has no room for one."""
 
-# Names of sockets have at most 107 bytes, of which Ray takes 76.
-_LONGEST_PLACE = 30
+# Names of sockets have at most 107 bytes, of which Ray takes 78.
+_LONGEST_PLACE = 29
 _SHORT_PLACE = "/tmp"  # noqa: S108 - a new folder of its own is made there
 
+_REMOVALS = 50
 _OBJECT_BYTES = 300 * 2**20
 # Read as Ray is imported: no statistics, and GPUs are left as they are to workers that ask for none.
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -109,13 +111,13 @@ class RayWorkers:
         silent = {"log_to_driver": False, "logging_level": logging.ERROR}
         if isinstance(self.asked, int):
             folder = _folder()
-            self._leaving.callback(shutil.rmtree, folder, ignore_errors=True)
+            self._leaving.callback(_remove, folder)
             ray.init(
                 address="local",
                 num_cpus=max(self.asked, os.cpu_count() or 1),
                 include_dashboard=False,
                 object_store_memory=_OBJECT_BYTES,
-                _temp_dir=folder,
+                _temp_dir=str(Path(folder, "r")),  # which Ray opens to everybody
                 **silent,
             )
             return
@@ -217,6 +219,15 @@ def _folder() -> str:
     place = tempfile.gettempdir()
     long = len(place) > _LONGEST_PLACE and Path(_SHORT_PLACE).is_dir()
     return tempfile.mkdtemp(prefix="injx-", dir=_SHORT_PLACE if long else place)
+
+
+def _remove(folder: str) -> None:
+    """Removes the folder, in which processes that are ending may still write for a moment."""
+    for _ in range(_REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not Path(folder).exists():
+            return
+        time.sleep(0.1)
 
 
 @contextmanager

@@ -63,6 +63,21 @@ def pid_of(number: int) -> tuple[int, int, str]:
     return number, os.getpid(), os.environ["OMP_NUM_THREADS"]
 
 
+@pytest.mark.slow
+def test_what_ray_writes_is_the_owners_alone_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray opens its own folder to everybody: it lies in one that is closed."""
+    pytest.importorskip("ray", reason="ray is not installed")
+    made: list[Path] = []
+    folder = ray_workers._folder
+    monkeypatch.setattr(ray_workers, "_folder", lambda: made.append(Path(folder())) or str(made[0]))
+    workers = RayWorkers(1)
+    assert [1] == list(workers.map(abs, [-1]))
+    assert 0o700 == made[0].stat().st_mode & 0o777
+    assert 1 == len(list(made[0].iterdir()))
+    workers.close()
+    assert not made[0].exists()
+
+
 @pytest.fixture(scope="module")
 def workers() -> Iterator[RayWorkers]:
     """A cluster of two workers on this machine."""
