@@ -15,6 +15,28 @@ from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.models.prefix_buffer import seen
 
 
+@dataclass(frozen=True, kw_only=True)
+class CandidateLimits:
+    """How many candidates `Decoder.candidates` runs at once; it bounds the memory, not the result.
+
+    Attributes:
+        rows: candidates that have a row each.
+        tokens: of recomputed prefixes, in all rows.
+        cpu_bytes: of keys and values of broadcast prefixes on a CPU: what its caches still serve, which
+            was measured to be fastest there.
+        device_bytes: of keys and values of broadcast prefixes on other devices.
+        side_by_side: candidates in one row (measured, docs/log.md).
+        side_rows: rows of candidates side by side.
+    """
+
+    rows: int = 512
+    tokens: int = 2**14
+    cpu_bytes: int = 2**26
+    device_bytes: int = 2**30
+    side_by_side: int = 128
+    side_rows: int = 8
+
+
 @dataclass(frozen=True, eq=False)
 class CandidatePass:
     """One pass of some candidates, as `Forward.one_block` takes it.

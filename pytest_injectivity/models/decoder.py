@@ -5,7 +5,7 @@ which is the one-step map, and many prefixes by what is guessed of each.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,34 +15,16 @@ from transformers import DynamicCache
 from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.errors import ModelError
-from pytest_injectivity.models.candidate_passes import CandidatePass, candidates_by_block
+from pytest_injectivity.models.candidate_passes import (
+    CandidateLimits,
+    CandidatePass,
+    candidates_by_block,
+)
 from pytest_injectivity.models.float64 import float64_copy
 from pytest_injectivity.models.forward import Forward
 from pytest_injectivity.models.prefix import Prefix, empty_cache
 from pytest_injectivity.models.prefix_buffer import Continued, PrefixBuffer, seen
 from pytest_injectivity.quantization.activation_hooks import Rounding
-
-
-@dataclass(frozen=True, kw_only=True)
-class CandidateLimits:
-    """How many candidates `Decoder.candidates` runs at once; it bounds the memory, not the result.
-
-    Attributes:
-        rows: candidates that have a row each.
-        tokens: of recomputed prefixes, in all rows.
-        cpu_bytes: of keys and values of broadcast prefixes on a CPU: what its caches still serve, which
-            was measured to be fastest there.
-        device_bytes: of keys and values of broadcast prefixes on other devices.
-        side_by_side: candidates in one row (measured, docs/log.md).
-        side_rows: rows of candidates side by side.
-    """
-
-    rows: int = 512
-    tokens: int = 2**14
-    cpu_bytes: int = 2**26
-    device_bytes: int = 2**30
-    side_by_side: int = 128
-    side_rows: int = 8
 
 
 class Decoder(Forward):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pytest_injectivity.core.layers import Layer
-from pytest_injectivity.models.decoder import CandidateLimits
+from pytest_injectivity.models.candidate_passes import CandidateLimits
 from pytest_injectivity.testing import tiny_decoder
 from tests.models.rows import FAMILIES, Relative, random_rows
 

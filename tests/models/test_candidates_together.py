@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pytest_injectivity.models.candidate_passes import CandidateLimits
 from pytest_injectivity.models.candidates_together import candidates_behind
-from pytest_injectivity.models.decoder import CandidateLimits, Decoder
+from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import tiny_decoder
 
 PREFIXES = [[1, 2], [3, 4], [1, 5]]

@@ -5,7 +5,7 @@ import torch
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import LayerError
-from pytest_injectivity.models.decoder import CandidateLimits
+from pytest_injectivity.models.candidate_passes import CandidateLimits
 from pytest_injectivity.testing import SLIDING_WINDOW, tiny_decoder
 from tests.models.rows import FAMILIES, Relative, random_rows, right_padded
 

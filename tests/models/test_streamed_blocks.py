@@ -10,7 +10,8 @@ from pytest_injectivity.errors import MissingExtra, ModelError, OptionError
 from pytest_injectivity.models import agreement, placement
 from pytest_injectivity.models.block_proof import verify_block_runs
 from pytest_injectivity.models.block_runs import BlockRuns
-from pytest_injectivity.models.decoder import CandidateLimits, Decoder
+from pytest_injectivity.models.candidate_passes import CandidateLimits
+from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.facts import ModelFacts
 from pytest_injectivity.models.families import FAMILIES
 from pytest_injectivity.models.loading import load_decoder
