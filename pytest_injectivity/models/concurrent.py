@@ -120,7 +120,7 @@ def _in_sweeps(
     at_once: int,
 ) -> Generator[_Found, None, None]:
     """Runs tasks on blocks that are on disk, each block read once for all that wait for it."""
-    assert decoder.streamed is not None  # noqa: S101 - as said
+    assert decoder.streamed is not None  # noqa: S101 - its caller looked
     live = min(len(tasks), most_begun)
     sweeps = Sweeps(decoder.streamed.disk, tasks=len(tasks), begun=live, at_once=at_once)
     free: SimpleQueue[Decoder] = SimpleQueue()

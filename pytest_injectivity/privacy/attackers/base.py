@@ -9,6 +9,7 @@ they are the attack's own answers (free-running). The schedule decides which.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -45,6 +46,19 @@ class Guess:
     def unverified(cls, tokens: Int64[Tensor, " prompts"], ranks: Ranks | None = None) -> "Guess":
         """Answers that the attacker does not vouch for."""
         return cls(tokens, torch.zeros_like(tokens, dtype=torch.bool), ranks)
+
+    @classmethod
+    def of_scores(cls, scores: Float[Tensor, "prompts vocab"], view: ChannelView) -> "Guess":
+        """The candidates of the largest scores, which the attacker does not vouch for.
+
+        Args:
+            scores: of each candidate for each prompt; NaN is the least.
+            view: says which candidates were looked at.
+        """
+        scores = scores.nan_to_num(nan=-torch.inf)
+        if view.candidates.found is not None:
+            scores = scores.masked_fill(~view.candidates.found, -torch.inf)
+        return cls.unverified(scores.argmax(dim=1), partial(ranks_of, scores))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ FastICA (Hyvärinen 1999).
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pytest_injectivity.core.shapes import Float, Float64
-from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess, ranks_of
+from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
 from pytest_injectivity.privacy.releases.protocol import Secret
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 from pytest_injectivity.privacy.search.independent_components import independent_components
@@ -66,10 +65,7 @@ class _ComponentsAttack(BaseAttack):
                 for prompt in prompts
             ]
         )
-        likeness = likeness.nan_to_num(nan=-torch.inf)
-        if view.candidates.found is not None:
-            likeness = likeness.masked_fill(~view.candidates.found, -torch.inf)
-        return Guess.unverified(likeness.argmax(dim=1), partial(ranks_of, likeness))
+        return Guess.of_scores(likeness, view)
 
 
 def _free(

@@ -19,13 +19,12 @@ scatter matrix is this package's.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float, Float64
-from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess, ranks_of
+from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
 from pytest_injectivity.privacy.releases.protocol import Secret
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 
@@ -73,10 +72,7 @@ class _ScatterAttack(BaseAttack):
             left = max(1, len(rows) - rows.shape[1] - 2)
             likely = left * torch.log1p(-part.clamp(max=1 - _NEAR)) + usual
             found.append(likely - _IMPOSSIBLE * (part - 1).clamp(min=0))
-        ratios = torch.stack(found).nan_to_num(nan=-torch.inf)
-        if view.candidates.found is not None:
-            ratios = ratios.masked_fill(~view.candidates.found, -torch.inf)
-        return Guess.unverified(ratios.argmax(dim=1), partial(ranks_of, ratios))
+        return Guess.of_scores(torch.stack(found), view)
 
 
 def _as_released(
