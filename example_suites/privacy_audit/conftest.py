@@ -7,7 +7,7 @@ import pytest
 from pytest_injectivity import write_curves, write_picture
 
 # Everything is measured on so many prompts of so many tokens: more prompts, narrower intervals.
-SIZE = {"prompts": 30, "tokens": 6}
+SIZE = {"prompts": 20, "tokens": 6}
 # Curves are drawn of attackers that are told the tokens before the one they look for. Those that go on
 # from their own answers take longest, are told less, and run on what you name yourself.
 CURVE = SIZE | {"free_running": 0}

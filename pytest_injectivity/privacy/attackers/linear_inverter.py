@@ -10,7 +10,9 @@ Source: linear inversion of embeddings, Song and Raghunathan, "Information Leaka
 """
 
 import torch
+from torch import Tensor
 
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.privacy.attackers.base import AttackSetting, LookedUp
 from pytest_injectivity.privacy.search.channel import Channel
 
@@ -31,9 +33,9 @@ class LinearInverterAttacker:
         """Learns from the examples, and answers all positions at once."""
         learned = setting.channel.learned(setting.decoder)
         released = setting.channel.released
-        answers = [learned.best(rows) for rows in released]
-        return LookedUp(
-            setting.channel,
-            torch.cat(answers),
-            lambda one, at: learned.likelihoods_at(released[one][at], at),
-        )
+
+        def scores(prompt: int, position: int) -> Float[Tensor, " vocab"]:
+            row = released[prompt][position : position + 1]
+            return learned.likelihoods(row, torch.tensor([position]))[0]
+
+        return LookedUp(setting.channel, learned.best(*setting.channel.every_row), scores)

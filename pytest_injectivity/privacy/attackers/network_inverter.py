@@ -9,7 +9,7 @@ Source: trained inversion models, Song and Raghunathan, "Information Leakage in 
 """
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate, product
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from pytest_injectivity.privacy.search.learned_lens import LearnedLens
 from pytest_injectivity.privacy.search.row_network import (
     RowFeatures,
     RowNetwork,
+    TokenKeys,
     told_apart,
     train,
 )
@@ -34,6 +35,8 @@ _FEWEST = 20
 # Coordinates of a row. Logits over a large vocabulary would need gigabytes.
 _WIDEST = 4096
 _HELD_OUT = 0.1
+# Scores held at once.
+_BLOCK_ELEMENTS = 2**24
 # What the network's scores, and the lenses' likelihoods, may weigh. A lens takes coordinates for
 # independent given the token, so its likelihoods are too sure.
 _WEIGHTS = tuple(product((0.0, 0.25, 0.5, 1.0), (0.0, 0.02, 0.04, 0.08, 0.15, 0.3, 1.0)))[1:]
@@ -62,10 +65,19 @@ class NetworkInverterAttacker:
         with torch.random.fork_rng(devices), torch.enable_grad(), on_threads(1):
             torch.manual_seed(setting.seed)
             reader = _Reader.trained(decoder, channel.examples, setting.seed)
-            answers = [usable[reader.scores(own, usable).argmax(dim=1)] for own in channel.released]
+            inputs = torch.cat([reader.features(one[None])[0] for one in channel.released])
+            rows, numbers = channel.every_row
+            among = reader.network.keys_of(usable)
+            step = max(1, _BLOCK_ELEMENTS // len(usable))
+            answers = [
+                usable[reader.scores(inputs[some], rows[some], numbers[some], among).argmax(dim=1)]
+                for some in torch.split(torch.arange(len(rows)), step)
+            ]
+        begun = [0, *accumulate(channel.lengths)]
 
         def scores(prompt: int, position: int) -> Float[Tensor, " vocab"]:
-            found = reader.scores_at(channel.released[prompt], position, usable)
+            one = slice(begun[prompt] + position, begun[prompt] + position + 1)
+            found = reader.scores(inputs[one], rows[one], numbers[one], among)[0]
             every = found.new_full((decoder.vocab_size,), -torch.inf)
             return every.index_copy(0, usable, found)
 
@@ -112,10 +124,13 @@ class _Reader:
             name: (inputs[some].flatten(0, 1), places[some].flatten())
             for name, some in (("learned", learned), ("held", held))
         }
-        train(network, part["learned"], part["held"], told, seed)
+        among = network.keys_of(told)
+        train(network, part["learned"], part["held"], among, seed)
         with torch.no_grad():
-            own = network(part["held"][0], told).unflatten(0, (len(held), -1))
-            linear = torch.stack([lenses.likelihoods(one)[:, told] for one in rows[held].float()])
+            own = network(part["held"][0], among).unflatten(0, (len(held), -1))
+            numbers = torch.arange(rows.shape[1]).repeat(len(held))
+            linear = lenses.likelihoods(rows[held].float().flatten(0, 1), numbers)[:, told]
+            linear = linear.reshape(*own.shape)
         first, later = (
             _weighed(own[:, at].flatten(0, 1), linear[:, at].flatten(0, 1), places[held][:, at])
             for at in (slice(0, 1), slice(1, None))
@@ -124,24 +139,16 @@ class _Reader:
 
     @torch.no_grad()
     def scores(
-        self, rows: Float[Tensor, "length width"], tokens: Int64[Tensor, " scored"]
-    ) -> Float[Tensor, "length scored"]:
-        """The scores of some tokens at each position of a prompt."""
-        own = self.network(self.features(rows[None])[0], tokens)
-        linear = self.lenses.likelihoods(rows)[:, tokens]
-        weights = torch.tensor([self.weights[at > 0] for at in range(len(rows))]).to(own)
-        found: Tensor = weights[:, :1] * own + weights[:, 1:] * linear
-        return found
-
-    @torch.no_grad()
-    def scores_at(
-        self, rows: Float[Tensor, "length width"], position: int, tokens: Int64[Tensor, " scored"]
-    ) -> Float[Tensor, " scored"]:
-        """The scores of some tokens at one position of a prompt."""
-        own = self.network(self.features(rows[None])[0][position : position + 1], tokens)[0]
-        linear = self.lenses.likelihoods_at(rows[position], position)[tokens]
-        network, lens = self.weights[position > 0]
-        found: Tensor = network * own + lens * linear
+        self,
+        inputs: Float[Tensor, "rows features"],
+        rows: Float[Tensor, "rows width"],
+        numbers: Int64[Tensor, " rows"],
+        among: TokenKeys,
+    ) -> Float[Tensor, "rows scored"]:
+        """The scores of some tokens for rows with these features and numbers in their prompts."""
+        linear = self.lenses.likelihoods(rows, numbers)[:, among.tokens]
+        weights = torch.tensor(self.weights)[(numbers > 0).long()].to(linear)
+        found: Tensor = weights[:, :1] * self.network(inputs, among) + weights[:, 1:] * linear
         return found
 
 

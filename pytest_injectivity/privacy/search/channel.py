@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.config.release_place import Place
-from pytest_injectivity.core.shapes import Float, Float32
+from pytest_injectivity.core.shapes import Float, Float32, Int64
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.releases.examples import NO_EXAMPLES, Examples
@@ -143,6 +143,14 @@ class Channel:
         t = -math.log(_LEFT_OUT)
         root = 2 * math.sqrt(float(spectrum.square().sum()) * t)
         return math.sqrt(float(spectrum.sum()) + root + 2 * float(spectrum.max()) * t)
+
+    @cached_property
+    def every_row(
+        self,
+    ) -> tuple[Float[Tensor, "rows width"], Int64[Tensor, " rows"]]:
+        """The rows of all prompts, and of each its number among those of its prompt, on the CPU."""
+        numbers = [torch.arange(len(one)) for one in self.released]
+        return torch.cat(self.released), torch.cat(numbers)
 
     def positions(self, prompt: int) -> tuple[int, ...]:
         """The positions of a prompt's rows, where the rows are in order."""

@@ -4,6 +4,7 @@ It knows what the release's noise leaves of each token. The rows of position 0 h
 because attention sinks are like no other rows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -34,48 +35,53 @@ class LearnedLens:
         )
 
     def likelihoods(
-        self, rows: Float[Tensor, "positions width"]
-    ) -> Float[Tensor, "positions vocab"]:
-        """The log-likelihood of each token for the rows of one prompt, up to a constant a row.
+        self, rows: Float[Tensor, "rows width"], positions: Int64[Tensor, " rows"]
+    ) -> Float[Tensor, "rows vocab"]:
+        """The log-likelihood of each token for rows of some prompts, up to a constant a row.
 
         Tokens that are not ranked have the lowest number there is, so that a weight of 0 makes it 0.
-        """
-        found = [
-            lens.misfits(lens.uncorrected(some, torch.arange(len(some)))) / -2
-            for lens, some in self._parts(rows)
-        ]
-        likelihoods = torch.cat(found)
-        return likelihoods.clamp(min=torch.finfo(likelihoods.dtype).min)
 
-    def likelihoods_at(
-        self, row: Float[Tensor, " width"], position: int
-    ) -> Float[Tensor, " vocab"]:
-        """The log-likelihood of each token for one row, up to a constant."""
-        lens = self.at(position)
-        if lens is None:
-            raise ValueError(f"no example has a row at position {position}")
-        at = torch.tensor([max(0, position - 1)])
-        found = lens.misfits(lens.uncorrected(row[None], at))[0] / -2
+        Raises:
+            ValueError: no example has a row at such a position.
+        """
+        found: Tensor = self._of_each(rows, positions, lambda lens, aims: lens.misfits(aims) / -2)
         return found.clamp(min=torch.finfo(found.dtype).min)
 
-    def best(self, rows: Float[Tensor, "positions width"]) -> Int64[Tensor, " positions"]:
-        """The most likely token of each row of one prompt, on the CPU."""
-        found = [
-            lens.rank(lens.uncorrected(some, torch.arange(len(some))), 1)[:, 0]
-            for lens, some in self._parts(rows)
-        ]
-        return torch.cat(found)
+    def best(
+        self, rows: Float[Tensor, "rows width"], positions: Int64[Tensor, " rows"]
+    ) -> Int64[Tensor, " rows"]:
+        """The most likely token of each row, on the CPU.
 
-    def _parts(
-        self, rows: Float[Tensor, "positions width"]
-    ) -> list[tuple[Lens, Float[Tensor, "some width"]]]:
-        """The rows of one prompt, each part with its lens."""
-        both = (self.first, rows[:1]), (self.later, rows[1:])
-        return [(lens, some) for lens, some in both if lens is not None and len(some)]
+        Raises:
+            ValueError: as for `likelihoods`.
+        """
+        return self._of_each(rows, positions, lambda lens, aims: lens.rank(aims, 1)[:, 0])
 
     def at(self, position: int) -> Lens | None:
         """The lens of a position."""
         return self.later if position else self.first
+
+    def _of_each(
+        self,
+        rows: Float[Tensor, "rows width"],
+        positions: Int64[Tensor, " rows"],
+        asked: Callable[[Lens, Tensor], Tensor],
+    ) -> Tensor:
+        """What the lens of each row says of it, in the order of the rows."""
+        firsts = positions == 0
+        found, order = [], []
+        for lens, of in ((self.first, firsts), (self.later, ~firsts)):
+            chosen = of.nonzero()[:, 0]
+            if not len(chosen):
+                continue
+            if lens is None:
+                raise ValueError(f"no example has a row at position {int(positions[chosen[0]])}")
+            # The later rows' lens counts positions from the first of them.
+            aims = lens.uncorrected(rows[chosen], (positions[chosen] - 1).clamp(min=0))
+            found.append(asked(lens, aims))
+            order.append(chosen)
+        joined = torch.cat(found)
+        return joined[torch.cat(order).argsort().to(joined.device)]
 
 
 def _fitted(

@@ -63,6 +63,19 @@ class RowFeatures:
         return torch.cat([around[:, :-2], standard, around[:, 2:]], dim=2)
 
 
+@dataclass(frozen=True, eq=False)
+class TokenKeys:
+    """Some tokens and what their scores are made with, for many calls of a network.
+
+    Attributes:
+        tokens: the tokens that are scored.
+        columns: what is compared with what the network names, a column a token.
+    """
+
+    tokens: Int64[Tensor, " scored"]
+    columns: Float[Tensor, "embedding scored"]
+
+
 class RowNetwork(nn.Module):
     """Scores tokens for the features of a released row.
 
@@ -85,12 +98,16 @@ class RowNetwork(nn.Module):
         nn.init.zeros_(self.straight.weight)
         self.bias = nn.Parameter(torch.zeros(len(keys)))
 
+    def keys_of(self, tokens: Int64[Tensor, " scored"]) -> TokenKeys:
+        """What the scores of some tokens are made with; gathered once, because that takes as long."""
+        return TokenKeys(tokens, self.keys[tokens].T.contiguous())
+
     def forward(
-        self, features: Float[Tensor, "rows features"], tokens: Int64[Tensor, " scored"]
+        self, features: Float[Tensor, "rows features"], among: TokenKeys
     ) -> Float[Tensor, "rows scored"]:
         """The scores of some tokens."""
         named = self.bent(features) + self.straight(features)
-        scores: Tensor = named @ self.keys[tokens].T + self.bias[tokens]
+        scores: Tensor = named @ among.columns + self.bias[among.tokens]
         return scores
 
 
@@ -109,14 +126,14 @@ def train(
     network: RowNetwork,
     learned: tuple[Float[Tensor, "rows features"], Int64[Tensor, " rows"]],
     held_out: tuple[Float[Tensor, "held features"], Int64[Tensor, " held"]],
-    told: Int64[Tensor, " told"],
+    told: TokenKeys,
     seed: int,
 ) -> None:
     """Trains a network with Adam, and leaves it as it was when held-out rows were read best.
 
     Args:
         network: is changed.
-        learned: features of rows and the places of their tokens in ``told``.
+        learned: features of rows and the places of their tokens among ``told``.
         held_out: the same of rows that nothing is learned from.
         told: the tokens that are told apart.
         seed: of the order in which rows are learned.
@@ -151,7 +168,7 @@ def _held_out_loss(
     network: RowNetwork,
     features: Float[Tensor, "held features"],
     places: Int64[Tensor, " held"],
-    told: Int64[Tensor, " told"],
+    told: TokenKeys,
 ) -> Tensor:
     network.eval()
     loss = cross_entropy(network(features, told), places)

@@ -42,8 +42,8 @@ def test_the_tokens_told_apart_do_not_grow_with_the_vocabulary() -> None:
 
 def _read(rows: torch.Tensor, places: torch.Tensor) -> float:
     """The share of 100 held-out rows that a network reads which learned from 300."""
-    told = torch.arange(8)
     network = RowNetwork(rows.shape[1], torch.randn(8, 4))
+    told = network.keys_of(torch.arange(8))
     train(network, (rows[:300], places[:300]), (rows[300:], places[300:]), told, 0)
     with torch.no_grad():
         return float((network(rows[300:], told).argmax(dim=1) == places[300:]).float().mean())
