@@ -46,6 +46,7 @@ class Mortal:
         self.deaths = set(deaths)
         self.runs = runs
         self.stopped = False
+        self.lost = False
 
     def run(self, job: Callable[[Any], Any], part: Any) -> Any:
         """See `pool.Worker`."""
@@ -58,3 +59,5 @@ class Mortal:
     def stop(self) -> None:
         """See `pool.Worker`."""
         self.stopped = True
+        if self.lost:
+            raise ConnectionError("it does not answer")

@@ -14,12 +14,13 @@ import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pytest_injectivity.core.threads import share_of_threads
-from pytest_injectivity.errors import MissingExtra, OptionError
+from pytest_injectivity.errors import InjectivityError, MissingExtra, OptionError
 from pytest_injectivity.scale.pool import Pool, WorkerDied
 
 Part = TypeVar("Part")
@@ -54,7 +55,8 @@ def check_installed(asked: str) -> None:
 class RayWorkers:
     """Runs parts of a job in workers of Ray; see `core.executor.Executor`.
 
-    The cluster is started, or connected to, when the first job is run, and left by `close`.
+    The cluster is started, or connected to, when the first job is run, and left by `close`. Workers
+    live until then, so that each loads a model once for all jobs.
 
     Args:
         asked: how many workers on this machine; or an address ``ray://HOST:PORT``, whose cluster has a
@@ -63,7 +65,7 @@ class RayWorkers:
 
     def __init__(self, asked: int | str) -> None:
         self.asked = asked
-        self._share: Share | None = None
+        self._pool: Pool | None = None
         self._leaving = ExitStack()
         weakref.finalize(self, self._leaving.close)  # where nobody calls `close`
 
@@ -80,38 +82,36 @@ class RayWorkers:
             OptionError: there is no cluster at the address, or it has no room for a worker.
             WorkersDied: a part ended one worker after the other.
         """
-        share = self._connected()
-        with closing(Pool(lambda: _RayWorker(share), share.count).map(job, parts)) as done:
+        with closing(self._connected().map(job, parts)) as done:
             yield from done
 
     def close(self) -> None:
-        """Leave the cluster, and end it where it was started here."""
-        self._share = None
+        """End the workers, leave the cluster, and end it where it was started here."""
+        self._pool = None
         with _quietly():
             self._leaving.close()
 
-    def _connected(self) -> "Share":
-        """What each worker has, of the cluster that is started or connected to by the first call."""
-        if self._share is None:
+    def _connected(self) -> Pool:
+        """The workers of the cluster that is started or connected to by the first call."""
+        if self._pool is None:
             check_installed(f"--injx-workers={self.asked}")
-            self._share = self._shared_out()
-        return self._share
+            with _quietly():
+                import ray
 
-    def _shared_out(self) -> "Share":
-        with _quietly():
-            import ray
-
-            # A cluster that somebody connected this process to is as good as one of its own.
-            if isinstance(self.asked, str) or not ray.is_initialized():
-                self._connect(ray)
-                self._leaving.callback(ray.shutdown)
-            return Share.of(ray, self.asked if isinstance(self.asked, int) else None)
+                # A cluster that somebody connected this process to is as good as one of its own.
+                if isinstance(self.asked, str) or not ray.is_initialized():
+                    self._connect(ray)
+                share = Share.of(ray, self.asked if isinstance(self.asked, int) else None)
+            self._pool = Pool(partial(_RayWorker, share), share.count)
+            self._leaving.callback(self._pool.close)
+        return self._pool
 
     def _connect(self, ray: Any) -> None:
         silent = {"log_to_driver": False, "logging_level": logging.ERROR}
         if isinstance(self.asked, int):
             folder = _folder()
             self._leaving.callback(_remove, folder)
+            self._leaving.callback(ray.shutdown)  # also of what was begun as the start failed
             ray.init(
                 address="local",
                 num_cpus=max(self.asked, os.cpu_count() or 1),
@@ -121,6 +121,7 @@ class RayWorkers:
                 **silent,
             )
             return
+        self._leaving.callback(ray.shutdown)
         try:
             ray.init(address=self.asked, **silent)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -173,38 +174,53 @@ class _RayWorker:
 
     def __init__(self, share: Share) -> None:
         import ray
-        from ray.exceptions import GetTimeoutError, RayActorError
 
-        made = ray.remote(_Actor).options(
-            num_cpus=share.cpus,
-            num_gpus=share.gpus,
-            scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": share_of_threads(share.cpus)},
+        self._share = share
+        self._actor: Any = (
+            ray.remote(_Actor)
+            .options(
+                num_cpus=share.cpus,
+                num_gpus=share.gpus,
+                scheduling_strategy="SPREAD",
+                runtime_env={"env_vars": share_of_threads(share.cpus)},
+            )
+            .remote()
         )
-        self._actor: Any = made.remote()
-        try:
-            ray.get(self._actor.ready.remote(), timeout=_READY_SECONDS)
-        except GetTimeoutError:
-            self.stop()
-            raise OptionError(
-                f"no worker was started in {_READY_SECONDS:.0f} s: the cluster has no room for one of"
-                f" {share.cpus} cores and {share.gpus:g} GPUs"
-            ) from None
-        except RayActorError:
-            pass  # it is dead already, which its first part will tell
+        # Whoever ends this worker need not wait until the cluster has room for it.
+        self._ready: Any = self._actor.ready.remote()
 
     def run(self, job: Callable[[Any], Any], part: Any) -> Any:
-        """Runs a job on a part, and raises what it raises."""
-        import ray
-        from ray.exceptions import RayActorError, RayTaskError
+        """Runs a job on a part, and raises what it raises.
 
+        Raises:
+            OptionError: the cluster has no room for this worker.
+        """
+        import ray
+        from ray import exceptions
+
+        gone = (
+            exceptions.RayActorError,
+            exceptions.WorkerCrashedError,
+            exceptions.OutOfMemoryError,
+            exceptions.NodeDiedError,
+            exceptions.ObjectLostError,  # with the machine that had computed it
+        )
         try:
+            ray.get(self._ready, timeout=_READY_SECONDS)
             return ray.get(self._actor.run.remote(job, part))
-        except RayActorError as error:
-            raise WorkerDied(str(error).partition("\n")[0]) from error
-        except RayTaskError as error:
+        except exceptions.GetTimeoutError:
+            raise OptionError(
+                f"no worker was started in {_READY_SECONDS:.0f} s: the cluster has no room for one of"
+                f" {self._share.cpus} cores and {self._share.gpus:g} GPUs"
+            ) from None
+        except exceptions.RayTaskError as error:
             cause = error.cause
-            raise (cause if isinstance(cause, Exception) else error) from None
+            if isinstance(cause, InjectivityError):
+                raise cause from None
+            # Where it was raised stands in Ray's.
+            raise (cause if isinstance(cause, Exception) else error) from error
+        except gone as error:
+            raise WorkerDied(str(error).partition("\n")[0]) from error
 
     def stop(self) -> None:
         """Ends the process."""

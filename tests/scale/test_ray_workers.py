@@ -1,9 +1,11 @@
 """Workers of Ray: their shares, what is refused, and a real cluster where Ray is installed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -98,6 +100,13 @@ def test_parts_run_in_other_processes(workers: RayWorkers) -> None:
 
 
 @pytest.mark.slow
+def test_processes_live_until_the_workers_are_closed(workers: RayWorkers) -> None:
+    """The next job runs in the same ones."""
+    first, second = ({pid for _, pid, _ in workers.map(pid_of, range(20))} for _ in range(2))
+    assert (2, 2) == (len(first), len(first | second))
+
+
+@pytest.mark.slow
 def test_an_error_of_a_job_is_the_one_that_it_raised(workers: RayWorkers) -> None:
     """Of its own class alone, without Ray's."""
     with pytest.raises(OptionError, match=r"^99 is not accepted$") as raised:
@@ -125,6 +134,62 @@ def test_an_address_where_nothing_answers_is_refused() -> None:
         OptionError, match=r"--injx-workers=ray://127\.0\.0\.1:9: no cluster of Ray"
     ):
         _ = RayWorkers("ray://127.0.0.1:9").count
+
+
+ENDED = """
+import os, signal, sys, threading, time
+from tests.scale.test_ray_workers import naps
+from pytest_injectivity.scale import ray_workers
+folder = ray_workers._folder
+ray_workers._folder = lambda: print(made := folder(), flush=True) or made
+workers = ray_workers.RayWorkers(2)
+found = workers.map(naps, range(1000))
+print(next(found), next(found), flush=True)
+if sys.argv[1] == "interrupted":
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    list(found)
+if sys.argv[1] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+sys.exit("an error")
+"""
+
+
+def naps(_number: int) -> int:
+    """A job of some time."""
+    time.sleep(0.2)
+    return os.getpid()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["interrupted", "failed", "killed"])
+def test_no_process_outlives_the_run(how: str, tmp_path: Path) -> None:
+    """Where nobody closes the workers; what was written goes as well, but where the run is killed."""
+    pytest.importorskip("ray", reason="ray is not installed")
+    done = subprocess.run(  # noqa: S603 - python itself
+        [sys.executable, "-c", ENDED, how],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert 0 != done.returncode
+    folder, *pids = done.stdout.split()
+    left = [pid for pid in pids if still_there(int(pid))]
+    there = Path(folder).exists()
+    shutil.rmtree(folder, ignore_errors=True)
+    assert ([], how == "killed") == (left, there)
+
+
+def still_there(pid: int) -> bool:
+    """Whether a process is there, also some seconds later."""
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists():
+            return False
+        time.sleep(0.1)
+    return True
 
 
 RUN = """
