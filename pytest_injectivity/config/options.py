@@ -173,9 +173,12 @@ class Options:
     )
     device: str = _option(
         "auto",
-        values.pattern(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:N or mps"),
+        values.pattern(
+            r"auto|cpu|mps|cuda(:\d+)?|balanced", "auto, cpu, cuda, cuda:N, mps or balanced"
+        ),
         "DEVICE",
-        "where it computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps",
+        "where it computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps, or balanced: its"
+        " blocks shared among all CUDA devices (extra stream)",
     )
     load: str = _option(
         "auto",

@@ -168,7 +168,8 @@ def verify_agreement_once(decoder: Decoder) -> None:
         if not name.startswith("_") and name != "vocab_size"
     }
     streamed = decoder.streamed is not None
-    key = (type(decoder.model).__name__, decoder.device, streamed, json.dumps(said, default=str))
+    held = decoder.device, decoder.shared, streamed
+    key = (type(decoder.model).__name__, *held, json.dumps(said, default=str))
     if key not in _agreed():
         verify_agreement(decoder)
         _agreed().add(key)

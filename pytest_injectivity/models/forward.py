@@ -117,8 +117,14 @@ class Forward:
 
     @property
     def device(self) -> torch.device:
-        """Where the states are computed and stay."""
+        """Where tokens go in and states come back."""
         return _weight(self.parts.embeddings).device
+
+    @cached_property
+    def shared(self) -> bool:
+        """Whether several devices share the blocks."""
+        devices = {one.device for one in self.parts.blocks.parameters() if not one.is_meta}
+        return bool(devices - {self.device})
 
     @cached_property
     def dtype(self) -> torch.dtype:
@@ -308,7 +314,8 @@ class Forward:
             begun = begun and (begun[0], repeat_rows(begun[1], times))
         if cache is not None:
             named[str(cache_name(self.parts.base))] = cache
-        recorder = Recorder(layers, lambda states: keep(states[:rows]))
+        # Where several devices share the blocks, states come back to the first.
+        recorder = Recorder(layers, lambda states: keep(states[:rows].to(self.device)))
         going_on = replaced(self.parts, *begun) if begun else nullcontext()
         # Rounded first: what is kept of a block is what the next one gets.
         with (

@@ -7,7 +7,6 @@ set is loaded against :attr:`Decoder.vocab_size` and again by :meth:`Decoder.sta
 """
 
 import copy
-import re
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -19,6 +18,7 @@ from pytest_injectivity.models.agreement import verify_agreement_once
 from pytest_injectivity.models.checkpoint import Checkpoint, resolve
 from pytest_injectivity.models.decoded import load_decoded_model
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.devices import resolve_devices
 from pytest_injectivity.models.families import find_family, find_parts
 from pytest_injectivity.models.gguf.weights import load_gguf_model
 from pytest_injectivity.models.harmless import towers_beside
@@ -41,7 +41,6 @@ DTYPES: dict[str, str | torch.dtype] = {
     # Loaded as it is stored and widened exactly: float64 is a way to run, not only a dtype.
     "float64": "auto",
 }
-DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
 
 def load_decoder(
@@ -60,8 +59,8 @@ def load_decoder(
             ``builtin:gpt2-stdlib``.
         dtype: ``"auto"`` (the checkpoint's), ``"float32"``, ``"bfloat16"``, ``"float16"``, or
             ``"float64"``, which computes in true float64 throughout (SPEC section 2).
-        device: ``"auto"`` (cuda, else mps, else cpu), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or
-            ``"mps"``.
+        device: ``"auto"`` (cuda, else mps, else cpu), ``"cpu"``, ``"cuda"``, ``"cuda:1"``,
+            ``"mps"``, or ``"balanced"``: the blocks are shared among all CUDA devices.
         quantization: one of `WHILE_LOADING`: quantizes a full-precision checkpoint as it is loaded.
         mode: ``"whole"`` (all weights in the device's memory), ``"stream"`` (each block is read from
             disk when it runs), or ``"auto"``: whole where the weights fit.
@@ -82,7 +81,7 @@ def load_decoder(
         >>> load_decoder("builtin:gpt2-stdlib", device="cpu")
         Decoder('builtin:gpt2-stdlib', gpt2, layers=4, hidden=128, vocab=2048, torch.float32)
     """
-    _device(dtype, device)  # a wrong option is refused before anything is fetched
+    _devices(dtype, device)  # a wrong option is refused before anything is fetched
     return load(resolve(source), dtype=dtype, device=device, quantization=quantization, mode=mode)
 
 
@@ -120,8 +119,8 @@ def load(
         OptionError: as for `load_decoder`.
         MissingExtra: as for `load_decoder`.
     """
-    target = _device(dtype, device)
-    wanted = Request.of(checkpoint.source, checkpoint.quantized, quantization, target)
+    targets = _devices(dtype, device)
+    wanted = Request.of(checkpoint.source, checkpoint.quantized, quantization, targets[0])
     weights = checkpoint.weights
     config = copy.deepcopy(checkpoint.config)
     with quiet(), wanted.imports(), weights.opened() as read:
@@ -136,7 +135,7 @@ def load(
         )
         packed = wanted.row is not None and not decoding.whole and checkpoint.gguf is None
         why_not = _why_not_streamed(wanted, dtype, packed=packed)
-        placement = Placement.of(mode, target, described, DTYPES[dtype], why_not)
+        placement = Placement.of(mode, targets, described, DTYPES[dtype], why_not)
         with placement.asked(checkpoint.source, described) as placed:
             if decoding.whole:
                 model = load_decoded_model(
@@ -195,14 +194,14 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     return checkpoint.tokenizer
 
 
-def _device(dtype: str, device: str) -> torch.device:
-    """The device of the name, which must exist here and compute in the dtype."""
+def _devices(dtype: str, device: str) -> tuple[torch.device, ...]:
+    """The devices of the name, which must exist here and compute in the dtype."""
     if dtype not in DTYPES:
         raise OptionError(f"dtype {dtype!r} is not accepted: give one of {', '.join(DTYPES)}")
-    target = resolve_device(device)
-    if dtype == "float64" and target.type == "mps":
+    targets = resolve_devices(device)
+    if dtype == "float64" and targets[0].type == "mps":
         raise OptionError("dtype float64 does not exist on device mps: give device cpu")
-    return target
+    return targets
 
 
 def _model(
@@ -236,21 +235,3 @@ def _model(
     refuse_leftovers(loaded, checkpoint.weights.tensors, decoding.stored.read)
     refuse_codes(loaded, decoding.headers)
     return model
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device a name stands for on this machine; see `load_decoder`.
-
-    Raises:
-        OptionError: the name is not accepted, or there is no such device here.
-    """
-    mps = torch.backends.mps.is_available()
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
-        raise OptionError(f"device {name!r} is not accepted: give one of {', '.join(DEVICES)}")
-    device = torch.device(name)
-    count = {"cpu": 1, "mps": int(mps), "cuda": torch.cuda.device_count()}[device.type]
-    if (device.index or 0) >= count:
-        raise OptionError(f"device {name!r}: this machine has {count} of that kind")
-    return device

@@ -102,7 +102,8 @@ def _listening(decoder: Decoder, block: int, what: What) -> Iterator[list[Tensor
 
     def keep(_module: nn.Module, _args: object, output: Any) -> None:
         one = output[at] if isinstance(output, tuple) else output
-        found.append(_chosen(decoder, one, output) if what == "experts" else one)
+        one = _chosen(decoder, one, output) if what == "experts" else one
+        found.append(one.to(decoder.device))
 
     handles = [one.register_forward_hook(keep) for one in modules]
     try:

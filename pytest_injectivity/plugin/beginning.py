@@ -59,24 +59,31 @@ def begin(
             " without -n, or with -n 0"
         )
     if audited.workers is not None:
-        _check_workers(audited.workers, distributed=distributed)
+        _check_workers(audited, distributed=distributed)
     config.pluginmanager.register(run, "injectivity-run")
     config.pluginmanager.register(run.stops, "injectivity-stops")
     return run
 
 
-def _check_workers(asked: int | str, *, distributed: bool) -> None:
+def _check_workers(audited: AuditConfig, *, distributed: bool) -> None:
     """Refuse workers of workers, and those that cannot be started.
 
     Raises:
-        pytest.UsageError: pytest-xdist has workers already, or Ray is not installed.
+        pytest.UsageError: pytest-xdist has workers already, one model takes all devices, or Ray is not
+            installed.
     """
     from pytest_injectivity.scale.ray_workers import check_installed
 
+    asked = audited.workers
     if distributed:
         raise pytest.UsageError(
             f"--injx-workers={asked}: workers of pytest-xdist measure side by side already, and each"
             " would have as many of its own: run without -n, or with -n 0"
+        )
+    if audited.device == "balanced":
+        raise pytest.UsageError(
+            f"--injx-workers={asked}: each worker loads the model, and --injx-device=balanced takes all"
+            " GPUs for one: give auto, which gives each worker a GPU, or leave the workers out"
         )
     try:
         check_installed(f"--injx-workers={asked}")

@@ -71,12 +71,15 @@ class Part:
     def tensors(self, decoder: Decoder) -> Iterator[tuple[str, Float[Tensor, "..."]]]:
         """Its weights by name, as the numbers they stand for, outputs in the first dimension.
 
+        They are where the model's states are, whichever device has the part.
+
         Args:
             decoder: a model that has this part.
         """
         for name, tensor in _tensors(self.of(decoder), self._stored(decoder)):
             chosen = self.outputs
-            yield name, tensor if chosen is None else tensor[chosen.to(tensor.device)]
+            some = tensor if chosen is None else tensor[chosen.to(tensor.device)]
+            yield name, some.to(decoder.device)
 
     def _stored(self, decoder: Decoder) -> Read | None:
         streamed = decoder.streamed

@@ -21,7 +21,7 @@ REFUSED = {
     "--injx-prompt-metric=cosine": "--injx-prompt-metric: 'cosine' is not accepted: give one of lev",
     "--injx-layers=": "--injx-layers: '' is empty",
     "--injx-dtype=int8": "--injx-dtype: 'int8' is not accepted: give one of auto, float32, bfloat16,",
-    "--injx-device=tpu": "--injx-device: 'tpu' is not accepted: give auto, cpu, cuda, cuda:N or mps",
+    "--injx-device=tpu": "--injx-device: 'tpu' is not accepted: give auto, cpu, cuda, cuda:N, mps",
     "--injx-device=cuda:x": "--injx-device: 'cuda:x' is not accepted: give auto, cpu, cuda, cuda:N",
     "--injx-device=cuda:\u0663": "--injx-device: 'cuda:\u0663' is not accepted",
     "--injx-load=half": "--injx-load: 'half' is not accepted: give one of auto, whole, stream",
@@ -199,6 +199,7 @@ def test_a_flag_switches_off_what_the_ini_switches_on(
     [
         (["-n2"], "--injx-workers=2: workers of pytest-xdist measure side by side already"),
         ([], "--injx-workers=2 needs ray: pip install"),
+        (["--injx-device=balanced"], "--injx-workers=2: each worker loads the model, and"),
     ],
 )
 def test_workers_that_cannot_be_had_are_wrong_use(

@@ -216,7 +216,7 @@ class TestPlacement:
 
     def _placed(self, mode: str, dtype: str | torch.dtype, why_not: str) -> Placement:
         described = tiny_decoder("llama").model
-        return Placement.of(mode, torch.device("cpu"), described, dtype, why_not)
+        return Placement.of(mode, (torch.device("cpu"),), described, dtype, why_not)
 
 
 def test_float64_is_not_streamed(tmp_path: Path) -> None:

@@ -88,14 +88,12 @@ def blame_line(against: "Against") -> str:
 
 
 def _blamed(against: "Against", layer: Layer) -> str:
-    from pytest_injectivity.reference.blame.exchange import StaysOnDisk
+    from pytest_injectivity.reference.blame.exchange import NotExchanged
 
     try:
         return blame_of(against, layer).words
-    except StaysOnDisk:
-        return (
-            f"{layer_id(layer)}; its parts stay on disk (--injx-load=stream), and are not exchanged"
-        )
+    except NotExchanged as error:
+        return f"{layer_id(layer)}; {error.why}, and are not exchanged"
 
 
 def worst_layer(against: "Against") -> tuple[Layer, float]:

@@ -40,7 +40,7 @@ class Float64Copies:
             )
         needed = 8 * self.target.facts.parameters
         self.target.make_room(needed)
-        free = free_bytes(self.target.kept.device)
+        free = sum(map(free_bytes, self.target.kept.devices))
         if needed < free:
             return ""
         return (
@@ -66,7 +66,7 @@ class Float64Copies:
 
 
 def free_bytes(device: "torch.device") -> int:
-    """The free bytes of the memory that the model is in."""
+    """The free bytes of a device that the model is on."""
     from pytest_injectivity.core.free_memory import free_memory
 
     return free_memory(device)

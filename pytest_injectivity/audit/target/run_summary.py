@@ -37,7 +37,7 @@ def run_summary(
         hidden=facts.hidden_size,
         vocab=facts.vocab_size,
         dtype=facts.dtype,
-        device=str(target.kept.device),
+        device=", ".join(map(str, target.kept.devices)),
         assumptions=target.assumptions.line,
         prompts=one_line(prompts.name),
         n=len(prompts),

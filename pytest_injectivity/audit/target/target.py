@@ -197,7 +197,7 @@ class Target:
             return
         from pytest_injectivity.core.free_memory import free_memory
 
-        if free_memory(self.kept.device) <= needed:
+        if sum(map(free_memory, self.kept.devices)) <= needed:
             self.beside.unload()
 
     def stand_beside(self, other: "Target") -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.progress import UNCOUNTED, Watcher
 from pytest_injectivity.models.checkpoint import Checkpoint
-from pytest_injectivity.models.loading import resolve_device
+from pytest_injectivity.models.devices import resolve_devices
 from pytest_injectivity.prompts.promptset import PromptSet
 from pytest_injectivity.quantization.grid import Rounded
 from pytest_injectivity.store.contents import checkpoint_hash
@@ -73,8 +73,13 @@ class Kept:
 
     @cached_property
     def device(self) -> "torch.device":
-        """The device that the model computes on, whether it is loaded or not."""
-        return resolve_device(self.config.device)
+        """Where the model's states come back, whether it is loaded or not."""
+        return self.devices[0]
+
+    @cached_property
+    def devices(self) -> "tuple[torch.device, ...]":
+        """The devices that the model computes on; several share its blocks."""
+        return resolve_devices(self.config.device)
 
     @cached_property
     def model(self) -> Entry:
@@ -109,8 +114,8 @@ class Kept:
         return LoadedKey(
             checkpoint=checkpoint_hash(self.checkpoint.folder, self.store.contents, located.gguf),
             quantization=self.config.quantization,
-            machine=machine(self.device),
-            device=str(self.device),
+            machine=tuple(dict.fromkeys(part for one in self.devices for part in machine(one))),
+            device=" ".join(map(str, self.devices)),
             libraries=libraries(),
             code=code(*_ROOMS),
         )

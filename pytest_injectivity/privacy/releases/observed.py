@@ -217,7 +217,8 @@ def _cached(decoder: Decoder, place: Place, ids: tuple[int, ...]) -> _Sides:
                 f"block {at} of {decoder.source} caches the last {kept} of {len(ids)} tokens:"
                 " give tokens= of no more than that"
             )
-        sides += [side[0] for side in flatten_cache(block.keys, block.values, place)]
+        both = flatten_cache(block.keys, block.values, place)
+        sides += [side[0].to(decoder.device) for side in both]
     return tuple(sides)
 
 
@@ -236,4 +237,5 @@ def rows_of_caches(
         cached: the keys and values of each block.
     """
     sides = [side for at in place.blocks for side in flatten_cache(*cached[at - 1], place)]
-    return torch.cat(sides, dim=2)[:, 0]
+    # Several devices may share the blocks.
+    return torch.cat([side.to(sides[0].device) for side in sides], dim=2)[:, 0]

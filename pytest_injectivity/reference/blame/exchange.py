@@ -16,8 +16,18 @@ from pytest_injectivity.reference.errors.rescaled import Scales
 from pytest_injectivity.reference.parts import Part
 
 
-class StaysOnDisk(ModelError):  # noqa: N818 - it names what is so
-    """Parts of a model cannot be exchanged, because they are read from disk as they run."""
+class NotExchanged(ModelError):  # noqa: N818 - it names what is so
+    """Parts of a model cannot be exchanged: they stay on disk, or several devices share them.
+
+    Args:
+        source: the model.
+        why: what is so of its parts, in words.
+        option: what would hold them in one place.
+    """
+
+    def __init__(self, source: str, why: str, option: str) -> None:
+        super().__init__(f"{source}: {why}, and no part of them is exchanged: {option} is accepted")
+        self.why = why
 
 
 @contextmanager
@@ -41,14 +51,15 @@ def exchanged(
             name (`with_scales`).
 
     Raises:
-        StaysOnDisk: the blocks of one of them do.
+        NotExchanged: the blocks of one of them stay on disk, or several devices share them.
     """
     for one in (decoder, other):
         if one.streamed is not None:
-            raise StaysOnDisk(
-                f"{one.source}: its blocks stay on disk, and no part of them is exchanged:"
-                " --injx-load=whole is accepted"
-            )
+            why = "its blocks stay on disk (--injx-load=stream)"
+            raise NotExchanged(one.source, why, "--injx-load=whole")
+        if one.shared:
+            why = "several devices share its blocks (--injx-device=balanced)"
+            raise NotExchanged(one.source, why, "--injx-device=cuda")
     with ExitStack() as stack:
         for part in parts:
             own, theirs = part.of(decoder), part.of(other)
