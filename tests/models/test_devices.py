@@ -60,9 +60,16 @@ def test_a_copy_of_which_one_number_is_lost_is_refused() -> None:
         verify_copies("some/model", [CPU, torch.device("cpu:0")], lossy)
 
 
-def test_copies_that_arrive_are_accepted() -> None:
-    """Those of this machine."""
-    verify_copies("some/model", [CPU, torch.device("cpu:0")])
+def test_every_device_is_copied_to_every_other() -> None:
+    """What arrives is accepted."""
+    devices, copied = [CPU, torch.device("cpu:0"), torch.device("cpu", 0)], []
+
+    def copy(one: Tensor, device: torch.device) -> Tensor:
+        copied.append(str(device))
+        return one.clone()
+
+    verify_copies("some/model", devices, copy)
+    assert ["cpu:0", "cpu:0", "cpu", "cpu"] == copied
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
