@@ -6,7 +6,7 @@ candidates only distances are kept, so that a vocabulary of any size needs the m
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import cast
@@ -101,15 +101,35 @@ class Certifier:
         """
         spent = self._work.certificates
         done: list[tuple[int, int]] = []
-        for prompt, position in positions:
-            if done and budget is not None and self._work.certificates - spent >= budget:
+        for place in self.steps(states, recoveries, positions):
+            done.append(place)
+            if budget is not None and self._work.certificates - spent >= budget:
                 break
-            done.append((prompt, position))
+        return tuple(done)
+
+    def steps(
+        self,
+        states: Sequence[Float[Tensor, "_length hidden"]],
+        recoveries: list[Recovery],
+        positions: Sequence[tuple[int, int]],
+        done: Sequence[tuple[int, int]] = (),
+    ) -> Iterator[tuple[int, int]]:
+        """Certifies one position after the other, and gives each when its prompt is changed.
+
+        Args:
+            states: as for `certify`.
+            recoveries: likewise.
+            positions: likewise.
+            done: positions that were certified before.
+        """
+        certified = list(done)
+        for prompt, position in positions:
+            certified.append((prompt, position))
             changed = self._put(states[prompt], recoveries, prompt, position)
             while changed:
-                again = sorted(at for one, at in done if one == prompt and at > position)
+                again = sorted(at for one, at in certified if one == prompt and at > position)
                 changed = any(self._put(states[prompt], recoveries, prompt, at) for at in again)
-        return tuple(done)
+            yield prompt, position
 
     def _put(
         self,

@@ -6,7 +6,9 @@ are far above the rest. Where the table of position 0 is too large to compute, i
 (:func:`calibrate_first`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float, Int
+from pytest_injectivity.core.threads import on_threads
 from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.inversion.lens_fitting import fit_lens
 from pytest_injectivity.inversion.one_step import OneStep
@@ -36,6 +39,30 @@ _TIMES_A_WIDTH = 64
 _SHARE_OF_SEARCH = 0.25
 _FEWEST_ROWS = 32
 _BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Share:
+    """What all prompts of an inversion are, where a part of them is inverted.
+
+    Attributes:
+        positions: of all of them.
+        longest: tokens of the longest.
+        threads: those on which a lens is calibrated; None: as many as there are.
+    """
+
+    positions: int
+    longest: int
+    threads: int | None = None
+
+    @classmethod
+    def of(cls, prompts: Sequence[Sized]) -> "Share":
+        """Of all prompts, or of their states."""
+        return cls(sum(map(len, prompts)), max(map(len, prompts)))
+
+    def threads_of_all(self) -> AbstractContextManager[None]:
+        """Calibrates on these threads: the last bits of a lens depend on how many there are."""
+        return nullcontext() if self.threads is None else on_threads(self.threads)
 
 
 class Lenses:

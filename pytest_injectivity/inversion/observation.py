@@ -146,6 +146,19 @@ def observe_first(
     )
 
 
+def check_asked(prompts: Sequence[object], certify: int | None) -> None:
+    """Refuses an inversion of no prompt, and a number of certificates below 0.
+
+    Raises:
+        OptionError: it is one.
+    """
+    if not prompts or (certify is not None and certify < 0):
+        raise OptionError(
+            f"{len(prompts)} prompts to invert, certify={certify}: give the states of at least one"
+            " prompt, and a number of positions that is at least 0"
+        )
+
+
 def check_states(
     decoder: Decoder, states: Float[Tensor, "length hidden"], known: Sequence[int]
 ) -> None:

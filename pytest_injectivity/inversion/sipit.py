@@ -24,9 +24,9 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.certificates import Certifier, draw_positions
 from pytest_injectivity.inversion.first_position import FirstPosition
 from pytest_injectivity.inversion.lens import Lens
-from pytest_injectivity.inversion.lens_calibration import calibration_size
+from pytest_injectivity.inversion.lens_calibration import Share, calibration_size
 from pytest_injectivity.inversion.limits import CERTIFIED_POSITIONS, InversionLimits
-from pytest_injectivity.inversion.observation import check_states
+from pytest_injectivity.inversion.observation import check_asked, check_states
 from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.inversion.policies import ByLens, Policy, Situation, make_policy
 from pytest_injectivity.inversion.recovery import Inversion, Outcome, Recovery, Status, Work
@@ -78,6 +78,9 @@ class SipIt:
         limits: sizes that bound memory and steps, and change no answer.
         evaluate: tell ambiguous answers from rivals by evaluation (`Rivals`); by scales and the ball.
 
+    Attributes:
+        share: all prompts, where those that are recovered here are a part of more.
+
     Raises:
         OptionError: a tolerance, the policy, the verifier, the batch or the seed is not accepted, or
             ``evaluate`` lacks scales or the ball.
@@ -121,6 +124,7 @@ class SipIt:
         self.classes = token_classes(decoder)
         self._rivals = Rivals(decoder, self.layer, scales) if evaluate and scales else None
         self._lens: Lens | None = None
+        self.share: Share | None = None
         self._first = FirstPosition(
             decoder,
             self.layer,
@@ -150,15 +154,10 @@ class SipIt:
                 progress(len(found))
         return found
 
-    def certify(
-        self,
-        states: Sequence[Float[Tensor, "_length hidden"]],
-        recoveries: list[Recovery],
-        positions: Sequence[tuple[int, int]],
-        budget: int | None = None,
-    ) -> tuple[tuple[int, int], ...]:
-        """Passes over the whole vocabulary at positions of inverted prompts; see `Certifier.certify`."""
-        certifier = Certifier(
+    @property
+    def certifier(self) -> Certifier:
+        """What holds positions of inverted prompts against the whole vocabulary."""
+        return Certifier(
             self.decoder,
             self.layer,
             tolerances=self.tolerances,
@@ -166,7 +165,6 @@ class SipIt:
             work=self.work,
             rest=self._rest,
         )
-        return certifier.certify(states, recoveries, positions, budget)
 
     def finished(
         self,
@@ -188,6 +186,14 @@ class SipIt:
             if progress is not None:
                 progress(len(recoveries) + len(found))
         return tuple(found)
+
+    def together(self, longest: int) -> int:
+        """How many prompts of at most so many tokens are inverted side by side."""
+        if not self._speculates:
+            return 1
+        decoder = self.decoder
+        each = 2 * decoder.n_layers * decoder.hidden_size * decoder.dtype.itemsize
+        return max(1, self.limits.cached_bytes // each // longest)
 
     @property
     def shared(self) -> int:
@@ -214,15 +220,16 @@ class SipIt:
         if not isinstance(self.policy, ByLens):
             raise OptionError(f"policy {self.policy_name} has nothing to calibrate: give lens")
         self._first.prepare()
-        decoder, positions = self.decoder, sum(map(len, states))
-        lens = self.policy.lenses.calibrated(
-            decoder,
-            self.layer,
-            tokens=calibration_size(len(self.classes), decoder.hidden_size, positions),
-            length=max(map(len, states)),
-            known=self.known,
-            seed=self.policy.seed,
-        )
+        decoder, share = self.decoder, self.share or Share.of(states)
+        with share.threads_of_all():
+            lens = self.policy.lenses.calibrated(
+                decoder,
+                self.layer,
+                tokens=calibration_size(len(self.classes), decoder.hidden_size, share.positions),
+                length=share.longest,
+                known=self.known,
+                seed=self.policy.seed,
+            )
         self._lens = lens
         return lens
 
@@ -251,8 +258,7 @@ class SipIt:
 
     def _speculated(self, states: Sequence[Float[Tensor, "_length hidden"]]) -> Iterator[Recovery]:
         """Inverts as many prompts side by side as their caches have room for."""
-        lens, together = self.calibrate(states), self._cached_tokens() // max(map(len, states))
-        together = max(1, together)
+        lens, together = self.calibrate(states), self.together(max(map(len, states)))
         for start in range(0, len(states), together):
             some, started = states[start : start + together], time.perf_counter()
             firsts = self._first.outcomes(some, self._speculation)
@@ -272,10 +278,6 @@ class SipIt:
             work=self.work,
             limits=self.limits,
         )
-
-    def _cached_tokens(self) -> int:
-        each = 2 * self.decoder.n_layers * self.decoder.hidden_size * self.decoder.dtype.itemsize
-        return self.limits.cached_bytes // each
 
     def _invert(self, at: Situation, position: int) -> Outcome:
         if position == len(self.known):
@@ -329,7 +331,7 @@ def recover(
     recoveries = sipit.recover([states])
     if certify:
         positions = [(0, at) for at in range(len(sipit.known), len(states))]
-        sipit.certify([states], recoveries, positions)
+        sipit.certifier.certify([states], recoveries, positions)
     return sipit.finished([states], recoveries)[0]
 
 
@@ -365,11 +367,7 @@ def recover_all(
         PromptError: a known token is not in the vocabulary.
     """
     started = time.perf_counter()
-    if not states or (certify is not None and certify < 0):
-        raise OptionError(
-            f"{len(states)} prompts to invert, certify={certify}: give the states of at least one"
-            " prompt, and a number of positions that is at least 0"
-        )
+    check_asked(states, certify)
     sipit = SipIt(decoder, layer, eps=eps, **settings)
     for one in states:
         check_states(decoder, one, sipit.known)
@@ -378,7 +376,7 @@ def recover_all(
     most = CERTIFIED_POSITIONS if certify is None else certify
     drawn = draw_positions([len(one) for one in states], len(sipit.known), most, sipit.seed)
     budget = None if certify is not None else forwards + sipit.shared
-    sample = sipit.certify(states, recoveries, drawn, budget)
+    sample = sipit.certifier.certify(states, recoveries, drawn, budget)
     finished = sipit.finished(states, recoveries, progress)
     seconds = time.perf_counter() - started
     return Inversion(

@@ -137,7 +137,7 @@ def test_every_token_run_is_counted(floor: Floor, monkeypatch: pytest.MonkeyPatc
     assert 29 <= sipit.work.forwards <= run["continued"] + run["candidates"]
     run["candidates"] = 0
     open_ = [at for at in range(12) if found[1].outcomes[at].margin is None]
-    sipit.certify(states, found, [(1, at) for at in range(12)])
+    sipit.certifier.certify(states, found, [(1, at) for at in range(12)])
     assert all(map(Recovery.exact, found, prompts))
     assert open_
     # The whole vocabulary behind as many tokens as are before the position.

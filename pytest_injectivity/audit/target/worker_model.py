@@ -1,8 +1,9 @@
 """The model of a target in a worker: another process, perhaps of another machine, that loads it once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.quantization.activation_hooks import Rounding
 
+T = TypeVar("T")
+
 _LOADED: "dict[AuditConfig, Decoder]" = {}
+_PREPARED: dict[str, Any] = {}
 _LOADING = Lock()
 
 
@@ -53,10 +57,33 @@ class WorkerModel:
             ModelError: it cannot be audited, or its bits would be other ones here.
         """
         with _LOADING:
-            if self.config not in _LOADED:
-                _LOADED.clear()
-                _LOADED[self.config] = self._loaded()
-            plain = _LOADED[self.config]
+            _PREPARED.clear()
+            return self._decoder()
+
+    def prepared(self, name: str, prepare: "Callable[[Decoder], T]") -> T:
+        """What a job makes of the model once in each process, for all of its parts there.
+
+        It is held until another job begins.
+
+        Args:
+            name: of the job.
+            prepare: makes it.
+
+        Raises:
+            ModelError: as `decoder` raises it.
+        """
+        with _LOADING:
+            if name not in _PREPARED:
+                _PREPARED.clear()
+                _PREPARED[name] = prepare(self._decoder())
+            made: T = _PREPARED[name]
+            return made
+
+    def _decoder(self) -> "Decoder":
+        if self.config not in _LOADED:
+            _LOADED.clear()
+            _LOADED[self.config] = self._loaded()
+        plain = _LOADED[self.config]
         return plain if self.rounding is None else plain.rounded(self.rounding)
 
     def _loaded(self) -> "Decoder":
