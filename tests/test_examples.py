@@ -57,14 +57,14 @@ CALLS = [
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audit]:
-    """The ``audit`` of the docstrings: the shipped model on 64 prompts of random tokens."""
+    """The ``audit`` of the docstrings: the shipped model on 24 prompts of random tokens."""
     folder = tmp_path_factory.mktemp("examples")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         small_samples(patch)
         # The texts of builtin:stdlib, the default, take longer to read than all else.
         config = AuditConfig(
-            prompts="builtin:random", max_prompts=64, device="cpu", cache_dir=str(folder / "store")
+            prompts="builtin:random", max_prompts=24, device="cpu", cache_dir=str(folder / "store")
         )
         yield Audit(config)
 

@@ -66,6 +66,24 @@ def logits_from_states(
         return _run_on(decoder, batch, layer, states)
 
 
+def logits_of_rows(
+    decoder: Decoder,
+    ids: Int[Tensor, "rows length"],
+    layer: Layer,
+    states: Float[Tensor, "rows length hidden"],
+) -> Float[Tensor, "rows length vocab"]:
+    """The logits at every position of several rows, in one pass that goes on from their states.
+
+    Args:
+        decoder: the model.
+        ids: of rows padded on the right, whose real tokens see no padding.
+        layer: where the states are from.
+        states: of each row.
+    """
+    with torch.no_grad():
+        return _run_on(decoder, {"input_ids": ids.to(decoder.device)}, layer, states)
+
+
 def differentiable_logits(
     decoder: Decoder,
     ids: Int[Tensor, "texts length"],

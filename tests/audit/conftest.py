@@ -19,9 +19,17 @@ def _small_samples() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _shared_store(_own_cache: None, _caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Audits find in the store what other tests measured: models and prompts are often the same."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(_caches / "audit"))
+def _shared_store(
+    _own_cache: None,
+    _caches: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Audits find in the store what other tests of their file measured.
+
+    Models and prompts are often the same there, and a new entry takes a walk through the whole store.
+    """
+    monkeypatch.setenv("XDG_CACHE_HOME", str(_caches / f"audit-{request.path.stem}"))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pytest_injectivity.inversion.verifiers import Tolerances
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import additive_decoder, plant_equal_embeddings, tiny_decoder
 from tests.inversion.observing import drawn, observed
+from tests.repetitions import mostly_slow
 
 Floor = Callable[[Tensor], float]
 
@@ -85,7 +86,7 @@ def test_a_nearer_token_takes_the_place_of_the_one_accepted(policy: str) -> None
     assert {Status.AMBIGUOUS: 40} == found.statuses
 
 
-@pytest.mark.parametrize("policy", ["lens", "random", "lm-order"])
+@pytest.mark.parametrize("policy", mostly_slow(["lens", "random", "lm-order"], "lens", "random"))
 def test_by_default_certificates_cost_what_the_recovery_did(policy: str, floor: Floor) -> None:
     """The last one begun may go beyond it; the first positions, looked up in a table, are free."""
     decoder, prompts = tiny_decoder("llama", vocab=300), drawn(5, 6, vocab=300)
@@ -118,9 +119,9 @@ def test_at_most_a_hundred_positions_are_certified(floor: Floor) -> None:
     decoder, prompts = tiny_decoder("gpt2", vocab=8), drawn(15, 8, vocab=8)
     states = [observed(decoder, ids, 2) for ids in prompts]
     eps = max(map(floor, states))
-    by_default = recover_all(decoder, states, 2, eps=eps, policy="gradient")
+    by_default = recover_all(decoder, states, 2, eps=eps, policy="random")
     assert 100 == len(by_default.sample)
-    asked = recover_all(decoder, states, 2, eps=eps, policy="gradient", certify=110)
+    asked = recover_all(decoder, states, 2, eps=eps, policy="random", certify=110)
     assert 110 == len(asked.sample)
     assert 0 == len(recover_all(decoder, states, 2, eps=eps, certify=0).sample)
 

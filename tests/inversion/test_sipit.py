@@ -19,24 +19,34 @@ from pytest_injectivity.testing import (
     tiny_decoder,
 )
 from tests.inversion.observing import IDS, Floor, Worst, drawn, observed
+from tests.repetitions import mostly_slow
 
 
-@pytest.mark.parametrize("family", ["gpt2", "gpt_neo", "llama", "qwen3", "gemma2", "mamba"])
+FAMILIES = ("gpt2", "gpt_neo", "llama", "qwen3", "gemma2", "mamba")
+SEARCHES = (
+    (0, "gradient"),
+    (1, "random"),
+    (2, "lm-order"),
+    (2, "gradient"),
+    ("norm", "random"),
+    (2, "lens"),
+)
+
+
 @pytest.mark.parametrize(
-    ("layer", "policy"),
-    [
-        (0, "gradient"),
-        (1, "random"),
-        (2, "lm-order"),
-        (2, "gradient"),
-        ("norm", "random"),
-        (2, "lens"),
-    ],
+    ("family", "layer", "policy"),
+    mostly_slow(
+        [(family, *search) for family in FAMILIES for search in SEARCHES],
+        *((family, *search) for family, search in zip(FAMILIES, SEARCHES, strict=True)),
+    ),
 )
 def test_a_prompt_comes_back_from_its_states(
     family: str, layer: Layer, policy: str, floor: Floor
 ) -> None:
-    """Every kind of family, every layer, every policy; a prompt longer than a sliding window."""
+    """Every kind of family, every layer, every policy; a prompt longer than a sliding window.
+
+    The default run takes each of them once.
+    """
     decoder, ids = tiny_decoder(family), drawn(1, 12)[0]
     states = observed(decoder, ids, layer)
     found = recover(decoder, states, layer, eps=floor(states), policy=policy, batch=8)

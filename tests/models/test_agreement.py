@@ -16,6 +16,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import TABLE
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.testing import plant_nan, save_checkpoint, tiny_decoder
+from tests.repetitions import SOME_FAMILIES, mostly_slow
 
 WAYS = [
     "in a batch",
@@ -28,7 +29,7 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("family", TABLE)
+@pytest.mark.parametrize("family", mostly_slow(TABLE, *SOME_FAMILIES))
 def test_every_family_agrees_with_itself(family: str) -> None:
     """In true float64 all ways give the same states, past a short sliding window too."""
     found = verify_agreement(tiny_decoder(family))

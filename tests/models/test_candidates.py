@@ -7,6 +7,7 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.candidate_passes import CandidateLimits
 from pytest_injectivity.testing import tiny_decoder
 from tests.models.rows import FAMILIES, Relative, random_rows
+from tests.repetitions import SOME_FAMILIES, mostly_slow
 
 
 def test_candidates_are_batched_within_their_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +28,7 @@ def test_candidates_are_batched_within_their_bounds(monkeypatch: pytest.MonkeyPa
     assert [*[1] * 20, 7, 7, 6, 20] == sizes
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", mostly_slow(FAMILIES, *SOME_FAMILIES))
 @pytest.mark.parametrize("float64", [False, True])
 def test_candidates_side_by_side_are_those_of_a_row_each(
     family: str,

@@ -11,13 +11,14 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import tiny_decoder
 from scripts.families.small_models import small_config, small_model
 from tests.models.rows import FAMILIES, LibraryStates, Relative, random_rows, right_padded
+from tests.repetitions import SOME_FAMILIES, mostly_slow
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 LONG = 200
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", mostly_slow(FAMILIES, *SOME_FAMILIES))
 class TestAgainstTheLibrary:
     """States equal output_hidden_states of the same row, unpadded and alone."""
 

@@ -8,9 +8,10 @@ from pytest_injectivity.errors import LayerError
 from pytest_injectivity.models.candidate_passes import CandidateLimits
 from pytest_injectivity.testing import SLIDING_WINDOW, tiny_decoder
 from tests.models.rows import FAMILIES, Relative, random_rows, right_padded
+from tests.repetitions import SOME_FAMILIES, mostly_slow
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", mostly_slow(FAMILIES, *SOME_FAMILIES))
 class TestPrefix:
     """A cached prefix gives the states of the whole row, also past a sliding window."""
 
@@ -116,7 +117,7 @@ def test_a_prefix_is_not_changed_by_what_follows_it() -> None:
         assert values.equal(layer.values)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", mostly_slow(FAMILIES, *SOME_FAMILIES))
 @pytest.mark.parametrize("depth", [0, 2, "norm"])
 def test_prefixes_of_many_lengths_continue_as_whole_rows(
     family: str, depth: Layer, relative: Relative
@@ -140,7 +141,7 @@ def test_prefixes_of_many_lengths_continue_as_whole_rows(
         )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", mostly_slow(FAMILIES, *SOME_FAMILIES))
 def test_prefixes_of_many_continue_at_each_layer(family: str, relative: Relative) -> None:
     """At those asked for and at the depth; no deeper one is given."""
     decoder = tiny_decoder(family, layers=3, context=20).as_float64()
@@ -158,7 +159,7 @@ def test_prefixes_of_many_continue_at_each_layer(family: str, relative: Relative
         decoder.continued(prefixes, [0, 1], ids, layers=["norm"])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", mostly_slow(FAMILIES, *SOME_FAMILIES))
 @pytest.mark.parametrize("depth", [0, 2])
 def test_one_of_many_prefixes_stands_alone(family: str, depth: Layer, relative: Relative) -> None:
     """Its beginning, too; and after it was cut it grows differently."""

@@ -9,6 +9,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.families import TABLE
 from pytest_injectivity.models.redraw import redraw
 from pytest_injectivity.testing import tiny_decoder
+from tests.repetitions import SOME_FAMILIES, mostly_slow
 
 
 def _redrawn(decoder: Decoder, seed: int = 0, times: int = 1) -> Decoder:
@@ -50,7 +51,7 @@ def test_tied_weights_stay_tied(*, tied: bool) -> None:
     assert tied == model.lm_head.weight.equal(model.model.embed_tokens.weight)
 
 
-@pytest.mark.parametrize("family", TABLE)
+@pytest.mark.parametrize("family", mostly_slow(TABLE, *SOME_FAMILIES))
 def test_activations_neither_vanish_nor_explode(family: str) -> None:
     """At every layer of a deep stack, after 5 or 200 tokens, coordinates are near the size of one."""
     decoder = _redrawn(tiny_decoder(family, layers=12, context=256))

@@ -8,6 +8,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix import cache_name
 from pytest_injectivity.models.resume import logits, logits_from_cache, logits_from_states
 from pytest_injectivity.testing import tiny_decoder
+from tests.repetitions import SOME_FAMILIES, mostly_slow
 
 IDS = torch.tensor([5, 1, 9, 30, 2, 7])
 OTHER = torch.tensor([8, 8, 3, 1, 60, 2])
@@ -18,7 +19,7 @@ def _states(decoder: Decoder, ids: Tensor, layer: Layer) -> Tensor:
     return decoder.states(ids[None], [layer])[layer]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", mostly_slow(FAMILIES, *SOME_FAMILIES))
 @pytest.mark.parametrize("layer", [0, 1, 2, "norm"])
 def test_a_pass_goes_on_from_its_own_states_as_it_was(family: str, layer: Layer) -> None:
     """Whatever was computed before them: nothing but the states given goes on."""

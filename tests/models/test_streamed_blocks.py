@@ -21,6 +21,7 @@ from pytest_injectivity.models.streamed_blocks import StreamedBlocks
 from pytest_injectivity.models.weight_digest import WeightDigest
 from pytest_injectivity.models.weight_files import WEIGHTS
 from pytest_injectivity.testing import plant_nan, save_checkpoint, tiny_decoder
+from tests.repetitions import SOME_FAMILIES, mostly_slow
 
 pytest.importorskip("accelerate", reason="weights that stay on disk need accelerate")
 
@@ -96,7 +97,9 @@ def test_no_float64_copy_is_made_of_it(both: list[Decoder]) -> None:
         both[1].as_float64()
 
 
-@pytest.mark.parametrize("family", [family.name for family in FAMILIES])
+@pytest.mark.parametrize(
+    "family", mostly_slow([family.name for family in FAMILIES], *SOME_FAMILIES)
+)
 def test_blocks_run_one_after_the_other_give_the_bits_of_a_whole_pass(family: str) -> None:
     """With and without a beginning that all rows continue."""
     decoder = tiny_decoder(family)

@@ -10,7 +10,7 @@ from pytest_injectivity.testing import tiny_decoder
 from tests.audits import audit_of
 
 IDS = [[at, 3 * at % 40, 7, at + 20, 5, at + 1] for at in range(12)]
-FEW: dict[str, Any] = {"prompts": 8, "tokens": 4, "free_running": 0, "practice": 20}
+FEW: dict[str, Any] = {"prompts": 8, "tokens": 4, "free_running": 0, "practice": 0}
 
 
 @pytest.fixture(scope="module")

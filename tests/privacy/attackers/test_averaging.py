@@ -7,6 +7,7 @@ from pytest_injectivity.privacy.evaluation.attack import run_attacks
 from pytest_injectivity.stats import clustered_rate
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import by_name, case, drawn_prompts
+from tests.repetitions import mostly_slow
 
 PROMPTS = drawn_prompts(40, 4)
 _BOTH = (MahalanobisAttacker(), AveragingAttacker())
@@ -32,7 +33,7 @@ def _read(
     return rates
 
 
-@pytest.mark.parametrize("queries", [4, 16])
+@pytest.mark.parametrize("queries", mostly_slow([4, 16], 4))
 def test_noise_with_queries_is_read_as_less_noise_with_one(decoder: Decoder, queries: int) -> None:
     """Over the square root of their number: each rate lies in the interval of the other."""
     averaged = _read(decoder, LOUD, queries)["averaging"]

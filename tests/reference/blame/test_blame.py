@@ -13,6 +13,7 @@ from pytest_injectivity.reference.blame.blame import Blame, blame
 from pytest_injectivity.reference.errors.rescaled import groups_of
 from pytest_injectivity.reference.parts import Part, parts_of
 from pytest_injectivity.testing import plant_nan, round_weights, tiny_decoder
+from tests.repetitions import SOME_FAMILIES, mostly_slow
 
 IDS = [[3 * at % 64, at, 7, 11, (5 * at + 1) % 64] for at in range(12)]
 FAMILIES = ("gpt2", "llama", "qwen3", "phi3", "gpt_neox", "falcon", "gemma2", "opt", "mamba")
@@ -35,7 +36,7 @@ def _scale(decoder: Decoder, part: Part, factor: float) -> None:
             rows[part.outputs] *= factor
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", mostly_slow(FAMILIES, *SOME_FAMILIES))
 def test_every_part_of_a_block_can_be_blamed(family: str) -> None:
     """Each one that is scaled, and no other; what is left without it is nothing."""
     parent = tiny_decoder(family)
@@ -53,7 +54,7 @@ def test_every_part_of_a_block_can_be_blamed(family: str) -> None:
     assert expected == named
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", mostly_slow(FAMILIES, *SOME_FAMILIES))
 def test_the_parents_own_part_does_nothing(family: str) -> None:
     """Exactly nothing, not nearly; and a child with every part of the parent is the parent."""
     child = round_weights(tiny_decoder(family), 3, group=8)

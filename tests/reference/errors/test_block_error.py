@@ -19,6 +19,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.reference.errors.block_error import SINK, BlockError, block_errors
 from pytest_injectivity.reference.errors.post_norm import is_post_norm
 from pytest_injectivity.testing import double_block, plant_nan, round_weights, tiny_decoder
+from tests.repetitions import SOME_FAMILIES, mostly_slow
 
 IDS = [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10, 11, 12], [13], [14, 15, 16, 17, 18]]
 FAMILIES = ("gpt2", "llama", "gemma2", "falcon", "gpt_neox", "mamba", "phi3", "opt")
@@ -39,7 +40,7 @@ def _swapped(child: Decoder, parent: Decoder, block: int, ids: list[int]) -> Ten
         blocks[block - 1] = own
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", mostly_slow(FAMILIES, *SOME_FAMILIES))
 def test_a_block_is_compared_on_the_parents_states(family: str) -> None:
     """As where the child's block stands in the parent, relative to what the parent's block adds."""
     parent = tiny_decoder(family, layers=3)
