@@ -28,7 +28,16 @@ def tree(path: Path) -> ast.Module:
 @cache
 def functions(path: Path) -> dict[str, ast.FunctionDef]:
     """Every function of a file by its name, those inside of functions and classes too."""
-    return {node.name: node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)}
+    return {node.name: node for node in statements(tree(path)) if isinstance(node, ast.FunctionDef)}
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements below a node, and no expressions, which are most of a tree."""
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        inner = getattr(node, block, ())
+        for one in inner if isinstance(inner, list) else ():
+            yield one
+            yield from statements(one)
 
 
 def cases(path: Path) -> Iterator[ast.FunctionDef]:
@@ -41,7 +50,7 @@ def imported(path: Path) -> dict[str, tuple[Path, str]]:
     """What a file imports from other files of the tests: each name's file, and its name there."""
     return {
         alias.asname or alias.name: (source, alias.name)
-        for node in ast.walk(tree(path))
+        for node in tree(path).body
         if isinstance(node, ast.ImportFrom)
         for source in [ROOT / f"{(node.module or '').replace('.', '/')}.py"]
         if source.is_relative_to(ROOT / "tests") and source.exists()

@@ -120,7 +120,7 @@ def _compared(decoder: Decoder, rows: list[Tensor]) -> Iterator[tuple[str, Layer
                     yield "prefix", layer, found[layer][0], alone[at][layer][-1:]
     yield from _candidates(decoder, rows[0], layers)
     yield "logits", "norm", decoder.next_token_logits(rows[0])[None], _logits(decoder, rows[0])
-    yield from _buffered(decoder, rows, layers)
+    yield from _buffered(decoder, rows, layers[-1], alone)
 
 
 def _logits(decoder: Decoder, row: Tensor) -> Tensor:
@@ -153,9 +153,8 @@ def _candidates(
 
 
 def _buffered(
-    decoder: Decoder, rows: list[Tensor], layers: list[Layer]
+    decoder: Decoder, rows: list[Tensor], depth: Layer, alone: list[dict[Layer, Tensor]]
 ) -> Iterator[tuple[str, Layer, Tensor, Tensor]]:
-    depth = layers[-1]
     prefixes = decoder.prefix_buffer(len(rows), max(map(len, rows)), depth)
     cached = [0] * len(rows)
     for steps in ((5, 1, 2, 3, 1), (9, 2, 8, 1, 1), (1, 8, 1, 1, 1)):
@@ -165,7 +164,7 @@ def _buffered(
         )
         found = decoder.continued(prefixes, active, ids)
         for place, at in enumerate(active):
-            expected = decoder.states(rows[at][None], [depth])[depth][0, cached[at] :]
+            expected = alone[at][depth][cached[at] :]
             yield "buffered", depth, found.states[place, : len(expected)], expected
         counts = [min(steps[at], len(rows[at]) - cached[at]) for at in active]
         prefixes.keep(found, counts)

@@ -12,24 +12,29 @@ def test_red(injx):
 """
 
 
+EVERYDAY = (
+    ["-p", "no:logging"],
+    ["-p", "no:xdist"],
+    ["-s"],
+    ["-W", "error"],
+    ["-vv", "--full-trace"],
+)
+RARE = (
+    ["-p", "no:cacheprovider"],
+    ["-p", "no:junitxml"],
+    ["-p", "no:warnings"],
+    ["-p", "no:faulthandler"],
+    ["--capture=sys"],
+    ["-q"],
+    ["--strict-config", "--strict-markers"],
+    ["--import-mode=importlib"],
+    ["--durations=2", "-rA"],
+)
+
+
 @pytest.mark.parametrize(
     "flags",
-    [
-        ["-p", "no:cacheprovider"],
-        ["-p", "no:junitxml"],
-        ["-p", "no:logging"],
-        ["-p", "no:warnings"],
-        ["-p", "no:xdist"],
-        ["-p", "no:faulthandler"],
-        ["-s"],
-        ["--capture=sys"],
-        ["-W", "error"],
-        ["-q"],
-        ["-vv", "--full-trace"],
-        ["--strict-config", "--strict-markers"],
-        ["--import-mode=importlib"],
-        ["--durations=2", "-rA"],
-    ],
+    [*EVERYDAY, *(pytest.param(one, marks=pytest.mark.slow) for one in RARE)],
     ids=" ".join,
 )
 def test_the_audit_runs_with(audited: Run, flags: list[str]) -> None:

@@ -83,7 +83,9 @@ def test_no_prompt_leaves_the_process_unasked(audited: Run, pytester: pytest.Pyt
 def test_the_table_and_the_json_have_every_release(audited: Run, pytester: pytest.Pytester) -> None:
     """By release and place: attackers with rates and intervals, positions, kinds, utility."""
     result = audited(
-        GATES, "--injx-report=json:r.json", "-k", "hidden or cache or last", prompts=PROMPTS
+        GATES.replace("prompts=2, free_running=0", FEW),
+        *("--injx-report=json:r.json", "-k", "hidden or cache or last"),
+        prompts=PROMPTS,
     )
     assert "teacher-forced" in said(result)
     assert 'Little read is "not broken by these attackers"' in said(result)

@@ -53,7 +53,7 @@ def test_a_gate_of_quantized_models_is_green(pytester: pytest.Pytester, gate: Bl
 def assert_green(gate: Block, pytester: pytest.Pytester) -> None:
     """Every test of a gate passes."""
     pytester.makepyfile(test_gate=gate.text)
-    flags = ("--injx-prompts=builtin:random", "--injx-max-prompts=48", "--injx-no-cache")
+    flags = ("--injx-prompts=builtin:random", "--injx-max-prompts=24", "--injx-no-cache")
     flags = (*flags, *shlex.split(gate.run_with))
     result = pytester.runpytest_inprocess(*flags, "--deselect=test_gate.py::test_prompts_survive")
     assert result.ret == pytest.ExitCode.OK, output(result)

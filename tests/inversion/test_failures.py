@@ -11,9 +11,10 @@ from pytest_injectivity.testing import (
     tiny_decoder,
 )
 from tests.inversion.observing import IDS, Floor, drawn, observed
+from tests.repetitions import mostly_slow
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", mostly_slow(POLICIES, "lens", "random"))
 def test_a_wrong_model_recovers_nothing(policy: str, floor: Floor) -> None:
     """The states of one set of weights, inverted with another: no position verifies."""
     right, wrong = tiny_decoder("llama", seed=0), tiny_decoder("llama", seed=1)

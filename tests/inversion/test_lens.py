@@ -7,6 +7,7 @@ from pytest_injectivity.inversion.lens_calibration import calibrate
 from pytest_injectivity.inversion.own_states import observe
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import additive_decoder, plant_nan, tiny_decoder
+from tests.repetitions import mostly_slow
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -30,7 +31,7 @@ def of_rows(signatures: Tensor, rows: Tensor, whitener: Tensor | None = None) ->
     )
 
 
-@pytest.mark.parametrize("position", [1, 5, 11])
+@pytest.mark.parametrize("position", mostly_slow([1, 5, 11], 5))
 def test_where_the_map_is_a_shift_every_token_is_named(position: int) -> None:
     """All tokens, after positions calibrated; a mean for each position."""
     decoder = shifting()

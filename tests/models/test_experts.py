@@ -13,6 +13,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.testing import tiny_decoder
 from scripts.families.small_models import small_config, small_model
+from tests.repetitions import mostly_slow
 
 MIXTURES = ("mixtral", "qwen3_moe", "gpt_oss")
 ROW = torch.arange(5, 45)[None]
@@ -55,7 +56,7 @@ def test_a_dense_decoder_is_not_routed() -> None:
     assert "ROUTED" not in found.line
 
 
-@pytest.mark.parametrize("kind", MIXTURES)
+@pytest.mark.parametrize("kind", mostly_slow(MIXTURES, "mixtral"))
 def test_a_mixture_of_experts_can_be_audited(kind: str, tmp_path: Path) -> None:
     """The gate of collisions comes to a verdict, noise floor in float64 included."""
     with quiet():

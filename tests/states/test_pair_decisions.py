@@ -1,5 +1,7 @@
 """Pairs near the resolution: decided by eight evaluations of each prompt."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from pytest_injectivity.states.last_states import WAYS, evaluate_last
 from pytest_injectivity.states.pair_decisions import Decision, Kind, decide, decide_pairs
 from pytest_injectivity.states.scaled import Scale
 from pytest_injectivity.testing import plant_equal_embeddings, tiny_decoder
+from tests.repetitions import mostly_slow
 from tests.resolutions import resolution_of
 
 LAYERS: tuple[Layer, ...] = (0, 1, 2, "norm")
@@ -237,8 +240,15 @@ def test_every_way_gives_the_same_state(family: str, longest: int | None) -> Non
             assert float(off.max()) < (1e-6 if family == "mamba" else 1e-12)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("vocab", [7, 130])
+@pytest.mark.parametrize(
+    ("dtype", "vocab"),
+    mostly_slow(
+        [*product((torch.float32, torch.bfloat16), (7, 130))],
+        (torch.float32, 7),
+        (torch.bfloat16, 7),
+        (torch.bfloat16, 130),
+    ),
+)
 def test_single_tokens_are_evaluated_each_in_its_own_row(dtype: torch.dtype, vocab: int) -> None:
     """Passes that many tokens share, filled up with copies, give every token its own states."""
     decoder = tiny_decoder("llama", dtype=dtype)

@@ -1,6 +1,7 @@
 """Models whose embeddings have other numbers of rows than their parents': rows that no token has."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pytest_injectivity import Audit, AuditConfig, OptionError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import byte_tokenizer, round_weights, save_checkpoint, tiny_decoder
 from tests.audit.comparisons.rounded import IDS
+from tests.repetitions import mostly_slow
 
 TOKENS = len(byte_tokenizer())
 SAID = f"left out, because no token has them: 16 rows of the {{}}'s vocabulary of {TOKENS + 16}"
@@ -39,8 +41,10 @@ def _audit(folder: Path, child: Decoder, parent: Decoder, tokenizers: tuple[Any,
     return Audit(AuditConfig(**given, prompts=str(folder / "prompts.jsonl"), device="cpu"))
 
 
-@pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("wider", ["parent", "model"])
+@pytest.mark.parametrize(
+    ("wider", "tied"),
+    mostly_slow([*product(("parent", "model"), (True, False))], ("parent", True), ("model", False)),
+)
 def test_the_rows_that_both_have_are_compared(tmp_path: Path, wider: str, *, tied: bool) -> None:
     """By weights, blocks, next tokens and blame; how many are left out is said."""
     sizes = (TOKENS, TOKENS + 16) if wider == "parent" else (TOKENS + 16, TOKENS)

@@ -70,7 +70,7 @@ def test_no_answer_hangs_on_the_kernel(rows: Tensor, tile: int) -> None:
 def test_no_answer_about_adversarial_rows_hangs_on_the_kernel(kind: str) -> None:
     """Wide rows of each kind, in several tiles."""
     limits = SearchLimits(tile_rows=64, tile_columns=64, few_rows=100, few_pairs=0)
-    assert_no_answer_hangs_on_the_kernel(draw_rows(kind, 150, 200), limits)
+    assert_no_answer_hangs_on_the_kernel(draw_rows(kind, 110, 200), limits)
 
 
 def test_the_choice_is_remembered() -> None:

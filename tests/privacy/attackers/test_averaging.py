@@ -9,7 +9,7 @@ from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import by_name, case, drawn_prompts
 from tests.repetitions import mostly_slow
 
-PROMPTS = drawn_prompts(40, 4)
+PROMPTS = drawn_prompts(24, 4)
 _BOTH = (MahalanobisAttacker(), AveragingAttacker())
 LOUD = "gaussian(sigma=4)"
 

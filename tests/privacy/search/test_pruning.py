@@ -89,7 +89,7 @@ def test_what_a_pruned_search_finds_is_verified_by_its_distance(decoder: Decoder
     assert _at_most(argmin).all()
 
 
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(
     release=st.sampled_from(RELEASES),
     budget=st.integers(1, 16 * PREFIXES),

@@ -187,7 +187,7 @@ def _folded(family: str) -> Decoder:
     return decoder
 
 
-@pytest.mark.parametrize("family", ["llama", "phi3", "falcon"])
+@pytest.mark.parametrize("family", mostly_slow(["llama", "phi3", "falcon"], "llama"))
 def test_a_damaged_part_beside_moved_factors_is_blamed(family: str) -> None:
     """The norm that has another gain, whose factor the next parts take back, is not."""
     parent = tiny_decoder(family)

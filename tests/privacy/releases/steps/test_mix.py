@@ -99,10 +99,10 @@ def test_rows_from_elsewhere_are_mixed_with_any_prompts(observed: Observe, rows:
 
 def test_shield_vectors_are_as_long_as_rows(observed: Observe) -> None:
     """Their coordinates have the size of a typical one."""
-    release, found = _batched(observed, "matrix=orthogonal, shield=4000")
+    release, found = _batched(observed, "matrix=orthogonal, shield=1000")
     rows = found.rows[0].double()
     sent = release.apply(found.rows[0], draws(0, IDS)).double()
-    drawn = (sent.square().sum() - rows.square().sum()) / (4000 * _WIDTH)
+    drawn = (sent.square().sum() - rows.square().sum()) / (1000 * _WIDTH)
     assert abs(float(drawn.sqrt()) / release.batch.typical - 1) < 0.02
 
 
