@@ -1,0 +1,23 @@
+"""What the theory says of models, measured.
+
+    ./dev bench theory repetition [MODELS...]
+
+Each subcommand prints the tables of docs/theory.md; ``--help`` names what it takes.
+"""
+
+import argparse
+
+from theory_repetition import add_repetition
+
+
+def main() -> None:
+    """Run a subcommand."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parts = parser.add_subparsers(required=True)
+    add_repetition(parts)
+    given = parser.parse_args()
+    given.run(given)
+
+
+if __name__ == "__main__":
+    main()
