@@ -24,6 +24,7 @@ from pytest_injectivity.audit.checks import (
     no_collisions,
     no_continuation_collisions,
     no_new_collisions,
+    no_repetition_collapse,
     not_read_by_reference,
     not_recoverable,
     one_step_distinct,
@@ -116,6 +117,9 @@ class BoundChecks:
     )
     check_no_new_collisions, assert_no_new_collisions = bound(
         no_new_collisions.check_no_new_collisions
+    )
+    check_no_repetition_collapse, assert_no_repetition_collapse = bound(
+        no_repetition_collapse.check_no_repetition_collapse
     )
     check_not_read_by_reference, assert_not_read_by_reference = bound(
         not_read_by_reference.check_not_read_by_reference

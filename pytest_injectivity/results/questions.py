@@ -109,6 +109,11 @@ QUESTIONS: dict[str, Question] = {
         "Prompts collide in the model that do not collide in the parent.",
         _WHERE_LOST,
     ),
+    "no_repetition_collapse": Question(
+        "Does the model tell one more repetition of a token from so many?",
+        "From some number on, the model cannot know how often a token was repeated.",
+        "Where it is structural, begin prompts with a token such as BOS; else compute in a finer dtype.",
+    ),
     "not_read_by_reference": Question(
         "Is somebody with the parent's public weights unable to read the prompts from the states?",
         "The parent's weights read more tokens than was allowed.",

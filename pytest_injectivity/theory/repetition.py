@@ -146,7 +146,15 @@ def measure_repetition(
 def equal_exactly(
     exact: Decoder, repetition: Repetition, n: int, layers: Sequence[Layer]
 ) -> dict[Layer, Collapse]:
-    """Where the same weights in true float64 do not tell ``n`` and ``n + 1`` repetitions apart.
+    """As `exact_steps`, summed up."""
+    steps = exact_steps(exact, repetition, n, layers)
+    return {layer: Collapse.of(alike) for layer, alike in steps.items()}
+
+
+def exact_steps(
+    exact: Decoder, repetition: Repetition, n: int, layers: Sequence[Layer]
+) -> dict[Layer, list[bool]]:
+    """Which steps the same weights in true float64 do not tell apart.
 
     Args:
         exact: the copy in float64.
@@ -155,14 +163,15 @@ def equal_exactly(
         layers: which layers.
 
     Returns:
-        By layer the steps whose states are within 1e-12 of the norm of each other (SPEC section 3).
+        By layer, of each step from 1 on, whether its states are within 1e-12 of the norm of each other
+        (SPEC section 3).
 
     Raises:
         LayerError, OptionError, PromptError: as for `measure_repetition`.
     """
     check_repetition(exact, repetition, n)
     states = repeated_states(exact, repetition, n, layers)
-    return {layer: Collapse.of(_within(rows, EQUAL)) for layer, rows in states.items()}
+    return {layer: _within(rows, EQUAL) for layer, rows in states.items()}
 
 
 def check_repetition(decoder: Decoder, repetition: Repetition, n: int) -> None:

@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "no_collisions": {},
     "no_continuation_collisions": {"prompts": 2},
     "no_new_collisions": {},
+    "no_repetition_collapse": {"n": 2},
     "not_read_by_reference": {"max_rate": 0.5, **FEW},
     "not_recoverable": {"release": "identity@1", "max_token_rate": 0.5, **FEWER},
     "one_step_distinct": {},

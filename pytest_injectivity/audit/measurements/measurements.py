@@ -15,6 +15,7 @@ from pytest_injectivity.audit.measurements.doubtful_pairs import Blur, DoubtfulP
 from pytest_injectivity.audit.measurements.float64_copies import Float64Copies, free_bytes
 from pytest_injectivity.audit.measurements.layer_states import LayerStates
 from pytest_injectivity.audit.measurements.layer_summaries import LayerSummaries
+from pytest_injectivity.audit.measurements.repetitions import Repetitions
 from pytest_injectivity.audit.measurements.resolutions import Resolutions
 from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer
@@ -47,6 +48,7 @@ class Measurements:
     Attributes:
         target: as given.
         layers: the states and the geometry of each layer.
+        repetitions: the ladders of repeated tokens.
     """
 
     def __init__(self, target: Target) -> None:
@@ -56,6 +58,7 @@ class Measurements:
         self._resolutions = Resolutions(target, self._float64)
         self._doubts = Doubts(self.layers, self._resolutions)
         self._diagnoses = Diagnoses(target, self._float64)
+        self.repetitions = Repetitions(target, self._resolutions, self._float64)
         self._summaries = LayerSummaries(self.layers, self._resolutions)
         self._edits: dict[Layer, Ratios] = {}
         self._served_geometry: dict[Layer, LayerGeometry] = {}

@@ -180,6 +180,12 @@ def _tables(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     return (Need("load"), *resolutions, Need("tables", layers))
 
 
+def _repetitions(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    """How many steps are evaluated depends on what is found: the resolutions are predicted alone."""
+    del asked
+    return (Need("load"), Need("resolution", layers), Need("first", layers))
+
+
 def _continuations(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     size = asked.number("prompts", 10)
     return (*_geometry(asked, layers), Need("continuations", layers, prompts=size))
@@ -247,6 +253,7 @@ _NEEDS: dict[str, Callable[[Asked, tuple[Layer, ...]], _States]] = {
     "next_token_kept": _next_token,
     "one_step_distinct": _tables,
     "no_continuation_collisions": _continuations,
+    "no_repetition_collapse": _repetitions,
     "states_recoverable": _outside,
     "served_as_audited": _facts,
     "served_colipschitz_above": _facts,

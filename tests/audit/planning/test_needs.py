@@ -41,6 +41,13 @@ def test_some_checks_look_at_the_embedding_too() -> None:
     assert {(0, 1, 2, 3, 4, "norm")} == {one.layers for one in found if one.kind == "tables"}
 
 
+def test_repetitions_need_resolutions_alone() -> None:
+    """No prompt of the set is captured for them."""
+    found = _needs("no_repetition_collapse", n=8, layer=2)
+    assert {"load", "resolution", "first"} == {one.kind for one in found}
+    assert {(), (2,)} == {one.layers for one in found}
+
+
 def test_sipit_needs_its_prompts_and_certificates() -> None:
     """One need a layer, with the numbers of the call and the defaults of the check."""
     found = [
