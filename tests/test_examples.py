@@ -34,8 +34,16 @@ def _documented(tree: ast.Module) -> Iterator[tuple[str, str]]:
     yield from look(tree, "")
 
 
+# Of checks that attack what is shared, `utility_kept` has a quick one.
+SLOW = {"check_not_read_by_reference", "check_not_recoverable", "check_cut_not_read"}
+
 DOCSTRINGS = [
-    pytest.param(path, text, id=f"{path.relative_to(ROOT).with_suffix('').as_posix()}:{name}")
+    pytest.param(
+        path,
+        text,
+        id=f"{path.relative_to(ROOT).with_suffix('').as_posix()}:{name}",
+        marks=[pytest.mark.slow] if name in SLOW else [],
+    )
     for path in sorted((ROOT / "pytest_injectivity").rglob("*.py"))
     for name, text in _documented(ast.parse(path.read_text(encoding="utf-8")))
 ]

@@ -101,8 +101,10 @@ def test_an_adapter_that_was_merged_twice(tmp_path: Path) -> None:
     ("values", "said"),
     [
         ({"rms_norm_eps": 1e-2}, "rms_norm_eps"),
-        ({"hidden_act": "gelu"}, "hidden_act"),
-        ({"max_position_embeddings": 32}, "max_position_embeddings"),
+        pytest.param({"hidden_act": "gelu"}, "hidden_act", marks=pytest.mark.slow),
+        pytest.param(
+            {"max_position_embeddings": 32}, "max_position_embeddings", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_another_configuration_is_said_as_one(

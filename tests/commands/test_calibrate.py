@@ -173,7 +173,11 @@ def test_calibrating_again_changes_nothing(written: Written, gate: Path, models:
     ("child", "message"),
     [
         ("nan", "nan is no child to be trusted: FAIL block_error_below layer02"),
-        ("doubled", "doubled is no child to be trusted: FAIL block_error_below layer02"),
+        pytest.param(
+            "doubled",
+            "doubled is no child to be trusted: FAIL block_error_below layer02",
+            marks=pytest.mark.slow,
+        ),
         ("wide", "hidden size 32 and 16"),
         ("parent", "comparing a model with itself proves nothing"),
         ("missing", "missing"),

@@ -95,10 +95,15 @@ class _ReadOnce:
         return value
 
 
+# Plugins of pytest that this one has nothing to do with: every run inside this process would start them.
+_STRANGERS = {"anyio", "hypothesis", "jaxtyping", "platformdirs"}
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _distributions() -> Iterator[None]:
     """What is installed stays the same: every run inside this process would read its files anew."""
-    installed = [_ReadOnce(one) for one in metadata.distributions()]
+    every = (_ReadOnce(one) for one in metadata.distributions())
+    installed = [one for one in every if one.name not in _STRANGERS]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metadata, "distributions", lambda: iter(installed))
         yield

@@ -5,6 +5,7 @@ import pytest
 
 from tests.integration.conftest import Run
 from tests.integration.support import output
+from tests.repetitions import mostly_slow
 
 CHECKS = {
     "no_collisions": "injx.assert_no_collisions('all', eps=1e9)",
@@ -35,7 +36,10 @@ def test_the_first_line_is_the_verdict(failed: Callable[..., str]) -> None:
         assert len(line) <= 80
 
 
-@pytest.mark.parametrize("style", ["auto", "long", "short", "line", "native", "no"])
+@pytest.mark.parametrize(
+    "style",
+    mostly_slow(["auto", "long", "short", "line", "native", "no"], "auto", "native"),
+)
 def test_the_short_summary_is_the_verdict(failed: Callable[..., str], style: str) -> None:
     """A log ends with what failed; the traceback ends in the test (native shows all there is)."""
     text = failed(f"--tb={style}")

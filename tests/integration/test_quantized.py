@@ -9,6 +9,7 @@ from pytest_injectivity import Audit, AuditConfig
 from tests.integration.conftest import Run
 from tests.integration.support import output, said
 from tests.quantized import KINDS, needs, parent, saved_parent, write
+from tests.repetitions import mostly_slow
 
 GATE = "def test_gate(injx):\n    injx.assert_no_collisions('all')\n"
 
@@ -44,7 +45,7 @@ def test_each_kind_is_audited(kind: str, tmp_path: Path) -> None:
         assert first.layer_summary(layer) == second.layer_summary(layer)
 
 
-@pytest.mark.parametrize("kind", ["bnb-nf4", "torchao-int4"])
+@pytest.mark.parametrize("kind", mostly_slow(["bnb-nf4", "torchao-int4"], "bnb-nf4"))
 def test_the_terminal_and_the_report_say_what_is_quantized(
     kind: str, audited: Run, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from pytest_injectivity.audit.keys import ModelFactsKey
 from pytest_injectivity.geometry.keys import NeighborsKey, RowsKey
 from pytest_injectivity.store.shards import Shard
 from tests.integration.support import Done, output, run_pytest, said
+from tests.repetitions import mostly_slow
 
 GATES = """
 class TestOne:
@@ -130,7 +131,11 @@ def test_another_run_with_other_thresholds_loads_no_weights(
 
 
 @pytest.mark.parametrize(
-    "ends", ["assert False", "raise KeyboardInterrupt", "import pytest; pytest.exit('over')"]
+    "ends",
+    mostly_slow(
+        ["assert False", "raise KeyboardInterrupt", "import pytest; pytest.exit('over')"],
+        "raise KeyboardInterrupt",
+    ),
 )
 def test_without_a_cache_nothing_is_left_however_a_run_ends(
     audited: Callable[..., pytest.RunResult],

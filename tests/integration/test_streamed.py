@@ -18,7 +18,7 @@ def test_layers(injx, injx_layer):
     injx.assert_margin_above(injx_layer, 1e-9)
 
 def test_prompts_come_back(assert_sipit_recovers):
-    assert_sipit_recovers(2, prompts=4, tokens=6)
+    assert_sipit_recovers(2, prompts=2, tokens=4)
 
 def test_parent(assert_next_token_kept, assert_weight_error_below, assert_block_error_below):
     assert_next_token_kept(kl=1.0)

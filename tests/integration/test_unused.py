@@ -77,9 +77,11 @@ def _seconds(folder: Path, *arguments: str) -> float:
     ("arguments", "status", "own"),
     [
         (["--help"], pytest.ExitCode.OK, OWN),
-        ([], pytest.ExitCode.NO_TESTS_COLLECTED, OWN),
+        pytest.param([], pytest.ExitCode.NO_TESTS_COLLECTED, OWN, marks=pytest.mark.slow),
         (["test_unit.py"], pytest.ExitCode.OK, OWN | RUN | GATHERING),
-        (["--fixtures", "test_unit.py"], pytest.ExitCode.OK, OWN | RUN),
+        pytest.param(
+            ["--fixtures", "test_unit.py"], pytest.ExitCode.OK, OWN | RUN, marks=pytest.mark.slow
+        ),
         (["test_gate.py", "--injx-seed=-1"], pytest.ExitCode.USAGE_ERROR, OWN | RUN),
     ],
     ids=["help", "empty", "unit", "fixtures", "refused"],

@@ -17,6 +17,7 @@ from pytest_injectivity.models.loading import load, load_decoder
 from pytest_injectivity.quantization.stored_tensors import StoredFile
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
 from tests.quantized import needs
+from tests.repetitions import SOME_FAMILIES, mostly_slow
 
 Relative = Callable[[Tensor, Tensor], float]
 
@@ -40,7 +41,7 @@ def _configure(folder: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-@pytest.mark.parametrize("family", TABLE)
+@pytest.mark.parametrize("family", mostly_slow(TABLE, *SOME_FAMILIES))
 def test_a_saved_decoder_comes_back(family: str, tmp_path: Path) -> None:
     """A checkpoint of every family has the states of the decoder it was saved from."""
     decoder = tiny_decoder(family)

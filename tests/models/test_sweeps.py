@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.models.streamed_blocks import BlocksOnDisk
 from pytest_injectivity.testing import save_checkpoint, tiny_decoder
+from tests.repetitions import mostly_slow
 
 pytest.importorskip("accelerate", reason="weights that stay on disk need accelerate")
 
@@ -47,8 +49,9 @@ def tasks_of(count: int, tasks: int = TASKS) -> list[Task]:
     return [partial(passes, start=at, count=count) for at in range(tasks)]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(
+    ("threads", "count"), mostly_slow([*product((1, 2), (1, 3))], (1, 3), (2, 1))
+)
 def test_a_block_is_read_once_for_a_pass_of_every_task(
     decoder: Decoder, count: int, threads: int
 ) -> None:

@@ -6,6 +6,7 @@ sees nothing is right once in as many answers as the vocabulary has tokens.
 
 from dataclasses import replace
 from functools import cache
+from itertools import cycle, product
 
 import pytest
 from scipy.stats import binom
@@ -21,6 +22,7 @@ from pytest_injectivity.privacy.releases.noise import Noise
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import case, drawn_prompts
 from tests.obedient import obedient_decoder
+from tests.repetitions import mostly_slow
 
 VOCAB, LENGTH, QUERIES = 16, 2, 4
 PROMPTS = drawn_prompts(32, LENGTH, vocab=VOCAB)
@@ -123,10 +125,18 @@ def test_an_attacker_reads_more_than_chance_of_what_it_is_made_for(name: str) ->
     assert all(binom.sf(right - 1, given, 1 / VOCAB) < RARE for right, given in found)
 
 
-@pytest.mark.parametrize("noise", [NoiseRelease, _UntoldNoise])
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize(
+    ("name", "noise"),
+    mostly_slow(
+        [*product(BY_NAME, (NoiseRelease, _UntoldNoise))],
+        *zip(BY_NAME, cycle((NoiseRelease, _UntoldNoise)), strict=False),
+    ),
+)
 def test_an_attacker_is_at_chance_on_noise(name: str, noise: type[NoiseRelease]) -> None:
-    """Its answers are right no more often than drawn ones, told of noise or not."""
+    """Its answers are right no more often than drawn ones, told of noise or not.
+
+    The default run tells every second attacker.
+    """
     decoder = _decoder(name)
     sent = _in_noise(_case(decoder, *MADE_FOR[name]), noise)
     found = _right_of(name, decoder, sent)
