@@ -8,7 +8,8 @@ import numpy as np
 
 from pytest_injectivity.config.release_spec import parse
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.evaluation.attack import AttackCase, run_attacks
+from pytest_injectivity.privacy.evaluation.attack import run_attacks
+from pytest_injectivity.privacy.evaluation.cases import AttackCase
 from pytest_injectivity.privacy.evaluation.results import AttackedRelease, AttackResult
 from pytest_injectivity.privacy.releases.binding import bind
 from pytest_injectivity.privacy.releases.examples import observe_together

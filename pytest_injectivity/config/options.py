@@ -194,9 +194,9 @@ class Options:
         None,
         values.workers,
         "N|ADDRESS",
-        "processes that capture states and recover prompts side by side, of which each loads the model:"
-        " so many on this machine, or one for each GPU or machine of a cluster of Ray, ray://HOST:PORT"
-        " (extra ray); not with pytest-xdist's -n, and without effect on any number",
+        "processes that capture states, recover prompts and attack releases side by side, of which each"
+        " loads the model: so many on this machine, or one for each GPU or machine of a cluster of Ray,"
+        " ray://HOST:PORT (extra ray); not with pytest-xdist's -n, and without effect on any number",
     )
     memory_budget: int | None = _option(
         None,

@@ -9,6 +9,7 @@ import numpy as np
 
 from pytest_injectivity.audit.measurements.recovery import known_tokens
 from pytest_injectivity.audit.releases.answer_texts import AnswerTexts
+from pytest_injectivity.audit.releases.attacked_by_workers import attacked_by_workers
 from pytest_injectivity.audit.releases.learning import learned_from
 from pytest_injectivity.audit.releases.release_size import Size
 from pytest_injectivity.audit.target.told_loading import load_told
@@ -17,7 +18,8 @@ from pytest_injectivity.config.release_spec import ReleaseSpec
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.privacy.evaluation.attack import AttackCase, run_attacks
+from pytest_injectivity.privacy.evaluation.attack import BegunAttacks
+from pytest_injectivity.privacy.evaluation.cases import AttackCase, AttackSettings
 from pytest_injectivity.privacy.evaluation.results import AttackedRelease, ReleaseResult
 from pytest_injectivity.privacy.evaluation.token_kinds import kinds_of
 from pytest_injectivity.privacy.evaluation.utility import Utility, measure_utility, why_no_utility
@@ -26,6 +28,7 @@ from pytest_injectivity.privacy.releases.checking import check_release
 from pytest_injectivity.privacy.releases.custom import CustomRelease
 from pytest_injectivity.privacy.releases.observed import Observed, observe_place
 from pytest_injectivity.privacy.releases.protocol import Release
+from pytest_injectivity.privacy.releases.registry import release_steps
 from pytest_injectivity.privacy.search.one_step_tables import measure_floor
 
 if TYPE_CHECKING:
@@ -37,11 +40,20 @@ _PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    """A release bound to the rows observed at its place."""
+    """A release bound to the rows observed at its place.
+
+    Attributes:
+        name: of the release.
+        observed: the rows.
+        release: bound to them.
+        shareable: whether it is the same in another process: a user's function need not be there, and
+            what is made of the model by its gradients may differ in the last bits.
+    """
 
     name: str
     observed: Observed
     release: Release
+    shareable: bool
 
 
 def expose(
@@ -102,10 +114,11 @@ def _bound(one: ReleaseSpec | CustomRelease, observed: Observed, seed: int) -> _
     name = str(one)
     if isinstance(one, ReleaseSpec):
         release, same = bind(one, observed), one.is_identity
+        shareable = not any(release_steps()[step.name].of_states for step in one.steps)
     else:
-        release, same = one.bind(observed, seed), False
+        release, same, shareable = one.bind(observed, seed), False, False
     check_release(release, observed, seed, name, same=same)
-    return _Shared(one.name, observed, release)
+    return _Shared(one.name, observed, release, shareable)
 
 
 def _utilities(measured: "Measurements", shared: Sequence[_Shared]) -> list[Utility | None]:
@@ -146,16 +159,20 @@ def _attacks(
     measured.target.foretelling.before(lambda costs: costs.attacks(_walk(shared, size)))
     tokens = sum(len(one) - len(known) for one in prompts)
     with measured.target.watcher.progress("attacks", tokens) as advance:
-        attacked = run_attacks(
-            decoder,
-            cases,
+        settings = AttackSettings(
             seed=seed,
             free_running=size.free_running,
             known=known,
             budget=size.budget,
-            progress=advance,
             keep_ids=True,
         )
+        attacked = None
+        if size.attacker is None and all(one.shareable for one in shared):
+            attacked = attacked_by_workers(measured.target, cases, settings, progress=advance)
+        if attacked is None:
+            begun = BegunAttacks(decoder, cases, settings)
+            begun.run(range(len(prompts)), advance)
+            attacked = begun.results()
     found = {one.release: one for one in attacked}
     return [found[str(at)] for at in range(len(shared))]
 

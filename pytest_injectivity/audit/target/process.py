@@ -13,7 +13,7 @@ class Process(TypedDict, total=False):
     Attributes:
         watcher: told what happens; nobody by default.
         workers: processes that compute side by side on this machine; 1 by default.
-        executor: runs parts of a capture in workers, each of which loads the model; by default all is
+        executor: runs parts of an audit in workers, each of which loads the model; by default all is
             computed in this process.
         key: keys the hashes that name prompts; the config's, or a new random one, by default.
         run: a name that processes of one run share; a new random one by default.

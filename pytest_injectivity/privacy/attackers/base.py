@@ -124,12 +124,14 @@ class Attacker(Protocol):
         source: where the method was published.
         teacher_forced: whether it is run with the true tokens before each position.
         free_running: whether it is run with its own answers before each position.
+        remembers: whether its attack learns from every prompt for those that it reads later.
     """
 
     name: str
     source: str
     teacher_forced: bool
     free_running: bool
+    remembers: bool
 
     def fits(self, channel: Channel) -> bool:
         """Whether the method is made for such a release and place."""
@@ -159,6 +161,7 @@ class PositionwiseAttacker(BaseAttack, ABC):
 
     teacher_forced = True
     free_running = False
+    remembers = False
 
     def fits(self, channel: Channel) -> bool:
         """Whether rows are shown in order at every position."""

@@ -44,6 +44,7 @@ class BeamAttacker:
     source = "BeamClean: Kale et al., arXiv 2505.13758"
     teacher_forced = False
     free_running = True
+    remembers = False
 
     def __init__(self, width: int = WIDTH, shortlist: int = SHORTLIST) -> None:
         self.width = width

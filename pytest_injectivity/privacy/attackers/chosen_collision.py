@@ -33,6 +33,7 @@ class ChosenCollisionAttacker:
     source = "Shadow in the Cache: Luo et al., arXiv 2508.09442"
     teacher_forced = True
     free_running = True
+    remembers = False
 
     def fits(self, channel: Channel) -> bool:
         """Whether keys or values are shown in order at every position, and there are examples."""

@@ -36,6 +36,7 @@ class ComponentsAttacker:
     source = "FastICA: Hyvärinen 1999, against GELO's mixing, arXiv 2603.05035"
     teacher_forced = True
     free_running = False
+    remembers = False
 
     def fits(self, channel: Channel) -> bool:
         """Whether all positions are released, mixed, in fewer rows than coordinates, and in few."""

@@ -28,6 +28,7 @@ class EmbeddingAttacker:
     source = "a baseline of Qu et al., arXiv 2503.09022"
     teacher_forced = True
     free_running = False
+    remembers = False
 
     def __init__(self, block_elements: int = 2**24) -> None:
         self.block_elements = block_elements

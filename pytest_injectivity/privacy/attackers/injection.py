@@ -39,6 +39,7 @@ class InjectionAttacker:
     source = "Shadow in the Cache: Luo et al., arXiv 2508.09442"
     teacher_forced = False
     free_running = True
+    remembers = False
 
     def __init__(self, instruction: str = INSTRUCTION) -> None:
         self.instruction = instruction

@@ -52,6 +52,7 @@ class JointSearchAttacker:
     source = "this package, on the one-step map of arXiv 2510.15511"
     teacher_forced = True
     free_running = True
+    remembers = False
 
     def __init__(self, exhaustive: int = EXHAUSTIVE) -> None:
         self.exhaustive = exhaustive

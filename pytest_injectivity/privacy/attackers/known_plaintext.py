@@ -31,6 +31,7 @@ class KnownPlaintextAttacker:
     source = "Procrustes: Schönemann 1966; assignment: Kuhn 1955"
     teacher_forced = True
     free_running = True
+    remembers = False
 
     def fits(self, channel: Channel) -> bool:
         """Whether rows are shown in order, rotated by one matrix, and some prompts are known."""

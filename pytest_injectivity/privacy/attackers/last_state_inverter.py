@@ -46,6 +46,7 @@ class LastStateInverterAttacker:
     source = "embedding inversion: arXiv 2004.00053, arXiv 2310.06816; kernel ridge"
     teacher_forced = True
     free_running = True
+    remembers = False
 
     def fits(self, channel: Channel) -> bool:
         """Whether each prompt is one row, with examples of prompts that are as long."""

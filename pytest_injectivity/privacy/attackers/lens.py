@@ -18,6 +18,7 @@ class LensAttacker:
     source = "this package: one look of a linear forward model"
     teacher_forced = True
     free_running = False
+    remembers = False
 
     def fits(self, channel: Channel) -> bool:
         """Whether states are shown in order at every position."""

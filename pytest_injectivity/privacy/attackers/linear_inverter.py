@@ -24,6 +24,7 @@ class LinearInverterAttacker:
     source = "linear inversion: Song and Raghunathan, arXiv 2004.00053"
     teacher_forced = True
     free_running = False
+    remembers = False
 
     def fits(self, channel: Channel) -> bool:
         """Whether rows are shown in order, and there are examples to learn from."""

@@ -26,6 +26,7 @@ class MatchingAttacker:
     source = "Hidden No More: Thomas et al., arXiv 2505.18332"
     teacher_forced = True
     free_running = True
+    remembers = False
 
     def fits(self, channel: Channel) -> bool:
         """Whether all positions are released in an unknown order."""

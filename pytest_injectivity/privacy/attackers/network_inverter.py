@@ -49,6 +49,7 @@ class NetworkInverterAttacker:
     source = "trained inversion: Song and Raghunathan, arXiv 2004.00053; arXiv 2603.01499"
     teacher_forced = True
     free_running = False
+    remembers = False
 
     def fits(self, channel: Channel) -> bool:
         """Whether rows are shown in order, none too wide, with examples to learn from and hold out."""

@@ -37,6 +37,7 @@ class PairsInverterAttacker:
     source = "inversion from pairs: Song and Raghunathan, arXiv 2004.00053; kernel ridge"
     teacher_forced = True
     free_running = False
+    remembers = False
 
     def __init__(self, most: int = _MOST) -> None:
         self.most = most

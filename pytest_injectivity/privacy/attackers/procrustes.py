@@ -43,6 +43,7 @@ class ProcrustesAttacker:
     source = "Gram matrices: GELO, arXiv 2603.05035; Procrustes: Schönemann 1966"
     teacher_forced = True
     free_running = True
+    remembers = True
 
     def fits(self, channel: Channel) -> bool:
         """Whether all positions are released in order, rotated by a secret matrix."""

@@ -41,6 +41,7 @@ class ScatterAttacker:
     source = "likelihood ratio of Wishart 1928, against GELO's mixing, arXiv 2603.05035"
     teacher_forced = True
     free_running = False
+    remembers = False
 
     def fits(self, channel: Channel) -> bool:
         """Whether as many mixed rows as coordinates are released, and it has twice as many itself."""

@@ -13,65 +13,45 @@ free-running (its own answers stand there) on the first few prompts, or both.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from pytest_injectivity.errors import OptionError
-from pytest_injectivity.inversion.verifiers import Tolerance
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.attackers.base import Attacker, AttackSetting
 from pytest_injectivity.privacy.attackers.registry import ATTACKERS
+from pytest_injectivity.privacy.evaluation.cases import (
+    FREE_RUNNING,
+    AttackCase,
+    AttackSettings,
+    channels_of,
+    prompts_of,
+)
 from pytest_injectivity.privacy.evaluation.information import token_bits
 from pytest_injectivity.privacy.evaluation.ranks import Ranks
 from pytest_injectivity.privacy.evaluation.results import AttackedRelease, AttackResult
-from pytest_injectivity.privacy.evaluation.robustness import POSITIONS, RobustnessProbe
-from pytest_injectivity.privacy.evaluation.schedule import CACHED_BYTES, Schedule, ScheduledAttack
-from pytest_injectivity.privacy.releases.examples import (
-    known_beforehand,
-    practised,
-    refuse_shared,
+from pytest_injectivity.privacy.evaluation.robustness import (
+    POSITIONS,
+    RobustnessProbe,
+    Tolerances,
 )
-from pytest_injectivity.privacy.releases.mean import MeanRelease
-from pytest_injectivity.privacy.releases.observed import Observed
-from pytest_injectivity.privacy.releases.protocol import Release
+from pytest_injectivity.privacy.evaluation.schedule import (
+    CACHED_BYTES,
+    Given,
+    Schedule,
+    ScheduledAttack,
+    prompts_at_a_time,
+)
 from pytest_injectivity.privacy.search.channel import Channel
 from pytest_injectivity.privacy.search.pruning import FIRST_ROUND, Pruning
 from pytest_injectivity.privacy.search.ranking import Ranking
-
-FREE_RUNNING = 20
-"""Default number of prompts that are read free-running."""
 
 # The fewest likely candidates of a position, whatever the budget is.
 _FEWEST = 32
 # Radii need the whole vocabulary: they take one part in so many of the budget, on so many positions or
 # more.
 _SHARE_OF_RADII, _FEWEST_RADII = 8, 16
-
-
-@dataclass(frozen=True, eq=False)
-class AttackCase:
-    """Releases of what is observed at one place.
-
-    Attributes:
-        observed: the rows before any release, and the prompts that attacks are judged by.
-        releases: the releases, by name.
-        nu: how far two evaluations of one row may lie apart at positions 0, 1, …, the last number for
-            all later positions (`measure_floor`).
-        practice: prompts of the attacker's own, run through its own model; None: none.
-        known: prompts that the attacker knows, run through the sender's model; None: none.
-        queries: how many times the sender releases each prompt that is read, with draws of their own.
-    """
-
-    observed: Observed
-    releases: Mapping[str, Release]
-    nu: Tolerance
-    practice: Observed | None = None
-    known: Observed | None = None
-    queries: int = 1
 
 
 def run_attacks(
@@ -113,59 +93,143 @@ def run_attacks(
         OptionError: there is no case, the cases are of different prompts, a prompt has no token
             after the known ones, or an attacker would learn from a prompt that it reads.
     """
-    prompts = _prompts(cases, known)
-    channels = [channel for case in cases for channel in _channels(case, decoder, seed)]
-    every = tuple(range(len(prompts)))
-    by_channel = {
-        id(channel): _scheduled(
-            attackers, decoder, channel, prompts, seed=seed, free_running=free_running
-        )
-        for channel in channels
-    }
-    attacks = [one for pairs in by_channel.values() for _, one in pairs]
-    pruning = None
-    if budget is not None:
-        prefixes = _prefixes(attacks, prompts, len(known))
-        if prefixes * decoder.vocab_size > budget:
-            rankings = _rankings(decoder, attacks, seed)
-            most = max(_FEWEST, budget // prefixes)
-            pruning = Pruning(decoder, rankings, most, first_round=first_round)
-    measured = POSITIONS
-    if pruning is not None and budget is not None:
-        measured = budget // (_SHARE_OF_RADII * decoder.vocab_size)
-    probes = {
-        id(one): RobustnessProbe(prompts, len(known), seed, min(measured, POSITIONS))
-        for one in channels
-        if RobustnessProbe.fits(one) and measured >= _FEWEST_RADII
-    }
-    attacks += [
-        ScheduledAttack(probes[id(one)], one, every, prompts)
-        for one in channels
-        if id(one) in probes
-    ]
-    if attacks:
-        Schedule(
-            decoder,
-            attacks,
-            known,
-            prompts=prompts,
-            pruning=pruning,
+    begun = BegunAttacks(
+        decoder,
+        cases,
+        AttackSettings(
+            seed=seed,
+            attackers=tuple(attackers),
+            free_running=free_running,
+            known=tuple(known),
+            keep_ids=keep_ids,
+            budget=budget,
+            first_round=first_round,
             cached_bytes=cached_bytes,
-        ).run(every, progress)
-    return tuple(
-        AttackedRelease(
-            release=channel.name,
-            place=channel.place,
-            attacks=tuple(
-                _result(
-                    attacker, one, prompts, len(known), vocab=decoder.vocab_size, keep_ids=keep_ids
-                )
-                for attacker, one in by_channel[id(channel)]
-            ),
-            robustness=probes[id(channel)].robustness() if id(channel) in probes else None,
-        )
-        for channel in channels
+        ),
     )
+    begun.run(range(len(begun.prompts)), progress)
+    return begun.results()
+
+
+class BegunAttacks:
+    """All attacks on all releases of one sample of prompts: those who learn have learned.
+
+    Args:
+        decoder: the attacker's model.
+        cases: places of the same prompts.
+        settings: how they are attacked.
+
+    Raises:
+        OptionError: see `run_attacks`.
+
+    Attributes:
+        prompts: the token ids.
+        attacks: one for each channel and attacker, and each way in which it is run.
+    """
+
+    def __init__(
+        self, decoder: Decoder, cases: Sequence[AttackCase], settings: AttackSettings
+    ) -> None:
+        self._decoder = decoder
+        self._settings = settings
+        known, seed, budget = settings.known, settings.seed, settings.budget
+        self.prompts = prompts_of(cases, known)
+        self._channels = [channel for case in cases for channel in channels_of(case, decoder, seed)]
+        self._by_channel = {
+            id(channel): _scheduled(decoder, channel, self.prompts, settings)
+            for channel in self._channels
+        }
+        self.attacks = [one for pairs in self._by_channel.values() for _, one in pairs]
+        pruning = None
+        if budget is not None:
+            prefixes = _prefixes(self.attacks, self.prompts, len(known))
+            if prefixes * decoder.vocab_size > budget:
+                rankings = _rankings(decoder, self.attacks, seed)
+                most = max(_FEWEST, budget // prefixes)
+                pruning = Pruning(decoder, rankings, most, first_round=settings.first_round)
+        measured = POSITIONS
+        if pruning is not None and budget is not None:
+            measured = budget // (_SHARE_OF_RADII * decoder.vocab_size)
+        self._probes = {
+            id(one): RobustnessProbe(self.prompts, len(known), seed, min(measured, POSITIONS))
+            for one in self._channels
+            if RobustnessProbe.fits(one) and measured >= _FEWEST_RADII
+        }
+        every = tuple(range(len(self.prompts)))
+        scheduled = [*self.attacks] + [
+            ScheduledAttack(self._probes[id(one)], one, every, self.prompts)
+            for one in self._channels
+            if id(one) in self._probes
+        ]
+        self._schedule: Schedule | None = None
+        if scheduled:
+            self._schedule = Schedule(
+                decoder,
+                scheduled,
+                known,
+                prompts=self.prompts,
+                pruning=pruning,
+                cached_bytes=settings.cached_bytes,
+            )
+
+    def run(self, prompts: Sequence[int], progress: Callable[[int], None] | None = None) -> None:
+        """Runs the attacks on some of the prompts; see `Schedule.run`."""
+        if self._schedule is not None:
+            self._schedule.run(prompts, progress)
+
+    def taken(self) -> "Attacked":
+        """What was found since the last call, which is forgotten here."""
+        probes = self._probes.values()
+        found = Attacked([one.given for one in self.attacks], [one.measured for one in probes])
+        for attack in self.attacks:
+            attack.given = Given()
+        for probe in probes:
+            probe.measured = Tolerances()
+        return found
+
+    def add(self, found: "Attacked") -> None:
+        """Adds what the same attacks found elsewhere of other prompts."""
+        for attack, given in zip(self.attacks, found.given, strict=True):
+            attack.given.add(given)
+        for probe, measured in zip(self._probes.values(), found.measured, strict=True):
+            probe.measured.add(measured)
+
+    def results(self) -> tuple[AttackedRelease, ...]:
+        """What was found of each case and release, in the order given."""
+        return tuple(
+            AttackedRelease(
+                release=channel.name,
+                place=channel.place,
+                attacks=tuple(
+                    _result(
+                        attacker,
+                        one,
+                        self.prompts,
+                        len(self._settings.known),
+                        vocab=self._decoder.vocab_size,
+                        keep_ids=self._settings.keep_ids,
+                    )
+                    for attacker, one in self._by_channel[id(channel)]
+                ),
+                robustness=self._probes[id(channel)].robustness()
+                if id(channel) in self._probes
+                else None,
+            )
+            for channel in self._channels
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """What attacks found of some prompts.
+
+    Attributes:
+        given: the answers of each attack.
+        measured: of each channel whose rows are compared position by position.
+    """
+
+    given: Sequence[Given]
+    measured: Sequence[Tolerances]
 
 
 def _prefixes(
@@ -188,85 +252,56 @@ def _rankings(
     return {key: Ranking(decoder, channel, seed) for key, channel in channels.items()}
 
 
+def _ways(
+    channel: Channel, prompts: int, settings: AttackSettings
+) -> Iterator[tuple[Attacker, bool, tuple[int, ...]]]:
+    """Attackers that are made for a channel, whether teacher-forced, and the prompts they read."""
+    every = tuple(range(prompts))
+    for attacker in settings.attackers:
+        if not attacker.fits(channel):
+            continue
+        if attacker.teacher_forced and every:
+            yield attacker, True, every
+        if attacker.free_running and every[: settings.free_running]:
+            yield attacker, False, every[: settings.free_running]
+
+
 def _scheduled(
-    attackers: Iterable[Attacker],
     decoder: Decoder,
     channel: Channel,
     prompts: Sequence[Sequence[int]],
-    *,
-    seed: int,
-    free_running: int,
+    settings: AttackSettings,
 ) -> list[tuple[Attacker, ScheduledAttack]]:
     """The attacks that are made for a channel, each in the ways that its attacker is run."""
-    every = tuple(range(len(prompts)))
     pairs = []
-    for attacker in attackers:
-        if not attacker.fits(channel):
-            continue
-        ways = (
-            (True, attacker.teacher_forced, every),
-            (False, attacker.free_running, every[:free_running]),
-        )
-        for teacher_forced, runs, some in ways:
-            if runs and some:
-                began = time.perf_counter()
-                attack = attacker.begin(AttackSetting(decoder, channel, teacher_forced, seed))
-                truth = prompts if teacher_forced else None
-                scheduled = ScheduledAttack(attack, channel, some, truth)
-                scheduled.seconds = time.perf_counter() - began
-                pairs.append((attacker, scheduled))
+    for attacker, teacher_forced, some in _ways(channel, len(prompts), settings):
+        began = time.perf_counter()
+        attack = attacker.begin(AttackSetting(decoder, channel, teacher_forced, settings.seed))
+        truth = prompts if teacher_forced else None
+        scheduled = ScheduledAttack(attack, channel, some, truth)
+        scheduled.given.seconds = time.perf_counter() - began
+        pairs.append((attacker, scheduled))
     return pairs
 
 
-def _prompts(cases: Sequence[AttackCase], known: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    if not cases:
-        raise OptionError("no case to attack: give at least one place and its releases")
-    prompts = cases[0].observed.prompts
-    if any(case.observed.prompts != prompts for case in cases):
-        raise OptionError(
-            "the cases are of different prompts: give places of the same prompts, whose one-step maps"
-            " are computed once for all"
-        )
-    for at, ids in enumerate(prompts):
-        if len(ids) <= len(known) or ids[: len(known)] != tuple(known):
-            raise OptionError(
-                f"prompt {at} of {len(ids)} tokens does not begin with the {len(known)} known ones and"
-                " go on after them: give known= as all prompts begin"
-            )
-    for case in cases:
-        for learned, what in ((case.practice, "of practice"), (case.known, "known beforehand")):
-            if learned is not None:
-                refuse_shared(learned.prompts, prompts, what)
-    return prompts
+def shares_of_prompts(
+    decoder: Decoder, cases: Sequence[AttackCase], settings: AttackSettings
+) -> tuple[tuple[int, ...], ...]:
+    """The prompts that are attacked together; all where an attacker learns from each for the next.
 
-
-def _channels(case: AttackCase, decoder: Decoder, seed: int) -> list[Channel]:
-    # Apple's GPUs have no float64.
-    home = torch.device("cpu") if decoder.device.type == "mps" else decoder.device
-    return [_channel(case, name, home, seed) for name in case.releases]
-
-
-def _channel(case: AttackCase, name: str, home: torch.device, seed: int) -> Channel:
-    observed, release = case.observed, case.releases[name]
-
-    def released(made: Release) -> tuple[Tensor, ...]:
-        return tuple(rows.to(home) for rows in observed.released(made, seed))
-
-    once = Channel(
-        name=name,
-        release=release,
-        place=observed.place,
-        nu=tuple(case.nu) if isinstance(case.nu, Sequence) else (case.nu,),
-        released=released(release),
-        lengths=tuple(map(len, observed.prompts)),
-        sides=observed.sides,
-        practice=practised(release, case.practice, seed).to(home),
-        known=known_beforehand(release, case.known, seed).to(home),
-    )
-    if case.queries == 1:
-        return once
-    mean = MeanRelease(release, case.queries)
-    return replace(once, averaged=replace(once, release=mean, released=released(mean)))
+    Raises:
+        OptionError: see `run_attacks`.
+    """
+    prompts = prompts_of(cases, settings.known)
+    channels = [one for case in cases for one in channels_of(case, decoder, settings.seed)]
+    ways = [way for one in channels for way in _ways(one, len(prompts), settings)]
+    together = len(prompts)
+    if not any(attacker.remembers for attacker, _, _ in ways):
+        free = sum(not teacher_forced for _, teacher_forced, _ in ways)
+        longest = max(map(len, prompts))
+        together = prompts_at_a_time(decoder, longest, free, settings.cached_bytes)
+    every = range(len(prompts))
+    return tuple(tuple(every[start : start + together]) for start in every[::together])
 
 
 def _result(
@@ -279,6 +314,7 @@ def _result(
     keep_ids: bool,
 ) -> AttackResult:
     """The answers of an attack, judged by the prompts."""
+    given = attack.given
     shape = len(prompts), max(map(len, prompts))
     tokens, ranks = (np.zeros(shape, dtype=np.int64) for _ in range(2))
     right, judged, verified, left_out, undecided = (np.zeros(shape, dtype=bool) for _ in range(5))
@@ -286,13 +322,13 @@ def _result(
         truth = np.array(prompts[prompt][known:])
         asked = slice(known, known + len(truth))
         judged[prompt, asked] = True
-        right[prompt, asked] = np.array(attack.answers[prompt]) == truth
-        verified[prompt, asked] = attack.verified[prompt]
-        left_out[prompt, asked] = attack.left_out[prompt]
+        right[prompt, asked] = np.array(given.answers[prompt]) == truth
+        verified[prompt, asked] = given.verified[prompt]
+        left_out[prompt, asked] = given.left_out[prompt]
         tokens[prompt, asked] = truth
-        if attack.ranks:
-            ranks[prompt, asked] = attack.ranks[prompt]
-        missed = np.array(attack.undecided[prompt])
+        if given.ranks:
+            ranks[prompt, asked] = given.ranks[prompt]
+        missed = np.array(given.undecided[prompt])
         if attack.truth is None:
             # A walk that would have gone on from the true token might have read all that follows.
             missed = np.logical_or.accumulate(missed)
@@ -307,15 +343,16 @@ def _result(
         left_out=left_out,
         undecided=undecided,
         compared=_mean_compared(attack, vocab),
-        seconds=attack.seconds,
+        seconds=given.seconds,
         ranks=Ranks(ranks, *token_bits(tokens, ranks, left_out, judged, vocab))
-        if attack.ranks
+        if given.ranks
         else None,
-        ids=tuple(tuple(attack.answers[one]) for one in attack.prompts) if keep_ids else (),
+        ids=tuple(tuple(given.answers[one]) for one in attack.prompts) if keep_ids else (),
     )
 
 
 def _mean_compared(attack: ScheduledAttack, vocab: int) -> float | None:
     """How many candidates were compared at a position; None where always all of them, or none."""
-    pruned = attack.attack.compares and min(attack.compared, default=vocab) < vocab
-    return float(np.mean(attack.compared)) if pruned else None
+    given = attack.given
+    pruned = attack.attack.compares and min(given.compared, default=vocab) < vocab
+    return float(np.mean(given.compared)) if pruned else None

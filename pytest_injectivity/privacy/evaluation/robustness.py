@@ -8,7 +8,7 @@ below ``delta / 2``).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -47,6 +47,27 @@ class Robustness:
     positions: int
 
 
+@dataclass(eq=False)
+class Tolerances:
+    """What was measured so far, a tensor for each look.
+
+    Attributes:
+        radii: the smallest perturbations.
+        certified: half the distances from true images to their nearest rivals.
+        sure: whether the nearest candidate is the true one by the triangle inequality.
+    """
+
+    radii: list[Tensor] = field(default_factory=list)
+    certified: list[Tensor] = field(default_factory=list)
+    sure: list[Tensor] = field(default_factory=list)
+
+    def add(self, later: "Tolerances") -> None:
+        """Adds what was measured of other prompts."""
+        self.radii += later.radii
+        self.certified += later.certified
+        self.sure += later.sure
+
+
 class RobustnessProbe(BaseAttack):
     """Measures tolerances in the schedule of attacks, as an attack that answers the truth.
 
@@ -55,6 +76,9 @@ class RobustnessProbe(BaseAttack):
         known: number of tokens that every prompt begins with and that are not measured.
         seed: seed of the sample of positions, which is the same for every release.
         positions: the most positions that are measured, each against the whole vocabulary.
+
+    Attributes:
+        measured: what was measured so far.
     """
 
     compares = False
@@ -70,9 +94,7 @@ class RobustnessProbe(BaseAttack):
         ]
         drawn = np.random.default_rng(seed).permutation(len(every))[:positions]
         self._looked_at = {every[one] for one in drawn.tolist()}
-        self._radii: list[Tensor] = []
-        self._tolerances: list[Tensor] = []
-        self._certified: list[Tensor] = []
+        self.measured = Tolerances()
 
     @staticmethod
     def fits(channel: Channel) -> bool:
@@ -95,14 +117,15 @@ class RobustnessProbe(BaseAttack):
         tolerances = candidates.margins(truths) / 2
         away = candidates.away(scan.targets, truths)
         certified: Bool[Tensor, " prompts"] = away + 2 * view.channel.floor(at) < tolerances
-        self._radii.append(scan.radii(truths).cpu())
-        self._tolerances.append(tolerances.cpu())
-        self._certified.append(certified.cpu())
+        self.measured.radii.append(scan.radii(truths).cpu())
+        self.measured.certified.append(tolerances.cpu())
+        self.measured.sure.append(certified.cpu())
 
     def robustness(self) -> Robustness:
         """The quantiles over the positions measured."""
-        radii, tolerances = (torch.cat(one).numpy() for one in (self._radii, self._tolerances))
-        certified = torch.cat(self._certified)
+        measured = self.measured
+        radii, tolerances = (torch.cat(one).numpy() for one in (measured.radii, measured.certified))
+        certified = torch.cat(measured.sure)
         return Robustness(
             levels=np.array(QUANTILES),
             worst_case=np.array([lower_quantile(radii, level) for level in QUANTILES]),

@@ -28,6 +28,41 @@ _TOGETHER = 32
 
 
 @dataclass(eq=False)
+class Given:
+    """The answers that an attack has given so far, by prompt, and what was noted of them.
+
+    Attributes:
+        answers: the tokens answered for each prompt, without the known ones.
+        verified: for each answer, whether the attacker vouches for it.
+        left_out: for each answer, whether the true token was not among the candidates compared.
+        undecided: for each answer, whether it is wrong and would have been the true token, had that been
+            among the candidates.
+        ranks: for each answer of a teacher-forced attack that orders tokens, the place of the true one.
+            One that was not compared comes after all that were.
+        compared: how many candidates were compared for each answer.
+        seconds: time of this attack alone, without what all attacks share.
+    """
+
+    answers: dict[int, list[int]] = field(default_factory=dict)
+    verified: dict[int, list[bool]] = field(default_factory=dict)
+    left_out: dict[int, list[bool]] = field(default_factory=dict)
+    undecided: dict[int, list[bool]] = field(default_factory=dict)
+    ranks: dict[int, list[int]] = field(default_factory=dict)
+    compared: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, later: "Given") -> None:
+        """Adds what was given for other prompts."""
+        self.answers |= later.answers
+        self.verified |= later.verified
+        self.left_out |= later.left_out
+        self.undecided |= later.undecided
+        self.ranks |= later.ranks
+        self.compared += later.compared
+        self.seconds += later.seconds
+
+
+@dataclass(eq=False)
 class ScheduledAttack:
     """One attack, the prompts it reads, and the answers it has given so far.
 
@@ -36,28 +71,14 @@ class ScheduledAttack:
         channel: the channel it is on.
         prompts: the prompts it reads, by number.
         truth: the true tokens of all prompts for a teacher-forced attack; None: free-running.
-        answers: the tokens answered for each prompt, without the known ones.
-        verified: for each answer, whether the attacker vouches for it.
-        seconds: time of this attack alone, without what all attacks share.
-        left_out: for each answer, whether the true token was not among the candidates compared.
-        undecided: for each answer, whether it is wrong and would have been the true token, had that been
-            among the candidates.
-        compared: how many candidates were compared for each answer.
-        ranks: for each answer of a teacher-forced attack that orders tokens, the place of the true one.
-            One that was not compared comes after all that were.
+        given: its answers.
     """
 
     attack: Attack
     channel: Channel
     prompts: tuple[int, ...]
     truth: Sequence[Sequence[int]] | None
-    answers: dict[int, list[int]] = field(default_factory=dict)
-    verified: dict[int, list[bool]] = field(default_factory=dict)
-    seconds: float = 0.0
-    left_out: dict[int, list[bool]] = field(default_factory=dict)
-    undecided: dict[int, list[bool]] = field(default_factory=dict)
-    compared: list[int] = field(default_factory=list)
-    ranks: dict[int, list[int]] = field(default_factory=dict)
+    given: Given = field(default_factory=Given)
 
     def next(self, prompt: int, position: int, answer: int) -> int:
         """The token that stands at a position of a prompt for all later positions."""
@@ -103,7 +124,8 @@ class Schedule:
             progress: called with the number of positions done, of all prompts together.
         """
         lengths = self._attacks[0].channel.lengths
-        together = self._prompts_at_a_time(max(lengths))
+        free = sum(one.truth is None for one in self._attacks)
+        together = prompts_at_a_time(self._decoder, max(lengths), free, self._cached_bytes)
         done = 0
         for start in range(0, len(prompts), together):
             some = prompts[start : start + together]
@@ -185,10 +207,10 @@ class Schedule:
             one.attack.follow(
                 view, [prompts[index] for index in went_on], [next_[index] for index in went_on]
             )
-            one.seconds += time.perf_counter() - started
+            one.given.seconds += time.perf_counter() - started
             for prompt, answer, sure, token in zip(prompts, answers, verified, next_, strict=True):
-                one.answers.setdefault(prompt, []).append(answer)
-                one.verified.setdefault(prompt, []).append(sure)
+                one.given.answers.setdefault(prompt, []).append(answer)
+                one.given.verified.setdefault(prompt, []).append(sure)
                 following[at, prompt] = token
             self._judge(table, one, prompts, answers)
             if one.truth is not None and guess.ranks is not None:
@@ -198,7 +220,7 @@ class Schedule:
                 if answers != truths:
                     places = guess.ranks(torch.tensor(truths)).tolist()
                 for prompt, place in zip(prompts, places, strict=True):
-                    one.ranks.setdefault(prompt, []).append(place)
+                    one.given.ranks.setdefault(prompt, []).append(place)
         return following
 
     def _judge(
@@ -213,7 +235,7 @@ class Schedule:
         The attack looks again with the true tokens among the candidates. Its answers are given by then,
         and nothing of this look reaches them.
         """
-        one.compared += [len(table)] * len(prompts)
+        one.given.compared += [len(table)] * len(prompts)
         missing: dict[int, int] = {}
         if one.attack.prunes and table.tokens is not None:
             held = set(table.tokens.tolist())
@@ -232,8 +254,8 @@ class Schedule:
                 prompt for prompt, token in zip(may, guess, strict=True) if token == missing[prompt]
             }
         for prompt in prompts:
-            one.left_out.setdefault(prompt, []).append(prompt in missing)
-            one.undecided.setdefault(prompt, []).append(prompt in undecided)
+            one.given.left_out.setdefault(prompt, []).append(prompt in missing)
+            one.given.undecided.setdefault(prompt, []).append(prompt in undecided)
 
     def _settle(self, prompts: Sequence[int], lengths: Sequence[int]) -> None:
         """Asks each attack for its final answers; positions it never reached have none."""
@@ -241,12 +263,12 @@ class Schedule:
             for prompt in prompts:
                 if prompt in read:
                     wanted = lengths[prompt] - len(self._known)
-                    answers = one.answers.setdefault(prompt, [])
+                    answers = one.given.answers.setdefault(prompt, [])
                     if answers and len(answers) == wanted:
                         answers[:] = one.attack.settle(prompt, answers)
                     missing = wanted - len(answers)
                     answers += [NO_TOKEN] * missing
-                    for noted in (one.verified, one.left_out, one.undecided):
+                    for noted in (one.given.verified, one.given.left_out, one.given.undecided):
                         noted.setdefault(prompt, []).extend([False] * missing)
 
     def _prefix(self, ids: tuple[int, ...], before: dict[tuple[int, ...], Prefix]) -> Prefix:
@@ -254,9 +276,15 @@ class Schedule:
             return self._decoder.prefix(torch.tensor(ids, dtype=torch.long), self._depth)
         return self._decoder.extend(before[ids[:-1]], torch.tensor(ids[-1:]))
 
-    def _prompts_at_a_time(self, longest: int) -> int:
-        """The number of prompts whose prefixes fit: one a prompt, and one more a free-running attack."""
-        decoder = self._decoder
-        each = 2 * decoder.n_layers * decoder.hidden_size * decoder.dtype.itemsize * longest
-        prefixes = 1 + sum(one.truth is None for one in self._attacks)
-        return max(1, self._cached_bytes // (2 * each * prefixes))
+
+def prompts_at_a_time(decoder: Decoder, longest: int, free: int, cached_bytes: int) -> int:
+    """The number of prompts that attacks are run on together.
+
+    Args:
+        decoder: the attackers' model.
+        longest: tokens of the longest prompt.
+        free: how many attacks are free-running.
+        cached_bytes: bound of the memory for keys and values of prefixes.
+    """
+    each = 2 * decoder.n_layers * decoder.hidden_size * decoder.dtype.itemsize * longest
+    return max(1, cached_bytes // (2 * each * (1 + free)))

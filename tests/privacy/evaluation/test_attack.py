@@ -9,7 +9,8 @@ from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.attackers.argmin import ArgminAttacker
 from pytest_injectivity.privacy.attackers.base import Attack, AttackSetting
 from pytest_injectivity.privacy.attackers.mahalanobis import MahalanobisAttacker
-from pytest_injectivity.privacy.evaluation.attack import AttackCase, run_attacks
+from pytest_injectivity.privacy.evaluation.attack import run_attacks
+from pytest_injectivity.privacy.evaluation.cases import AttackCase
 from pytest_injectivity.privacy.search.candidates import Candidates
 from pytest_injectivity.privacy.search.one_step_tables import OneStepTable
 from pytest_injectivity.store.codec import from_bytes, to_bytes
