@@ -1,9 +1,10 @@
-"""Capture by workers of Ray against one process: bits, seconds, and workers that are killed.
+"""Workers of Ray against one process: bits, seconds, and workers that are killed.
 
-    OMP_NUM_THREADS=1 ./dev bench workers MODEL [--prompts 2000 --workers 2 --kills 10]
+    OMP_NUM_THREADS=1 ./dev bench workers MODEL [--prompts 2000 --workers 2 --kills 10 --sipit 400]
 
 So each worker computes on as many threads as the one process; without it the workers share the cores. In
-each of the last captures a random worker gets SIGKILL at a random moment.
+each of the last captures a random worker gets SIGKILL at a random moment. Last, prompts of 20 tokens are
+recovered from the middle layer, by one process and by the workers in turn.
 """
 
 import argparse
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--sipit", type=int, default=0)
     given = parser.parse_args()
     config = AuditConfig(
         model=given.model,
@@ -58,6 +60,13 @@ def main() -> None:
         same += found == one
         print(f"killed {killer.killed}: {seconds:.1f} s, same bits: {found == one}")
     print(f"{kills} workers killed in {captures} captures, {same} of them with the same bits")
+    for _ in range(3 if given.sipit else 0):
+        (found, alone), (shared, together) = (
+            recovered(config, one, given.sipit) for one in (None, executor)
+        )
+        print(
+            f"SipIt: one process {alone:.1f} s, workers {together:.1f} s, same: {found == shared}"
+        )
     executor.close()
 
 
@@ -72,6 +81,17 @@ def captured(config: AuditConfig, executor: RayWorkers | None) -> tuple[str, flo
     for layer in audit.layers:
         digest.update(audit.states(layer).contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest(), time.perf_counter() - started
+
+
+def recovered(config: AuditConfig, executor: RayWorkers | None, prompts: int) -> tuple[str, float]:
+    """What is said of prompts that SipIt recovers in an empty store, and the seconds it took."""
+    audit = Audit(config, executor=executor)
+    layer = audit.layers[len(audit.layers) // 2]
+    _ = audit.decoder, audit.measurements.resolution(layer).radii
+    started = time.perf_counter()
+    verdict = audit.check_sipit_recovers(layer, prompts=prompts, tokens=20)
+    said = repr([(one.evidence, one.figures) for one in verdict.reasons])
+    return said, time.perf_counter() - started
 
 
 class Killer:

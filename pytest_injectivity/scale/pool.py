@@ -106,8 +106,10 @@ class Pool:
             self._closed = True
             living = tuple(self._living)
             self._living.clear()
-        _stop(living)
-        self._threads.shutdown(cancel_futures=True)
+        try:
+            _stop(living)
+        finally:
+            self._threads.shutdown(cancel_futures=True)
 
     def _done(self, run: _Run, job: Callable[[Part], Done], part: Part) -> Done:
         """Runs a part in the next worker that is free, and in others where that one dies."""

@@ -211,7 +211,8 @@ class _RayWorker:
         except exceptions.GetTimeoutError:
             raise OptionError(
                 f"no worker was started in {_READY_SECONDS:.0f} s: the cluster has no room for one of"
-                f" {self._share.cpus} cores and {self._share.gpus:g} GPUs"
+                f" {self._share.cpus} cores and {self._share.gpus:g} GPUs, or its machines cannot start"
+                " the Python of this one"
             ) from None
         except exceptions.RayTaskError as error:
             cause = error.cause

@@ -177,19 +177,30 @@ def test_no_process_outlives_the_run(how: str, tmp_path: Path) -> None:
     )
     assert 0 != done.returncode
     folder, *pids = done.stdout.split()
-    left = [pid for pid in pids if still_there(int(pid))]
+    left = [*pids_that_stay(folder, *pids)]
     there = Path(folder).exists()
     shutil.rmtree(folder, ignore_errors=True)
     assert ([], how == "killed") == (left, there)
 
 
-def still_there(pid: int) -> bool:
-    """Whether a process is there, also some seconds later."""
-    for _ in range(100):
-        if not Path(f"/proc/{pid}").exists():
-            return False
+def pids_that_stay(folder: str, *pids: str) -> set[str]:
+    """Which processes are there still after some seconds: these, and all that name a folder."""
+    left = set(pids)
+    for _ in range(200):
+        there = {one.name: one for one in Path("/proc").iterdir() if one.name.isdigit()}
+        left = {pid for pid, one in there.items() if pid in pids or folder in named_by(one)}
+        if not left:
+            break
         time.sleep(0.1)
-    return True
+    return left
+
+
+def named_by(process: Path) -> str:
+    """The command line of a process; nothing where it has ended."""
+    try:
+        return (process / "cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 RUN = """
