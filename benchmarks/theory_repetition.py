@@ -1,7 +1,8 @@
 """Collapse by repetition (SPEC section 10), for ``./dev bench theory repetition``.
 
 For each model, layer and dtype: at which n the states of n and n + 1 repetitions of a token are equal,
-and at which evaluation does not tell them apart, without and with a beginning of one token.
+and at which evaluation does not tell them apart: with nothing around, behind a beginning of one token,
+and before an end of one.
 """
 
 import argparse
@@ -24,12 +25,14 @@ from pytest_injectivity.states.resolution_sample import choose_sample
 from pytest_injectivity.testing import tiny_decoder
 from pytest_injectivity.theory.repetition import (
     Collapse,
+    Ids,
     Repetition,
     equal_exactly,
     measure_repetition,
 )
 
 DTYPES = ("float32", "bfloat16", "float16", "8 per-token", "4 per-token")
+AROUND = ("nothing", "beginning", "end")
 _CONTEXT = 128
 # Kinds of positions, by random models: family, and what makes it have them.
 RANDOM: dict[str, tuple[str, dict[str, Any]]] = {
@@ -50,6 +53,7 @@ def add_repetition(parts: Any) -> None:
     )
     one.add_argument("--steps", type=int, default=64, help="the largest n")
     one.add_argument("--tokens", type=int, default=3, help="tokens repeated, drawn")
+    one.add_argument("--around", nargs="*", default=AROUND, choices=AROUND)
     one.add_argument("--dtypes", nargs="*", default=DTYPES, choices=DTYPES)
     one.set_defaults(run=repetition)
 
@@ -57,12 +61,12 @@ def add_repetition(parts: Any) -> None:
 def repetition(given: argparse.Namespace) -> None:
     """Measure, and print the table in Markdown."""
     cases = [_random(name) if name in RANDOM else _checkpoint(name) for name in given.models]
-    columns = ("model", "begun", "layer", "float64", *given.dtypes)
+    columns = ("model", "around", "layer", "float64", *given.dtypes)
     print(f"n = 1 to {given.steps}, {given.tokens} tokens; {machine()}\n")
     for row in (columns, ("---",) * len(columns)):
         _print(row)
     for case in cases:
-        for row in _rows(case, given.steps, given.tokens, given.dtypes):
+        for row in _rows(case, given):
             _print((case.name, *row))
 
 
@@ -103,33 +107,38 @@ def _random(positions: str) -> _Case:
     return _Case(f"random, positions {positions}", load)
 
 
-def _rows(case: _Case, steps: int, tokens: int, dtypes: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def _rows(case: _Case, given: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     full = case.load("float32")
     layers: list[Layer] = [*dict.fromkeys([1, max(1, full.n_layers // 2), full.n_layers])]
-    first, *repeated = np.random.default_rng(0).permutation(full.vocab_size)[: tokens + 1].tolist()
-    asked = {
-        begun: [Repetition(token, beginning) for token in repeated]
-        for begun, beginning in (("no", ()), ("yes", (first,)))
+    drawn = np.random.default_rng(0).permutation(full.vocab_size).tolist()
+    other, *repeated = drawn[: given.tokens + 1]
+    ends: dict[str, tuple[Ids, Ids]] = {
+        "nothing": ((), ()),
+        "beginning": ((other,), ()),
+        "end": ((), (other,)),
     }
+    asked = {one: [Repetition(token, *ends[one]) for token in repeated] for one in given.around}
     copy = full.as_float64()
     cells: dict[tuple[str, Layer], list[str]] = {}
-    for begun, some in asked.items():
-        exact = [equal_exactly(copy, one, steps, layers) for one in some]
+    for around, some in asked.items():
+        exact = [equal_exactly(copy, one, given.steps, layers) for one in some]
         for layer in layers:
-            cells[begun, layer] = [_shown([found[layer] for found in exact])]
+            cells[around, layer] = [_shown([found[layer] for found in exact])]
     release(copy.model)
-    for dtype in dtypes:
+    for dtype in given.dtypes:
         decoder = _in(case, full, dtype)
         sample = choose_sample(_sampled(full), full.vocab_size, full.context)
         resolutions = measure_resolution(decoder, None, sample, layers)
-        for begun, some in asked.items():
-            ladders = [measure_repetition(decoder, one, steps, layers, resolutions) for one in some]
+        for around, some in asked.items():
+            ladders = [
+                measure_repetition(decoder, one, given.steps, layers, resolutions) for one in some
+            ]
             for layer in layers:
                 of = [found[layer] for found in ladders]
                 both = [_shown([one.equal for one in of]), _shown([one.unresolved for one in of])]
-                cells[begun, layer].append("; ".join(dict.fromkeys(both)))
-    for (begun, layer), found in cells.items():
-        yield begun, str(layer), *found
+                cells[around, layer].append("; ".join(dict.fromkeys(both)))
+    for (around, layer), found in cells.items():
+        yield around, str(layer), *found
 
 
 def _in(case: _Case, full: Decoder, dtype: str) -> Decoder:

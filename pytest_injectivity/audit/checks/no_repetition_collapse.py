@@ -188,7 +188,12 @@ def _judged(
     steps, alike = (sum(map(size, (one.alike for one in found))) for size in (len, sum))
     counted = Counter(str(kind) for one in found for kind in one.ladder.kinds)
     deployed = sum(counted[kind] for kind in _ALIKE)
-    figures = {"steps": steps, "equal": counted["collision"], "by_rounding": alike - deployed}
+    figures = {
+        "steps": steps,
+        "equal": counted["collision"],
+        "unresolved": counted["unresolved"],
+        "by_rounding": alike - deployed,
+    }
     headline = f"{number_of(steps, 'step')} told apart"
     lines = []
     if alike:

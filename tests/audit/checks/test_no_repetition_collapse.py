@@ -26,6 +26,9 @@ def test_rotary_positions_without_a_beginning_are_structural(rotary: Audit) -> N
     assert {"structural from n = 1 on, 3 of 3 steps not told apart"} == {
         one.headline for one in verdict.reasons
     }
+    kinds = ("equal", "unresolved", "by_rounding")
+    assert {3} == {sum(one.figures[kind] for kind in kinds) for one in verdict.reasons}
+    assert {0} == {one.bound for one in verdict.reasons}
     assert "structural, the architecture cannot see the difference" in verdict.text
     assert "equal in float64 at every n" in verdict.text
     assert "repetitions behind 0 tokens, 0 tokens after them" in verdict.text
@@ -37,7 +40,7 @@ def test_a_beginning_tells_them_apart(rotary: Audit) -> None:
     assert verdict.passed
     assert "6 steps told apart" in verdict.first_line
     assert "repetitions behind 1 token, 2 tokens after them" in verdict.text
-    assert {"steps": 6, "equal": 0, "by_rounding": 0} == verdict.reasons[0].figures
+    assert {"steps": 6, "equal": 0, "unresolved": 0, "by_rounding": 0} == verdict.reasons[0].figures
 
 
 def test_a_table_of_positions_that_is_zero_is_accidental(tmp_path: Path) -> None:
