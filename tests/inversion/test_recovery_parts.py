@@ -73,22 +73,22 @@ def untimed(found: Inversion) -> str:
     [
         pytest.param({"eps": 1e-4, "limits": FEW}, Kept, marks=SLOW),
         pytest.param({"eps": 3.0, "limits": FEW, "known": (5,)}, Fresh, marks=SLOW),
-        ({"eps": 3.0, "limits": FEW, "certify": 12}, Fresh),
+        pytest.param({"eps": 3.0, "limits": FEW, "certify": 12}, Fresh, marks=SLOW),
         pytest.param(
             {"eps": 1e-4, "limits": replace(FEW, largest_table=8), "certify": 1},
             Fresh,
             marks=SLOW,
         ),
         pytest.param({"eps": 1e-4, "policy": "random", "certify": 2}, Fresh, marks=SLOW),
-        ({"eps": 2.0, "evaluate": True, "scales": True, "certify": 0}, Kept),
+        ({"eps": 3.0, "limits": FEW, "evaluate": True, "scales": True, "certify": 6}, Fresh),
     ],
-    ids=["lens", "changed", "changed and drawn", "searched", "random", "ambiguous"],
+    ids=["lens", "changed", "changed and drawn", "searched", "random", "changed and ambiguous"],
 )
 def test_the_inversion_is_that_of_one_process(
     asked: dict[str, Any], job: Callable[[Asked], Callable[[Part], Any]]
 ) -> None:
     """Answers that certificates change, ambiguous ones, and their counts too, to the last bit."""
-    prompts = [(5, *ids[: 2 + at]) for at, ids in enumerate(drawn(4, 5, seed=1))]
+    prompts = [(5, *ids[: 2 + at]) for at, ids in enumerate(drawn(3, 4, seed=1))]
     decoder = model()
     states = [observe(decoder, ids, [LAYER])[LAYER] for ids in prompts]
     if asked.get("scales"):
@@ -97,7 +97,7 @@ def test_the_inversion_is_that_of_one_process(
     executor = InTurn()
     found = recover_in_parts(executor, job, prompts, LAYER, **asked)
     assert untimed(recover_all(decoder, states, LAYER, **asked)) == untimed(found)
-    assert executor.ran > 2
+    assert executor.ran >= 2
 
 
 def test_what_is_not_accepted_is_refused_in_parts_too() -> None:

@@ -19,7 +19,7 @@ from tests.audits import audit_of
 from tests.executors import InTurn
 
 IDS = [(at, 3 * at % 40, 7, at % 5) for at in range(4)]
-SIZE: dict[str, Any] = {"prompts": 2, "tokens": 3, "free_running": 0, "practice": 0}
+SIZE: dict[str, Any] = {"prompts": 2, "tokens": 2, "free_running": 0, "practice": 0}
 
 
 @pytest.fixture
@@ -37,15 +37,15 @@ def untimed(found: ReleaseResult) -> bytes:
 
 
 def found(folder: Path, executor: Executor | None) -> list[bytes]:
-    """What is read of two releases that share their passes."""
+    """What is read of a noisy release."""
     store = str(folder / f"{executor is None}")
     audit = audit_of(folder, tiny_decoder("llama"), IDS, executor=executor, cache_dir=store)
-    texts = ["identity@1", "gaussian(sigma=0.5 rel)@2"]
+    texts = ["gaussian(sigma=0.5 rel)@2"]
     return list(map(untimed, audit.exposures(texts, **SIZE)))
 
 
 def test_releases_are_attacked_as_in_one_process(tmp_path: Path, executor: InTurn) -> None:
-    """Whatever shares their passes."""
+    """A prompt each, and what was read is judged by one of them."""
     assert found(tmp_path, None) == found(tmp_path, executor)
     assert 2 + 1 == executor.ran
 
