@@ -83,7 +83,7 @@ def test_what_is_equal_with_an_end_is_decided_by_evaluation() -> None:
     grid = Rounding(Grid(8), np.ones((1, 1)), np.zeros((1, 1)))
     decoder = averaging(5.0).rounded(grid)
     ended, whole = (
-        ladder(decoder, Repetition(REPEATED, (FIRST,), end), 8) for end in [(REPEATED,), ()]
+        ladder(decoder, Repetition(REPEATED, (FIRST,), end), 5) for end in [(REPEATED,), ()]
     )
     assert whole.kinds[1:] == ended.kinds[:-1]
 
@@ -142,7 +142,7 @@ def test_rotary_states_are_not_told_apart_in_float32() -> None:
     """What is equal in exact arithmetic is within the resolution; layer 0 sees one token only."""
     decoder, layers = tiny_decoder("llama"), [0, 2]
     resolutions = resolution_of(decoder, [[2, 3, 4]], layers, size=TINY)
-    found = measure_repetition(decoder, Repetition(3), 12, layers, resolutions)
+    found = measure_repetition(decoder, Repetition(3), 4, layers, resolutions)
     assert Collapse(1, 1.0, 1) == found[0].equal == found[2].unresolved
 
 

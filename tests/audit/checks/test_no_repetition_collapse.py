@@ -21,13 +21,13 @@ def rotary(tmp_path_factory: pytest.TempPathFactory) -> Audit:
 
 def test_rotary_positions_without_a_beginning_are_structural(rotary: Audit) -> None:
     """Every token of the text sees copies of itself; the verdict says so of each layer."""
-    verdict = rotary.check_no_repetition_collapse(3, [1, 2], tokens=[7])
-    assert [(3, "layer01"), (3, "layer02")] == [(one.value, one.where) for one in verdict.reasons]
-    assert {"structural from n = 1 on, 3 of 3 steps not told apart"} == {
+    verdict = rotary.check_no_repetition_collapse(2, [1, 2], tokens=[7])
+    assert [(2, "layer01"), (2, "layer02")] == [(one.value, one.where) for one in verdict.reasons]
+    assert {"structural from n = 1 on, 2 of 2 steps not told apart"} == {
         one.headline for one in verdict.reasons
     }
     kinds = ("equal", "unresolved", "by_rounding")
-    assert {3} == {sum(one.figures[kind] for kind in kinds) for one in verdict.reasons}
+    assert {2} == {sum(one.figures[kind] for kind in kinds) for one in verdict.reasons}
     assert {0} == {one.bound for one in verdict.reasons}
     assert "structural, the architecture cannot see the difference" in verdict.text
     assert "equal in float64 at every n" in verdict.text
@@ -48,16 +48,16 @@ def test_a_table_of_positions_that_is_zero_is_accidental(tmp_path: Path) -> None
     decoder = tiny_decoder("gpt2")
     table: Any = decoder.parts.base.wpe.weight
     table.zero_()
-    (reason,) = audit_of(tmp_path, decoder, IDS).check_no_repetition_collapse(2, 1).reasons
+    (reason,) = audit_of(tmp_path, decoder, IDS).check_no_repetition_collapse(1, 1).reasons
     assert "accidental from n = 1 on" in reason.headline
     assert 1 == reason.figures["first"]
-    assert 6 == reason.figures["steps"]
+    assert 3 == reason.figures["steps"]
 
 
 def test_rounded_activations_are_not_diagnosed(tmp_path: Path) -> None:
     """There is no float64 copy of such a model: the verdict says so."""
     audit = audit_of(tmp_path, tiny_decoder("llama"), IDS, activation_bits=2)
-    verdict = audit.check_no_repetition_collapse(2, 1, tokens=[3])
+    verdict = audit.check_no_repetition_collapse(1, 1, tokens=[3])
     assert "undiagnosed from n = 1 on" in verdict.first_line
     assert "not diagnosed: a float64 copy of" in verdict.text
 
