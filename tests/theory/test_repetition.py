@@ -138,6 +138,15 @@ def test_a_sliding_window_forgets_the_beginning(layer: int) -> None:
     assert (out_of_sight, out_of_sight) == (found.first, found.lasting)
 
 
+def test_an_end_sees_one_window_of_repetitions() -> None:
+    """Without a beginning their states are equal: more than one window of them is nothing new."""
+    exact = tiny_decoder("mistral").as_float64()
+    found = equal_exactly(exact, Repetition(3, end=(5,)), 12, [1, 2])
+    assert {(SLIDING_WINDOW - 1, SLIDING_WINDOW - 1)} == {
+        (one.first, one.lasting) for one in found.values()
+    }
+
+
 def test_rotary_states_are_not_told_apart_in_float32() -> None:
     """What is equal in exact arithmetic is within the resolution; layer 0 sees one token only."""
     decoder, layers = tiny_decoder("llama"), [0, 2]
