@@ -1,12 +1,16 @@
 """What the theory says of models, measured.
 
     ./dev bench theory repetition [MODELS...]
+    ./dev bench theory discriminant MODELS...
+    ./dev bench theory contraction MODEL --layers LAYERS...
 
 Each subcommand prints the tables of docs/theory.md; ``--help`` names what it takes.
 """
 
 import argparse
 
+from theory_contraction import add_contraction
+from theory_discriminant import add_discriminant
 from theory_repetition import add_repetition
 
 
@@ -15,6 +19,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parts = parser.add_subparsers(required=True)
     add_repetition(parts)
+    add_discriminant(parts)
+    add_contraction(parts)
     given = parser.parse_args()
     given.run(given)
 

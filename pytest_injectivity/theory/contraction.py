@@ -1,0 +1,125 @@
+"""How much one step of a model can contract: the Jacobian of the one-step map (SPEC section 11).
+
+Behind a prefix the state of the next token is a function of its embedding row. The smallest singular
+value of its Jacobian says how much two rows that are near each other may come together at most, the
+largest how far they may be drawn apart. Both are local: they say nothing of rows far away.
+
+Each coordinate of the state has a row of the batch of its own, so that one backward pass gives the whole
+Jacobian. Source: [VS], local co-Lipschitz constants. Cost: as many rows as the width, a pass and a
+backward pass a layer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pytest_injectivity.core.layers import Layer, depth, layer_id
+from pytest_injectivity.core.shapes import Float, Int64
+from pytest_injectivity.errors import ModelError
+from pytest_injectivity.models.decoder import Decoder
+
+_ROWS = 128
+
+
+@dataclass(frozen=True)
+class StepScales:
+    """The extreme singular values of one step's Jacobian, states by embedding row.
+
+    Attributes:
+        layer: of the states.
+        position: of the token.
+        smallest: ``sigma_min``; 0 where directions of the row are lost.
+        largest: ``sigma_max``.
+        floor: what rounding may make of a singular value of 0: a smaller ``smallest`` is not known.
+    """
+
+    layer: Layer
+    position: int
+    smallest: float
+    largest: float
+    floor: float
+
+
+def step_scales(
+    decoder: Decoder,
+    ids: Int64[Tensor, " length"],
+    layers: Sequence[Layer],
+    positions: Sequence[int] | None = None,
+    *,
+    rows: int = _ROWS,
+) -> list[StepScales]:
+    """The extreme singular values of the one-step maps along a prompt.
+
+    Args:
+        decoder: the model; singular values are as exact as the dtype it computes in.
+        ids: the prompt.
+        layers: whose states.
+        positions: from 0 on; None: every one.
+        rows: rows of one pass; changes no number but by rounding.
+
+    Returns:
+        Position by position, in the order of the layers.
+
+    Raises:
+        LayerError: the model has no such layer.
+        ModelError: a Jacobian is not finite, or the blocks stay on disk.
+        PromptError: the prompt exceeds the context, or has other ids than the model.
+
+    Example:
+        >>> from pytest_injectivity.testing import tiny_decoder
+        >>> found = step_scales(tiny_decoder("gpt2").as_float64(), torch.tensor([5, 6, 7]), [0, 2], [2])
+        >>> round(found[0].smallest, 12), found[1].smallest < found[1].largest
+        (1.0, True)
+    """
+    found = []
+    for position in range(len(ids)) if positions is None else positions:
+        jacobians = step_jacobians(decoder, ids[: position + 1], layers, rows=rows)
+        for layer, jacobian in jacobians.items():
+            if not jacobian.isfinite().all():
+                raise ModelError(
+                    f"{decoder.source}: the Jacobian at {layer_id(layer)}, position {position} is not"
+                    " finite: audit the model first (assert_no_collisions)"
+                )
+            values = torch.linalg.svdvals(jacobian.double())
+            largest = float(values[0])
+            # The rounding of a product of matrices, in its norm (Higham, section 3.5).
+            floor = torch.finfo(jacobian.dtype).eps * max(jacobian.shape) ** 0.5 * largest
+            found.append(StepScales(layer, position, float(values[-1]), largest, floor))
+    return found
+
+
+def step_jacobians(
+    decoder: Decoder,
+    ids: Int64[Tensor, " length"],
+    layers: Sequence[Layer],
+    *,
+    rows: int = _ROWS,
+) -> dict[Layer, Float[Tensor, "hidden embedding"]]:
+    """The Jacobian of the last token's states by its embedding row, at some layers.
+
+    Args:
+        decoder: the model.
+        ids: the prompt, at least one token.
+        layers: whose states.
+        rows: rows of one pass.
+
+    Raises:
+        LayerError: as for `step_scales`.
+        PromptError: as for `step_scales`.
+    """
+    ids = ids.to(decoder.device)
+    prefix = decoder.prefix(ids[:-1], max(layers, key=depth))
+    row = decoder.embedding_matrix()[ids[-1]]
+    parts: dict[Layer, list[Tensor]] = {layer: [] for layer in layers}
+    for some in torch.split(torch.arange(decoder.hidden_size), rows):
+        repeated = row.expand(len(some), 1, -1).clone().requires_grad_(True)  # noqa: FBT003 - torch's own
+        with torch.enable_grad():
+            states = decoder.states_from_embeddings(repeated, layers, prefix=prefix)
+        for number, layer in enumerate(layers, 1):
+            # Each row of the batch gives the gradient of one coordinate of its own state.
+            own = states[layer][torch.arange(len(some)), 0, some.to(decoder.device)].sum()
+            more = number < len(layers)
+            parts[layer] += torch.autograd.grad(own, repeated, retain_graph=more)
+    return {layer: torch.cat(found)[:, 0] for layer, found in parts.items()}

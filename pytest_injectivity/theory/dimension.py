@@ -1,0 +1,74 @@
+"""Two figures of how the states of a layer lie: anisotropy and intrinsic dimension (SPEC section 11).
+
+In [N] version 4 they go along with the margin, at 0.72 and -0.60 (appendix E.5).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.geometry.search.neighbors import k_nearest
+
+_FEWEST = 3
+# The largest ratios are left out, as the method's authors do: they are those of outliers.
+_LEFT_OUT = 0.1
+
+
+def anisotropy(rows: Float[Tensor, "n hidden"]) -> float:
+    """The mean cosine of two different rows, over all pairs: 0 of isotropic rows, 1 of parallel ones.
+
+    Args:
+        rows: at least two finite rows other than zero.
+
+    Raises:
+        OptionError: there are fewer rows, or one is zero or not finite.
+
+    Source: Ethayarajh, "How Contextual are Contextualized Word Representations?" (arXiv 1909.00512).
+
+    Example:
+        >>> anisotropy(torch.tensor([[1.0, 0.0], [2.0, 0.0]])), anisotropy(torch.eye(3))
+        (1.0, 0.0)
+    """
+    lengths = rows.double().norm(dim=1)
+    if len(rows) < 2 or not bool((lengths.isfinite() & (lengths > 0)).all()):  # noqa: PLR2004 - a pair
+        raise OptionError(f"anisotropy of {len(rows)} rows: give two or more, finite and not zero")
+    total = (rows.double() / lengths[:, None]).sum(dim=0)
+    count = len(rows)
+    # The square of the sum has each pair twice, and each row with itself.
+    return float((total @ total - count) / (count * (count - 1)))
+
+
+def intrinsic_dimension(rows: Float[Tensor, "n hidden"]) -> float:
+    """The dimension of what the rows lie on, by how much farther each one's second neighbor is (TwoNN).
+
+    Equal rows have no first neighbor at a distance and are left out.
+
+    Args:
+        rows: finite rows.
+
+    Raises:
+        OptionError: fewer than three rows are left.
+
+    Source: Facco et al., "Estimating the intrinsic dimension of datasets by a minimal neighborhood
+    information" (2017), fitted by least squares through the origin, without the largest tenth.
+
+    Example:
+        >>> line = torch.rand(500, 1, generator=torch.Generator().manual_seed(0)) @ torch.ones(1, 9)
+        >>> 0.8 < intrinsic_dimension(line) < 1.2
+        True
+    """
+    distinct: Tensor = rows.unique(dim=0)  # type: ignore[no-untyped-call] # torch has no types for it
+    if len(distinct) < _FEWEST:
+        raise OptionError(
+            f"the intrinsic dimension of {len(distinct)} different rows: give {_FEWEST} or more"
+        )
+    distance = torch.from_numpy(k_nearest(distinct, 2).distance)
+    ratios = (distance[:, 1] / distance[:, 0]).log().sort().values
+    kept = max(2, math.floor(len(ratios) * (1 - _LEFT_OUT)))
+    share = torch.arange(1, kept + 1, dtype=torch.float64) / len(ratios)
+    surprise, ratios = -(1 - share).log(), ratios[:kept]
+    finite = surprise.isfinite()
+    return float((ratios[finite] @ surprise[finite]) / ratios[finite].square().sum())

@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from pytest_injectivity.errors import LayerError, ModelError, PromptError
+from pytest_injectivity.models.families import TABLE
+from pytest_injectivity.testing import additive_decoder, plant_nan, tiny_decoder
+from pytest_injectivity.theory.contraction import step_jacobians, step_scales
+
+IDS = torch.tensor([5, 9, 2, 7])
+
+
+def test_blocks_that_add_nothing_contract_nothing() -> None:
+    """The state is the embedding row and its position's: both extremes are 1."""
+    tokens, positions = torch.eye(16, 8, dtype=torch.float64), torch.ones(6, 8, dtype=torch.float64)
+    found = step_scales(additive_decoder(tokens, positions).as_float64(), IDS, [0, 1, 2])
+    assert [(at, layer) for at in range(4) for layer in (0, 1, 2)] == [
+        (one.position, one.layer) for one in found
+    ]
+    assert [1.0] * 24 == pytest.approx(
+        [x for one in found for x in (one.smallest, one.largest)], abs=1e-8
+    )
+
+
+def test_a_linear_step_has_the_singular_values_of_its_matrix() -> None:
+    """A block whose MLP is the only thing that it adds, where its activation is a straight line."""
+    decoder = additive_decoder(torch.eye(16, 8), torch.zeros(6, 8), layers=1)
+    added = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+    # The row itself, and a matrix times the row behind its norm.
+    decoder.parts.blocks[0].register_forward_hook(
+        lambda _module, args, out: out + args[0] @ added.to(out)
+    )
+    exact = decoder.as_float64()
+    expected = torch.linalg.svdvals(torch.eye(8).double() + added.double())
+    (found,) = step_scales(exact, IDS, [1], [3])
+    assert (float(expected[-1]), float(expected[0])) == pytest.approx(
+        (found.smallest, found.largest), abs=1e-8
+    )
+
+
+@pytest.mark.parametrize("family", TABLE)
+def test_jacobians_are_those_of_central_differences(family: str) -> None:
+    """Of every family, behind a prefix, at the first block and the norm."""
+    decoder = tiny_decoder(family, hidden=8 if family != "mamba" else 16).as_float64()
+    found = step_jacobians(decoder, IDS, [1, "norm"])
+    rows, step = decoder.embedding_matrix()[IDS], 1e-6
+    moved = torch.eye(decoder.hidden_size, dtype=torch.float64)[:, None] * step
+    moved = torch.cat([torch.zeros(decoder.hidden_size, 3, decoder.hidden_size), moved], dim=1)
+    ends = [decoder.states_from_embeddings(rows + way * moved, [1, "norm"]) for way in (1, -1)]
+    for layer in (1, "norm"):
+        slopes = ((ends[0][layer] - ends[1][layer])[:, -1] / (2 * step)).T
+        assert torch.allclose(slopes, found[layer], atol=1e-6, rtol=1e-5), layer
+
+
+def test_rows_of_a_pass_change_no_number() -> None:
+    """One by one or all together."""
+    decoder = tiny_decoder("llama").as_float64()
+    one, every = (step_jacobians(decoder, IDS, [2], rows=rows)[2] for rows in (1, 99))
+    assert torch.allclose(one, every, atol=1e-12)
+
+
+def test_a_smallest_value_below_its_floor_is_not_known() -> None:
+    """Two equal rows of a Jacobian, which rounding tells apart, in float32 by less than the floor."""
+    decoder = additive_decoder(torch.eye(16, 8), torch.zeros(6, 8), layers=1)
+    flat = torch.ones(8, 8) - torch.eye(8)
+    decoder.parts.blocks[0].register_forward_hook(
+        lambda _module, _args, out: out @ flat[:, :1] @ flat[:1]
+    )
+    (found,) = step_scales(decoder, IDS, [1], [3])
+    assert found.smallest <= found.floor < 1e-5 * found.largest
+
+
+def test_what_is_not_finite_is_refused() -> None:
+    """No singular value is made of it."""
+    decoder = plant_nan(tiny_decoder("gpt2"), 2).as_float64()
+    with pytest.raises(ModelError, match="the Jacobian at layer02, position 1 is not finite"):
+        step_scales(decoder, IDS, [1, 2], [1])
+
+
+def test_a_layer_or_a_token_that_is_not_there_is_refused() -> None:
+    """As everywhere."""
+    decoder = tiny_decoder("gpt2").as_float64()
+    with pytest.raises(LayerError):
+        step_scales(decoder, IDS, [3])
+    with pytest.raises(PromptError):
+        step_scales(decoder, torch.tensor([1, 64, 2]), [1], [2])
