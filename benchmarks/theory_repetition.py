@@ -60,7 +60,9 @@ def add_repetition(parts: Any) -> None:
 
 def repetition(given: argparse.Namespace) -> None:
     """Measure, and print the table in Markdown."""
-    cases = [_random(name) if name in RANDOM else _checkpoint(name) for name in given.models]
+    cases = [
+        _random(name) if name in RANDOM else _checkpoint(name) for name in given.models or RANDOM
+    ]
     columns = ("model", "around", "layer", "float64", *given.dtypes)
     print(f"n = 1 to {given.steps}, {given.tokens} tokens; {machine()}\n")
     for row in (columns, ("---",) * len(columns)):

@@ -219,9 +219,9 @@ class SipIt:
         """Computes what all prompts share, as :meth:`recover` does first: the lens, and the table."""
         if not isinstance(self.policy, ByLens):
             raise OptionError(f"policy {self.policy_name} has nothing to calibrate: give lens")
-        self._first.prepare()
         decoder, share = self.decoder, self.share or Share.of(states)
         with share.threads_of_all():
+            self._first.prepare()
             lens = self.policy.lenses.calibrated(
                 decoder,
                 self.layer,

@@ -65,12 +65,13 @@ def verify_copies(
         ModelError: a copy differs.
     """
     draw = torch.Generator().manual_seed(0)
-    pattern = torch.randint(2**31, (_COPIED,), generator=draw, dtype=torch.int32)
     for one in devices:
-        there = pattern.to(one)
         for other in devices:
             if other == one:
                 continue
+            # Another pattern each time: memory may still hold the one that was copied before.
+            pattern = torch.randint(2**31, (_COPIED,), generator=draw, dtype=torch.int32)
+            there = pattern.to(one)
             arrived = copy(there, other).cpu()
             if not torch.equal(arrived, pattern):
                 wrong = int((arrived != pattern).sum())

@@ -83,7 +83,8 @@ class Placement:
         numbers = described.config.dtype if isinstance(dtype, str) else dtype
         size = (numbers or torch.float32).itemsize
         needed = size * sum(one.numel() for one in described.parameters())
-        if needed > sum(map(free_memory, devices)):
+        # Each of several devices has as many weights as the others.
+        if needed > len(devices) * min(map(free_memory, devices)):
             return cls(devices[:1], streamed=True)
         return cls(devices)
 
@@ -221,11 +222,12 @@ def _refuse_misplaced(source: str, model: nn.Module, places: Mapping[str, str]) 
         ModelError: a weight is elsewhere.
     """
     for name, one in model.named_parameters():
-        place = next(at for part, at in places.items() if f"{name}.".startswith(f"{part}."))
-        if one.device != torch.device(place):
+        asked = [at for part, at in places.items() if f"{name}.".startswith(f"{part}.")]
+        if [one.device] != list(map(torch.device, asked)):
             raise ModelError(
-                f"{source}: the library put {name} on {one.device}, not on {place}: give one device"
-                " instead of balanced"
+                f"{source}: the library put {name} on {one.device}, not on"
+                f" {' and '.join(asked) or 'any device that was asked for'}: give one device instead of"
+                " balanced"
             )
 
 

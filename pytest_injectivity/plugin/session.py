@@ -294,8 +294,13 @@ class Run:
 
         https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_unconfigure
         """
-        if (executor := self.__dict__.get("executor")) is not None:
-            executor.close()
+        try:
+            if (executor := self.__dict__.get("executor")) is not None:
+                executor.close()
+        finally:
+            self._remove_scratch()
+
+    def _remove_scratch(self) -> None:
         if self._is_worker or "scratch" not in self.__dict__ or self.scratch is None:
             return
         import shutil

@@ -209,6 +209,7 @@ class _RayWorker:
             ray.get(self._ready, timeout=_READY_SECONDS)
             return ray.get(self._actor.run.remote(job, part))
         except exceptions.GetTimeoutError:
+            self.stop()  # or it would go on asking the cluster for room
             raise OptionError(
                 f"no worker was started in {_READY_SECONDS:.0f} s: the cluster has no room for one of"
                 f" {self._share.cpus} cores and {self._share.gpus:g} GPUs, or its machines cannot start"

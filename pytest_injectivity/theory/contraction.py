@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pytest_injectivity.core.layers import Layer, depth, layer_id
 from pytest_injectivity.core.shapes import Float, Int64
-from pytest_injectivity.errors import ModelError
+from pytest_injectivity.errors import ModelError, OptionError
 from pytest_injectivity.models.decoder import Decoder
 
 _ROWS = 128
@@ -65,6 +65,7 @@ def step_scales(
     Raises:
         LayerError: the model has no such layer.
         ModelError: a Jacobian is not finite, or the blocks stay on disk.
+        OptionError: the prompt has no such position.
         PromptError: the prompt exceeds the context, or has other ids than the model.
 
     Example:
@@ -74,7 +75,10 @@ def step_scales(
         (1.0, True)
     """
     found = []
-    for position in range(len(ids)) if positions is None else positions:
+    asked = range(len(ids)) if positions is None else positions
+    if wrong := [one for one in asked if not 0 <= one < len(ids)]:
+        raise OptionError(f"position {wrong[0]} of {len(ids)} tokens: give 0 to {len(ids) - 1}")
+    for position in asked:
         jacobians = step_jacobians(decoder, ids[: position + 1], layers, rows=rows)
         for layer, jacobian in jacobians.items():
             if not jacobian.isfinite().all():

@@ -50,7 +50,7 @@ def intrinsic_dimension(rows: Float[Tensor, "n hidden"]) -> float:
         rows: finite rows.
 
     Raises:
-        OptionError: fewer than three rows are left.
+        OptionError: fewer than three rows are left, or all have two neighbors equally far.
 
     Source: Facco et al., "Estimating the intrinsic dimension of datasets by a minimal neighborhood
     information" (2017), fitted by least squares through the origin, without the largest tenth.
@@ -70,5 +70,9 @@ def intrinsic_dimension(rows: Float[Tensor, "n hidden"]) -> float:
     kept = max(2, math.floor(len(ratios) * (1 - _LEFT_OUT)))
     share = torch.arange(1, kept + 1, dtype=torch.float64) / len(ratios)
     surprise, ratios = -(1 - share).log(), ratios[:kept]
-    finite = surprise.isfinite()
-    return float((ratios[finite] @ surprise[finite]) / ratios[finite].square().sum())
+    if not ratios[-1] > 0:
+        raise OptionError(
+            "the intrinsic dimension of rows whose two nearest neighbors are equally far, as those of a"
+            " lattice are: give rows at different distances"
+        )
+    return float((ratios @ surprise) / ratios.square().sum())

@@ -299,8 +299,11 @@ class _Search:
         tensors = [self.parameters[name] for name in group]
         if difference.grad_fn is None:
             return difference.new_zeros(len(difference), len(self._flat(self.start, group)))
+        # Slopes of an embedding are of all its rows before those of the prompts are chosen.
+        largest = 8 * max(one.numel() for one in tensors)
+        together = max(1, min(_TOGETHER, self.held_bytes // largest))
         rows = []
-        for some in torch.split(torch.eye(len(difference)).to(difference), _TOGETHER):
+        for some in torch.split(torch.eye(len(difference)).to(difference), together):
             slopes = torch.autograd.grad(
                 difference,
                 tensors,

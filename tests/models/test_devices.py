@@ -60,6 +60,18 @@ def test_a_copy_of_which_one_number_is_lost_is_refused() -> None:
         verify_copies("some/model", [CPU, torch.device("cpu:0")], lossy)
 
 
+def test_a_copy_that_leaves_what_was_there_before_is_refused() -> None:
+    """The memory of an earlier copy, which an allocator gives again."""
+    arrived: list[Tensor] = []
+
+    def stale(one: Tensor, _device: torch.device) -> Tensor:
+        arrived.append(one.clone())
+        return arrived[0]
+
+    with pytest.raises(ModelError, match=r"copied from cpu:0 to cpu, 10485[67]"):
+        verify_copies("some/model", [CPU, torch.device("cpu:0")], stale)
+
+
 def test_every_device_is_copied_to_every_other() -> None:
     """What arrives is accepted."""
     devices, copied = [CPU, torch.device("cpu:0"), torch.device("cpu", 0)], []

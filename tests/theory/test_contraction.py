@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pytest_injectivity.errors import LayerError, ModelError, PromptError
+from pytest_injectivity.errors import LayerError, ModelError, OptionError, PromptError
 from pytest_injectivity.models.families import TABLE
 from pytest_injectivity.testing import additive_decoder, plant_nan, tiny_decoder
 from pytest_injectivity.theory.contraction import step_jacobians, step_scales
@@ -59,7 +59,7 @@ def test_rows_of_a_pass_change_no_number() -> None:
 
 
 def test_a_smallest_value_below_its_floor_is_not_known() -> None:
-    """Two equal rows of a Jacobian, which rounding tells apart, in float32 by less than the floor."""
+    """Of a Jacobian of rank 1, in float32."""
     decoder = additive_decoder(torch.eye(16, 8), torch.zeros(6, 8), layers=1)
     flat = torch.ones(8, 8) - torch.eye(8)
     decoder.parts.blocks[0].register_forward_hook(
@@ -74,6 +74,13 @@ def test_what_is_not_finite_is_refused() -> None:
     decoder = plant_nan(tiny_decoder("gpt2"), 2).as_float64()
     with pytest.raises(ModelError, match="the Jacobian at layer02, position 1 is not finite"):
         step_scales(decoder, IDS, [1, 2], [1])
+
+
+@pytest.mark.parametrize("position", [4, -1])
+def test_a_position_that_is_not_there_is_refused(position: int) -> None:
+    """The message says which there are."""
+    with pytest.raises(OptionError, match=f"position {position} of 4 tokens: give 0 to 3"):
+        step_scales(tiny_decoder("gpt2").as_float64(), IDS, [1], [position])
 
 
 def test_a_layer_or_a_token_that_is_not_there_is_refused() -> None:

@@ -40,3 +40,9 @@ def test_too_few_rows_have_no_dimension() -> None:
     """Three are needed, and equal ones are one."""
     with pytest.raises(OptionError, match="the intrinsic dimension of 1 different rows: give 3"):
         intrinsic_dimension(torch.ones(5, 3))
+
+
+def test_a_lattice_has_no_dimension() -> None:
+    """Each row's two nearest neighbors are equally far."""
+    with pytest.raises(OptionError, match="whose two nearest neighbors are equally far"):
+        intrinsic_dimension(torch.eye(5))

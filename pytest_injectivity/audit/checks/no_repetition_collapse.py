@@ -177,15 +177,19 @@ def _diagnosed(measured: "Measurements", found: Mapping[Layer, Sequence[_Repeate
 def _judged(
     measured: "Measurements", layer: Layer, found: Sequence[_Repeated], diagnosed: _Diagnoses
 ) -> Reason:
+    steps, alike = (sum(map(size, (one.alike for one in found))) for size in (len, sum))
+    lines = []
     if lost := sum(len(one.ladder.not_finite) for one in found):
         headline = f"{number_of(lost, 'step')} with a state that is not finite"
-        known = filter(None, [measured.target.facts.not_finite_line])
-        return undecided(layer, _QUANTITY, headline, known)
+        known = list(filter(None, [measured.target.facts.not_finite_line]))
+        if not alike:
+            return undecided(layer, _QUANTITY, headline, known)
+        lines += [headline, *known]
     resolution = measured.resolution(layer)
-    positions = {min(len(one.repetition.prompt(1)) - 1, 1) for one in found}
+    # Two repetitions and more end at a later position than the first.
+    positions = {min(len(one.repetition.prompt(1)) - 1, 1) for one in found} | {1}
     if not all(math.isfinite(resolution.at(position)) for position in positions):
         return undecided(layer, _QUANTITY, "the resolution is not finite", ())
-    steps, alike = (sum(map(size, (one.alike for one in found))) for size in (len, sum))
     counted = Counter(str(kind) for one in found for kind in one.ladder.kinds)
     deployed = sum(counted[kind] for kind in _ALIKE)
     figures = {
@@ -195,7 +199,8 @@ def _judged(
         "by_rounding": alike - deployed,
     }
     headline = f"{number_of(steps, 'step')} told apart"
-    lines = []
+    if not all(one.exact for one in found):
+        lines.append(f"not compared in true float64: {measured.no_float64()}")
     if alike:
         figures["first"] = min(one.first for one in found if one.first is not None)
         own = [of for (at, _), of in diagnosed.items() if at == layer]

@@ -40,7 +40,8 @@ class Float64Copies:
             )
         needed = 8 * self.target.facts.parameters
         self.target.make_room(needed)
-        free = sum(map(free_bytes, self.target.kept.devices))
+        devices = self.target.kept.devices
+        free = len(devices) * min(map(free_bytes, devices))
         if needed < free:
             return ""
         return (

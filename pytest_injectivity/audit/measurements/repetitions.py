@@ -59,10 +59,12 @@ class Repetitions:
         new = [one for one in repetitions if any((one, n, of) not in self._exact for of in layers)]
         if new:
             copy = self.target.decoder.as_float64()
-            for one in new:
-                found = exact_steps(copy, one, n, layers)
-                self._exact |= {(one, n, layer): steps for layer, steps in found.items()}
-            release(copy.model)
+            try:
+                for one in new:
+                    found = exact_steps(copy, one, n, layers)
+                    self._exact |= {(one, n, layer): steps for layer, steps in found.items()}
+            finally:
+                release(copy.model)
         return {layer: [self._exact[one, n, layer] for one in repetitions] for layer in layers}
 
     def diagnoses(

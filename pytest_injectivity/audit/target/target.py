@@ -197,7 +197,8 @@ class Target:
             return
         from pytest_injectivity.core.free_memory import free_memory
 
-        if sum(map(free_memory, self.kept.devices)) <= needed:
+        devices = self.kept.devices
+        if len(devices) * min(map(free_memory, devices)) <= needed:
             self.beside.unload()
 
     def stand_beside(self, other: "Target") -> None:

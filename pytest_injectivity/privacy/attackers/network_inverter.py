@@ -69,7 +69,7 @@ class NetworkInverterAttacker:
             inputs = torch.cat([reader.features(one[None])[0] for one in channel.released])
             rows, numbers = channel.every_row
             among = reader.network.keys_of(usable)
-            step = max(1, _BLOCK_ELEMENTS // len(usable))
+            step = _together(decoder.vocab_size)
             answers = [
                 usable[reader.scores(inputs[some], rows[some], numbers[some], among).argmax(dim=1)]
                 for some in torch.split(torch.arange(len(rows)), step)
@@ -130,8 +130,12 @@ class _Reader:
         with torch.no_grad():
             own = network(part["held"][0], among).unflatten(0, (len(held), -1))
             numbers = torch.arange(rows.shape[1]).repeat(len(held))
-            linear = lenses.likelihoods(rows[held].float().flatten(0, 1), numbers)[:, told]
-            linear = linear.reshape(*own.shape)
+            flat, step = rows[held].float().flatten(0, 1), _together(len(embeddings))
+            parts = [
+                lenses.likelihoods(flat[some], numbers[some])[:, told]
+                for some in torch.split(torch.arange(len(flat)), step)
+            ]
+            linear = torch.cat(parts).reshape(*own.shape)
         first, later = (
             _weighed(own[:, at].flatten(0, 1), linear[:, at].flatten(0, 1), places[held][:, at])
             for at in (slice(0, 1), slice(1, None))
@@ -151,6 +155,11 @@ class _Reader:
         weights = torch.tensor(self.weights)[(numbers > 0).long()].to(linear)
         found: Tensor = weights[:, :1] * self.network(inputs, among) + weights[:, 1:] * linear
         return found
+
+
+def _together(vocab_size: int) -> int:
+    """How many rows are scored at once."""
+    return max(1, _BLOCK_ELEMENTS // vocab_size)
 
 
 def _weighed(

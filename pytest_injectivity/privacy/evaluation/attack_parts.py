@@ -106,7 +106,7 @@ class _Packer(pickle.Pickler):
         if isinstance(obj, Tensor):
             plain = obj.detach().cpu().contiguous().reshape(-1)
             written = plain.view(torch.uint8).numpy().tobytes()
-            return _tensor, (written, obj.dtype, tuple(obj.shape), str(obj.device))
+            return _tensor, (written, obj.dtype, tuple(obj.shape), obj.device.type)
         return NotImplemented
 
 

@@ -148,7 +148,7 @@ class Channel:
     def every_row(
         self,
     ) -> tuple[Float[Tensor, "rows width"], Int64[Tensor, " rows"]]:
-        """The rows of all prompts, and of each its number among those of its prompt, on the CPU."""
+        """The rows of all prompts; and, on the CPU, the number of each among those of its prompt."""
         numbers = [torch.arange(len(one)) for one in self.released]
         return torch.cat(self.released), torch.cat(numbers)
 
