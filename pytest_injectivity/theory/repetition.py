@@ -252,10 +252,11 @@ def _decided(
     every = sorted({n for some in near.values() for n in some})
     for start in range(0, len(every), _TOGETHER):
         some = every[start : start + _TOGETHER]
-        prompts = [repetition.prompt(n) for n in range(some[0], some[-1] + 2)]
+        # Each step has two prompts of its own, so that no other step changes what it is padded to.
+        prompts = [repetition.prompt(more) for n in some for more in (n, n + 1)]
         steps = {layer: [n for n in some if n in set(near[layer])] for layer in near}
         pairs = {
-            layer: [(n - some[0], n - some[0] + 1) for n in chosen]
+            layer: [(2 * some.index(n), 2 * some.index(n) + 1) for n in chosen]
             for layer, chosen in steps.items()
         }
         for layer, decisions in decide_pairs(decoder, prompts, pairs, resolutions).items():
