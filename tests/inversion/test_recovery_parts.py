@@ -81,8 +81,17 @@ def untimed(found: Inversion) -> str:
         ),
         pytest.param({"eps": 1e-4, "policy": "random", "certify": 2}, Fresh, marks=SLOW),
         ({"eps": 3.0, "limits": FEW, "evaluate": True, "scales": True, "certify": 6}, Fresh),
+        ({"eps": 1e-4, "limits": FEW, "certify": 1}, Kept),
     ],
-    ids=["lens", "changed", "changed and drawn", "searched", "random", "changed and ambiguous"],
+    ids=[
+        "lens",
+        "changed",
+        "changed and drawn",
+        "searched",
+        "random",
+        "changed and ambiguous",
+        "one worker",
+    ],
 )
 def test_the_inversion_is_that_of_one_process(
     asked: dict[str, Any], job: Callable[[Asked], Callable[[Part], Any]]

@@ -88,11 +88,12 @@ def cases(sent: Mapping[str, Sequence[str]]) -> list[AttackCase]:
     ("sent", "settings", "job"),
     [
         ({"2": NOISY[1:]}, replace(FEW, attackers=THREE), Fresh),
+        ({"2": NOISY[1:]}, replace(FEW, attackers=THREE[:1]), Kept),
         pytest.param({"2": NOISY, "1 last": NOISY[:1]}, FEW, Kept, marks=SLOW),
         pytest.param({"2": NOISY}, replace(FEW, budget=60, first_round=2), Fresh, marks=SLOW),
         pytest.param({"2": ("permute",), "1 kv": NOISY[:1]}, FEW, Fresh, marks=SLOW),
     ],
-    ids=["learned", "learned once", "pruned", "out of order, keys and values"],
+    ids=["learned", "one worker", "learned once", "pruned", "out of order, keys and values"],
 )
 def test_the_answers_are_those_of_one_process(
     sent: Mapping[str, Sequence[str]],
