@@ -23,7 +23,7 @@ from pytest_injectivity.inversion.limits import CERTIFIED_POSITIONS
 from pytest_injectivity.inversion.observation import check_asked, check_states
 from pytest_injectivity.inversion.own_states import observe
 from pytest_injectivity.inversion.recovery import Inversion, Recovery, Status
-from pytest_injectivity.inversion.sipit import DEFAULT_POLICY, Settings, SipIt
+from pytest_injectivity.inversion.sipit import Settings, SipIt
 from pytest_injectivity.inversion.token_classes import TokenClasses
 from pytest_injectivity.inversion.verifiers import Tolerance
 from pytest_injectivity.models.decoder import Decoder
@@ -64,17 +64,20 @@ class Part(Protocol):
 class _Sizes(NamedTuple):
     together: int
     classes: TokenClasses
+    layer: Layer
+    policy: str
 
 
 @dataclass(frozen=True)
 class _Sizing:
-    """How many prompts are a part, and which candidates there are."""
+    """How many prompts are a part, which candidates there are, and what a result says was asked."""
 
     longest: int
 
     def run(self, sipit: SipIt) -> _Sizes:
         """Looks it up in the model."""
-        return _Sizes(sipit.together(self.longest), sipit.classes)
+        together = sipit.together(self.longest)
+        return _Sizes(together, sipit.classes, sipit.layer, sipit.policy_name)
 
 
 class _Recovered(NamedTuple):
@@ -192,8 +195,8 @@ def recover_in_parts(
     if progress is not None:
         progress(2 * len(prompts))
     return Inversion(
-        layer=layer,
-        policy=str(settings.get("policy", DEFAULT_POLICY)),
+        layer=sizes.layer,
+        policy=sizes.policy,
         recoveries=tuple(work.recoveries),
         sample=sample,
         seconds=time.perf_counter() - started,

@@ -117,6 +117,13 @@ def test_what_is_not_accepted_is_refused_in_parts_too() -> None:
         recover_in_parts(InTurn(), Fresh, [(5,)], LAYER, eps=1.0, known=(5,))
 
 
+def test_a_layer_from_the_end_is_named_by_its_number() -> None:
+    """As one process names it."""
+    prompts = [(5, *ids) for ids in drawn(2, 3, seed=1)]
+    found = recover_in_parts(InTurn(), Fresh, prompts, -1, eps=1e-4, certify=0, limits=FEW)
+    assert model().n_layers == found.layer
+
+
 def test_progress_ends_where_that_of_one_process_does() -> None:
     """At two steps a prompt, and never goes back."""
     done: list[int] = []
