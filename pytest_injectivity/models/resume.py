@@ -33,7 +33,7 @@ def logits(decoder: Decoder, ids: Int[Tensor, " length"]) -> Float[Tensor, "leng
 
 def logits_from_states(
     decoder: Decoder,
-    ids: Int[Tensor, " length"],
+    ids: Int[Tensor, "*rows length"],
     layer: Layer,
     states: Float[Tensor, "versions length hidden"],
     positions: Sequence[int] | None = None,
@@ -42,9 +42,9 @@ def logits_from_states(
 
     Args:
         decoder: the model.
-        ids: the tokens at the positions; they have no influence past the layer.
+        ids: the tokens at the positions, of all rows or of each; they have no influence past the layer.
         layer: where the states are from.
-        states: of one prompt, in any number of versions.
+        states: of one prompt in any number of versions, or of rows padded on the right.
         positions: the positions that the receiver has, where it has not all of them; no state attends to
             a position that is missing.
 
@@ -64,24 +64,6 @@ def logits_from_states(
         batch["attention_mask"] = torch.ones_like(tokens)
     with torch.no_grad():
         return _run_on(decoder, batch, layer, states)
-
-
-def logits_of_rows(
-    decoder: Decoder,
-    ids: Int[Tensor, "rows length"],
-    layer: Layer,
-    states: Float[Tensor, "rows length hidden"],
-) -> Float[Tensor, "rows length vocab"]:
-    """The logits at every position of several rows, in one pass that goes on from their states.
-
-    Args:
-        decoder: the model.
-        ids: of rows padded on the right, whose real tokens see no padding.
-        layer: where the states are from.
-        states: of each row.
-    """
-    with torch.no_grad():
-        return _run_on(decoder, {"input_ids": ids.to(decoder.device)}, layer, states)
 
 
 def differentiable_logits(

@@ -9,7 +9,7 @@ from torch import Tensor
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float, Int
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.models.resume import logits_of_rows
+from pytest_injectivity.models.resume import logits_from_states
 from pytest_injectivity.quantization.activation_hooks import residual_stream
 
 Run = Callable[[], Float[Tensor, "batch length width"]]
@@ -60,7 +60,7 @@ def _run_of_block(decoder: Decoder, block: Any, ids: Tensor, before: Tensor) -> 
 
 def _logits(decoder: Decoder, ids: Tensor, before: Tensor, vocabulary: int) -> Tensor:
     given = before.to(decoder.dtype)
-    found = _wide(logits_of_rows(decoder, ids, decoder.n_layers, given)[..., :vocabulary])
+    found = _wide(logits_from_states(decoder, ids, decoder.n_layers, given)[..., :vocabulary])
     return found - found.mean(-1, keepdim=True)
 
 
