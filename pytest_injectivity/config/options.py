@@ -99,7 +99,8 @@ class Options:
         values.text,
         "PROMPTS",
         "a .txt, .jsonl, .ndjson, .json, .csv, .tsv (all also .gz) or .parquet file, a folder of texts,"
-        " or builtin:stdlib, builtin:random, builtin:challenge, builtin:challenge(SOURCE)",
+        " or builtin:stdlib, builtin:random, builtin:challenge, builtin:challenge(SOURCE),"
+        " builtin:challenge(probes)",
     )
     prompt_field: str | None = _option(
         None,

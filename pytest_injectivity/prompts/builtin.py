@@ -4,6 +4,7 @@
 ``builtin:random``             1,000 windows of uniform random tokens, as long as `RANDOM_LENGTH`
 ``builtin:challenge``          near-duplicates made from ``builtin:stdlib``
 ``builtin:challenge(SOURCE)``  near-duplicates made from any other source
+``builtin:challenge(probes)``  texts of ``builtin:stdlib`` that end in the same tokens (see `probes`)
 """
 
 import re
@@ -16,10 +17,11 @@ from pytest_injectivity.errors import PromptError
 from pytest_injectivity.prompts.framing import Tokenizer, ids_frame
 from pytest_injectivity.prompts.known_tokens import known_tokens
 from pytest_injectivity.prompts.place import Place
+from pytest_injectivity.prompts.probes import PROBES
 from pytest_injectivity.prompts.rows import Row
 from pytest_injectivity.prompts.settings import Settings
 
-BuiltinName: TypeAlias = Literal["stdlib", "random", "challenge"]
+BuiltinName: TypeAlias = Literal["stdlib", "random", "challenge", "probes"]
 
 PREFIX = "builtin:"
 RANDOM_PROMPTS = 1000
@@ -47,8 +49,11 @@ def parse_builtin(source: str) -> Builtin | None:
     if found is None or (found[2] and found[1] != "challenge"):
         raise PromptError(
             f"{source!r} is not a built-in prompt set: give builtin:stdlib, builtin:random,"
-            " builtin:challenge, or builtin:challenge(SOURCE) with a file or another built-in set"
+            " builtin:challenge, builtin:challenge(probes), or builtin:challenge(SOURCE) with a file or"
+            " another built-in set"
         )
+    if found[2] == PROBES:
+        return Builtin("probes", None)
     return Builtin(cast("BuiltinName", found[1]), found[2])
 
 

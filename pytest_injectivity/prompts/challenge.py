@@ -20,7 +20,7 @@ made, nor, where a length is asked for, one of another length.
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,13 +35,12 @@ from pytest_injectivity.prompts.framing import (
     text_frame,
 )
 from pytest_injectivity.prompts.promptset import PromptSet
-from pytest_injectivity.prompts.sampling import check_ids, salted
+from pytest_injectivity.prompts.sampling import check_ids
 from pytest_injectivity.prompts.settings import Settings
+from pytest_injectivity.prompts.variants import Variant, gathered
 
 TOKEN_EDITS = ("first-token", "middle-token", "last-token")
 KINDS = ("newline", "space", "punctuation", "case", "number", "repeat", *TOKEN_EDITS)
-CHALLENGE_PROMPTS = 1000
-_OF_TEXTS = frozenset({"base", "newline", "space", "punctuation", "case", "number"})
 
 _REPEATS = (1, 2, 15, 16)  # 15 and 16: what tells long repetitions apart fades with their number
 _EDITS = 2  # replacements tried at each position
@@ -51,19 +50,6 @@ _MARKS = ".!?,;:"
 
 # A variant before it is framed: its kind, its own tokens, its text.
 _Made = tuple[str, tuple[int, ...], str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Variant:
-    kind: str
-    base: str  # the base's hash
-    ids: tuple[int, ...]
-    text: str | None
-
-    def is_lost_in(self, other: "_Variant") -> bool:
-        """Whether both were made as texts, and of different texts the tokenizer makes equal ids."""
-        of_texts = _OF_TEXTS.issuperset((self.kind, other.kind))
-        return of_texts and self.text is not None and self.text != other.text
 
 
 def challenge_set(
@@ -94,41 +80,8 @@ def challenge_set(
     """
     if base.kinds is not None:
         raise PromptError(f"{base.name} is a challenge set already: name the texts to make one of")
-    limit = settings.max_prompts or CHALLENGE_PROMPTS
-    kept: dict[tuple[int, ...], _Variant] = {}
-    duplicates = families = 0
-    losses = base.losses
     maker = _Maker.of(base, tokenizer, settings, kinds)
-    for index in sorted(range(len(base)), key=lambda i: salted(settings.seed, base.hashes[i])):
-        if len(kept) >= limit:
-            break
-        families += 1
-        for variant in maker.family(index):
-            if variant.ids in kept:
-                if variant.is_lost_in(kept[variant.ids]):
-                    losses = losses.with_another()
-                else:
-                    duplicates += 1
-            elif len(kept) < limit:
-                kept[variant.ids] = variant
-    if all(variant.kind == "base" for variant in kept.values()):
-        raise PromptError(
-            f"{base.name}: no near-duplicate of its {len(base)} prompts can be made within"
-            f" length {settings.length}, context {settings.context} and {limit} prompts"
-        )
-    variants = tuple(kept.values())
-    texts = tuple(variant.text for variant in variants if variant.text is not None)
-    return replace(
-        base,
-        name=f"builtin:challenge({base.name})",
-        ids=tuple(kept),
-        texts=texts or None,
-        kinds=tuple(variant.kind for variant in variants),
-        bases=tuple(variant.base for variant in variants),
-        dropped_duplicates=base.dropped_duplicates + duplicates,
-        left_out=base.left_out + len(base) - families,
-        losses=losses,
-    )
+    return gathered(base, settings, maker.family, name=base.name, what="near-duplicate")
 
 
 @dataclass(frozen=True)
@@ -160,11 +113,11 @@ class _Maker:
         vocabulary = np.array(sorted(occurring), np.int64)
         return cls(base, tokenizer, frame, vocabulary, settings, kinds)
 
-    def family(self, index: int) -> Iterator[_Variant]:
+    def family(self, index: int) -> Iterator[Variant]:
         """A base prompt, then its variants."""
         ids, digest = self.base.ids[index], self.base.hashes[index]
         text = None if self.base.texts is None else self.base.texts[index]
-        yield _Variant("base", digest, ids, text)
+        yield Variant("base", digest, ids, text)
         # Seeded by the base, so that a family does not depend on which others are in the set.
         random = np.random.default_rng([self.settings.seed, int(digest[:16], 16)])
         made = (*self._from_text(text, random), *self._from_ids(self.frame.inside(ids), random))
@@ -173,7 +126,7 @@ class _Maker:
             if kind in self.kinds and body and self._fits(framed):
                 place = f"{self.base.name}, {kind} variant of prompt {index}"
                 check_ids(framed, self.settings.vocab_size, place)
-                yield _Variant(kind, digest, framed, made_text)
+                yield Variant(kind, digest, framed, made_text)
 
     def _from_text(self, text: str | None, random: np.random.Generator) -> Iterator[_Made]:
         if text is None or self.tokenizer is None:

@@ -18,16 +18,18 @@ from pathlib import Path
 from pytest_injectivity.core.text import number_of, verb
 from pytest_injectivity.errors import OptionError, PromptError
 from pytest_injectivity.prompts.builtin import parse_builtin, random_rows, stdlib_rows
-from pytest_injectivity.prompts.challenge import CHALLENGE_PROMPTS, challenge_set
+from pytest_injectivity.prompts.challenge import challenge_set
 from pytest_injectivity.prompts.fields import FieldRule
 from pytest_injectivity.prompts.files.reading import read_rows
 from pytest_injectivity.prompts.framing import Frame, Tokenizer
 from pytest_injectivity.prompts.losses import SeenPrompts
+from pytest_injectivity.prompts.probes import probe_set
 from pytest_injectivity.prompts.promptset import PromptSet, prompt_hash
 from pytest_injectivity.prompts.rows import Row
 from pytest_injectivity.prompts.sampling import Sieve
 from pytest_injectivity.prompts.settings import Conversations, Overlong, Settings, SpecialTokens
 from pytest_injectivity.prompts.tokenizing import RowTokenizer, Tokenized
+from pytest_injectivity.prompts.variants import CHALLENGE_PROMPTS
 
 _BATCH = 1024  # texts tokenized at once
 
@@ -128,11 +130,12 @@ def load_with(source: str, tokenizer: Tokenizer | None, settings: Settings) -> P
         notes: list[str] = []
         with closing(read_rows(Path(source), rule, notes.append)) as rows:
             return _sifted(Path(source).name or source, rows, tokenizer, settings, notes)
-    if builtin.name == "challenge":
+    if builtin.name in {"challenge", "probes"}:
         # Bases are sampled in the order in which families are made, so no more are ever needed.
         settings = replace(settings, max_prompts=settings.max_prompts or CHALLENGE_PROMPTS)
         base = load_with(builtin.argument or "builtin:stdlib", tokenizer, settings)
-        return challenge_set(base, tokenizer, settings)
+        make = probe_set if builtin.name == "probes" else challenge_set
+        return make(base, tokenizer, settings)
     if settings.field is not None:
         raise OptionError(f"field {settings.field!r} was named, and {source} has no fields")
     if builtin.name == "random":

@@ -23,6 +23,8 @@ VOCABULARY = 43
         ("builtin:challenge", Builtin("challenge", None)),
         ("builtin:challenge(a (1).txt)", Builtin("challenge", "a (1).txt")),
         ("builtin:challenge(builtin:random)", Builtin("challenge", "builtin:random")),
+        ("builtin:challenge(probes)", Builtin("probes", None)),
+        ("builtin:challenge(./probes)", Builtin("challenge", "./probes")),
     ],
 )
 def test_parse(source: str, expected: Builtin | None) -> None:
