@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_injectivity.audit.along_training import Trajectory
     from pytest_injectivity.audit.audit import Audit
     from pytest_injectivity.audit.one_step_margins import OneStepMargin, one_step_margins
     from pytest_injectivity.audit.showing import figures, tables
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.models.loading import load_decoder
+    from pytest_injectivity.models.training_steps import list_checkpoints, log_spaced
     from pytest_injectivity.privacy.releases.custom import CustomRelease
     from pytest_injectivity.prompts.loading import load_prompts
     from pytest_injectivity.prompts.promptset import PromptSet
@@ -72,6 +74,7 @@ _LAZY = {
     "ReleaseSpec": "config.release_spec",
     "Status": "results.verdict",
     "SweepPoint": "results.sweeps",
+    "Trajectory": "audit.along_training",
     "Verdict": "results.verdict",
     "WorkersDied": "errors",
     "WrongUse": "errors",
@@ -79,8 +82,10 @@ _LAZY = {
     "figures": "audit.showing",
     "first_collisions": "results.sweeps",
     "layer_id": "core.layers",
+    "list_checkpoints": "models.training_steps",
     "load_decoder": "models.loading",
     "load_prompts": "prompts.loading",
+    "log_spaced": "models.training_steps",
     "one_step_margins": "audit.one_step_margins",
     "resolve_layers": "core.layers",
     "save_states": "states.external",
@@ -119,6 +124,7 @@ __all__ = [
     "ReleaseSpec",
     "Status",
     "SweepPoint",
+    "Trajectory",
     "Verdict",
     "WorkersDied",
     "WrongUse",
@@ -126,8 +132,10 @@ __all__ = [
     "figures",
     "first_collisions",
     "layer_id",
+    "list_checkpoints",
     "load_decoder",
     "load_prompts",
+    "log_spaced",
     "one_step_margins",
     "resolve_layers",
     "save_states",

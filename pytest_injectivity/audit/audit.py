@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
+from pytest_injectivity.audit.along_training import CheckpointsLike, Trajectory, models_of
 from pytest_injectivity.audit.baseline_files import Baseline
 from pytest_injectivity.audit.bound_checks import BoundChecks
 from pytest_injectivity.audit.comparisons.blamed import blame_of
@@ -86,6 +87,7 @@ class Audit(BoundChecks):
         self._newsroom = Newsroom(self, self.verdicts, self.sweeps)
         self._main: Audit | None = None
         self._others: list[Audit] = []
+        self._trajectories: dict[frozenset[tuple[int, str]], Trajectory] = {}
 
     def in_precision(self, *, dtype: str = "auto", quantization: str | None = None) -> "Audit":
         """An audit of the checkpoint in another precision; its reference is this model if none is named.
@@ -158,12 +160,35 @@ class Audit(BoundChecks):
         self.verdicts.append(reached)
         return reached
 
+    def along_training(self, checkpoints: CheckpointsLike = None) -> Trajectory:
+        """The model at several steps of its training, on the prompts of this audit.
+
+        What is measured of them is measured once, however often it is asked for.
+
+        Args:
+            checkpoints: a folder that holds ``checkpoint-STEP`` folders, or models by step; None: the
+                folders beside the audited model, or in it where the model is the folder of a training.
+
+        Raises:
+            ModelError: there is no checkpoint, or one that cannot be audited.
+            OptionError: there are fewer than 2.
+
+        Example:
+            >>> audit.along_training({0: audit.config.model, 10: audit.config.model}).steps
+            (0, 10)
+        """
+        models = models_of(self.target, checkpoints)
+        key = frozenset(models.items())
+        if key not in self._trajectories:
+            self._trajectories[key] = Trajectory(self.target, models)
+        return self._trajectories[key]
+
     def report_sweep(self, name: str, points: Sequence[SweepPoint]) -> None:
         """Hand the points of a sweep to the reports: the page draws them, JSON has them.
 
         Args:
             name: of the figure, such as ``by length``.
-            points: of `sweep_lengths`, `sweep_bits` or `compare_models`.
+            points: of `sweep_lengths`, `sweep_bits`, `compare_models` or `along_training`.
 
         Example:
             >>> from pytest_injectivity import AuditConfig, sweep_lengths

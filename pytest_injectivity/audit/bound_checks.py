@@ -35,6 +35,7 @@ from pytest_injectivity.audit.checks import (
     served_margin_above,
     served_no_collisions,
     sipit_recovers,
+    stable_along_training,
     state_drift_below,
     states_recoverable,
     utility_kept,
@@ -143,6 +144,9 @@ class BoundChecks:
         served_no_collisions.check_served_no_collisions
     )
     check_sipit_recovers, assert_sipit_recovers = bound(sipit_recovers.check_sipit_recovers)
+    check_stable_along_training, assert_stable_along_training = bound(
+        stable_along_training.check_stable_along_training
+    )
     check_state_drift_below, assert_state_drift_below = bound(
         state_drift_below.check_state_drift_below
     )

@@ -15,7 +15,6 @@ the other, and one model serves all lengths.
 import gc
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -24,7 +23,7 @@ from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.audit.target.run_summary import run_summary
 from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
-from pytest_injectivity.core.progress import Advance, Silent, Watcher
+from pytest_injectivity.core.progress import Labeled, Silent, Watcher
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.quantization.grid import Grid, GridLike
 from pytest_injectivity.results.summary import LayerSummary, RunSummary
@@ -112,7 +111,7 @@ def sweep_bits(
     audit = Measurements(Target(config, watcher=watcher))
     run = run_summary(audit.target)
     return tuple(
-        _point(audit, run, audit.layer_summary(layer, grid))
+        point_of(audit, run, audit.layer_summary(layer, grid))
         for grid in (None, *grids)
         for layer in audit.target.layers
     )
@@ -165,23 +164,6 @@ def compare_models(
     return _Sweep(configs, labels, watcher).points(sets)
 
 
-class _Part:
-    """A watcher that says which part of a sweep it is told of."""
-
-    def __init__(self, watcher: Watcher, label: str) -> None:
-        self._watcher = watcher
-        self._label = label
-
-    def announce(self, sentence: str) -> None:
-        self._watcher.announce(f"{self._label}: {sentence}")
-
-    def foretell(self, sentence: str) -> None:
-        self._watcher.foretell(f"{self._label}: {sentence}")
-
-    def progress(self, label: str, total: int) -> AbstractContextManager[Advance]:
-        return self._watcher.progress(f"{self._label}: {label}", total)
-
-
 class _Sweep:
     """Goes through configs one after the other, as often as it is asked to.
 
@@ -194,7 +176,7 @@ class _Sweep:
     ) -> None:
         self._configs = configs
         self._watchers = [
-            _Part(watcher, f"{label} ({at} of {len(configs)})")
+            Labeled(watcher, f"{label} ({at} of {len(configs)})")
             for at, label in enumerate(labels, 1)
         ]
         self._loaded: Decoder | None = None
@@ -220,7 +202,7 @@ class _Sweep:
             audit.target.use_prompts(prompts)
             run = run_summary(audit.target)
             points += [
-                _point(audit, run, audit.layer_summary(layer)) for layer in audit.target.layers
+                point_of(audit, run, audit.layer_summary(layer)) for layer in audit.target.layers
             ]
         return tuple(points)
 
@@ -230,7 +212,17 @@ def _model(config: AuditConfig) -> tuple[str | None, ...]:
     return config.model, config.dtype, config.device, config.quantization
 
 
-def _point(audit: Measurements, run: RunSummary, layer: LayerSummary) -> SweepPoint:
+def point_of(
+    audit: Measurements, run: RunSummary, layer: LayerSummary, step: int | None = None
+) -> SweepPoint:
+    """The point of a layer.
+
+    Args:
+        audit: the measurements of the model.
+        run: their summary.
+        layer: the numbers of the layer.
+        step: of its training, at which the model was written.
+    """
     return SweepPoint(
         model=run.model,
         revision=run.revision,
@@ -245,6 +237,7 @@ def _point(audit: Measurements, run: RunSummary, layer: LayerSummary) -> SweepPo
         layer=layer.layer,
         bits=layer.bits,
         numbers=layer.numbers,
+        step=step,
     )
 
 

@@ -57,6 +57,31 @@ class Watcher(Protocol):
         """
 
 
+class Labeled:
+    """A watcher that says which part of a longer work it is told of.
+
+    Args:
+        watcher: told everything, with the label in front.
+        label: names the part.
+    """
+
+    def __init__(self, watcher: Watcher, label: str) -> None:
+        self._watcher = watcher
+        self._label = label
+
+    def announce(self, sentence: str) -> None:
+        """Hand a sentence on."""
+        self._watcher.announce(f"{self._label}: {sentence}")
+
+    def foretell(self, sentence: str) -> None:
+        """Hand a sentence on."""
+        self._watcher.foretell(f"{self._label}: {sentence}")
+
+    def progress(self, label: str, total: int) -> AbstractContextManager[Advance]:
+        """Enter the context of a piece of work of this part."""
+        return self._watcher.progress(f"{self._label}: {label}", total)
+
+
 class Silent:
     """A watcher that ignores everything."""
 

@@ -165,6 +165,12 @@ QUESTIONS: dict[str, Question] = {
         "A prompt was not read back, or its answer could not be verified.",
         "See where the first wrong token stands: the resolution there may be too coarse for this dtype.",
     ),
+    "stable_along_training": Question(
+        "Do prompts keep their distance at every step of the training, as they have it at the first?",
+        "At a step of the training prompts lie much nearer to each other than at the first step.",
+        "Look at the curve in the page's sweeps, and at what changed at that step: learning rate, weight"
+        " decay, precision, data. Train on from a step before it.",
+    ),
     "state_drift_below": Question(
         "Do the states lie near the parent's?",
         "The states moved away from the parent's by more than was allowed.",

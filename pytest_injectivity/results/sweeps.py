@@ -30,6 +30,7 @@ class SweepPoint(Measured):
         prompt_metric: ``d_S`` of the co-Lipschitz constants.
         layer: its id.
         bits: what the captured states were rounded to, as in `LayerSummary`; None where they were not.
+        step: of its training, at which the model was written; None where that is not the question.
     """
 
     model: str
@@ -44,6 +45,7 @@ class SweepPoint(Measured):
     prompt_metric: str
     layer: str
     bits: int | str | None = None
+    step: int | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pytest_injectivity import Audit, GateFailure, LayerError, OptionError, Verd
 from pytest_injectivity.audit.bound_checks import CHECKS
 from pytest_injectivity.plugin import check_names
 from pytest_injectivity.states.external import save_states
-from pytest_injectivity.testing import plant_nan, tiny_decoder
+from pytest_injectivity.testing import plant_nan, save_checkpoint, tiny_decoder
 from tests.audits import audit_against
 
 IDS = [[at, at + 1, at + 2, 9] for at in range(36)]
@@ -45,6 +45,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "served_margin_above": {"margin": 1e-12},
     "served_no_collisions": {},
     "sipit_recovers": FEW,
+    "stable_along_training": {"within": 1e9},
     "state_drift_below": {"relative": 10.0},
     "states_recoverable": {"min_rate": 0.5, "certify": 0},
     "weight_error_below": {},
@@ -69,10 +70,13 @@ NAMES = sorted(CHECKS)
 def _audit(folder: Path, *, damaged: bool) -> Audit:
     """A model with its reference, states from elsewhere and a place for a baseline."""
     decoder = tiny_decoder(seed=1)
+    judged = plant_nan(decoder, 1) if damaged else decoder
+    save_checkpoint(tiny_decoder(), folder / "model" / "checkpoint-0")
+    save_checkpoint(judged, folder / "model" / "checkpoint-1")
     save_states(folder / "states.safetensors", [torch.full((2, 16), torch.nan)], 1, ids=[[1, 2]])
     return audit_against(
         folder,
-        plant_nan(decoder, 1) if damaged else decoder,
+        judged,
         tiny_decoder(),
         IDS,
         states=str(folder / "states.safetensors"),

@@ -3,7 +3,7 @@
 from pytest_injectivity.audit.judging.arguments import REQUIRED, at_least
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.audit.judging.quantiles import quantile
-from pytest_injectivity.audit.judging.retained import KeptNumber, verdict_of_kept
+from pytest_injectivity.audit.judging.retained import COLIPSCHITZ, verdict_of_kept
 from pytest_injectivity.core.layers import LayerSpec
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.results.verdict import Verdict
@@ -43,14 +43,5 @@ def check_colipschitz_retained(
     asked = quantile(q, normalized, confidence, None)
     shares = by_layer(audit, "fraction", at_least("fraction", fraction), layer)
     return verdict_of_kept(
-        audit, "colipschitz_retained", _COLIPSCHITZ, shares, asked, at_most=at_most
+        audit, "colipschitz_retained", COLIPSCHITZ, shares, asked, at_most=at_most
     )
-
-
-_COLIPSCHITZ = KeptNumber(
-    "co-Lipschitz kept",
-    lambda against, layer, asked: against.colipschitz_kept(
-        layer, asked.q, normalized=asked.normalized
-    ),
-    lambda geometry, asked: geometry.colipschitz(asked.q, normalized=asked.normalized),
-)

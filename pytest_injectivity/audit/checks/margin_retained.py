@@ -3,7 +3,7 @@
 from pytest_injectivity.audit.judging.arguments import REQUIRED, at_least
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.audit.judging.quantiles import quantile
-from pytest_injectivity.audit.judging.retained import KeptNumber, verdict_of_kept
+from pytest_injectivity.audit.judging.retained import MARGIN, verdict_of_kept
 from pytest_injectivity.core.layers import LayerSpec
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.results.verdict import Verdict
@@ -41,11 +41,4 @@ def check_margin_retained(
     """
     asked = quantile(q, normalized, confidence, None)
     shares = by_layer(audit, "fraction", at_least("fraction", fraction), layer)
-    return verdict_of_kept(audit, "margin_retained", _MARGIN, shares, asked, at_most=at_most)
-
-
-_MARGIN = KeptNumber(
-    "margin kept",
-    lambda against, layer, asked: against.margin_kept(layer, asked.q, normalized=asked.normalized),
-    lambda geometry, asked: geometry.margin(asked.q, normalized=asked.normalized),
-)
+    return verdict_of_kept(audit, "margin_retained", MARGIN, shares, asked, at_most=at_most)

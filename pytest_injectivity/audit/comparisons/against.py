@@ -47,6 +47,8 @@ class Against:
             interval.
         colipschitz_prompts: likewise for co-Lipschitz constants, which need the prompt distances of
             all pairs.
+        one_basis: whether both models are known to have one basis, as steps of one training have; else
+            it is looked at before states after the final norm are compared.
 
     Attributes:
         child, parent: as given.
@@ -59,10 +61,12 @@ class Against:
         *,
         margin_prompts: int = 10_000,
         colipschitz_prompts: int = 1_000,
+        one_basis: bool = False,
     ) -> None:
         self.child = child
         self.parent = parent
         self._in_halves_of = {"margin": margin_prompts, "co-Lipschitz": colipschitz_prompts}
+        self._one_basis = one_basis
         self._with_gain: LayerGeometry | None = None
 
     def drift(self, layer: Layer) -> "Drift":
@@ -97,7 +101,9 @@ class Against:
         head the parent's gain does.
         """
         own, parents = (one.geometry(layer) for one in (self.child, self.parent))
-        if layer != "norm" or (matrix := basis_of(self, layer).matrix) is None:
+        if layer != "norm" or self._one_basis:
+            return own, parents
+        if (matrix := basis_of(self, layer).matrix) is None:
             return own, parents
         if self._with_gain is None:
             import torch

@@ -3,12 +3,12 @@
 from dataclasses import fields, replace
 
 from pytest_injectivity.audit.measurements.measurements import Measurements
+from pytest_injectivity.audit.target.alike import VOCABULARY, other_ids, shape_of
 from pytest_injectivity.audit.target.same_model import is_same_model
 from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.errors import OptionError
 
-_VOCABULARY = "vocabulary"
 # The options that say what the model is and how it is loaded; the parent shares all others.
 _ITS_OWN = {"model", "quantization", "dtype", "states", "reference", "activation_bits"}
 
@@ -55,14 +55,14 @@ def _check_shape(child: Target, parent: Target) -> None:
     An embedding may be padded: rows that only one of the models has are no difference where the
     tokenizers are one and know no token of them.
     """
-    shapes = [_shape(one) for one in (child, parent)]
+    shapes = [shape_of(one) for one in (child, parent)]
     other = [name for name in shapes[0] if shapes[0][name] != shapes[1][name]]
     used = ""
-    if other == [_VOCABULARY]:
+    if other == [VOCABULARY]:
         from pytest_injectivity.reference.same_tokenizer import tokens_beyond
 
         used = tokens_beyond(
-            (child.tokenizer, parent.tokenizer), min(one[_VOCABULARY] for one in shapes)
+            (child.tokenizer, parent.tokenizer), min(one[VOCABULARY] for one in shapes)
         )
         if not used:
             return
@@ -73,15 +73,6 @@ def _check_shape(child: Target, parent: Target) -> None:
             f"--injx-reference={parent.config.model} is no parent of {child.config.model}: {told}{used};"
             " give the checkpoint that it was quantized from"
         )
-
-
-def _shape(audited: Target) -> dict[str, int]:
-    config = audited.checkpoint.config.get_text_config()
-    return {
-        "layers": int(config.num_hidden_layers),
-        "hidden size": int(config.hidden_size),
-        _VOCABULARY: int(config.vocab_size),
-    }
 
 
 def _check_model(child: Target, parent: Target) -> None:
@@ -97,20 +88,10 @@ def _check_model(child: Target, parent: Target) -> None:
 
 def _check_ids(child: Target, parent: Target) -> None:
     """Refuses a parent whose tokenizer gives other ids to the same texts."""
-    prompts = child.prompts
-    if prompts.texts is None or parent.tokenizer is None:
-        return
-    from pytest_injectivity.reference.same_tokenizer import tokenizer_rules
-
-    rules = tokenizer_rules(child.tokenizer)
-    if rules is not None and rules == tokenizer_rules(parent.tokenizer):
-        return
-    theirs = parent.prompts.ids
-    alike = set(prompts.ids) & set(theirs)
-    if prompts.ids != theirs:
+    if (other := other_ids(child, parent)) is not None:
         raise OptionError(
-            f"--injx-reference={parent.config.model} has another tokenizer: of {len(prompts)} prompts"
-            f" {len(prompts) - len(alike)} have other token ids{_told(child, parent)};"
+            f"--injx-reference={parent.config.model} has another tokenizer: of"
+            f" {len(child.prompts)} prompts {other} have other token ids{_told(child, parent)};"
             f" give the checkpoint that {child.config.model} was quantized from, or prompts as token ids"
         )
 

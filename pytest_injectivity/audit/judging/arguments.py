@@ -62,6 +62,18 @@ def at_most(name: str, given: PerLayer[float]) -> PerLayer[float]:
     return _finite(name, given)
 
 
+def factor(name: str, given: PerLayer[float]) -> PerLayer[float]:
+    """Read the factor by which something may change, one for all layers or one by layer.
+
+    Raises:
+        OptionError: it is not given, or one is below 1, infinite, NaN or no number.
+    """
+    _check_given(name, given, "a finite number of at least 1")
+    if isinstance(given, Mapping):
+        return {spec: _at_least_one(name, one) for spec, one in given.items()}
+    return _at_least_one(name, given)
+
+
 def number_at_most(name: str, given: object) -> float:
     """Read an upper bound that is one number, finite and at least 0.
 
@@ -157,6 +169,13 @@ def _above_zero(name: str, given: object) -> float:
     if bound == 0.0:
         raise OptionError(f"{name}={given!r} passes whatever is measured: give a number above 0")
     return bound
+
+
+def _at_least_one(name: str, given: object) -> float:
+    number = _number(given)
+    if not 1.0 <= number < math.inf:
+        raise OptionError(f"{name}={given!r} is not a factor: give a finite number of at least 1")
+    return number
 
 
 def _finite(name: str, given: object) -> float:

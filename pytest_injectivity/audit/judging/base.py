@@ -10,6 +10,7 @@ from pytest_injectivity.core.tolerances import by_layer as spread
 from pytest_injectivity.results.verdict import Reason, Status, Verdict
 
 if TYPE_CHECKING:
+    from pytest_injectivity.audit.along_training import CheckpointsLike, Trajectory
     from pytest_injectivity.audit.baseline_files import Baseline
     from pytest_injectivity.audit.comparisons.against import Against
     from pytest_injectivity.audit.comparisons.comparisons import Comparisons
@@ -39,6 +40,9 @@ class Audited(Protocol):
     @property
     def baseline(self) -> "Baseline":
         """The numbers recorded in a file."""
+
+    def along_training(self, checkpoints: "CheckpointsLike" = None) -> "Trajectory":
+        """The model at several steps of its training."""
 
     def run_summary(self) -> "RunSummary":
         """The summary of what is audited, as plain data."""

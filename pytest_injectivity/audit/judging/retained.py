@@ -91,6 +91,20 @@ class KeptNumber(NamedTuple):
     of: "Callable[[LayerGeometry, Quantile], float]"
 
 
+MARGIN = KeptNumber(
+    "margin",
+    lambda against, layer, asked: against.margin_kept(layer, asked.q, normalized=asked.normalized),
+    lambda geometry, asked: geometry.margin(asked.q, normalized=asked.normalized),
+)
+COLIPSCHITZ = KeptNumber(
+    "co-Lipschitz",
+    lambda against, layer, asked: against.colipschitz_kept(
+        layer, asked.q, normalized=asked.normalized
+    ),
+    lambda geometry, asked: geometry.colipschitz(asked.q, normalized=asked.normalized),
+)
+
+
 def verdict_of_kept(
     audit: Audited,
     check: str,
@@ -125,7 +139,7 @@ def judge_kept(
 ) -> tuple[Reason, tuple[float, float]]:
     """Judge a layer by the ratio of a number to the parent's: the reason and its p-values."""
     said = "min" if asked.q == 0 else f"q={asked.q:g}"
-    quantity = f"{number.words} ({said}{', normalized' if asked.normalized else ''})"
+    quantity = f"{number.words} kept ({said}{', normalized' if asked.normalized else ''})"
     if reason := lost_rows(against, layer, quantity, limits.low):
         return reason, (1.0, 0.0)
     n = len(against.child.target.prompts)

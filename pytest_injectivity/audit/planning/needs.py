@@ -71,6 +71,7 @@ KINDS = (
     "next_token",
     "release",
     "outside",
+    "training",
 )
 """The kinds of needs, in the order in which an audit comes to them."""
 
@@ -191,6 +192,11 @@ def _continuations(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     return (*_geometry(asked, layers), Need("continuations", layers, prompts=size))
 
 
+def _training(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    """How many checkpoints there are is not looked up: one of them is predicted."""
+    return (*_geometry(asked, layers), Need("training"))
+
+
 def _releases(asked: Asked, n_layers: int, configs: Sequence[str]) -> _States:
     given = asked.arguments.get("release")
     texts = [given] if isinstance(given, str) else given
@@ -255,6 +261,7 @@ _NEEDS: dict[str, Callable[[Asked, tuple[Layer, ...]], _States]] = {
     "no_continuation_collisions": _continuations,
     "no_repetition_collapse": _repetitions,
     "states_recoverable": _outside,
+    "stable_along_training": _training,
     "served_as_audited": _facts,
     "served_colipschitz_above": _facts,
     "served_margin_above": _facts,

@@ -17,6 +17,7 @@ _DEPTHS = ("first layer", "middle layer", "last layer")
 _DEEPEST = 2
 _FEWEST = 2
 _AXES: tuple[tuple[str, Callable[[SweepPoint], str | None]], ...] = (
+    ("step", lambda one: None if one.step is None else f"{one.step:,}"),
     ("length", lambda one: None if one.length is None else str(one.length)),
     ("grid", lambda one: "as is" if one.bits is None else Grid.parse(one.bits).words),
     ("model", lambda one: one.model),

@@ -14,6 +14,7 @@ def _point(
     length: int | None = None,
     model: str = "m",
     bits: int | None = None,
+    step: int | None = None,
 ) -> SweepPoint:
     return SweepPoint(
         model=model,
@@ -28,6 +29,7 @@ def _point(
         prompt_metric="levenshtein",
         layer=layer,
         bits=bits,
+        step=step,
         numbers={"normalized_margin_q": value, "normalized_colipschitz_q": value / 2},
     )
 
@@ -42,13 +44,17 @@ VARIED: dict[str, tuple[Sequence[SweepPoint], list[str]]] = {
         ["16", "32"],
     ),
     "grid": ([_point("layer01", 0.5), _point("layer01", 0.5, bits=4)], ["as is", "4 bits"]),
+    "step": (
+        [_point("norm", 0.5, model=f"checkpoint-{at}", step=at) for at in (0, 1, 1000)],
+        ["0", "1", "1,000"],
+    ),
     "model": ([_point("norm", 0.5, model=name) for name in ("org/a", "b/")], ["a", "b"]),
 }
 
 
 @pytest.mark.parametrize("axis", VARIED)
 def test_what_the_points_differ_in_is_the_axis(axis: str) -> None:
-    """Lengths, grids and models each give a figure of margins and one of constants."""
+    """Lengths, grids, steps and models each give a figure of margins and one of constants."""
     points, labels = VARIED[axis]
     margins, constants = sweep_figures([Sweep("by it", tuple(points))])
     assert axis == margins.table.columns[0].title

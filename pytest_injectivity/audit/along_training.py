@@ -1,0 +1,150 @@
+"""A model at several steps of its training, measured on the same prompts.
+
+    audit = Audit(AuditConfig(model="run/checkpoint-1000", prompts="prompts.jsonl"))
+    trajectory = audit.along_training("run")           # the folders run/checkpoint-*
+    audit.assert_stable_along_training(-1, within=3)   # no margin below a third of the first one
+
+Prompts, N and normalization are those of the audit at every step, so that numbers differ by the weights
+alone. Models are loaded one after the other, and each once.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_injectivity.audit.comparisons.against import Against
+from pytest_injectivity.audit.measurements.measurements import Measurements
+from pytest_injectivity.audit.sweeps import point_of
+from pytest_injectivity.audit.target.alike import other_ids, shape_of
+from pytest_injectivity.audit.target.run_summary import run_summary
+from pytest_injectivity.audit.target.target import Target, by_depth
+from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.progress import Labeled
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.results.sweeps import SweepPoint
+
+FEWEST = 2
+"""The fewest checkpoints of a trajectory: one alone is compared with nothing."""
+
+CheckpointsLike = str | Path | Mapping[int, str] | None
+"""A folder of ``checkpoint-STEP`` folders, models by step, or None: those beside the audited model."""
+
+
+class Trajectory:
+    """A model at several steps of its training, on the prompts of an audit.
+
+    Args:
+        target: of the audit: the model at one of the steps, or another of the same shape and tokenizer.
+        models: by step: folders, or hub ids such as ``org/name@step1000``.
+
+    Attributes:
+        at: the measurements of each step, the first one first.
+
+    Raises:
+        OptionError: there are fewer than 2, or a step is no integer of at least 0.
+    """
+
+    def __init__(self, target: Target, models: Mapping[int, str]) -> None:
+        for step in models:
+            if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+                raise OptionError(
+                    f"{step!r} is no step of a training: give an integer of at least 0"
+                )
+        if len(models) < FEWEST:
+            raise OptionError(
+                f"{len(models)} of at least {FEWEST} checkpoints: one alone is compared with nothing"
+            )
+        self._target = target
+        self._names = {step: models[step] for step in sorted(models)}
+        self._points: dict[tuple[int, Layer], SweepPoint] = {}
+        self.at = {
+            step: Measurements(self._one(step, place)) for place, step in enumerate(self._names, 1)
+        }
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The steps measured, ascending."""
+        return tuple(self._names)
+
+    @property
+    def points(self) -> tuple[SweepPoint, ...]:
+        """The numbers of every layer measured, step by step, and of each step layer by layer.
+
+        Raises:
+            OptionError: a model has another shape or other token ids than the audited one.
+            ModelError: a model cannot be audited.
+        """
+        self.measure(self._target.layers)
+        layers = by_depth({layer for _, layer in self._points})
+        return tuple(self._points[step, layer] for step in self.at for layer in layers)
+
+    def measure(self, layers: Iterable[Layer]) -> None:
+        """Measure layers of each step in one pass; the model of one step is in memory at a time.
+
+        Raises:
+            OptionError: as in `points`.
+            ModelError: likewise.
+        """
+        first = next(iter(self.at))
+        missing = [layer for layer in layers if (first, layer) not in self._points]
+        if not missing:
+            return
+        for one in self.at.values():
+            self._check(one.target)
+        for step, one in self.at.items():
+            one.target.use_prompts(self._target.prompts)
+            one.expect(missing)
+            run = run_summary(one.target)
+            for layer in missing:
+                self._points[step, layer] = point_of(one, run, one.layer_summary(layer), step)
+            one.target.unload()
+
+    def against(self, step: int, first: int) -> Against:
+        """The numbers of a step compared with those of another one, prompt by prompt."""
+        return Against(self.at[step], self.at[first], one_basis=True)
+
+    def _one(self, step: int, place: int) -> Target:
+        from pytest_injectivity.states.memory import default_budget
+
+        target, process = self._target, self._target.process
+        process["watcher"] = Labeled(target.watcher, f"step {step} ({place} of {len(self._names)})")
+        config = replace(target.config, model=self._names[step], reference=None, states=None)
+        # All steps together hold what one audit may.
+        budget = config.memory_budget or default_budget(target.workers)
+        config = replace(config, memory_budget=max(1, budget // len(self._names)))
+        if config.kept_folder is None:
+            process["scratch"] = target.kept.store.folder
+        return Target(config, **process)
+
+    def _check(self, one: Target) -> None:
+        """Refuses a model whose numbers are not comparable with those of the others."""
+        shapes = shape_of(one), shape_of(self._target)
+        if other := [name for name in shapes[0] if shapes[0][name] != shapes[1][name]]:
+            told = ", ".join(f"{name} {shapes[0][name]} and {shapes[1][name]}" for name in other)
+            raise OptionError(
+                f"{one.config.model} and the audited model {self._target.config.model} are not of one"
+                f" training: {told}; audit a checkpoint of it (--injx-model)"
+            )
+        if (ids := other_ids(self._target, one)) is not None:
+            raise OptionError(
+                f"{one.config.model} has another tokenizer than the audited model"
+                f" {self._target.config.model}: of {len(self._target.prompts)} prompts {ids} have"
+                " other token ids; give checkpoints of one training"
+            )
+
+
+def models_of(target: Target, checkpoints: CheckpointsLike) -> dict[int, str]:
+    """The models that checkpoints name, by step.
+
+    Args:
+        target: the audited model.
+        checkpoints: as given by the user.
+
+    Raises:
+        ModelError: a folder has none, or one that cannot be audited.
+    """
+    if isinstance(checkpoints, Mapping):
+        return dict(checkpoints)
+    from pytest_injectivity.models.training_steps import list_checkpoints
+
+    return list_checkpoints(target.config.model if checkpoints is None else checkpoints)
