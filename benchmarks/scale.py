@@ -3,6 +3,7 @@
     ./dev bench scale stream --folder FOLDER     # 4.1 GB of random weights, captured in 1.3 GB
     ./dev bench scale same MODELS...               # streamed and whole, side by side: bits and times
     ./dev bench scale growth                       # searches of four sizes of random rows
+    ./dev bench scale plan --folder FOLDER         # plans for 70B and a mixture, of configurations alone
 
 `stream` writes the checkpoint once (80 blocks of a llama), and captures it in a process whose memory is
 limited to a third of the weights, by a control group of its own (which takes root). The system ends the
@@ -14,6 +15,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,11 +31,12 @@ from machine import status
 from safetensors.torch import save_file
 from side_by_side import medians, seconds, table
 from torch import Tensor
-from transformers import LlamaConfig
+from transformers import LlamaConfig, MixtralConfig
 
 from pytest_injectivity.core.durations import duration, size
 from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
 from pytest_injectivity.geometry.search.ratios import extreme_ratios
+from pytest_injectivity.models.checkpoint import resolve
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
@@ -43,6 +46,23 @@ BLOCKS, HIDDEN, INNER, VOCABULARY, HEADS = 80, 1024, 2816, 2048, 16
 SHARD = 10
 SIZES = (10_000, 20_000, 40_000, 80_000)
 WIDTH = 4096
+SUITE = Path(__file__).parents[1] / "example_suites" / "default_audit"
+LARGE = {
+    "llama-70b": LlamaConfig(
+        hidden_size=8192,
+        num_hidden_layers=80,
+        num_attention_heads=64,
+        num_key_value_heads=8,
+        intermediate_size=28_672,
+        vocab_size=128_256,
+        max_position_embeddings=131_072,
+        tie_word_embeddings=False,
+        dtype="bfloat16",
+        architectures=["LlamaForCausalLM"],
+    ),
+    # The library's default: 32 blocks of width 4,096, two of eight experts a token.
+    "mixtral-8x7b": MixtralConfig(dtype="bfloat16", architectures=["MixtralForCausalLM"]),
+}
 MILLION = 1_000_000
 
 
@@ -227,6 +247,25 @@ def exponent(counts: Sequence[int], times: Sequence[float]) -> float:
     return above / sum((x - middle) ** 2 for x in xs)
 
 
+def plan(folder: Path) -> None:
+    """Plans of the default audit for models of which there is a configuration and a tokenizer alone."""
+    shipped = resolve("builtin:gpt2-stdlib").folder
+    for name, config in LARGE.items():
+        place = folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        config.save_pretrained(place)
+        for one in Path(shipped).glob("tokenizer*"):
+            shutil.copy(one, place)
+        for load in ("stream", "whole"):
+            print(f"\n{name}, --injx-load={load}", flush=True)
+            own = [sys.executable, "-m", "pytest", str(SUITE), "-p", "no:cacheprovider"]
+            own += [f"--injx-model={name}", "--injx-max-prompts=2000", f"--injx-load={load}"]
+            own += ["--injx-plan", "--injx-tflops=400"]
+            done = subprocess.run(own, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603 - pytest
+            _, _, said = done.stdout.partition("memory ")
+            print(f"memory {said.partition('no test was run')[0].rstrip()}", flush=True)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -239,6 +278,8 @@ def main() -> None:
     equal.add_argument("--prompts", type=int, default=100)
     equal.add_argument("--runs", type=int, default=3)
     kinds.add_parser("growth")
+    planned = kinds.add_parser("plan")
+    planned.add_argument("--folder", type=Path, required=True)
     one = kinds.add_parser("limited")
     one.add_argument("folder", type=Path)
     one.add_argument("mode")
@@ -251,6 +292,8 @@ def main() -> None:
         same(given.models, given.prompts, given.runs)
     elif given.kind == "growth":
         growth()
+    elif given.kind == "plan":
+        plan(given.folder)
     else:
         limited(given.folder, given.mode, given.prompts)
 

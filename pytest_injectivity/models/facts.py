@@ -9,6 +9,7 @@ from pytest_injectivity.core.text import number_of
 from pytest_injectivity.errors import ModelError
 from pytest_injectivity.models.checkpoint import Checkpoint
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.experts import used_numbers
 from pytest_injectivity.models.families import context_length, find_family, find_parts
 from pytest_injectivity.models.finite_weights import weights_not_finite
 from pytest_injectivity.models.header_check import as_described
@@ -39,6 +40,8 @@ class ModelFacts:
         not_finite: the names of weights that have a NaN or an infinity.
         activations: the grid every block's output is rounded to as it runs, as text; empty: none.
         block_parameters: of the parameters those of the blocks.
+        used_parameters: of those of the blocks the ones that a token is multiplied with: of experts
+            those that a router chooses.
     """
 
     family: str
@@ -53,6 +56,7 @@ class ModelFacts:
     not_finite: tuple[str, ...] = ()
     activations: str = ""
     block_parameters: int = 0
+    used_parameters: int = 0
 
     @property
     def not_finite_line(self) -> str:
@@ -102,6 +106,7 @@ class ModelFacts:
             dtype=str(stated).removeprefix("torch.") if dtype == "auto" else dtype,
             parameters=sum(one.numel() for one in model.parameters()),
             block_parameters=sum(one.numel() for one in parts.blocks.parameters()),
+            used_parameters=used_numbers(parts.blocks, config),
         )
 
     @classmethod
@@ -118,6 +123,9 @@ class ModelFacts:
             dtype=str(decoder.dtype).removeprefix("torch."),
             parameters=numbers(decoder.model),
             block_parameters=numbers(decoder.parts.blocks),
+            used_parameters=numbers(decoder.parts.blocks)
+            if packed
+            else used_numbers(decoder.parts.blocks, decoder.model.config),
             quantized=decoder.quantized,
             weights_sample=""
             if packed

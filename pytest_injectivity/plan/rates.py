@@ -69,7 +69,8 @@ class Rates:
         flops = tflops * 1e12
         reading = sizes.block_parameters * sizes.number_bytes / read if read else 0.0
         words = f"assumed: {tflops:g} TFLOP/s"
-        token = _FLOPS_A_PARAMETER * sizes.block_parameters / flops
+        used = sizes.used_parameters or sizes.block_parameters
+        token = _FLOPS_A_PARAMETER * used / flops
         pair = 2 * sizes.hidden / flops + 1 / _LOOKED_AT
         return cls(
             forward=_BLOCK_SECONDS * sizes.n_layers + reading,

@@ -16,9 +16,10 @@ class Sizes:
         hidden: the width of the residual stream.
         vocab: rows of the input embedding.
         parameters: numbers of its weights.
-        block_parameters: those of its blocks, which every token is multiplied with on its way.
+        block_parameters: those of its blocks.
         dtype: of the states, such as ``float32``.
         context: the longest prompt accepted; None where there is no limit.
+        used_parameters: of the blocks' the ones that a token is multiplied with; 0: all of them.
     """
 
     n_layers: int
@@ -28,6 +29,7 @@ class Sizes:
     block_parameters: int
     dtype: str
     context: int | None
+    used_parameters: int = 0
 
     @property
     def number_bytes(self) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.models.assumptions import assumptions
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.models.experts import used_numbers
 from pytest_injectivity.models.quiet import quiet
 from pytest_injectivity.testing import tiny_decoder
 from scripts.families.small_models import small_config, small_model
@@ -68,3 +69,22 @@ def test_a_mixture_of_experts_can_be_audited(kind: str, tmp_path: Path) -> None:
         model=str(tmp_path / "model"), prompts=str(tmp_path / "prompts.jsonl"), device="cpu"
     )
     assert Audit(config).check_no_collisions("all").passed
+
+
+@pytest.mark.parametrize("kind", MIXTURES)
+def test_of_experts_only_those_of_a_token_count(kind: str) -> None:
+    """Two of four experts are multiplied with a token; all else is."""
+    config = small_config(kind)
+    blocks = Decoder(kind, small_model(config)).parts.blocks
+    every = dict(blocks.named_parameters())
+    of_experts = sum(one.numel() for name, one in every.items() if ".experts." in name)
+    expected = sum(one.numel() for one in every.values()) - of_experts // 2
+    assert (2, 4) == (config.num_experts_per_tok, config.num_local_experts)
+    assert expected == used_numbers(blocks, config)
+
+
+def test_a_mixture_that_does_not_say_how_many_are_chosen_counts_all() -> None:
+    """An upper bound rather than a guess."""
+    blocks = Decoder("mixtral", small_model(small_config("mixtral"))).parts.blocks
+    every = sum(one.numel() for one in blocks.parameters())
+    assert every == used_numbers(blocks, small_config("llama"))

@@ -77,10 +77,21 @@ def plan_audit(
             f"{len(prompts):,} of {one_line(prompts.name, _LONGEST)}, {int(prompts.lengths.min())} to"
             f" {prompts.longest} tokens"
         ),
-        memory=held.words,
+        memory=held.words(
+            workers=config.workers if isinstance(config.workers, int) else 0,
+            streamed=_may_stream(target),
+        ),
         rates=said,
         unforeseen=unforeseen_of(needs),
     )
+
+
+def _may_stream(target: Target) -> bool:
+    """Whether blocks can stay on disk, as far as it is known before the weights are read."""
+    if target.config.dtype == "float64":
+        return False
+    quantized = None if target.described else target.unrounded.quantized
+    return quantized is None or quantized.dense
 
 
 def _timed(target: Target) -> tuple[float, "Rates", str]:

@@ -120,6 +120,7 @@ class Foretelling:
             block_parameters=facts.block_parameters,
             dtype=facts.dtype,
             context=facts.context,
+            used_parameters=facts.used_parameters,
         )
 
     @cached_property
