@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pytest_injectivity.prompts.loading import load_prompts
     from pytest_injectivity.prompts.promptset import PromptSet
     from pytest_injectivity.quantization.grid import Grid
+    from pytest_injectivity.reports.courses import write_course
     from pytest_injectivity.reports.curves import write_picture
     from pytest_injectivity.results.releases import PrivacyCurve, write_curves
     from pytest_injectivity.results.sweeps import (
@@ -94,6 +95,7 @@ _LAZY = {
     "sweep_lengths": "audit.sweeps",
     "tables": "audit.showing",
     "threshold_for": "thresholds.rows",
+    "write_course": "reports.courses",
     "write_curves": "results.releases",
     "write_figure": "results.sweeps",
     "write_picture": "reports.curves",
@@ -144,6 +146,7 @@ __all__ = [
     "sweep_lengths",
     "tables",
     "threshold_for",
+    "write_course",
     "write_curves",
     "write_figure",
     "write_picture",

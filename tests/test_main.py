@@ -276,7 +276,13 @@ def test_compare_needs_no_torch_and_no_unicode(saved: Callable[..., str]) -> Non
     assert without_torch("compare", saved(), saved()).endswith(LIGHT)
 
 
-SUITES = ("default_audit", "paper_figures", "privacy_audit", "quantization_gate")
+SUITES = (
+    "default_audit",
+    "paper_figures",
+    "privacy_audit",
+    "quantization_gate",
+    "training_trajectory",
+)
 
 
 def test_suites_are_listed(capsys: Printed) -> None:

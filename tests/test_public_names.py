@@ -73,6 +73,5 @@ def test_the_example_suites_import_public_names_only(path: Path) -> None:
 
 def test_there_are_example_suites() -> None:
     """The test above has something to look at."""
-    assert {"default_audit", "paper_figures", "privacy_audit", "quantization_gate"} == {
-        path.parent.name for path in SUITES
-    }
+    names = {"default_audit", "paper_figures", "privacy_audit", "quantization_gate"}
+    assert {*names, "training_trajectory"} == {path.parent.name for path in SUITES}

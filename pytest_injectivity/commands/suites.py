@@ -28,7 +28,7 @@ def suite_folders() -> dict[str, Path]:
 
     Example:
         >>> list(suite_folders())
-        ['default_audit', 'paper_figures', 'privacy_audit', 'quantization_gate']
+        ['default_audit', 'paper_figures', 'privacy_audit', 'quantization_gate', 'training_trajectory']
     """
     package = Path(__file__).parents[1]
     # In a wheel they are data of the package; in a checkout they stand at the top.

@@ -4,19 +4,15 @@ One panel shows one place where states are released. The horizontal axis is the 
 strongest attacker reads, with its interval as a bar through each point; the vertical axis is the share
 of next tokens on which the receiver still agrees. A release worth having lies in the shaded corner top
 left, where at most the allowed rate is read and at least the wanted agreement is left.
-
-The same curves give the same bytes: the style is fixed, ids come from a fixed salt, no date is written,
-and texts stay texts, so that no font of this machine is in the file.
 """
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.text import one_line
-from pytest_injectivity.errors import MissingExtra
+from pytest_injectivity.reports.svg import color, svg
 from pytest_injectivity.results.releases import CurvePoint, PrivacyCurve
 
 if TYPE_CHECKING:
@@ -24,16 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PANEL = 3.4  # inches
-# Told apart by people who confuse red and green (Okabe and Ito).
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-_STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "pytest-injectivity",
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "text.usetex": False,
-    "text.parse_math": False,  # a "$" in a name is a "$"
-}
 
 
 def write_picture(path: str | Path, curves: Sequence[PrivacyCurve]) -> None:
@@ -77,16 +63,7 @@ def picture(curves: Sequence[PrivacyCurve]) -> str:
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise MissingExtra(
-            "pictures of curves need matplotlib: install pytest-injectivity[plots]"
-        ) from None
-    written = io.StringIO()
-    with mpl.rc_context(_STYLE):
-        _figure(curves).savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    return written.getvalue()
+    return svg(lambda: _figure(curves), "curves")
 
 
 def _figure(curves: Sequence[PrivacyCurve]) -> "Figure":
@@ -103,7 +80,7 @@ def _figure(curves: Sequence[PrivacyCurve]) -> "Figure":
         for curve in here:
             _draw_curve(axes, curve, at, releases.index(_release(curve)))
     panels[0].set_ylabel("% next-token agreement")
-    handles = [panels[0].plot([], [], "o-", color=_color(at))[0] for at in range(len(releases))]
+    handles = [panels[0].plot([], [], "o-", color=color(at))[0] for at in range(len(releases))]
     names = [_text(release) for release in releases]
     figure.legend(handles, names, loc="outside lower left", frameon=False)
     figure.suptitle(_text(curves[0].subject), fontsize=9)
@@ -125,13 +102,13 @@ def _draw_curve(axes: "Axes", curve: PrivacyCurve, at: int, release: int) -> Non
     drawn = [
         (one, *_at(one)) for one in curve.points if one.release.agreement and one.release.attacks
     ]
-    color, name = _color(release), f"{at}-{release}"
+    shade, name = color(release), f"{at}-{release}"
     right, up = [x for _, x, _ in drawn], [y for _, _, y in drawn]
-    (line,) = axes.plot(right, up, "o-", color=color, markersize=4, linewidth=1, clip_on=False)
+    (line,) = axes.plot(right, up, "o-", color=shade, markersize=4, linewidth=1, clip_on=False)
     line.set_gid(f"curve-{name}")
     read = [one.release.strongest.tokens for one, _, _ in drawn]
     lows, highs = [100 * one.low for one in read], [100 * one.high for one in read]
-    axes.hlines(up, lows, highs, color=color, alpha=0.4).set_gid(f"intervals-{name}")
+    axes.hlines(up, lows, highs, color=shade, alpha=0.4).set_gid(f"intervals-{name}")
     for one, x, y in drawn:
         axes.annotate(_text(one.strength), (x, y), (4, 4), textcoords="offset points")
 
@@ -140,10 +117,6 @@ def _at(point: CurvePoint) -> tuple[float, float]:
     agreement = point.release.agreement
     left = 0.0 if agreement is None else agreement.value
     return 100 * point.release.strongest.tokens.value, 100 * left
-
-
-def _color(at: int) -> str:
-    return _COLORS[at % len(_COLORS)]
 
 
 def _text(text: str) -> str:

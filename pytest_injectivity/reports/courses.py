@@ -1,0 +1,90 @@
+"""Margins and constants along a training as an SVG picture: a panel each, a line a layer.
+
+The horizontal axis is logarithmic from step 1 on; step 0 stands before it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_injectivity.core.files import write_whole
+from pytest_injectivity.core.text import one_line
+from pytest_injectivity.errors import OptionError
+from pytest_injectivity.reports.svg import color, svg
+from pytest_injectivity.results.sweeps import SweepPoint
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_PANEL = 3.8  # inches
+_PANELS = (
+    ("normalized_margin_q", "margin over mean norm, 1 % quantile"),
+    ("normalized_colipschitz_q", "co-Lipschitz constant over mean norm, 1 % quantile"),
+)
+
+
+def write_course(path: str | Path, points: Sequence[SweepPoint]) -> None:
+    """Write the picture of a training, whole or not at all.
+
+    Args:
+        path: of the file; its folder is made.
+        points: of `Trajectory`; those that were not measured are left out.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+        OptionError: the points are not of the steps of a training.
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from pytest_injectivity import Audit, AuditConfig
+        >>> config = AuditConfig(prompts="builtin:random", max_prompts=64, layers="-1", no_cache=True)
+        >>> trajectory = Audit(config).along_training({0: config.model, 9: config.model})
+        >>> path = Path(tempfile.mkdtemp()) / "course.svg"
+        >>> write_course(path, trajectory.points)
+        >>> path.read_text().startswith("<?xml")
+        True
+    """
+    write_whole(path, course(points))
+
+
+def course(points: Sequence[SweepPoint]) -> str:
+    """The picture as SVG text; the line of the ``j``-th layer in the ``i``-th panel is ``course-i-j``.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+        OptionError: the points are not of the steps of a training.
+    """
+    if not points or any(one.step is None for one in points):
+        raise OptionError(
+            "points without a step are of no training: give those of along_training()"
+        )
+    return svg(lambda: _figure(points), "trainings")
+
+
+def _figure(points: Sequence[SweepPoint]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    layers = list(dict.fromkeys(one.layer for one in points))
+    figure = Figure(figsize=(2 * _PANEL, _PANEL + 0.4), layout="constrained")
+    panels = figure.subplots(1, len(_PANELS), squeeze=False)[0]
+    for at, ((metric, title), axes) in enumerate(zip(_PANELS, panels, strict=True)):
+        _draw(axes, points, layers, metric, at)
+        axes.set(xlabel="step", title=title, ylim=(0, None))
+        axes.set_xscale("symlog", linthresh=1)
+    handles = [panels[0].plot([], [], "o-", color=color(at))[0] for at in range(len(layers))]
+    names = [one_line(layer) for layer in layers]
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    return figure
+
+
+def _draw(
+    axes: "Axes", points: Sequence[SweepPoint], layers: Sequence[str], metric: str, panel: int
+) -> None:
+    for at, layer in enumerate(layers):
+        found = [(one.step, one[metric]) for one in points if one.layer == layer]
+        known = [(step, value) for step, value in found if value is not None]
+        right, up = [step for step, _ in known], [value for _, value in known]
+        (line,) = axes.plot(right, up, "o-", color=color(at), markersize=3, linewidth=1)  # type: ignore[arg-type] # of a training steps are known
+        line.set_gid(f"course-{panel}-{at}")
