@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float, Int64
+from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.models.prefix import Prefix
 from pytest_injectivity.privacy.attackers.base import AttackSetting, BaseAttack, Guess
 from pytest_injectivity.privacy.search.channel import Channel, ChannelView
@@ -76,6 +77,16 @@ class _BeamAttack(BaseAttack):
         known = known_tokens(setting.decoder.tokenizer, setting.decoder.vocab_size)
         self._tokens: Int64[Tensor, " tokens"] = torch.from_numpy(known)
         self._read: dict[int, tuple[int, ...]] = {}
+        # Calibrated as the attack begins, on the threads that attackers learn on.
+        self._lens = self._of_large_vocabularies()
+
+    def _of_large_vocabularies(self) -> Lens | None:
+        """What shortlists tokens; None where all of them are tried."""
+        if len(self._tokens) <= self._shortlist:
+            return None
+        setting = self._setting
+        channel = setting.channel
+        return lens_of(setting.decoder, channel.place.layer, channel.lengths, setting.seed)
 
     def look(self, view: ChannelView, prompts: Sequence[int]) -> Guess:
         """The tokens at this position of the texts found."""
@@ -128,12 +139,8 @@ class _BeamAttack(BaseAttack):
 
     def _listed(self, prompt: int) -> Int64[Tensor, "positions some"]:
         """The candidates of each position: the lens's, or the whole of a small vocabulary."""
-        setting = self._setting
-        released = setting.channel.released[prompt]
-        if len(self._tokens) <= self._shortlist:
+        released = self._setting.channel.released[prompt]
+        if self._lens is None:
             return self._tokens.expand(len(released), -1)
-        lens = lens_of(
-            setting.decoder, setting.channel.place.layer, setting.channel.lengths, setting.seed
-        )
         positions = torch.arange(len(released), device=released.device)
-        return lens.rank(lens.uncorrected(released, positions), self._shortlist)
+        return self._lens.rank(self._lens.uncorrected(released, positions), self._shortlist)

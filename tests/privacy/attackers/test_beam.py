@@ -3,7 +3,10 @@ from itertools import product
 import pytest
 import torch
 
+from pytest_injectivity.privacy.attackers import beam as beams
+from pytest_injectivity.privacy.attackers.base import AttackSetting
 from pytest_injectivity.privacy.attackers.beam import BeamAttacker
+from pytest_injectivity.privacy.evaluation.cases import channels_of
 from pytest_injectivity.privacy.releases.protocol import draws
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import attacks, case, drawn_prompts
@@ -44,3 +47,17 @@ def test_a_beam_reads_what_is_released_as_it_is(shortlist: int) -> None:
     assert {("identity", "beam", False)} == set(found)
     rate = found["identity", "beam", False].token_rate
     assert rate == 1.0 if shortlist == 64 else rate > 0.5
+
+
+def test_the_lens_of_a_shortlist_is_there_before_the_first_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker begins attacks on the threads of the one process, and reads prompts on its own."""
+    decoder, calls = tiny_decoder("llama"), []
+    (channel,) = channels_of(case(decoder, "1", ["identity"], drawn_prompts(2, 3)), decoder, 0)
+    monkeypatch.setattr(beams, "lens_of", lambda *asked: calls.append(asked))
+    setting = AttackSetting(decoder, channel, teacher_forced=False, seed=0)
+    BeamAttacker(shortlist=64).begin(setting)
+    assert [] == calls
+    BeamAttacker(shortlist=4).begin(setting)
+    assert 1 == len(calls)
