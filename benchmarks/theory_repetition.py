@@ -32,6 +32,7 @@ from pytest_injectivity.theory.repetition import (
 )
 
 DTYPES = ("float32", "bfloat16", "float16", "8 per-token", "4 per-token")
+FLOATS = ("e4m3 per-token", "e5m2 per-token")
 AROUND = ("nothing", "beginning", "end")
 _CONTEXT = 128
 # Kinds of positions, by random models: family, and what makes it have them.
@@ -54,7 +55,7 @@ def add_repetition(parts: Any) -> None:
     one.add_argument("--steps", type=int, default=64, help="the largest n")
     one.add_argument("--tokens", type=int, default=3, help="tokens repeated, drawn")
     one.add_argument("--around", nargs="*", default=AROUND, choices=AROUND)
-    one.add_argument("--dtypes", nargs="*", default=DTYPES, choices=DTYPES)
+    one.add_argument("--dtypes", nargs="*", default=DTYPES, choices=(*DTYPES, *FLOATS))
     one.set_defaults(run=repetition)
 
 

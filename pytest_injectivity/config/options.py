@@ -80,8 +80,9 @@ class Options:
         None,
         values.grid,
         "GRID",
-        "round the output of every block as the model runs, so that the error propagates: bits, and"
-        " after them asymmetric, per-token or per-channel, clip=99.9, calibrated=PROMPTS, as in"
+        "round the output of every block as the model runs, so that the error propagates: bits (or e4m3"
+        " or e5m2, floats of 8 bits), and after them asymmetric, per-token or per-channel, clip=99.9,"
+        " calibrated=PROMPTS, as in"
         ' "8" or "4 asymmetric per-token"; scales of a layer or channel come from 64 prompts of the'
         " set unless calibrated= says otherwise",
         used_by="every check of the model on prompts",

@@ -16,7 +16,7 @@ from pytest_injectivity.quantization.grid import Grid, GridLike
 
 @dataclass(frozen=True)
 class QuantizedRows:
-    """A layer's rows on a uniform grid.
+    """A layer's rows on a grid.
 
     Attributes:
         codes: integer codes.
@@ -46,7 +46,7 @@ def quantize(
     grid: GridLike,
     calibration: Float[Tensor, "calibration width"] | None = None,
 ) -> QuantizedRows:
-    """Rounds rows to a uniform grid: ``clip(round(x / step) + zero)``, half to even.
+    """Rounds rows to a grid: ``clip(round(x / step) + zero)``, half to even; or to floats of 8 bits.
 
     Symmetric: ``step = max|x| / (2^(b-1) - 1)``. Asymmetric: ``step = (max - min) / (2^b - 1)`` with
     ``zero = round(-min / step)``, where the range is widened to zero if it does not hold it. With

@@ -1,4 +1,4 @@
-"""Rounds rows to a uniform grid: extremes give a scale, a scale gives codes and values (SPEC section 2).
+"""Rounds rows to a grid: extremes give a scale, a scale gives codes and values (SPEC section 2).
 
 Captured states (`geometry.rounded_rows`) and activations of a running model (`activation_hooks`) are
 both rounded by this arithmetic.
@@ -11,20 +11,22 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float
-from pytest_injectivity.quantization.grid import Grid
+from pytest_injectivity.quantization.grid import FLOATS, Grid
 
 
 @dataclass(frozen=True)
 class Scale:
     """Translates between numbers and the codes of a grid: a code stands for ``(code - zero) * step``.
 
+    Codes of floats are their values in units of the smallest above zero.
+
     Step and zero point are single numbers ``(1, 1)``, one a column ``(1, hidden)`` or one a row
     ``(rows, 1)``.
 
     Attributes:
         grid: the grid.
-        step: distance between neighboring codes, in the units of the rows; 0 where nothing but zeros
-            was seen: there everything is rounded to zero.
+        step: distance between neighboring codes (of floats: those next to zero), in the units of the
+            rows; 0 where nothing but zeros was seen: there everything is rounded to zero.
         zero: the code that stands for zero; 0 on a symmetric grid.
     """
 
@@ -39,13 +41,25 @@ class Scale:
         return hashlib.blake2b(numbers.tobytes(), digest_size=16).hexdigest()
 
     def codes(self, rows: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
-        """``clip(round(x / step) + zero)``, half to even, as whole numbers; NaN stays NaN."""
+        """``clip(round(x / step) + zero)``, half to even, as whole numbers; NaN stays NaN.
+
+        Floats are rounded to the nearest of their own, half to even.
+        """
         exact = torch.where(self.step == 0, 0.0, rows.to(self.step.dtype) / self.step)
+        if self.grid.floats:
+            apart = _apart(exact, FLOATS[self.grid.floats].mantissa)
+            exact = (exact / apart).round() * apart
         return (exact.round() + self.zero).clamp(*self.grid.ends)
 
     def values(self, codes: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
         """The numbers that codes stand for."""
         return (codes - self.zero) * self.step
+
+
+def _apart(values: Float[Tensor, "n hidden"], mantissa: int) -> Float[Tensor, "n hidden"]:
+    """How far neighboring floats are apart about values, in units of the smallest above zero."""
+    exponents = torch.frexp(values.nan_to_num()).exponent  # of a fraction from a half to one
+    return torch.ldexp(torch.ones_like(values), (exponents - mantissa - 1).clamp(min=0))
 
 
 class Extremes:

@@ -1,8 +1,8 @@
-"""The uniform grids that activations are rounded to, and the grammar that names them (SPEC section 2).
+"""The grids that activations are rounded to, and the grammar that names them (SPEC section 2).
 
 One grammar serves the flag, the ini value and every ``bits=`` argument::
 
-    grid = bits ["bits"] {word}
+    grid = (bits ["bits"] | "e4m3" | "e5m2") {word}     a uniform grid, or floats of 8 bits
     word = "symmetric" | "asymmetric"                     the first unless named
          | "per-layer" | "per-token" | "per-channel"      what shares a scale; the first unless named
          | "clip=" percentile                             the share of values inside the grid, in percent
@@ -24,6 +24,28 @@ from pytest_injectivity.errors import OptionError
 BITS = range(2, 33)
 """A symmetric grid needs two bits; beyond 32 it is finer than float32 itself."""
 
+Floats: TypeAlias = Literal["e4m3", "e5m2"]
+
+
+@dataclass(frozen=True)
+class FloatFormat:
+    """Floats of 8 bits, which have no infinity here: what is beyond the largest becomes the largest.
+
+    Attributes:
+        mantissa: bits of the fraction.
+        most: the largest, in units of the smallest above zero.
+    """
+
+    mantissa: int
+    most: int
+
+
+FLOATS: dict[Floats, FloatFormat] = {
+    "e4m3": FloatFormat(3, 448 * 2**9),
+    "e5m2": FloatFormat(2, 57_344 * 2**16),
+}
+_FLOAT_BITS = 8
+
 Shared: TypeAlias = Literal["layer", "token", "channel"]
 
 _PERCENT = 100.0
@@ -33,16 +55,16 @@ _GRAMMAR = (
     "give a whole number of bits from 2 to 32, alone or in a text such as"
     ' "4 asymmetric per-token" or "8 per-channel clip=99.9": after the bits symmetric or asymmetric,'
     " per-layer, per-token or per-channel, clip= a percentile from 50 to 100, calibrated= a number of"
-    " prompts (not with per-token)"
+    " prompts (not with per-token); or e4m3 or e5m2, floats of 8 bits, in place of the bits (symmetric)"
 )
 
 
 @dataclass(frozen=True, repr=False)
 class Grid:
-    """A uniform grid of ``2^b - 1`` codes about zero, or of ``2^b`` codes between two ends.
+    """A uniform grid of ``2^b - 1`` codes about zero, or of ``2^b`` codes between two ends; or floats.
 
     Attributes:
-        bits: ``b``, from 2 to 32.
+        bits: ``b``, from 2 to 32; 8 of floats.
         symmetric: codes ``-(2^(b-1) - 1)`` to ``2^(b-1) - 1``, zero in the middle; else ``0`` to
             ``2^b - 1`` from the least value to the largest, zero exactly one of them.
         clip: percent of the values inside the grid, from 50 to 100; the others become its ends. Of a
@@ -51,6 +73,8 @@ class Grid:
         per: what shares a scale: the layer, a token (a row), or a channel (a column).
         calibrated: how many prompts the scale comes from, those of smallest hash. None: captured states
             give their own scale, and a running model is calibrated on a sample of a fixed size.
+        floats: ``e4m3`` or ``e5m2``: codes are floats of 8 bits, the largest value their largest;
+            empty: codes are equally far apart.
 
     Raises:
         OptionError: a value is not accepted.
@@ -71,10 +95,14 @@ class Grid:
     clip: float | None = None
     per: Shared = "layer"
     calibrated: int | None = None
+    floats: Floats | Literal[""] = ""
 
     def __post_init__(self) -> None:
         if (bits := _whole(self.bits)) not in BITS:
             raise OptionError(f"bits={self.bits!r}: {_GRAMMAR}")
+        if self.floats and (self.floats not in FLOATS or bits != _FLOAT_BITS or not self.symmetric):
+            symmetric = "" if self.symmetric else " asymmetric"
+            raise OptionError(f"floats={self.floats!r} bits={bits}{symmetric}: {_GRAMMAR}")
         object.__setattr__(self, "bits", bits)
         if self.clip is not None:
             if isinstance(self.clip, bool) or not _LEAST_CLIP <= self.clip <= _PERCENT:
@@ -99,10 +127,14 @@ class Grid:
         if not isinstance(bits, str):
             return cls(bits)
         number, *words = bits.lower().split() or [""]
-        if not re.fullmatch(r"\d{1,2}", number, re.ASCII):
-            raise OptionError(f"bits={bits!r}: {_GRAMMAR}")
         given: dict[str, object] = {}
-        for word in words[1:] if words[:1] == ["bits"] else words:
+        if number in FLOATS:
+            given["floats"], number = number, str(_FLOAT_BITS)
+        elif not re.fullmatch(r"\d{1,2}", number, re.ASCII):
+            raise OptionError(f"bits={bits!r}: {_GRAMMAR}")
+        elif words[:1] == ["bits"]:
+            words = words[1:]
+        for word in words:
             name, value = _read(word)
             if not name or name in given:
                 raise OptionError(f"bits={bits!r}: {_GRAMMAR}")
@@ -114,12 +146,12 @@ class Grid:
 
     def __str__(self) -> str:
         """The text that `parse` reads back as this grid, defaults left out."""
-        return f"{self.bits}{self._words}"
+        return f"{self.floats or self.bits}{self._words}"
 
     @property
     def words(self) -> str:
-        """The grid in the words of reports: ``4 bits``, ``4 bits asymmetric per-token``."""
-        return f"{number_of(self.bits, 'bit')}{self._words}"
+        """The grid in the words of reports: ``4 bits``, ``4 bits asymmetric per-token``, ``e4m3``."""
+        return f"{self.floats or number_of(self.bits, 'bit')}{self._words}"
 
     @property
     def key(self) -> int | str:
@@ -129,12 +161,12 @@ class Grid:
     @property
     def plain(self) -> bool:
         """Whether all but the number of bits is the default."""
-        return not self._words
+        return not self._words and not self.floats
 
     @property
     def ends(self) -> tuple[int, int]:
         """The least and the largest code."""
-        most = 2 ** (self.bits - 1) - 1
+        most = FLOATS[self.floats].most if self.floats else 2 ** (self.bits - 1) - 1
         return (-most, most) if self.symmetric else (0, 2**self.bits - 1)
 
     def left_out(self, values: int) -> int:

@@ -46,6 +46,36 @@ def test_one_scale_for_the_layer_or_one_a_channel(rows: Tensor, grid: Grid) -> N
     assert bool((scale.zero == scale.zero.round()).all())
 
 
+@given(exponents=st.lists(st.integers(-30, 20), min_size=1, max_size=40), seed=SEEDS)
+@pytest.mark.parametrize("name", ["e4m3", "e5m2"])
+def test_floats_are_those_of_torch(name: str, exponents: list[int], seed: int) -> None:
+    """Of every size, from far below the smallest to the largest, half to even."""
+    dtype = {"e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2}[name]
+    most = torch.finfo(dtype).max
+    drawn = torch.randn(len(exponents), generator=torch.Generator().manual_seed(seed))
+    # Halves between neighbors among them; the largest makes the scale 1.
+    halves = (drawn * 16).round() / 16
+    rows = torch.cat(
+        [
+            torch.tensor([most]),
+            *(torch.ldexp(one, torch.tensor(exponents)) for one in (drawn, halves)),
+        ]
+    ).clamp(-most, most)[None]
+    scale = scale_of(rows, Grid.parse(name))
+    codes = scale.codes(rows)
+    assert rows.to(dtype).double().equal(scale.values(codes))
+    assert codes.long().double().equal(codes)
+
+
+@given(rows=any_rows(), name=st.sampled_from(["e4m3 per-token", "e5m2 per-channel", "e4m3"]))
+def test_floats_are_rounded_once(rows: Tensor, name: str) -> None:
+    """Rounding what is rounded changes nothing, and the largest value of each group stays."""
+    scale = scale_of(rows, Grid.parse(name))
+    codes = scale.codes(rows)
+    assert codes.equal(scale.codes(scale.values(codes)))
+    assert float(codes.abs().max()) in {0, scale.grid.ends[1]}
+
+
 @pytest.mark.parametrize("per", ["layer", "channel", "token"])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_a_nan_makes_no_number(per: str, symmetric: bool) -> None:  # noqa: FBT001 - given by name

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.quantization.grid import Grid, Rounded
+from pytest_injectivity.quantization.grid import FLOATS, Grid, Rounded
 
 GRIDS = st.builds(
     Grid,
@@ -27,9 +27,16 @@ CALIBRATED = st.builds(
     per=st.sampled_from(["layer", "channel"]),
     calibrated=st.integers(1, 10**9 - 1),
 )
+FLOATING = st.builds(
+    Grid,
+    bits=st.just(8),
+    clip=st.none() | st.floats(50, 100),
+    per=st.sampled_from(["layer", "token", "channel"]),
+    floats=st.sampled_from(list(FLOATS)),
+)
 
 
-@given(GRIDS | CALIBRATED)
+@given(GRIDS | CALIBRATED | FLOATING)
 def test_a_grid_is_read_back_from_its_text(grid: Grid) -> None:
     """And stands for itself; what Python shows of it is how to make it."""
     assert grid == Grid.parse(str(grid)) == Grid.parse(grid)
@@ -73,6 +80,14 @@ def test_texts_and_what_they_mean(given_as: int | str, grid: Grid, text: str) ->
     assert text.replace(str(grid.bits), f"{grid.bits} bits", 1) == grid.words
 
 
+def test_floats_are_named_instead_of_their_bits() -> None:
+    """They have 8 bits, and are no plain grid of 8."""
+    grid = Grid.parse("E4M3 per-token")
+    assert Grid(8, per="token", floats="e4m3") == grid
+    assert ("e4m3 per-token", "e4m3 per-token", 8) == (str(grid), grid.words, grid.bits)
+    assert ("e5m2", False) == (Grid.parse("e5m2").key, Grid.parse("e5m2").plain)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -81,7 +96,7 @@ def test_texts_and_what_they_mean(given_as: int | str, grid: Grid, text: str) ->
         *("4 clip", "4 clip=", "4 clip=0.999", "4 clip=101", "4 clip=-99", "4 clip=nan"),
         *("4 clip=9_9", "4 clip=1e2", "4 calibrated=0", "4 calibrated=x"),
         *("4 symmetric asymmetric", "4 per-token per-layer", "4 clip=99 clip=99", "4 bits bits"),
-        "4 per-token calibrated=8",
+        *("4 per-token calibrated=8", "e4m3 bits", "e4m3 asymmetric", "e3m4", "8 e4m3", "fp8"),
         *(True, 4.0, None, [4], b"4", 0, -8, math.nan),
     ],
 )
@@ -100,6 +115,9 @@ def test_what_is_no_grid_is_refused(text: Any) -> None:
         ({"bits": 4, "per": "row"}, "per='row'"),
         ({"bits": 4, "calibrated": True}, "calibrated=True per-layer"),
         ({"bits": 4, "calibrated": 3, "per": "token"}, "calibrated=3 per-token"),
+        ({"bits": 4, "floats": "e4m3"}, "floats='e4m3' bits=4"),
+        ({"bits": 8, "floats": "e3m4"}, "floats='e3m4' bits=8"),
+        ({"bits": 8, "floats": "e5m2", "symmetric": False}, "floats='e5m2' bits=8 asymmetric"),
     ],
 )
 def test_values_that_are_not_accepted_are_named(values: dict[str, Any], named: str) -> None:
