@@ -16,6 +16,7 @@ _DRAWN = (
 _DEPTHS = ("first layer", "middle layer", "last layer")
 _DEEPEST = 2
 _FEWEST = 2
+_MOST_LINES = 6
 _AXES: tuple[tuple[str, Callable[[SweepPoint], str | None]], ...] = (
     ("step", lambda one: None if one.step is None else f"{one.step:,}"),
     ("length", lambda one: None if one.length is None else str(one.length)),
@@ -25,7 +26,7 @@ _AXES: tuple[tuple[str, Callable[[SweepPoint], str | None]], ...] = (
 
 
 def sweep_figures(sweeps: Iterable[Sweep]) -> tuple[Figure, ...]:
-    """Of each sweep a figure of margins and one of constants, at three depths."""
+    """Of each sweep a figure of margins and one of constants, at three depths or at each layer."""
     sweeps = [one for one in sweeps if one.points]
     names = [one.name for one in sweeps]
     return drawn(
@@ -42,20 +43,26 @@ def _chart(sweep: Sweep, metric: str, title: str, several: bool) -> LineChart | 
     if found is None:
         return None
     axis, labels, label_of = found
-    series = tuple(
-        Series(
-            name,
-            tuple(_at(sweep.points, label_of, one, depth, metric) for one in labels),
-            f"s{depth}",
-        )
-        for depth, name in enumerate(_DEPTHS)
-    )
+    layers = names_of_layers(one.layer for one in sweep.points)
+    if axis == "step" and len(layers) <= _MOST_LINES:
+        # Steps are of one model, whose layers are the same at each.
+        lines = [(name, _of_layer(sweep.points, name, metric)) for name in layers]
+    else:
+        lines = [
+            (name, tuple(_at(sweep.points, label_of, one, depth, metric) for one in labels))
+            for depth, name in enumerate(_DEPTHS)
+        ]
+    series = tuple(Series(name, points, f"s{at}") for at, (name, points) in enumerate(lines))
     shown = tuple(one for one in series if one.measured)
     if not shown:
         return None
-    of = f" of {model_name('', sweep.points[0].model)}" if several else ""
+    whose = f" of {model_name('', sweep.points[0].model)}" if several else ""
     caption = f"{sweep.points[0].n} prompts at every point: the 1 % quantile falls as they grow."
-    return LineChart(f"{title}, {sweep.name}{of}", caption, axis, _shortened(labels), shown)
+    return LineChart(f"{title}, {sweep.name}{whose}", caption, axis, _shortened(labels), shown)
+
+
+def _of_layer(points: Sequence[SweepPoint], layer: str, metric: str) -> tuple[Point, ...]:
+    return tuple(Point(one[metric]) for one in points if one.layer == layer)
 
 
 def _varied(

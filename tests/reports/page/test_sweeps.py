@@ -71,6 +71,18 @@ def test_points_are_drawn_at_three_depths() -> None:
     assert ["8", "0.125", "0.25", "0.5"] == _cells(margins)[0]
 
 
+def test_of_a_training_every_layer_is_drawn() -> None:
+    """Where six lines are enough; else the first layer, the middle and the last."""
+    every = [
+        [_point(f"layer{at:02d}", at / 8, step=step) for step in (0, 4) for at in range(1, last)]
+        for last in (5, 8)
+    ]
+    few, many = (sweep_figures([Sweep("along training", tuple(one))])[0] for one in every)
+    assert ["0", "0.125", "0.25", "0.375", "0.5"] == _cells(few)[0]
+    assert ["step", "layer01", "layer02"] == [one.title for one in few.table.columns[:3]]
+    assert ["0", "0.125", "0.25", "0.5"] == _cells(many)[0]
+
+
 def test_the_deepest_layer_stands_for_a_last_one_that_is_not_there() -> None:
     """Where only the norm was measured."""
     margins, _ = sweep_figures([Sweep("by model", tuple(VARIED["model"][0]))])
