@@ -2,7 +2,7 @@
 
 For each model and layer: the closest pair of a prompt set, the smallest change of weights found at which
 it collides (of all weights, of the input embedding, of the layer's own block), and how far roundings of
-the blocks' matrices to 8 and to 4 bits move the same weights: in all, and in the directions that matter.
+all matrices to 8 and to 4 bits move the same weights: in all, and in the directions that matter.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from real_tables import markdown
 from pytest_injectivity import Audit, AuditConfig
 from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
 from pytest_injectivity.models.loading import load_decoder
-from pytest_injectivity.testing import round_weights
+from pytest_injectivity.theory.changed_weights import rounding_of
 from pytest_injectivity.theory.discriminant import CollidingChange, colliding_change
 
 BITS = (8, 4)
@@ -60,10 +60,7 @@ def _rows(model: str, count: int, length: int) -> Iterator[tuple[str, ...]]:
     audit = Audit(AuditConfig(model=model, length=length, max_prompts=count, no_cache=True))
     ids = [tuple(one) for one in audit.prompts.ids]
     decoder = load_decoder(model, device="cpu").as_float64()
-    rounded = {
-        f"{bits}": round_weights(load_decoder(model, dtype="float32", device="cpu"), bits)
-        for bits in BITS
-    }
+    rounded = {f"{bits}": rounding_of(decoder, "all", bits) for bits in BITS}
     middle = (decoder.n_layers + 1) // 2
     for layer in sorted({1, middle, decoder.n_layers}):
         rows = torch.cat(
@@ -87,10 +84,12 @@ def _told(every: CollidingChange, parts: list[CollidingChange]) -> Iterator[str]
     sizes = [every.roundings[f"{bits}"] for bits in BITS]
     yield from (f"{size.norm / every.weights:.2e}" for size in sizes)
     yield from (f"{size.projected / every.weights:.2e}" for size in sizes)
-    yield from (f"{every.norm / size.projected:.3g}" for size in sizes)
+    yield from (f"{size.roundings(every.norm):.3g}" for size in sizes)
     yield f"{every.left:.0e}"
     yield str(every.steps)
 
 
 def _share(found: CollidingChange) -> str:
+    if found.merged:
+        return f"{found.relative:.2e} (rows made equal)"
     return f"{found.relative:.2e}" if found.reached else f"not found ({found.left:.0e} left)"

@@ -26,6 +26,7 @@ from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.quiet import quiet
+from pytest_injectivity.quantization.group_rounding import rounded_in_groups
 
 # Attention heads, heads of keys and values where they are shared, and the sliding window (tokens)
 # of the families that have one: short, so that even small prompts are longer than the window.
@@ -182,16 +183,9 @@ def round_weights(
     Raises:
         OptionError: bits is less than 2, or there is no such block.
     """
-    if bits < 2:  # noqa: PLR2004 - one bit has no zero
-        raise OptionError(f"bits={bits!r}: give an integer from 2")
-    largest = 2 ** (bits - 1) - 1
     for weight, inputs in _matrices(decoder, blocks):
-        rows = weight.movedim(inputs, 1)
-        width = rows.shape[1]
-        groups = rows.reshape(len(rows), -1, width if width % group else group)
-        scale = groups.abs().amax(2, keepdim=True) / largest
-        codes = torch.where(scale > 0, groups / scale, 0).round()
-        weight.copy_((codes * scale).reshape(rows.shape).movedim(1, inputs))
+        rows = rounded_in_groups(weight.movedim(inputs, 1), bits, group)
+        weight.copy_(rows.movedim(1, inputs))
     return decoder
 
 

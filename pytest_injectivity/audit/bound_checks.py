@@ -16,6 +16,7 @@ from pytest_injectivity.audit.checks import (
     colipschitz_above,
     colipschitz_retained,
     cut_not_read,
+    discriminant_distance_above,
     margin_above,
     margin_retained,
     matches_baseline,
@@ -107,6 +108,9 @@ class BoundChecks:
         colipschitz_retained.check_colipschitz_retained
     )
     check_cut_not_read, assert_cut_not_read = bound(cut_not_read.check_cut_not_read)
+    check_discriminant_distance_above, assert_discriminant_distance_above = bound(
+        discriminant_distance_above.check_discriminant_distance_above
+    )
     check_margin_above, assert_margin_above = bound(margin_above.check_margin_above)
     check_margin_retained, assert_margin_retained = bound(margin_retained.check_margin_retained)
     check_matches_baseline, assert_matches_baseline = bound(matches_baseline.check_matches_baseline)

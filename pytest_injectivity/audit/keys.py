@@ -247,3 +247,22 @@ class ReleaseResultKey(NumberKey):
     budget: int | None
     seed: int
     libraries: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CollidingChangeKey(NumberKey):
+    """The smallest change of weights found at which a pair collides.
+
+    Attributes:
+        layer: where it collides.
+        pair: of prompts.
+        over: the weights that may change.
+        bits: of the roundings beside it.
+    """
+
+    together = ("layer", "pair", "over")
+
+    layer: Layer
+    pair: _Pair
+    over: str | int
+    bits: tuple[int, ...]

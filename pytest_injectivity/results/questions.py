@@ -68,6 +68,11 @@ QUESTIONS: dict[str, Question] = {
         "An attacker reads more tokens than was allowed from what crosses the cut.",
         _RELEASE,
     ),
+    "discriminant_distance_above": Question(
+        "Are the weights far from weights at which the closest prompts become one state?",
+        "A change of the weights that is smaller than was allowed makes two prompts collide.",
+        "Compare it with the roundings beside it: where few of them reach it, quantize to more bits.",
+    ),
     "margin_above": Question(
         "Does nearly every prompt keep a distance from the nearest other one?",
         "Some prompts lie so near to another one that little more rounding makes them one.",

@@ -1,4 +1,4 @@
-"""Which weights of a model may change, by name, and how large changes of them are."""
+"""Which weights of a model may change, by name, how large changes are, and those that rounding makes."""
 
 import math
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from torch.nn import Parameter
 from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.quantization.group_rounding import rounded_in_groups
 
 Weights: TypeAlias = Mapping[str, Tensor]
 """Weights, or a change of them, by the names of the tensors in the base model."""
@@ -40,3 +41,19 @@ def weights_of(decoder: Decoder, over: str | int) -> tuple[str, dict[str, Parame
 def norm_of(weights: Weights) -> float:
     """The Euclidean norm of all of them together."""
     return math.sqrt(sum(float(one.square().sum()) for one in weights.values()))
+
+
+def rounding_of(decoder: Decoder, over: str | int, bits: int) -> dict[str, Tensor]:
+    """How far each matrix of what may change moves where it is rounded to so many bits.
+
+    Groups of 64 neighbors in a row share a scale; vectors, such as biases and weights of norms, are not
+    rounded.
+
+    Raises:
+        OptionError: there is no such part, or bits is less than 2.
+    """
+    return {
+        name: rounded_in_groups(one.detach().flatten(0, -2), bits).reshape(one.shape) - one.detach()
+        for name, one in weights_of(decoder, over)[1].items()
+        if one.dim() > 1
+    }

@@ -5,7 +5,9 @@ the weights with ``r(theta + d) = 0`` is looked for by Gauss-Newton steps on the
 ``d <- J^+ (J d - r)``, so that its norm stays least, and then ``d <- d - J^+ r``, which converge fast to
 a collision near by. ``J J^T`` is accumulated over groups of tensors; ``J`` itself, which has a row for
 each coordinate of a state and a column for each weight, is never held whole. What is found is applied,
-and collides: its norm is an upper bound of the distance. The lower figure beside it,
+and collides: its norm is an upper bound of the distance. Prompts of equal length collide as well where
+the embedding rows of the tokens in which they differ become equal; where that is a smaller change, or
+the steps reach no collision, it is the bound. The lower figure beside it,
 ``||r|| / sigma_max(J)``, is an estimate of first order.
 
 Roundings of the same weights are measured beside it, whole and projected on the row space of ``J``: a
@@ -15,12 +17,14 @@ Source: [VS], the distance ``Delta_l`` to the discriminant. Cost: a pass and one
 coordinate of a state, for each group of tensors, a step; so it grows with the width times the weights.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.shapes import Float64
@@ -28,6 +32,7 @@ from pytest_injectivity.errors import ModelError, OptionError, PromptError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.theory.changed_weights import Weights, norm_of, weights_of
 from pytest_injectivity.theory.jacobian_products import JacobianProducts
+from pytest_injectivity.theory.merged_rows import merged_rows
 
 # How near to zero the difference of the states must come, of the larger one's norm.
 _COLLIDES = 1e-9
@@ -38,7 +43,7 @@ _MOST_STEPS = 40
 _MOST_HALVINGS = 10
 # Coordinates of a state whose rows of J are computed at once.
 _TOGETHER = 32
-# Bytes of the rows of J that are held at once.
+# Bytes of the columns of J that are held at once.
 _HELD = 2**29
 
 
@@ -55,6 +60,12 @@ class RoundingSize:
     norm: float
     projected: float
 
+    def roundings(self, norm: float) -> float:
+        """How many such roundings a change of this norm is, in the directions that matter."""
+        if not norm:
+            return 0.0
+        return norm / self.projected if self.projected else math.inf
+
 
 @dataclass(frozen=True)
 class CollidingChange:
@@ -70,7 +81,8 @@ class CollidingChange:
         first_order: ``||r|| / sigma_max(J)``, an estimate.
         steps: Gauss-Newton steps.
         reached: the two collide after the change: ``left`` is at most 1e-9.
-        roundings: by name, how far other roundings of the same weights move them.
+        merged: the change makes the embedding rows of the tokens in which both differ equal.
+        roundings: by name, how far roundings of the same weights move them.
         change: ``d`` itself, by the names of the tensors in the base model.
     """
 
@@ -83,6 +95,7 @@ class CollidingChange:
     first_order: float
     steps: int
     reached: bool
+    merged: bool = False
     roundings: Mapping[str, RoundingSize] = field(default_factory=dict)
     change: Weights = field(default_factory=dict, repr=False, compare=False)
 
@@ -98,7 +111,7 @@ def colliding_change(
     layer: Layer,
     over: str | int = "all",
     *,
-    roundings: Mapping[str, Decoder] | None = None,
+    roundings: Mapping[str, Weights] | None = None,
     held_bytes: int = _HELD,
 ) -> CollidingChange:
     """The smallest change of weights found at which the last states of two prompts are equal.
@@ -109,13 +122,13 @@ def colliding_change(
         layer: where they are to collide, from 0 on, or ``"norm"``.
         over: what may change: ``"all"``, ``"embedding"`` (the input embedding's rows), or the
             number of a block.
-        roundings: by name, models of the same shape whose weights are roundings of these.
-        held_bytes: of the rows of ``J`` that are held at once; changes no number but by rounding.
+        roundings: by name, further changes of these weights, such as those of `rounding_of`.
+        held_bytes: of the columns of ``J`` that are held at once; changes no number but by rounding.
 
     Raises:
-        ModelError: the decoder does not compute in float64, a state is not finite, or a rounding has
-            other weights.
-        OptionError: ``over`` is not accepted, or nothing of it changes the layer.
+        ModelError: the decoder does not compute in float64, or a state is not finite.
+        OptionError: ``over`` is not accepted, nothing of it changes the layer, or the columns of one
+            tensor are more than ``held_bytes``.
         PromptError: a prompt is empty, has ids that the model has not, or both are the same.
 
     Example:
@@ -125,9 +138,8 @@ def colliding_change(
         (True, True)
     """
     search = _Search(decoder, pair, layer, over, held_bytes)
-    others = {name: search.change_to(other) for name, other in (roundings or {}).items()}
     with search.weights_free():
-        return search.run(others)
+        return search.run(roundings or {})
 
 
 class _Search:
@@ -147,39 +159,33 @@ class _Search:
             )
         _check_prompts(decoder, pair)
         self.decoder, self.layer, self.held_bytes = decoder, layer, held_bytes
-        self.pair = [torch.tensor(ids, dtype=torch.long, device=decoder.device) for ids in pair]
         self.over, self.parameters = weights_of(decoder, over)
+        self.norm = norm_of(self.parameters)
+        ids = torch.tensor([*pair[0], *pair[1]], device=decoder.device)
+        # Of the embedding only the rows of these tokens move the states: they are its whole table here.
+        self.used, places = ids.unique(return_inverse=True)  # type: ignore[no-untyped-call] # torch has no types for it
+        self.pair = places.split([len(pair[0]), len(pair[1])])
+        self.table = decoder.parts.embeddings.weight
+        rows = Parameter(self.table.detach()[self.used], requires_grad=False)
+        self.rows = rows
+        for name, one in self.parameters.items():
+            if one is self.table:
+                self.parameters[name] = rows
         self.start = {name: one.detach().clone() for name, one in self.parameters.items()}
-        embedding = decoder.parts.embeddings.weight
-        used = torch.cat(self.pair).unique()  # type: ignore[no-untyped-call] # torch has no types for it
-        # Of the embedding only the rows of these tokens move the states.
-        self.rows = {name: used for name, one in self.parameters.items() if one is embedding}
-
-    def change_to(self, other: Decoder) -> Weights:
-        """The change of these weights to those of another model.
-
-        Raises:
-            ModelError: it has no such weights.
-        """
-        theirs = dict(other.parts.base.named_parameters())
-        found = {}
-        for name, own in self.start.items():
-            if name not in theirs or theirs[name].shape != own.shape:
-                raise ModelError(
-                    f"{other.source} is no rounding of {self.decoder.source}: {name} differs"
-                )
-            found[name] = theirs[name].detach().to(own) - own
-        return found
 
     @contextmanager
     def weights_free(self) -> Iterator[None]:
         """Lets weights change and have gradients; they are as they were afterwards."""
+        module = self.decoder.parts.embeddings
+        padding = module.padding_idx
         wanted = {name: one.requires_grad for name, one in self.parameters.items()}
         try:
+            module.weight, module.padding_idx = self.rows, None
             for one in self.parameters.values():
                 one.requires_grad_(True)  # noqa: FBT003 - torch's own
             yield
         finally:
+            module.weight, module.padding_idx = self.table, padding
             for name, one in self.parameters.items():
                 one.requires_grad_(wanted[name])
                 one.data.copy_(self.start[name])
@@ -189,18 +195,18 @@ class _Search:
         change = {name: torch.zeros_like(one) for name, one in self.start.items()}
         first, scale = self._apply(change)
         view = self._linear(change, roundings)
-        if not view.moved:
+        # Prompts that collide as it is need no change.
+        settled = first <= _COLLIDES * scale
+        if not (settled or view.moved):
             raise OptionError(
                 f"over={self.over!r}: no weight of it changes the difference of the two states at"
                 f" {layer_id(self.layer)}"
             )
         sizes = {
-            name: RoundingSize(norm_of(change_), view.projected(name))
-            for name, change_ in roundings.items()
+            name: RoundingSize(norm_of(one), view.projected(name))
+            for name, one in roundings.items()
         }
         largest, steps, apart = view.largest, 0, first
-        # Prompts that collide as it is need no change.
-        settled = apart <= _COLLIDES * scale
         while steps < _MOST_STEPS and not (settled and apart <= _COLLIDES * scale):
             moved = self._step(change, self._aim(view, change, settled=settled), apart)
             if moved is None and settled:
@@ -214,19 +220,37 @@ class _Search:
             apart, scale = self._apply(change)
             view = self._linear(change, {})
         left = apart / scale
+        merged = self._merged()
+        if merged and (left > _COLLIDES or norm_of(merged) < norm_of(change)):
+            change = merged
+            apart, scale = self._apply(change)
+            left = apart / scale
         return CollidingChange(
             layer=self.layer,
             over=self.over,
             distance=first,
             left=left,
             norm=norm_of(change),
-            weights=norm_of(self.start),
-            first_order=first / largest,
+            weights=self.norm,
+            first_order=first / largest if first else 0.0,
             steps=steps,
             reached=left <= _COLLIDES,
+            merged=change is merged,
             roundings=sizes,
-            change=change,
+            change={name: self._whole(name, one) for name, one in change.items()},
         )
+
+    def _merged(self) -> dict[str, Tensor] | None:
+        """The change after which both prompts have the same rows; None where none does that."""
+        names = [name for name, one in self.parameters.items() if one is self.rows]
+        if not names:
+            return None
+        one, two = (ids.tolist() for ids in self.pair)
+        rows = merged_rows(self.start[names[0]], (one, two))
+        if rows is None:
+            return None
+        zeros = {name: torch.zeros_like(one) for name, one in self.start.items()}
+        return zeros | {names[0]: rows}
 
     def _aim(self, view: JacobianProducts, change: Weights, *, settled: bool) -> dict[str, Tensor]:
         """Where a whole step goes: to the least norm, or, once that is settled, to a collision."""
@@ -270,62 +294,67 @@ class _Search:
 
     def _linear(self, change: Weights, roundings: Mapping[str, Weights]) -> JacobianProducts:
         """What is known of ``J`` at the weights as they are."""
-        view = JacobianProducts(self._difference().detach(), list(roundings))
-        for group in self._groups():
-            part = self._jacobian(group)
-            view.add(
-                part,
-                self._flat(change, group),
-                {name: self._flat(one, group) for name, one in roundings.items()},
-            )
+        difference = self._difference()
+        view = JacobianProducts(difference.detach(), list(roundings))
+        of_rows = {name: self._of_rows(one) for name, one in roundings.items()}
+        for group in self._groups(difference):
+            part = self._jacobian(difference, group)
+            others = {name: self._flat(one, group) for name, one in of_rows.items()}
+            view.add(part, self._flat(change, group), others)
         return view
 
-    def _groups(self) -> Iterator[list[str]]:
-        """Names of tensors whose rows of ``J`` are held at once."""
+    def _groups(self, difference: Tensor) -> Iterator[list[str]]:
+        """Names of the tensors that move the states, in groups whose columns of ``J`` are held at once.
+
+        Raises:
+            OptionError: those of one tensor are too many.
+        """
         group: list[str] = []
         held = 0
-        for name, one in self.parameters.items():
-            size = one[: len(self.rows[name])].numel() if name in self.rows else one.numel()
-            needed = 8 * size * self.decoder.hidden_size
+        for name in self._moving(difference):
+            columns = self.parameters[name].numel()
+            needed = 8 * self.decoder.hidden_size * columns
+            if needed > self.held_bytes:
+                raise OptionError(
+                    f"over={self.over!r}: the derivatives of {self.decoder.hidden_size:,} coordinates"
+                    f" by the {columns:,} numbers of {name} take {needed / 2**20:,.0f} MiB, and"
+                    f" {self.held_bytes / 2**20:,.0f} may be held: over='embedding' needs those of"
+                    " the prompts' tokens alone"
+                )
             if group and held + needed > self.held_bytes:
                 yield group
                 group, held = [], 0
             group.append(name)
             held += needed
-        yield group
+        if group:
+            yield group
 
-    def _jacobian(self, group: Sequence[str]) -> Float64[Tensor, "hidden weights"]:
-        difference = self._difference()
-        tensors = [self.parameters[name] for name in group]
+    def _moving(self, difference: Tensor) -> list[str]:
+        """Names of the tensors that the difference of the states depends on."""
         if difference.grad_fn is None:
-            return difference.new_zeros(len(difference), len(self._flat(self.start, group)))
-        # Slopes of an embedding are of all its rows before those of the prompts are chosen.
-        largest = 8 * max(one.numel() for one in tensors)
-        together = max(1, min(_TOGETHER, self.held_bytes // largest))
-        rows = []
-        for some in torch.split(torch.eye(len(difference)).to(difference), together):
+            return []
+        slopes = torch.autograd.grad(
+            difference.sum(),
+            list(self.parameters.values()),
+            allow_unused=True,
+            retain_graph=True,
+        )
+        pairs = zip(self.parameters, slopes, strict=True)
+        return [name for name, slope in pairs if slope is not None]
+
+    def _jacobian(
+        self, difference: Tensor, group: Sequence[str]
+    ) -> Float64[Tensor, "hidden weights"]:
+        tensors = [self.parameters[name] for name in group]
+        columns = sum(one.numel() for one in tensors)
+        held = difference.new_empty(len(difference), columns)
+        for at in torch.split(torch.arange(len(difference)), _TOGETHER):
+            some = torch.eye(len(difference))[at].to(difference)
             slopes = torch.autograd.grad(
-                difference,
-                tensors,
-                some,
-                retain_graph=True,
-                allow_unused=True,
-                is_grads_batched=True,
+                difference, tensors, some, retain_graph=True, is_grads_batched=True
             )
-            found = [
-                tensor.new_zeros(len(some), *tensor.shape) if slope is None else slope
-                for tensor, slope in zip(tensors, slopes, strict=True)
-            ]
-            rows.append(
-                torch.cat(
-                    [
-                        (slope[:, self.rows[name]] if name in self.rows else slope).flatten(1)
-                        for name, slope in zip(group, found, strict=True)
-                    ],
-                    dim=1,
-                )
-            )
-        return torch.cat(rows)
+            held[at] = torch.cat([one.flatten(1) for one in slopes], dim=1)
+        return held
 
     def _transposed(self, weights: Float64[Tensor, " hidden"]) -> dict[str, Tensor]:
         """``J^T`` times a vector: one backward pass."""
@@ -338,10 +367,20 @@ class _Search:
         }
 
     def _flat(self, weights: Weights, group: Sequence[str]) -> Float64[Tensor, " weights"]:
-        parts = [
-            weights[name][self.rows[name]] if name in self.rows else weights[name] for name in group
-        ]
+        """Those of a group in one row; zeros for what is not among them."""
+        parts = [weights.get(name, torch.zeros_like(self.start[name])) for name in group]
         return torch.cat([one.flatten() for one in parts])
+
+    def _of_rows(self, weights: Weights) -> Weights:
+        """The same, of the embedding only the rows that are used."""
+        is_rows = {name for name, one in self.parameters.items() if one is self.rows}
+        return {name: one[self.used] if name in is_rows else one for name, one in weights.items()}
+
+    def _whole(self, name: str, one: Tensor) -> Tensor:
+        """A change of a tensor of the model; of the embedding, zero in all rows that are not used."""
+        if self.parameters[name] is not self.rows:
+            return one
+        return torch.zeros_like(self.table).index_copy(0, self.used, one)
 
 
 def _check_prompts(decoder: Decoder, pair: tuple[Sequence[int], Sequence[int]]) -> None:

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from pytest_injectivity.errors import ModelError, OptionError, PromptError
 from pytest_injectivity.models.decoder import Decoder
-from pytest_injectivity.testing import additive_decoder, plant_nan, round_weights, tiny_decoder
+from pytest_injectivity.testing import additive_decoder, plant_nan, tiny_decoder
+from pytest_injectivity.theory.changed_weights import rounding_of, weights_of
 from pytest_injectivity.theory.discriminant import CollidingChange, colliding_change
 
 PAIR = ([7, 1, 2], [7, 1, 3])
@@ -102,10 +103,41 @@ def small() -> Decoder:
     return tiny_decoder("llama", hidden=8, layers=1).as_float64()
 
 
+def _most(decoder: Decoder) -> int:
+    """The bytes of the columns of the largest tensor of the first block."""
+    numbers = max(one.numel() for one in decoder.parts.blocks[0].parameters())
+    return 8 * decoder.hidden_size * numbers
+
+
 def test_what_is_held_at_once_changes_no_number(small: Decoder) -> None:
     """Tensors one by one, or all together."""
-    found = [colliding_change(small, PAIR, 1, 1, held_bytes=held).norm for held in (1, 2**30)]
+    found = [
+        colliding_change(small, PAIR, 1, 1, held_bytes=held).norm for held in (_most(small), 2**30)
+    ]
     assert found[0] == pytest.approx(found[1], rel=1e-9)
+
+
+def test_a_tensor_with_too_many_columns_is_refused(small: Decoder) -> None:
+    """The message says how much they are, and what would be less."""
+    message = (
+        r"over='layer01': the derivatives of 8 coordinates by the \d+ numbers of .*='embedding'"
+    )
+    with pytest.raises(OptionError, match=message):
+        colliding_change(small, PAIR, 1, 1, held_bytes=_most(small) - 1)
+
+
+def test_of_an_embedding_the_rows_of_the_prompts_are_held(small: Decoder) -> None:
+    """However long its table is."""
+    assert colliding_change(small, PAIR, 1, "embedding", held_bytes=8 * 8 * 4 * 8).reached
+
+
+def test_the_row_of_padding_changes_as_others_do() -> None:
+    """Libraries give its row no gradient."""
+    decoder, whole = (tiny_decoder("llama", hidden=8, layers=1).as_float64() for _ in range(2))
+    decoder.parts.embeddings.padding_idx = PAIR[0][-1]
+    found, same = (colliding_change(one, PAIR, 1, "embedding") for one in (decoder, whole))
+    assert found.norm == same.norm
+    assert PAIR[0][-1] == decoder.parts.embeddings.padding_idx
 
 
 def test_more_weights_have_a_nearer_collision(small: Decoder) -> None:
@@ -114,20 +146,32 @@ def test_more_weights_have_a_nearer_collision(small: Decoder) -> None:
     assert norms[0] < min(norms[1:])
 
 
+def test_prompts_of_equal_length_collide_where_their_rows_are_one() -> None:
+    """Where steps find no collision, that is the bound."""
+    decoder = tiny_decoder("llama", hidden=8)
+    found = colliding_change(decoder.as_float64(), ([0, 1, 5], [0, 2, 5]), 1, "embedding")
+    rows = decoder.embedding_matrix()
+    assert (True, True, 0.0) == (found.merged, found.reached, found.left)
+    assert float((rows[1] - rows[2]).norm()) / math.sqrt(2) == pytest.approx(found.norm)
+
+
 def test_a_rounding_moves_hardly_along_what_matters(small: Decoder) -> None:
     """Its projection on the row space of J is a small part of it."""
-    rounded = round_weights(tiny_decoder("llama", hidden=8, layers=1), 4)
-    found = colliding_change(small, PAIR, 1, roundings={"4 bits": rounded}).roundings["4 bits"]
-    assert 0 < found.projected < found.norm / 4
+    roundings = {"4 bits": rounding_of(small, "all", 4)}
+    found = colliding_change(small, PAIR, 1, roundings=roundings)
+    size = found.roundings["4 bits"]
+    assert 0 < size.projected < size.norm / 4
+    assert found.norm / size.projected == size.roundings(found.norm)
 
 
 def test_a_change_within_the_row_space_is_its_own_projection() -> None:
     """The embedding rows of the pair, moved apart."""
-    decoder, moved = _additive(), _additive()
-    weight = moved.parts.embeddings.weight
-    weight.data[2] += 1.0
-    weight.data[3] -= 1.0
-    size = colliding_change(decoder, PAIR, 0, "embedding", roundings={"it": moved}).roundings["it"]
+    decoder = _additive()
+    moved = torch.zeros_like(decoder.parts.embeddings.weight)
+    moved[2] += 1.0
+    moved[3] -= 1.0
+    whole = dict.fromkeys(weights_of(decoder, "embedding")[1], moved)
+    size = colliding_change(decoder, PAIR, 0, "embedding", roundings={"it": whole}).roundings["it"]
     assert 4.0 == pytest.approx(size.norm)
     assert 4.0 == pytest.approx(size.projected)
 
@@ -138,6 +182,17 @@ def test_prompts_that_collide_need_no_change() -> None:
     decoder.parts.embeddings.weight.data[3] = decoder.parts.embeddings.weight.data[2]
     found = colliding_change(decoder, PAIR, 1)
     assert (0.0, 0.0, 0, True) == (found.norm, found.left, found.steps, found.reached)
+
+
+def test_prompts_that_no_weight_parts_need_none_either() -> None:
+    """As at layer 0, where two prompts end in the same token: no rounding brings them nearer."""
+    roundings = {"4 bits": rounding_of(_additive(), "embedding", 4)}
+    found = colliding_change(
+        _additive(placed=0.0), ([2, 1], [3, 1]), 0, "embedding", roundings=roundings
+    )
+    assert (0.0, 0.0, True) == (found.norm, found.first_order, found.reached)
+    size = found.roundings["4 bits"]
+    assert (0.0, math.inf) == (size.roundings(found.norm), size.roundings(1.0))
 
 
 @pytest.mark.parametrize(
@@ -182,10 +237,3 @@ def test_states_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ModelError, match="a state at layer02 is not finite"):
         colliding_change(decoder, PAIR, 2)
     assert not any(one.requires_grad for one in decoder.model.parameters())
-
-
-def test_a_rounding_of_another_model_is_refused(decoder: Decoder) -> None:
-    """The message names the tensor."""
-    other = tiny_decoder(decoder.family.name, hidden=32)
-    with pytest.raises(ModelError, match=r"is no rounding of tiny:.*: \S+ differs"):
-        colliding_change(decoder, PAIR, 1, roundings={"other": other})

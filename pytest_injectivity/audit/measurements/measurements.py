@@ -11,6 +11,7 @@ from pytest_injectivity.audit.keys import (
     TokenClassesKey,
 )
 from pytest_injectivity.audit.measurements.diagnoses import Diagnoses
+from pytest_injectivity.audit.measurements.discriminants import Discriminants
 from pytest_injectivity.audit.measurements.doubtful_pairs import Blur, DoubtfulPairs, Doubts
 from pytest_injectivity.audit.measurements.float64_copies import Float64Copies, free_bytes
 from pytest_injectivity.audit.measurements.layer_states import LayerStates
@@ -49,6 +50,7 @@ class Measurements:
         target: as given.
         layers: the states and the geometry of each layer.
         repetitions: the ladders of repeated tokens.
+        discriminants: how far the weights are from a collision.
     """
 
     def __init__(self, target: Target) -> None:
@@ -59,6 +61,7 @@ class Measurements:
         self._doubts = Doubts(self.layers, self._resolutions)
         self._diagnoses = Diagnoses(target, self._float64)
         self.repetitions = Repetitions(target, self._resolutions, self._float64)
+        self.discriminants = Discriminants(target, self._float64)
         self._summaries = LayerSummaries(self.layers, self._resolutions)
         self._edits: dict[Layer, Ratios] = {}
         self._served_geometry: dict[Layer, LayerGeometry] = {}
