@@ -47,6 +47,7 @@ def test_checkpoints_of_ones_own_are_measured(
     assert not (suite.path / "trained").exists()
 
 
+@pytest.mark.slow
 def test_a_margin_that_falls_is_red(
     suite: pytest.Pytester, prompt_file: Callable[[list[str]], Path], tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def test_what_was_not_measured_has_no_corner() -> None:
     assert 2 == len(_line(course(_points({0: 0.5, 1: None, 2: 0.25})), "course-1-1"))
 
 
+@pytest.mark.slow
 def test_the_same_points_give_the_same_bytes() -> None:
     """No date, no random id."""
     points = _points({0: 0.5, 1: 0.25})

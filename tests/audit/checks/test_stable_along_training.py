@@ -61,6 +61,7 @@ def test_a_margin_that_falls_is_red(training: Training, number: str) -> None:
     assert "3 checkpoints, from step 0 to step 20" in verdict.text
 
 
+@pytest.mark.slow
 def test_values_are_those_of_brute_force(training: Training) -> None:
     """The quantile of nearest distances over the mean norm, at both steps."""
     audit = training([1.0, 0.5])
@@ -75,6 +76,7 @@ def _least(audit: Audit, step: int) -> float:
     return float(nearest.min() / brute_force.norms(rows).mean())
 
 
+@pytest.mark.slow
 def test_what_would_have_passed_does(training: Training) -> None:
     """The factor that is named, and hardly less."""
     audit = training([1.0, 0.3, 0.2])
@@ -84,6 +86,7 @@ def test_what_would_have_passed_does(training: Training) -> None:
     assert not audit.check_stable_along_training(1, 0.999 * factor).passed
 
 
+@pytest.mark.slow
 def test_the_interval_is_wider_the_more_steps_were_looked_at(training: Training) -> None:
     """The smallest of many ratios was chosen."""
     audit = training([1.0, 0.5, 0.9, 0.9, 0.9])
@@ -111,6 +114,7 @@ def test_confidence_judges_what_is_proved(
     assert status is found.status
 
 
+@pytest.mark.slow
 def test_what_is_not_proved_is_insufficient(tmp_path: Path) -> None:
     """A ratio just on the right side of its bound."""
     steps = [tiny_decoder("gpt2", seed=seed) for seed in (2, 1)]
