@@ -22,6 +22,7 @@ class InTurn:
 
     def __init__(self, count: int = 2, stop: tuple[int, BaseException] | None = None) -> None:
         self.count = count
+        self.threads = 64 * count
         self.ran = 0
         self._stop = stop
 

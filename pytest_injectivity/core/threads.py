@@ -44,6 +44,11 @@ def share_of_threads(share: int) -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in made.items()}
 
 
+def threads_of(share: int) -> int:
+    """On how many threads a worker that is started on so many cores computes."""
+    return int(share_of_threads(share)["OMP_NUM_THREADS"].partition(",")[0])
+
+
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
     """Has torch compute on so many threads for a while.

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_injectivity.core.executor import Executor
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.number_keys import NumberKey, PartKey
 from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
@@ -29,6 +31,7 @@ from pytest_injectivity.geometry.keys import (
 from pytest_injectivity.geometry.rounded_rows import quantize
 from pytest_injectivity.geometry.search.approximate import neighbors_of
 from pytest_injectivity.geometry.search.closest_pair import ClosestPair, closest_pair
+from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
 from pytest_injectivity.geometry.search.neighbors import Neighbors
 from pytest_injectivity.geometry.search.ratios import Extreme, Ratios, extreme_ratios
@@ -42,6 +45,13 @@ LADDER = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 # Rows whose nearest neighbors take about as long as a search for near pairs; most gates ask for both.
 _FEW = 2048
+
+
+class _Shared(TypedDict):
+    """How large searches are shared among workers."""
+
+    executor: Executor | None
+    limits: SearchLimits
 
 
 class LayerGeometry:
@@ -58,7 +68,9 @@ class LayerGeometry:
         equal: gives the classes of equal rows where they are known otherwise (integer codes).
         remember: asked for every number that takes time. Beside what its key holds, a number depends on
             the states and the prompts.
+        executor: workers that large searches are shared among.
         rows_key: names these rows in the keys; None: those of ``layer``, not rounded.
+        limits: sizes of what a search holds at once; they change no number.
     """
 
     def __init__(
@@ -69,7 +81,9 @@ class LayerGeometry:
         *,
         equal: Callable[[], EqualRows] | None = None,
         remember: Remember = forgetful,
+        executor: Executor | None = None,
         rows_key: AnyRowsKey | None = None,
+        limits: SearchLimits = DEFAULT_LIMITS,
     ) -> None:
         if len(states) != len(prompts.lengths):
             raise OptionError(
@@ -78,6 +92,8 @@ class LayerGeometry:
         self.layer = layer
         self.dtype = states.dtype
         self._remember = remember
+        self._executor = executor
+        self._limits = limits
         self._rows_key: AnyRowsKey = rows_key or RowsKey(layer)
         self.finite: Bool[np.ndarray, " prompts"] = remember(
             FiniteRowsKey(self._rows_key), lambda: _finite(states)
@@ -126,7 +142,10 @@ class LayerGeometry:
         self._check_pairs()
         key = NeighborsKey(self._rows_key)
         nearest: Neighbors = self._remember(
-            key, lambda: neighbors_of(self.rows, self.equal, remember=self._remembering(key))
+            key,
+            lambda: neighbors_of(
+                self.rows, self.equal, remember=self._remembering(key), **self._shared
+            ),
         )
         return nearest
 
@@ -140,7 +159,8 @@ class LayerGeometry:
         """The closest pair: exact at any number of rows, where neighbors may be upper bounds."""
         self._check_pairs()
         closest: ClosestPair = self._remember(
-            ClosestPairKey(self._rows_key), lambda: closest_pair(self.rows, self.equal)
+            ClosestPairKey(self._rows_key),
+            lambda: closest_pair(self.rows, self.equal, **self._shared),
         )
         return closest
 
@@ -164,7 +184,12 @@ class LayerGeometry:
         near: NearPairs = self._remember(
             NearPairsKey(self._rows_key, float(eps), limit),
             lambda: pairs_within(
-                self.rows, eps, self._exact_nearest, limit=limit, equal=self.equal
+                self.rows,
+                eps,
+                self._exact_nearest,
+                limit=limit,
+                equal=self.equal,
+                **self._shared,
             ),
         )
         return near
@@ -232,13 +257,14 @@ class LayerGeometry:
             # Codes are as large as the rows: made again where their classes are asked for, not held.
             equal=lambda: EqualRows.of(quantize(rows, grid, calibration).stored),
             remember=self._remember,
+            **self._shared,
             rows_key=RoundedRowsKey(self._rows_key, str(grid), scale),
         )
 
     def take(self, rows: Int64[np.ndarray, " taken"]) -> "LayerGeometry":
         """The geometry of some of the finite rows alone: nearest neighbors are among them."""
         chosen = self.rows[torch.from_numpy(rows).to(self.rows.device)]
-        return LayerGeometry(self.layer, chosen, self._prompts.take(rows))
+        return LayerGeometry(self.layer, chosen, self._prompts.take(rows), **self._shared)
 
     def _check_pairs(self) -> None:
         if len(self) < 2:  # noqa: PLR2004 - a pair is two
@@ -251,9 +277,16 @@ class LayerGeometry:
         key = RatiosKey(self._rows_key, extreme, self._prompts.metric.value)
         remember = self._remembering(key)
         ratios: Ratios = self._remember(
-            key, lambda: extreme_ratios(self.rows, self._prompts, extreme, remember=remember)
+            key,
+            lambda: extreme_ratios(
+                self.rows, self._prompts, extreme, remember=remember, **self._shared
+            ),
         )
         return ratios
+
+    @property
+    def _shared(self) -> "_Shared":
+        return _Shared(executor=self._executor, limits=self._limits)
 
     def _remembering(self, whole: NumberKey) -> RememberPart:
         """Keeps what the parts of a search have found until the number it is for is there."""

@@ -34,6 +34,10 @@ class KnownPairs:
         self._names = np.full(2**self._bits, -1, np.int64)
         self._distances = np.zeros(2**self._bits)
 
+    def __reduce__(self) -> tuple[type["KnownPairs"], tuple[int, int]]:
+        """Another process begins with an empty table."""
+        return KnownPairs, (self._prompts, 2**self._bits)
+
     def names(
         self, left: Int64[np.ndarray, " pairs"], right: Int64[np.ndarray, " pairs"]
     ) -> Int64[np.ndarray, " pairs"]:

@@ -107,6 +107,9 @@ class PairDistances:
         self._known = KnownPairs(len(ids))
         self._every: tuple[bytes, Float64[np.ndarray, "some some"]] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_every": None}
+
     def __call__(
         self,
         left: Int[np.ndarray, " pairs"],

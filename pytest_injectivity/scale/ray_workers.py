@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from pytest_injectivity.core.threads import share_of_threads
+from pytest_injectivity.core.threads import share_of_threads, threads_of
 from pytest_injectivity.errors import InjectivityError, MissingExtra, OptionError
 from pytest_injectivity.scale.pool import Pool, WorkerDied
 
@@ -66,6 +66,7 @@ class RayWorkers:
     def __init__(self, asked: int | str) -> None:
         self.asked = asked
         self._pool: Pool | None = None
+        self._threads = 0
         self._leaving = ExitStack()
         weakref.finalize(self, self._leaving.close)  # where nobody calls `close`
 
@@ -74,15 +75,28 @@ class RayWorkers:
         """How many parts it runs side by side; a cluster is asked how many it has room for."""
         return self.asked if isinstance(self.asked, int) else self._connected().count
 
+    @property
+    def threads(self) -> int:
+        """On how many threads they compute, all together."""
+        if isinstance(self.asked, int):
+            return self.asked * threads_of(max(1, (os.cpu_count() or 1) // self.asked))
+        self._connected()
+        return self._threads
+
     def map(self, job: Callable[[Part], Done], parts: Iterable[Part]) -> Generator[Done]:
         """Runs a job on each part, and gives the results in the order of the parts.
+
+        The job is sent once to each machine, whose workers read its numpy arrays where they lie.
 
         Raises:
             MissingExtra: Ray is not installed.
             OptionError: there is no cluster at the address, or it has no room for a worker.
             WorkersDied: a part ended one worker after the other.
         """
-        with closing(self._connected().map(job, parts)) as done:
+        pool = self._connected()
+        import ray
+
+        with closing(pool.map(ray.put(job), parts)) as done:
             yield from done
 
     def close(self) -> None:
@@ -103,6 +117,7 @@ class RayWorkers:
                     self._connect(ray)
                 share = Share.of(ray, self.asked if isinstance(self.asked, int) else None)
             self._pool = Pool(partial(_RayWorker, share), share.count)
+            self._threads = share.count * threads_of(share.cpus)
             self._leaving.callback(self._pool.close)
         return self._pool
 

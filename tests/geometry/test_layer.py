@@ -13,6 +13,8 @@ from pytest_injectivity.geometry.search.ratios import Ratios
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from tests import brute_force
 from tests.adversaries import DTYPES, SEEDS, any_rows, draw_prompts, draw_rows
+from tests.executors import InTurn
+from tests.shared_searches import SMALL, same
 
 QUANTILES = st.sampled_from([0.0, 0.01, 0.1, 0.25, 0.5, 1.0])
 
@@ -243,3 +245,24 @@ def test_rows_without_a_partner_are_left_out_of_the_quantile() -> None:
     """A NaN among the rows is a prompt that could not be compared, not a failure of the layer."""
     ratios = Ratios(np.array([3.0, np.nan, 1.0]), np.array([2, -1, 0]), 4)
     np.testing.assert_array_equal([3.0, 1.0], partnered_ratios(ratios))
+
+
+@pytest.mark.parametrize("made", ["plain", "rounded", "taken"])
+def test_workers_find_the_numbers_of_one_process(made: str) -> None:
+    """Also of rounded rows and of some of the rows."""
+    rows, executor = draw_rows("twins", 200, 12), InTurn()
+    prompts = PairDistances(PromptMetric.LEVENSHTEIN, draw_prompts(200))
+    alone, shared = (
+        {
+            "plain": lambda layer: layer,
+            "rounded": lambda layer: layer.quantized(4),
+            "taken": lambda layer: layer.take(np.arange(150)),
+        }[made](LayerGeometry(3, rows, prompts, **among))
+        for among in ({}, {"executor": executor, "limits": SMALL})
+    )
+    assert same(alone.nearest, shared.nearest)
+    assert same(alone.closest, shared.closest)
+    assert same(alone.colipschitz_rows, shared.colipschitz_rows)
+    assert same(alone.upper_rows, shared.upper_rows)
+    assert same(alone.near(1.0), shared.near(1.0))
+    assert executor.ran > 10

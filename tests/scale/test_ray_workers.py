@@ -5,17 +5,25 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pytest_injectivity.core.threads import on_threads
 from pytest_injectivity.errors import MissingExtra, OptionError
+from pytest_injectivity.geometry.search.neighbors import k_nearest
+from pytest_injectivity.geometry.search.ratios import extreme_ratios
+from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from pytest_injectivity.scale import ray_workers
 from pytest_injectivity.scale.ray_workers import RayWorkers, Share
+from tests.adversaries import draw_rows
+from tests.shared_searches import SMALL, same
 
 DEAD = {"Alive": False, "Resources": {"CPU": 64.0}}
 
@@ -123,6 +131,58 @@ def test_a_process_that_is_killed_is_replaced(workers: RayWorkers) -> None:
     rest = list(found)
     assert list(range(1, 20)) == [number for number, _, _ in rest]
     assert first[1] not in {pid for _, pid, _ in rest[-8:]}
+
+
+class Counted:
+    """A job that counts how often it is pickled."""
+
+    sent = 0
+
+    def __getstate__(self) -> dict[str, int]:
+        Counted.sent += 1
+        return {"sent": Counted.sent}
+
+    def __call__(self, part: int) -> int:
+        """The part."""
+        return part
+
+
+@pytest.mark.slow
+def test_a_job_is_sent_once(workers: RayWorkers) -> None:
+    """Not with each part."""
+    before = Counted.sent
+    assert list(range(20)) == list(workers.map(Counted(), range(20)))
+    assert before + 1 == Counted.sent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_search_is_that_of_one_process(workers: RayWorkers, *, killed: bool) -> None:
+    """Also where a worker dies meanwhile."""
+    rows, (_, pid, _) = draw_rows("gaussian", 3000, 64), next(workers.map(pid_of, [1]))
+    ids = [[at // 60, at % 60, *range(at % 5)] for at in range(3000)]
+    prompts = PairDistances(PromptMetric.LEVENSHTEIN, ids)
+    tiles = replace(SMALL, tile_rows=512, tile_columns=512, part_pairs=10**6)
+    if killed:
+        threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
+    with on_threads(1):
+        nearest = k_nearest(rows, 3, executor=workers, limits=tiles)
+        ratios = extreme_ratios(rows, prompts, "smallest", executor=workers, limits=tiles)
+    assert same(k_nearest(rows, 3), nearest)
+    assert same(extreme_ratios(rows, prompts, "smallest"), ratios)
+
+
+@pytest.mark.parametrize(
+    ("set_to", "threads"), [(None, 2 * max(1, (os.cpu_count() or 1) // 2)), ("3", 6), ("4,1", 8)]
+)
+def test_workers_say_on_how_many_threads_they_compute(
+    set_to: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All together: their shares of the cores, or as many as the user has set for each."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if set_to is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", set_to)
+    assert threads == RayWorkers(2).threads
 
 
 @pytest.mark.slow

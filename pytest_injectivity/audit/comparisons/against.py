@@ -12,6 +12,7 @@ import numpy as np
 
 from pytest_injectivity.audit.comparisons.basis import basis_of
 from pytest_injectivity.audit.keys import AgainstKey, DriftKey, QuantileKeptKey
+from pytest_injectivity.audit.measurements.searched_by_workers import searchers
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.shapes import Int64
@@ -111,7 +112,12 @@ class Against:
             from pytest_injectivity.geometry.layer import LayerGeometry
 
             states = self.child.states(layer).cpu().double() @ torch.from_numpy(matrix)
-            self._with_gain = LayerGeometry(layer, states.float(), self.child.prompt_distances)
+            self._with_gain = LayerGeometry(
+                layer,
+                states.float(),
+                self.child.prompt_distances,
+                executor=searchers(self.child.target),
+            )
         return self._with_gain, parents
 
     def margin_kept(self, layer: Layer, q: float = _Q, *, normalized: bool = False) -> PairedRatio:

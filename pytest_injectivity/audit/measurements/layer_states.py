@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_injectivity.audit.measurements.captured_by_workers import captured_by_workers
+from pytest_injectivity.audit.measurements.searched_by_workers import searchers
 from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey, PartKey
@@ -118,6 +119,7 @@ class LayerStates:
             states,
             self.prompt_distances,
             remember=partial(self._remember, layer),
+            executor=searchers(self.target),
         )
 
     def _remember(self, layer: Layer, key: NumberKey, compute: Callable[[], Any]) -> Any:

@@ -18,6 +18,7 @@ from pytest_injectivity.audit.measurements.layer_states import LayerStates
 from pytest_injectivity.audit.measurements.layer_summaries import LayerSummaries
 from pytest_injectivity.audit.measurements.repetitions import Repetitions
 from pytest_injectivity.audit.measurements.resolutions import Resolutions
+from pytest_injectivity.audit.measurements.searched_by_workers import searchers
 from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.errors import OptionError
@@ -146,7 +147,10 @@ class Measurements:
             self.target.use("prompt_metric")
             metric = PromptMetric.parse(self.target.config.prompt_metric)
             self._served_geometry[layer] = LayerGeometry(
-                layer, self.served.last(layer), self.served.prompts.distances(metric)
+                layer,
+                self.served.last(layer),
+                self.served.prompts.distances(metric),
+                executor=searchers(self.target),
             )
         return self._served_geometry[layer]
 

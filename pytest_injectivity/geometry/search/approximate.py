@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_injectivity.core.executor import Executor
 from pytest_injectivity.core.shapes import Float, Float32, Int64
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.equal_rows import EqualRows
+from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
 from pytest_injectivity.geometry.search.neighbors import (
     NearestRows,
     Neighbors,
@@ -42,6 +44,8 @@ def neighbors_of(
     equal: EqualRows,
     *,
     remember: RememberPart = forgetful,
+    executor: Executor | None = None,
+    limits: SearchLimits = DEFAULT_LIMITS,
     exact_rows: int | None = None,
 ) -> Neighbors:
     """Exact neighbors of up to so many rows, those of an index beyond.
@@ -50,10 +54,12 @@ def neighbors_of(
         rows: finite rows.
         equal: their classes of equal rows.
         remember: keeps what parts of a long search have found.
+        executor: workers that a large exact search is shared among.
+        limits: sizes of what an exact search holds at once.
         exact_rows: how many; None: `EXACT_ROWS`.
     """
     if len(rows) <= (EXACT_ROWS if exact_rows is None else exact_rows):
-        return nearest_neighbors(rows, equal, remember=remember)
+        return nearest_neighbors(rows, equal, remember=remember, executor=executor, limits=limits)
     return approximate_neighbors(rows, equal)
 
 

@@ -12,6 +12,8 @@ class SearchLimits:
             because blocks of 32 MB come fresh from the system each time, page by page.
         chunk_elements: of a float64 copy of some rows.
         part_pairs: pairs in a part of a search, after which it is remembered; a few seconds of work.
+        shared_work: multiplications, half the square of the rows times their width, from which on a
+            search is shared among workers.
         sample: rows by which a first bound of every row's distance is found, at least.
         candidates: a row that keeps more of them is searched again in float64.
         held: candidates of all rows together, beyond which those out of reach are dropped.
@@ -34,6 +36,7 @@ class SearchLimits:
     tile_columns: int = 4096
     chunk_elements: int = 2**20
     part_pairs: int = 5 * 10**8
+    shared_work: int = 10**11
     sample: int = 1024
     candidates: int = 512
     held: int = 2**23

@@ -14,25 +14,29 @@ nearest neighbors, only rows whose nearest neighbor is within eps take part.
 """
 
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_injectivity.core.executor import Executor
 from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
+from pytest_injectivity.geometry.search.near_search import (
+    FoundPairs,
+    NearCounting,
+    NearListing,
+    gathered,
+)
 from pytest_injectivity.geometry.search.neighbors import Neighbors
 from pytest_injectivity.geometry.search.products import Products
 from pytest_injectivity.geometry.search.projections import Projections
-from pytest_injectivity.geometry.search.tiles import Tile
+from pytest_injectivity.geometry.search.shared import search_tiles
 
 _AXES = 4
-_SAMPLE = 1024
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ def pairs_within(
     *,
     limit: int = 10_000,
     equal: EqualRows | None = None,
+    executor: Executor | None = None,
     limits: SearchLimits = DEFAULT_LIMITS,
 ) -> NearPairs:
     """The pairs of rows at Euclidean distance at most eps (SPEC section 2, near collisions).
@@ -69,6 +74,7 @@ def pairs_within(
         nearest: the nearest neighbors of the same rows, where the caller has them.
         limit: how many pairs to list; all are counted.
         equal: the classes of equal rows, where the caller has them.
+        executor: workers that a large search is shared among.
         limits: sizes of what is held at once, and which way is taken; they change no number.
 
     Raises:
@@ -84,18 +90,10 @@ def pairs_within(
         kept = kept[near[kept]]
     classes = _Classes(equal, kept)
     taking_part = rows[torch.from_numpy(kept).to(rows.device)]
-    among = _among_distinct(taking_part, eps, classes.sizes, limit, limits)
+    among = _among_distinct(
+        taking_part, eps, classes.sizes, limit, executor=executor, limits=limits
+    )
     return classes.expanded(among, limit)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Pairs of distinct rows: how many pairs of rows they stand for, and the closest of them."""
-
-    count: int
-    left: Int64[Tensor, " listed"]
-    right: Int64[Tensor, " listed"]
-    distance: Float64[Tensor, " listed"]
 
 
 class _Classes:
@@ -112,7 +110,7 @@ class _Classes:
         self.sizes = np.bincount(equal.label)[labels]
         self._members = {int(equal.label[members[0]]): members for members in equal.classes}
 
-    def expanded(self, among: _Found, limit: int) -> NearPairs:
+    def expanded(self, among: FoundPairs, limit: int) -> NearPairs:
         """Pairs of classes become pairs of rows; the closest first, ties by row."""
         pairs = [np.array(self._equal.list_pairs(limit), dtype=np.int64).reshape(-1, 2)]
         distances = [np.zeros(len(pairs[0]))]
@@ -157,58 +155,31 @@ def _among_distinct(
     eps: float,
     sizes: Int64[np.ndarray, " n"],
     limit: int,
+    *,
+    executor: Executor | None,
     limits: SearchLimits,
-) -> _Found:
+) -> FoundPairs:
     weights = torch.from_numpy(sizes).to(rows.device)
     # Squares of the smallest differences of float64 rows are 0.
     none = eps == 0 and rows.dtype != torch.float64
     if len(rows) < 2 or none:  # noqa: PLR2004 - a pair is two
-        return _gathered(rows, eps, (), weights, 0)
+        return gathered(rows, eps, (), weights, 0)
     if len(rows) * (len(rows) - 1) // 2 <= limits.few_pairs:
         left, right = torch.triu_indices(len(rows), len(rows), 1, device=rows.device)
-        return _gathered(rows, eps, [(left, right)], weights, limit)
+        return gathered(rows, eps, [(left, right)], weights, limit)
     sorted_pairs = Projections.of(rows, _AXES, limits).pairs(eps)
     if sorted_pairs.total * limits.per_look <= len(rows) ** 2:
-        return _gathered(rows, eps, sorted_pairs.within_all(), weights, limit)
+        return gathered(rows, eps, sorted_pairs.within_all(), weights, limit)
     sample = _sampled_distances(rows, limits.distance_sample)
     if float((sample <= eps).double().mean()) * len(rows) <= limits.many_near:
-        return _gathered(rows, eps, _by_products(rows, eps, limits), weights, limit)
-    listed = _closest(rows, eps, sample, limit, limits)
-    return replace(listed, count=_count(rows, eps, weights, limits))
+        return _listed(NearListing(rows, eps, weights, limit, limits), executor)
+    listed = _closest(rows, eps, sample, limit, executor=executor, limits=limits)
+    return replace(listed, count=_count(rows, eps, weights, executor, limits))
 
 
-def _gathered(
-    rows: Float[Tensor, "n hidden"],
-    eps: float,
-    candidates: Iterable[tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]],
-    weights: Int64[Tensor, " n"],
-    limit: int,
-) -> _Found:
-    """Candidates looked at directly."""
-    index = torch.zeros(0, dtype=torch.int64, device=rows.device)
-    found = _Found(0, index, index, torch.zeros(0, dtype=torch.float64, device=rows.device))
-    for one, other in candidates:
-        left, right = torch.minimum(one, other), torch.maximum(one, other)
-        distance = pair_distances(rows, left, right)
-        within = distance <= eps
-        left, right = left[within], right[within]
-        count = found.count + int((weights[left] * weights[right]).sum())
-        left, right = torch.cat([found.left, left]), torch.cat([found.right, right])
-        distance = torch.cat([found.distance, distance[within]])
-        order = np.lexsort((right.cpu(), left.cpu(), distance.cpu()))[:limit]
-        first = torch.from_numpy(order).to(rows.device)
-        found = _Found(count, left[first], right[first], distance[first])
-    return found
-
-
-def _by_products(
-    rows: Float[Tensor, "n hidden"], eps: float, limits: SearchLimits
-) -> Iterator[tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]]:
-    """The pairs that products cannot rule out."""
-    products = Products.of(rows, limits=limits)
-    for own, others in products.tiles():
-        pairs = Tile(products, own, others).near(eps / products.scale)
-        yield products.order[pairs.left], products.order[pairs.right]
+def _listed(search: NearListing, executor: Executor | None) -> FoundPairs:
+    search_tiles(search, executor=executor)
+    return search.pairs
 
 
 def _closest(
@@ -216,17 +187,19 @@ def _closest(
     eps: float,
     sample: Float64[Tensor, " pairs"],
     limit: int,
+    *,
+    executor: Executor | None,
     limits: SearchLimits,
-) -> _Found:
+) -> FoundPairs:
     """The closest pairs, by a smaller eps that holds enough of them."""
     one = torch.ones(len(rows), dtype=torch.int64, device=rows.device)
     if not limit:
-        return _gathered(rows, eps, (), one, 0)
+        return gathered(rows, eps, (), one, 0)
     share = min(1.0, 4.0 * limit / (len(rows) * (len(rows) - 1) / 2))
     smaller = float(sample.kthvalue(max(1, math.ceil(share * len(sample)))).values)
     while True:
         smaller = min(smaller, eps)
-        found = _gathered(rows, smaller, _by_products(rows, smaller, limits), one, limit)
+        found = _listed(NearListing(rows, smaller, one, limit, limits), executor)
         if len(found.left) >= limit or smaller == eps:
             return found
         smaller *= 1.25
@@ -236,18 +209,13 @@ def _count(
     rows: Float[Tensor, "n hidden"],
     eps: float,
     weights: Int64[Tensor, " n"],
+    executor: Executor | None,
     limits: SearchLimits,
 ) -> int:
     """How many pairs are within eps, each as often as its classes have pairs of rows."""
-    dtype = torch.float64 if _crowded(rows, eps, limits.open_pairs) else torch.float32
-    products = Products.of(rows, dtype=dtype, limits=limits)
-    count = 0
-    for own, others in products.tiles():
-        sure, pairs = Tile(products, own, others).within(eps / products.scale, weights)
-        distance = pair_distances(rows, products.order[pairs.left], products.order[pairs.right])
-        open_ = pairs.where(distance <= eps)
-        count += sure + int((weights[open_.left] * weights[open_.right]).sum())
-    return count
+    search = NearCounting(rows, eps, weights, limits)
+    search_tiles(search, executor=executor)
+    return search.count
 
 
 def _sampled_distances(rows: Float[Tensor, "n hidden"], most: int) -> Float64[Tensor, " pairs"]:
@@ -257,12 +225,3 @@ def _sampled_distances(rows: Float[Tensor, "n hidden"], most: int) -> Float64[Te
     _, upper = products.bounds(torch.arange(len(sample), device=rows.device))
     above = torch.triu_indices(len(sample), len(sample), 1, device=rows.device)
     return upper[above[0], above[1]] * products.scale
-
-
-def _crowded(rows: Float[Tensor, "n hidden"], eps: float, share: float) -> bool:
-    """Whether float32 products leave many pairs open, judged by a sample."""
-    sample = rows[:: max(1, len(rows) // _SAMPLE)]
-    products = Products.of(sample, dtype=torch.float32)
-    lower, upper = products.bounds(torch.arange(len(sample), device=rows.device))
-    reach = eps / products.scale
-    return float(((lower <= reach) & (upper > reach)).double().mean()) > share

@@ -11,26 +11,22 @@ Equal rows are set apart first, so that classes of any size cost nothing.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
+from pytest_injectivity.core.executor import Executor
+from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
-from pytest_injectivity.geometry.search.possible_pairs import PossiblePairs
+from pytest_injectivity.geometry.search.neighbor_search import NeighborSearch
 from pytest_injectivity.geometry.search.products import Products
-from pytest_injectivity.geometry.search.ranking import first_k, ranks
-from pytest_injectivity.geometry.search.resumable import RememberPart, forgetful, in_parts
-from pytest_injectivity.geometry.search.tiles import Tile
-
-# Rows by which a first bound is found: an eighth of all, up to so many.
-_SAMPLED = 8
-_MOST_SAMPLED = 8192
+from pytest_injectivity.geometry.search.ranking import first_k
+from pytest_injectivity.geometry.search.resumable import RememberPart, forgetful
+from pytest_injectivity.geometry.search.shared import search_tiles
 
 
 @dataclass(frozen=True)
@@ -79,24 +75,12 @@ class NearestRows:
     searched_again: int
 
 
-@dataclass(frozen=True)
-class _Found:
-    """How far a search has come; positions are those of ``order``."""
-
-    order: Int64[np.ndarray, " n"]
-    reach: Float64[np.ndarray, " n"]
-    nearest: Float64[np.ndarray, "n k"]
-    crowded: Bool[np.ndarray, " n"]
-    left: Int64[np.ndarray, " candidates"]
-    right: Int64[np.ndarray, " candidates"]
-    lower: Float64[np.ndarray, " candidates"]
-
-
 def nearest_neighbors(
     rows: Float[Tensor, "n hidden"],
     equal: EqualRows | None = None,
     *,
     remember: RememberPart = forgetful,
+    executor: Executor | None = None,
     limits: SearchLimits = DEFAULT_LIMITS,
 ) -> Neighbors:
     """Nearest neighbors by Euclidean distance, equal to a float64 search over all pairs.
@@ -105,9 +89,10 @@ def nearest_neighbors(
         rows: at least two finite rows.
         equal: the classes of equal rows, where the caller has them.
         remember: keeps what parts of a long search have found.
+        executor: workers that a large search is shared among.
         limits: sizes of what is held at once; they change no number.
     """
-    nearest = k_nearest(rows, 1, equal, remember=remember, limits=limits)
+    nearest = k_nearest(rows, 1, equal, remember=remember, executor=executor, limits=limits)
     return Neighbors(nearest.distance[:, 0], nearest.index[:, 0], nearest.searched_again)
 
 
@@ -117,6 +102,7 @@ def k_nearest(
     equal: EqualRows | None = None,
     *,
     remember: RememberPart = forgetful,
+    executor: Executor | None = None,
     limits: SearchLimits = DEFAULT_LIMITS,
 ) -> NearestRows:
     """The k nearest other rows by Euclidean distance, equal to a float64 search over all pairs.
@@ -126,6 +112,7 @@ def k_nearest(
         k: how many of each row, at least 1.
         equal: the classes of equal rows, where the caller has them.
         remember: keeps what parts of a long search have found; its names do not say ``k``.
+        executor: workers that a large search is shared among.
         limits: sizes of what is held at once; they change no number.
 
     Raises:
@@ -136,10 +123,10 @@ def k_nearest(
     equal = equal or EqualRows.of(rows)
     kept = torch.from_numpy(equal.representatives).to(rows.device)
     if len(kept) == len(rows):
-        return _among_distinct(rows, k, remember, limits)
+        return _among_distinct(rows, k, remember, executor, limits)
     others = min(k, len(kept) - 1)
     among = (
-        _among_distinct(rows[kept], others, remember, limits)
+        _among_distinct(rows[kept], others, remember, executor, limits)
         if others
         else NearestRows(np.zeros((1, 0)), np.zeros((1, 0), dtype=np.int64), 0)
     )
@@ -147,127 +134,19 @@ def k_nearest(
 
 
 def _among_distinct(
-    rows: Float[Tensor, "n hidden"], k: int, remember: RememberPart, limits: SearchLimits
+    rows: Float[Tensor, "n hidden"],
+    k: int,
+    remember: RememberPart,
+    executor: Executor | None,
+    limits: SearchLimits,
 ) -> NearestRows:
-    search = _Search.of(rows, k, limits)
-    in_parts(search.products.parts(), search.look_through, partial(search.take, rows), remember)
-    left, right, again = search.candidates()
+    found = NeighborSearch.of(rows, k, limits, executor)
+    search_tiles(found, remember=remember, executor=executor)
+    left, right, again = found.candidates()
     nearest, index = _decide(rows, left, right, k)
     if len(again):
         nearest[again], index[again] = search_some(rows, again, k, limits=limits)
     return NearestRows(nearest.cpu().numpy(), index.cpu().numpy(), len(again))
-
-
-class _Search:
-    """The candidates of each row so far, and how far its k-th nearest is at most.
-
-    Positions and distances are those of the products.
-    """
-
-    def __init__(self, products: Products, reach: Float64[Tensor, " n"], k: int) -> None:
-        self.products = products
-        self.limits = products.limits
-        self.reach = reach
-        self.k = k
-        self._nearest = torch.full_like(reach, torch.inf)[:, None].repeat(1, k)
-        self._held: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._open = torch.zeros_like(reach, dtype=torch.bool)
-
-    @classmethod
-    def of(cls, rows: Float[Tensor, "n hidden"], k: int, limits: SearchLimits) -> "_Search":
-        """A first bound for each row from a sample of the others, spread evenly."""
-        products = Products.of(rows, limits=limits)
-        n = len(products)
-        step = max(1, n // max(limits.sample, min(n // _SAMPLED, _MOST_SAMPLED), 2 * k))
-        sample = torch.arange(0, n, step, device=rows.device)
-        height = limits.sample
-        blocks = (slice(start, min(start + height, n)) for start in range(0, n, height))
-        reach = torch.cat([products.nearest_of(own, sample, k) for own in blocks])
-        # Columns are looked at by groups: those of a group should reach equally far.
-        order = reach.argsort()
-        return cls(products.reordered(order), reach[order], k)
-
-    def look_through(self, tiles: list[tuple[slice, slice]]) -> _Found:
-        """Every pair of these tiles that may be among a row's nearest."""
-        for own, others in tiles:
-            self.add(Tile(self.products, own, others).in_reach(self.reach))
-        self._prune()
-        return _Found(
-            self.products.order.cpu().numpy(),
-            self.reach.cpu().numpy(),
-            self._nearest.cpu().numpy(),
-            self._open.cpu().numpy(),
-            *(part.cpu().numpy() for part in self._held[0]),
-        )
-
-    def take(self, rows: Float[Tensor, "n hidden"], found: _Found) -> None:
-        """Go on from what was found, here or by a run that was ended."""
-        device = self.reach.device
-        order = torch.from_numpy(found.order).to(device)
-        # Rounding may put rows in another order on another number of threads.
-        if not torch.equal(order, self.products.order):
-            self.products = Products.of(rows, order=order, limits=self.limits)
-        self.reach = torch.from_numpy(found.reach.copy()).to(device)
-        self._nearest = torch.from_numpy(found.nearest.copy()).to(device)
-        self._open = torch.from_numpy(found.crowded.copy()).to(device)
-        held = (found.left, found.right, found.lower)
-        left, right, lower = (torch.from_numpy(part).to(device) for part in held)
-        self._held = [(left, right, lower)]
-
-    def candidates(self) -> tuple[Int64[Tensor, " c"], Int64[Tensor, " c"], Int64[Tensor, " some"]]:
-        """Rows and their candidates, and the rows that have too many and must be searched again."""
-        self._prune()
-        self._give_up_crowded()
-        left, right, _ = self._held[0]
-        order = self.products.order
-        return order[left], order[right], order[self._open.nonzero()[:, 0]]
-
-    def add(self, pairs: PossiblePairs) -> None:
-        """Both sides of each pair, where the pair may be among the row's nearest."""
-        sides = ((pairs.left, pairs.right), (pairs.right, pairs.left))
-        rows = torch.cat([one for one, _ in sides])
-        others = torch.cat([other for _, other in sides])
-        lower, upper = pairs.lower.repeat(2), pairs.upper.repeat(2)
-        wanted = lower <= self.reach[rows]
-        self._tighten(rows[wanted], upper[wanted])
-        self._held.append((rows[wanted], others[wanted], lower[wanted]))
-        if sum(len(rows) for rows, _, _ in self._held) > max(
-            self.limits.held, 64 * len(self.reach)
-        ):
-            self._prune()
-            self._give_up_crowded()
-
-    def _tighten(self, rows: Int64[Tensor, " some"], upper: Float64[Tensor, " some"]) -> None:
-        """Merge new upper bounds into each row's k smallest."""
-        if not len(rows):
-            return
-        upper, order = upper.sort()
-        rows, again = rows[order].sort(stable=True)
-        upper = upper[again]
-        distinct, at = torch.unique_consecutive(rows, return_inverse=True)
-        rank = ranks(at, len(distinct))
-        first = rank < self.k
-        new = torch.full_like(self._nearest[: len(distinct)], torch.inf)
-        new[at[first], rank[first]] = upper[first]
-        merged = torch.cat([self._nearest[distinct], new], dim=1).sort(dim=1).values[:, : self.k]
-        self._nearest[distinct] = merged
-        self.reach[distinct] = torch.minimum(self.reach[distinct], merged[:, -1])
-
-    def _prune(self) -> None:
-        """Drop what has fallen out of reach since it was found."""
-        rows, others, lower = (torch.cat(parts) for parts in zip(*self._held, strict=True))
-        kept = lower <= self.reach[rows]
-        self._held = [(rows[kept], others[kept], lower[kept])]
-
-    def _give_up_crowded(self) -> None:
-        """Leave rows with too many candidates to the second search."""
-        rows, others, lower = self._held[0]
-        counts = torch.bincount(rows, minlength=len(self.reach))
-        crowded = counts > max(self.limits.candidates, 4 * self.k)
-        self._open |= crowded
-        self.reach[crowded] = -torch.inf
-        kept = ~crowded[rows]
-        self._held = [(rows[kept], others[kept], lower[kept])]
 
 
 def _decide(

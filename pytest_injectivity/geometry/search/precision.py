@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 import torch
+
+# The settings are those of all threads: devices that multiply side by side wait for each other, on a
+# GPU until its product is begun.
+_SETTING = RLock()
 
 
 @contextmanager
@@ -19,11 +24,12 @@ def precision_of(dtype: torch.dtype) -> Iterator[None]:
         (torch.backends.cuda.matmul, "tf32"),
         (mkldnn.matmul, "bf16"),
     )
-    before = [backend.fp32_precision for backend, _ in settings]
-    for backend, fast in settings:
-        backend.fp32_precision = fast if dtype == torch.bfloat16 else "ieee"
-    try:
-        yield
-    finally:
-        for (backend, _), precision in zip(settings, before, strict=True):
-            backend.fp32_precision = precision
+    with _SETTING:
+        before = [backend.fp32_precision for backend, _ in settings]
+        for backend, fast in settings:
+            backend.fp32_precision = fast if dtype == torch.bfloat16 else "ieee"
+        try:
+            yield
+        finally:
+            for (backend, _), precision in zip(settings, before, strict=True):
+                backend.fp32_precision = precision

@@ -31,6 +31,7 @@ from pytest_injectivity.geometry.search.possible_pairs import PossiblePairs
 from pytest_injectivity.geometry.search.precision import precision_of
 from pytest_injectivity.geometry.search.ranking import smallest
 from pytest_injectivity.geometry.search.scratch import Scratch
+from pytest_injectivity.geometry.search.sendable import Sendable
 from pytest_injectivity.geometry.search.tile_sides import GROUP, TileSide, rounded_up
 
 _TENSOR_CORES = 4.0
@@ -38,7 +39,7 @@ _TENSOR_CORES = 4.0
 
 
 @dataclass(frozen=True)
-class Products:
+class Products(Sendable):
     """Rows ready for blocked matrix products. Everything is in units of ``scale``.
 
     Attributes:

@@ -11,14 +11,14 @@ The upper constant is found by the same search with the signs turned: there ``d_
 longer length less the tokens that the two prompts have in common, whatever their order.
 """
 
-from dataclasses import dataclass
-from functools import partial
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_injectivity.core.executor import Executor
 from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.search.limits import DEFAULT_LIMITS, SearchLimits
@@ -26,7 +26,9 @@ from pytest_injectivity.geometry.search.possible_pairs import PossiblePairs
 from pytest_injectivity.geometry.search.precision import precision_of
 from pytest_injectivity.geometry.search.products import Products
 from pytest_injectivity.geometry.search.ranking import ranks
-from pytest_injectivity.geometry.search.resumable import RememberPart, forgetful, in_parts
+from pytest_injectivity.geometry.search.resumable import RememberPart, forgetful
+from pytest_injectivity.geometry.search.sendable import copied
+from pytest_injectivity.geometry.search.shared import Tiles, TileSearch, search_tiles
 from pytest_injectivity.geometry.search.tiles import Tile
 from pytest_injectivity.prompts.metrics import PairDistances
 
@@ -35,7 +37,6 @@ _BUCKETS = 1024
 _EXACT_IN_BFLOAT16 = 256
 
 Extreme = Literal["smallest", "largest"]
-Slices = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def extreme_ratios(
     extreme: Extreme,
     *,
     remember: RememberPart = forgetful,
+    executor: Executor | None = None,
     limits: SearchLimits = DEFAULT_LIMITS,
 ) -> Ratios:
     """The smallest or largest ratio of each row over all admissible pairs, exactly.
@@ -83,17 +85,18 @@ def extreme_ratios(
         prompts: the prompt metric over the same prompts.
         extreme: ``smallest`` for co-Lipschitz values ``a_i``, ``largest`` for the upper constant.
         remember: keeps what parts of a long search have found.
+        executor: workers that a large search is shared among.
         limits: sizes of what is looked at at once; they change no number.
     """
     if len(rows) < 2:  # noqa: PLR2004 - a pair is two
         return Ratios(np.full(len(rows), np.nan), np.full(len(rows), -1, dtype=np.int64), 0)
     kind = _Smallest if extreme == "smallest" else _Largest
     search = kind(rows, prompts, limits)
-    search.run(remember)
+    search_tiles(search, remember=remember, executor=executor)
     return search.ratios()
 
 
-class _Search:
+class _Search(TileSearch[_Found]):
     """Rows settled so far. Values are times ``sign``, so that the search is always for a minimum.
 
     Positions are those of the products: longest prompts first.
@@ -115,26 +118,54 @@ class _Search:
         self.partner = torch.full_like(self.order, -1)
         self.looked_at = 0
 
-    def run(self, remember: RememberPart) -> None:
-        """Look at every pair that may better one of its rows."""
-        parts = self.products.parts()
-        in_parts(parts, partial(self._look_through, first=parts[0]), self._take, remember)
+    def begin(self) -> None:
+        """Gives every row that has a partner a first ratio."""
+        self.look(*self.first_pairs())
 
-    def _look_through(self, tiles: list[Slices], *, first: list[Slices]) -> _Found:
-        if tiles is first:
-            self.look(*self.first_pairs())
+    def look_through(self, tiles: Tiles) -> _Found:
+        """Looks at every pair of tiles that may better one of its rows."""
         for own, others in tiles:
             # Longest first: lengths of a tile that do not meet are nowhere equal.
             apart = self.lengths[others.start] < self.lengths[own.stop - 1]
             if not (apart and self.prompts.metric.equal_lengths_only):
                 self.settle(*self.promising(own, others))
+        return self.found()
+
+    def found(self) -> _Found:
+        """All that was found so far."""
         return _Found(self.best.cpu().numpy(), self.partner.cpu().numpy(), self.looked_at)
 
-    def _take(self, found: _Found) -> None:
-        """Go on from what was found, here or by a run that was ended."""
-        self.best = torch.from_numpy(found.best.copy()).to(self.best.device)
-        self.partner = torch.from_numpy(found.partner.copy()).to(self.partner.device)
+    def take(self, found: _Found) -> None:
+        """Goes on from what was found, here or by a run that was ended."""
+        device = self.best.device
+        self.best, self.partner = copied(found.best, device), copied(found.partner, device)
         self.looked_at = found.looked_at
+
+    def known(self) -> _Found:
+        """The best of each row."""
+        return replace(self.found(), looked_at=0)
+
+    def knowing(self, known: _Found) -> Self:
+        """A search that is better only by what it finds itself."""
+        other = self.changed()
+        other.take(known)
+        return other
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device, with a table of known pairs of its own."""
+        prompts = self.prompts.take(np.arange(len(self.rows)), afresh=True)
+        return super().to(device).changed(prompts=prompts)
+
+    def merge(self, found: _Found) -> None:
+        """Adds what is better, and of equal ratios the first partner."""
+        device = self.best.device
+        best, partner = copied(found.best, device), copied(found.partner, device)
+        first = torch.where(self.partner < 0, partner, torch.minimum(self.partner, partner))
+        first = torch.where(partner < 0, self.partner, first)
+        tied = torch.where(best == self.best, first, self.partner)
+        self.partner = torch.where(best < self.best, partner, tied)
+        self.best = torch.minimum(self.best, best)
+        self.looked_at += found.looked_at
 
     def first_pairs(self) -> tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]:
         """Pairs of positions that give every row that has a partner a first ratio."""

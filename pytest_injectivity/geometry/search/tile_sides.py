@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from pytest_injectivity.geometry.search.sendable import Sendable
+
 GROUP = 32
 """Columns of a tile that are compared together: taking the smallest of 32 entries costs, by entry, a
 third of taking the smallest of 16."""
 
 
 @dataclass(frozen=True)
-class TileSide:
+class TileSide(Sendable):
     """What limits the pairs of some positions.
 
     Attributes:

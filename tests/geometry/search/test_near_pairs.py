@@ -174,7 +174,7 @@ def test_only_counting_looks_at_few_pairs(monkeypatch: pytest.MonkeyPatch, eps: 
     looked_at = []
     subtract = pair_distances
     monkeypatch.setattr(
-        "pytest_injectivity.geometry.search.near_pairs.pair_distances",
+        "pytest_injectivity.geometry.search.near_search.pair_distances",
         lambda rows, left, right: looked_at.append(len(left)) or subtract(rows, left, right),
     )
     expected = len(brute_force.near(rows, eps))
