@@ -105,9 +105,14 @@ class _Repeated:
         return [one or other for one, other in zip_longest(deployed, self.exact, fillvalue=False)]
 
     @property
+    def steps_alike(self) -> list[int]:
+        """The steps that are not told apart."""
+        return [n for n, one in enumerate(self.alike, 1) if one]
+
+    @property
     def first(self) -> int | None:
         """The first step that is not told apart."""
-        return next((n for n, one in enumerate(self.alike, 1) if one), None)
+        return next(iter(self.steps_alike), None)
 
 
 def _found(
@@ -197,7 +202,12 @@ def _judged(
         "equal": counted["collision"],
         "unresolved": counted["unresolved"],
         "by_rounding": alike - deployed,
+        "tokens": len(found),
     }
+    # Nor is told apart what is not finite.
+    steps_alike = ({*one.steps_alike, *one.ladder.not_finite} for one in found)
+    by_step = Counter(n for some in steps_alike for n in some)
+    figures |= {f"alike_at_{n}": count for n, count in sorted(by_step.items())}
     headline = f"{number_of(steps, 'step')} told apart"
     if not all(one.exact for one in found):
         lines.append(f"not compared in true float64: {measured.no_float64()}")

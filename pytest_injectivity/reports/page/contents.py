@@ -21,6 +21,7 @@ from pytest_injectivity.reports.page.overview import overview
 from pytest_injectivity.reports.page.parents import parent_figures
 from pytest_injectivity.reports.page.recoveries import recovery_figures
 from pytest_injectivity.reports.page.releases import RELEASES_NOTE, release_figures
+from pytest_injectivity.reports.page.repetitions import repetition_figures
 from pytest_injectivity.reports.page.side_by_side import model_figures
 from pytest_injectivity.reports.page.sweeps import sweep_figures
 from pytest_injectivity.reports.reference_table import reference_table
@@ -267,6 +268,7 @@ def _sections(every: tuple[Model, ...], results: RunResults) -> tuple[Section, .
                 *distance_figures(every, results.verdicts),
                 *layer_figures(every, results.verdicts),
                 *grid_figures(every),
+                *repetition_figures(every, results.verdicts),
                 *model_figures(every),
             ),
             _LAYERS_NOTE,

@@ -28,6 +28,7 @@ def test_rotary_positions_without_a_beginning_are_structural(rotary: Audit) -> N
     }
     kinds = ("equal", "unresolved", "by_rounding")
     assert {2} == {sum(one.figures[kind] for kind in kinds) for one in verdict.reasons}
+    assert {1} == {one.figures[f"alike_at_{n}"] for one in verdict.reasons for n in (1, 2)}
     assert {0} == {one.bound for one in verdict.reasons}
     assert "structural, the architecture cannot see the difference" in verdict.text
     assert "equal in float64 at every n" in verdict.text
@@ -40,7 +41,8 @@ def test_a_beginning_tells_them_apart(rotary: Audit) -> None:
     assert verdict.passed
     assert "6 steps told apart" in verdict.first_line
     assert "repetitions behind 1 token, 2 tokens after them" in verdict.text
-    assert {"steps": 6, "equal": 0, "unresolved": 0, "by_rounding": 0} == verdict.reasons[0].figures
+    counted = {"steps": 6, "equal": 0, "unresolved": 0, "by_rounding": 0, "tokens": 2}
+    assert counted == verdict.reasons[0].figures
 
 
 def test_a_table_of_positions_that_is_zero_is_accidental(tmp_path: Path) -> None:

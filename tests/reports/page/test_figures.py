@@ -9,6 +9,7 @@ from pytest_injectivity.reports.page.layers import layer_figures, models
 from pytest_injectivity.reports.page.parents import parent_figures
 from pytest_injectivity.reports.page.recoveries import recovery_figures
 from pytest_injectivity.reports.page.releases import release_figures
+from pytest_injectivity.reports.page.repetitions import repetition_figures
 from pytest_injectivity.reports.page.side_by_side import model_figures
 from pytest_injectivity.results.releases import OVER_GUESSED
 from pytest_injectivity.results.run_results import ModelResults
@@ -197,7 +198,7 @@ def test_next_tokens_of_several_models_are_compared() -> None:
 def test_nothing_compared_has_no_figure() -> None:
     """Nor has a run that measured nothing."""
     every = models([("", ModelResults())])
-    assert [()] * 7 == [
+    assert [()] * 8 == [
         distance_figures(every, ()),
         grid_figures(every),
         model_figures(every),
@@ -205,6 +206,7 @@ def test_nothing_compared_has_no_figure() -> None:
         parent_figures(every),
         release_figures(every, ()),
         recovery_figures(every, ()),
+        repetition_figures(every, ()),
     ]
 
 
@@ -283,6 +285,29 @@ def test_sipit_is_shown_up_to_each_position() -> None:
     assert [["0", "100 %", "100 %"], ["1", "25 %", "100 %"], ["2", "25 %", "100 %"]] == _cells(
         found
     )
+
+
+def test_repetitions_are_shown_by_their_number() -> None:
+    """A step that is not judged at a layer is no step told apart."""
+    judged = verdict(
+        _recovered("norm", tokens=2, steps=4),
+        _recovered("layer01", tokens=2, steps=6, alike_at_1=1, alike_at_3=2),
+        check="no_repetition_collapse",
+    )
+    (found,) = repetition_figures(models([("", RESULTS)]), (judged,))
+    assert ["1", "2", "3"] == list(found.columns)
+    rows = [[one.text for one in row] for row in found.cells]
+    assert [["50 %", "0 %", "100 %"], ["0 %", "0 %", "–"]] == rows
+
+
+def test_of_many_repetitions_some_have_a_column() -> None:
+    """The first ones, and the last."""
+    judged = verdict(
+        _recovered("layer01", tokens=1, steps=500, alike_at_500=1), check="no_repetition_collapse"
+    )
+    (found,) = repetition_figures(models([("", RESULTS)]), (judged,))
+    assert ("1", "2", "500") == (*found.columns[:2], found.columns[-1])
+    assert "100 %" == found.cells[0][-1].text
 
 
 @pytest.mark.parametrize("check", ["sipit_recovers", "margin_above"])
