@@ -1,7 +1,7 @@
 """Figures of repeated tokens: which number of repetitions is told from the next, at each layer."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pytest_injectivity.reports.page.charts import HeatCell, HeatMap
 from pytest_injectivity.reports.page.layers import Model, names_of_layers, titled
@@ -13,26 +13,22 @@ _MOST = 24  # columns
 
 
 def repetition_figures(every: Sequence[Model], verdicts: Sequence[Verdict]) -> tuple[HeatMap, ...]:
-    """A map for each model whose repetitions were judged."""
-    charts = (_map(one, every, verdicts) for one in every)
+    """A map for each verdict on repetitions: verdicts differ in what stands around these."""
+    judged = [one for one in verdicts if one.check == "no_repetition_collapse"]
+    charts = (_map(one, every, of) for one in every for of in judged if of.model == one.label)
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _map(one: Model, every: Sequence[Model], verdicts: Iterable[Verdict]) -> HeatMap | None:
-    reasons = {
-        reason.where: reason
-        for verdict in verdicts
-        if verdict.check == "no_repetition_collapse" and verdict.model == one.label
-        for reason in verdict.reasons
-        if reason.figures.get("tokens")
-    }
+def _map(one: Model, every: Sequence[Model], verdict: Verdict) -> HeatMap | None:
+    reasons = {of.where: of for of in verdict.reasons if of.figures.get("tokens")}
     if not reasons:
         return None
     labels = names_of_layers(reasons)
     steps = shown_steps(max(_last(reason) for reason in reasons.values()))
+    caption = "Of how many of the repeated tokens a number of repetitions and one more are not told apart;"
     return HeatMap(
         titled("Repetitions not told from one more", one, every),
-        "Of how many of the repeated tokens a number of repetitions and one more are not told apart.",
+        " ".join((caption, *verdict.notes)) + ".",
         "layer",
         "repetitions",
         labels,

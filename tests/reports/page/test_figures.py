@@ -300,6 +300,15 @@ def test_repetitions_are_shown_by_their_number() -> None:
     assert [["50 %", "0 %", "100 %"], ["0 %", "0 %", "–"]] == rows
 
 
+def test_each_verdict_on_repetitions_is_shown() -> None:
+    """A green one behind a beginning does not stand for a red one without."""
+    reason = _recovered("layer01", tokens=1, steps=2, alike_at_1=1)
+    red = verdict(reason, check="no_repetition_collapse")
+    green = replace(red, reasons=(_recovered("layer01", tokens=1, steps=2),))
+    found = repetition_figures(models([("", RESULTS)]), (red, green))
+    assert ["100 %", "0 %"] == [one.cells[0][0].text for one in found]
+
+
 def test_of_many_repetitions_some_have_a_column() -> None:
     """The first ones, and the last."""
     judged = verdict(
