@@ -53,14 +53,14 @@ class Newsroom:
         self._sweeps = 0
         self._releases = 0
         self._next_token: NextToken | None = None
-        self._layers: frozenset[tuple[Layer, int | str | None]] = frozenset()
+        self._layers: frozenset[tuple[Layer, int | str | None, bool]] = frozenset()
 
     def news(self) -> News:
         """The findings since the last call."""
         audit = self._audit
         comparisons = audit.comparisons.news()
         verdicts = tuple(self._reached[self._verdicts :])
-        measured = audit.measurements.measured
+        measured = self._measured
         new = [one for one in measured if one not in self._layers]
         releases = [one.summary(_CONFIDENCE) for one in audit.releases.exposed[self._releases :]]
         next_token = audit.comparisons.measured_next_token
@@ -69,9 +69,21 @@ class Newsroom:
         self._sweeps = len(self._swept)
         if not (verdicts or new or releases or compared):
             return News(None, (), (), sweeps=sweeps)
-        layers = tuple(audit.measurements.layer_summary(layer, bits) for layer, bits in new)
+        layers = tuple(audit.measurements.layer_summary(layer, bits) for layer, bits, _ in new)
         self._verdicts = len(self._reached)
         self._next_token = next_token
         self._releases = len(audit.releases.exposed)
-        self._layers = frozenset(audit.measurements.measured)
+        self._layers = frozenset(self._measured)
         return News(audit.run_summary(), verdicts, layers, tuple(releases), comparisons, sweeps)
+
+    @property
+    def _measured(self) -> tuple[tuple[Layer, int | str | None, bool], ...]:
+        """The layers measured, on which grid, and whether their pairs near the resolution are decided.
+
+        A layer whose pairs are decided by a later test is told again.
+        """
+        measured = self._audit.measurements
+        decided = measured.decided
+        return tuple(
+            (layer, bits, bits is None and layer in decided) for layer, bits in measured.measured
+        )

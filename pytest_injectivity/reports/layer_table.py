@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pytest_injectivity.core.numbers import show
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.quantization.grid import Grid
+from pytest_injectivity.reports.certificate_lines import certificate_lines
 from pytest_injectivity.reports.cut_table import cut_table
 from pytest_injectivity.reports.reference_table import next_token_line, reference_table
 from pytest_injectivity.reports.release_table import release_table
@@ -95,7 +96,8 @@ def layer_table(layers: Iterable[LayerSummary]) -> Table:
     )
     columns = (Column("layer", number=False), *(Column(metric.title) for metric in metrics))
     meanings = f"columns: {legend(metrics)}; {WORST} worst layer"
-    return Table(columns, rows, notes=(meanings, *trend_lines(ordered)), marks=True)
+    notes = (meanings, *trend_lines(ordered), *certificate_lines(ordered))
+    return Table(columns, rows, notes=notes, marks=True)
 
 
 def trend_lines(layers: Iterable[LayerSummary]) -> list[str]:

@@ -149,7 +149,7 @@ def _measured(told: Sequence[Told]) -> ModelResults:
         run = _merged(run, loads(RunSummary, text, "run"))
     for text in _of(told, "layer"):
         layer = loads(LayerSummary, text, "layer")
-        layers[layer.key] = layer
+        layers[layer.key] = _joined(layers.get(layer.key), layer)
     for text in _of(told, "comparison"):
         one = loads(Comparison, text, "comparison")
         comparisons[one.layer] = _merged(comparisons.get(one.layer), one)
@@ -180,6 +180,13 @@ def _merged(known: _Summary | None, new: _Summary) -> _Summary:
     if isinstance(known, RunSummary) and isinstance(new, RunSummary):
         missing["numbers"] = _origin(known.numbers, new.numbers)
     return replace(new, **missing)
+
+
+def _joined(known: LayerSummary | None, new: LayerSummary) -> LayerSummary:
+    """The newer of two summaries, with the claims that the older one knows better."""
+    if known is None or known.certificate is None:
+        return new
+    return replace(new, certificate=known.certificate.joined(new.certificate))
 
 
 def _origin(first: str, second: str) -> str:

@@ -12,6 +12,7 @@ from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.text import number_of
 from pytest_injectivity.quantization.grid import Rounded
 from pytest_injectivity.quantization.info import QuantizationInfo
+from pytest_injectivity.results.certificates import Certificate
 from pytest_injectivity.results.measured import Measured
 
 
@@ -197,6 +198,7 @@ class LayerSummary(Measured):
         n: finite rows.
         trend: how margin and co-Lipschitz constant fell as N grew; None for rounded states.
         scale: where the scale of rounded states comes from; None for states that are not rounded.
+        certificate: what is proved, estimated and unknown of the states; None for rounded ones.
     """
 
     layer: str
@@ -204,6 +206,7 @@ class LayerSummary(Measured):
     n: int
     trend: Trend | None = None
     scale: str | None = None
+    certificate: Certificate | None = None
 
     @property
     def key(self) -> LayerKey:

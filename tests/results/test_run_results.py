@@ -4,6 +4,7 @@ import pytest
 
 from pytest_injectivity.core.strict_json import dumps
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.results.certificates import Basis, Certificate, Claim
 from pytest_injectivity.results.run_results import RunResults, gather
 from pytest_injectivity.results.summary import Comparison, Estimate, LayerSummary
 from pytest_injectivity.results.sweeps import Sweep, SweepPoint
@@ -29,6 +30,19 @@ def test_layers_are_in_the_order_of_their_depth() -> None:
     keys = [("norm", None), ("layer10", None), ("layer02", 4), ("layer02", 8), ("layer02", None)]
     told = [Told(0, "layer", dumps(LayerSummary(name, bits, 3))) for name, bits in [*keys, keys[0]]]
     assert [keys[4], keys[3], keys[2], keys[1], keys[0]] == [one.key for one in gather(told).layers]
+
+
+def test_a_layer_has_the_claims_that_any_worker_knows_best() -> None:
+    """A test that decided pairs, and a later one that did not, of the same layer."""
+    proved, nothing = Claim(Basis.PROVED, distinct=True, why="a"), Claim(Basis.UNKNOWN, None, "b")
+    estimated = Claim(Basis.ESTIMATED, distinct=True, why="c")
+    certificates = Certificate(proved, estimated, nothing), Certificate(proved, nothing, nothing)
+    told = [
+        Told(at, "layer", dumps(LayerSummary("norm", None, 3, certificate=one)))
+        for at, one in enumerate((*certificates, None))
+    ]
+    (found,) = gather(told).layers
+    assert certificates[0] == found.certificate
 
 
 def test_a_comparison_has_what_any_worker_knows() -> None:

@@ -89,9 +89,23 @@ class Doubts:
         """The pairs of layers whose rows are finite; those of all layers are evaluated together."""
         wanted = [layer for layer in layers if layer not in self._known]
         self._known |= self.target.entry.remember_each(
-            {layer: DoubtfulPairsKey(layer, self._most) for layer in wanted}, self._decide
+            {layer: self._key(layer) for layer in wanted}, self._decide
         )
         return {layer: self._known[layer] for layer in layers}
+
+    def _key(self, layer: Layer) -> DoubtfulPairsKey:
+        return DoubtfulPairsKey(layer, self._most)
+
+    def known(self, layer: Layer) -> DoubtfulPairs | None:
+        """The pairs of a layer where they were decided, here or by an earlier run; None elsewhere."""
+        if layer in self._known or self.target.entry.known([self._key(layer)]):
+            return self.of([layer])[layer]
+        return None
+
+    @property
+    def decided(self) -> frozenset[Layer]:
+        """The layers whose pairs were asked for."""
+        return frozenset(self._known)
 
     def blur(self, layer: Layer) -> Blur | None:
         """Whether the resolution of a layer whose rows are finite is none; no pair is evaluated."""

@@ -1,6 +1,8 @@
 """Summaries of one layer as plain data, and how its numbers fall as prompts are added."""
 
 from pytest_injectivity.audit.keys import TrendKey
+from pytest_injectivity.audit.measurements.doubtful_pairs import Doubts
+from pytest_injectivity.audit.measurements.layer_certificates import certificate_of
 from pytest_injectivity.audit.measurements.layer_states import LayerStates
 from pytest_injectivity.audit.measurements.resolutions import Resolutions
 from pytest_injectivity.core.layers import Layer, layer_id
@@ -15,12 +17,14 @@ class LayerSummaries:
     Args:
         states: the layers' states and geometries.
         resolutions: their resolutions.
+        doubts: their pairs near the resolution, where they were decided.
     """
 
-    def __init__(self, states: LayerStates, resolutions: Resolutions) -> None:
+    def __init__(self, states: LayerStates, resolutions: Resolutions, doubts: Doubts) -> None:
         self.target = states.target
         self._states = states
         self._resolutions = resolutions
+        self._doubts = doubts
         self._trends: dict[Layer, Trend] = {}
 
     def of(self, layer: int | str, bits: GridLike | None = None) -> LayerSummary:
@@ -46,6 +50,9 @@ class LayerSummaries:
             numbers=measure(measured),
             trend=self.trend(one) if paired and grid is None else None,
             scale=grid.source(len(geometry)) if paired and grid is not None else None,
+            certificate=None
+            if resolution is None
+            else certificate_of(geometry, lost, resolution, self._doubts.known(one)),
         )
 
     def trend(self, layer: int | str) -> Trend:

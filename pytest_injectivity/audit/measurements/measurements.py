@@ -63,7 +63,7 @@ class Measurements:
         self._diagnoses = Diagnoses(target, self._float64)
         self.repetitions = Repetitions(target, self._resolutions, self._float64)
         self.discriminants = Discriminants(target, self._float64)
-        self._summaries = LayerSummaries(self.layers, self._resolutions)
+        self._summaries = LayerSummaries(self.layers, self._resolutions, self._doubts)
         self._edits: dict[Layer, Ratios] = {}
         self._served_geometry: dict[Layer, LayerGeometry] = {}
 
@@ -233,6 +233,11 @@ class Measurements:
     def measured(self) -> tuple[tuple[Layer, int | str | None], ...]:
         """The layers whose geometry has been asked for, and on which grid (None: unrounded)."""
         return self.layers.measured
+
+    @property
+    def decided(self) -> frozenset[Layer]:
+        """The layers whose pairs near the resolution have been asked for."""
+        return self._doubts.decided
 
     @property
     def prompt_distances(self) -> "PairDistances":
