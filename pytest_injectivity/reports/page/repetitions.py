@@ -25,7 +25,7 @@ def _map(one: Model, every: Sequence[Model], verdict: Verdict) -> HeatMap | None
         return None
     labels = names_of_layers(reasons)
     steps = shown_steps(max(_last(reason) for reason in reasons.values()))
-    caption = "Of how many of the repeated tokens a number of repetitions and one more are not told apart;"
+    caption = "Of how many of the repeated tokens a number and one more are not told apart;"
     return HeatMap(
         titled("Repetitions not told from one more", one, every),
         " ".join((caption, *verdict.notes)) + ".",
