@@ -2,8 +2,10 @@
 
     OMP_NUM_THREADS=1 ./dev bench searches [--rows 20000 60000 --width 576 --workers 2 --runs 2]
 
-So each worker computes on as many threads as the one process. Rows are normal, prompts share beginnings;
-each search is run by one process and by the workers in turn, and all that is big enough is shared out.
+So each worker computes on as many threads as the one process. Rows are normal, prompts share beginnings.
+Each search is run by one process and by the workers in turn, whatever its size. Seconds of processor are
+counted too, because they say on a busy machine as well what sharing costs: those of the one process, and
+those of this process and of the workers together where they share.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from side_by_side import table
 
@@ -48,9 +51,10 @@ def main() -> None:
         for name in given.searches or every:
             search, times, same = every[name], [], True
             for _ in range(given.runs):
-                here, alone = timed(search)
-                there, together = timed(partial(search, executor=executor, limits=SHARED))
-                times.append((alone, together))
+                here, alone, work, _ = timed(search)
+                shared = partial(search, executor=executor, limits=SHARED)
+                there, together, own, theirs = timed(shared)
+                times.append((alone, together, work, own, theirs))
                 same &= bits(here) == bits(there)
             row = [f"{count:,}", name, *(shown(list(side)) for side in zip(*times, strict=True))]
             found.append((*row, f"{same}"))
@@ -58,7 +62,16 @@ def main() -> None:
     executor.close()
     table(
         f"searches of rows of width {given.width}",
-        ("rows", "search", "one process", f"{given.workers} workers", "same bits"),
+        (
+            "rows",
+            "search",
+            "one process",
+            f"{given.workers} workers",
+            "processor: one process",
+            "this one, sharing",
+            "workers",
+            "same bits",
+        ),
         found,
     )
 
@@ -93,11 +106,19 @@ def ids_of(draw: np.random.Generator, count: int) -> list[list[int]]:
     return found[:count]
 
 
-def timed(search: Callable[[], Any]) -> tuple[Any, float]:
-    """What it finds, and the seconds it takes."""
-    started = time.perf_counter()
+def timed(search: Callable[[], Any]) -> tuple[Any, float, float, float]:
+    """What it finds, the seconds it takes, and those of processor: of this process and of workers."""
+    started, own, theirs = time.perf_counter(), time.process_time(), of_workers()
     found = search()
-    return found, time.perf_counter() - started
+    taken = time.perf_counter() - started
+    return found, taken, time.process_time() - own, of_workers() - theirs
+
+
+def of_workers() -> float:
+    """Seconds of processor that living workers have used."""
+    children = psutil.Process().children(recursive=True)
+    workers = [one for one in children if one.name().startswith("ray::_Actor")]
+    return float(sum(sum(one.cpu_times()[:2]) for one in workers))
 
 
 def bits(found: Any) -> dict[str, bytes]:

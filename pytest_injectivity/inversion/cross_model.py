@@ -9,18 +9,19 @@ measured on prompts of their own.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.inversion.recovery import Inversion
-from pytest_injectivity.inversion.sipit import recover_all
-from pytest_injectivity.models.decoder import Decoder
 
 Paths = Sequence[Float[Tensor, "_length hidden"]]
+
+Inverting: TypeAlias = Callable[..., Inversion]
+"""Inverts states at one layer with one model, and is called like `recover_all`: here, or in workers."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,11 @@ def drift_by_position(
 
 
 def cross_invert(
-    attacker: Decoder,
+    invert: Inverting,
     states: Paths,
     truths: Sequence[tuple[int, ...]],
-    layer: Layer,
     *,
+    vocabulary: int,
     eps: tuple[float, ...],
     nu: tuple[float, float],
     known: tuple[int, ...] = (),
@@ -96,44 +97,39 @@ def cross_invert(
     """Reads states with another model, by argmin and by ball.
 
     Args:
-        attacker: the model that candidates are run through.
+        invert: inverts states of the layer with the model that candidates are run through.
         states: of each prompt at every position, from the model attacked.
         truths: the prompts.
-        layer: where the states were captured.
         eps: the ball's tolerance by position (`drift_by_position`).
+        vocabulary: tokens of that model.
         nu: the attacker's resolution at position 0 and at later ones.
         known: tokens that every prompt begins with.
         seed: of the inversions.
         progress: called with the number of steps done, two a prompt (`recover_all`), of one attack after
             the other.
     """
-    own = [one.to(attacker.device) for one in states]
     told = progress or (lambda _done: None)
-    nearest = recover_all(
-        attacker,
-        own,
-        layer,
+    nearest = invert(
+        states,
         eps=eps,
         nu=nu,
         verifier="argmin",
         # The nearest of all is looked for: no order finds it sooner.
         policy="random",
-        batch=attacker.vocab_size,
+        batch=vocabulary,
         certify=0,
         known=known,
         seed=seed,
         progress=told,
     )
-    within = recover_all(
-        attacker,
-        own,
-        layer,
+    within = invert(
+        states,
         eps=eps,
         nu=nu,
         certify=0,
         known=known,
         seed=seed,
-        progress=lambda done: told(2 * len(own) + done),
+        progress=lambda done: told(2 * len(states) + done),
     )
     return _read(nearest, truths, verified=False), _read(within, truths, verified=True)
 

@@ -2,8 +2,9 @@
 
 Prompts that one process would invert side by side are one part: the passes that they share have the
 shapes that they have anywhere. What all prompts share (the lens, the table of the first position) each
-worker computes that inverts some. Positions are certified prompt by prompt; which of them, the process
-that asked decides from what each has cost, as one process does.
+worker computes that inverts some, and so it does states that are the model's own; others are sent, each
+prompt's with its parts. Positions are certified prompt by prompt; which of them, the process that asked
+decides from what each has cost, as one process does.
 """
 
 import time
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from pytest_injectivity.core.executor import Executor
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.inversion.certificates import draw_positions
 from pytest_injectivity.inversion.lens_calibration import Share
 from pytest_injectivity.inversion.limits import CERTIFIED_POSITIONS
@@ -29,6 +31,9 @@ from pytest_injectivity.inversion.verifiers import Tolerance
 from pytest_injectivity.models.decoder import Decoder
 
 _Place: TypeAlias = tuple[int, int]
+
+Inverted: TypeAlias = Sequence[int] | Float[Tensor, "length hidden"]
+"""A prompt whose own states are inverted, or states of one from elsewhere, at every position."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +95,10 @@ class _Recovered(NamedTuple):
 class _Recovering:
     """Prompts that are inverted side by side."""
 
-    prompts: Sequence[Sequence[int]]
+    prompts: Sequence[Inverted]
 
     def run(self, sipit: SipIt) -> _Recovered:
-        """Inverts the model's own states of them."""
+        """Inverts them."""
         states, before = _states(sipit, self.prompts), sipit.work.forwards
         for one in states:
             check_states(sipit.decoder, one, sipit.known)
@@ -111,13 +116,13 @@ class _Certifying:
     """Positions of one prompt that are held against the whole vocabulary.
 
     Attributes:
-        prompt: its tokens.
+        prompt: its tokens, or its states.
         recovery: of the prompt.
         positions: in their order.
         done: those that were certified before.
     """
 
-    prompt: Sequence[int]
+    prompt: Inverted
     recovery: Recovery
     positions: Sequence[int]
     done: Sequence[int]
@@ -140,7 +145,7 @@ class _Finishing:
     They are one part: what is evaluated of a first token serves all prompts after it.
     """
 
-    prompts: Sequence[Sequence[int]]
+    prompts: Sequence[Inverted]
     recoveries: Sequence[Recovery]
 
     def run(self, sipit: SipIt) -> tuple[Recovery, ...]:
@@ -148,14 +153,21 @@ class _Finishing:
         return sipit.finished(_states(sipit, self.prompts), self.recoveries)
 
 
-def _states(sipit: SipIt, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
-    return [observe(sipit.decoder, ids, [sipit.layer])[sipit.layer] for ids in prompts]
+def _states(sipit: SipIt, prompts: Sequence[Inverted]) -> list[Tensor]:
+    return [states_of(sipit.decoder, one, sipit.layer) for one in prompts]
+
+
+def states_of(decoder: Decoder, prompt: Inverted, layer: Layer) -> Float[Tensor, "length hidden"]:
+    """What is inverted, on the model's device."""
+    if isinstance(prompt, Tensor):
+        return prompt.to(decoder.device)
+    return observe(decoder, prompt, [layer])[layer]
 
 
 def recover_in_parts(
     executor: Executor,
     job_of: Callable[[Asked], Callable[[Part], Any]],
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Inverted],
     layer: Layer,
     *,
     eps: Tolerance,
@@ -163,12 +175,12 @@ def recover_in_parts(
     progress: Callable[[int], None] | None = None,
     **settings: Unpack[Settings],
 ) -> Inversion:
-    """Inverts a model's own states of prompts, as `recover_all` does, in workers.
+    """Inverts states of prompts, as `recover_all` does, in workers.
 
     Args:
         executor: the workers.
         job_of: gives a job that does a part in a worker, with the `SipIt` of the model there.
-        prompts: token ids.
+        prompts: token ids, or states.
         layer: as for `recover_all`.
         eps: likewise.
         certify: likewise.
@@ -212,7 +224,7 @@ class _Inverting:
     Args:
         executor: the workers.
         job: does a part.
-        prompts: token ids.
+        prompts: token ids, or states.
 
     Attributes:
         recoveries: of the prompts.
@@ -223,13 +235,14 @@ class _Inverting:
         self,
         executor: Executor,
         job: Callable[[Part], Any],
-        prompts: Sequence[Sequence[int]],
+        prompts: Sequence[Inverted],
     ) -> None:
         self.recoveries: list[Recovery] = []
         self.certificates = 0
         self._executor = executor
         self._job = job
-        self._prompts = prompts
+        # A part of a larger tensor would be pickled with all of it.
+        self._prompts = [one.cpu().clone() if isinstance(one, Tensor) else one for one in prompts]
 
     def done(self, parts: Sequence[Part]) -> Iterator[Any]:
         """The results of parts, in their order."""

@@ -14,6 +14,7 @@ from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from tests import brute_force
 from tests.adversaries import DTYPES, SEEDS, any_rows, draw_prompts, draw_rows
 from tests.executors import InTurn
+from tests.repetitions import mostly_slow
 from tests.shared_searches import SMALL, same
 
 QUANTILES = st.sampled_from([0.0, 0.01, 0.1, 0.25, 0.5, 1.0])
@@ -247,7 +248,7 @@ def test_rows_without_a_partner_are_left_out_of_the_quantile() -> None:
     np.testing.assert_array_equal([3.0, 1.0], partnered_ratios(ratios))
 
 
-@pytest.mark.parametrize("made", ["plain", "rounded", "taken"])
+@pytest.mark.parametrize("made", mostly_slow(["plain", "rounded", "taken"], "plain"))
 def test_workers_find_the_numbers_of_one_process(made: str) -> None:
     """Also of rounded rows and of some of the rows."""
     rows, executor = draw_rows("twins", 200, 12), InTurn()

@@ -5,14 +5,22 @@ import pytest
 import torch
 
 from pytest_injectivity.inversion.cross_model import (
+    Inverting,
     cross_invert,
     drift_by_position,
     median_drift,
 )
 from pytest_injectivity.inversion.own_states import observe
+from pytest_injectivity.inversion.sipit import recover_all
+from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import additive_decoder, round_weights, tiny_decoder
 
 IDS = [(5, 9, 11, 3), (1, 2, 3, 4), (60, 7, 7, 0)]
+
+
+def with_model(attacker: Decoder, layer: int) -> Inverting:
+    """Inverts states of a layer with a model."""
+    return lambda states, **asked: recover_all(attacker, states, layer, **asked)
 
 
 def test_the_tolerance_is_the_largest_drift_so_far_and_the_floor() -> None:
@@ -37,7 +45,9 @@ def test_a_child_that_hardly_drifts_is_read_whole() -> None:
     child = round_weights(tiny_decoder(seed=3), 8)
     states, own = ([observe(one, ids, [2])[2] for ids in IDS] for one in (child, parent))
     eps = drift_by_position(states, own, (1e-5, 1e-5))
-    nearest, within = cross_invert(parent, states, IDS, 2, eps=eps, nu=(1e-5, 1e-5))
+    nearest, within = cross_invert(
+        with_model(parent, 2), states, IDS, vocabulary=64, eps=eps, nu=(1e-5, 1e-5)
+    )
     assert (3, 3) == (nearest.whole, within.whole)
     np.testing.assert_array_equal([[4, 4, 4]] * 2, [nearest.right, within.right])
 
@@ -46,7 +56,9 @@ def test_the_nearest_candidate_equals_brute_force() -> None:
     """Where the child has drifted far: at each position the nearest of all, after the answers before."""
     parent, child = tiny_decoder(seed=3), round_weights(tiny_decoder(seed=3), 3)
     states = [observe(child, ids, [1])[1] for ids in IDS]
-    nearest, _ = cross_invert(parent, states, IDS, 1, eps=(1.0,), nu=(0.0, 0.0))
+    nearest, _ = cross_invert(
+        with_model(parent, 1), states, IDS, vocabulary=64, eps=(1.0,), nu=(0.0, 0.0)
+    )
     expected = []
     for rows, truth in zip(states, IDS, strict=True):
         answer: list[int] = []
@@ -63,7 +75,9 @@ def test_a_ball_wider_than_the_margin_verifies_nothing_true() -> None:
     rows = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
     decoder = additive_decoder(rows, torch.zeros(16, 8))
     states = [observe(decoder, ids, [1])[1] for ids in IDS]
-    nearest, within = cross_invert(decoder, states, IDS, 1, eps=(100.0,), nu=(100.0, 100.0))
+    nearest, within = cross_invert(
+        with_model(decoder, 1), states, IDS, vocabulary=64, eps=(100.0,), nu=(100.0, 100.0)
+    )
     assert 3 == nearest.whole
     assert 0 == within.whole
     assert (within.right < 4).all()
@@ -76,7 +90,13 @@ def test_known_tokens_are_not_counted(known: tuple[int, ...]) -> None:
     truths = [(1, 5, 9), (1, 7, 30)]
     states = [observe(decoder, ids, [1])[1] for ids in truths]
     nearest, within = cross_invert(
-        decoder, states, truths, 1, eps=(1e-4,), nu=(1e-5, 1e-5), known=known
+        with_model(decoder, 1),
+        states,
+        truths,
+        vocabulary=64,
+        eps=(1e-4,),
+        nu=(1e-5, 1e-5),
+        known=known,
     )
     assert (2, 2) == (nearest.whole, within.whole)
     np.testing.assert_array_equal([[3 - len(known)] * 2] * 2, [nearest.right, within.right])

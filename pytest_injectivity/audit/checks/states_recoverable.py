@@ -19,6 +19,7 @@ from pytest_injectivity.audit.judging.vocabulary import (
     vocabulary_lines,
 )
 from pytest_injectivity.audit.measurements.recovered import Recovered
+from pytest_injectivity.audit.measurements.recovered_by_workers import inverted
 from pytest_injectivity.audit.measurements.served_sample import frame_of
 from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.core.number_keys import NumberKey
@@ -261,11 +262,11 @@ def _invert(
     measured: "Measurements", external: "ExternalStates", asked: Reading
 ) -> tuple[Read, "Inversion | None"]:
     from pytest_injectivity.inversion.observation import Match, observe_first
-    from pytest_injectivity.inversion.sipit import Settings, recover_all
+    from pytest_injectivity.inversion.sipit import Settings
 
-    decoder, nu = measured.target.decoder, _resolution(measured, external)
+    nu = _resolution(measured, external)
     observed = observe_first(
-        decoder,
+        measured.target.decoder,
         external.states,
         external.layer,
         nu=nu,
@@ -287,9 +288,9 @@ def _invert(
         )
     )
     with measured.target.watcher.progress("states from elsewhere", 2 * prompts) as advance:
-        inversion = recover_all(
-            decoder,
-            [one.to(decoder.device) for one in external.states],
+        inversion = inverted(
+            measured.target,
+            external.states,
             external.layer,
             eps=observed.eps,
             certify=asked.certify,

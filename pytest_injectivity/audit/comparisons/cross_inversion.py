@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_injectivity.audit.measurements.recovered_by_workers import inverted
 from pytest_injectivity.audit.measurements.recovery import known_tokens
 from pytest_injectivity.core.interval import Interval
 from pytest_injectivity.core.layers import Layer, layer_id
@@ -122,10 +123,10 @@ def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "Cro
     )
     with against.child.target.watcher.progress(label, 4 * prompts) as advance:
         argmin, ball = cross_invert(
-            against.parent.target.decoder,
+            lambda states, **asked: inverted(against.parent.target, states, layer, **asked),
             own[:prompts],
             attacked,
-            layer,
+            vocabulary=against.parent.target.facts.vocab_size,
             eps=eps,
             nu=nu,
             known=known,

@@ -1,8 +1,8 @@
-"""Inverts prompts with SipIt in workers, where the run has some."""
+"""Inverts states with SipIt, in workers where the run has some."""
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.audit.target.worker_model import WorkerModel
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pytest_injectivity.core.layers import Layer
     from pytest_injectivity.inversion.recovery import Inversion
-    from pytest_injectivity.inversion.recovery_parts import Asked, Part
+    from pytest_injectivity.inversion.recovery_parts import Asked, Inverted, Part
     from pytest_injectivity.inversion.sipit import Settings
     from pytest_injectivity.inversion.verifiers import Tolerance
 
@@ -30,33 +30,41 @@ class _Job:
         return part.run(self.model.prepared(self.name, self.asked.sipit))
 
 
-def recovered_by_workers(
+def inverted(
     target: Target,
-    prompts: "Sequence[tuple[int, ...]]",
+    prompts: "Sequence[Inverted]",
     layer: "Layer",
     *,
     eps: "Tolerance",
     certify: int | None,
-    settings: "Settings",
     progress: "Callable[[int], None]",
-) -> "Inversion | None":
-    """The inversion of a model's own states of prompts; None where the run has no workers.
+    **settings: "Unpack[Settings]",
+) -> "Inversion":
+    """The inversion of states with a target's model, by the run's workers where it has some.
 
-    A model whose blocks are read from disk one at a time is inverted in this process.
+    A model whose blocks are read from disk one at a time inverts in this process.
 
     Args:
         target: the model.
-        prompts: token ids.
+        prompts: token ids, whose states are the model's own, or states.
         layer: the layer inverted.
         eps: as for `recover_all`.
         certify: likewise.
-        settings: likewise; the policy is a name.
         progress: likewise.
-    """
-    if target.executor is None or target.streams:
-        return None
-    from pytest_injectivity.inversion.recovery_parts import recover_in_parts
+        settings: likewise; the policy is a name.
 
+    Raises:
+        OptionError: as `recover_all` raises it.
+    """
+    from pytest_injectivity.inversion.recovery_parts import recover_in_parts, states_of
+    from pytest_injectivity.inversion.sipit import recover_all
+
+    if target.executor is None or target.streams:
+        decoder = target.decoder
+        states = [states_of(decoder, one, layer) for one in prompts]
+        return recover_all(
+            decoder, states, layer, eps=eps, certify=certify, progress=progress, **settings
+        )
     name, model = secrets.token_hex(8), WorkerModel.of(target)
     return recover_in_parts(
         target.executor,

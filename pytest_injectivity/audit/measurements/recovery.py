@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.measurements.recovered import Recovered
-from pytest_injectivity.audit.measurements.recovered_by_workers import recovered_by_workers
+from pytest_injectivity.audit.measurements.recovered_by_workers import inverted
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.results.summary import Estimate
@@ -84,8 +84,7 @@ def recovered(measured: "Measurements", layer: Layer, attempt: Attempt) -> Recov
 def _invert(
     measured: "Measurements", layer: Layer, attempt: Attempt, truths: Sequence[tuple[int, ...]]
 ) -> Recovered:
-    from pytest_injectivity.inversion.own_states import observe
-    from pytest_injectivity.inversion.sipit import Settings, recover_all
+    from pytest_injectivity.inversion.sipit import Settings
 
     target, resolution = measured.target, measured.resolution(layer)
     target.foretelling.before(
@@ -103,15 +102,9 @@ def _invert(
     # The attention sink at position 0 has its own radius; the second serves all others.
     eps, certify = resolution.radii, attempt.certify
     with target.watcher.progress(f"SipIt {layer_id(layer)}", 2 * len(truths)) as advance:
-        inversion = recovered_by_workers(
-            target, truths, layer, eps=eps, certify=certify, settings=settings, progress=advance
+        inversion = inverted(
+            target, truths, layer, eps=eps, certify=certify, progress=advance, **settings
         )
-        if inversion is None:
-            decoder = target.decoder
-            states = [observe(decoder, truth, [layer])[layer] for truth in truths]
-            inversion = recover_all(
-                decoder, states, layer, eps=eps, certify=certify, progress=advance, **settings
-            )
     return Recovered.of(inversion, truths)
 
 

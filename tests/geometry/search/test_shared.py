@@ -29,7 +29,7 @@ EXTREMES: tuple[Extreme, ...] = ("smallest", "largest")
 QUICK_METRICS = (PromptMetric.LEVENSHTEIN, PromptMetric.HAMMING_PER_LENGTH)
 
 
-@pytest.fixture(params=mostly_slow(sorted(KINDS), "integer grid", "twins"))
+@pytest.fixture(params=mostly_slow(sorted(KINDS), "integer grid"))
 def rows(request: pytest.FixtureRequest) -> Tensor:
     """Rows of a kind."""
     return draw_rows(request.param, 200, 12)
@@ -111,7 +111,7 @@ def test_as_many_threads_as_there_are_here_gain_nothing() -> None:
     assert 0 == executor.ran
 
 
-@pytest.mark.parametrize("ended", [0, 1, 2])
+@pytest.mark.parametrize("ended", mostly_slow([0, 1, 2], 1))
 def test_a_shared_search_goes_on_where_another_was_ended(ended: int) -> None:
     """Whether that one was shared or not."""
     rows = draw_rows("integer grid", 300, 12)
