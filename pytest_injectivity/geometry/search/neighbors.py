@@ -10,6 +10,8 @@ float64 products.
 Equal rows are set apart first, so that classes of any size cost nothing.
 """
 
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +28,13 @@ from pytest_injectivity.geometry.search.neighbor_search import NeighborSearch
 from pytest_injectivity.geometry.search.products import Products
 from pytest_injectivity.geometry.search.ranking import first_k
 from pytest_injectivity.geometry.search.resumable import RememberPart, forgetful
-from pytest_injectivity.geometry.search.shared import search_tiles
+from pytest_injectivity.geometry.search.sendable import Sendable, copied
+from pytest_injectivity.geometry.search.shared import (
+    divided,
+    is_worth_sharing,
+    search_tiles,
+    shares_of,
+)
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,7 @@ def _among_distinct(
     left, right, again = found.candidates()
     nearest, index = _decide(rows, left, right, k)
     if len(again):
-        nearest[again], index[again] = search_some(rows, again, k, limits=limits)
+        nearest[again], index[again] = search_some(rows, again, k, executor=executor, limits=limits)
     return NearestRows(nearest.cpu().numpy(), index.cpu().numpy(), len(again))
 
 
@@ -168,6 +176,7 @@ def search_some(
     k: int,
     dtype: torch.dtype = torch.float64,
     *,
+    executor: Executor | None = None,
     limits: SearchLimits = DEFAULT_LIMITS,
 ) -> tuple[Float64[Tensor, "some k"], Int64[Tensor, "some k"]]:
     """The k nearest rows of some rows: whatever products cannot rule out is looked at directly.
@@ -177,19 +186,55 @@ def search_some(
         some: indexes of those whose neighbors are searched.
         k: how many of each.
         dtype: of the products; float64 ones tell apart rows that crowd around another.
+        executor: workers that a large search is shared among.
         limits: sizes of what is held at once.
     """
     products = Products.of(rows, dtype=dtype, limits=limits)
-    found = []
-    for own in torch.split(some, max(1, limits.again_elements // len(rows))):
-        lower, upper = products.bounds(own)
+    searching = _Searching(rows, products, k)
+    blocks = [one.cpu().numpy() for one in torch.split(some, searching.together)]
+    if executor is None or not is_worth_sharing(products, executor, len(some) * len(rows)):
+        found = [searching(blocks)]
+    else:
+        with closing(executor.map(searching, divided(blocks, shares_of(executor)))) as every:
+            found = list(every)
+    distance, index = (
+        torch.cat([copied(part, rows.device) for part in parts])
+        for parts in zip(*found, strict=True)
+    )
+    return distance, index
+
+
+@dataclass(frozen=True)
+class _Searching(Sendable):
+    """Searches the nearest rows of some."""
+
+    rows: Float[Tensor, "n hidden"]
+    products: Products
+    k: int
+
+    @property
+    def together(self) -> int:
+        """Rows whose products with all others are held at once."""
+        return max(1, self.products.limits.again_elements // len(self.rows))
+
+    def __call__(
+        self, blocks: Sequence[Int64[np.ndarray, " _block"]]
+    ) -> tuple[Float64[np.ndarray, "some k"], Int64[np.ndarray, "some k"]]:
+        """The nearest rows of the rows of some blocks."""
+        found = [self._nearest(copied(block, self.rows.device)) for block in blocks]
+        distance, index = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
+        return distance, index
+
+    def _nearest(
+        self, own: Int64[Tensor, " block"]
+    ) -> tuple[Float64[Tensor, "block k"], Int64[Tensor, "block k"]]:
+        lower, upper = self.products.bounds(own)
         itself = torch.arange(len(own), device=own.device), own
         lower[itself] = upper[itself] = torch.inf
-        reach = upper.kthvalue(k, dim=1, keepdim=True).values
+        reach = upper.kthvalue(self.k, dim=1, keepdim=True).values
         at, near = (lower <= reach).nonzero(as_tuple=True)
-        exact = pair_distances(rows, own[at], near)
-        found.append(first_k(at, near, exact, len(own), k))
-    return torch.cat([distance for distance, _ in found]), torch.cat([index for _, index in found])
+        exact = pair_distances(self.rows, own[at], near)
+        return first_k(at, near, exact, len(own), self.k)
 
 
 def with_equal_rows(among: NearestRows, equal: EqualRows, k: int) -> NearestRows:

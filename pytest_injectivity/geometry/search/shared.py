@@ -91,9 +91,16 @@ def search_tiles(
         in_parts(parts, sharing.look_through, search.take, remember)
 
 
-def is_worth_sharing(products: Products, executor: Executor) -> bool:
-    """Whether workers end sooner than this process, with all of its threads, alone."""
-    work = len(products) ** 2 * products.rounded.shape[1] // 2
+def is_worth_sharing(products: Products, executor: Executor, pairs: int | None = None) -> bool:
+    """Whether workers end sooner than this process, with all of its threads, alone.
+
+    Args:
+        products: of the rows.
+        executor: the workers.
+        pairs: how many are multiplied; None: all.
+    """
+    pairs = len(products) ** 2 // 2 if pairs is None else pairs
+    work = pairs * products.rounded.shape[1]
     rate = 1 if products.order.device.type == "cpu" else _GPU
     return (
         work >= rate * products.limits.shared_work

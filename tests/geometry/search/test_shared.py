@@ -43,6 +43,17 @@ def test_neighbors_are_those_of_one_process(rows: Tensor, k: int) -> None:
     assert executor.ran > 1
 
 
+def test_rows_that_crowd_are_searched_again_by_workers() -> None:
+    """In float64; the search of tiles could not tell them apart."""
+    rows, executor = draw_rows("twins", 200, 12), InTurn()
+    crowded = replace(SMALL, candidates=8, again_elements=1000)
+    found = k_nearest(rows, 2, executor=executor, limits=replace(crowded, part_pairs=10**6))
+    assert same(k_nearest(rows, 2), found)
+    assert found.searched_again > 100
+    # Of 200 rows 28 tiles and 7 blocks, in 8 shares of each; and as many of the rows searched again.
+    assert 7 + 8 + 8 == executor.ran
+
+
 def test_the_closest_pair_is_that_of_one_process(rows: Tensor) -> None:
     """Of several such pairs the first, along a few directions and by whole rows."""
     here = closest_pair(rows)
