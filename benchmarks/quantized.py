@@ -14,7 +14,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from side_by_side import table
@@ -66,22 +66,44 @@ def measured(
     model: Path, kinds: list[str], prompts: int, folder: Path
 ) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """Each kind with its row of the table, or with the reason why there is none."""
-    # Prompts are token ids: no kind needs the tokenizer, which GGUF writes in its own way.
-    bare = folder / "parent"
-    shutil.copytree(model, bare, ignore=shutil.ignore_patterns("tokenizer*", "*.txt"))
+    bare = without_tokenizer(model, folder / "parent")
     shared = {
         "prompts": str(written(model, prompts, folder)),
         "cache_dir": str(folder / "store"),
         "device": "cpu",
     }
-    for kind in kinds:
+    for kind, path, reason in children(bare, kinds, folder):
+        if path is None:
+            yield kind, (), reason
+            continue
         try:
-            path = quantized.write(kind, bare, folder / kind)
             audit = Audit(AuditConfig(model=str(path), reference=str(bare), **shared))
             yield kind, row(kind, audit), ""
         except Exception as error:  # noqa: BLE001 - whatever a library says is what is reported
-            said = " ".join(str(error).replace(str(folder), "").split())
-            yield kind, (), f"{type(error).__name__}: {said[:_SAID]}"
+            yield kind, (), said(error, folder)
+
+
+def children(
+    bare: Path, kinds: Sequence[str], folder: Path
+) -> Iterator[tuple[str, Path | None, str]]:
+    """Each kind with what it made of a folder in full precision, or with the reason why it did not."""
+    for kind in kinds:
+        try:
+            yield kind, quantized.write(kind, bare, folder / kind), ""
+        except Exception as error:  # noqa: BLE001 - whatever a library says is what is reported
+            yield kind, None, said(error, folder)
+
+
+def said(error: Exception, folder: Path) -> str:
+    """The beginning of a library's message, without the folder's name."""
+    words = " ".join(str(error).replace(str(folder), "").split())
+    return f"{type(error).__name__}: {words[:_SAID]}"
+
+
+def without_tokenizer(model: Path, bare: Path) -> Path:
+    """A copy for prompts of token ids: no kind needs the tokenizer, which GGUF writes in its own way."""
+    shutil.copytree(model, bare, ignore=shutil.ignore_patterns("tokenizer*", "*.txt"))
+    return bare
 
 
 def written(model: Path, prompts: int, folder: Path) -> Path:

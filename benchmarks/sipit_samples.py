@@ -94,9 +94,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Run:
-    """One inversion of a sample by the lens."""
+    """One inversion of a sample by the lens: prompts exact and verified, seconds, work a token."""
 
     exact: int
+    verified: int
     calibration: float
     recovery: float
     forwards: float
@@ -129,6 +130,7 @@ def by_lens(sample: Sample) -> Run:
     tried = [o.tried for o in searched if o.tried]
     return Run(
         exact=sum(map(Recovery.exact, found, sample.prompts)),
+        verified=sum(one.verified for one in found),
         calibration=calibration,
         recovery=recovery,
         forwards=sipit.work.forwards / sum(map(len, sample.prompts)),

@@ -3,6 +3,7 @@
     ./dev bench theory repetition [MODELS...]
     ./dev bench theory discriminant MODELS...
     ./dev bench theory contraction MODEL --layers LAYERS...
+    ./dev bench theory work MODELS...
 
 Each subcommand prints the tables of docs/theory.md; ``--help`` names what it takes.
 """
@@ -12,6 +13,7 @@ import argparse
 from theory_contraction import add_contraction
 from theory_discriminant import add_discriminant
 from theory_repetition import add_repetition
+from theory_work import add_work
 
 
 def main() -> None:
@@ -21,6 +23,7 @@ def main() -> None:
     add_repetition(parts)
     add_discriminant(parts)
     add_contraction(parts)
+    add_work(parts)
     given = parser.parse_args()
     given.run(given)
 

@@ -267,7 +267,8 @@ def as_gguf(form: str) -> Callable[[Path, Path], Path]:
         writer.add_head_count(heads["q_proj"])
         writer.add_head_count_kv(heads["k_proj"])
         writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-        writer.add_rope_freq_base(10000.0)
+        rope = config.get("rope_parameters") or config
+        writer.add_rope_freq_base(rope["rope_theta"])
         writer.add_vocab_size(config["vocab_size"])
         _gguf_tokenizer(writer, full)
         for name, tensor in load_file(full / "model.safetensors").items():

@@ -26,10 +26,12 @@ from pytest_injectivity.stats.quantiles import (
     quantile_p_values,
     upper_quantile,
 )
+from pytest_injectivity.stats.rank_correlation import RankCorrelation, rank_correlation
 from pytest_injectivity.stats.rates import clopper_pearson, clustered_rate, rate_p_values
 
 __all__ = [
     "PairedRatio",
+    "RankCorrelation",
     "Trials",
     "check_confidence",
     "check_fraction",
@@ -47,6 +49,7 @@ __all__ = [
     "paired_ratio",
     "quantile_interval",
     "quantile_p_values",
+    "rank_correlation",
     "rate_p_values",
     "upper_quantile",
 ]
