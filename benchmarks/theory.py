@@ -4,6 +4,7 @@
     ./dev bench theory discriminant MODELS...
     ./dev bench theory contraction MODEL --layers LAYERS...
     ./dev bench theory work MODELS...
+    ./dev bench theory symmetry MODELS...
 
 Each subcommand prints the tables of docs/theory.md; ``--help`` names what it takes.
 """
@@ -13,6 +14,7 @@ import argparse
 from theory_contraction import add_contraction
 from theory_discriminant import add_discriminant
 from theory_repetition import add_repetition
+from theory_symmetry import add_symmetry
 from theory_work import add_work
 
 
@@ -24,6 +26,7 @@ def main() -> None:
     add_discriminant(parts)
     add_contraction(parts)
     add_work(parts)
+    add_symmetry(parts)
     given = parser.parse_args()
     given.run(given)
 

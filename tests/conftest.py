@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PACKAGE = Path(__file__).parents[1] / "pytest_injectivity"
+_SHARED = Path(__file__).parents[2] / "shared" / "models"
 _STORES = 4 * 2**30  # more bytes than the stores of all tests take
 
 
@@ -115,3 +116,15 @@ def two_threads() -> Iterator[None]:
     """Passes that run two at a time have one thread each."""
     with on_threads(2):
         yield
+
+
+@pytest.fixture
+def shared_model() -> Callable[[str], str]:
+    """The folder of a small trained model; skips the test where there is none."""
+
+    def folder(name: str) -> str:
+        if not (_SHARED / name / "config.json").is_file():
+            pytest.skip(f"the trained model {name} is not on this machine")
+        return str(_SHARED / name)
+
+    return folder

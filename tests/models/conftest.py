@@ -1,6 +1,5 @@
 import copy
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -8,20 +7,6 @@ from torch import Tensor, nn
 
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.models.decoder import Decoder
-
-_SHARED = Path(__file__).parents[2] / ".." / "shared" / "models"
-
-
-@pytest.fixture
-def shared_model() -> Callable[[str], str]:
-    """The folder of a small trained model; skips the test where there is none."""
-
-    def folder(name: str) -> str:
-        if not (_SHARED / name / "config.json").is_file():
-            pytest.skip(f"the trained model {name} is not on this machine")
-        return str(_SHARED / name)
-
-    return folder
 
 
 @pytest.fixture
