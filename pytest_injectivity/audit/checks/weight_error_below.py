@@ -155,9 +155,22 @@ def _evidence(found: "Sequence[Finding]", bits: float) -> Iterator[str]:
                 f" {error.group.start}: {show(error.group.error)} of the tensor's root mean square"
             )
         yield said + (f"; the factor of {error.rescaled} taken back" if error.rescaled else "")
+    yield from _in_order([one.error for one in found])
     if len(found) > _LISTED:
         yield f"… and {len(found) - _LISTED} more tensors"
     yield "weights of 16 bits and more" if bits >= _FULL else f"proved: {bits:g} bits"
+
+
+def _in_order(errors: "Sequence[WeightError]") -> Iterator[str]:
+    """A line on the tensors that are the parent's in another order of rows or columns."""
+    known = {one.name: one.reordered for one in errors if one.reordered is not None}
+    if known:
+        named = ", ".join(f"{name} ({one.side})" for name, one in known.items())
+        most = show(max(one.error for one in known.values()))
+        yield (
+            f"in another order, with an error of at most {most}: {named}; where units or heads changed"
+            " places the function is the same: assert_block_error_below decides"
+        )
 
 
 def _zeros(errors: "Sequence[WeightError]") -> Iterator[str]:

@@ -17,6 +17,7 @@ from pytest_injectivity.core.layers import HEAD, layer_id
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.reference.errors.positions import root_of_quotient
+from pytest_injectivity.reference.errors.reordered import Reordered, reordered
 from pytest_injectivity.reference.errors.wide import wide
 from pytest_injectivity.reference.parts import Part, parts_of
 
@@ -24,6 +25,8 @@ GROUP = 32
 """Inputs of a row that are looked at together: the finest group that formats scale by is as large."""
 
 _MATRIX = 2
+# The error from which on another order is looked for.
+_UNLIKE = 0.5
 _ROWS = 4096
 
 
@@ -68,6 +71,8 @@ class WeightError:
             numbers are those with the factor taken back. Empty where there is none.
         only: whose tensor it is where one of the models has none of this name: it is compared with
             zeros, which a bias that is not there is. Empty where both have it.
+        reordered: how near the parent's it is in another order of rows or columns; None where it is near
+            as it is, or in no such order.
     """
 
     site: str
@@ -84,6 +89,7 @@ class WeightError:
     turned_group: Piece
     rescaled: str = ""
     only: Literal["", "model", "parent"] = ""
+    reordered: Reordered | None = None
 
     @property
     def name(self) -> str:
@@ -206,6 +212,7 @@ def tensor_error(
         group=group,
         loud_group=loud,
         turned_group=turned,
+        reordered=reordered(own, exact) if exact.ndim == _MATRIX and sums.error > _UNLIKE else None,
     )
 
 

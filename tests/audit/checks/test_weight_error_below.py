@@ -11,6 +11,7 @@ from pytest_injectivity.results.verdict import Status
 from pytest_injectivity.testing import round_weights, tiny_decoder
 from scripts.families.small_models import small_config, small_model
 from tests.audits import audit_against
+from tests.symmetries import permuted_units
 
 IDS = [[at, 5 * at % 64, 7, at * at % 64] for at in range(8)]
 
@@ -84,3 +85,17 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     found = audit.check_weight_error_below([0, "norm"], relative=0.02)
     assert found.passed
     assert "left out, because no token reaches it: bert.pooler" in found.reasons[0].evidence
+
+
+def test_another_order_of_hidden_units_is_named(tmp_path: Path) -> None:
+    """It is the same function, which weights alone do not show."""
+    child = permuted_units(tiny_decoder("llama"))
+    audit = audit_against(tmp_path, child, tiny_decoder("llama"), IDS)
+    (reason,) = audit.check_weight_error_below(1).reasons
+    assert "FAIL" == reason.status
+    (line,) = [one for one in reason.evidence if one.startswith("in another order")]
+    assert "in another order, with an error of at most 0: " in line
+    assert {"mlp.gate_proj (rows)", "mlp.up_proj (rows)", "mlp.down_proj (columns)"} == set(
+        line.partition("0: ")[2].partition(";")[0].split(", ")
+    )
+    assert audit.check_block_error_below(1).passed

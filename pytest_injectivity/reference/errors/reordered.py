@@ -1,0 +1,72 @@
+"""Whether a matrix is the parent's with its rows or columns in another order ([VS] quotient by G).
+
+Hidden units and heads may change places without a change of the function, where every matrix that they
+are in does so. A matrix alone does not show that: the errors of the blocks do.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pytest_injectivity.core.shapes import Float
+from pytest_injectivity.reference.errors.wide import wide
+
+# Rows, or columns, that are compared with each other.
+_MOST = 8192
+_LOOKED_AT = 16
+# The error that rounding to few bits leaves of the best order.
+_SAME = 0.5
+
+
+@dataclass(frozen=True)
+class Reordered:
+    """A matrix whose rows, or columns, are the parent's in another order.
+
+    Attributes:
+        side: which of them, ``rows`` or ``columns``.
+        error: ``||W' - W|| / ||W||`` in the parent's order.
+    """
+
+    side: str
+    error: float
+
+
+def reordered(
+    own: Float[Tensor, "rows columns"], exact: Float[Tensor, "rows columns"]
+) -> Reordered | None:
+    """The order in which a matrix is near its parent's; None where there is none.
+
+    Each row goes to the parent's row that it has the largest product with, of rows of norm 1; likewise
+    columns. A matrix that is larger than 8,192 on a side is not looked at there.
+
+    Example:
+        >>> exact = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+        >>> reordered(exact.flip(0), exact)
+        Reordered(side='rows', error=0.0)
+    """
+    ours, theirs = wide(own), wide(exact)
+    errors = {"rows": _error_in_order(ours, theirs), "columns": _error_in_order(ours.T, theirs.T)}
+    side = min(errors, key=lambda one: errors[one])
+    return Reordered(side, errors[side]) if errors[side] <= _SAME else None
+
+
+def _error_in_order(own: Tensor, exact: Tensor) -> float:
+    """The error in the parent's order of rows; infinite where there is none."""
+    rows = len(own)
+    # A few rows show whether it is worth a product of all with all.
+    if rows > _MOST or _nearest(own[:: max(1, rows // _LOOKED_AT)], exact)[1] > _SAME:
+        return math.inf
+    order, _ = _nearest(own, exact)
+    if len(order.unique()) < rows:  # type: ignore[no-untyped-call] # torch has no types for it
+        return math.inf
+    return float((own - exact[order]).norm() / exact.norm())
+
+
+def _nearest(own: Tensor, exact: Tensor) -> tuple[Tensor, float]:
+    """The parent's row that each row has the largest product with, and the error of these rows."""
+    lengths = exact.norm(dim=1, keepdim=True).clamp(min=torch.finfo(exact.dtype).tiny)
+    order = (own @ (exact / lengths).T).argmax(1)
+    apart = float((own - exact[order]).norm() / exact[order].norm())
+    return order, math.inf if math.isnan(apart) else apart

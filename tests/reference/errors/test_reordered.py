@@ -1,0 +1,46 @@
+"""Matrices whose rows or columns changed places."""
+
+import pytest
+import torch
+
+from pytest_injectivity.quantization.group_rounding import rounded_in_groups
+from pytest_injectivity.reference.errors.reordered import reordered
+
+EXACT = torch.randn(48, 32, generator=torch.Generator().manual_seed(0))
+ROWS = torch.randperm(48, generator=torch.Generator().manual_seed(1))
+COLUMNS = torch.randperm(32, generator=torch.Generator().manual_seed(1))
+
+
+def test_rows_in_another_order_are_found() -> None:
+    """And columns."""
+    rows, columns = reordered(EXACT[ROWS], EXACT), reordered(EXACT[:, COLUMNS], EXACT)
+    assert rows is not None
+    assert columns is not None
+    assert (("rows", 0.0), ("columns", 0.0)) == (
+        (rows.side, rows.error),
+        (columns.side, columns.error),
+    )
+
+
+@pytest.mark.parametrize(("bits", "least", "most"), [(8, 1e-3, 0.01), (4, 0.05, 0.15)])
+def test_rounding_hides_no_order(bits: int, least: float, most: float) -> None:
+    """Its error is left."""
+    found = reordered(rounded_in_groups(EXACT[ROWS], bits), EXACT)
+    assert found is not None
+    assert least < found.error < most
+
+
+def test_other_matrices_are_in_no_order() -> None:
+    """Of numbers of their own, with one row twice, with a NaN, or in another order of both sides."""
+    twice = EXACT[ROWS].clone()
+    twice[0] = twice[1]
+    lost = EXACT[ROWS].clone()
+    lost[5, 5] = torch.nan
+    others = [
+        torch.randn(48, 32, generator=torch.Generator().manual_seed(2)),
+        twice,
+        lost,
+        EXACT[ROWS][:, COLUMNS],
+        -EXACT,
+    ]
+    assert [None] * 5 == [reordered(one, EXACT) for one in others]
