@@ -77,9 +77,9 @@ class RayWorkers:
 
     @property
     def threads(self) -> int:
-        """On how many threads they compute, all together."""
+        """On how many threads they compute, all together: on this machine on no more than it has."""
         if isinstance(self.asked, int):
-            return self.asked * threads_of(max(1, (os.cpu_count() or 1) // self.asked))
+            return _threads_here(self.asked)
         self._connected()
         return self._threads
 
@@ -171,6 +171,15 @@ class Share:
         together = -(-count // max(len(machines), 1))
         cores = min((int(one["CPU"]) for one in machines), default=1)
         return cls(count, max(1, cores // together), 1 / -(-count // gpus) if gpus else 0.0)
+
+
+def _threads_here(count: int) -> int:
+    if "OMP_NUM_THREADS" in os.environ:
+        return min(count * threads_of(1), os.cpu_count() or 1)
+    import torch
+
+    # They share the cores that this process has as well.
+    return torch.get_num_threads()
 
 
 class _Actor:
