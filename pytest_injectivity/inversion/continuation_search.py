@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_injectivity.core.executor import Executor
 from pytest_injectivity.core.layers import Layer, depth
 from pytest_injectivity.core.number_keys import NumberKey
 from pytest_injectivity.core.shapes import Float, Float64, Int64
@@ -115,6 +116,7 @@ class ContinuationSearch:
         classes: gives the vocabulary's classes of equal embedding rows.
         free: says how many bytes are free where the model is.
         remember: asked for everything that takes a pass over the vocabulary.
+        executor: workers that large searches in a table are shared among.
         rivals_at_once: up to so many continuations the search of all their nearest rivals costs less
             than the pass, and is made with it.
         held_bytes: up to so many bytes the last table is held, for the next question about it.
@@ -127,6 +129,7 @@ class ContinuationSearch:
         free: Callable[[], int],
         remember: RememberEach = forgetful,
         *,
+        executor: Executor | None = None,
         rivals_at_once: int = 4096,
         held_bytes: int = 2**28,
     ) -> None:
@@ -134,6 +137,7 @@ class ContinuationSearch:
         self._classes = classes
         self._free = free
         self._remember = remember
+        self._executor = executor
         self._rivals_at_once = rivals_at_once
         self._held_bytes = held_bytes
         self._held: dict[tuple[tuple[int, ...] | None, Layer], Tensor] = {}
@@ -164,7 +168,9 @@ class ContinuationSearch:
         found: Mapping[Layer, Continuations] = self._remember(
             {layer: _key(ids, layer) for layer in missing},
             lambda unknown: {
-                layer: Continuations.of(self.tokens(ids), table, self._rivals_at_once)
+                layer: Continuations.of(
+                    self.tokens(ids), table, self._rivals_at_once, self._executor
+                )
                 for layer, table in self._tables(ids, unknown)
             },
         )
@@ -219,7 +225,9 @@ class ContinuationSearch:
             return np.zeros(found.compared if found.equal else 0)
         rivals: Float64[np.ndarray, " compared"] = self._one(
             RivalsKey(_key(prompt, layer)),
-            lambda: nearest_neighbors(self._table(prompt, layer)[1]).distance,
+            lambda: (
+                nearest_neighbors(self._table(prompt, layer)[1], executor=self._executor).distance
+            ),
         )
         return rivals
 
@@ -228,7 +236,7 @@ class ContinuationSearch:
 
     def _near(self, prompt: Before, layer: Layer, eps: float, limit: int) -> NearPairs:
         tokens, rows = self._table(prompt, layer)
-        near = pairs_within(rows, eps, limit=limit)
+        near = pairs_within(rows, eps, limit=limit, executor=self._executor)
         return NearPairs(near.count, tokens[near.left], tokens[near.right], near.distance)
 
     def _doubtful(
@@ -238,7 +246,7 @@ class ContinuationSearch:
         distinct = EqualRows.of(rows).representatives
         if len(distinct) < len(rows):
             tokens, rows = tokens[distinct], rows[torch.from_numpy(distinct).to(rows.device)]
-        found = near_tokens(rows, reach, limit)
+        found = near_tokens(rows, reach, limit, executor=self._executor)
         near = found.pairs
         named = NearPairs(near.count, tokens[near.left], tokens[near.right], near.distance)
         return NearTokens(named, found.sampled)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_injectivity.core.executor import Executor
 from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.search.closest_pair import closest_pair
@@ -73,6 +74,7 @@ class Continuations:
         tokens: Int64[Tensor, " tokens"],
         table: Float[Tensor, "tokens hidden"],
         rivals_at_once: int,
+        executor: Executor | None = None,
     ) -> "Continuations":
         """Compares all continuations of one prompt.
 
@@ -80,6 +82,7 @@ class Continuations:
             tokens: the token ids that continue the prompt, ascending.
             table: the state of each continuation.
             rivals_at_once: up to so many continuations all nearest rivals are searched for.
+            executor: workers that a large search is shared among.
         """
         known, rows = finite_continuations(tokens, table)
         equal = EqualRows.of(rows)
@@ -89,14 +92,14 @@ class Continuations:
         closest, at = float("inf"), None
         rivals = np.zeros(len(rows)) if 1 < len(rows) <= rivals_at_once else None
         if len(distinct) > 1 and rivals is not None:
-            nearest = nearest_neighbors(apart)
+            nearest = nearest_neighbors(apart, executor=executor)
             rivals[distinct] = nearest.distance
             for members in equal.classes:
                 rivals[members] = 0.0
             left = int(nearest.distance.argmin())
             closest, at = float(nearest.distance[left]), (left, int(nearest.index[left]))
         elif len(distinct) > 1:
-            found = closest_pair(apart)
+            found = closest_pair(apart, executor=executor)
             closest, at = found.distance, (found.left, found.right)
         return cls(
             compared=len(rows),

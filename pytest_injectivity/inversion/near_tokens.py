@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_injectivity.core.executor import Executor
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.geometry.distances import pair_distances
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
@@ -68,7 +69,12 @@ class NearTokens:
 
 
 def near_tokens(
-    rows: Float[Tensor, "tokens hidden"], reach: Reach, limit: int, *, sample: int = 128
+    rows: Float[Tensor, "tokens hidden"],
+    reach: Reach,
+    limit: int,
+    *,
+    sample: int = 128,
+    executor: Executor | None = None,
 ) -> NearTokens:
     """The pairs of states within reach in both distances, the closest in the scaled one first.
 
@@ -78,13 +84,15 @@ def near_tokens(
         limit: how many pairs within the radius are looked at; of those beyond it all are counted,
             unless a sample of the rows shows ten times as many.
         sample: how many rows, evenly spread, are compared with all others first.
+        executor: workers that a large search is shared among.
     """
     seen = _seen(rows, reach, sample)
     # Each pair is met from both of its rows.
     if seen * len(rows) > 2 * _TOO_MANY * limit * min(sample, len(rows)):
         none = np.zeros(0, dtype=np.int64)
         return NearTokens(NearPairs(seen, none, none, np.zeros(0)), min(sample, len(rows)))
-    scaled = pairs_within(reach.scale.searchable(rows), reach.radius, limit=limit)
+    searchable = reach.scale.searchable(rows)
+    scaled = pairs_within(searchable, reach.radius, limit=limit, executor=executor)
     left, right = np.minimum(scaled.left, scaled.right), np.maximum(scaled.left, scaled.right)
     sides = [torch.from_numpy(side).to(rows.device) for side in (left, right)]
     distance = pair_distances(rows, *sides).cpu().numpy()

@@ -26,6 +26,8 @@ from pytest_injectivity.testing import (
     tiny_decoder,
 )
 from tests import brute_force
+from tests.executors import InTurn
+from tests.shared_searches import same
 
 IDS = (5, 1, 8, 8, 2)
 LAYERS: tuple[Layer, ...] = (0, 1, 2, "norm")
@@ -359,3 +361,22 @@ def test_what_is_remembered_needs_no_model() -> None:
     calls.clear()
     assert first == asked(ContinuationSearch(load, _each_alone(decoder), lambda: 2**30, remember))
     assert not calls
+
+
+@pytest.mark.slow
+def test_a_large_table_is_searched_by_workers() -> None:
+    """They find what one process finds."""
+    rows = torch.randn(20_000, 512, generator=torch.Generator().manual_seed(0))
+    decoder, executor = additive_decoder(rows, torch.zeros(8, 512)), InTurn()
+    alone, shared = (
+        ContinuationSearch(
+            lambda: decoder, _each_alone(decoder), lambda: 2**40, executor=one, rivals_at_once=0
+        )
+        for one in (None, executor)
+    )
+    here, there = (search.of(IDS, [1])[1] for search in (alone, shared))
+    assert (here.closest, here.pair) == (there.closest, there.pair)
+    closest = executor.ran
+    near, found = (search.within(IDS, 1, here.closest * 1.05, 100) for search in (alone, shared))
+    assert same(near, found)
+    assert 8 <= closest < executor.ran

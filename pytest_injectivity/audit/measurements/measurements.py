@@ -267,4 +267,5 @@ class Measurements:
             lambda: self.token_classes,
             lambda: free_bytes(self.target.kept.device),
             entry.remember_each,
+            executor=searchers(self.target),
         )
