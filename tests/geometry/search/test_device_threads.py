@@ -55,6 +55,7 @@ def test_devices_find_the_ratios_that_one_finds(extreme: Extreme) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is there")
 def test_gpus_find_what_the_processor_finds() -> None:
     """All that there are; one of them twice where it is alone."""
     rows = draw_rows("twins", 3000, 64)
