@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 ./dev bench workers MODEL [--prompts 2000 --workers 2 --kills 10 --sipit 400]
 
 So each worker computes on as many threads as the one process; without it the workers share the cores. In
-each of the last captures a random worker gets SIGKILL at a random moment. Last, prompts of 20 tokens are
-recovered from the middle layer, by one process and by the workers in turn.
+each capture after the first ones a random worker gets SIGKILL at a random moment. Last, prompts of 20
+tokens are recovered from the middle layer, by one process and by the workers in turn.
 """
 
 import argparse
@@ -43,12 +43,14 @@ def main() -> None:
     )
     one, alone = captured(config, None)
     print(f"one process: {alone:.1f} s")
+    if given.workers > 1:
+        by_itself = RayWorkers(1)
+        single = twice(config, by_itself, one)
+        by_itself.close()
+        print(f"overhead of one worker that has loaded: {100 * (single / alone - 1):.0f} %")
     executor = RayWorkers(given.workers)
-    started = time.perf_counter()
-    list(executor.map(abs, range(given.workers)))
-    print(f"cluster and first workers started in {time.perf_counter() - started:.1f} s")
-    several, together = captured(config, executor)
-    print(f"{given.workers} workers: {together:.1f} s, same bits: {several == one}")
+    together = twice(config, executor, one)
+    print(f"efficiency of {given.workers}: {alone / (given.workers * together):.2f} a worker")
     draw = random.Random(0)  # noqa: S311 - moments, no secrets
     kills, same, seconds = 0, 0, together
     captures = 0
@@ -68,6 +70,18 @@ def main() -> None:
             f"SipIt: one process {alone:.1f} s, workers {together:.1f} s, same: {found == shared}"
         )
     executor.close()
+
+
+def twice(config: AuditConfig, executor: RayWorkers, expected: str) -> float:
+    """Seconds of a capture by workers that have loaded, after one in which they load."""
+    started = time.perf_counter()
+    list(executor.map(abs, range(executor.count)))
+    print(f"cluster and first workers started in {time.perf_counter() - started:.1f} s")
+    seconds = 0.0
+    for said in ("with their imports and loading", "again, in another empty store"):
+        found, seconds = captured(config, executor)
+        print(f"{executor.count} workers, {said}: {seconds:.1f} s, same bits: {found == expected}")
+    return seconds
 
 
 def captured(config: AuditConfig, executor: RayWorkers | None) -> tuple[str, float]:
