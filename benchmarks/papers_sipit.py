@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from papers_weights import parent
-from quantized import children
+from quantized import children, said
 from real_tables import markdown, told
 from sipit_samples import Sample, by_lens, random_prompts
 
 from pytest_injectivity import Audit, AuditConfig
+from pytest_injectivity.errors import InjectivityError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.loading import load_decoder
 
@@ -66,8 +67,11 @@ def _decoders(model: Path, kinds: list[str], folder: Path) -> Iterator[tuple[str
     for kind, path, reason in children(bare, made, folder):
         if path is None:
             told(f"{model.name}, {kind}: {reason}")
-        else:
+            continue
+        try:
             yield kind, load_decoder(str(path), dtype="float32", device="cpu")
+        except InjectivityError as error:
+            told(f"{model.name}, {kind}: {said(error, folder)}")
 
 
 def _prompts(model: Path, decoder: Decoder, count: int, length: int) -> list[tuple[int, ...]]:

@@ -124,7 +124,12 @@ def _measured(
     own = _Found.of(bare, prompts)
     yield FULL, own.cells(own)
     for kind, path, reason in children(bare, kinds, folder):
+        if path is None:
+            yield kind, reason
+            continue
         try:
-            yield kind, reason if path is None else _Found.of(path, prompts).cells(own)
+            found = _Found.of(path, prompts)
+            plain = found.quantized == own.quantized
+            yield kind, "nothing in it is quantized" if plain else found.cells(own)
         except Exception as error:  # noqa: BLE001 - whatever a library says is what is reported
             yield kind, said(error, folder)

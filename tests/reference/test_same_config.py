@@ -205,7 +205,8 @@ def test_a_file_of_the_same_model_differs_in_nothing(family: str, tmp_path: Any)
 def test_a_quantized_child_differs_in_nothing(kind: str, tmp_path: Any) -> None:
     """With its tokenizer; what its quantization says is no difference."""
     quantized.needs(kind)
-    full = quantized.saved_parent(tmp_path / "full")
+    rope = {"rope_type": "default", "rope_theta": 50_000.0}
+    full = quantized.saved_parent(tmp_path / "full", rope_parameters=rope)
     child = quantized.write(kind, full, tmp_path / "child")
     assert () == function_differences(resolve(str(child)), resolve(str(full)))
 
