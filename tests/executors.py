@@ -1,6 +1,7 @@
 """Executors without processes: what is handed to workers is pickled all the same."""
 
 import pickle
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
@@ -13,7 +14,7 @@ def sent(what: Any) -> Any:
 
 
 class InTurn:
-    """Runs part after part in this process, and counts them.
+    """Runs part after part in this process, and counts them; takes parts ahead, as a pool does.
 
     Args:
         count: workers that it says it has.
@@ -28,11 +29,19 @@ class InTurn:
 
     def map(self, job: Callable[[Any], Any], parts: Iterable[Any]) -> Generator[Any]:
         """See `core.executor.Executor`."""
+        taken: deque[Any] = deque()
         for part in parts:
-            if self._stop is not None and self.ran == self._stop[0]:
-                raise self._stop[1]
-            self.ran += 1
-            yield sent(sent(job)(sent(part)))
+            if len(taken) == 2 * self.count:
+                yield self._done(job, taken.popleft())
+            taken.append(sent(part))
+        while taken:
+            yield self._done(job, taken.popleft())
+
+    def _done(self, job: Callable[[Any], Any], part: Any) -> Any:
+        if self._stop is not None and self.ran == self._stop[0]:
+            raise self._stop[1]
+        self.ran += 1
+        return sent(sent(job)(part))
 
 
 class Mortal:

@@ -2,7 +2,9 @@
 
 import threading
 import time
+from collections.abc import Generator, Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -52,6 +54,22 @@ def test_devices_find_the_ratios_that_one_finds(extreme: Extreme) -> None:
         for executor in (None, TWO)
     )
     assert same(one, two)
+
+
+def test_each_device_has_known_prompt_distances_of_its_own() -> None:
+    """The table of them is not for several threads."""
+    jobs: list[Any] = []
+
+    class Spied(DeviceThreads):
+        def map(self, job: Any, parts: Iterable[Any]) -> Generator[Any]:
+            jobs.append(job)
+            return super().map(job, parts)
+
+    prompts = PairDistances(PromptMetric.LEVENSHTEIN, draw_prompts(100, 1))
+    rows = draw_rows("integer grid", 100, 12)
+    extreme_ratios(rows, prompts, "smallest", executor=Spied(TWO.devices), limits=SMALL)
+    assert jobs[0].search.prompts is prompts
+    assert jobs[0].to(TWO.devices[0]).search.prompts is not prompts
 
 
 @pytest.mark.gpu

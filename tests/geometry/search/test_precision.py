@@ -1,5 +1,7 @@
 """Full rows are multiplied in full precision, whatever the user has set."""
 
+import threading
+
 import pytest
 import torch
 
@@ -45,3 +47,19 @@ def test_fast_products_of_bfloat16_values_lose_nothing() -> None:
     with precision_of(torch.bfloat16):
         inside = rows @ rows.T
     torch.testing.assert_close(inside, (rows.double() @ rows.double().T).float(), rtol=0, atol=1e-3)
+
+
+def test_threads_wait_for_each_other() -> None:
+    """The settings are those of the process: two threads would leave each other's."""
+    entered = threading.Event()
+
+    def enter() -> None:
+        with precision_of(torch.float32):
+            entered.set()
+
+    other = threading.Thread(target=enter)
+    with precision_of(torch.bfloat16):
+        other.start()
+        assert not entered.wait(0.05)
+    other.join()
+    assert entered.is_set()

@@ -54,6 +54,15 @@ def test_rows_that_crowd_are_searched_again_by_workers() -> None:
     assert 7 + 8 + 8 == executor.ran
 
 
+def test_rows_that_a_worker_gives_up_are_searched_again() -> None:
+    """It has no room for all of their candidates."""
+    rows, executor = draw_rows("twins", 400, 12), InTurn()
+    limits = replace(SMALL, tile_rows=256, tile_columns=416, candidates=8, held=1)
+    found = k_nearest(rows, 2, executor=executor, limits=replace(limits, part_pairs=10**6))
+    assert same(k_nearest(rows, 2), found)
+    assert found.searched_again > 100
+
+
 def test_the_closest_pair_is_that_of_one_process(rows: Tensor) -> None:
     """Of several such pairs the first, along a few directions and by whole rows."""
     here = closest_pair(rows)
