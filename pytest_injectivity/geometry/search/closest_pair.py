@@ -97,11 +97,8 @@ class _Search(TileSearch[ClosestPair]):
 
     def over(self, executor: Executor | None) -> None:
         """Look at every pair that the rows' products do not rule out."""
-        self.products, self.along, self.slack = (
-            Products.of(self.rows, limits=self.limits),
-            None,
-            0.0,
-        )
+        self.products = Products.of(self.rows, limits=self.limits)
+        self.along, self.slack = None, 0.0
         search_tiles(self, executor=executor)
 
     def along_projections(self, executor: Executor | None) -> bool:
