@@ -1,7 +1,7 @@
 """Two figures of how the states of a layer lie: anisotropy and intrinsic dimension (SPEC section 11).
 
-In [N] version 4 they go along with the margin, at 0.72 and -0.60 (appendix E.5). Of the models here they do
-not: the dimension grows with the margin, as depth does (docs/papers.md).
+In [N] version 4 they go along with the margin, at 0.72 and -0.60 (appendix E.5). Of the models here
+they do not: the dimension grows with the margin, as depth does (docs/papers.md).
 """
 
 import math
