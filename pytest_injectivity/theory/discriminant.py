@@ -3,11 +3,11 @@
 Two prompts collide at a layer where ``r(theta) = F_l(s) - F_l(t)`` is zero. The smallest change ``d`` of
 the weights with ``r(theta + d) = 0`` is looked for by Gauss-Newton steps on the whole change,
 ``d <- J^+ (J d - r)``, so that its norm stays least, and then ``d <- d - J^+ r``, which converge fast to
-a collision near by. ``J J^T`` is accumulated over groups of tensors; ``J`` itself, which has a row for
-each coordinate of a state and a column for each weight, is never held whole. What is found is applied,
-and collides: its norm is an upper bound of the distance. Prompts of equal length collide as well where
-the embedding rows of the tokens in which they differ become equal; where that is a smaller change, or
-the steps reach no collision, it is the bound. The lower figure beside it,
+a collision near by. ``J J^T`` is accumulated over groups of tensors (`linearization`); ``J`` itself,
+which has a row for each coordinate of a state and a column for each weight, is never held whole. What is
+found is applied, and collides: its norm is an upper bound of the distance. Prompts of equal length
+collide as well where the embedding rows of the tokens in which they differ become equal; where that is a
+smaller change, or the steps reach no collision, it is the bound. The lower figure beside it,
 ``||r|| / sigma_max(J)``, is an estimate of first order.
 
 Roundings of the same weights are measured beside it, whole and projected on the row space of ``J``: a
@@ -32,6 +32,7 @@ from pytest_injectivity.errors import ModelError, OptionError, PromptError
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.theory.changed_weights import Weights, norm_of, weights_of
 from pytest_injectivity.theory.jacobian_products import JacobianProducts
+from pytest_injectivity.theory.linearization import Linearization
 from pytest_injectivity.theory.merged_rows import merged_rows
 
 # How near to zero the difference of the states must come, of the larger one's norm.
@@ -41,9 +42,7 @@ _COLLIDES = 1e-9
 _SETTLED = 1e-2
 _MOST_STEPS = 40
 _MOST_HALVINGS = 10
-# Coordinates of a state whose rows of J are computed at once.
-_TOGETHER = 32
-# Bytes of the columns of J that are held at once.
+# Bytes of derivatives that are held at once.
 _HELD = 2**29
 
 
@@ -123,11 +122,11 @@ def colliding_change(
         over: what may change: ``"all"``, ``"embedding"`` (the input embedding's rows), or the
             number of a block.
         roundings: by name, further changes of these weights, such as those of `rounding_of`.
-        held_bytes: of the columns of ``J`` that are held at once; changes no number but by rounding.
+        held_bytes: of derivatives that are held at once; changes no number but by rounding.
 
     Raises:
         ModelError: the decoder does not compute in float64, or a state is not finite.
-        OptionError: ``over`` is not accepted, nothing of it changes the layer, or the columns of one
+        OptionError: ``over`` is not accepted, nothing of it changes the layer, or the derivatives by one
             tensor are more than ``held_bytes``.
         PromptError: a prompt is empty, has ids that the model has not, or both are the same.
 
@@ -158,7 +157,7 @@ class _Search:
                 f"{decoder.source} computes in {decoder.dtype}: give Decoder.as_float64()"
             )
         _check_prompts(decoder, pair)
-        self.decoder, self.layer, self.held_bytes = decoder, layer, held_bytes
+        self.decoder, self.layer = decoder, layer
         self.over, self.parameters = weights_of(decoder, over)
         self.norm = norm_of(self.parameters)
         ids = torch.tensor([*pair[0], *pair[1]], device=decoder.device)
@@ -172,6 +171,9 @@ class _Search:
             if one is self.table:
                 self.parameters[name] = rows
         self.start = {name: one.detach().clone() for name, one in self.parameters.items()}
+        self.linearization = Linearization(
+            self.over, decoder.parts.base, self.parameters, held_bytes
+        )
 
     @contextmanager
     def weights_free(self) -> Iterator[None]:
@@ -294,67 +296,10 @@ class _Search:
 
     def _linear(self, change: Weights, roundings: Mapping[str, Weights]) -> JacobianProducts:
         """What is known of ``J`` at the weights as they are."""
-        difference = self._difference()
-        view = JacobianProducts(difference.detach(), list(roundings))
+        with self.linearization.recorded():
+            difference = self._difference()
         of_rows = {name: self._of_rows(one) for name, one in roundings.items()}
-        for group in self._groups(difference):
-            part = self._jacobian(difference, group)
-            others = {name: self._flat(one, group) for name, one in of_rows.items()}
-            view.add(part, self._flat(change, group), others)
-        return view
-
-    def _groups(self, difference: Tensor) -> Iterator[list[str]]:
-        """Names of the tensors that move the states, in groups whose columns of ``J`` are held at once.
-
-        Raises:
-            OptionError: those of one tensor are too many.
-        """
-        group: list[str] = []
-        held = 0
-        for name in self._moving(difference):
-            columns = self.parameters[name].numel()
-            needed = 8 * self.decoder.hidden_size * columns
-            if needed > self.held_bytes:
-                raise OptionError(
-                    f"over={self.over!r}: the derivatives of {self.decoder.hidden_size:,} coordinates"
-                    f" by the {columns:,} numbers of {name} take {needed / 2**20:,.0f} MiB, and"
-                    f" {self.held_bytes / 2**20:,.0f} may be held: over='embedding' needs those of"
-                    " the prompts' tokens alone"
-                )
-            if group and held + needed > self.held_bytes:
-                yield group
-                group, held = [], 0
-            group.append(name)
-            held += needed
-        if group:
-            yield group
-
-    def _moving(self, difference: Tensor) -> list[str]:
-        """Names of the tensors that the difference of the states depends on."""
-        if difference.grad_fn is None:
-            return []
-        slopes = torch.autograd.grad(
-            difference.sum(),
-            list(self.parameters.values()),
-            allow_unused=True,
-            retain_graph=True,
-        )
-        pairs = zip(self.parameters, slopes, strict=True)
-        return [name for name, slope in pairs if slope is not None]
-
-    def _jacobian(
-        self, difference: Tensor, group: Sequence[str]
-    ) -> Float64[Tensor, "hidden weights"]:
-        tensors = [self.parameters[name] for name in group]
-        columns = sum(one.numel() for one in tensors)
-        held = difference.new_empty(len(difference), columns)
-        for at in torch.split(torch.arange(len(difference)), _TOGETHER):
-            some = torch.eye(len(difference))[at].to(difference)
-            slopes = torch.autograd.grad(
-                difference, tensors, some, retain_graph=True, is_grads_batched=True
-            )
-            held[at] = torch.cat([one.flatten(1) for one in slopes], dim=1)
-        return held
+        return self.linearization.of(difference, change, of_rows)
 
     def _transposed(self, weights: Float64[Tensor, " hidden"]) -> dict[str, Tensor]:
         """``J^T`` times a vector: one backward pass."""
@@ -365,11 +310,6 @@ class _Search:
             name: torch.zeros_like(self.start[name]) if slope is None else slope
             for name, slope in zip(self.parameters, slopes, strict=True)
         }
-
-    def _flat(self, weights: Weights, group: Sequence[str]) -> Float64[Tensor, " weights"]:
-        """Those of a group in one row; zeros for what is not among them."""
-        parts = [weights.get(name, torch.zeros_like(self.start[name])) for name in group]
-        return torch.cat([one.flatten() for one in parts])
 
     def _of_rows(self, weights: Weights) -> Weights:
         """The same, of the embedding only the rows that are used."""

@@ -40,6 +40,28 @@ class JacobianProducts:
         for name, one in roundings.items():
             self._along[name] += part @ one
 
+    def add_layer(
+        self,
+        outputs: Float64[Tensor, "hidden tokens out"],
+        inputs: Float64[Tensor, "tokens in"],
+        change: Float64[Tensor, "out in"],
+        roundings: Mapping[str, Float64[Tensor, "out in"]],
+    ) -> None:
+        """Adds the columns of a linear layer's matrix.
+
+        Args:
+            outputs: the derivatives by what comes out of it at each token.
+            inputs: what goes into it.
+            change: of the matrix.
+            roundings: by name, further changes of it.
+        """
+        flat = outputs.flatten(1)
+        together = torch.einsum("ts,nso->nto", inputs @ inputs.T, outputs).flatten(1)
+        self.gram += together @ flat.T
+        self.along_change += flat @ (inputs @ change.T).flatten()
+        for name, one in roundings.items():
+            self._along[name] += flat @ (inputs @ one.T).flatten()
+
     @property
     def moved(self) -> bool:
         """Whether any weight moves the difference."""
