@@ -5,6 +5,7 @@
     ./dev bench theory contraction MODEL --layers LAYERS...
     ./dev bench theory work MODELS...
     ./dev bench theory symmetry MODELS...
+    ./dev bench theory trajectory
 
 Each subcommand prints the tables of docs/theory.md; ``--help`` names what it takes.
 """
@@ -15,6 +16,7 @@ from theory_contraction import add_contraction
 from theory_discriminant import add_discriminant
 from theory_repetition import add_repetition
 from theory_symmetry import add_symmetry
+from theory_trajectory import add_trajectory
 from theory_work import add_work
 
 
@@ -27,6 +29,7 @@ def main() -> None:
     add_contraction(parts)
     add_work(parts)
     add_symmetry(parts)
+    add_trajectory(parts)
     given = parser.parse_args()
     given.run(given)
 
