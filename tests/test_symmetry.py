@@ -45,7 +45,9 @@ def _check(decoder: Decoder, name: str, ids: Tensor, layers: Sequence[Layer]) ->
     last = torch.full((len(ids),), ids.shape[1] - 1)
     before, after = (one.states(ids, layers, positions=last) for one in (exact, changed))
     # Where the stream turns, the gain of the final norm is in the head.
-    for layer in [one for one in layers if (name, one) != ("rotation", "norm")]:
+    compared = [one for one in layers if (name, one) != ("rotation", "norm")]
+    assert len(compared) >= 2
+    for layer in compared:
         left, right = before[layer], after[layer]
         same = bool(torch.allclose(left, right, rtol=1e-9, atol=1e-9))
         assert same == (name != "rotation")
