@@ -26,7 +26,7 @@ def test_parent(assert_next_token_kept, assert_weight_error_below, assert_block_
     assert_block_error_below()
 """
 # What differs between two runs of one audit, and what needs a float64 copy of the model.
-OTHER = {"seconds", "reproduce", "error", "evidence"}
+OTHER = {"seconds", "reproduce", "error", "evidence", "certificate"}
 
 Run = Callable[..., pytest.RunResult]
 
