@@ -78,6 +78,8 @@ KINDS: dict[str, Draw] = {
     "twins": _twins,
     "simplex": _simplex,
 }
+FEW_KINDS = ("equal classes", "integer grid", "offset 1e3", "sink", "twins")
+"""Those that the default run looks at where each is repeated for sizes that change nothing."""
 
 
 def draw_rows(

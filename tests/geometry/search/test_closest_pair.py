@@ -10,7 +10,8 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.geometry.search.closest_pair import ClosestPair, closest_pair
 from pytest_injectivity.geometry.search.limits import SearchLimits
 from tests import brute_force
-from tests.adversaries import DTYPES, KINDS, SEEDS, any_rows, draw_rows, exact_rows
+from tests.adversaries import DTYPES, FEW_KINDS, KINDS, SEEDS, any_rows, draw_rows, exact_rows
+from tests.repetitions import mostly_slow
 
 
 def assert_closest(rows: Tensor, found: ClosestPair) -> None:
@@ -38,7 +39,7 @@ def test_of_equally_close_pairs_the_first_is_named(rows: Tensor) -> None:
 
 @pytest.mark.parametrize("few", [0.0, 1.0])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", mostly_slow(sorted(KINDS), *FEW_KINDS))
 def test_projected_or_whole_products_find_the_same(
     kind: str, dtype: torch.dtype, few: float
 ) -> None:

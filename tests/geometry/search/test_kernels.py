@@ -24,7 +24,8 @@ from pytest_injectivity.geometry.search.near_pairs import pairs_within
 from pytest_injectivity.geometry.search.neighbors import k_nearest
 from pytest_injectivity.geometry.search.ratios import extreme_ratios
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
-from tests.adversaries import KINDS, any_rows, draw_rows
+from tests.adversaries import FEW_KINDS, KINDS, any_rows, draw_rows
+from tests.repetitions import mostly_slow
 
 CPU = torch.device("cpu")
 # Those that are not chosen for so few rows.
@@ -66,7 +67,7 @@ def test_no_answer_hangs_on_the_kernel(rows: Tensor, tile: int) -> None:
     assert_no_answer_hangs_on_the_kernel(rows, SearchLimits(tile_rows=tile, tile_columns=tile))
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", mostly_slow(sorted(KINDS), *FEW_KINDS))
 def test_no_answer_about_adversarial_rows_hangs_on_the_kernel(kind: str) -> None:
     """Wide rows of each kind, in several tiles."""
     limits = SearchLimits(tile_rows=64, tile_columns=64, few_rows=100, few_pairs=0)

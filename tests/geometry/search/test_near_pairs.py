@@ -16,7 +16,8 @@ from pytest_injectivity.geometry.search.limits import SearchLimits
 from pytest_injectivity.geometry.search.near_pairs import NearPairs, pairs_within
 from pytest_injectivity.geometry.search.neighbors import nearest_neighbors
 from tests import brute_force
-from tests.adversaries import DTYPES, KINDS, any_rows, draw_rows, exact_rows
+from tests.adversaries import DTYPES, FEW_KINDS, KINDS, any_rows, draw_rows, exact_rows
+from tests.repetitions import mostly_slow
 
 WAYS = {
     "all pairs": SearchLimits(few_pairs=10**9),
@@ -89,7 +90,7 @@ def test_many_rows_of_a_kind(kind: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 30])
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", mostly_slow(sorted(KINDS), *FEW_KINDS))
 @pytest.mark.parametrize("way", sorted(WAYS))
 @pytest.mark.parametrize(("block", "tile"), [(35, (64, 64)), (120, (128, 64))])
 def test_tile_and_chunk_sizes_change_nothing(

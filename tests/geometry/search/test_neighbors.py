@@ -15,7 +15,8 @@ from pytest_injectivity.geometry.search.limits import SearchLimits
 from pytest_injectivity.geometry.search.neighbors import Neighbors, k_nearest, nearest_neighbors
 from pytest_injectivity.geometry.search.resumable import SearchPart
 from tests import brute_force
-from tests.adversaries import DTYPES, KINDS, SEEDS, Kept, any_rows, draw_rows, exact_rows
+from tests.adversaries import DTYPES, FEW_KINDS, KINDS, SEEDS, Kept, any_rows, draw_rows, exact_rows
+from tests.repetitions import mostly_slow
 
 
 def assert_nearest(rows: Tensor, found: Neighbors) -> None:
@@ -57,7 +58,7 @@ def test_wide_rows_of_a_kind(kind: str) -> None:
     assert_nearest(rows, nearest_neighbors(rows))
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", mostly_slow(sorted(KINDS), *FEW_KINDS))
 @pytest.mark.parametrize("block", [100, 500])
 @pytest.mark.parametrize(("tile", "candidates"), [((64, 64), 512), ((64, 192), 1), ((128, 64), 20)])
 def test_block_and_tile_sizes_and_candidates_change_nothing(

@@ -15,7 +15,17 @@ from pytest_injectivity.geometry.search.ratios import Extreme, Ratios, extreme_r
 from pytest_injectivity.geometry.search.resumable import SearchPart
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
 from tests import brute_force
-from tests.adversaries import KINDS, SEEDS, Kept, any_rows, draw_prompts, draw_rows, exact_rows
+from tests.adversaries import (
+    FEW_KINDS,
+    KINDS,
+    SEEDS,
+    Kept,
+    any_rows,
+    draw_prompts,
+    draw_rows,
+    exact_rows,
+)
+from tests.repetitions import mostly_slow
 
 METRICS = tuple(metric.value for metric in PromptMetric)
 EXTREMES: tuple[Extreme, ...] = ("smallest", "largest")
@@ -76,7 +86,7 @@ def test_many_rows_of_a_kind(kind: str, extreme: Extreme, metric: str) -> None:
 
 
 @pytest.mark.parametrize("extreme", EXTREMES)
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", mostly_slow(sorted(KINDS), *FEW_KINDS))
 @pytest.mark.parametrize("first_look", [1, 4])
 def test_tile_size_and_first_look_change_nothing(
     kind: str, extreme: Extreme, first_look: int

@@ -24,6 +24,7 @@ from pytest_injectivity.privacy.search.channel import Channel, ChannelView
 from pytest_injectivity.privacy.search.one_step_tables import OneStepTable
 from pytest_injectivity.testing import tiny_decoder
 from tests.attacks import by_name, case, drawn_prompts
+from tests.repetitions import mostly_slow
 
 VOCAB = 12
 PROMPTS = drawn_prompts(3, 3, vocab=VOCAB)
@@ -49,6 +50,16 @@ CHANNELS = [
 QUERIES = 4
 PRUNING = {"argmin", "averaging", "ball", "fixed ball", "mahalanobis", "prior"}
 BY_NAME = {one.name: one for one in ATTACKERS}
+QUICK = (
+    "argmin",
+    "beam",
+    "collision",
+    "last-state inverter",
+    "linear inverter",
+    "mahalanobis",
+    "span",
+)
+"""Those that the default run looks at in four repetitions; it runs every attacker in all other tests."""
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +168,7 @@ def _sent_of_the_larger_half(place: str, release: str) -> AttackCase:
     )
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", mostly_slow(BY_NAME, *QUICK))
 def test_no_attacker_names_padding(name: str) -> None:
     """Not even rows of padding that equal a token's and have smaller ids."""
     attacker, decoder = BY_NAME[name], _padded()
@@ -221,7 +232,7 @@ def test_it_begins_an_attack_of_its_own_each_time(name: str, decoder: Decoder) -
     assert isinstance(found, Attack)
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", mostly_slow(BY_NAME, *QUICK))
 def test_results_have_the_shape_of_the_prompts(name: str, decoder: Decoder) -> None:
     """One answer a token that is a token or none, in each way that the attacker is run."""
     attacker = BY_NAME[name]
@@ -240,7 +251,7 @@ def test_results_have_the_shape_of_the_prompts(name: str, decoder: Decoder) -> N
         assert attacker.source == one.source
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", mostly_slow(BY_NAME, *QUICK))
 def test_an_attack_is_deterministic(name: str, decoder: Decoder) -> None:
     """Run twice on every kind of release it is made for, it gives the same answers."""
     attacker = BY_NAME[name]
@@ -253,7 +264,7 @@ def test_an_attack_is_deterministic(name: str, decoder: Decoder) -> None:
         }
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", mostly_slow(BY_NAME, *QUICK))
 def test_nothing_is_vouched_for_without_an_answer(name: str, decoder: Decoder) -> None:
     """Nor any answer about another model's states, in which no true token can be within reach."""
     attacker = BY_NAME[name]
