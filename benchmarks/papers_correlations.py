@@ -123,5 +123,7 @@ def _correlated(blocks: Sequence[_Block]) -> Iterator[str]:
 
 
 def shown(found: RankCorrelation) -> str:
-    """A correlation and its interval."""
+    """A correlation and its interval; a dash where the points say nothing of others."""
+    if (found.interval.low, found.interval.high) == (-1.0, 1.0):
+        return "–"
     return f"{found.value:+.2f} ({found.interval.low:+.2f} to {found.interval.high:+.2f})"

@@ -29,7 +29,8 @@ from pytest_injectivity.quantization.stored_tensors import StoredTensor
 _MOST_BLOCKS = 10_000
 _MOST_EXPERTS = 100_000
 _BLOCKS = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers"}
-_EXPERTS = {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"}
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+"""The names that configurations have for the number of experts."""
 _BLOCK = re.compile(r"(?:[A-Za-z_]+\.){0,4}(?:layers|h|blocks|blk|block)\.(\d+)\.")
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 # Sixteen weights of two bits in a four-byte word are the most that a format packs.
@@ -153,7 +154,7 @@ def _refuse_missing_experts(
     stacked = [one.shape[0] for one in tensors.values() if len(one.shape) >= _STACKED]
     held = max([len(tensors), *numbered, *stacked])
     named = dict(_numbers(config.get_text_config().to_dict()))
-    experts = max((value for name, value in named.items() if name in _EXPERTS), default=0)
+    experts = max((value for name, value in named.items() if name in EXPERTS), default=0)
     if experts > held:
         raise ModelError(
             f"{source}: its configuration names {experts} experts, and its files hold weights for at"
@@ -166,5 +167,5 @@ def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     for name, value in config.items():
         if isinstance(value, Mapping):
             yield from _numbers(value)
-        elif (name in _BLOCKS or name in _EXPERTS) and isinstance(value, int):
+        elif (name in _BLOCKS or name in EXPERTS) and isinstance(value, int):
             yield name, value

@@ -45,7 +45,7 @@ class Claim:
     @property
     def refuted(self) -> bool:
         """Whether two of them are proved to be equal."""
-        return self.basis is Basis.PROVED and not self.distinct
+        return self.basis is Basis.PROVED and self.distinct is False
 
     @property
     def estimated(self) -> bool:
@@ -68,7 +68,10 @@ class Certificate:
     exact: Claim
 
     def joined(self, other: "Certificate | None") -> "Certificate":
-        """Of each claim of two tests on one layer the one that is better known; of equal ones this."""
+        """Of each claim of two tests on one layer the one that is better known; of equal ones this.
+
+        A proof that two states are equal stands, whatever another test has proved of others.
+        """
         if other is None:
             return self
         return Certificate(
@@ -79,4 +82,4 @@ class Certificate:
 
 
 def _better(one: Claim, other: Claim) -> Claim:
-    return min(one, other, key=lambda claim: _BEST.index(claim.basis))
+    return min(one, other, key=lambda claim: (not claim.refuted, _BEST.index(claim.basis)))

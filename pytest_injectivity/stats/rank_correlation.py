@@ -12,6 +12,7 @@ from pytest_injectivity.stats.arguments import check_confidence
 
 _FEWEST = 3
 _DRAWS = 2000
+_KEPT = 0.99
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class RankCorrelation:
 
     Attributes:
         value: from -1 to 1; NaN where one of the two is the same at all points.
-        interval: by the bootstrap's percentiles; ``[-1, 1]`` of fewer than three clusters, which say
-            nothing of others.
+        interval: by the bootstrap's percentiles; ``[-1, 1]`` where the points say nothing of others:
+            there are fewer than three clusters, or too many draws have no correlation.
         points: how many.
         clusters: how many that were drawn.
     """
@@ -50,7 +51,8 @@ def rank_correlation(
 
     Points of one cluster (positions of a prompt, layers of a model) are alike: whole clusters are drawn,
     with replacement, and the correlation of each draw is computed over all its points. Draws in which
-    one of the two is the same everywhere have none and are left out.
+    one of the two is the same everywhere have none; of more than one in a hundred of these there is no
+    interval, because what is left out are the draws that speak against a correlation.
 
     Args:
         one: a finite or infinite number at each point; ties share their mean rank.
@@ -90,7 +92,8 @@ def rank_correlation(
             for _ in range(draws)
         )
         found = [_spearman(one[some], other[some]) for some in drawn]
-        if kept := [value for value in found if not math.isnan(value)]:
+        kept = [value for value in found if not math.isnan(value)]
+        if len(kept) >= _KEPT * draws:
             low, high = np.quantile(kept, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
             interval = Interval(low, high, confidence)
     return RankCorrelation(_spearman(one, other), interval, len(one), len(members))

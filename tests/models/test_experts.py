@@ -83,6 +83,18 @@ def test_of_experts_only_those_of_a_token_count(kind: str) -> None:
     assert expected == used_numbers(blocks, config)
 
 
+def test_experts_of_attention_count_as_others_and_a_router_meets_every_token() -> None:
+    """JetMoE holds both beside each other."""
+    config = small_config("jetmoe")
+    blocks = Decoder("jetmoe", small_model(config)).parts.blocks
+    every = dict(blocks.named_parameters())
+    stacked = sum(one.numel() for one in every.values() if one.dim() == 3)
+    assert 0 < stacked
+    expected = sum(one.numel() for one in every.values()) - stacked // 2
+    assert (2, 4) == (config.num_experts_per_tok, config.num_local_experts)
+    assert expected == used_numbers(blocks, config)
+
+
 def test_a_mixture_that_does_not_say_how_many_are_chosen_counts_all() -> None:
     """An upper bound rather than a guess."""
     blocks = Decoder("mixtral", small_model(small_config("mixtral"))).parts.blocks

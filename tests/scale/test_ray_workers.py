@@ -5,14 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -156,6 +156,22 @@ def test_a_job_is_sent_once(workers: RayWorkers) -> None:
     assert before + 1 == Counted.sent
 
 
+class Killing:
+    """Workers of which one is killed as soon as the first part is done."""
+
+    def __init__(self, workers: RayWorkers, pid: int) -> None:
+        self.count, self.threads = workers.count, workers.threads
+        self._workers, self._pid = workers, pid
+
+    def map(self, job: Callable[[Any], Any], parts: Iterable[Any]) -> Generator[Any]:
+        """See `Executor`."""
+        for done in self._workers.map(job, parts):
+            if self._pid:
+                os.kill(self._pid, signal.SIGKILL)
+                self._pid = 0
+            yield done
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_search_is_that_of_one_process(
@@ -167,13 +183,13 @@ def test_a_search_is_that_of_one_process(
     ids = [[at // 60, at % 60, *range(at % 5)] for at in range(3000)]
     prompts = PairDistances(PromptMetric.LEVENSHTEIN, ids)
     tiles = replace(SMALL, tile_rows=512, tile_columns=512, part_pairs=10**6)
-    if killed:
-        threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
+    executor = Killing(workers, pid) if killed else workers
     with on_threads(1):
-        nearest = k_nearest(rows, 3, executor=workers, limits=tiles)
-        ratios = extreme_ratios(rows, prompts, "smallest", executor=workers, limits=tiles)
+        nearest = k_nearest(rows, 3, executor=executor, limits=tiles)
+        ratios = extreme_ratios(rows, prompts, "smallest", executor=executor, limits=tiles)
     assert same(k_nearest(rows, 3), nearest)
     assert same(extreme_ratios(rows, prompts, "smallest"), ratios)
+    assert killed != psutil.pid_exists(pid)
 
 
 @pytest.mark.parametrize(("set_to", "threads"), [("1", 2), ("3,1", 6), ("64", 8)])

@@ -41,6 +41,16 @@ def test_a_constant_has_no_correlation() -> None:
     assert not found.shows
 
 
+def test_one_odd_point_has_no_interval() -> None:
+    """A third of the draws leave it out, and would be the ones that show nothing."""
+    random = np.random.default_rng(0)
+    odd = np.zeros(20)
+    odd[3] = 1.0
+    found = rank_correlation(random.standard_normal(20), odd)
+    assert (-1.0, 1.0) == (found.interval.low, found.interval.high)
+    assert not found.shows
+
+
 def test_infinite_numbers_have_ranks() -> None:
     """A position that is never confused has no finite margin, and a place in the order."""
     assert 1.0 == pytest.approx(

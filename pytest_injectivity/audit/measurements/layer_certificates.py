@@ -56,7 +56,7 @@ def _batched(geometry: "LayerGeometry", doubts: DoubtfulPairs | None) -> Claim:
     if pairs := geometry.equal.pairs:
         return Claim(Basis.PROVED, distinct=False, why=_equal(pairs))
     if doubts is None:
-        return _unknown("not evaluated, as assert_no_collisions does")
+        return _unknown("not evaluated: assert_no_collisions would")
     if doubts.blur is not None:
         return _unknown("evaluations of one prompt are as far apart as two prompts")
     if pairs := len(doubts.of_kind("collision")):

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,8 +44,11 @@ def test_a_geometry_of_an_audit_has_its_workers(tmp_path: Path) -> None:
     executor = InTurn()
     audit = audit_of(tmp_path, tiny_decoder("llama"), IDS, executor=executor)
     captured = len(audit.states(1)) and executor.ran
-    assert 3 == len(audit.geometry(1).nearest.distance)
+    geometry = audit.geometry(1)
+    assert 3 == len(geometry.nearest.distance)
     assert captured == executor.ran
+    assert isinstance(geometry._executor, type(searchers(audit.target)))
+    assert geometry.take(np.array([0, 1]))._executor is geometry._executor
 
 
 def test_without_workers_nobody_shares(tmp_path: Path) -> None:
