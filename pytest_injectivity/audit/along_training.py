@@ -5,7 +5,7 @@
     audit.assert_stable_along_training(-1, within=3)   # no margin below a third of the first one
 
 Prompts, N and normalization are those of the audit at every step, so that numbers differ by the weights
-alone. Models are loaded one after the other, and each once.
+alone. Two steps of the same weights are refused: such a mapping is a typing error, and would be green.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,6 +17,7 @@ from pytest_injectivity.audit.measurements.measurements import Measurements
 from pytest_injectivity.audit.sweeps import point_of
 from pytest_injectivity.audit.target.alike import other_ids, shape_of
 from pytest_injectivity.audit.target.run_summary import run_summary
+from pytest_injectivity.audit.target.same_model import is_same_model
 from pytest_injectivity.audit.target.target import Target, by_depth
 from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.progress import Labeled
@@ -41,7 +42,8 @@ class Trajectory:
         at: the measurements of each step, the first one first.
 
     Raises:
-        OptionError: there are fewer than 2, or a step is no integer of at least 0.
+        OptionError: there are fewer than 2, a step is no integer of at least 0, or two steps have one
+            model.
     """
 
     def __init__(self, target: Target, models: Mapping[int, str]) -> None:
@@ -54,6 +56,12 @@ class Trajectory:
             raise OptionError(
                 f"{len(models)} of at least {FEWEST} checkpoints: one alone is compared with nothing"
             )
+        steps: dict[str, int] = {}
+        for step, model in models.items():
+            if (other := steps.setdefault(place_of(model), step)) != step:
+                raise OptionError(
+                    f"steps {other} and {step} are both {model}: give each step a checkpoint of its own"
+                )
         self._target = target
         self._names = {step: models[step] for step in sorted(models)}
         self._points: dict[tuple[int, Layer], SweepPoint] = {}
@@ -71,7 +79,8 @@ class Trajectory:
         """The numbers of every layer measured, step by step, and of each step layer by layer.
 
         Raises:
-            OptionError: a model has another shape or other token ids than the audited one.
+            OptionError: a model has another shape or other token ids than the audited one, or the same
+                weights as that of another step.
             ModelError: a model cannot be audited.
         """
         self.measure(self._target.layers)
@@ -91,13 +100,17 @@ class Trajectory:
             return
         for one in self.at.values():
             self._check(one.target)
+        found: dict[tuple[int, Layer], SweepPoint] = {}
         for step, one in self.at.items():
+            self._refuse_same_weights(step)
             one.target.use_prompts(self._target.prompts)
             one.expect(missing)
             run = run_summary(one.target)
             for layer in missing:
-                self._points[step, layer] = point_of(one, run, one.layer_summary(layer), step)
+                found[step, layer] = point_of(one, run, one.layer_summary(layer), step)
             one.target.unload()
+        # Layers that could not be measured at every step are asked for, and refused, again.
+        self._points.update(found)
 
     def against(self, step: int, first: int) -> Against:
         """The numbers of a step compared with those of another one, prompt by prompt."""
@@ -116,6 +129,19 @@ class Trajectory:
             process["scratch"] = target.kept.store.folder
         return Target(config, **process)
 
+    def _refuse_same_weights(self, step: int) -> None:
+        one = self.at[step].target
+        for earlier in (other for other in self.steps if other < step):
+            other = self.at[earlier].target
+            same = is_same_model(one, other)
+            other.unload()  # loaded again where samples of the weights are equal
+            if same:
+                one.unload()
+                raise OptionError(
+                    f"steps {earlier} and {step} have the same weights ({other.config.model} and"
+                    f" {one.config.model}): give each step a checkpoint of its own"
+                )
+
     def _check(self, one: Target) -> None:
         """Refuses a model whose numbers are not comparable with those of the others."""
         shapes = shape_of(one), shape_of(self._target)
@@ -131,6 +157,12 @@ class Trajectory:
                 f" {self._target.config.model}: of {len(self._target.prompts)} prompts {ids} have"
                 " other token ids; give checkpoints of one training"
             )
+
+
+def place_of(model: str) -> str:
+    """Where a model lies, whichever way it is written; a hub id or a builtin is its own place."""
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.exists() else model
 
 
 def models_of(target: Target, checkpoints: CheckpointsLike) -> dict[int, str]:

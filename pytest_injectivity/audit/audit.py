@@ -13,7 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
-from pytest_injectivity.audit.along_training import CheckpointsLike, Trajectory, models_of
+from pytest_injectivity.audit.along_training import (
+    CheckpointsLike,
+    Trajectory,
+    models_of,
+    place_of,
+)
 from pytest_injectivity.audit.baseline_files import Baseline
 from pytest_injectivity.audit.bound_checks import BoundChecks
 from pytest_injectivity.audit.comparisons.blamed import blame_of
@@ -171,14 +176,20 @@ class Audit(BoundChecks):
 
         Raises:
             ModelError: there is no checkpoint, or one that cannot be audited.
-            OptionError: there are fewer than 2.
+            OptionError: there are fewer than 2, or two steps have one model.
 
         Example:
-            >>> audit.along_training({0: audit.config.model, 10: audit.config.model}).steps
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> from pytest_injectivity.testing import save_checkpoint, tiny_decoder
+            >>> run = Path(tempfile.mkdtemp())
+            >>> for step in (0, 10):
+            ...     _ = save_checkpoint(tiny_decoder(seed=step), run / f"checkpoint-{step}")
+            >>> audit.along_training(run).steps
             (0, 10)
         """
         models = models_of(self.target, checkpoints)
-        key = frozenset(models.items())
+        key = frozenset((step, place_of(model)) for step, model in models.items())
         if key not in self._trajectories:
             self._trajectories[key] = Trajectory(self.target, models)
         return self._trajectories[key]

@@ -39,9 +39,13 @@ def write_course(path: str | Path, points: Sequence[SweepPoint]) -> None:
     Example:
         >>> import tempfile
         >>> from pytest_injectivity import Audit, AuditConfig
-        >>> config = AuditConfig(prompts="builtin:random", max_prompts=64, layers="-1", no_cache=True)
-        >>> trajectory = Audit(config).along_training({0: config.model, 9: config.model})
-        >>> path = Path(tempfile.mkdtemp()) / "course.svg"
+        >>> from pytest_injectivity.testing import save_checkpoint, tiny_decoder
+        >>> run = Path(tempfile.mkdtemp())
+        >>> for step in (0, 9):
+        ...     model = save_checkpoint(tiny_decoder(seed=step), run / f"checkpoint-{step}")
+        >>> config = AuditConfig(model=str(model), prompts="builtin:random", max_prompts=64, layers="-1")
+        >>> trajectory = Audit(config).along_training()
+        >>> path = run / "course.svg"
         >>> write_course(path, trajectory.points)
         >>> path.read_text().startswith("<?xml")
         True

@@ -64,6 +64,10 @@ WRONG: dict[str, tuple[Callable[[str], Mapping[int, str]], str]] = {
     "one": (lambda model: {3: model}, "1 of at least 2 checkpoints"),
     "negative": (lambda model: {-1: model, 0: model}, "-1 is no step of a training"),
     "text": (lambda model: {"1": model, 0: model}, "'1' is no step"),  # type: ignore[dict-item]
+    "twice": (
+        lambda model: {10: model, 0: f"{model}/."},
+        "steps 10 and 0 are both .*checkpoint-16",
+    ),
 }
 
 
@@ -104,3 +108,14 @@ def test_a_checkpoint_that_cannot_be_read_is_named(trained: Audit) -> None:
     weights.unlink()
     with pytest.raises(ModelError, match=r"checkpoint-4: pytorch_model\.bin would be unpickled"):
         trained.along_training()
+
+
+def test_the_same_weights_at_two_steps_are_refused(trained: Audit) -> None:
+    """Each time they are asked for: whatever else differs, nothing was compared."""
+    copied = Path(trained.config.model).with_name("checkpoint-20")
+    save_checkpoint(tiny_decoder("gpt2", seed=4), copied, byte_tokenizer())
+    trajectory = trained.along_training()
+    for _ in range(2):
+        with pytest.raises(OptionError, match="steps 4 and 20 have the same weights"):
+            trajectory.measure([1])
+    assert not any(one.target.loaded for one in trajectory.at.values())

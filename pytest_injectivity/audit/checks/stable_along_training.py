@@ -59,12 +59,18 @@ def check_stable_along_training(
 
     Raises:
         LayerError: the model has no such layer.
-        OptionError: a number is not accepted, or there are fewer than 2 checkpoints or 4 prompts.
+        OptionError: a number is not accepted, there are fewer than 2 checkpoints or 4 prompts, or two
+            steps have the same weights.
         ModelError: there is no checkpoint, or one that cannot be audited.
 
     Example:
-        >>> steps = {0: audit.config.model, 10: audit.config.model}
-        >>> audit.check_stable_along_training(-1, 2, checkpoints=steps).passed
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pytest_injectivity.testing import save_checkpoint, tiny_decoder
+        >>> other = tiny_decoder(layers=4, hidden=128, vocab=2048)  # of the shape of the audited model
+        >>> first = str(save_checkpoint(other, Path(tempfile.mkdtemp())))
+        >>> steps = {0: first, 10: audit.config.model}
+        >>> audit.check_stable_along_training(-1, 100, checkpoints=steps).passed
         True
     """
     asked = quantile(q, normalized, confidence, None)

@@ -49,7 +49,7 @@ def test_a_margin_that_holds_is_green(training: Training) -> None:
 @pytest.mark.parametrize("number", ["margin", "colipschitz"])
 def test_a_margin_that_falls_is_red(training: Training, number: str) -> None:
     """At a step in the middle: layer, step, value and first value are named."""
-    audit = training([1.0, 0.1, 1.0])
+    audit = training([1.0, 0.1, 1.1])
     verdict = audit.check_stable_along_training(1, 2.0, number=number)
     (reason,) = verdict.reasons
     assert (Status.FAIL, "layer01") == (reason.status, reason.where)
@@ -89,7 +89,7 @@ def test_what_would_have_passed_does(training: Training) -> None:
 @pytest.mark.slow
 def test_the_interval_is_wider_the_more_steps_were_looked_at(training: Training) -> None:
     """The smallest of many ratios was chosen."""
-    audit = training([1.0, 0.5, 0.9, 0.9, 0.9])
+    audit = training([1.0, 0.5, 0.9, 0.8, 0.7])
     few = {0: _step(audit, 0), 10: _step(audit, 10)}
     alone = audit.check_stable_along_training(1, 4.0, checkpoints=few).reasons[0]
     chosen = audit.check_stable_along_training(1, 4.0).reasons[0]
@@ -128,7 +128,7 @@ def test_what_is_not_proved_is_insufficient(tmp_path: Path) -> None:
 
 def test_steps_before_one_are_left_out(training: Training) -> None:
     """The first that is left is what others are compared with."""
-    audit = training([1.0, 0.1, 0.1])
+    audit = training([1.0, 0.1, 0.2])
     assert not audit.check_stable_along_training(1, 2.0)
     later = audit.check_stable_along_training(1, 2.0, from_step=5)
     assert later.passed
@@ -137,7 +137,8 @@ def test_steps_before_one_are_left_out(training: Training) -> None:
 
 def test_a_state_that_is_no_number_is_red(tmp_path: Path) -> None:
     """With its step, though the last one is sound."""
-    steps = [tiny_decoder("gpt2"), plant_nan(tiny_decoder("gpt2"), 2), tiny_decoder("gpt2")]
+    steps = [tiny_decoder("gpt2", seed=seed) for seed in (0, 1, 2)]
+    plant_nan(steps[1], 2)
     audit = _audit(tmp_path, steps, IDS[:8])
     verdict = audit.check_stable_along_training([1, 2], 1e6)
     assert [Status.PASS, Status.FAIL] == [one.status for one in verdict.reasons]
@@ -190,6 +191,17 @@ def test_wrong_use_is_refused(training: Training, wrong: str) -> None:
     given, said = WRONG[wrong]
     with pytest.raises(OptionError, match=said):
         training([1.0, 1.0]).check_stable_along_training(1, **given)
+
+
+def test_a_step_that_is_another_one_is_refused(training: Training) -> None:
+    """A typing error in a mapping is not green."""
+    audit = training([1.0, 1.0])
+    with pytest.raises(OptionError, match="steps 0 and 10 have the same weights"):
+        audit.check_stable_along_training(1, 2.0)
+    with pytest.raises(OptionError, match="steps 0 and 10 are both"):
+        audit.check_stable_along_training(
+            1, 2.0, checkpoints=dict.fromkeys((0, 10), audit.config.model)
+        )
 
 
 def test_too_few_prompts_are_refused(tmp_path: Path) -> None:
