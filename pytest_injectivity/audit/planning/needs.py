@@ -71,6 +71,7 @@ KINDS = (
     "next_token",
     "release",
     "outside",
+    "discriminant",
     "training",
 )
 """The kinds of needs, in the order in which an audit comes to them."""
@@ -96,7 +97,7 @@ def needs_of(
     if asked.check in {"not_recoverable", "utility_kept"}:
         return _releases(asked, n_layers, releases)
     layers = _layers(asked, n_layers, default)
-    return _NEEDS.get(asked.check, _geometry)(asked, layers)
+    return _NEEDS[asked.check](asked, layers)
 
 
 def _layers(asked: Asked, n_layers: int, default: str) -> tuple[Layer, ...]:
@@ -104,13 +105,34 @@ def _layers(asked: Asked, n_layers: int, default: str) -> tuple[Layer, ...]:
     spec: LayerSpec | None = asked.arguments.get("layer")
     if spec is None:
         by_layer = [
-            tuple(given) for given in asked.arguments.values() if isinstance(given, Mapping)
+            tuple(given)
+            for name, given in asked.arguments.items()
+            if name in _BY_LAYER and isinstance(given, Mapping)
         ]
         spec = by_layer[0] if by_layer else default
         if asked.check in {"one_step_distinct", "no_new_collisions", *_FROM_EMBEDDINGS}:
             spec = spec if by_layer else f"0,{default}"
     return resolve_layers(spec, n_layers)
 
+
+_BY_LAYER = frozenset(
+    {
+        "alpha",
+        "at_least",
+        "at_most",
+        "bits",
+        "distance",
+        "distortion",
+        "eps",
+        "fraction",
+        "margin",
+        "max_rate",
+        "relative",
+        "tolerance",
+        "within",
+    }
+)
+"""The bounds that may differ from layer to layer; other arguments, such as checkpoints, name none."""
 
 _FROM_EMBEDDINGS = ("state_drift_below", "block_error_below", "weight_error_below")
 """The checks that judge layer 0 as well where no layer is given."""
@@ -242,6 +264,11 @@ def _walk(size: Size, releases: Sequence[ReleaseSpec]) -> Need:
 _SIZE = tuple(SizeOptions.__annotations__)
 
 
+def _discriminant(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    """How many steps lead to a collision depends on the weights: the states are predicted alone."""
+    return (*_geometry(asked, layers), Need("discriminant"))
+
+
 def _outside(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     del asked, layers
     return (Need("load"), Need("outside"))
@@ -254,6 +281,13 @@ def _facts(asked: Asked, layers: tuple[Layer, ...]) -> _States:
 
 
 _NEEDS: dict[str, Callable[[Asked, tuple[Layer, ...]], _States]] = {
+    "bilipschitz_within": _geometry,
+    "colipschitz_above": _geometry,
+    "margin_above": _geometry,
+    "matches_baseline": _geometry,
+    "metric_bounded": _geometry,
+    "no_collisions": _geometry,
+    "discriminant_distance_above": _discriminant,
     "sipit_recovers": _sipit,
     "not_read_by_reference": _cross,
     "next_token_kept": _next_token,
@@ -275,4 +309,4 @@ _NEEDS: dict[str, Callable[[Asked, tuple[Layer, ...]], _States]] = {
     "block_error_below": _errors,
     "weight_error_below": _weights,
 }
-"""The checks that need more, or less, than the geometry of their layers."""
+"""What each check needs; those whose arguments say which releases are attacked have no row."""

@@ -101,6 +101,7 @@ _OF_ALL = {"capture", "resolution", "first"}
 _UNFORESEEN = {
     "release": "attacks on what is released, and its utility: {}",
     "outside": "reading the states of --injx-states",
+    "discriminant": "the search for the smallest change of weights at which prompts collide",
     "training": "the other checkpoints of the training: each as long as this model",
 }
 

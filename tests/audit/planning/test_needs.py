@@ -1,8 +1,30 @@
+import inspect
+
 import pytest
 
 from pytest_injectivity.audit.bound_checks import CHECKS
 from pytest_injectivity.audit.planning.needs import KINDS, Asked, Need, needs_of
+from pytest_injectivity.audit.planning.phases import unforeseen_of
 from pytest_injectivity.errors import LayerError
+
+RELEASES = {"cut_not_read", "not_recoverable", "utility_kept"}
+
+
+def _parameters(*, by_layer: bool) -> list[tuple[str, str]]:
+    """Each check that is asked for layers, with each argument that bounds them, or that never does."""
+    every = [
+        (check, name, "Mapping" in str(one.annotation))
+        for check, function in sorted(CHECKS.items())
+        if check not in RELEASES
+        for name, one in inspect.signature(function).parameters.items()
+        if name not in {"audit", "layer"}
+    ]
+    bounds = {name for _, name, bounds_layers in every if bounds_layers}
+    return [
+        (check, name)
+        for check, name, bounds_layers in every
+        if (bounds_layers if by_layer else name not in bounds)
+    ]
 
 
 def _needs(check: str, **arguments: object) -> tuple[Need, ...]:
@@ -11,7 +33,7 @@ def _needs(check: str, **arguments: object) -> tuple[Need, ...]:
 
 @pytest.mark.parametrize("check", sorted(CHECKS))
 def test_every_check_needs_something(check: str) -> None:
-    """Each needs the model at least, and needs are of the kinds there are."""
+    """Each is listed, needs the model at least, and needs are of the kinds there are."""
     found = _needs(check)
     assert "load" in {one.kind for one in found}
     assert set() == {one.kind for one in found} - set(KINDS)
@@ -27,6 +49,28 @@ def test_values_by_layer_name_the_layers() -> None:
     """Where no layer is given."""
     found = _needs("margin_above", margin={"1": 0.1, "norm": 0.2})
     assert {(1, "norm")} == {one.layers for one in found if one.kind == "geometry"}
+
+
+@pytest.mark.parametrize(("check", "name"), _parameters(by_layer=True))
+def test_every_bound_that_may_differ_by_layer_names_them(check: str, name: str) -> None:
+    """And a layer that is not there is refused."""
+    with pytest.raises(LayerError, match="layer 60"):
+        _needs(check, **{name: {60: 0.5}})
+
+
+@pytest.mark.parametrize(("check", "name"), _parameters(by_layer=False))
+def test_other_values_with_names_name_no_layers(check: str, name: str) -> None:
+    """Such as checkpoints, which are named by their steps."""
+    assert _needs(check, **{name: {0: "begun", 60: "done"}}) == _needs(check)
+
+
+def test_the_search_for_a_collision_is_not_foreseen() -> None:
+    """It stands beside the states and their neighbors, which are."""
+    found = _needs("discriminant_distance_above", distance=1e-6)
+    assert ("the search for the smallest change of weights at which prompts collide",) == (
+        unforeseen_of(found)
+    )
+    assert {"load", "capture", "geometry"} < {one.kind for one in found}
 
 
 def test_without_either_the_config_names_them() -> None:
