@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 from torch.nn import Parameter
+from transformers.pytorch_utils import Conv1D
 
 from pytest_injectivity.core.layers import layer_id
 from pytest_injectivity.errors import OptionError
@@ -46,14 +47,22 @@ def norm_of(weights: Weights) -> float:
 def rounding_of(decoder: Decoder, over: str | int, bits: int) -> dict[str, Tensor]:
     """How far each matrix of what may change moves where it is rounded to so many bits.
 
-    Groups of 64 neighbors in a row share a scale; vectors, such as biases and weights of norms, are not
-    rounded.
+    Groups of 64 inputs share a scale, as in quantized checkpoints; vectors, such as biases and weights
+    of norms, are not rounded.
 
     Raises:
         OptionError: there is no such part, or bits is less than 2.
     """
+    turned = {
+        id(module.weight) for module in decoder.parts.base.modules() if isinstance(module, Conv1D)
+    }
     return {
-        name: rounded_in_groups(one.detach().flatten(0, -2), bits).reshape(one.shape) - one.detach()
+        name: _moved(one.detach().T, bits).T if id(one) in turned else _moved(one.detach(), bits)
         for name, one in weights_of(decoder, over)[1].items()
         if one.dim() > 1
     }
+
+
+def _moved(weight: Tensor, bits: int) -> Tensor:
+    """How far a weight moves whose last dimension is its inputs."""
+    return rounded_in_groups(weight.flatten(0, -2), bits).reshape(weight.shape) - weight

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _COMPARED = (8, 4)
 _LEAST_BITS = 2
 _BLOCK = "block"
+# A rounding that moves weights by less, of their norm, only repeats what float32 has rounded.
+_REPEATED = 2.0**-23
 _UPPER = "in true float64; an upper bound: a smaller change that was not found may exist"
 
 
@@ -58,7 +60,18 @@ class _Asked(NamedTuple):
             return math.nan
         if self.bits is None:
             return found.relative
-        return found.roundings[str(self.bits)].roundings(found.norm)
+        return _roundings(found, str(self.bits))
+
+    def status(self, distances: Sequence[float], bound: float) -> Status:
+        """Of the distances of a layer's pairs; INSUFFICIENT where one that decides is not known."""
+        known = [one for one in distances if not math.isnan(one)]
+        # Any bound is met by a distance in a unit that is zero.
+        if not known or math.isinf(min(known)):
+            return Status.INSUFFICIENT
+        status = judge(min(known), ">=", bound)
+        if status is Status.PASS and len(known) < len(distances):
+            return Status.INSUFFICIENT
+        return status
 
 
 def check_discriminant_distance_above(
@@ -144,19 +157,16 @@ def _judged(
     distances = {pair: asked.distance(one) for pair, one in found.items()}
     reached = sorted((one, pair) for pair, one in distances.items() if not math.isnan(one))
     value = reached[0][0] if reached else math.nan
-    status = judge(value, ">=", bound) if reached else Status.INSUFFICIENT
-    if status is Status.PASS and len(reached) < len(found):
-        status = Status.INSUFFICIENT
     return Reason(
         where=layer_id(layer),
-        status=status,
+        status=asked.status(list(distances.values()), bound),
         quantity=asked.quantity,
         value=value,
         bound=bound,
         relation=">=",
-        headline=_headline(found, value),
+        headline=_headline(found, value, asked.bits),
         evidence=tuple(_lines(measured, found, [pair for _, pair in reached])),
-        would_pass=f"distance={show_down(value)}" if value > 0 else "",
+        would_pass=f"distance={show_down(value)}" if 0 < value < math.inf else "",
         figures=_figures(found, reached[0][1]) if reached else {},
     )
 
@@ -167,19 +177,29 @@ def _smallest(reasons: Sequence[Reason]) -> list[str]:
     if not known:
         return []
     least = min(known, key=lambda reason: reason.value)
-    units = [
-        f"{show(least.figures[f'roundings_{bits}_bits'])} roundings to {bits} bits"
-        for bits in _COMPARED
-    ]
-    change = show(least.figures["change"])
-    return [f"smallest at {least.where}: {change} of the weights' norm, {' or '.join(units)}"]
+    many = {bits: least.figures[f"roundings_{bits}_bits"] for bits in _COMPARED}
+    units = " or ".join(
+        f"{show(one)} roundings to {bits} bits" for bits, one in many.items() if math.isfinite(one)
+    )
+    change = f"{show(least.figures['change'])} of the weights' norm"
+    return [f"smallest at {least.where}: {', '.join(filter(None, [change, units]))}"]
 
 
-def _headline(found: "dict[Pair, CollidingChange]", value: float) -> str:
+def _roundings(found: "CollidingChange", bits: str) -> float:
+    """How many roundings the change is; infinite where one moves nothing."""
+    size = found.roundings[bits]
+    if found.norm and size.norm <= _REPEATED * found.weights:
+        return math.inf
+    return size.roundings(found.norm)
+
+
+def _headline(found: "dict[Pair, CollidingChange]", value: float, bits: int | None) -> str:
     if not found:
         return "not measured: the model has no float64 copy"
     if math.isnan(value):
         return "no change that makes the closest pair collide was found"
+    if math.isinf(value):
+        return _moves_nothing(bits)
     return "" if value else "the closest pair collides as it is"
 
 
@@ -195,7 +215,7 @@ def _figures(found: "dict[Pair, CollidingChange]", pair: "Pair") -> dict[str, fl
     for bits, size in one.roundings.items():
         figures[f"rounding_{bits}_bits"] = size.norm / one.weights
         figures[f"projected_{bits}_bits"] = size.projected / one.weights
-        figures[f"roundings_{bits}_bits"] = size.roundings(one.norm)
+        figures[f"roundings_{bits}_bits"] = _roundings(one, bits)
     return figures
 
 
@@ -217,13 +237,7 @@ def _lines(
         )
         if one.merged:
             lines.append("it makes the embedding rows of the tokens in which both differ equal")
-        lines += [
-            f"a rounding to {bits} bits changes it by {show(size.norm / one.weights)}, in the"
-            f" directions that matter by {show(size.projected / one.weights)}:"
-            f" {show(size.roundings(one.norm))} of them"
-            for bits, size in one.roundings.items()
-            if one.norm
-        ]
+        lines += [_compared(one, bits) for bits in one.roundings if one.norm]
     lines += [
         f"{_names(measured, pair)}: no collision found, {show(one.left)} of the norm is left"
         for pair, one in found.items()
@@ -232,6 +246,21 @@ def _lines(
     if len(found) > 1:
         lines.append(f"the smallest of {len(found)} pairs of nearest prompts")
     return lines
+
+
+def _compared(found: "CollidingChange", bits: str) -> str:
+    """A line on the change in roundings to so many bits."""
+    size, many = found.roundings[bits], _roundings(found, bits)
+    if math.isinf(many):
+        return _moves_nothing(bits)
+    return (
+        f"a rounding to {bits} bits changes it by {show(size.norm / found.weights)}, in the directions"
+        f" that matter by {show(size.projected / found.weights)}: {show(many)} of them"
+    )
+
+
+def _moves_nothing(bits: object) -> str:
+    return f"a rounding to {bits} bits moves nothing of these weights"
 
 
 def _names(measured: "Measurements", pair: "Pair") -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_injectivity import Audit, OptionError
-from pytest_injectivity.testing import tiny_decoder
+from pytest_injectivity.testing import round_weights, tiny_decoder
 from tests.audits import audit_of
 
 IDS = [[7, 1, 2], [7, 1, 3], [5, 6, 9]]
@@ -47,6 +47,19 @@ def test_a_distance_may_be_in_roundings(audit: Audit) -> None:
     assert plain.figures["change"] / plain.figures["projected_4_bits"] == pytest.approx(four.value)
     assert three.figures["roundings_3_bits"] == three.value < four.value
     assert "3-bit roundings" == three.quantity
+
+
+@pytest.mark.parametrize(("own", "units"), [(2, ""), (4, r", \S+ roundings to 8 bits")])
+def test_a_rounding_that_moves_nothing_is_no_unit(tmp_path: Path, own: int, units: str) -> None:
+    """As of weights that are rounded to it, or to fewer bits: any bound would be met, and none is."""
+    decoder = round_weights(tiny_decoder("llama", hidden=8, layers=1), own)
+    audit = audit_of(tmp_path, decoder, IDS)
+    verdict = audit.check_discriminant_distance_above(1, 1e9, over="block", bits=own)
+    assert ("INSUFFICIENT", "") == (verdict.status, verdict.reasons[0].would_pass)
+    assert f"a rounding to {own} bits moves nothing of these weights" in verdict.text
+    assert re.search(
+        rf"smallest at layer01: \S+ of the weights' norm{units}$", verdict.text, re.MULTILINE
+    )
 
 
 @pytest.mark.slow
