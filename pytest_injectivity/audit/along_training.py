@@ -58,7 +58,7 @@ class Trajectory:
             )
         steps: dict[str, int] = {}
         for step, model in models.items():
-            if (other := steps.setdefault(place_of(model), step)) != step:
+            if (other := steps.setdefault(_place(model), step)) != step:
                 raise OptionError(
                     f"steps {other} and {step} are both {model}: give each step a checkpoint of its own"
                 )
@@ -159,10 +159,9 @@ class Trajectory:
             )
 
 
-def place_of(model: str) -> str:
-    """Where a model lies, whichever way it is written; a hub id or a builtin is its own place."""
-    path = Path(model).expanduser()
-    return str(path.resolve()) if path.exists() else model
+def key_of(models: Mapping[int, str]) -> frozenset[tuple[int, str]]:
+    """Equal for the same models at the same steps, whichever way they are written."""
+    return frozenset((step, _place(model)) for step, model in models.items())
 
 
 def models_of(target: Target, checkpoints: CheckpointsLike) -> dict[int, str]:
@@ -180,3 +179,9 @@ def models_of(target: Target, checkpoints: CheckpointsLike) -> dict[int, str]:
     from pytest_injectivity.models.training_steps import list_checkpoints
 
     return list_checkpoints(target.config.model if checkpoints is None else checkpoints)
+
+
+def _place(model: str) -> str:
+    """Where a model lies; a hub id or a builtin is its own place."""
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.exists() else model

@@ -13,12 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
-from pytest_injectivity.audit.along_training import (
-    CheckpointsLike,
-    Trajectory,
-    models_of,
-    place_of,
-)
+from pytest_injectivity.audit.along_training import CheckpointsLike, Trajectory, key_of, models_of
 from pytest_injectivity.audit.baseline_files import Baseline
 from pytest_injectivity.audit.bound_checks import BoundChecks
 from pytest_injectivity.audit.comparisons.blamed import blame_of
@@ -179,17 +174,11 @@ class Audit(BoundChecks):
             OptionError: there are fewer than 2, or two steps have one model.
 
         Example:
-            >>> import tempfile
-            >>> from pathlib import Path
-            >>> from pytest_injectivity.testing import save_checkpoint, tiny_decoder
-            >>> run = Path(tempfile.mkdtemp())
-            >>> for step in (0, 10):
-            ...     _ = save_checkpoint(tiny_decoder(seed=step), run / f"checkpoint-{step}")
-            >>> audit.along_training(run).steps
+            >>> audit.along_training({0: "org/model@step0", 10: audit.config.model}).steps
             (0, 10)
         """
         models = models_of(self.target, checkpoints)
-        key = frozenset((step, place_of(model)) for step, model in models.items())
+        key = key_of(models)
         if key not in self._trajectories:
             self._trajectories[key] = Trajectory(self.target, models)
         return self._trajectories[key]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.layers import layer_id
+from pytest_injectivity.errors import OptionError
 from pytest_injectivity.quantization.grid import Grid
 from pytest_injectivity.results.measured import Measured
 
@@ -55,10 +56,24 @@ class Sweep:
     Attributes:
         name: of the figure, such as ``by length``.
         points: in the order measured.
+
+    Raises:
+        OptionError: points of two trainings have one step.
     """
 
     name: str
     points: tuple[SweepPoint, ...]
+
+    def __post_init__(self) -> None:
+        seen: dict[tuple[int, str], str] = {}
+        for one in self.points:
+            if one.step is None:
+                continue
+            if (other := seen.setdefault((one.step, one.layer), one.model)) != one.model:
+                raise OptionError(
+                    f"{self.name}: {other} and {one.model} are both of step {one.step}: give each"
+                    " training a sweep of its own"
+                )
 
 
 def table_layers(n_layers: int) -> tuple[int, int, int]:

@@ -46,7 +46,10 @@ def _chart(sweep: Sweep, metric: str, title: str, several: bool) -> LineChart | 
     layers = names_of_layers(one.layer for one in sweep.points)
     if axis == "step" and len(layers) <= _MOST_LINES:
         # Steps are of one model, whose layers are the same at each.
-        lines = [(name, _of_layer(sweep.points, name, metric)) for name in layers]
+        found_at = {(one.layer, label_of(one)): one[metric] for one in sweep.points}
+        lines = [
+            (name, tuple(Point(found_at.get((name, label))) for label in labels)) for name in layers
+        ]
     else:
         lines = [
             (name, tuple(_at(sweep.points, label_of, one, depth, metric) for one in labels))
@@ -59,10 +62,6 @@ def _chart(sweep: Sweep, metric: str, title: str, several: bool) -> LineChart | 
     whose = f" of {model_name('', sweep.points[0].model)}" if several else ""
     caption = f"{sweep.points[0].n} prompts at every point: the 1 % quantile falls as they grow."
     return LineChart(f"{title}, {sweep.name}{whose}", caption, axis, _shortened(labels), shown)
-
-
-def _of_layer(points: Sequence[SweepPoint], layer: str, metric: str) -> tuple[Point, ...]:
-    return tuple(Point(one[metric]) for one in points if one.layer == layer)
 
 
 def _varied(

@@ -2,6 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from pytest_injectivity import OptionError
 from pytest_injectivity.reports.page.charts import Figure
 from pytest_injectivity.reports.page.sweeps import sweep_figures
 from pytest_injectivity.results.sweeps import Sweep, SweepPoint
@@ -81,6 +82,25 @@ def test_of_a_training_every_layer_is_drawn() -> None:
     assert ["0", "0.125", "0.25", "0.375", "0.5"] == _cells(few)[0]
     assert ["step", "layer01", "layer02"] == [one.title for one in few.table.columns[:3]]
     assert ["0", "0.125", "0.25", "0.5"] == _cells(many)[0]
+
+
+def test_a_layer_that_lacks_a_step_has_a_gap_there() -> None:
+    """What was measured stays at its own step."""
+    points = [
+        _point(layer, step / 8, step=step)
+        for step in (1, 2, 4)
+        for layer in ("layer01", "norm")
+        if (step, layer) != (2, "layer01")
+    ]
+    margins, _ = sweep_figures([Sweep("along training", tuple(points))])
+    assert [["1", "0.125", "0.125"], ["2", "–", "0.25"], ["4", "0.5", "0.5"]] == _cells(margins)
+
+
+def test_two_trainings_are_no_sweep() -> None:
+    """Which of them a line would show is not known."""
+    points = tuple(_point("norm", 0.5, model=f"{run}/checkpoint-3", step=3) for run in "ab")
+    with pytest.raises(OptionError, match="a/checkpoint-3 and b/checkpoint-3 are both of step 3"):
+        Sweep("along training", points)
 
 
 def test_the_deepest_layer_stands_for_a_last_one_that_is_not_there() -> None:
