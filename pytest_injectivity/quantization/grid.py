@@ -164,6 +164,16 @@ class Grid:
         return not self._words and not self.floats
 
     @property
+    def coarseness(self) -> tuple[int, int, str]:
+        """What grids are sorted by, the finest first: many bits to few; of 8 uniform, e4m3, e5m2.
+
+        >>> sorted(map(Grid.parse, ["e5m2", 4, "e4m3", 8]), key=lambda grid: grid.coarseness)
+        [Grid.parse('8'), Grid.parse('e4m3'), Grid.parse('e5m2'), Grid.parse('4')]
+        """
+        told = FLOATS[self.floats].mantissa if self.floats else self.bits
+        return -self.bits, -told, str(self)
+
+    @property
     def ends(self) -> tuple[int, int]:
         """The least and the largest code."""
         most = FLOATS[self.floats].most if self.floats else 2 ** (self.bits - 1) - 1

@@ -128,8 +128,9 @@ def bits_table(layers: Iterable[LayerSummary]) -> Table:
     """What post-hoc activation quantization does to each layer ([VS] figure 4 in kind).
 
     A cell reads ``collisions margin/co-Lipschitz``: colliding pairs, and what is left of the 1 %
-    quantiles of the unrounded states, in percent. More than 100 means that the grid's step, the
-    least distance there is on it, is larger than the margin was.
+    quantiles of the unrounded states, in percent. More than 100 means that rounding moved near states
+    apart: on a uniform grid of one scale two that differ lie at least its step apart, which may be more
+    than the margin was. Floats have no such step: their codes lie the farther apart the larger they are.
     """
     summaries = {layer.key: layer for layer in layers}
     names = sorted({key.layer for key in summaries}, key=label_depth)
@@ -167,7 +168,7 @@ def scale_lines(layers: Iterable[LayerSummary]) -> list[str]:
 def grids(layers: Iterable[LayerSummary]) -> list[Grid]:
     """The grids that layers were rounded to, the finest first."""
     found = {Grid.parse(layer.bits) for layer in layers if layer.bits is not None}
-    return sorted(found, key=lambda grid: (-grid.bits, str(grid)))
+    return sorted(found, key=lambda grid: grid.coarseness)
 
 
 def _name(layer: LayerSummary) -> str:

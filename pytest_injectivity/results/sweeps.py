@@ -107,7 +107,8 @@ def smallest_distances(points: Iterable[SweepPoint]) -> dict[str, tuple[float | 
 def first_collisions(points: Iterable[SweepPoint]) -> dict[str, int | str | None]:
     """[VS] figure 4: by layer, the first grid with collisions on the way from many bits to few.
 
-    None where no grid has any. Of a sweep over bits of one model.
+    Of 8 bits the uniform grid comes first, then e4m3, then e5m2 (`Grid.coarseness`). None where no grid
+    has any. Of a sweep over bits of one model.
 
     Example:
         >>> from pytest_injectivity import AuditConfig, sweep_bits
@@ -115,9 +116,9 @@ def first_collisions(points: Iterable[SweepPoint]) -> dict[str, int | str | None
         >>> first_collisions(sweep_bits(config, [8, 2]))
         {'layer04': 2}
     """
-    rounded = [(Grid.parse(point.bits).bits, point) for point in points if point.bits is not None]
+    rounded = [(Grid.parse(point.bits), point) for point in points if point.bits is not None]
     found: dict[str, int | str | None] = dict.fromkeys(point.layer for _, point in rounded)
-    for _, point in sorted(rounded, key=lambda one: one[0]):
+    for _, point in sorted(rounded, key=lambda one: one[0].coarseness, reverse=True):
         if point.collisions:
             found[point.layer] = point.bits
     return found

@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -355,3 +356,15 @@ def test_first_collisions_are_told_by_the_number_of_bits(config: Config) -> None
     ]
     assert {"layer01": "4 asymmetric"} == first_collisions(made)
     assert {"layer01": None} == first_collisions([made[-1]])
+
+
+def test_the_finest_of_eight_bits_collides_first(config: Config) -> None:
+    """In any order of the points: e5m2 is coarser than e4m3, and that than 8 bits."""
+    (point,) = sweep_bits(config(layers="1"), ["8"])[1:]
+    points = [
+        replace(point, bits=bits).with_numbers(collisions=1) for bits in ("e5m2", "e4m3", 8, 4)
+    ]
+    orders = [tuple(one) for one in permutations(points)]
+    floats = [tuple(one for one in order if one.bits != 8) for order in orders]
+    assert {8} == {first_collisions(one)["layer01"] for one in orders}
+    assert {"e4m3"} == {first_collisions(one)["layer01"] for one in floats}

@@ -66,7 +66,7 @@ def _lines(one: Model, every: Sequence[Model]) -> LineChart | None:
         return None
     title = titled("Margin over mean norm, by bits", one, every)
     caption = (
-        "The 1 % quantile of states rounded after capture. On a coarse grid it rises, because no"
+        "The 1 % quantile of states rounded after capture. On a coarse uniform grid it rises, because no"
         " distance is below the step, until prompts collide."
     )
     names = ("as is", *(Grid.parse(bits).words for bits in grids))
@@ -76,7 +76,7 @@ def _lines(one: Model, every: Sequence[Model]) -> LineChart | None:
 def _grids(one: Model) -> list[int | str]:
     """What states were rounded to, fine grids first."""
     found = dict.fromkeys(layer.bits for layer in one.results.layers if layer.bits is not None)
-    return sorted(found, key=lambda bits: (-Grid.parse(bits).bits, str(bits)))
+    return sorted(found, key=lambda bits: Grid.parse(bits).coarseness)
 
 
 def _collisions(layer: LayerSummary | None) -> HeatCell:
