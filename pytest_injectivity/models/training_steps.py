@@ -13,6 +13,7 @@ from pytest_injectivity.errors import ModelError, OptionError
 from pytest_injectivity.models.checkpoint import resolve
 
 _PREFIX = "checkpoint-"
+_IS_STEP = re.compile(f"{_PREFIX}[0-9]+")
 _FEWEST = 2
 
 
@@ -22,7 +23,8 @@ def list_checkpoints(folder: str | Path, *, most: int | None = None) -> dict[int
     Of each its configuration and the headers of its weights are read; no weights are loaded.
 
     Args:
-        folder: the folder that a training wrote into, or a ``checkpoint-STEP`` in it.
+        folder: the folder that a training wrote into, or a ``checkpoint-STEP`` in it. Paths are relative
+            where it is.
         most: take so many of them, at steps that grow by about the same factor (`log_spaced`).
 
     Raises:
@@ -40,8 +42,8 @@ def list_checkpoints(folder: str | Path, *, most: int | None = None) -> dict[int
         [0, 5, 10]
     """
     folder = Path(folder).expanduser()
-    if folder.absolute().name.startswith(_PREFIX):
-        folder = folder.absolute().parent
+    if _IS_STEP.fullmatch(folder.absolute().name):
+        folder = folder.parent if folder.name else folder.absolute().parent  # "." has no parent
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder; give one that holds checkpoint-STEP folders")
     found: dict[int, str] = {}
@@ -89,7 +91,7 @@ def log_spaced(steps: Sequence[int], count: int) -> list[int]:
 
 def _step(path: Path) -> int:
     ending = path.name.removeprefix(_PREFIX)
-    if re.fullmatch("[0-9]+", ending) is None:
+    if not _IS_STEP.fullmatch(path.name):
         raise ModelError(
             f"{path}: {ending!r} is no step: give a whole number, as in checkpoint-1000"
         )

@@ -51,6 +51,19 @@ def test_a_training_is_measured_once(trained: Audit) -> None:
     assert not any(one.target.loaded for one in trajectory.at.values())
 
 
+def test_a_training_is_measured_once_whichever_way_it_is_written(
+    trained: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By paths that are relative, that are not, and by a link."""
+    folder = Path(trained.config.model).parent
+    monkeypatch.chdir(folder.parent)
+    (folder.parent / "link").symlink_to(folder)
+    trajectory = trained.along_training("run")
+    assert Path("run/checkpoint-0") == Path(trajectory.at[0].target.config.model)
+    same = [trained.along_training(one) for one in (None, "run/checkpoint-4", folder, "link")]
+    assert [trajectory] * 4 == same
+
+
 def test_models_are_given_by_step(trained: Audit) -> None:
     """In any order; the first step comes first."""
     last, first = trained.config.model, _alone(trained, 0).config.model

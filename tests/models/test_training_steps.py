@@ -36,6 +36,32 @@ def test_checkpoints_beside_a_model(training: Path, model: str) -> None:
     assert [0, 9, 10] == list(list_checkpoints(training / model))
 
 
+@pytest.mark.parametrize("model", ["", "checkpoint-9"])
+def test_paths_are_written_as_the_folder_is(
+    training: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative one gives relative ones, of the training as of one of its checkpoints."""
+    monkeypatch.chdir(training.parent)
+    found = list_checkpoints(Path(training.name) / model)
+    assert f"{training.name}/checkpoint-9" == Path(found[9]).as_posix()
+
+
+def test_checkpoints_beside_the_one_that_the_process_runs_in(
+    training: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dot has no parent of its own."""
+    monkeypatch.chdir(training / "checkpoint-9")
+    assert str(training / "checkpoint-9") == list_checkpoints(".")[9]
+
+
+def test_a_training_may_be_called_like_a_checkpoint(tmp_path: Path) -> None:
+    """Its name ends in no step, so that its parent is not looked at."""
+    run = tmp_path / "checkpoint-exp"
+    save_checkpoint(tiny_decoder("gpt2"), run / "checkpoint-7")
+    save_checkpoint(tiny_decoder("gpt2"), tmp_path / "checkpoint-8")
+    assert {7: str(run / "checkpoint-7")} == list_checkpoints(run)
+
+
 def _empty(folder: Path) -> None:
     (folder / "checkpoint-10").rename(folder / "ten")
     (folder / "checkpoint-9").rename(folder / "nine")
