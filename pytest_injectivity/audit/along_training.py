@@ -139,7 +139,7 @@ class Trajectory:
                 one.unload()
                 raise OptionError(
                     f"steps {earlier} and {step} have the same weights ({other.config.model} and"
-                    f" {one.config.model}): give each step a checkpoint of its own"
+                    f" {one.config.model}): give each step a checkpoint of its own, or leave one out"
                 )
 
     def _check(self, one: Target) -> None:
