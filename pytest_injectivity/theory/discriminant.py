@@ -42,8 +42,8 @@ _COLLIDES = 1e-9
 _SETTLED = 1e-2
 _MOST_STEPS = 40
 _MOST_HALVINGS = 10
-# Bytes of derivatives that are held at once.
-_HELD = 2**29
+HELD_BYTES = 2**29
+"""Of derivatives that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def colliding_change(
     over: str | int = "all",
     *,
     roundings: Mapping[str, Weights] | None = None,
-    held_bytes: int = _HELD,
+    held_bytes: int = HELD_BYTES,
 ) -> CollidingChange:
     """The smallest change of weights found at which the last states of two prompts are equal.
 

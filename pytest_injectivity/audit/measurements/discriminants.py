@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING
 from pytest_injectivity.audit.keys import CollidingChangeKey
 from pytest_injectivity.audit.measurements.float64_copies import Float64Copies
 from pytest_injectivity.audit.target.target import Target
+from pytest_injectivity.core.durations import size
 from pytest_injectivity.core.layers import Layer
+from pytest_injectivity.errors import OptionError
 
 if TYPE_CHECKING:
     from pytest_injectivity.states.diagnosis import Pair
     from pytest_injectivity.theory.changed_weights import Weights
     from pytest_injectivity.theory.discriminant import CollidingChange
+
+# Copies of the weights that may change, in float64, beside their roundings: as they were, the change,
+# where a step goes, what it tries, and slopes. Of the embedding the rows of two prompts are so held, but
+# the whole table is rounded.
+_COPIES = 5
+_ROUNDING = 3
 
 Place = tuple[Layer, "Pair", str | int]
 """A layer, a pair of prompts, and which weights may change."""
@@ -41,7 +49,8 @@ class Discriminants:
 
         Raises:
             ModelError: a state is not finite.
-            OptionError: the weights named do not change the layer, or are too many.
+            OptionError: the weights named do not change the layer, or are too many for the memory that
+                is free.
         """
         keys = {place: CollidingChangeKey(*place, bits) for place in places}
         if not self.target.entry.known(keys.values()) and self._float64.why_none():
@@ -55,7 +64,11 @@ class Discriminants:
         from pytest_injectivity.theory.changed_weights import rounding_of
         from pytest_injectivity.theory.discriminant import colliding_change
 
-        copy, ids = self.target.decoder.as_float64(), self.target.prompts.ids
+        # Loaded first: what is free is asked for the search alone.
+        decoder, ids = self.target.decoder, self.target.prompts.ids
+        for over in dict.fromkeys(over for _, _, over in missing):
+            self._check_memory(over, len(bits))
+        copy = decoder.as_float64()
         roundings: dict[str | int, dict[str, Weights]] = {}
         found = {}
         try:
@@ -75,3 +88,28 @@ class Discriminants:
         finally:
             release(copy.model)
         return found
+
+    def _check_memory(self, over: str | int, roundings: int) -> None:
+        needed = self._bytes(over, roundings)
+        free = self._float64.free(needed)
+        if needed < free:
+            return
+        others = {repr(one): self._bytes(one, roundings) for one in ("block", "embedding")}
+        less = [f"over={one}, {size(count)}" for one, count in others.items() if count < needed]
+        raise OptionError(
+            f"over={over!r}: the search for a collision takes {size(needed)} and {size(free)} are free:"
+            f" give {' or '.join([*less, 'it more memory'])}"
+        )
+
+    def _bytes(self, over: str | int, roundings: int) -> int:
+        """The bytes that a search takes, with the float64 copy of the model."""
+        from pytest_injectivity.theory.discriminant import HELD_BYTES
+
+        facts = self.target.facts
+        whole = over == "all"
+        rows = facts.vocab_size * facts.hidden_size if whole or over == "embedding" else 0
+        blocks = facts.block_parameters if whole else facts.block_parameters // facts.n_layers
+        changing = 0 if over == "embedding" else blocks
+        copies = (_COPIES + roundings) * changing + (_ROUNDING + roundings) * rows
+        derivatives = 8 * facts.hidden_size * max(changing, rows)
+        return 8 * (facts.parameters + copies) + min(HELD_BYTES, derivatives)

@@ -39,15 +39,19 @@ class Float64Copies:
                 " blocks stay on disk (--injx-load=stream)"
             )
         needed = 8 * self.target.facts.parameters
-        self.target.make_room(needed)
-        devices = self.target.kept.devices
-        free = len(devices) * min(map(free_bytes, devices))
+        free = self.free(needed)
         if needed < free:
             return ""
         return (
             f"a float64 copy of {self.target.config.model} needs {needed / 2**30:.1f} GiB and"
             f" {free / 2**30:.1f} are free"
         )
+
+    def free(self, needed: int) -> int:
+        """The free bytes of the model's devices; a model beside it is unloaded where more are needed."""
+        self.target.make_room(needed)
+        devices = self.target.kept.devices
+        return len(devices) * min(map(free_bytes, devices))
 
     def available(self, otherwise: str) -> bool:
         """Whether there is a float64 copy of the model; announced where there is none."""
