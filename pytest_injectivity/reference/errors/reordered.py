@@ -13,8 +13,9 @@ from torch import Tensor
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.reference.errors.wide import wide
 
-# Rows, or columns, that are compared with each other.
+# Rows, or columns, that are compared with each other, and numbers, of which copies are made.
 _MOST = 8192
+_MOST_NUMBERS = 2**25
 _LOOKED_AT = 16
 # The error that rounding to few bits leaves of the best order.
 _SAME = 0.5
@@ -39,13 +40,17 @@ def reordered(
     """The order in which a matrix is near its parent's; None where there is none.
 
     Each row goes to the parent's row that it has the largest product with, of rows of norm 1; likewise
-    columns. A matrix that is larger than 8,192 on a side is not looked at there.
+    columns. Rows of zeros stay out of it. Where others are equal, or multiples of each other, no order
+    is found. A matrix that is larger than 8,192 on a side is not looked at there, and one of more than
+    2^25 numbers not at all.
 
     Example:
         >>> exact = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
         >>> reordered(exact.flip(0), exact)
         Reordered(side='rows', error=0.0)
     """
+    if exact.numel() > _MOST_NUMBERS:
+        return None
     ours, theirs = wide(own), wide(exact)
     errors = {"rows": _error_in_order(ours, theirs), "columns": _error_in_order(ours.T, theirs.T)}
     side = min(errors, key=lambda one: errors[one])
@@ -54,7 +59,10 @@ def reordered(
 
 def _error_in_order(own: Tensor, exact: Tensor) -> float:
     """The error in the parent's order of rows; infinite where there is none."""
-    rows = len(own)
+    own, exact = own[own.any(1)], exact[exact.any(1)]
+    rows = len(exact)
+    if not len(own) == rows > 0:
+        return math.inf
     # A few rows show whether it is worth a product of all with all.
     if rows > _MOST or _nearest(own[:: max(1, rows // _LOOKED_AT)], exact)[1] > _SAME:
         return math.inf

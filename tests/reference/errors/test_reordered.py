@@ -30,6 +30,43 @@ def test_rounding_hides_no_order(bits: int, least: float, most: float) -> None:
     assert least < found.error < most
 
 
+def test_rows_of_zeros_hide_no_order() -> None:
+    """Such as those of units that are off: each may be any of them."""
+    exact = EXACT.clone()
+    exact[::5] = 0.0
+    rows, columns = reordered(exact[ROWS], exact), reordered(exact.T[:, ROWS], exact.T)
+    assert rows is not None
+    assert columns is not None
+    assert (("rows", 0.0), ("columns", 0.0)) == (
+        (rows.side, rows.error),
+        (columns.side, columns.error),
+    )
+
+
+def test_without_as_many_rows_of_zeros_there_is_no_order() -> None:
+    """Nor where there is nothing else."""
+    less = EXACT[ROWS].clone()
+    less[3] = 0.0
+    zeros = torch.zeros_like(EXACT)
+    assert [None] * 3 == [
+        reordered(one, other) for one, other in ((less, EXACT), (zeros, zeros), (zeros, EXACT))
+    ]
+
+
+def test_of_rows_that_are_equal_no_order_is_found() -> None:
+    """Nor of multiples: the row with the largest product is any of them."""
+    exact = EXACT.clone()
+    exact[1], exact[3] = exact[0], 2.0 * exact[2]
+    assert reordered(exact[ROWS], exact) is None
+
+
+def test_a_large_matrix_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not looked at."""
+    monkeypatch.delattr("pytest_injectivity.reference.errors.reordered.wide")
+    large = torch.ones(1).expand(2**13, 2**13)
+    assert reordered(large, large) is None
+
+
 def test_other_matrices_are_in_no_order() -> None:
     """Of numbers of their own, with one row twice, with a NaN, or in another order of both sides."""
     twice = EXACT[ROWS].clone()
