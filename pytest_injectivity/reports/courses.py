@@ -1,6 +1,7 @@
 """Margins and constants along a training as an SVG picture: a panel each, a line a layer.
 
-The horizontal axis is logarithmic from step 1 on; step 0 stands before it.
+The horizontal axis is logarithmic from step 1 on; step 0 stands before it. Of many layers six are drawn,
+the first and the last among them: more lines are not told apart.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pytest_injectivity.core.files import write_whole
 from pytest_injectivity.core.text import one_line
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.reports.svg import color, svg
+from pytest_injectivity.results.changes import label_depth
 from pytest_injectivity.results.sweeps import SweepPoint
 
 if TYPE_CHECKING:
@@ -18,9 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PANEL = 3.8  # inches
+_MOST = 6
+# A factor around steps, and what is left before step 0, as a share of the way to step 1.
+_AROUND, _BEFORE = 1.3, 0.2
 _PANELS = (
-    ("normalized_margin_q", "margin over mean norm, 1 % quantile"),
-    ("normalized_colipschitz_q", "co-Lipschitz constant over mean norm, 1 % quantile"),
+    ("normalized_margin_q", "margin over mean norm\n1 % quantile"),
+    ("normalized_colipschitz_q", "co-Lipschitz constant over mean norm\n1 % quantile"),
 )
 
 
@@ -70,17 +75,35 @@ def course(points: Sequence[SweepPoint]) -> str:
 def _figure(points: Sequence[SweepPoint]) -> "Figure":
     from matplotlib.figure import Figure
 
-    layers = list(dict.fromkeys(one.layer for one in points))
+    every = sorted({one.layer for one in points}, key=label_depth)
+    layers = _some(every)
     figure = Figure(figsize=(2 * _PANEL, _PANEL + 0.4), layout="constrained")
     panels = figure.subplots(1, len(_PANELS), squeeze=False)[0]
     for at, ((metric, title), axes) in enumerate(zip(_PANELS, panels, strict=True)):
-        _draw(axes, points, layers, metric, at)
-        axes.set(xlabel="step", title=title, ylim=(0, None))
         axes.set_xscale("symlog", linthresh=1)
+        axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
+        _draw(axes, points, layers, metric, at)
+        axes.set(xlabel="step", title=title, ylim=(0, None), xlim=_ends(points))
     handles = [panels[0].plot([], [], "o-", color=color(at))[0] for at in range(len(layers))]
     names = [one_line(layer) for layer in layers]
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    left_out = f"{len(layers)} of {len(every)} layers" if len(layers) < len(every) else None
+    figure.legend(
+        handles, names, title=left_out, loc="outside lower center", ncols=len(names), frameon=False
+    )
     return figure
+
+
+def _ends(points: Sequence[SweepPoint]) -> tuple[float, float]:
+    steps = [one.step or 0 for one in points]
+    return (min(steps) / _AROUND or -_BEFORE), max(1, *steps) * _AROUND
+
+
+def _some(layers: Sequence[str]) -> list[str]:
+    """All of a few; of many some that lie about as far from each other."""
+    last = len(layers) - 1
+    if last < _MOST:
+        return list(layers)
+    return [layers[round(at * last / (_MOST - 1))] for at in range(_MOST)]
 
 
 def _draw(

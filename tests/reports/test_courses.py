@@ -64,6 +64,22 @@ def test_what_was_not_measured_has_no_corner() -> None:
     assert 2 == len(_line(course(_points({0: 0.5, 1: None, 2: 0.25})), "course-1-1"))
 
 
+def test_steps_are_written_as_numbers() -> None:
+    """Not as the formulas that matplotlib makes of them, and both panels begin alike."""
+    text = course(_points({0: 0.5, 1000: 0.25}))
+    assert 2 * ["0", "1", "10", "100", "1,000"] == re.findall(">([0-9,]+)<", text)
+
+
+def test_of_many_layers_six_are_drawn() -> None:
+    """From the first to the last, and the legend lies inside the picture and says so."""
+    names = [*(f"layer{at:02d}" for at in range(33)), "norm"]
+    text = course([_point(step, name, 0.5) for step in (0, 1) for name in names])
+    assert 6 == len(set(re.findall("course-0-[0-9]+", text)))
+    drawn = ["layer00", "layer07", "layer13", "layer20", "layer26", "norm"]
+    assert drawn == re.findall(">(layer[0-9]+|norm)<", text)
+    assert ">6 of 34 layers<" in text
+
+
 @pytest.mark.slow
 def test_the_same_points_give_the_same_bytes() -> None:
     """No date, no random id."""
