@@ -90,6 +90,8 @@ class Trajectory:
     def measure(self, layers: Iterable[Layer]) -> None:
         """Measure layers of each step in one pass; the model of one step is in memory at a time.
 
+        The audited model, and its reference, are unloaded before; their next use loads them again.
+
         Raises:
             OptionError: as in `points`.
             ModelError: likewise.
@@ -100,6 +102,9 @@ class Trajectory:
             return
         for one in self.at.values():
             self._check(one.target)
+        for other in (self._target, self._target.beside):
+            if other is not None:
+                other.unload()
         found: dict[tuple[int, Layer], SweepPoint] = {}
         for step, one in self.at.items():
             self._refuse_same_weights(step)

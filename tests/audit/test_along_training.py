@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from pytest_injectivity import Audit, AuditConfig, ModelError, OptionError
+from pytest_injectivity.audit.target import target
+from pytest_injectivity.audit.target.told_loading import load_told
+from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
 from tests.audits import audit_of
 
@@ -49,6 +53,24 @@ def test_a_training_is_measured_once(trained: Audit) -> None:
     assert before == tuple(one for one in trajectory.points if one.layer != "layer00")
     assert len(before) + 3 == len(trajectory.points)
     assert not any(one.target.loaded for one in trajectory.at.values())
+
+
+def test_one_model_is_in_memory_at_a_time(trained: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other one is, the audited one neither, where that of a step is loaded."""
+    audit = Audit(AuditConfig(**{**vars(trained.config), "no_cache": True}))
+    trajectory = audit.along_training()
+    targets = [audit.target, *(one.target for one in trajectory.at.values())]
+    beside: list[int] = []
+
+    def counted(*given: Any, **more: Any) -> Decoder:
+        beside.append(sum(one.loaded for one in targets))
+        return load_told(*given, **more)
+
+    monkeypatch.setattr(target, "load_told", counted)
+    assert audit.decoder is audit.target.decoder
+    trajectory.measure([1, 2])
+    assert [0, 0, 0, 0] == beside
+    assert not audit.target.loaded
 
 
 def test_a_training_is_measured_once_whichever_way_it_is_written(
