@@ -67,13 +67,8 @@ def test_the_closest_pair_is_that_of_one_process(rows: Tensor) -> None:
     """Of several such pairs the first, along a few directions and by whole rows."""
     here = closest_pair(rows)
     along = replace(SMALL, axes=4, few_near=1.0)
-    workers = InTurn(), InTurn()
-    found = [
-        closest_pair(rows, executor=executor, limits=limits)
-        for executor, limits in zip(workers, (SMALL, along), strict=True)
-    ]
+    found = [closest_pair(rows, executor=InTurn(), limits=limits) for limits in (SMALL, along)]
     assert [True, True] == [same(here, one) for one in found]
-    assert max(one.ran for one in workers) > 1
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5])
@@ -83,13 +78,21 @@ def test_near_pairs_are_those_of_one_process(rows: Tensor, share: float, limit: 
     eps = float(np.quantile(torch.pdist(rows.double()), share))
     here = pairs_within(rows, eps, limit=limit)
     looked_at, counted = (replace(SMALL, per_look=1e9, many_near=many) for many in (1e9, 0.0))
-    workers = InTurn(), InTurn()
     found = [
-        pairs_within(rows, eps, limit=limit, executor=executor, limits=limits)
-        for executor, limits in zip(workers, (looked_at, counted), strict=True)
+        pairs_within(rows, eps, limit=limit, executor=InTurn(), limits=limits)
+        for limits in (looked_at, counted)
     ]
     assert [True, True] == [same(here, one) for one in found]
-    assert max(one.ran for one in workers) > 1
+
+
+def test_near_pairs_and_the_closest_one_are_looked_for_by_workers() -> None:
+    """Where distances are of many sizes; equal rows, and rows equally far apart, need no search."""
+    rows, near, closest = draw_rows("gaussian", 200, 12), InTurn(), InTurn()
+    eps = float(np.quantile(torch.pdist(rows.double()), 0.01))
+    pairs_within(rows, eps, executor=near, limits=replace(SMALL, per_look=1e9))
+    closest_pair(rows, executor=closest, limits=SMALL)
+    assert near.ran > 1
+    assert closest.ran > 1
 
 
 @pytest.mark.parametrize("metric", mostly_slow(PromptMetric, *QUICK_METRICS))
