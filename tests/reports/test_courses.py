@@ -10,27 +10,15 @@ import pytest
 
 from pytest_injectivity import MissingExtra, OptionError, SweepPoint, write_course
 from pytest_injectivity.reports.courses import course
+from tests.sweep_points import point
 
 _SVG = "{http://www.w3.org/2000/svg}"
 
 
 def _point(step: int | None, layer: str, margin: float | None) -> SweepPoint:
     constant = None if margin is None else margin / 4
-    return SweepPoint(
-        model="m",
-        revision=None,
-        dtype="float32",
-        n_layers=2,
-        prompts="p",
-        prompt_hash="h",
-        n=12,
-        length=None,
-        longest=9,
-        prompt_metric="levenshtein",
-        layer=layer,
-        step=step,
-        numbers={"normalized_margin_q": margin, "normalized_colipschitz_q": constant},
-    )
+    numbers = {"normalized_margin_q": margin, "normalized_colipschitz_q": constant}
+    return point(numbers, n_layers=2, layer=layer, step=step)
 
 
 def _points(margins: Mapping[int, float | None]) -> list[SweepPoint]:

@@ -7,10 +7,11 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.results.certificates import Basis, Certificate, Claim
 from pytest_injectivity.results.run_results import RunResults, gather
 from pytest_injectivity.results.summary import Comparison, Estimate, LayerSummary
-from pytest_injectivity.results.sweeps import Sweep, SweepPoint
+from pytest_injectivity.results.sweeps import Sweep
 from pytest_injectivity.results.told import Told
 from pytest_injectivity.results.verdict import Verdict
 from tests.results.test_summary import RUN
+from tests.sweep_points import point
 
 
 def _verdict(name: str) -> Verdict:
@@ -79,21 +80,8 @@ def test_what_is_not_what_it_says_is_refused() -> None:
 
 def test_a_sweep_is_there_once() -> None:
     """Whichever workers measured it, with its points."""
-    point = SweepPoint(
-        model="m",
-        revision=None,
-        dtype="float32",
-        n_layers=2,
-        prompts="p",
-        prompt_hash="h",
-        n=3,
-        length=8,
-        longest=8,
-        prompt_metric="levenshtein",
-        layer="norm",
-        numbers={"margin": 0.5},
-    )
-    sweep = Sweep("by length", (point,))
+    measured = point({"margin": 0.5}, length=8, layer="norm")
+    sweep = Sweep("by length", (measured,))
     assert (sweep,) == gather([Told(at, "sweep", dumps(sweep)) for at in range(2)]).sweeps
 
 

@@ -6,6 +6,7 @@ from pytest_injectivity import OptionError
 from pytest_injectivity.reports.page.charts import Figure
 from pytest_injectivity.reports.page.sweeps import sweep_figures
 from pytest_injectivity.results.sweeps import Sweep, SweepPoint
+from tests.sweep_points import point
 
 
 def _point(
@@ -17,22 +18,8 @@ def _point(
     bits: int | None = None,
     step: int | None = None,
 ) -> SweepPoint:
-    return SweepPoint(
-        model=model,
-        revision=None,
-        dtype="float32",
-        n_layers=4,
-        prompts="p",
-        prompt_hash="h",
-        n=12,
-        length=length,
-        longest=9,
-        prompt_metric="levenshtein",
-        layer=layer,
-        bits=bits,
-        step=step,
-        numbers={"normalized_margin_q": value, "normalized_colipschitz_q": value / 2},
-    )
+    numbers = {"normalized_margin_q": value, "normalized_colipschitz_q": value / 2}
+    return point(numbers, length=length, model=model, layer=layer, bits=bits, step=step)
 
 
 def _cells(figure: Figure) -> list[list[str]]:
