@@ -6,12 +6,14 @@
     ./dev bench theory work MODELS...
     ./dev bench theory symmetry MODELS...
     ./dev bench theory trajectory
+    ./dev bench theory common FOLDER
 
 Each subcommand prints the tables of docs/theory.md; ``--help`` names what it takes.
 """
 
 import argparse
 
+from theory_common import add_common
 from theory_contraction import add_contraction
 from theory_discriminant import add_discriminant
 from theory_repetition import add_repetition
@@ -30,6 +32,7 @@ def main() -> None:
     add_work(parts)
     add_symmetry(parts)
     add_trajectory(parts)
+    add_common(parts)
     given = parser.parse_args()
     given.run(given)
 
