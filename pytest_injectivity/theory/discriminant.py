@@ -14,7 +14,7 @@ Roundings of the same weights are measured beside it, whole and projected on the
 rounding is nearly orthogonal to it, so its norm alone would mislead.
 
 Source: [VS], the distance ``Delta_l`` to the discriminant. Cost: a pass and one backward pass for each
-coordinate of a state, for each group of tensors, a step; so it grows with the width times the weights.
+coordinate of a state, a step; so it grows with the width times the weights.
 """
 
 import math
@@ -172,7 +172,7 @@ class _Search:
                 self.parameters[name] = rows
         self.start = {name: one.detach().clone() for name, one in self.parameters.items()}
         self.linearization = Linearization(
-            self.over, decoder.parts.base, self.parameters, held_bytes
+            self.over, decoder.parts.base, [*decoder.parts.blocks], self.parameters, held_bytes
         )
 
     @contextmanager
@@ -290,22 +290,23 @@ class _Search:
             rows = self.decoder.parts.embeddings(ids[None])
         return self.decoder.states_from_embeddings(rows, [self.layer])[self.layer][0, -1]
 
-    def _difference(self) -> Float64[Tensor, " hidden"]:
+    def _states(self) -> tuple[Float64[Tensor, " hidden"], Float64[Tensor, " hidden"]]:
         with torch.enable_grad():
-            return self._state(self.pair[0]) - self._state(self.pair[1])
+            return self._state(self.pair[0]), self._state(self.pair[1])
 
     def _linear(self, change: Weights, roundings: Mapping[str, Weights]) -> JacobianProducts:
         """What is known of ``J`` at the weights as they are."""
         with self.linearization.recorded():
-            difference = self._difference()
+            states = self._states()
         of_rows = {name: self._of_rows(one) for name, one in roundings.items()}
-        return self.linearization.of(difference, change, of_rows)
+        return self.linearization.of(states, change, of_rows)
 
     def _transposed(self, weights: Float64[Tensor, " hidden"]) -> dict[str, Tensor]:
         """``J^T`` times a vector: one backward pass."""
-        slopes = torch.autograd.grad(
-            self._difference() @ weights, list(self.parameters.values()), allow_unused=True
-        )
+        first, second = self._states()
+        with torch.enable_grad():
+            along = (first - second) @ weights
+        slopes = torch.autograd.grad(along, list(self.parameters.values()), allow_unused=True)
         return {
             name: torch.zeros_like(self.start[name]) if slope is None else slope
             for name, slope in zip(self.parameters, slopes, strict=True)

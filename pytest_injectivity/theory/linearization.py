@@ -2,7 +2,8 @@
 
 The columns of ``J`` by the matrix of a linear layer are sums over tokens of an outer product: of what
 goes into the layer, and of the derivatives by what comes out. Where the tokens are fewer than the inputs
-of the layer, these two factors are held instead of the columns, which makes as many times less.
+of the layer, these two factors are held instead of the columns, which makes as many times less. Where
+that is still too much at once, the derivatives by outputs of blocks are held as well (`block_outputs`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from pytest_injectivity.core.shapes import Float64
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.theory.block_outputs import BlockOutputs, Stage
 from pytest_injectivity.theory.changed_weights import Weights
 from pytest_injectivity.theory.jacobian_products import JacobianProducts
 
@@ -33,7 +35,7 @@ class _Call:
     Attributes:
         inputs: what went in, a row a token.
         output: what came out.
-        moving: the tokens that move the difference: not those behind the last one, and no repeated row.
+        moving: the tokens that move the states: not those behind the last one, and no repeated row.
     """
 
     inputs: Tensor
@@ -42,7 +44,7 @@ class _Call:
 
     @property
     def rows(self) -> Tensor:
-        """The inputs of the tokens that move the difference."""
+        """The inputs of the tokens that move the states."""
         return self.inputs[self.moving]
 
 
@@ -52,14 +54,21 @@ class Linearization:
     Args:
         over: names the weights, for errors.
         base: the module that they are in.
+        blocks: its blocks, in order.
         parameters: the weights.
         held_bytes: of derivatives that are held at once.
     """
 
     def __init__(
-        self, over: str, base: nn.Module, parameters: Mapping[str, Parameter], held_bytes: int
+        self,
+        over: str,
+        base: nn.Module,
+        blocks: Sequence[nn.Module],
+        parameters: Mapping[str, Parameter],
+        held_bytes: int,
     ) -> None:
         self._over, self._parameters, self._held_bytes = over, parameters, held_bytes
+        self._outputs = BlockOutputs(blocks, parameters)
         names = {id(one): name for name, one in parameters.items()}
         self._layers = {
             names[id(module.weight)]: module
@@ -67,10 +76,11 @@ class Linearization:
             if isinstance(module, (nn.Linear, Conv1D)) and id(module.weight) in names
         }
         self._calls: dict[str, list[_Call]] = {}
+        self._factored: set[str] = set()
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Keeps what goes into linear layers, and what comes out, of the difference computed inside."""
+        """Keeps what goes through linear layers and blocks, of the states computed inside."""
         self._calls = {name: [] for name in self._layers}
 
         def keep(name: str) -> Any:
@@ -85,47 +95,59 @@ class Linearization:
             module.register_forward_hook(keep(name)) for name, module in self._layers.items()
         ]
         try:
-            yield
+            with self._outputs.recorded():
+                yield
         finally:
             for one in handles:
                 one.remove()
 
     def of(
         self,
-        difference: Float64[Tensor, " hidden"],
+        states: tuple[Float64[Tensor, " hidden"], Float64[Tensor, " hidden"]],
         change: Weights,
         roundings: Mapping[str, Weights],
     ) -> JacobianProducts:
-        """The products at the weights that the difference was computed with.
+        """The products, of the first state less the second, at the weights that they were computed with.
 
         Args:
-            difference: computed while `recorded`.
+            states: computed while `recorded`.
             change: of the weights, so far.
             roundings: further changes of them; zero for the weights that one does not name.
 
         Raises:
             OptionError: what has to be held of one tensor is too much.
         """
+        with torch.enable_grad():
+            difference, summed = states[0] - states[1], _summed(*states)
         view = JacobianProducts(difference.detach(), list(roundings))
-        factored, plain = self._moving(difference)
-        sizes = {name: self._parameters[name].numel() for name in plain}
-        sizes |= {name: len(self._inputs(name)) * self._width(name) for name in factored}
-        for group in self._groups(len(difference), sizes):
-            whole = [name for name in group if name in plain]
-            parts = [name for name in group if name not in plain]
-            columns, outputs = self._derivatives(difference, whole, parts)
-            for name, one in columns.items():
-                others = {key: self._of(name, them).flatten() for key, them in roundings.items()}
-                view.add(one, change[name].flatten(), others)
-            for name, one in outputs.items():
-                others = {
-                    key: self._by_output(name, self._of(name, them))
-                    for key, them in roundings.items()
-                }
-                changed = self._by_output(name, change[name])
-                view.add_layer(one, self._inputs(name), changed, others)
-        self._calls = {}
+        by_source = [torch.eye(len(difference)).to(difference)]
+        for stage, groups in self._planned(difference, summed):
+            lower: list[Tensor] = []
+            for at, group in enumerate(groups, 1):
+                below = stage.below if at == len(groups) else []
+                held, lower = self._derivatives(stage, by_source, group, below)
+                for name, one in held.items():
+                    self._add(view, name, one, change[name], roundings)
+            by_source = lower
+        self._calls, self._factored = {}, set()
+        self._outputs.forget()
         return view
+
+    def _add(
+        self,
+        view: JacobianProducts,
+        name: str,
+        held: Tensor,
+        change: Tensor,
+        roundings: Mapping[str, Weights],
+    ) -> None:
+        others = {key: self._of(name, them) for key, them in roundings.items()}
+        if name not in self._factored:
+            flat = {key: one.flatten() for key, one in others.items()}
+            view.add(held, change.flatten(), flat)
+            return
+        turned = {key: self._by_output(name, one) for key, one in others.items()}
+        view.add_layer(held, self._inputs(name), self._by_output(name, change), turned)
 
     def _of(self, name: str, weights: Weights) -> Tensor:
         return weights.get(name, torch.zeros_like(self._parameters[name]))
@@ -140,18 +162,36 @@ class Linearization:
         """A matrix with a row for each output of its layer."""
         return weight.T if isinstance(self._layers[name], Conv1D) else weight
 
-    def _moving(self, difference: Tensor) -> tuple[list[str], list[str]]:
-        """The weights that move the difference: those of which factors are held, and the others."""
+    def _planned(self, difference: Tensor, summed: Tensor) -> list[tuple[Stage, list[list[str]]]]:
+        """The weights that move the states, by where their derivatives start, held in groups."""
         if difference.grad_fn is None:
-            return [], []
+            return []
+        slopes = self._moving(summed)
+        sizes = {
+            name: len(self._inputs(name)) * self._width(name)
+            if name in self._factored
+            else one.numel()
+            for name, one in slopes.items()
+        }
+        numbers = self._held_bytes // (8 * len(difference))
+        if sum(sizes.values()) <= numbers:
+            return [(Stage([difference], list(sizes), []), [list(sizes)])] if sizes else []
+        self._check(len(difference), sizes)
+        left = numbers - self._outputs.held
+        if max(sizes.values()) <= left:
+            stages = self._outputs.stages(difference, summed, slopes)
+        else:
+            left, stages = numbers, [Stage([difference], list(sizes), [])]
+        return [(stage, _groups(stage.names, sizes, left)) for stage in stages]
+
+    def _moving(self, summed: Tensor) -> dict[str, Tensor]:
+        """The derivatives by the weights that move a sum; notes those of which factors are held."""
         calls = {name: some for name, some in self._calls.items() if some}
-        # No even sum, which may be the same whatever the weights are, as behind a norm.
-        summed = difference @ torch.linspace(1.0, 2.0, len(difference)).to(difference)
         outputs = [one.output for some in calls.values() for one in some]
         asked = [*self._parameters.values(), *outputs]
         found = iter(torch.autograd.grad(summed, asked, allow_unused=True, retain_graph=True))
         slopes = {name: next(found) for name in self._parameters}
-        factored = []
+        self._factored = set()
         for name, some in calls.items():
             by_output = [next(found) for _ in some]
             if slopes[name] is None or any(one is None for one in by_output):
@@ -164,14 +204,11 @@ class Linearization:
             # A weight that is used elsewhere too is no such sum.
             same = (rows.T @ inputs - slope).norm() <= _SAME * slope.norm()
             if same and len(self._inputs(name)) < inputs.shape[1]:
-                factored.append(name)
-        plain = [name for name, one in slopes.items() if one is not None and name not in factored]
-        return factored, plain
+                self._factored.add(name)
+        return {name: one for name, one in slopes.items() if one is not None}
 
-    def _groups(self, hidden: int, sizes: Mapping[str, int]) -> Iterator[list[str]]:
-        """Names of the tensors whose derivatives are held at once."""
-        group: list[str] = []
-        held = 0
+    def _check(self, hidden: int, sizes: Mapping[str, int]) -> None:
+        """Refuses a tensor whose derivatives are too many."""
         for name, size in sizes.items():
             needed = 8 * hidden * size
             if needed > self._held_bytes:
@@ -181,41 +218,67 @@ class Linearization:
                     " give shorter prompts, or over='embedding', which needs those of the prompts'"
                     " tokens alone"
                 )
-            if group and held + needed > self._held_bytes:
-                yield group
-                group, held = [], 0
-            group.append(name)
-            held += needed
-        if group:
-            yield group
 
     def _derivatives(
-        self, difference: Tensor, whole: Sequence[str], parts: Sequence[str]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Of each coordinate: by the tensors, and by what comes out of the layers at each token."""
-        hidden = len(difference)
-        tensors = [self._parameters[name] for name in whole]
-        outputs = [one.output for name in parts for one in self._calls[name]]
-        columns = {
-            name: difference.new_empty(hidden, self._parameters[name].numel()) for name in whole
-        }
-        rows = {
-            name: difference.new_empty(hidden, len(self._inputs(name)), self._width(name))
-            for name in parts
-        }
+        self,
+        stage: Stage,
+        by_source: Sequence[Float64[Tensor, "hidden ..."]],
+        names: Sequence[str],
+        below: Sequence[Tensor],
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Of each coordinate, by weights or what comes out of their layers, and by the sources below."""
+        hidden = len(by_source[0])
+        held = {name: by_source[0].new_empty(hidden, *self._shape(name)) for name in names}
+        lower = [one.new_empty(hidden, *one.shape) for one in below]
+        asked = [*(one for name in names for one in self._asked(name)), *below]
         for at in torch.split(torch.arange(hidden), _TOGETHER):
             found = iter(
                 torch.autograd.grad(
-                    difference,
-                    [*tensors, *outputs],
-                    torch.eye(hidden)[at].to(difference),
+                    stage.sources,
+                    asked,
+                    [one[at] for one in by_source],
                     retain_graph=True,
                     is_grads_batched=True,
                 )
             )
-            for name in whole:
-                columns[name][at] = next(found).flatten(1)
-            for name in parts:
-                several = [next(found).flatten(1, -2)[:, one.moving] for one in self._calls[name]]
-                rows[name][at] = torch.cat(several, dim=1)
-        return columns, rows
+            for name, one in held.items():
+                if name in self._factored:
+                    calls = self._calls[name]
+                    several = [next(found).flatten(1, -2)[:, call.moving] for call in calls]
+                    one[at] = torch.cat(several, dim=1)
+                else:
+                    one[at] = next(found).flatten(1)
+            for one in lower:
+                one[at] = next(found)
+        return held, lower
+
+    def _asked(self, name: str) -> list[Tensor]:
+        if name in self._factored:
+            return [one.output for one in self._calls[name]]
+        return [self._parameters[name]]
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        if name in self._factored:
+            return len(self._inputs(name)), self._width(name)
+        return (self._parameters[name].numel(),)
+
+
+def _summed(first: Tensor, second: Tensor) -> Tensor:
+    """A number that every weight moves that moves one of two states."""
+    # No even sum, which may be the same whatever the weights are, as behind a norm; and not of the
+    # difference, of which near a collision the derivatives are nothing but rounding.
+    shares = torch.linspace(1.0, 2.0, len(first)).to(first)
+    return first @ shares + second @ shares.flip(0)
+
+
+def _groups(names: Sequence[str], sizes: Mapping[str, int], most: int) -> list[list[str]]:
+    """Names of the tensors whose derivatives are held at once; of no tensors one group of none."""
+    groups: list[list[str]] = [[]]
+    held = 0
+    for name in names:
+        if groups[-1] and held + sizes[name] > most:
+            groups.append([])
+            held = 0
+        groups[-1].append(name)
+        held += sizes[name]
+    return groups

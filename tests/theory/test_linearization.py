@@ -22,11 +22,11 @@ def decoder(request: pytest.FixtureRequest) -> Decoder:
     return decoder
 
 
-def _difference(decoder: Decoder, layer: Layer) -> Tensor:
+def _states(decoder: Decoder, layer: Layer) -> tuple[Tensor, Tensor]:
     with torch.enable_grad(), decoder.running():
         rows = decoder.parts.embeddings(PAIR)
         first, second = decoder.states_from_embeddings(rows, [layer])[layer][:, -1]
-        return first - second
+        return first, second
 
 
 @pytest.mark.parametrize("layer", [1, 2, "norm"])
@@ -36,10 +36,10 @@ def test_products_are_those_of_the_whole_jacobian(
 ) -> None:
     """Of linear layers, embeddings, norms and biases, in one part or in many."""
     weights = dict(decoder.parts.base.named_parameters())
-    difference = _difference(decoder, layer)
+    first, second = _states(decoder, layer)
     slopes = [
         torch.autograd.grad(one, list(weights.values()), retain_graph=True, allow_unused=True)
-        for one in difference
+        for one in first - second
     ]
     jacobian = torch.stack(
         [
@@ -60,10 +60,10 @@ def test_products_are_those_of_the_whole_jacobian(
         }
         for _ in range(2)
     )
-    linearization = Linearization("all", decoder.parts.base, weights, held)
+    linearization = Linearization("all", decoder.parts.base, [*decoder.parts.blocks], weights, held)
     with linearization.recorded():
-        difference = _difference(decoder, layer)
-    found = linearization.of(difference, change, {"other": rounding})
+        states = _states(decoder, layer)
+    found = linearization.of(states, change, {"other": rounding})
     along = jacobian @ torch.cat([one.flatten() for one in rounding.values()])
     expected = jacobian @ torch.cat([one.flatten() for one in change.values()])
     assert torch.allclose(found.gram, jacobian @ jacobian.T, rtol=1e-9, atol=1e-9)
@@ -80,17 +80,31 @@ def test_of_a_linear_layer_factors_are_held(decoder: Decoder) -> None:
         if name.startswith(("h.0", "layers.0"))
     }
     held = 8 * 16 * max(one.numel() for one in own.values()) // 2
-    linearization = Linearization("layer01", decoder.parts.base, own, held)
+    linearization = Linearization("layer01", decoder.parts.base, [*decoder.parts.blocks], own, held)
     with linearization.recorded():
-        difference = _difference(decoder, 2)
-    assert linearization.of(difference, own, {}).moved
+        states = _states(decoder, 2)
+    assert linearization.of(states, own, {}).moved
 
 
 def test_derivatives_that_are_too_many_are_refused(decoder: Decoder) -> None:
     """The message says of what, and how much they are."""
     weights = dict(decoder.parts.base.named_parameters())
-    linearization = Linearization("all", decoder.parts.base, weights, 64)
+    linearization = Linearization("all", decoder.parts.base, [*decoder.parts.blocks], weights, 64)
     with linearization.recorded():
-        difference = _difference(decoder, 1)
+        states = _states(decoder, 1)
     with pytest.raises(OptionError, match="over='all': the derivatives of 16 coordinates by "):
-        linearization.of(difference, weights, {})
+        linearization.of(states, weights, {})
+
+
+def test_at_a_collision_factors_are_held_still() -> None:
+    """Both prompts have the same rows: what each adds to a derivative cancels but for rounding."""
+    decoder = tiny_decoder("llama", hidden=16).as_float64()
+    decoder.parts.base.requires_grad_(requires_grad=True)
+    rows = decoder.parts.embeddings.weight.data
+    rows[3] = rows[1] + 1e-14 * rows[4]
+    own = dict(decoder.parts.blocks[0].mlp.named_parameters())
+    held = 8 * 16 * max(one.numel() for one in own.values()) - 1
+    linearization = Linearization("all", decoder.parts.base, [*decoder.parts.blocks], own, held)
+    with linearization.recorded():
+        states = _states(decoder, 2)
+    assert linearization.of(states, own, {}).moved
