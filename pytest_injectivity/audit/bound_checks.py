@@ -17,6 +17,7 @@ from pytest_injectivity.audit.checks import (
     colipschitz_retained,
     cut_not_read,
     discriminant_distance_above,
+    local_colipschitz_above,
     margin_above,
     margin_retained,
     matches_baseline,
@@ -110,6 +111,9 @@ class BoundChecks:
     check_cut_not_read, assert_cut_not_read = bound(cut_not_read.check_cut_not_read)
     check_discriminant_distance_above, assert_discriminant_distance_above = bound(
         discriminant_distance_above.check_discriminant_distance_above
+    )
+    check_local_colipschitz_above, assert_local_colipschitz_above = bound(
+        local_colipschitz_above.check_local_colipschitz_above
     )
     check_margin_above, assert_margin_above = bound(margin_above.check_margin_above)
     check_margin_retained, assert_margin_retained = bound(margin_retained.check_margin_retained)

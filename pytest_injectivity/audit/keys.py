@@ -266,3 +266,18 @@ class CollidingChangeKey(NumberKey):
     pair: _Pair
     over: str | int
     bits: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StepScalesKey(NumberKey):
+    """The extreme singular values of the one-step maps at some positions.
+
+    Attributes:
+        layer: whose states.
+        places: indexes of prompts, each with a position.
+    """
+
+    together = ("layer",)
+
+    layer: Layer
+    places: tuple[_Pair, ...]

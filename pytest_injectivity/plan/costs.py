@@ -269,6 +269,34 @@ class Costs:
             shorter_by="layer= and prompts= of the check",
         )
 
+    def positions(self, prompts: int, positions: int) -> int:
+        """So many positions of so many prompts, or as many as there are."""
+        lengths = sorted(map(len, self.prompts), reverse=True)[:prompts]
+        return sum(min(one, positions) for one in lengths)
+
+    def jacobians(self, layers: Sequence[Layer], *, places: int) -> Phase:
+        """Jacobians of the one-step map in a float64 copy.
+
+        Args:
+            layers: the layers: a pass to the deepest, and a backward pass from each.
+            places: positions of prompts, each with as many rows as the width.
+        """
+        rows = places * self.sizes.hidden
+        shares = [self.sizes.share(one) for one in layers]
+        times = max(shares) + sum(shares)
+        seconds = rows * self.rates.token * self.rates.float64 * times
+        return Phase(
+            name="local contraction",
+            what=(
+                f"{number_of(places, 'position')}, {self.sizes.hidden} rows of each in a float64 copy,"
+                f" with a backward pass from {_layers(layers)}"
+            ),
+            seconds=seconds,
+            token_forwards=round(rows * times),
+            bytes=8 * self.sizes.parameters,
+            shorter_by="layer=, prompts= and positions= of the check",
+        )
+
     def resolution(self, layers: Sequence[Layer], *, whose: str = "") -> Phase:
         """The evaluations of a sample of prompts in every way, and in float64.
 

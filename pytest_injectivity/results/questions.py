@@ -73,6 +73,11 @@ QUESTIONS: dict[str, Question] = {
         "A change of the weights that is smaller than was allowed makes two prompts collide.",
         "Compare it with the roundings beside it: where few of them reach it, quantize to more bits.",
     ),
+    "local_colipschitz_above": Question(
+        "Does one step keep embedding rows apart that are near those of the prompts' tokens?",
+        "Near a token there are directions in which its state hardly changes.",
+        "It is local and predicts little: judge the margin, which says how far real tokens are apart.",
+    ),
     "margin_above": Question(
         "Does nearly every prompt keep a distance from the nearest other one?",
         "Some prompts lie so near to another one that little more rounding makes them one.",

@@ -9,6 +9,7 @@ Jacobian. Source: [VS], local co-Lipschitz constants. Cost: as many rows as the 
 backward pass a layer.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from pytest_injectivity.errors import ModelError, OptionError
 from pytest_injectivity.models.decoder import Decoder
 
 _ROWS = 128
+# Of the prefix's keys and values: each row of a pass has its own, and a backward pass needs them.
+_MOST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class StepScales:
         smallest: ``sigma_min``; 0 where directions of the row are lost.
         largest: ``sigma_max``.
         floor: what rounding may make of a singular value of 0: a smaller ``smallest`` is not known.
+
+    The three are NaN where the Jacobian is not finite.
+
+    Example:
+        >>> StepScales(1, 0, 1e-3, 10.0, 1e-14).ratio, StepScales(1, 0, 1e-15, 10.0, 1e-14).known
+        (0.0001, False)
     """
 
     layer: Layer
@@ -40,6 +49,34 @@ class StepScales:
     smallest: float
     largest: float
     floor: float
+
+    @classmethod
+    def of(
+        cls, layer: Layer, position: int, jacobian: Float[Tensor, "hidden embedding"]
+    ) -> "StepScales":
+        """Those of a Jacobian."""
+        if not jacobian.isfinite().all():
+            return cls(layer, position, math.nan, math.nan, math.nan)
+        values = torch.linalg.svdvals(jacobian.double())
+        largest = float(values[0])
+        # The rounding of a product of matrices, in its norm (Higham, section 3.5).
+        floor = torch.finfo(jacobian.dtype).eps * max(jacobian.shape) ** 0.5 * largest
+        return cls(layer, position, float(values[-1]), largest, floor)
+
+    @property
+    def known(self) -> bool:
+        """Whether the smallest value is more than what rounding makes of 0."""
+        return self.smallest >= self.floor
+
+    @property
+    def ratio(self) -> float:
+        """The smallest over the largest, the reciprocal of the condition number; 0 where both are 0."""
+        return self.smallest / self.largest if self.largest else 0.0
+
+    @property
+    def floor_ratio(self) -> float:
+        """The floor over the largest value."""
+        return self.floor / self.largest if self.largest else 0.0
 
 
 def step_scales(
@@ -81,16 +118,13 @@ def step_scales(
     for position in asked:
         jacobians = step_jacobians(decoder, ids[: position + 1], layers, rows=rows)
         for layer, jacobian in jacobians.items():
-            if not jacobian.isfinite().all():
+            scales = StepScales.of(layer, position, jacobian)
+            if math.isnan(scales.largest):
                 raise ModelError(
                     f"{decoder.source}: the Jacobian at {layer_id(layer)}, position {position} is not"
                     " finite: audit the model first (assert_no_collisions)"
                 )
-            values = torch.linalg.svdvals(jacobian.double())
-            largest = float(values[0])
-            # The rounding of a product of matrices, in its norm (Higham, section 3.5).
-            floor = torch.finfo(jacobian.dtype).eps * max(jacobian.shape) ** 0.5 * largest
-            found.append(StepScales(layer, position, float(values[-1]), largest, floor))
+            found.append(scales)
     return found
 
 
@@ -100,6 +134,7 @@ def step_jacobians(
     layers: Sequence[Layer],
     *,
     rows: int = _ROWS,
+    most_bytes: int = _MOST_BYTES,
 ) -> dict[Layer, Float[Tensor, "hidden embedding"]]:
     """The Jacobian of the last token's states by its embedding row, at some layers.
 
@@ -108,6 +143,8 @@ def step_jacobians(
         ids: the prompt, at least one token.
         layers: whose states.
         rows: rows of one pass.
+        most_bytes: of the prefix's keys and values, which each row has of its own: fewer rows are run
+            at once where so many hold more.
 
     Raises:
         LayerError: as for `step_scales`.
@@ -117,6 +154,7 @@ def step_jacobians(
     prefix = decoder.prefix(ids[:-1], max(layers, key=depth))
     row = decoder.embedding_matrix()[ids[-1]]
     parts: dict[Layer, list[Tensor]] = {layer: [] for layer in layers}
+    rows = max(1, min(rows, most_bytes // max(prefix.nbytes, 1)))
     for some in torch.split(torch.arange(decoder.hidden_size), rows):
         repeated = row.expand(len(some), 1, -1).clone().requires_grad_(True)  # noqa: FBT003 - torch's own
         with torch.enable_grad():

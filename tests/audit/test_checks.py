@@ -27,6 +27,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "colipschitz_retained": {"fraction": 0.01},
     "cut_not_read": {"layers": 1, "max_token_rate": 0.5, **FEWER},
     "discriminant_distance_above": {"distance": 1e-12, "over": "embedding"},
+    "local_colipschitz_above": {"alpha": 1e-12, "prompts": 2, "positions": 1},
     "margin_above": {"margin": 1e-12},
     "margin_retained": {"fraction": 0.01},
     "matches_baseline": {},

@@ -102,9 +102,30 @@ def test_every_phase_names_what_makes_it_shorter() -> None:
         costs.attacks(Walk([Place(1)], 2, 2, 0)),
         costs.evaluations([3], [1]),
         costs.tables([1], places=1, name="one-step tables"),
+        costs.jacobians([1], places=1),
     ]
     assert all(phase.shorter_by for phase in phases)
     assert "" == costs.resolution([1]).shorter_by
+
+
+def test_a_jacobian_costs_a_row_for_each_coordinate() -> None:
+    """A pass to the deepest layer, and a backward pass from each, in float64."""
+    costs = _costs()
+    layers = costs.sizes.n_layers
+    shallow, both = costs.jacobians([1], places=3), costs.jacobians([1, layers], places=3)
+    rows = 3 * costs.sizes.hidden
+    second = costs.rates.token * costs.rates.float64
+    assert pytest.approx(rows * second * 2 / layers) == shallow.seconds
+    assert pytest.approx(rows * second * (1 + 1 / layers + 1)) == both.seconds
+    assert f"3 positions, {costs.sizes.hidden} rows of each" in shallow.what
+
+
+def test_positions_are_at_most_those_of_the_prompts() -> None:
+    """The longest ones have the most."""
+    costs = _costs()
+    lengths = sorted(map(len, costs.prompts), reverse=True)
+    assert sum(lengths) == costs.positions(99, 10**6)
+    assert 2 == costs.positions(1, 2)
 
 
 def test_half_precision_has_rivals_to_evaluate() -> None:

@@ -58,6 +58,23 @@ def test_rows_of_a_pass_change_no_number() -> None:
     assert torch.allclose(one, every, atol=1e-12)
 
 
+def test_a_long_prefix_is_held_in_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row of a pass has keys and values of its own; the numbers are the same."""
+    decoder = tiny_decoder("llama").as_float64()
+    every = step_jacobians(decoder, IDS, [2])[2]
+    seen: list[int] = []
+    run = decoder.states_from_embeddings
+    monkeypatch.setattr(
+        decoder,
+        "states_from_embeddings",
+        lambda rows, *a, **k: seen.append(len(rows)) or run(rows, *a, **k),
+    )
+    three = 3 * decoder.prefix(IDS[:-1], 2).nbytes
+    few = step_jacobians(decoder, IDS, [2], most_bytes=three)[2]
+    assert {3, 1} == set(seen)
+    assert torch.allclose(few, every, atol=1e-12)
+
+
 def test_a_smallest_value_below_its_floor_is_not_known() -> None:
     """Of a Jacobian of rank 1, in float32."""
     decoder = additive_decoder(torch.eye(16, 8), torch.zeros(6, 8), layers=1)
@@ -67,6 +84,14 @@ def test_a_smallest_value_below_its_floor_is_not_known() -> None:
     )
     (found,) = step_scales(decoder, IDS, [1], [3])
     assert found.smallest <= found.floor < 1e-5 * found.largest
+    assert not found.known
+
+
+@pytest.mark.parametrize("family", ["gpt2", "falcon"])
+def test_the_mean_that_a_last_layer_norm_loses_is_below_the_floor(family: str) -> None:
+    """In exact arithmetic the smallest value is 0: what rounding makes of it is not known."""
+    found = step_scales(tiny_decoder(family).as_float64(), IDS, ["norm"])
+    assert [False] * 4 == [one.known for one in found]
 
 
 def test_what_is_not_finite_is_refused() -> None:

@@ -10,6 +10,7 @@ from pytest_injectivity.audit.keys import (
     MinimalEditsKey,
     TokenClassesKey,
 )
+from pytest_injectivity.audit.measurements.contractions import Contractions
 from pytest_injectivity.audit.measurements.diagnoses import Diagnoses
 from pytest_injectivity.audit.measurements.discriminants import Discriminants
 from pytest_injectivity.audit.measurements.doubtful_pairs import Blur, DoubtfulPairs, Doubts
@@ -52,6 +53,7 @@ class Measurements:
         layers: the states and the geometry of each layer.
         repetitions: the ladders of repeated tokens.
         discriminants: how far the weights are from a collision.
+        contractions: how much one step contracts.
     """
 
     def __init__(self, target: Target) -> None:
@@ -63,6 +65,7 @@ class Measurements:
         self._diagnoses = Diagnoses(target, self._float64)
         self.repetitions = Repetitions(target, self._resolutions, self._float64)
         self.discriminants = Discriminants(target, self._float64)
+        self.contractions = Contractions(target, self._float64)
         self._summaries = LayerSummaries(self.layers, self._resolutions, self._doubts)
         self._edits: dict[Layer, Ratios] = {}
         self._served_geometry: dict[Layer, LayerGeometry] = {}

@@ -37,7 +37,8 @@ class Need:
         kind: which of `KINDS`.
         layers: at which layers; those of equal needs are joined.
         reference: of the reference, not of the model.
-        prompts, tokens: how many prompts, of which length; 0 where that is the prompt set's.
+        prompts, tokens: how many prompts, of which length, or at how many positions of each; 0 where
+            that is the prompt set's.
         certify: positions that get a pass over the vocabulary; None: as many as cost what the
             recovery does.
         releases: texts of releases that are attacked in one walk, their layers counted from the first.
@@ -72,6 +73,7 @@ KINDS = (
     "release",
     "outside",
     "discriminant",
+    "contraction",
     "training",
 )
 """The kinds of needs, in the order in which an audit comes to them."""
@@ -269,6 +271,11 @@ def _discriminant(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     return (*_geometry(asked, layers), Need("discriminant"))
 
 
+def _contraction(asked: Asked, layers: tuple[Layer, ...]) -> _States:
+    size = (asked.number("prompts", 5), asked.number("positions", 2))
+    return (*_states(layers), Need("contraction", layers, prompts=size[0], tokens=size[1]))
+
+
 def _outside(asked: Asked, layers: tuple[Layer, ...]) -> _States:
     del asked, layers
     return (Need("load"), Need("outside"))
@@ -288,6 +295,7 @@ _NEEDS: dict[str, Callable[[Asked, tuple[Layer, ...]], _States]] = {
     "metric_bounded": _geometry,
     "no_collisions": _geometry,
     "discriminant_distance_above": _discriminant,
+    "local_colipschitz_above": _contraction,
     "sipit_recovers": _sipit,
     "not_read_by_reference": _cross,
     "next_token_kept": _next_token,

@@ -145,6 +145,11 @@ def _continuations(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
     return [costs.tables(need.layers, places=need.prompts, name="continuations")]
 
 
+def _contraction(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    del loading
+    return [costs.jacobians(need.layers, places=costs.positions(need.prompts, need.tokens))]
+
+
 def _sipit(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
     del loading
     (layer,) = need.layers
@@ -188,4 +193,5 @@ _PHASES: dict[str, Callable[[Need, "Costs", Loading], list[Phase]]] = {
     "cross": _cross,
     "next_token": _next_token,
     "release": _attacks,
+    "contraction": _contraction,
 }

@@ -73,6 +73,14 @@ def test_the_search_for_a_collision_is_not_foreseen() -> None:
     assert {"load", "capture", "geometry"} < {one.kind for one in found}
 
 
+def test_local_contraction_needs_positions_of_prompts() -> None:
+    """As many as the call says; no neighbors are looked for."""
+    found = _needs("local_colipschitz_above", layer=[1, 4], positions=7)
+    assert {"load", "capture", "resolution", "contraction"} == {one.kind for one in found}
+    assert Need("contraction", (1, 4), prompts=5, tokens=7) == found[-1]
+    assert () == unforeseen_of(found)
+
+
 def test_without_either_the_config_names_them() -> None:
     """All of them."""
     found = _needs("no_collisions")
