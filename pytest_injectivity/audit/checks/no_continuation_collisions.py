@@ -176,7 +176,8 @@ def _judged(
         _rivals_line(found),
         *resolution_lines(measured, layer, counted[0].found.eps),
     ]
-    return table_reason(layer, _QUANTITY, counted, lines)
+    margin = min(one.minimum[0] for one in found.values() if one.pairs)
+    return table_reason(layer, _QUANTITY, counted, lines, figures={"one_step_margin": margin})
 
 
 def _place(measured: "Measurements", layer: Layer, prompt: int) -> Place:

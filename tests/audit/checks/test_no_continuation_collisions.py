@@ -41,6 +41,7 @@ def test_continuations_that_are_apart_pass(additive: Additive, random_rows: Rows
     assert f"{4 * 12 * 11 // 2} pairs compared: 12 continuations of each of 4 prompts" in text
     closest = brute_force.near(audit.decoder.embedding_matrix(), 1e9)[0][0]
     assert f"closest pair, distance {closest:.4g}: token (" in text
+    assert {"one_step_margin": pytest.approx(closest)} == reason.figures
     nearest = brute_force.nearest(rows)[0]
     low, middle = (brute_force.lower_quantile(np.repeat(nearest, 4), q) for q in (0.01, 0.5))
     assert f"from its nearest rival: 1 % {low:.4g}, 10 % " in text

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_injectivity.reports.page.charts import Figure, Histogram, LineChart, Scatter
+from pytest_injectivity.reports.page.contractions import contraction_figures
 from pytest_injectivity.reports.page.distances import distance_figures
 from pytest_injectivity.reports.page.grids import grid_figures
 from pytest_injectivity.reports.page.layers import layer_figures, models
@@ -198,7 +199,7 @@ def test_next_tokens_of_several_models_are_compared() -> None:
 def test_nothing_compared_has_no_figure() -> None:
     """Nor has a run that measured nothing."""
     every = models([("", ModelResults())])
-    assert [()] * 8 == [
+    assert [()] * 9 == [
         distance_figures(every, ()),
         grid_figures(every),
         model_figures(every),
@@ -207,6 +208,7 @@ def test_nothing_compared_has_no_figure() -> None:
         release_figures(every, ()),
         recovery_figures(every, ()),
         repetition_figures(every, ()),
+        contraction_figures(every, ()),
     ]
 
 
@@ -317,6 +319,62 @@ def test_of_many_repetitions_some_have_a_column() -> None:
     (found,) = repetition_figures(models([("", RESULTS)]), (judged,))
     assert ("1", "2", "500") == (*found.columns[:2], found.columns[-1])
     assert "100 %" == found.cells[0][-1].text
+
+
+def _contracted(where: str, bound: float = 1e-3, **figures: float) -> Reason:
+    spread = {
+        "ratio_least": 1e-6,
+        "ratio_median": 1e-4,
+        "ratio_greatest": 0.01,
+        "known_from": 1e-15,
+    }
+    budget = {"prompts": 5, "positions": 10, "normalized": 1}
+    return replace(_recovered(where, **{**spread, **budget, **figures}), bound=bound)
+
+
+def test_contraction_is_shown_beside_the_one_step_margin() -> None:
+    """The least of the ways in which it was measured, over the mean norm of the layer."""
+    judged = verdict(_contracted("norm"), _contracted("layer01"), check="local_colipschitz_above")
+    first = _recovered("layer01", first_position_margin=2.0, after_special_margin=1.0)
+    later = _recovered("layer01", one_step_margin=0.5)
+    beside = [
+        verdict(first, check="one_step_distinct"),
+        verdict(later, check="no_continuation_collisions"),
+    ]
+    (found,) = contraction_figures(models([("", RESULTS)]), (judged, *beside))
+    spread = "0.0001 [1e-06, 0.01]"
+    assert [
+        ["layer01", spread, "0.125", "1e-15", "0.001"],
+        ["norm", spread, "–", "1e-15", "0.001"],
+    ] == _cells(found)
+    assert "at 10 positions of 5 prompts" in found.caption
+    assert found.caption.endswith("in mean norms.")
+
+
+def test_contraction_without_a_margin_says_nothing_of_it() -> None:
+    """Nor is a bound in other units drawn, nor a margin of a layer whose norm is not known."""
+    judged = verdict(_contracted("layer01", normalized=0), check="local_colipschitz_above")
+    beside = verdict(_recovered("layer01", first_position_margin=2.0), check="one_step_distinct")
+    empty = models([("", ModelResults())])
+    (found,) = contraction_figures(empty, (judged, beside))
+    assert ["least to greatest, median", "known from"] == list(_lines(found))
+    assert "margin" not in found.caption
+
+
+def test_contraction_at_single_layers_shares_a_figure() -> None:
+    """As of a test for each layer; another number of positions is another figure."""
+    names = ("layer01", "norm")
+    judged = [verdict(_contracted(name), check="local_colipschitz_above") for name in names]
+    other = verdict(_contracted("norm", positions=3), check="local_colipschitz_above")
+    found = contraction_figures(models([("", RESULTS)]), (*judged, other))
+    assert [["layer01", "norm"], ["norm"]] == [list(one.labels) for one in found]
+
+
+def test_contraction_that_was_not_measured_has_no_figure() -> None:
+    """As without a float64 copy, or of another model."""
+    lost = verdict(_recovered("layer01"), check="local_colipschitz_above")
+    other = replace(verdict(_contracted("norm"), check="local_colipschitz_above"), model="b")
+    assert () == contraction_figures(models([("", RESULTS)]), (lost, other))
 
 
 @pytest.mark.parametrize("check", ["sipit_recovers", "margin_above"])
