@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from real_tables import markdown
+from real_tables import markdown, told
 from torch import Tensor
 
 from pytest_injectivity import Audit, AuditConfig, Verdict
@@ -57,6 +57,7 @@ def symmetry(given: argparse.Namespace) -> None:
                 audit = _audit(model, change, Path(folder), given)
                 numbers.append((Path(model).name, name, *_numbers(audit, model, change)))
                 gate.append((Path(model).name, name, *_gate(audit)))
+                told(f"{' '.join(numbers[-1])}; {'; '.join(gate[-1])}")
     title = f"{given.prompts} prompts of {given.length} tokens"
     columns = ("model", "change", "distances, float64", *NUMBERS, "basis")
     print(markdown(f"Numbers of the copy over the model's, less one; {title}", columns, numbers))
