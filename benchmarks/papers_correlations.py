@@ -16,8 +16,8 @@ import numpy as np
 from real_tables import markdown, told
 
 from pytest_injectivity import Audit, AuditConfig
+from pytest_injectivity.geometry.dimension import anisotropy, intrinsic_dimension
 from pytest_injectivity.stats import RankCorrelation, rank_correlation
-from pytest_injectivity.theory.dimension import anisotropy, intrinsic_dimension
 
 COLUMNS = (
     "model, layer",

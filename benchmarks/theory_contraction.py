@@ -13,9 +13,9 @@ import torch
 from real_tables import markdown
 
 from pytest_injectivity import Audit, AuditConfig
+from pytest_injectivity.geometry.dimension import anisotropy, intrinsic_dimension
 from pytest_injectivity.models.loading import load_decoder
 from pytest_injectivity.theory.contraction import step_scales
-from pytest_injectivity.theory.dimension import anisotropy, intrinsic_dimension
 
 COLUMNS = (
     "model",

@@ -56,6 +56,20 @@ class EqualRowsKey(NumberKey):
 
 
 @dataclass(frozen=True)
+class AnisotropyKey(NumberKey):
+    """The mean cosine of two rows."""
+
+    rows: AnyRowsKey
+
+
+@dataclass(frozen=True)
+class DimensionKey(NumberKey):
+    """The intrinsic dimension of the rows."""
+
+    rows: AnyRowsKey
+
+
+@dataclass(frozen=True)
 class NeighborsKey(NumberKey):
     """The nearest neighbor of each row."""
 

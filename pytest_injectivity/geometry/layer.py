@@ -14,11 +14,14 @@ from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.number_keys import NumberKey, PartKey
 from pytest_injectivity.core.shapes import Bool, Float, Float64, Int64
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.geometry.dimension import anisotropy, intrinsic_dimension
 from pytest_injectivity.geometry.distances import row_norms
 from pytest_injectivity.geometry.equal_rows import EqualRows
 from pytest_injectivity.geometry.keys import (
+    AnisotropyKey,
     AnyRowsKey,
     ClosestPairKey,
+    DimensionKey,
     EqualRowsKey,
     FiniteRowsKey,
     NearPairsKey,
@@ -45,6 +48,10 @@ LADDER = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 # Rows whose nearest neighbors take about as long as a search for near pairs; most gates ask for both.
 _FEW = 2048
+
+
+# Rows that anisotropy and intrinsic dimension are measured on: of more an even sample.
+_SAMPLED = 1000
 
 
 class _Shared(TypedDict):
@@ -125,6 +132,22 @@ class LayerGeometry:
     def median_norm(self) -> float:
         """The median row norm: one attention-sink row can move a mean."""
         return float(np.median(self.norms)) if len(self) else math.nan
+
+    @cached_property
+    def anisotropy(self) -> float:
+        """The mean cosine of two rows, of at most 1,000; NaN where it has none (see `anisotropy`)."""
+        found: float = self._remember(
+            AnisotropyKey(self._rows_key), lambda: _or_nan(anisotropy, self._sampled())
+        )
+        return found
+
+    @cached_property
+    def dimension(self) -> float:
+        """The intrinsic dimension of at most 1,000 rows; NaN where it has none."""
+        found: float = self._remember(
+            DimensionKey(self._rows_key), lambda: _or_nan(intrinsic_dimension, self._sampled())
+        )
+        return found
 
     @cached_property
     def equal(self) -> EqualRows:
@@ -266,6 +289,13 @@ class LayerGeometry:
         chosen = self.rows[torch.from_numpy(rows).to(self.rows.device)]
         return LayerGeometry(self.layer, chosen, self._prompts.take(rows), **self._shared)
 
+    def _sampled(self) -> Float[Tensor, "sampled hidden"]:
+        """Rows spaced evenly in the order of their norms: in whatever order the prompts are."""
+        order = np.argsort(self.norms, kind="stable")
+        count = min(len(self), _SAMPLED)
+        chosen = order[np.arange(count) * len(self) // max(count, 1)]
+        return self.rows[torch.from_numpy(chosen).to(self.rows.device)]
+
     def _check_pairs(self) -> None:
         if len(self) < 2:  # noqa: PLR2004 - a pair is two
             raise OptionError(
@@ -298,6 +328,16 @@ class LayerGeometry:
         if not normalized:
             return value
         return value / self.mean_norm if self.mean_norm else math.nan
+
+
+def _or_nan(
+    number: Callable[[Float[Tensor, "n hidden"]], float], rows: Float[Tensor, "n hidden"]
+) -> float:
+    """The number, or NaN where it is not defined: of too few rows, of rows that are zero or equal."""
+    try:
+        return number(rows)
+    except OptionError:
+        return math.nan
 
 
 def _finite(states: Float[Tensor, "prompts hidden"]) -> Bool[np.ndarray, " prompts"]:

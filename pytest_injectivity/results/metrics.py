@@ -6,6 +6,7 @@ the layer's geometry; nothing else names metrics one by one. Importing this file
 geometry that ``read`` is given was made elsewhere.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -59,7 +60,8 @@ class Metric:
         unit: what it is counted in.
         better: the direction that is better.
         tolerance: the share of a recorded number that it may get worse by, unless told otherwise; 0
-            for a count; None for a number that follows from others and is not recorded.
+            for a count; None for a number that is not recorded: it follows from others, or no change
+            of it is for the worse.
         read: computes it from a measured layer.
         show: how a cell of a table shows it.
         tabled: whether the table of layers has a column of it.
@@ -127,6 +129,18 @@ def _nearest_counts(layer: MeasuredLayer) -> Number:
     if layer.geometry is None or layer.resolution is None:
         return None
     return {f"{edge:.3g}": count for edge, count in layer.geometry.nearest_counts().items()}
+
+
+def _of_states(read: Callable[[Any], float]) -> Callable[[MeasuredLayer], Number]:
+    """Reads a number of how the states lie; None of rounded ones, and where it is not defined."""
+
+    def known(layer: MeasuredLayer) -> Number:
+        if layer.geometry is None or layer.resolution is None:
+            return None
+        value = read(layer.geometry)
+        return None if math.isnan(value) else value
+
+    return known
 
 
 _MARGIN = _of_geometry(lambda geometry: float(geometry.margin(q=0.0)))
@@ -303,6 +317,26 @@ METRICS: tuple[Metric, ...] = (
         read=_of_geometry(_near_fractions),
         tabled=False,
         rungs=True,
+    ),
+    Metric(
+        name="anisotropy",
+        title="anisotropy",
+        meaning="mean cosine of two states",
+        unit="cosine",
+        better="neither",
+        tolerance=None,
+        read=_of_states(lambda geometry: float(geometry.anisotropy)),
+        tabled=False,  # as the error
+    ),
+    Metric(
+        name="intrinsic_dimension",
+        title="dimension",
+        meaning="intrinsic dimension (TwoNN)",
+        unit="dimensions",
+        better="neither",
+        tolerance=None,
+        read=_of_states(lambda geometry: float(geometry.dimension)),
+        tabled=False,
     ),
 )
 

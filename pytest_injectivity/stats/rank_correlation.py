@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pytest_injectivity.core.interval import Interval
+from pytest_injectivity.core.ranks import spearman
 from pytest_injectivity.core.shapes import Float64, Int64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.stats.arguments import check_confidence
@@ -91,23 +92,10 @@ def rank_correlation(
             np.concatenate([members[at] for at in random.integers(len(members), size=len(members))])
             for _ in range(draws)
         )
-        found = [_spearman(one[some], other[some]) for some in drawn]
+        found = [spearman(one[some].tolist(), other[some].tolist()) for some in drawn]
         kept = [value for value in found if not math.isnan(value)]
         if len(kept) >= _KEPT * draws:
             low, high = np.quantile(kept, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
             interval = Interval(low, high, confidence)
-    return RankCorrelation(_spearman(one, other), interval, len(one), len(members))
-
-
-def _spearman(one: Float64[np.ndarray, " points"], other: Float64[np.ndarray, " points"]) -> float:
-    ranks = np.stack([_ranks(one), _ranks(other)])
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    (left, both), (_, right) = ranks @ ranks.T
-    return float(both / math.sqrt(left * right)) if left > 0 and right > 0 else math.nan
-
-
-def _ranks(values: Float64[np.ndarray, " points"]) -> Float64[np.ndarray, " points"]:
-    """The place of each number in their order; equal ones share the mean of theirs."""
-    place: Int64[np.ndarray, " points"]
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count - 1) / 2)[place]
+    value = spearman(one.tolist(), other.tolist())
+    return RankCorrelation(value, interval, len(one), len(members))

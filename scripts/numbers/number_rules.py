@@ -109,12 +109,13 @@ _ROOMS: tuple[Rule, ...] = (
     ),
 )
 
-_PAGE = "new: what the page draws of distances and of recoveries"
+_PAGE = "new: what the page draws of distances, of recoveries and of how states lie"
 
 RULES: tuple[Rule, ...] = (
     *_ROOMS,
     Rule("added", _PAGE, "layers*/nearest"),
     *(Rule("added", _PAGE, f"figures/{one}") for one in ("prompts", "tokens", "failed_at_*")),
+    *(Rule("added", _PAGE, f"layers*/{one}") for one in ("anisotropy", "intrinsic_dimension")),
     Rule("left out", _DURATION, "seconds"),
     Rule("scrubbed", _DURATION, was=r"([,;] )?\b\d+(\.\d+)? s\b"),
     Rule("left out", "a command line, in which flags may be renamed", "reproduce"),

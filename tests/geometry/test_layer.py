@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.geometry.dimension import anisotropy, intrinsic_dimension
 from pytest_injectivity.geometry.layer import LADDER, LayerGeometry, partnered_ratios
 from pytest_injectivity.geometry.search.ratios import Ratios
 from pytest_injectivity.prompts.metrics import PairDistances, PromptMetric
@@ -74,6 +75,44 @@ def test_an_end_belongs_to_what_begins_there() -> None:
     assert {0.001: 2, 0.794: 1, 10.0: 1} == {
         float(f"{edge:.3g}"): count for edge, count in geometry(rows).nearest_counts().items()
     }
+
+
+def _apart(count: int) -> Tensor:
+    return torch.randn(count, 4, generator=torch.Generator().manual_seed(0)) + 0.5
+
+
+def test_how_states_lie_is_that_of_all_rows() -> None:
+    """Of few; in float64, whatever order the prompts are in."""
+    rows = _apart(60)
+    layer, turned = geometry(rows), geometry(rows.flip(0))
+    assert anisotropy(rows) == pytest.approx(layer.anisotropy, abs=1e-12)
+    assert intrinsic_dimension(rows) == layer.dimension
+    assert (turned.anisotropy, turned.dimension) == (layer.anisotropy, layer.dimension)
+
+
+def test_how_many_states_lie_is_that_of_an_even_sample() -> None:
+    """Of a thousand of them, short and long ones alike."""
+    rows = _apart(3000)
+    layer = geometry(rows, [[one] for one in range(3000)])
+    chosen = rows[rows.double().norm(dim=1).argsort()][::3]
+    assert anisotropy(chosen) == pytest.approx(layer.anisotropy, abs=1e-12)
+    assert intrinsic_dimension(chosen) == pytest.approx(layer.dimension, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("rows", "known"),
+    [
+        ([[1.0, 0.0], [2.0, 0.0]], (True, False)),  # no third row
+        ([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0]], (False, True)),  # one without a direction
+        ([[1.0, 0.0]], (False, False)),
+    ],
+)
+def test_where_states_lie_nowhere_nothing_is_said(
+    rows: list[list[float]], known: tuple[bool, bool]
+) -> None:
+    """A mean cosine needs two directions, a dimension three rows."""
+    layer = geometry(torch.tensor(rows))
+    assert known == tuple(not np.isnan(one) for one in (layer.anisotropy, layer.dimension))
 
 
 @given(rows=any_rows())

@@ -88,6 +88,14 @@ def test_a_layer_without_partners_has_no_colipschitz_constant() -> None:
     assert 1.0 == found["margin"]
 
 
+def test_how_states_lie_is_said_where_it_is_known() -> None:
+    """Two rows have a mean cosine and no dimension; of rounded states neither is measured."""
+    found = measure(TWO_ROWS)
+    assert (1.0, None) == (found["anisotropy"], found["intrinsic_dimension"])
+    rounded = measure(replace(TWO_ROWS, resolution=None))
+    assert (None, None) == (rounded["anisotropy"], rounded["intrinsic_dimension"])
+
+
 def test_a_layer_that_is_zero_has_no_normalized_numbers() -> None:
     """Nothing is divided by the mean norm of rows that are all zero."""
     found = measure(replace(TWO_ROWS, geometry=_geometry([[0.0], [0.0]], [[1, 2], [1, 3]])))

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pytest_injectivity.core.numbers import show
@@ -247,17 +247,19 @@ class Dot:
         name: of what it stands for.
         x, y: with their intervals.
         row: further cells of its row in the table.
+        number: beside the point; None: its place among the points.
     """
 
     name: str
     x: Point
     y: Point
     row: tuple[str, ...] = ()
+    number: int | None = None
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """Two shares against each other, in percent; the points have numbers, which the table explains.
+    """Two numbers against each other; the points have numbers, which the table explains.
 
     Attributes:
         title, caption: as of every figure.
@@ -265,6 +267,9 @@ class Scatter:
         dots: at least one.
         more: the headings of the further cells of a row.
         most, least: what is accepted of ``across`` at most and of ``up`` at least; None: not judged.
+        of: what a point is.
+        course: whether the points follow each other: a line joins them, on axes that fit them. Else
+            both numbers are shares, in percent.
     """
 
     title: str
@@ -275,15 +280,23 @@ class Scatter:
     more: tuple[str, ...] = ()
     most: float | None = None
     least: float | None = None
+    of: str = field(default="release", kw_only=True)
+    course: bool = field(default=False, kw_only=True)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The number of each point."""
+        every = enumerate(self.dots, 1)
+        return tuple(at if dot.number is None else dot.number for at, dot in every)
 
     @property
     def table(self) -> Table:
         """A row a point."""
-        words = (Column("", number=False), Column("release", number=False))
+        words = (Column("", number=False), Column(self.of, number=False))
         columns = (*words, *(Column(one) for one in (self.across, self.up, *self.more)))
         rows = tuple(
             tuple(map(Cell, (str(at), dot.name, str(dot.x), str(dot.y), *dot.row)))
-            for at, dot in enumerate(self.dots, 1)
+            for at, dot in zip(self.numbers, self.dots, strict=True)
         )
         return Table(columns, rows)
 

@@ -8,6 +8,7 @@ from pytest_injectivity.reports.cut_table import cut_table
 from pytest_injectivity.reports.layer_table import bits_table, layer_table, run_table
 from pytest_injectivity.reports.page.charts import Figure, HeatMap
 from pytest_injectivity.reports.page.contractions import contraction_figures
+from pytest_injectivity.reports.page.correlations import correlation_figures
 from pytest_injectivity.reports.page.distances import distance_figures
 from pytest_injectivity.reports.page.failures import (
     Failure,
@@ -271,6 +272,7 @@ def _sections(every: tuple[Model, ...], results: RunResults) -> tuple[Section, .
                 *grid_figures(every),
                 *repetition_figures(every, results.verdicts),
                 *contraction_figures(every, results.verdicts),
+                *correlation_figures(every),
                 *model_figures(every),
             ),
             _LAYERS_NOTE,

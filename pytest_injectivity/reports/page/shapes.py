@@ -34,6 +34,7 @@ _LONGEST_NAME = 22
 _MANY = 20  # labels of a chart whose points are small
 _INNERMOST = "box2"
 _APART, _LINE = 60, 11  # between labels of a scatter plot, across and down
+_BESIDE, _EVERY = 16, 5  # labels of a course: how far apart, and at which of its numbers
 _SPARSE = 16  # columns of a heat map whose cells are apart
 
 
@@ -211,27 +212,57 @@ def _shortened(name: str) -> str:
 def _scatter(chart: Scatter) -> Picture:
     side = 240
     bottom = side - _BOTTOM
-    across = Scale(0.0, 100.0, _LEFT, _WIDE - 2 * _RIGHT)
-    up = Scale(0.0, 100.0, bottom, _TOP + 16)
+    across, up = _axes(chart, bottom)
     shapes = [*_accepted(chart, across, up), *_vertical(up)]
     shapes += [_words(x, bottom + 14, text, "axis middle") for x, text in across.ticks]
     shapes.append(_words((_LEFT + _WIDE) / 2, side - 4, f"{chart.across} →", "axis middle"))
     shapes.append(_words(_LEFT, _TOP + 4, f"↑ {chart.up}", "axis"))
-    points: list[tuple[float, float, int]] = []
-    for at, dot in enumerate(chart.dots, 1):
-        if not is_finite(dot.x.value) or not is_finite(dot.y.value):
-            continue
-        x, y = across.at(dot.x.value or 0.0), up.at(dot.y.value or 0.0)
+    points = [
+        (across.at(dot.x.value or 0.0), up.at(dot.y.value or 0.0), at, dot)
+        for at, dot in zip(chart.numbers, chart.dots, strict=True)
+        if is_finite(dot.x.value) and is_finite(dot.y.value)
+    ]
+    if chart.course and points:
+        line = "L".join(f"{x:.1f} {y:.1f}" for x, y, *_ in points)
+        shapes.append(_path(f"M{line}", "line light"))
+    for x, y, _, dot in points:
         shapes += [_path(one, "bars s0") for one in _cross(dot.x, dot.y, (x, y), across, up)]
         shapes.append(_path(f"M{x:.1f} {y:.1f}h0", "dots s0"))
-        points.append((x, y, at))
-    for x, y, numbers in _labelled(points):
+    places = [(x, y, at) for x, y, at, _ in points]
+    for x, y, numbers in (_steps if chart.course else _labelled)(places):
         # Beside the point, and on the other side where the edge is near.
         beyond = x > _WIDE - 30
         look = "axis end strong" if beyond else "axis strong"
         aside = -5 if beyond else 5
         shapes.append(_words(x + aside, y - 5, _in_runs(numbers), look))
     return Picture(_WIDE, side, tuple(shapes))
+
+
+def _axes(chart: Scatter, bottom: float) -> tuple[Scale, Scale]:
+    """The axis across and the one up."""
+    ends = (_LEFT, _WIDE - 2 * _RIGHT), (bottom, _TOP + 16)
+    if not chart.course:
+        across, up = (Scale(0.0, 100.0, start, end) for start, end in ends)
+        return across, up
+    rights = [one for dot in chart.dots for one in dot.x.known]
+    heights = [one for dot in chart.dots for one in dot.y.known]
+    return (
+        scale(rights, *ends[0], base=min(rights, default=0.0)),
+        scale(heights, *ends[1], base=min(heights, default=0.0)),
+    )
+
+
+def _steps(
+    points: Sequence[tuple[float, float, int]],
+) -> Iterator[tuple[float, float, list[int]]]:
+    """Labels of a course: its ends, and of the rest every fifth that has room."""
+    placed: list[tuple[float, float]] = []
+    for x, y, number in (*points[:1], *points[:0:-1][:1], *points[1:-1]):
+        end = number in {points[0][2], points[-1][2]}
+        near = any(abs(x - one) < _BESIDE and abs(y - other) < _LINE for one, other in placed)
+        if (end or number % _EVERY == 0) and not near:
+            placed.append((x, y))
+            yield x, y, [number]
 
 
 def _labelled(

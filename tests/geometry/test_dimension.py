@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.theory.dimension import anisotropy, intrinsic_dimension
+from pytest_injectivity.geometry.dimension import anisotropy, intrinsic_dimension
 
 
 def test_the_mean_cosine_is_that_of_all_pairs() -> None:
