@@ -3,8 +3,7 @@
 What starts a worker is handed in, so that this file knows nothing of processes.
 """
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from queue import LifoQueue
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
+from pytest_injectivity.core.ahead import in_order
 from pytest_injectivity.errors import WorkersDied
 
 Part = TypeVar("Part")
@@ -19,9 +19,6 @@ Done = TypeVar("Done")
 
 _ATTEMPTS = 4
 """How many workers a part is given: what kills as many of them kills every worker."""
-
-# Parts that are under way or done for each worker, while the first of them is waited for.
-_AHEAD = 2
 
 
 class WorkerDied(Exception):  # noqa: N818 - it names what happened
@@ -86,18 +83,13 @@ class Pool:
             WorkersDied: a part ended one worker after the other, or the pool is closed.
         """
         run = _Run()
-        begun: deque[Future[Done]] = deque()
+
+        def begin(part: Part) -> Future[Done]:
+            return self._threads.submit(self._done, run, job, part)
+
         try:
-            for part in parts:
-                self._check(run)
-                if len(begun) == self.count * _AHEAD:
-                    yield begun.popleft().result()
-                begun.append(self._threads.submit(self._done, run, job, part))
-            while begun:
-                yield begun.popleft().result()
+            yield from in_order(begin, self._while_open(run, parts), self.count)
         finally:
-            for future in begun:
-                future.cancel()
             self._leave(run)
 
     def close(self) -> None:
@@ -146,6 +138,11 @@ class Pool:
             self._end(fresh)
             self._check(run)
         return fresh
+
+    def _while_open(self, run: _Run, parts: Iterable[Part]) -> Iterator[Part]:
+        for part in parts:
+            self._check(run)
+            yield part
 
     def _check(self, run: _Run) -> None:
         if run.left or self._closed:

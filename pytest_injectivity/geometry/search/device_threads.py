@@ -1,20 +1,17 @@
 """Several devices of this machine that search tiles side by side, each by a thread of this process."""
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TypeVar
 
 import torch
 
+from pytest_injectivity.core.ahead import in_order
 from pytest_injectivity.geometry.search.sendable import Sendable
 
 Part = TypeVar("Part")
 Done = TypeVar("Done")
-
-# Parts for each device that are under way or done while the first of them is waited for.
-_AHEAD = 2
 
 
 class DeviceThreads:
@@ -55,18 +52,8 @@ class DeviceThreads:
             finally:
                 free.put(own)
 
-        begun: deque[Future[Done]] = deque()
         with ThreadPoolExecutor(self.count, thread_name_prefix="injectivity-device") as threads:
-            try:
-                for part in parts:
-                    if len(begun) == self.count * _AHEAD:
-                        yield begun.popleft().result()
-                    begun.append(threads.submit(run, part))
-                while begun:
-                    yield begun.popleft().result()
-            finally:
-                for future in begun:
-                    future.cancel()
+            yield from in_order(lambda part: threads.submit(run, part), parts, self.count)
 
 
 def _on(job: Callable[[Part], Done], device: torch.device) -> Callable[[Part], Done]:
