@@ -186,6 +186,12 @@ def models_of(target: Target, checkpoints: CheckpointsLike) -> dict[int, str]:
     return list_checkpoints(target.config.model if checkpoints is None else checkpoints)
 
 
+def others_of(target: Target, checkpoints: CheckpointsLike) -> dict[int, str]:
+    """The models that checkpoints name, without the audited one; see `models_of`."""
+    own, models = _place(target.config.model), models_of(target, checkpoints)
+    return {step: model for step, model in models.items() if _place(model) != own}
+
+
 def _place(model: str) -> str:
     """Where a model lies; a hub id or a builtin is its own place."""
     path = Path(model).expanduser()

@@ -356,6 +356,10 @@ class Costs:
             shorter_by=f"{_FEWER}, --injx-layers",
         )
 
+    def in_float64(self, passes: float, tokens: float) -> float:
+        """Seconds of passes through all blocks of a float64 copy, with so many tokens all together."""
+        return passes * self.rates.forward + tokens * self.rates.token * self.rates.float64
+
     def _forward(self, passes: Passes, layer: Layer) -> float:
         share = self.sizes.share(layer)
         return share * (passes.count * self.rates.forward + passes.tokens * self.rates.token)

@@ -28,15 +28,23 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 def _row(phase: Phase) -> tuple[str, ...]:
     return (
         phase.name,
-        duration(phase.seconds),
+        _time(phase),
         f"{phase.token_forwards:,}" if phase.token_forwards else "–",
         size(phase.bytes) if phase.bytes else "–",
         one_line(phase.what, _LONGEST),
     )
 
 
+def _time(one: Phase | Plan) -> str:
+    """Seconds, with the least and the most in brackets where only a run finds the amount of work."""
+    least, most = one.span
+    if least == most:
+        return duration(one.seconds)
+    return f"{duration(one.seconds)} ({duration(least)} to {duration(most)})"
+
+
 def _sum(plan: Plan) -> tuple[str, ...]:
-    return ("together", duration(plan.seconds), f"{plan.token_forwards:,}", "", "")
+    return ("together", _time(plan), f"{plan.token_forwards:,}", "", "")
 
 
 def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:

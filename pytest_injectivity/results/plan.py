@@ -15,10 +15,11 @@ class Phase:
     Attributes:
         name: the kind of work, such as ``hidden states``; phases of one name are foretold once.
         what: the work in words, with its numbers.
-        seconds: predicted.
+        seconds: predicted; of work whose amount only a run finds out, what is typical.
         token_forwards: tokens that go through the model, padding included.
         bytes: what the work keeps, on disk or in memory.
         shorter_by: the flag or argument that makes it shorter; empty where there is none.
+        between: the least and the most seconds, of work whose amount only a run finds out.
     """
 
     name: str
@@ -27,6 +28,12 @@ class Phase:
     token_forwards: int = 0
     bytes: int = 0
     shorter_by: str = ""
+    between: tuple[float, float] | None = None
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The least and the most seconds; twice the same where the amount of work is known."""
+        return self.between or (self.seconds, self.seconds)
 
     @property
     def is_long(self) -> bool:
@@ -37,7 +44,12 @@ class Phase:
     def sentence(self) -> str:
         """The sentence that foretells it: what it is, how long it takes, what makes it shorter."""
         shorter = f"; shorter by {self.shorter_by}" if self.shorter_by else ""
-        return f"injectivity: {self.name}: {self.what}: about {duration(self.seconds)}{shorter}"
+        return f"injectivity: {self.name}: {self.what}: {self._time}{shorter}"
+
+    @property
+    def _time(self) -> str:
+        most = f", at most {duration(self.between[1])}" if self.between else ""
+        return f"about {duration(self.seconds)}{most}"
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,12 @@ class Plan:
     def seconds(self) -> float:
         """Of all phases."""
         return sum(one.seconds for one in self.phases)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The least and the most seconds of all phases."""
+        spans = [one.span for one in self.phases]
+        return sum(least for least, _ in spans), sum(most for _, most in spans)
 
     @property
     def token_forwards(self) -> int:

@@ -34,16 +34,14 @@ from pytest_injectivity.theory.changed_weights import Weights, norm_of, weights_
 from pytest_injectivity.theory.jacobian_products import JacobianProducts
 from pytest_injectivity.theory.linearization import Linearization
 from pytest_injectivity.theory.merged_rows import merged_rows
+from pytest_injectivity.theory.search_work import HELD_BYTES, MOST_STEPS
 
 # How near to zero the difference of the states must come, of the larger one's norm.
 _COLLIDES = 1e-9
 # A change that moves by less than this share of itself is the nearest one: its norm is then as near to
 # the least as the square of this.
 _SETTLED = 1e-2
-_MOST_STEPS = 40
 _MOST_HALVINGS = 10
-HELD_BYTES = 2**29
-"""Of derivatives that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +207,7 @@ class _Search:
             for name, one in roundings.items()
         }
         largest, steps, apart = view.largest, 0, first
-        while steps < _MOST_STEPS and not (settled and apart <= _COLLIDES * scale):
+        while steps < MOST_STEPS and not (settled and apart <= _COLLIDES * scale):
             moved = self._step(change, self._aim(view, change, settled=settled), apart)
             if moved is None and settled:
                 break
@@ -217,7 +215,7 @@ class _Search:
             # What comes no nearer on the way to the least norm goes straight to a collision.
             taken = moved or change
             far = norm_of({name: taken[name] - change[name] for name in taken})
-            settled = settled or far <= _SETTLED * norm_of(taken) or steps > _MOST_STEPS // 2
+            settled = settled or far <= _SETTLED * norm_of(taken) or steps > MOST_STEPS // 2
             change = taken
             apart, scale = self._apply(change)
             view = self._linear(change, {})

@@ -21,9 +21,8 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.theory.block_outputs import BlockOutputs, Stage
 from pytest_injectivity.theory.changed_weights import Weights
 from pytest_injectivity.theory.jacobian_products import JacobianProducts
+from pytest_injectivity.theory.search_work import TOGETHER
 
-# Coordinates of a state whose derivatives are computed at once.
-_TOGETHER = 32
 # How near the sum of a layer's outer products comes to its derivative, of the larger one's norm.
 _SAME = 1e-6
 
@@ -231,7 +230,7 @@ class Linearization:
         held = {name: by_source[0].new_empty(hidden, *self._shape(name)) for name in names}
         lower = [one.new_empty(hidden, *one.shape) for one in below]
         asked = [*(one for name in names for one in self._asked(name)), *below]
-        for at in torch.split(torch.arange(hidden), _TOGETHER):
+        for at in torch.split(torch.arange(hidden), TOGETHER):
             found = iter(
                 torch.autograd.grad(
                     stage.sources,

@@ -45,3 +45,12 @@ def test_what_is_not_foreseen_is_said() -> None:
     text = _text(Plan((), "m", "p", "w", "r", unforeseen=("attacks on a\nrelease",)))
     assert "not foreseen: attacks on a" in text
     assert "\nrelease" not in text
+
+
+def test_work_that_only_a_run_finds_has_a_range() -> None:
+    """The sum too."""
+    searched = Phase("colliding changes", "1 pair", 20.0, between=(1.0, 95.0))
+    rows = [one.split("  ") for one in plan_lines(Plan((*PHASES, searched), "m", "p", "w", "r"))]
+    times = {row[0]: [cell.strip() for cell in row[1:] if cell] for row in rows}
+    assert "20 s (1 s to 1 min 35 s)" == times["colliding changes"][0]
+    assert "1 min 56 s (1 min 37 s to 3 min 11 s)" == times["together"][0]

@@ -13,6 +13,7 @@ import numpy as np
 from pytest_injectivity.audit.judging.arguments import REQUIRED, at_least, count
 from pytest_injectivity.audit.judging.base import Audited, by_layer
 from pytest_injectivity.audit.judging.common import not_finite
+from pytest_injectivity.audit.measurements.discriminants import COMPARED, roundings_with
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show, show_down
 from pytest_injectivity.core.tolerances import PerLayer
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from pytest_injectivity.states.diagnosis import Pair
     from pytest_injectivity.theory.discriminant import CollidingChange
 
-_COMPARED = (8, 4)
 _LEAST_BITS = 2
 _BLOCK = "block"
 # A rounding that moves weights by less, of their norm, only repeats what float32 has rounded.
@@ -41,7 +41,7 @@ class _Asked(NamedTuple):
     @property
     def roundings(self) -> tuple[int, ...]:
         """The roundings that a change is compared with."""
-        return tuple(sorted({*_COMPARED, *([self.bits] if self.bits else [])}, reverse=True))
+        return roundings_with(self.bits)
 
     @property
     def quantity(self) -> str:
@@ -177,7 +177,7 @@ def _smallest(reasons: Sequence[Reason]) -> list[str]:
     if not known:
         return []
     least = min(known, key=lambda reason: reason.value)
-    many = {bits: least.figures[f"roundings_{bits}_bits"] for bits in _COMPARED}
+    many = {bits: least.figures[f"roundings_{bits}_bits"] for bits in COMPARED}
     units = " or ".join(
         f"{show(one)} roundings to {bits} bits" for bits, one in many.items() if math.isfinite(one)
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_injectivity.audit.keys import CollidingChangeKey
+from pytest_injectivity.audit.measurements.collision_phase import collision_phase, search_work
 from pytest_injectivity.audit.measurements.float64_copies import Float64Copies
 from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.core.durations import size
@@ -16,11 +17,18 @@ if TYPE_CHECKING:
     from pytest_injectivity.theory.changed_weights import Weights
     from pytest_injectivity.theory.discriminant import CollidingChange
 
-# Copies of the weights that may change, in float64, beside their roundings: as they were, the change,
-# where a step goes, what it tries, and slopes. Of the embedding the rows of two prompts are so held, but
-# the whole table is rounded.
-_COPIES = 5
-_ROUNDING = 3
+COMPARED = (8, 4)
+"""Bits of the roundings that every change is compared with."""
+
+
+def roundings_with(bits: int | None) -> tuple[int, ...]:
+    """Bits of the roundings that a change is compared with, most first.
+
+    Args:
+        bits: of a further one; None: there is none.
+    """
+    return tuple(sorted({*COMPARED, *([bits] if bits else [])}, reverse=True))
+
 
 Place = tuple[Layer, "Pair", str | int]
 """A layer, a pair of prompts, and which weights may change."""
@@ -68,6 +76,7 @@ class Discriminants:
         decoder, ids = self.target.decoder, self.target.prompts.ids
         for over in dict.fromkeys(over for _, _, over in missing):
             self._check_memory(over, len(bits))
+            self._foretell(over, [layer for layer, _, own in missing if own == over], len(bits))
         copy = decoder.as_float64()
         roundings: dict[str | int, dict[str, Weights]] = {}
         found = {}
@@ -89,6 +98,12 @@ class Discriminants:
             release(copy.model)
         return found
 
+    def _foretell(self, over: str | int, layers: Sequence[Layer], roundings: int) -> None:
+        """Tells of searches over some weights, of which each layer has one a pair."""
+        self.target.foretelling.before(
+            lambda costs: collision_phase(costs, layers, over, pairs=1, roundings=roundings)
+        )
+
     def _check_memory(self, over: str | int, roundings: int) -> None:
         needed = self._bytes(over, roundings)
         free = self._float64.free(needed)
@@ -102,14 +117,4 @@ class Discriminants:
         )
 
     def _bytes(self, over: str | int, roundings: int) -> int:
-        """The bytes that a search takes, with the float64 copy of the model."""
-        from pytest_injectivity.theory.discriminant import HELD_BYTES
-
-        facts = self.target.facts
-        whole = over == "all"
-        rows = facts.vocab_size * facts.hidden_size if whole or over == "embedding" else 0
-        blocks = facts.block_parameters if whole else facts.block_parameters // facts.n_layers
-        changing = 0 if over == "embedding" else blocks
-        copies = (_COPIES + roundings) * changing + (_ROUNDING + roundings) * rows
-        derivatives = 8 * facts.hidden_size * max(changing, rows)
-        return 8 * (facts.parameters + copies) + min(HELD_BYTES, derivatives)
+        return search_work(self.target.foretelling.sizes, over, roundings).bytes

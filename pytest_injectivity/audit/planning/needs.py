@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import starmap
 from typing import Any, cast
 
+from pytest_injectivity.audit.measurements.discriminants import roundings_with
 from pytest_injectivity.audit.releases.cuts import WIRES, cut_releases
 from pytest_injectivity.audit.releases.release_size import Size, SizeOptions
 from pytest_injectivity.config.release_spec import ReleaseSpec, parse
@@ -44,6 +45,10 @@ class Need:
         releases: texts of releases that are attacked in one walk, their layers counted from the first.
         free_running: prompts that are also read free-running.
         budget: candidates that attacks may run; None: the whole vocabulary behind each prefix.
+        over: which weights may change in a search for a collision.
+        pairs: how many pairs of prompts are brought to collide at each layer.
+        roundings: how many roundings the changes are compared with.
+        others: checkpoints that are measured beside the audited model.
         words: names what is not predicted.
     """
 
@@ -56,6 +61,10 @@ class Need:
     releases: tuple[str, ...] = ()
     free_running: int = 0
     budget: int | None = None
+    over: str | int = ""
+    pairs: int = 0
+    roundings: int = 0
+    others: int = 0
     words: str = ""
 
 
@@ -217,8 +226,10 @@ def _continuations(asked: Asked, layers: tuple[Layer, ...]) -> _States:
 
 
 def _training(asked: Asked, layers: tuple[Layer, ...]) -> _States:
-    """How many checkpoints there are is not looked up: one of them is predicted."""
-    return (*_geometry(asked, layers), Need("training"))
+    given = asked.arguments.get("checkpoints")
+    others = len(given) if isinstance(given, Mapping) else 0
+    words = "" if others else str(given or "which there are is not known")
+    return (*_geometry(asked, layers), Need("training", layers, others=others, words=words))
 
 
 def _releases(asked: Asked, n_layers: int, configs: Sequence[str]) -> _States:
@@ -267,8 +278,15 @@ _SIZE = tuple(SizeOptions.__annotations__)
 
 
 def _discriminant(asked: Asked, layers: tuple[Layer, ...]) -> _States:
-    """How many steps lead to a collision depends on the weights: the states are predicted alone."""
-    return (*_geometry(asked, layers), Need("discriminant"))
+    over, bits = asked.arguments.get("over", "all"), asked.arguments.get("bits")
+    search = Need(
+        "discriminant",
+        layers,
+        over=over if isinstance(over, (str, int)) else "all",
+        pairs=asked.number("pairs", 1),
+        roundings=len(roundings_with(bits if isinstance(bits, int) else None)),
+    )
+    return (*_geometry(asked, layers), search)
 
 
 def _contraction(asked: Asked, layers: tuple[Layer, ...]) -> _States:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_injectivity.audit.planning.needs import KINDS, Need
 from pytest_injectivity.config.release_spec import parse
 from pytest_injectivity.core.layers import Layer, depth
+from pytest_injectivity.core.text import number_of
 from pytest_injectivity.results.plan import Phase
 
 if TYPE_CHECKING:
@@ -91,18 +92,17 @@ def unforeseen_of(needs: Sequence[Need]) -> tuple[str, ...]:
     return tuple(
         _UNFORESEEN[one.kind].format(one.words)
         for one in needs
-        if one.kind in _UNFORESEEN and not one.releases
+        if one.kind in _UNFORESEEN and not (one.releases or one.others)
     )
 
 
 # What is measured of all layers in the same passes.
-_OF_ALL = {"capture", "resolution", "first"}
+_OF_ALL = {"capture", "resolution", "first", "training"}
 
 _UNFORESEEN = {
     "release": "attacks on what is released, and its utility: {}",
     "outside": "reading the states of --injx-states",
-    "discriminant": "the search for the smallest change of weights at which prompts collide",
-    "training": "the other checkpoints of the training: each as long as this model",
+    "training": "the other checkpoints of the training, each as long as this model: {}",
 }
 
 
@@ -177,6 +177,39 @@ def _attacks(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
     return [costs.attacks(Walk(places, need.prompts, need.tokens, need.free_running, need.budget))]
 
 
+def _collisions(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    del loading
+    if costs.streamed:  # it has no float64 copy, and the check is INSUFFICIENT
+        return []
+    from pytest_injectivity.audit.measurements.collision_phase import collision_phase
+
+    found = collision_phase(
+        costs, need.layers, need.over, pairs=need.pairs, roundings=need.roundings
+    )
+    return [found]
+
+
+def _training(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
+    """Every other checkpoint is loaded, captured and searched as the model is."""
+    if not need.others:  # which there are is not known
+        return []
+    each = [
+        *_load(need, costs, loading),
+        *_capture(need, costs, loading),
+        *_resolution(need, costs, loading),
+        *_geometry(need, costs, loading),
+    ]
+    phase = Phase(
+        name="checkpoints of the training",
+        what=f"{number_of(need.others, 'other model')}, one after the other, as this one",
+        seconds=need.others * sum(one.seconds for one in each),
+        token_forwards=need.others * sum(one.token_forwards for one in each),
+        bytes=max(one.bytes for one in each),
+        shorter_by="checkpoints= of the check, fewer of them",
+    )
+    return [phase]
+
+
 def _whose(need: Need) -> str:
     return _OF_REFERENCE if need.reference else ""
 
@@ -194,4 +227,6 @@ _PHASES: dict[str, Callable[[Need, "Costs", Loading], list[Phase]]] = {
     "next_token": _next_token,
     "release": _attacks,
     "contraction": _contraction,
+    "discriminant": _collisions,
+    "training": _training,
 }

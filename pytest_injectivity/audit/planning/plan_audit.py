@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pytest_injectivity.audit.along_training import others_of
 from pytest_injectivity.audit.planning.needs import Asked, needs_of
 from pytest_injectivity.audit.planning.phases import Loading, joined, phases_of, unforeseen_of
 from pytest_injectivity.audit.target.beginnings import special_beginning
@@ -13,6 +14,7 @@ from pytest_injectivity.audit.target.told_loading import BYTES_A_SECOND
 from pytest_injectivity.config.audit_config import AuditConfig
 from pytest_injectivity.core.progress import Watcher
 from pytest_injectivity.core.text import number_of, one_line
+from pytest_injectivity.errors import InjectivityError
 from pytest_injectivity.plan.memory import Holdings
 from pytest_injectivity.results.plan import Plan
 
@@ -50,7 +52,11 @@ def plan_audit(
     foretelling, prompts = target.foretelling, target.prompts
     releases = list(map(str, config.release))
     needs = joined(
-        [need for one in asked for need in needs_of(one, target.n_layers, config.layers, releases)],
+        [
+            need
+            for one in asked
+            for need in needs_of(_listed(one, target), target.n_layers, config.layers, releases)
+        ],
         target.layers,
     )
     sizes, costs = foretelling.sizes, foretelling.costs(rates)
@@ -84,6 +90,18 @@ def plan_audit(
         rates=said,
         unforeseen=unforeseen_of(needs),
     )
+
+
+def _listed(asked: Asked, target: Target) -> Asked:
+    """A call with the other checkpoints of a training by step, or why they are not known."""
+    if asked.check != "stable_along_training":
+        return asked
+    try:
+        found: object = others_of(target, asked.arguments.get("checkpoints"))
+    except InjectivityError as error:
+        # That of a run may be an argument that only running the test would give.
+        found = str(error)
+    return replace(asked, arguments={**asked.arguments, "checkpoints": found})
 
 
 def _may_stream(target: Target) -> bool:

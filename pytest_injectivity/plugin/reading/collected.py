@@ -176,7 +176,16 @@ class _Reading:
 
     def _known(self, arguments: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         """The arguments that are known; it is said where what is measured depends on others."""
-        sizes = {"layer", "layers", "wires", "certify", *SizeOptions.__annotations__}
+        sizes = {
+            "layer",
+            "layers",
+            "wires",
+            "certify",
+            "over",
+            "pairs",
+            "checkpoints",
+            *SizeOptions.__annotations__,
+        }
         unknown = {one for one in sizes & arguments.keys() if not is_plain(arguments[one])}
         if unknown:
             self._partly.add(f"{', '.join(sorted(unknown))} of {name}: the defaults are assumed")

@@ -61,16 +61,33 @@ def test_every_bound_that_may_differ_by_layer_names_them(check: str, name: str) 
 @pytest.mark.parametrize(("check", "name"), _parameters(by_layer=False))
 def test_other_values_with_names_name_no_layers(check: str, name: str) -> None:
     """Such as checkpoints, which are named by their steps."""
-    assert _needs(check, **{name: {0: "begun", 60: "done"}}) == _needs(check)
+    found = _needs(check, **{name: {0: "begun", 60: "done"}})
+    assert [one.layers for one in found] == [one.layers for one in _needs(check)]
 
 
-def test_the_search_for_a_collision_is_not_foreseen() -> None:
-    """It stands beside the states and their neighbors, which are."""
-    found = _needs("discriminant_distance_above", distance=1e-6)
-    assert ("the search for the smallest change of weights at which prompts collide",) == (
-        unforeseen_of(found)
-    )
+def test_a_search_for_a_collision_stands_beside_the_states() -> None:
+    """With the weights, pairs and roundings of the call."""
+    found = _needs("discriminant_distance_above", layer=2, distance=1, over="block", pairs=3)
     assert {"load", "capture", "geometry"} < {one.kind for one in found}
+    assert Need("discriminant", (2,), over="block", pairs=3, roundings=2) == found[-1]
+
+
+@pytest.mark.parametrize(("bits", "roundings"), [(None, 2), (4, 2), (3, 3)])
+def test_the_unit_of_a_distance_is_one_more_rounding(bits: int | None, roundings: int) -> None:
+    """Where it is none of those that are compared with anyway."""
+    found = _needs("discriminant_distance_above", distance=1, bits=bits)
+    assert ("all", 1, roundings) == (found[-1].over, found[-1].pairs, found[-1].roundings)
+
+
+def test_checkpoints_of_a_training_are_counted() -> None:
+    """Where they are not known it is said why."""
+    known = _needs("stable_along_training", within=2, checkpoints={0: "begun", 60: "done"})
+    lost = _needs("stable_along_training", within=2, checkpoints="run: no such folder")
+    assert (2, "") == (known[-1].others, known[-1].words)
+    assert ((),) == (unforeseen_of(known),)
+    assert (
+        "the other checkpoints of the training, each as long as this model: run: no such folder",
+    ) == unforeseen_of(lost)
 
 
 def test_local_contraction_needs_positions_of_prompts() -> None:

@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from pytest_injectivity.audit.planning.needs import Asked, Need, needs_of
 from pytest_injectivity.audit.planning.phases import (
     Loading,
@@ -98,3 +100,37 @@ def test_a_table_is_planned_for_each_way_in_which_prompts_begin() -> None:
     )
     assert SIZES.vocab == once["one-step tables"]
     assert 2 * SIZES.vocab == twice["one-step tables"]
+
+
+def test_a_search_for_a_collision_is_foreseen() -> None:
+    """Where a float64 copy can be made: of blocks that stay on disk there is none."""
+    needs = joined(needs_of(Asked("discriminant_distance_above", {"layer": 2}), 4, "all"), ())
+    names, streamed = (
+        [one.name for one in phases_of(needs, costs, LOADING)]
+        for costs in (COSTS, replace(COSTS, streamed=True))
+    )
+    assert "colliding changes" in names
+    assert "colliding changes" not in streamed
+    assert not unforeseen_of(needs)
+
+
+def test_every_other_checkpoint_takes_what_the_model_does() -> None:
+    """Loaded, captured and searched, for two checks once."""
+    steps = {"checkpoints": {0: "a", 1: "b", 2: "c"}}
+    asked = [
+        Asked("stable_along_training", steps | {"number": one}) for one in ("margin", "colipschitz")
+    ]
+    needs = joined([need for one in asked for need in needs_of(one, 4, "all")], (1,))
+    *model, others = phases_of(needs, COSTS, LOADING)
+    assert "checkpoints of the training" == others.name
+    assert 3 * sum(one.token_forwards for one in model) == others.token_forwards
+    assert pytest.approx(3 * sum(one.seconds for one in model)) == others.seconds
+
+
+def test_which_checkpoints_there_are_may_not_be_known() -> None:
+    """Then the model's own phases are all there is."""
+    needs = joined(needs_of(Asked("stable_along_training", {}), 4, "all"), ())
+    assert "checkpoints of the training" not in [
+        one.name for one in phases_of(needs, COSTS, LOADING)
+    ]
+    assert 1 == len(unforeseen_of(needs))
