@@ -6,9 +6,9 @@ checkers.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Concatenate, ParamSpec, cast
+from typing import Concatenate, ParamSpec, cast, get_args, get_origin
 
 from pytest_injectivity.audit.checks import (
     bilipschitz_within,
@@ -176,3 +176,20 @@ def _checks() -> dict[str, Callable[..., Verdict]]:
 
 CHECKS: dict[str, Callable[..., Verdict]] = _checks()
 """The checks by name, ``no_collisions`` and so on: each takes an `Audit` and gives a `Verdict`."""
+
+
+def values_by_layer(check: str) -> tuple[str, ...]:
+    """The arguments of a check that take a value for each layer, `PerLayer` in its signature.
+
+    Args:
+        check: its name.
+
+    Example:
+        >>> values_by_layer("no_collisions"), values_by_layer("stable_along_training")
+        (('eps',), ('within',))
+    """
+    return tuple(
+        one.name
+        for one in inspect.signature(CHECKS[check]).parameters.values()
+        if any(get_origin(given) is Mapping for given in get_args(one.annotation))
+    )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import starmap
 from typing import Any, cast
 
+from pytest_injectivity.audit.bound_checks import values_by_layer
 from pytest_injectivity.audit.measurements.discriminants import roundings_with
 from pytest_injectivity.audit.releases.cuts import WIRES, cut_releases
 from pytest_injectivity.audit.releases.release_size import Size, SizeOptions
@@ -115,35 +116,17 @@ def _layers(asked: Asked, n_layers: int, default: str) -> tuple[Layer, ...]:
     """The layers a check is asked for: its argument, else those its values name, else the config's."""
     spec: LayerSpec | None = asked.arguments.get("layer")
     if spec is None:
+        # Other arguments with names, such as checkpoints, name no layers.
         by_layer = [
             tuple(given)
-            for name, given in asked.arguments.items()
-            if name in _BY_LAYER and isinstance(given, Mapping)
+            for name in values_by_layer(asked.check)
+            if isinstance(given := asked.arguments.get(name), Mapping)
         ]
         spec = by_layer[0] if by_layer else default
         if asked.check in {"one_step_distinct", "no_new_collisions", *_FROM_EMBEDDINGS}:
             spec = spec if by_layer else f"0,{default}"
     return resolve_layers(spec, n_layers)
 
-
-_BY_LAYER = frozenset(
-    {
-        "alpha",
-        "at_least",
-        "at_most",
-        "bits",
-        "distance",
-        "distortion",
-        "eps",
-        "fraction",
-        "margin",
-        "max_rate",
-        "relative",
-        "tolerance",
-        "within",
-    }
-)
-"""The bounds that may differ from layer to layer; other arguments, such as checkpoints, name none."""
 
 _FROM_EMBEDDINGS = ("state_drift_below", "block_error_below", "weight_error_below")
 """The checks that judge layer 0 as well where no layer is given."""
