@@ -7,7 +7,6 @@ are in does so. A matrix alone does not show that: the errors of the blocks do.
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Float
@@ -39,10 +38,9 @@ def reordered(
 ) -> Reordered | None:
     """The order in which a matrix is near its parent's; None where there is none.
 
-    Each row goes to the parent's row that it has the largest product with, of rows of norm 1; likewise
-    columns. Rows of zeros stay out of it. Where others are equal, or multiples of each other, no order
-    is found. A matrix that is larger than 8,192 on a side is not looked at there, and one of more than
-    2^25 numbers not at all.
+    Each row goes to the parent's nearest one; likewise columns. Of rows that are equal in the parent as
+    many must come, and rows of zeros stay out of it. A matrix that is larger than 8,192 on a side is not
+    looked at there, and one of more than 2^25 numbers not at all.
 
     Example:
         >>> exact = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
@@ -66,15 +64,13 @@ def _error_in_order(own: Tensor, exact: Tensor) -> float:
     # A few rows show whether it is worth a product of all with all.
     if rows > _MOST or _nearest(own[:: max(1, rows // _LOOKED_AT)], exact)[1] > _SAME:
         return math.inf
-    order, _ = _nearest(own, exact)
-    if len(order.unique()) < rows:  # type: ignore[no-untyped-call] # torch has no types for it
-        return math.inf
-    return float((own - exact[order]).norm() / exact.norm())
+    different, counts = exact.unique(dim=0, return_counts=True)  # type: ignore[no-untyped-call] # torch has no types for it
+    order, apart = _nearest(own, different)
+    return apart if order.bincount(minlength=len(counts)).equal(counts) else math.inf
 
 
 def _nearest(own: Tensor, exact: Tensor) -> tuple[Tensor, float]:
-    """The parent's row that each row has the largest product with, and the error of these rows."""
-    lengths = exact.norm(dim=1, keepdim=True).clamp(min=torch.finfo(exact.dtype).tiny)
-    order = (own @ (exact / lengths).T).argmax(1)
+    """The parent's row that each row is nearest to, and the error of these rows."""
+    order = (own @ exact.T - exact.square().sum(1) / 2).argmax(1)
     apart = float((own - exact[order]).norm() / exact[order].norm())
     return order, math.inf if math.isnan(apart) else apart

@@ -53,11 +53,27 @@ def test_without_as_many_rows_of_zeros_there_is_no_order() -> None:
     ]
 
 
-def test_of_rows_that_are_equal_no_order_is_found() -> None:
-    """Nor of multiples: the row with the largest product is any of them."""
+@pytest.mark.parametrize("bits", [None, 4])
+def test_rows_that_are_equal_hide_no_order(bits: int | None) -> None:
+    """Nor multiples of each other: which of the equal ones a row was makes no difference."""
     exact = EXACT.clone()
-    exact[1], exact[3] = exact[0], 2.0 * exact[2]
-    assert reordered(exact[ROWS], exact) is None
+    exact[1:4], exact[6] = exact[0], 2.0 * exact[5]
+    own = exact[ROWS] if bits is None else rounded_in_groups(exact[ROWS], bits)
+    rows, columns = reordered(own, exact), reordered(own.T, exact.T)
+    assert rows is not None
+    assert columns is not None
+    assert ("rows", "columns") == (rows.side, columns.side)
+    assert rows.error < (1e-9 if bits is None else 0.15)
+    assert pytest.approx(rows.error, rel=1e-5) == columns.error
+
+
+def test_of_equal_rows_as_many_must_come() -> None:
+    """Another number of copies is another matrix, though each row is one of the parent's."""
+    exact = EXACT.clone()
+    exact[1:4], exact[6:8] = exact[0], exact[5]
+    own = exact.clone()
+    own[3] = exact[5]
+    assert reordered(own[ROWS], exact) is None
 
 
 def test_a_large_matrix_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
