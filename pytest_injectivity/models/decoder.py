@@ -61,7 +61,7 @@ class Decoder(Forward):
             LayerError: the model does not reach the layer.
             PromptError: an id is not below ``vocab_size``, or the tokens exceed the context.
         """
-        self._checked_layers([depth], None)
+        self.accepted.layers([depth])
         recomputed = self.family.prefix == "recompute"
         none = torch.empty(0, dtype=torch.long, device=self.device)
         cache = None if recomputed else empty_cache(self.parts.base.config)
@@ -80,7 +80,7 @@ class Decoder(Forward):
             return prefix
         ids, cache = self._checked(ids[None]), prefix.broadcast(1)
         longer = torch.cat([prefix.ids, ids[0]])
-        self._checked_length(len(longer))
+        self.accepted.length(len(longer))
         if cache is not None:
             # Layer 0 needs to know its position, which the library reads off the first block.
             deepest = prefix.depth if prefix.depth != 0 else 1
@@ -105,8 +105,8 @@ class Decoder(Forward):
             LayerError: the model does not reach a layer.
             PromptError: an id is not below ``vocab_size``, or a row exceeds the context.
         """
-        self._checked_layers(layers, None)
-        self._checked_length(ids.shape[1])
+        self.accepted.layers(layers)
+        self.accepted.length(ids.shape[1])
         ids = self._checked(ids)
         parts = list(zip(cuts, (*cuts[1:], ids.shape[1]), strict=True))
         if self.family.prefix == "recompute":
@@ -172,7 +172,7 @@ class Decoder(Forward):
         Raises:
             PromptError: a token is not below ``vocab_size``, or the prefix fills the context.
         """
-        self._checked_length(len(prefix) + 1)
+        self.accepted.length(len(prefix) + 1)
         found: list[list[tuple[Tensor, Tensor]]] = []
         for some in torch.split(self._checked(tokens), self.candidate_batch(prefix)):
             cache = prefix.broadcast(len(some))
@@ -201,7 +201,7 @@ class Decoder(Forward):
             room: the most tokens that each can hold.
             depth: the deepest layer that a continuation may be asked for.
         """
-        self._checked_layers([depth], None)
+        self.accepted.layers([depth])
         return PrefixBuffer(depth, room, [()] * prompts)
 
     def alone(self, prefixes: PrefixBuffer, row: int, length: int) -> Prefix:
@@ -237,7 +237,7 @@ class Decoder(Forward):
         """
         ids, lengths = self._checked(ids), prefixes.lengths(rows).to(self.device)
         wanted = [*{*layers, prefixes.depth}]
-        self._checked_layers(wanted, prefixes)
+        self.accepted.layers(wanted, prefixes)
         if not self.masks:
             return self._run_again(prefixes, rows, ids, wanted)
         cache, width = prefixes.cache(rows, self.parts.base.config), ids.shape[1]
@@ -324,7 +324,7 @@ class Decoder(Forward):
         self, prefix: Prefix | None, parts: Sequence[Tensor], layers: Sequence[Layer]
     ) -> list[dict[Layer, Tensor]]:
         if self._by_block(parts, layers):
-            self._checked_layers(layers, prefix)
+            self.accepted.layers(layers, prefix)
             passes = [CandidatePass.in_rows(prefix, some) for some in parts]
             return candidates_by_block(self, prefix, passes, layers)
         return [
@@ -335,8 +335,8 @@ class Decoder(Forward):
     def _side_by_side(
         self, prefix: Prefix, parts: Sequence[Tensor], layers: Sequence[Layer]
     ) -> list[dict[Layer, Tensor]]:
-        self._checked_layers(layers, prefix)
-        self._checked_length(len(prefix) + 1)
+        self.accepted.layers(layers, prefix)
+        self.accepted.length(len(prefix) + 1)
         most, device = self.limits.side_by_side, self.device
         passes = [CandidatePass.side_by_side(prefix, some, most, device) for some in parts]
         if self._by_block(parts, layers):

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pytest_injectivity.core.layers import Layer, depth
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.core.shapes import Float, Int
-from pytest_injectivity.errors import LayerError, PromptError
+from pytest_injectivity.models.accepted import Accepted
 from pytest_injectivity.models.families import (
     Family,
     Parts,
@@ -32,7 +32,6 @@ from pytest_injectivity.models.families import (
 )
 from pytest_injectivity.models.float64 import Float64Mode
 from pytest_injectivity.models.prefix import Prefix, cache_name
-from pytest_injectivity.models.prefix_buffer import PrefixBuffer
 from pytest_injectivity.models.recorder import DeepestReached, Recorder
 from pytest_injectivity.models.repeated_rows import (
     cut_cache,
@@ -71,6 +70,7 @@ class Forward:
         hidden_size: the width of the residual stream.
         vocab_size: rows of the input embedding; ids must be below it (a tokenizer may have more).
         context: the longest prompt accepted, in tokens; ``None`` where there is no limit.
+        accepted: refuses tokens, lengths and layers that it does not have.
         layers: ``(1, ..., L, "norm")``.
         masks: its attention takes a mask of the caller's.
         left_out: parts that token ids never reach, by name: not loaded, or taken off the model.
@@ -106,6 +106,7 @@ class Forward:
         self.hidden_size: int = model.config.get_text_config().hidden_size
         self.vocab_size: int = _weight(self.parts.embeddings).shape[0]
         self.context = context_length(model)
+        self.accepted = Accepted(source, self.n_layers, self.vocab_size, self.context)
         self.layers: tuple[Layer, ...] = (*range(1, self.n_layers + 1), "norm")
         self.masks = takes_masks(self.family, model)
         self.float64 = float64
@@ -203,8 +204,8 @@ class Forward:
             LayerError: the model does not reach a layer.
             PromptError: an id is not below ``vocab_size``, or a position is not below the context.
         """
-        self._checked_layers(layers, None)
-        self._checked_length(int(positions.max()) + 1)
+        self.accepted.layers(layers)
+        self.accepted.length(int(positions.max()) + 1)
         ids = self._checked(ids)
         with torch.no_grad():
             return self._forward(
@@ -231,7 +232,7 @@ class Forward:
         Raises:
             PromptError: an id is not below ``vocab_size``, or a row exceeds the context.
         """
-        self._checked_length(ids.shape[1])
+        self.accepted.length(ids.shape[1])
         with torch.no_grad():
             ids = self._checked(ids)
             return self._forward(ids, layers, torch.clone, cache, begun=begun, **named)
@@ -253,7 +254,7 @@ class Forward:
             PromptError: an id is not below ``vocab_size``, or the rows exceed the context.
         """
         ids = self._checked(ids)
-        self._checked_length(ids.shape[1])
+        self.accepted.length(ids.shape[1])
         kept, at = torch.unique(last, return_inverse=True)
         with torch.no_grad(), self.running():
             logits: Tensor = self.model(
@@ -283,9 +284,9 @@ class Forward:
         positions: Tensor | None,
         prefix: Prefix | None,
     ) -> dict[Layer, Tensor]:
-        self._checked_layers(layers, prefix)
+        self.accepted.layers(layers, prefix)
         before = 0 if prefix is None else len(prefix)
-        self._checked_length(before + inputs.shape[1])
+        self.accepted.length(before + inputs.shape[1])
         cache = None if prefix is None else prefix.broadcast(len(inputs))
         if prefix is not None and cache is None:
             inputs = self._with_prefix(prefix, inputs)
@@ -336,38 +337,8 @@ class Forward:
         return torch.cat([start, inputs], dim=1)
 
     def _checked(self, ids: Tensor) -> Tensor:
-        """The ids on the decoder's device, checked before a GPU would abort the process."""
-        low, high = (int(bound) for bound in ids.aminmax()) if ids.numel() else (0, 0)
-        if low < 0 or high >= self.vocab_size:
-            raise PromptError(
-                f"token id {low if low < 0 else high} is outside the embedding of {self.source}:"
-                f" ids 0 to {self.vocab_size - 1} are accepted"
-            )
-        return ids.to(self.device)
-
-    def _checked_length(self, length: int) -> None:
-        if self.context is not None and length > self.context:
-            raise PromptError(
-                f"a prompt of {length} tokens exceeds the context of {self.source}:"
-                f" at most {self.context} are accepted"
-            )
-
-    def _checked_layers(
-        self, layers: Sequence[Layer], prefix: Prefix | PrefixBuffer | None
-    ) -> None:
-        if not layers:
-            raise LayerError('no layer is named: give integers from 0 to L, or "norm"')
-        for layer in layers:
-            if layer != "norm" and not 0 <= layer <= self.n_layers:
-                raise LayerError(
-                    f"layer {layer} is out of range: {self.source} has layers 0 to {self.n_layers}"
-                    ' and "norm"'
-                )
-        if prefix is not None and max(map(depth, layers)) > depth(prefix.depth):
-            raise LayerError(
-                f"layer {max(layers, key=depth)} lies deeper than the prefix, which was kept up to"
-                f" layer {prefix.depth}"
-            )
+        """The ids, checked and on the model's device."""
+        return self.accepted.ids(ids).to(self.device)
 
 
 def _keep(

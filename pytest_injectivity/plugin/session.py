@@ -316,22 +316,11 @@ class Run:
         """
         if self._is_worker or self._gathering is None:
             return
-        if self.gathering.anything:
-            from dataclasses import replace
+        ended, gathering = self._results, self.gathering
+        if gathering.anything or (ended is not None and ended.outcome is not None):
+            from pytest_injectivity.plugin.summary import print_summary
 
-            from pytest_injectivity.reports.terminal import write_summary
-            from pytest_injectivity.results.outcome import Outcome
-
-            ended = self._results
-            outcome = None if ended is None else ended.outcome
-            results = replace(
-                self.gathering.results(),
-                outcome=outcome or Outcome(int(exitstatus), wrong_use=self.gathering.wrong_use),
-                decision=None if ended is None else ended.decision,
-            )
-            terminalreporter.section("injectivity")
-            write_summary(results, terminalreporter)
-        self._annotate(terminalreporter)
+            print_summary(terminalreporter, gathering, ended, exitstatus, self.audited.report)
 
     def _telling(self, item: pytest.Item, phase: str) -> Generator[None]:
         """Run a phase of a test: name the test in its verdicts, and add its findings to its report."""
@@ -363,18 +352,6 @@ class Run:
         """Whether no test ran and nothing was asked for."""
         asked = self.named or bool(self.models.command_line())
         return self._gathering is None and not self.stops.lost_workers and not asked
-
-    def _annotate(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """In a GitHub workflow, print a line for each red verdict, unless they go to a file."""
-        asked = any(target.kind == "annotations" for target in self.audited.report)
-        if self._results is None or self._results.outcome is None or asked:
-            return
-        from pytest_injectivity.reports.annotations import annotations, workspace
-        from pytest_injectivity.reports.workflow import in_workflow
-
-        outcome = self._results.outcome
-        for line in annotations(outcome, workspace()) if in_workflow() else ():
-            terminalreporter.write_line(line)
 
 
 def _paragraph(error: WrongUse, where: str = "") -> str:

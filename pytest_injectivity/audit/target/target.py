@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from pytest_injectivity.audit.keys import (
-    ActivationScalesKey,
     AssumptionsKey,
     ModelFactsKey,
 )
+from pytest_injectivity.audit.target.activations import rounded_of, rounding_of
 from pytest_injectivity.audit.target.loaded_model import LoadedModel
 from pytest_injectivity.audit.target.loaded_prompts import load_prompts
 from pytest_injectivity.audit.target.process import Process
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pytest_injectivity.models.decoder import Decoder
     from pytest_injectivity.models.facts import ModelFacts
     from pytest_injectivity.prompts.promptset import PromptSet
-    from pytest_injectivity.quantization.activation_hooks import Rounding
     from pytest_injectivity.store.entry import Entry
     from pytest_injectivity.store.journal import Journal
 
@@ -74,7 +73,9 @@ class Target:
         self.where = ""
         self.beside: Target | None = None
         rounds = self.config.activation_bits is not None
-        self._model = LoadedModel(refusing_again(self._load), self._rounding if rounds else None)
+        self._model = LoadedModel(
+            refusing_again(self._load), (lambda: rounding_of(self)) if rounds else None
+        )
         self._prompts: PromptSet | None = None
         self._made_prompts = refusing_again(lambda: load_prompts(self))
         self._resolved = refusing_again(self._resolve)
@@ -296,27 +297,7 @@ class Target:
     def rounded(self) -> Rounded | None:
         """How activations are rounded as the model runs, and which prompts the scales come from."""
         self.use("activation_bits")
-        grid = self.config.activation_bits
-        if grid is None or grid.per == "token":
-            return None if grid is None else Rounded(str(grid))
-        from pytest_injectivity.models.calibration import calibration_prompts
-
-        sample = calibration_prompts(grid, self.prompts)
-        return Rounded(str(grid), len(sample), sample.hash)
-
-    def _rounding(self) -> "Rounding":
-        from pytest_injectivity.models.calibration import calibrate, calibration_prompts
-        from pytest_injectivity.quantization.activation_hooks import Rounding
-
-        grid = self.config.activation_bits
-        assert grid is not None  # noqa: S101 - only called where bits are given
-        if grid.per == "token":
-            return Rounding(grid)
-        sample = calibration_prompts(grid, self.prompts)
-        return self.kept.model.remember(
-            ActivationScalesKey(str(grid), sample.hash),
-            lambda: calibrate(self.unrounded, sample.ids, grid),
-        )
+        return rounded_of(self)
 
     def remember(self, key: NumberKey, compute: "Callable[[], T]") -> T:
         """Returns a number of this model and prompt set: read from the store, or computed and kept.
