@@ -16,6 +16,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield f"prompts  {one_line(plan.prompts, _LONGEST)}"
     yield f"memory   {one_line(plan.memory, _LONGEST)}"
     yield f"rates    {one_line(plan.rates, _LONGEST)}"
+    if plan.sharing:
+        yield f"sharing  {one_line(plan.sharing, _LONGEST)}"
     yield from _table([_HEADS, *map(_row, plan.phases), _sum(plan)])
     for phase in plan.phases:
         if phase.is_long and phase.shorter_by:

@@ -63,6 +63,7 @@ class Plan:
         memory: what is held in memory and in the store, in words.
         rates: what the seconds were computed from, in words.
         unforeseen: sentences on what is not among the phases.
+        sharing: who shares the work, in words; empty where nobody does.
     """
 
     phases: tuple[Phase, ...]
@@ -71,6 +72,7 @@ class Plan:
     memory: str
     rates: str
     unforeseen: tuple[str, ...] = ()
+    sharing: str = ""
 
     @property
     def seconds(self) -> float:

@@ -54,3 +54,12 @@ def test_work_that_only_a_run_finds_has_a_range() -> None:
     times = {row[0]: [cell.strip() for cell in row[1:] if cell] for row in rows}
     assert "20 s (1 s to 1 min 35 s)" == times["colliding changes"][0]
     assert "1 min 56 s (1 min 37 s to 3 min 11 s)" == times["together"][0]
+
+
+def test_who_shares_the_work_stands_above_the_times() -> None:
+    """Where somebody does."""
+    alone, shared = (
+        _text(Plan(PHASES, "m", "p", "w", "r", sharing=words)) for words in ("", "by 2 workers")
+    )
+    assert "\nsharing  by 2 workers\n" in shared.partition("together")[0]
+    assert "sharing" not in alone

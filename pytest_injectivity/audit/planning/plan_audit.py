@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_injectivity.audit.along_training import others_of
 from pytest_injectivity.audit.planning.needs import Asked, needs_of
 from pytest_injectivity.audit.planning.phases import Loading, joined, phases_of, unforeseen_of
+from pytest_injectivity.audit.planning.sharing import sharing
 from pytest_injectivity.audit.target.beginnings import special_beginning
 from pytest_injectivity.audit.target.target import Target
 from pytest_injectivity.audit.target.told_loading import BYTES_A_SECOND
@@ -88,6 +89,7 @@ def plan_audit(
             streamed=_may_stream(target),
         ),
         rates=said,
+        sharing=sharing(config.workers, target.kept.devices, rows=len(prompts), width=sizes.hidden),
         unforeseen=unforeseen_of(needs),
     )
 

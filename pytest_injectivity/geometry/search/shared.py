@@ -16,6 +16,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 import torch
 
 from pytest_injectivity.core.executor import Executor
+from pytest_injectivity.geometry.search.limits import SearchLimits
 from pytest_injectivity.geometry.search.products import Products
 from pytest_injectivity.geometry.search.resumable import RememberPart, forgetful, in_parts
 from pytest_injectivity.geometry.search.sendable import Sendable
@@ -100,13 +101,28 @@ def is_worth_sharing(products: Products, executor: Executor, pairs: int | None =
         pairs: how many are multiplied; None: all.
     """
     pairs = len(products) ** 2 // 2 if pairs is None else pairs
-    work = pairs * products.rounded.shape[1]
-    rate = 1 if products.order.device.type == "cpu" else _GPU
+    width, device = products.rounded.shape[1], products.order.device.type
     return (
-        work >= rate * products.limits.shared_work
+        is_large(pairs, width, device, products.limits)
         and executor.count > 1
         and executor.threads > torch.get_num_threads()
     )
+
+
+def is_large(pairs: int, width: int, device: str, limits: SearchLimits) -> bool:
+    """Whether a search takes so long that others may share its tiles.
+
+    Args:
+        pairs: of rows.
+        width: of a row.
+        device: the type of the one that multiplies.
+        limits: of the search.
+
+    Example:
+        >>> is_large(20_000**2 // 2, 500, "cpu", SearchLimits())
+        True
+    """
+    return pairs * width >= (1 if device == "cpu" else _GPU) * limits.shared_work
 
 
 def divided(many: Sequence[Any], shares: int) -> Iterator[Any]:
