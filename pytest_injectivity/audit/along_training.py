@@ -164,9 +164,24 @@ class Trajectory:
             )
 
 
-def key_of(models: Mapping[int, str]) -> frozenset[tuple[int, str]]:
-    """Equal for the same models at the same steps, whichever way they are written."""
-    return frozenset((step, _place(model)) for step, model in models.items())
+class Trajectories:
+    """The trainings that an audit was asked for, each measured once, whichever way it is written.
+
+    Args:
+        target: of the audit.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._found: dict[frozenset[tuple[int, str]], Trajectory] = {}
+
+    def of(self, checkpoints: CheckpointsLike) -> Trajectory:
+        """The training that checkpoints name; see `Trajectory` and `models_of` for what is refused."""
+        models = models_of(self._target, checkpoints)
+        key = frozenset((step, _place(model)) for step, model in models.items())
+        if key not in self._found:
+            self._found[key] = Trajectory(self._target, models)
+        return self._found[key]
 
 
 def models_of(target: Target, checkpoints: CheckpointsLike) -> dict[int, str]:

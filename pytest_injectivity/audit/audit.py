@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
-from pytest_injectivity.audit.along_training import CheckpointsLike, Trajectory, key_of, models_of
+from pytest_injectivity.audit.along_training import CheckpointsLike, Trajectories, Trajectory
 from pytest_injectivity.audit.baseline_files import Baseline
 from pytest_injectivity.audit.bound_checks import BoundChecks
 from pytest_injectivity.audit.comparisons.blamed import blame_of
@@ -87,7 +87,7 @@ class Audit(BoundChecks):
         self._newsroom = Newsroom(self, self.verdicts, self.sweeps)
         self._main: Audit | None = None
         self._others: list[Audit] = []
-        self._trajectories: dict[frozenset[tuple[int, str]], Trajectory] = {}
+        self._trajectories = Trajectories(self.target)
 
     def in_precision(self, *, dtype: str = "auto", quantization: str | None = None) -> "Audit":
         """An audit of the checkpoint in another precision; its reference is this model if none is named.
@@ -177,11 +177,7 @@ class Audit(BoundChecks):
             >>> audit.along_training({0: "org/model@step0", 10: audit.config.model}).steps
             (0, 10)
         """
-        models = models_of(self.target, checkpoints)
-        key = key_of(models)
-        if key not in self._trajectories:
-            self._trajectories[key] = Trajectory(self.target, models)
-        return self._trajectories[key]
+        return self._trajectories.of(checkpoints)
 
     def report_sweep(self, name: str, points: Sequence[SweepPoint]) -> None:
         """Hand the points of a sweep to the reports: the page draws them, JSON has them.
