@@ -45,6 +45,7 @@ def test_of_a_linear_step_the_matrix_is_known(tmp_path: Path) -> None:
         for one in (False, True)
     )
     assert float(values[-1]) == pytest.approx(plain.value, abs=1e-8)
+    assert plain.value == pytest.approx(share.figures["smallest_least"], abs=1e-12)
     assert float(values[-1] / values[0]) == pytest.approx(share.value, abs=1e-8)
     assert float(values[0]) == pytest.approx(share.figures["largest_greatest"], abs=1e-8)
 

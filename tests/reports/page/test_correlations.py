@@ -36,6 +36,7 @@ def test_the_margin_is_drawn_against_the_dimension_of_each_block() -> None:
     """The norm is no block; the last two blocks, which change places, correlate less than fully."""
     (found,) = _figures(_results([*TEN[:8], 10.0, 9.0], TEN))
     assert "Margin and intrinsic dimension" == found.title
+    assert ["", "layer"] == [one.title for one in found.table.columns[:2]]
     rows = [[cell.text for cell in row] for row in found.table.rows]
     assert (10, ["9", "layer09", "9", "10"]) == (len(rows), rows[8])
     assert "correlation is +0.99 over 10 blocks; " in found.caption
