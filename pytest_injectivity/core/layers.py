@@ -54,6 +54,17 @@ def resolve_layers(spec: LayerSpec, n_layers: int) -> tuple[Layer, ...]:
     return tuple(sorted(named, key=depth))
 
 
+def resolve_blocks(spec: LayerSpec, n_layers: int) -> tuple[Layer, ...]:
+    """The layers a spec names, without the final norm; that alone where it names nothing else.
+
+    Example:
+        >>> resolve_blocks("all", n_layers=2), resolve_blocks("norm", n_layers=2)
+        ((1, 2), ('norm',))
+    """
+    named = resolve_layers(spec, n_layers)
+    return tuple(one for one in named if one != "norm") or named
+
+
 def depth(layer: Layer) -> float:
     """Sorts layers shallow first, ``"norm"`` last."""
     return math.inf if layer == "norm" else float(layer)

@@ -13,7 +13,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_injectivity.audit.judging.arguments import REQUIRED, at_least, count
-from pytest_injectivity.audit.judging.base import Audited, by_layer
+from pytest_injectivity.audit.judging.base import Audited, blocks_alone, by_layer
 from pytest_injectivity.audit.judging.common import not_finite
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
 from pytest_injectivity.core.numbers import show, show_down
@@ -57,7 +57,7 @@ def check_local_colipschitz_above(
 
     Args:
         audit: the audit whose model is judged.
-        layer: the layers judged.
+        layer: the layers judged; None: those that ``alpha`` names, else the config's but the final norm.
         alpha: the bound: a share of the largest singular value when normalized, else a distance of
             states per distance of embedding rows.
         normalized: divide by the largest singular value at the same position.
@@ -73,7 +73,7 @@ def check_local_colipschitz_above(
         True
     """
     asked = count("prompts", prompts), count("positions", positions)
-    bounds = by_layer(audit, "alpha", at_least("alpha", alpha), layer)
+    bounds = by_layer(audit, "alpha", at_least("alpha", alpha), blocks_alone(audit, layer, alpha))
     measured = audit.measurements
     quantity = f"local co-Lipschitz constant{' (normalized)' if normalized else ''}"
     lost = {one: not_finite(measured, one, quantity, bounds[one]) for one in bounds}

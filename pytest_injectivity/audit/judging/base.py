@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from pytest_injectivity.audit.judging.common import worst_note
-from pytest_injectivity.core.layers import Layer, LayerSpec
+from pytest_injectivity.core.layers import Layer, LayerSpec, resolve_blocks
 from pytest_injectivity.core.tolerances import PerLayer
 from pytest_injectivity.core.tolerances import by_layer as spread
 from pytest_injectivity.results.verdict import Reason, Status, Verdict
@@ -97,6 +97,15 @@ def with_embedding(audit: Audited, layer: LayerSpec | None, given: object) -> La
     if layer is None and not isinstance(given, Mapping):
         audit.measurements.target.use("layers")
         return f"0,{audit.measurements.target.config.layers}"
+    return layer
+
+
+def blocks_alone(audit: Audited, layer: LayerSpec | None, given: object) -> LayerSpec | None:
+    """The spec given; the config's layers but the final norm where neither it nor values are given."""
+    if layer is None and not isinstance(given, Mapping):
+        target = audit.measurements.target
+        target.use("layers")
+        return resolve_blocks(target.config.layers, target.n_layers)
     return layer
 
 

@@ -10,7 +10,7 @@ from pytest_injectivity.audit.measurements.discriminants import roundings_with
 from pytest_injectivity.audit.releases.cuts import WIRES, cut_releases
 from pytest_injectivity.audit.releases.release_size import Size, SizeOptions
 from pytest_injectivity.config.release_spec import ReleaseSpec, parse
-from pytest_injectivity.core.layers import Layer, LayerSpec, resolve_layers
+from pytest_injectivity.core.layers import Layer, LayerSpec, resolve_blocks, resolve_layers
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,8 @@ def _layers(asked: Asked, n_layers: int, default: str) -> tuple[Layer, ...]:
         spec = by_layer[0] if by_layer else default
         if asked.check in {"one_step_distinct", "no_new_collisions", *_FROM_EMBEDDINGS}:
             spec = spec if by_layer else f"0,{default}"
+        if asked.check == "local_colipschitz_above" and not by_layer:
+            return resolve_blocks(spec, n_layers)
     return resolve_layers(spec, n_layers)
 
 

@@ -131,6 +131,16 @@ def test_what_is_below_rounding_is_not_known(tmp_path: Path, alpha: float, statu
     assert reason.evidence[-1].endswith("judge the blocks")
 
 
+def test_the_final_norm_is_judged_where_it_is_asked_for(tmp_path: Path) -> None:
+    """It loses the length of a state by its structure: of the config's layers the blocks are judged."""
+    audit = audit_of(tmp_path, tiny_decoder("gpt2", hidden=8, layers=1), IDS)
+    assert "all" == audit.config.layers
+    by_default = audit.check_local_colipschitz_above(alpha=1e-9, **FEW).reasons
+    named = audit.check_local_colipschitz_above(alpha={1: 1e-9, "norm": 1e-9}, **FEW).reasons
+    assert ["layer01"] == [one.where for one in by_default]
+    assert ["layer01", "norm"] == [one.where for one in named]
+
+
 def test_a_value_that_is_known_does_not_pass_for_others_that_are_not(
     audit: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

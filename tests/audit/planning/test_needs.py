@@ -98,6 +98,12 @@ def test_local_contraction_needs_positions_of_prompts() -> None:
     assert () == unforeseen_of(found)
 
 
+def test_local_contraction_needs_no_final_norm_unless_asked() -> None:
+    """As the check does, which leaves it out of the layers of the config."""
+    assert "norm" not in _needs("local_colipschitz_above", alpha=0.1)[-1].layers
+    assert ("norm",) == _needs("local_colipschitz_above", alpha={"norm": 0.1})[-1].layers
+
+
 def test_without_either_the_config_names_them() -> None:
     """All of them."""
     found = _needs("no_collisions")
