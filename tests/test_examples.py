@@ -34,8 +34,17 @@ def _documented(tree: ast.Module) -> Iterator[tuple[str, str]]:
     yield from look(tree, "")
 
 
-# Of checks that attack what is shared, `utility_kept` has a quick one.
-SLOW = {"check_not_read_by_reference", "check_not_recoverable", "check_cut_not_read"}
+# Of checks that attack what is shared, `utility_kept` has a quick one. The others here take a second and
+# more, and tests of their own ask the same.
+SLOW = {
+    "check_not_read_by_reference",
+    "check_not_recoverable",
+    "check_cut_not_read",
+    "check_discriminant_distance_above",
+    "colliding_change",
+    "compare_models",
+    "write_course",
+}
 
 DOCSTRINGS = [
     pytest.param(

@@ -191,6 +191,7 @@ def test_models_stand_on_the_same_texts(config: Config) -> None:
     assert any("of 5, 4 prompts 4 each, the same texts" in said for said in ear.said)
 
 
+@pytest.mark.slow
 def test_a_sample_of_several_models_is_of_texts(config: Config) -> None:
     """Tokenizers give a text different ids and hashes; the sample is the same texts all the same."""
     texts = [f"{at * at} is {at} squared" for at in range(20)]
@@ -233,6 +234,7 @@ def test_what_is_not_comparable_is_refused(config: Config) -> None:
         sweep_lengths(one, [0])
 
 
+@pytest.mark.slow
 def test_progress_says_which_part_it_is_of(config: Config) -> None:
     """The bar of a length, and of a model by its name."""
     ear = _Ear()

@@ -149,6 +149,7 @@ def test_the_sound_child_passes_and_a_broken_one_fails(written: Written, models:
     assert {"sound": True, "doubled": False} == judged
 
 
+@pytest.mark.slow
 def test_children_are_made_of_the_parent(gate: Path, models: Path) -> None:
     """By dtype, and several at once; with --any the most lenient holds for others too."""
     assert 0 == main(["calibrate", str(models / "parent"), "--dtype=bfloat16", "--any", *FEW])
@@ -160,6 +161,7 @@ def test_children_are_made_of_the_parent(gate: Path, models: Path) -> None:
     assert "proved" == found["gate_block_error"] == found["gate_weight_error"]
 
 
+@pytest.mark.slow
 def test_calibrating_again_changes_nothing(written: Written, gate: Path, models: Path) -> None:
     """Comments are replaced, not added; the ini may be named instead of the suite."""
     once = written.ini.read_text()

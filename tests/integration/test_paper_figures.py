@@ -64,6 +64,7 @@ def test_the_copied_suite_draws_a_models_figures(
         assert title in output(result)
 
 
+@pytest.mark.slow
 def test_a_collision_is_red(
     figures: pytest.Pytester,
     checkpoint: Callable[[str], Path],

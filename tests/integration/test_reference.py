@@ -77,6 +77,7 @@ def test_a_sound_child_is_green_and_its_numbers_are_shown(
     assert drift.endswith(" PASS")
 
 
+@pytest.mark.slow
 def test_a_damaged_child_is_red_and_the_block_is_named(
     flags: list[str], audited: Run, tmp_path: Path
 ) -> None:

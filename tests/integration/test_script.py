@@ -27,6 +27,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_the_same_audit_works_without_pytest(
     checkpoint: Callable[[str], Path],
     prompt_file: Callable[[list[str]], Path],

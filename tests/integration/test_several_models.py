@@ -154,6 +154,7 @@ def test_a_table_names_models_and_how_they_are_loaded(
     assert [1, 1] == [len(one["comparisons"]) for one in models]
 
 
+@pytest.mark.slow
 def test_a_fixture_of_a_conftest_names_what_is_audited(
     run: Run, pytester: pytest.Pytester, checkpoint: Callable[[str], Path]
 ) -> None:

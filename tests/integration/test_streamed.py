@@ -58,6 +58,7 @@ def _numbers(found: Any) -> Any:
     return [_numbers(one) for one in found] if isinstance(found, list) else found
 
 
+@pytest.mark.slow
 def test_all_numbers_are_those_of_a_model_in_memory(
     run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ def test_at_least_one_position_is_certified(floor: Floor) -> None:
     assert 1 <= len(found.sample)
 
 
+@pytest.mark.slow
 def test_at_most_a_hundred_positions_are_certified(floor: Floor) -> None:
     """However much it cost; a number asked for is done as asked."""
     decoder, prompts = tiny_decoder("gpt2", vocab=8), drawn(15, 8, vocab=8)

@@ -82,6 +82,7 @@ def function(name: str, docstring: str = DOCSTRING) -> str:
     return f'def {name}(value):\n    """{docstring}"""\n    return value\n'
 
 
+@pytest.mark.slow
 def test_ten_thousand_distinct_texts_of_the_length_promised() -> None:
     """There are at least 10,000 texts, distinct, of 30 to 1,500 characters."""
     texts = stdlib_texts()
@@ -102,6 +103,7 @@ def test_no_text_is_indented() -> None:
     assert [text for text in stdlib_texts() if text[0].isspace()] == []
 
 
+@pytest.mark.slow
 def test_the_texts_and_their_order_are_the_same_in_every_process(reading: Reading) -> None:
     """Neither hash seeds nor the order of a folder's entries decide anything."""
     assert hashlib.sha256(repr(stdlib_texts()).encode()).hexdigest() == reading.digest

@@ -103,6 +103,7 @@ def small() -> Decoder:
     return tiny_decoder("llama", hidden=8, layers=1).as_float64()
 
 
+@pytest.mark.slow
 def test_what_is_held_at_once_changes_no_number(small: Decoder) -> None:
     """Tensors one by one, or all together."""
     # Of the MLP two tokens matter, the last ones, and 16 outputs.
@@ -123,6 +124,7 @@ def test_of_an_embedding_the_rows_of_the_prompts_are_held(small: Decoder) -> Non
     assert colliding_change(small, PAIR, 1, "embedding", held_bytes=8 * 8 * 4 * 8).reached
 
 
+@pytest.mark.slow
 def test_the_row_of_padding_changes_as_others_do() -> None:
     """Libraries give its row no gradient."""
     decoder, whole = (tiny_decoder("llama", hidden=8, layers=1).as_float64() for _ in range(2))
@@ -132,6 +134,7 @@ def test_the_row_of_padding_changes_as_others_do() -> None:
     assert PAIR[0][-1] == decoder.parts.embeddings.padding_idx
 
 
+@pytest.mark.slow
 def test_more_weights_have_a_nearer_collision(small: Decoder) -> None:
     """Than some of them alone."""
     norms = [colliding_change(small, PAIR, 1, over).norm for over in ("all", "embedding")]

@@ -274,6 +274,7 @@ def test_ids_are_shown_where_there_is_no_tokenizer(judge: Judge) -> None:
     assert "prompt 0 of the file (2 tokens) reads [3, 4]" in _text(shown)
 
 
+@pytest.mark.slow
 def test_policies_may_be_named(judge: Judge) -> None:
     """They order the candidates only; one that is not known is refused."""
     decoder = tiny_decoder("llama")

@@ -108,6 +108,7 @@ def test_a_second_run_fits_nothing(tmp_path: Path) -> None:
     assert np.array_equal(first.matrix, second.matrix)
 
 
+@pytest.mark.slow
 def test_a_turned_child_with_a_damaged_block_fails_there(tmp_path: Path) -> None:
     """The layers before it are the parent's, turned; from it on no rotation explains the states."""
     audit = audit_against(tmp_path, _damaged(), _tiny(), IDS)

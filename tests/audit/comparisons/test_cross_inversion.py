@@ -69,6 +69,7 @@ def test_states_that_are_not_finite_are_not_read(tmp_path: Path) -> None:
         audit.cross_inversion(1, prompts=2, tokens=3)
 
 
+@pytest.mark.slow
 def test_a_drift_that_is_not_finite_is_left_out_of_the_figures(tmp_path: Path) -> None:
     """A state of 0 in both models has no relative drift; the rates of such states are judged still."""
     rows = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))

@@ -78,6 +78,7 @@ def test_two_models_that_fit_are_loaded_once(
     assert [0, 1] == counter.alive
 
 
+@pytest.mark.slow
 def test_what_the_store_has_is_not_loaded_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

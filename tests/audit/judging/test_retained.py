@@ -152,6 +152,7 @@ def test_too_few_prompts_are_refused(tmp_path: Path, rows: Tensor) -> None:
     assert (None, 0) == (told.margin, told.new_collisions)
 
 
+@pytest.mark.slow
 def test_every_layer_is_judged_and_the_first_and_worst_are_named(tmp_path: Path) -> None:
     """Limits may differ by layer."""
     parent, child = tiny_decoder(layers=3), tiny_decoder(layers=3)

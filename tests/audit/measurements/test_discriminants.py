@@ -29,6 +29,7 @@ def test_a_search_that_finds_no_memory_is_refused(
         audit.check_discriminant_distance_above(1, 1e-9)
 
 
+@pytest.mark.slow
 def test_fewer_weights_take_less_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the embedding no change of the blocks is held."""
     decoder = tiny_decoder("llama", hidden=8, layers=40)

@@ -37,6 +37,7 @@ def test_one_noise_on_both_layers_hides_nothing(decoder: Decoder) -> None:
     assert _read(decoder, "1", "same_noise(sigma=100 rel)")["mahalanobis"].token_rate < 0.1
 
 
+@pytest.mark.slow
 def test_independent_noises_are_read_by_the_sum_of_log_likelihoods(decoder: Decoder) -> None:
     """At first positions, whose candidates are computed here, by each layer's own noise."""
     release, place = "gaussian(sigma=1 rel)", "1 and 2"

@@ -95,6 +95,7 @@ def test_texts_of_reports_are_harmless(tmp_path: Path, text: str) -> None:
     assert "mine" in page.all("h2")[0].text
 
 
+@pytest.mark.slow
 def test_a_history_of_many_layers_stays_small(tmp_path: Path) -> None:
     """Lines of a few layers, maps of all; a page of 80 layers and 20 runs below 2 MB."""
     names = [*(f"layer{at:02d}" for at in range(1, 81)), "norm"]
