@@ -1,7 +1,7 @@
 """Margins along a training (SPEC section 12), for ``./dev bench theory trajectory``.
 
-Trains GPT-2s as the suite ``training_trajectory`` does, and what the theory excludes: weights that decay
-to zero, an activation that is not analytic, two embedding rows that are kept equal.
+Trains GPT-2s as the suite ``training_trajectory`` does, with a head of its own, and what the theory
+excludes: weights that decay to zero, an activation that is not analytic, two embedding rows kept equal.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from real_tables import markdown
 
-from pytest_injectivity import Audit, AuditConfig, SweepPoint, load_prompts
+from pytest_injectivity import Audit, AuditConfig, SweepPoint, load_prompts, write_course
 from pytest_injectivity.models.loading import load_decoder
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "example_suites" / "training_trajectory"))
@@ -51,6 +51,7 @@ def add_trajectory(parts: Any) -> None:
     one.add_argument("--prompts", type=int, default=500)
     one.add_argument("--layers", default="1,4,norm")
     one.add_argument("--only", nargs="+", help="the names of trainings, as in the table")
+    one.add_argument("--pictures", type=Path, help="a folder for training-NAME.svg")
     one.set_defaults(run=trajectory)
 
 
@@ -68,6 +69,7 @@ def trajectory(given: argparse.Namespace) -> None:
         "decay 30": (replace(plain, decay=30.0), None),
         "all weights to zero, no gradient": (replace(plain, rate=0.0), shrink),
         "all weights to zero": (plain, shrink),
+        "untied": (replace(plain, tied=False), None),
         "ReLU": (replace(plain, activation="relu"), None),
         "two rows kept equal": (plain, lambda model: _tie(model, alike)),
     }
@@ -78,22 +80,29 @@ def trajectory(given: argparse.Namespace) -> None:
         for name in given.only or every:
             training, change = every[name]
             run = trained(Path(folder) / name.replace(" ", "-"), training, change)
-            rows += _rows(name, run, prompts, given.layers)
+            points = _points(run, prompts, given.layers)
+            rows += _rows(name, losses_of(run), points)
+            if given.pictures:
+                write_course(given.pictures / f"training-{name.replace(' ', '-')}.svg", points)
     size = f"{given.steps} steps, {given.prompts} prompts of {_LENGTH} tokens and a twin"
     took = time.perf_counter() - begun
     print(markdown(f"Normalized 1 % margins along trainings: {size}, {took:.0f} s", COLUMNS, rows))
 
 
-def _rows(name: str, run: Path, prompts: Path, layers: str) -> list[Sequence[str]]:
-    last = max(losses_of(run))
+def _points(run: Path, prompts: Path, layers: str) -> tuple[SweepPoint, ...]:
     config = AuditConfig(
-        model=str(run / f"checkpoint-{last}"),
+        model=str(run / f"checkpoint-{max(losses_of(run))}"),
         prompts=str(prompts),
         layers=layers,
         no_cache=True,
         device="cpu",
     )
-    found = Audit(config).along_training().points
+    return Audit(config).along_training().points
+
+
+def _rows(
+    name: str, losses: Mapping[int, float], found: Sequence[SweepPoint]
+) -> list[tuple[str, ...]]:
     rows = []
     for layer in dict.fromkeys(one.layer for one in found):
         course = [one for one in found if one.layer == layer]
@@ -105,7 +114,7 @@ def _rows(name: str, run: Path, prompts: Path, layers: str) -> list[Sequence[str
         rows.append(
             (
                 name,
-                f"{losses_of(run)[last]:.2f}",
+                f"{losses[max(losses)]:.2f}",
                 layer,
                 f"{course[0].normalized_margin_q:.3g}",
                 f"{margins[least]:.3g}",

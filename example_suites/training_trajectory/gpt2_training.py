@@ -33,6 +33,7 @@ class Training:
         rate: the highest learning rate.
         decay: weight decay of the blocks' matrices.
         seed: of the weights and of the order of windows.
+        tied: the head is the input embedding's matrix.
     """
 
     steps: int = 1000
@@ -46,6 +47,7 @@ class Training:
     rate: float = 3e-3
     decay: float = 0.1
     seed: int = 0
+    tied: bool = True
 
 
 def trained(folder, training, change=None):
@@ -99,6 +101,7 @@ def _train(folder, training, change):
             n_layer=training.layers,
             n_head=training.heads,
             activation_function=training.activation,
+            tie_word_embeddings=training.tied,
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from pytest_injectivity.testing import byte_tokenizer, save_checkpoint, tiny_decoder
 from tests.integration.support import output
@@ -77,3 +78,22 @@ def test_the_copied_suite_trains_and_measures(suite: pytest.Pytester) -> None:
     assert 20 == len(list((suite.path / "trained").glob("checkpoint-*")))
     assert pytest.ExitCode.OK == suite.runpytest_inprocess(*asked).ret
     assert written == kept.stat().st_mtime_ns
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_head_of_its_own_is_trained_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, tied: bool
+) -> None:
+    """A matrix beside the input embedding, which the training moves."""
+    monkeypatch.syspath_prepend(_SUITE)
+    from gpt2_training import Training, trained  # type: ignore[import-not-found] # the suite's own
+
+    small = Training(
+        steps=2, kept=2, layers=1, width=8, heads=1, window=64, batch=2, rate=0.1, tied=tied
+    )
+    run = trained(tmp_path / "run", small)
+    first, last = (load_file(run / f"checkpoint-{step}" / "model.safetensors") for step in (0, 2))
+    head = "lm_head.weight"
+    assert [tied] * 2 == [head not in one for one in (first, last)]
+    assert tied or not first[head].equal(last[head])
