@@ -43,6 +43,7 @@ def reordered(
     looked at there, and one of more than 2^25 numbers not at all.
 
     Example:
+        >>> import torch
         >>> exact = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
         >>> reordered(exact.flip(0), exact)
         Reordered(side='rows', error=0.0)
