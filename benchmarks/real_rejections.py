@@ -196,7 +196,8 @@ def over_radius(
             )
             ways: list[Tensor] = [alone[0], beside[0], batched[position]]
             off = torch.stack(ways).double() - states[position].double()
-            ratios.append((of.scale.norms(off) / of.radius).tolist())
+            radius = resolution.scaled_tolerance.at(position, float(states[position].norm()))
+            ratios.append((of.scale.norms(off) / radius).tolist())
     return np.array(ratios)
 
 
@@ -211,7 +212,7 @@ def _read(
         reader,
         [states[layer] for states in observed],
         layer,
-        eps=resolution.radii,
+        eps=resolution.scaled_tolerance,
         scales=resolution.scales,
         certify=0,
         evaluate=True,

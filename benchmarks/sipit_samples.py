@@ -20,6 +20,7 @@ from pytest_injectivity.prompts.loading import load_prompts
 from pytest_injectivity.states.resolution_measurement import measure_resolution
 from pytest_injectivity.states.resolution_sample import choose_sample
 from pytest_injectivity.states.scaled import Scales
+from pytest_injectivity.states.tolerance_by_norm import ToleranceByNorm
 
 SHIPPED = "builtin:gpt2-stdlib"
 
@@ -60,7 +61,7 @@ class Sample:
 
     Attributes:
         decoder, layer, prompts, states: what is inverted.
-        eps: the scaled radius at position 0 and at later ones.
+        eps: the scaled radius by position, and by length for attention sinks.
         scales: the resolution of each coordinate.
         distances: the resolution in the Euclidean distance, likewise by position.
     """
@@ -69,7 +70,7 @@ class Sample:
     layer: Layer
     prompts: Sequence[tuple[int, ...]]
     states: Sequence[Tensor]
-    eps: tuple[float, float]
+    eps: ToleranceByNorm
     scales: Scales
     distances: tuple[float, float]
 
@@ -84,8 +85,8 @@ class Sample:
         sample = choose_sample(prompts, decoder.vocab_size, decoder.context)
         resolution = measure_resolution(decoder, None, sample, [layer])[layer]
         states = [observe(decoder, ids, [layer])[layer] for ids in prompts]
-        distances = resolution.at(0), resolution.at(1)
-        return cls(decoder, layer, prompts, states, resolution.radii, resolution.scales, distances)
+        eps, distances = resolution.scaled_tolerance, (resolution.at(0), resolution.at(1))
+        return cls(decoder, layer, prompts, states, eps, resolution.scales, distances)
 
     def first(self, count: int) -> "Sample":
         """The first so many prompts, at the same tolerance."""

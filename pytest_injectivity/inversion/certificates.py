@@ -171,7 +171,7 @@ class Certifier:
             return accepted
         step = OneStep.of(self._decoder, self._layer, ids)
         self._work.certificates += len(ids)
-        verifier = self._tolerances.verifier(accepted.position)
+        verifier = self._tolerances.verifier(accepted.position, target)
         tokens = self._ordered(accepted.token)
         away, margins = self._compared(step, tokens, target, verifier.scale)
         # As it was accepted: another evaluation of the answer may lie on the other side of eps.

@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Float, Int64
+from pytest_injectivity.core.shapes import Float, Float64, Int64
 from pytest_injectivity.inversion.recovery import Inversion
+from pytest_injectivity.inversion.verifiers import Tolerance
+from pytest_injectivity.states.tolerance_by_norm import coarser
 
 Paths = Sequence[Float[Tensor, "_length hidden"]]
 
@@ -64,7 +66,7 @@ def drift_by_position(
     """How far the states of a sample drift at each position: the largest distance over the prompts.
 
     Position 0 stands for itself, as attention sinks do; at later ones a sample of some prompts is
-    thin, and the largest distance so far serves.
+    thin, and the largest distance so far serves. There a sink's counts in proportion to its length.
 
     Args:
         states: of each prompt of the sample at every position, all of one length.
@@ -77,9 +79,20 @@ def drift_by_position(
             for one, other in zip(states, others, strict=True)
         ]
     )
-    largest = apart.amax(dim=0)
+    largest = (apart / _coarser(others)).amax(dim=0)
     later = largest[1:].cummax(dim=0).values if len(largest) > 1 else largest[1:]
     return (float(largest[0]) + resolution[0], *((later + resolution[1]).tolist()))
+
+
+def _coarser(states: Paths) -> Float64[Tensor, "prompts length"]:
+    """How many times more coarsely than most of their group of positions states are evaluated."""
+    norms = torch.stack([torch.linalg.vector_norm(one.cpu().double(), dim=1) for one in states])
+    groups = []
+    for group in (norms[:, :1], norms[:, 1:]):
+        median = float(group.median()) if group.numel() else 1.0
+        times = [[coarser(norm, median) for norm in row] for row in group.tolist()]
+        groups.append(torch.tensor(times, dtype=torch.float64).view_as(group))
+    return torch.cat(groups, dim=1)
 
 
 def cross_invert(
@@ -88,8 +101,8 @@ def cross_invert(
     truths: Sequence[tuple[int, ...]],
     *,
     vocabulary: int,
-    eps: tuple[float, ...],
-    nu: tuple[float, float],
+    eps: Tolerance,
+    nu: Tolerance,
     known: tuple[int, ...] = (),
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
@@ -100,9 +113,9 @@ def cross_invert(
         invert: inverts states of the layer with the model that candidates are run through.
         states: of each prompt at every position, from the model attacked.
         truths: the prompts.
-        eps: the ball's tolerance by position (`drift_by_position`).
+        eps: the ball's tolerance by position (`drift_by_position`) and length.
         vocabulary: tokens of that model.
-        nu: the attacker's resolution at position 0 and at later ones.
+        nu: the attacker's resolution, likewise.
         known: tokens that every prompt begins with.
         seed: of the inversions.
         progress: called with the number of steps done, two a prompt (`recover_all`), of one attack after

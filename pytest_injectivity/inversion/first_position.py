@@ -60,7 +60,7 @@ class FirstPosition:
         self.tabled = len(classes) <= largest_table
         self.shared = 0
         self._classes = classes
-        self._verifier = tolerances.verifier(self.position)
+        self._tolerances = tolerances
         self._seed = seed
 
     def prepare(self) -> None:
@@ -73,7 +73,8 @@ class FirstPosition:
     def look_up(self, targets: Float[Tensor, "targets hidden"]) -> list[Outcome]:
         """Inverts states by the table."""
         tokens = self._classes.tokens
-        return look_up(self._table, tokens, targets, self.position, self._verifier)
+        verifiers = [self._tolerances.verifier(self.position, one) for one in targets]
+        return look_up(self._table, tokens, targets, self.position, verifiers)
 
     def outcomes(
         self,

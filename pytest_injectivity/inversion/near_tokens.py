@@ -44,7 +44,8 @@ class Reach:
     def of(cls, resolution: Resolution) -> "Reach":
         """The reach of the resolution at one group of positions, attention sinks among the tokens."""
         distance = max(resolution.distance, far_distance(resolution))
-        return cls(distance, far_radius(resolution), resolution.scale)
+        radius = max(resolution.radius, far_radius(resolution))
+        return cls(distance, radius, resolution.scale)
 
     @property
     def digest(self) -> str:

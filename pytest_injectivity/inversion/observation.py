@@ -27,6 +27,7 @@ from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.one_step import OneStep, distances_from_each, local_margins
 from pytest_injectivity.inversion.token_classes import token_classes
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.states.tolerance_by_norm import ToleranceByNorm
 
 MOST_RELATIVE = 2.0**-5
 """Eight times the unit round-off of bfloat16. Trained models of 4 to 6 layers, evaluated in it, were off
@@ -74,6 +75,15 @@ class Observation:
     error: tuple[float, ...]
     relative: float | None
     eps: tuple[float, ...]
+
+    def tolerance(self, median_norms: tuple[float, float]) -> ToleranceByNorm:
+        """``eps`` by the length of a state too: an error that was given does not grow with it.
+
+        Args:
+            median_norms: of the model's states at position 0 and at later ones.
+        """
+        given = self.error if self.relative is None else (0.0,)
+        return ToleranceByNorm(self.eps, median_norms, given)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 This is the published algorithm ([N] alg. 1), with candidates in growing batches (SPEC section 4).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
@@ -179,7 +179,7 @@ def look_up(
     tokens: Int[Tensor, " candidates"],
     targets: Float[Tensor, "targets hidden"],
     position: int,
-    verifier: Verifier,
+    verifiers: Sequence[Verifier],
 ) -> list[Outcome]:
     """Inverts states of one position by a table of its one-step map; what it finds is certified.
 
@@ -188,19 +188,21 @@ def look_up(
         tokens: the candidates.
         targets: the states to invert.
         position: of the states in their prompts.
-        verifier: judges.
+        verifiers: of each state, of one scale.
     """
     outcomes: list[Outcome] = []
+    scale = verifiers[0].scale
     for some in torch.split(targets, max(1, _TABLE_ELEMENTS // max(1, len(table)))):
-        away = distances_from_each(table, some, verifier.scale)
+        away = distances_from_each(table, some, scale)
         answers = torch.tensor([nearest_of(tokens, row) for row in away])
-        nearest = _nearest(table, some, answers, away, verifier.scale)
+        nearest = _nearest(table, some, answers, away, scale)
+        judges = verifiers[len(outcomes) : len(outcomes) + len(some)]
         finite = some.isfinite().all(dim=1).tolist()
         outcomes += [
             conclude(position, verifier, tokens, row, one, 0)
             if known
             else Outcome(position, Status.NOT_FINITE)
-            for row, one, known in zip(away, nearest, finite, strict=True)
+            for row, one, known, verifier in zip(away, nearest, finite, judges, strict=True)
         ]
     return outcomes
 

@@ -42,7 +42,7 @@ class ShortlistSearch:
         decoder: the model.
         layer: the layer inverted.
         lens: ranks the candidates.
-        ball: the verifier of each position.
+        ball: the verifier of the state at a position.
         classes: the candidates.
         work: counts the candidates run.
         limits: how long the first shortlist is, and among how many tokens the next are looked for.
@@ -53,7 +53,7 @@ class ShortlistSearch:
         decoder: Decoder,
         layer: Layer,
         lens: Lens,
-        ball: Callable[[int], Ball],
+        ball: Callable[[int, Tensor], Ball],
         *,
         classes: TokenClasses,
         work: Work,
@@ -109,7 +109,7 @@ class ShortlistSearch:
             left = []
             for at in stuck:
                 prompt = prompts[at]
-                verifier = self.ball(prompt.at)
+                verifier = self.ball(prompt.at, prompt.states[prompt.at])
                 tried = len(prompt.tested)
                 if verifier.settles(prompt.tested.distances[-1]) or tried == vocab:
                     prompt.settle(prompt.tested.outcome(prompt.at, verifier, vocab, tried))

@@ -63,7 +63,8 @@ class SipIt:
         layer: the layer they were captured at. Layer 0 sees one token only, so that each position
             is inverted by itself.
         eps: the largest observation error: the radius of the resolution for states of this very
-            model, else the error given or estimated for them; by position where it differs.
+            model, else the error given or estimated for them; by position where it differs, and by the
+            length of a state.
         nu: how far two evaluations of one candidate may lie apart; ``eps`` where it is not given.
         scales: the resolution of each coordinate. Then ``eps``, ``nu`` and the margins that are
             judged are scaled distances; those reported stay Euclidean. None: all are Euclidean.
@@ -283,8 +284,8 @@ class SipIt:
         if position == len(self.known):
             (outcome,) = self._first.look_up(at.target[None])
             return outcome
-        ball = self.tolerances.verifier(position)
-        return search(at, position, self.policy, ball, self.classes, batch=self.batch)
+        verifier = self.tolerances.verifier(position, at.target)
+        return search(at, position, self.policy, verifier, self.classes, batch=self.batch)
 
 
 class Settings(TypedDict, total=False):

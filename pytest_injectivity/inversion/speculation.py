@@ -25,7 +25,7 @@ from pytest_injectivity.inversion.recovery import Outcome, Status, Work
 from pytest_injectivity.inversion.search import Tested
 from pytest_injectivity.inversion.shortlist_search import ShortlistSearch
 from pytest_injectivity.inversion.token_classes import TokenClasses
-from pytest_injectivity.inversion.verifiers import Ball, Tolerances
+from pytest_injectivity.inversion.verifiers import Tolerances
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.models.prefix_buffer import Continued
 from pytest_injectivity.states.batches import plan_batches
@@ -77,10 +77,8 @@ class Speculation:
         self.classes = classes
         self.known = tuple(known)
         self.work = work
-        # One for each position whose tolerance is its own; the last serves all after it.
-        self._balls = [tolerances.ball(at) for at in range(tolerances.positions)]
         self._shortlists = ShortlistSearch(
-            decoder, layer, lens, self._ball, classes=classes, work=work, limits=limits
+            decoder, layer, lens, tolerances.ball, classes=classes, work=work, limits=limits
         )
 
     def invert(
@@ -100,9 +98,6 @@ class Speculation:
             self._shortlists.settle(self.prompts, self.prefixes, self._verify(active))
         return [tuple(prompt.outcomes) for prompt in self.prompts]
 
-    def _ball(self, position: int) -> Ball:
-        return self._balls[min(position, len(self._balls) - 1)]
-
     def _begun(self, states: Tensor, first: Outcome | None) -> PartialPrompt:
         positions = torch.arange(len(states), device=states.device)
         queries = self.lens.uncorrected(states, positions)
@@ -113,8 +108,8 @@ class Speculation:
             queries=queries,
             finite=states.isfinite().all(dim=1).tolist(),
             window=len(states),
-            tested=Tested(states[len(self.known)], self._ball(len(self.known)).scale),
-            later=self._ball(1).scale,
+            tested=Tested(states[len(self.known)], self.tolerances.ball(len(self.known)).scale),
+            later=self.tolerances.ball(1).scale,
         )
         if first is not None:
             prompt.settle(first)
@@ -206,13 +201,14 @@ class Speculation:
         if not prompt.finite[position]:
             prompt.settle(Outcome(position, Status.NOT_FINITE))
             return False
-        ball = self._ball(position)
+        ball = self.tolerances.ball(position)
         accepted, tested = away <= ball.eps, prompt.tested
         if not accepted or len(tested):
             tested.add(torch.tensor([token]), state[None], torch.tensor([away]).double())
         if not accepted:
             return False
         if len(tested) > 1:
+            ball = self.tolerances.ball(position, prompt.states[position])
             prompt.settle(tested.outcome(position, ball, len(self.classes), len(tested)))
         else:
             # The ball's judgement of a single candidate, by which most positions are settled.

@@ -15,7 +15,9 @@ against the margin.
 
 Tolerances are numbers by position: they come from the resolution at the positions inverted (SPEC
 section 2), where position 0 has a number of its own, because the norms of attention sinks, and so
-their errors, are far above the rest. Where a scale is given, ``eps``, ``nu`` and ``delta`` are all
+their errors, are far above the rest. A sink elsewhere has a tolerance in proportion to its length, which
+counts only once the whole vocabulary was compared: before, it would accept what it does not know to be
+unique. Where a scale is given, ``eps``, ``nu`` and ``delta`` are all
 scaled distances, in which outlier coordinates count no more than their resolution lets them.
 """
 
@@ -24,15 +26,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
+import torch
 from torch import Tensor
 
-from pytest_injectivity.core.shapes import Bool, Float64
+from pytest_injectivity.core.shapes import Bool, Float, Float64
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.recovery import Status
 from pytest_injectivity.states.scaled import Scale, Scales
+from pytest_injectivity.states.tolerance_by_norm import ToleranceByNorm
 
-Tolerance: TypeAlias = float | Sequence[float]
-"""One number, or one for each of the positions 0, 1, …; the last serves all positions after it."""
+Tolerance: TypeAlias = float | Sequence[float] | ToleranceByNorm
+"""One number, or one for each of the positions 0, 1, …, the last for all after it; or numbers that
+follow the length of a state."""
 
 VerifierName: TypeAlias = Literal["ball", "argmin"]
 
@@ -87,12 +92,15 @@ class Ball:
         nu: how far two evaluations of one candidate may lie apart, likewise.
         backoff: the largest factor by which ``eps`` may be widened; 1 widens nothing.
         scale: see :class:`Verifier`.
+        compared: ``eps`` and ``nu`` once the whole vocabulary was compared, where they are larger:
+            those of an attention sink. None: the same.
     """
 
     eps: float
     nu: float
     backoff: float = 1.0
     scale: Scale | None = None
+    compared: tuple[float, float] | None = None
 
     def settles(self, distances: Float64[Tensor, " candidates"]) -> bool:
         """A candidate within ``eps`` ends the search."""
@@ -103,15 +111,18 @@ class Ball:
     ) -> Judgement:
         """See :class:`Verifier`."""
         nearest = float(distances[answer])
-        if nearest <= self.eps:
-            rivals = _others(distances <= self.eps + 2 * self.nu, answer)
+        eps, nu = self.eps, self.nu
+        if self.compared is not None and margin is not None:
+            eps, nu = self.compared
+        if nearest <= eps:
+            rivals = _others(distances <= eps + 2 * nu, answer)
             sure = Status.ACCEPTED if margin is None else Status.CERTIFIED
-            return Judgement(Status.AMBIGUOUS if rivals.any() else sure, self.eps, rivals)
-        unique = margin is not None and nearest + self.nu < margin / 2
+            return Judgement(Status.AMBIGUOUS if rivals.any() else sure, eps, rivals)
+        unique = margin is not None and nearest + nu < margin / 2
         none = distances < 0
-        if unique and nearest <= self.backoff * self.eps:
+        if unique and nearest <= self.backoff * eps:
             return Judgement(Status.ACCEPTED, nearest, none)
-        return Judgement(Status.NEAREST, self.eps, none)
+        return Judgement(Status.NEAREST, eps, none)
 
 
 @dataclass(frozen=True)
@@ -161,8 +172,8 @@ class Tolerances:
     """
 
     name: VerifierName
-    eps: tuple[float, ...]
-    nu: tuple[float, ...]
+    eps: ToleranceByNorm
+    nu: ToleranceByNorm
     backoff: float
     scales: Scales | None = None
 
@@ -191,28 +202,39 @@ class Tolerances:
         radii = _checked("eps", eps)
         return cls(name, radii, radii if nu is None else _checked("nu", nu), backoff, scales)
 
-    def verifier(self, position: int) -> Verifier:
-        """The verifier of one position."""
-        ball = self.ball(position)
-        return Argmin(ball.nu, ball.scale) if self.name == "argmin" else ball
+    def verifier(self, position: int, state: Float[Tensor, " hidden"]) -> Verifier:
+        """The verifier of the state at one position."""
+        ball = self.ball(position, state)
+        if self.name == "ball":
+            return ball
+        # It compares the whole vocabulary, whatever the state is.
+        return Argmin(ball.nu if ball.compared is None else ball.compared[1], ball.scale)
 
-    def ball(self, position: int) -> Ball:
-        """The ball of one position, whatever the verifier's name."""
-        eps, nu = (side[min(position, len(side) - 1)] for side in (self.eps, self.nu))
+    def ball(self, position: int, state: Float[Tensor, " hidden"] | None = None) -> Ball:
+        """The ball of the state at one position, whatever the verifier's name.
+
+        Args:
+            position: of the state in its prompt.
+            state: to invert. None: of one that is no attention sink.
+        """
         scale = None if self.scales is None else self.scales.at(position)
-        return Ball(eps, nu, self.backoff, scale)
+        eps, nu = self.eps.at(position, 0.0), self.nu.at(position, 0.0)
+        if state is None:
+            return Ball(eps, nu, self.backoff, scale)
+        # Apple's GPUs have no float64.
+        norm = float(torch.linalg.vector_norm(state.cpu().double()))
+        compared = self.eps.at(position, norm), self.nu.at(position, norm)
+        return Ball(eps, nu, self.backoff, scale, None if compared == (eps, nu) else compared)
 
-    @property
-    def positions(self) -> int:
-        """How many first positions have tolerances of their own; the last serves all after it."""
-        return max(len(self.eps), len(self.nu), 1 if self.scales is None else 2)
 
-
-def _checked(name: str, value: Tolerance) -> tuple[float, ...]:
+def _checked(name: str, value: Tolerance) -> ToleranceByNorm:
+    if isinstance(value, ToleranceByNorm):
+        _checked(name, value.values)
+        return value
     values = tuple(value) if isinstance(value, Sequence) else (value,)
     if not values or not all(0.0 <= one < math.inf for one in values):
         raise OptionError(
             f"{name}={value!r} is not a tolerance: give a finite number that is at least 0, or one"
             " for each of the first positions, the last serving all after it"
         )
-    return values
+    return ToleranceByNorm(values, (math.inf,))

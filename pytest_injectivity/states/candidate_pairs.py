@@ -38,7 +38,7 @@ def far_distance(resolution: Resolution) -> float:
 
 def far_radius(resolution: Resolution) -> float:
     """The scaled distance beyond which a pair is resolved without an evaluation."""
-    return max(resolution.radius, _WITHIN * resolution.usual_radius)
+    return max(resolution.ordinary_radius, _WITHIN * resolution.usual_radius)
 
 
 def candidate_pairs(

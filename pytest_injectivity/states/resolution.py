@@ -17,9 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pytest_injectivity.states.scaled import Scale, Scales
-
-SINK = 8.0
-"""A state longer than so many times the median is an attention sink."""
+from pytest_injectivity.states.tolerance_by_norm import ToleranceByNorm, coarser
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +30,10 @@ class Resolution:
         between: the two ways of evaluation that are so far apart.
         ordinary: the same without attention sinks: what pairs of other states are held against.
         median_norm: the median length of the states.
-        scale: ``sigma_l``: the resolution of each coordinate.
+        scale: ``sigma_l``: the resolution of each coordinate, attention sinks left out.
         radius: the scaled distance that evaluations of 999 of 1,000 states are within: the largest of
             fewer. These did not make the scale; at least one rounding.
+        ordinary_radius: the same without attention sinks.
         usual: the 99 % quantile of the same distances, over positions.
         usual_radius: likewise of the scaled distances.
         evaluations: how many evaluations of a token at a position the radius is measured on.
@@ -47,6 +46,7 @@ class Resolution:
     median_norm: float
     scale: Scale
     radius: float
+    ordinary_radius: float
     usual: float
     usual_radius: float
     evaluations: int
@@ -58,17 +58,17 @@ class Resolution:
         A sink's is the largest that was seen of any state, and no finer relative to its length than
         that of the others.
         """
-        if not norm > SINK * self.median_norm:
+        times = coarser(norm, self.median_norm)
+        if times == 1.0:
             return self
-        coarser = 1.0
         if self.ordinary > 0:
-            coarser = max(self.distance / self.ordinary, norm / self.median_norm)
+            times = max(self.distance / self.ordinary, times)
         return replace(
             self,
-            ordinary=max(self.distance, coarser * self.ordinary),
-            usual=coarser * self.usual,
-            radius=coarser * self.radius,
-            usual_radius=coarser * self.usual_radius,
+            ordinary=max(self.distance, times * self.ordinary),
+            usual=times * self.usual,
+            ordinary_radius=max(self.radius, times * self.ordinary_radius),
+            usual_radius=times * self.usual_radius,
         )
 
 
@@ -108,8 +108,28 @@ class LayerResolution:
 
     @property
     def radii(self) -> tuple[float, float]:
-        """The scaled radius at position 0 and at later ones."""
-        return self.first.radius, self.later.radius
+        """The scaled radius at position 0 and at later ones, of states that are no attention sinks."""
+        return self.first.ordinary_radius, self.later.ordinary_radius
+
+    @property
+    def ordinary(self) -> tuple[float, float]:
+        """The resolution at position 0 and at later ones, likewise."""
+        return self.first.ordinary, self.later.ordinary
+
+    @property
+    def median_norms(self) -> tuple[float, float]:
+        """The median length of states at position 0 and at later ones."""
+        return self.first.median_norm, self.later.median_norm
+
+    @property
+    def scaled_tolerance(self) -> ToleranceByNorm:
+        """How far, scaled, evaluations of a state lie apart, by its position and its length."""
+        return ToleranceByNorm(self.radii, self.median_norms)
+
+    @property
+    def tolerance(self) -> ToleranceByNorm:
+        """How far evaluations of a state lie apart, by its position and its length."""
+        return ToleranceByNorm(self.ordinary, self.median_norms)
 
     def at(self, position: int) -> float:
         """``nu_l`` at a position."""

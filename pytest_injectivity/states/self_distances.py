@@ -10,8 +10,9 @@ from torch import Tensor
 
 from pytest_injectivity.core.shapes import Bool, Float, Float64
 from pytest_injectivity.states.evaluations import Evaluations
-from pytest_injectivity.states.resolution import SINK, Resolution
+from pytest_injectivity.states.resolution import Resolution
 from pytest_injectivity.states.scaled import Scale
+from pytest_injectivity.states.tolerance_by_norm import sinks
 
 # The quantile that is called usual: the largest of some thousand distances is often several times it.
 _USUAL = 0.99
@@ -39,14 +40,20 @@ class SelfDistances:
         self._away: list[Tensor] = []
         self._norms: list[Tensor] = []
         self._scaled: list[Tensor] = []
+        self._measured: list[Tensor] = []
         self._evaluations = 0
         self._error = math.nan
         self._scale: Scale | None = None
 
     def widen(self, found: Evaluations) -> None:
-        """Takes evaluations that make the resolution of each coordinate."""
+        """Takes evaluations that make the resolution of each coordinate.
+
+        Attention sinks among them make none: they would make the coordinates of other states coarse.
+        """
         states = _exact(found.states)
         self._see(found, states)
+        norms = self._norms[-1]
+        states = states[:, ~sinks(norms, float(norms.median())).to(states.device)]
         # The largest difference of two ways in a coordinate is its largest value less its smallest.
         widest = (states.amax(dim=0) - states.amin(dim=0)).amax(dim=0)
         sizes = states[0].abs().sum(dim=0)
@@ -63,6 +70,7 @@ class SelfDistances:
         for rows, _, apart in _apart(scaled, found.evaluated):
             away[rows] = torch.maximum(away[rows], apart.amax(dim=0))
         self._scaled.append(away)
+        self._measured.append(self._norms[-1])
         self._evaluations += int(found.evaluated.sum())
 
     def compare(
@@ -88,16 +96,17 @@ class SelfDistances:
     def resolution(self) -> Resolution:
         """What was measured."""
         away, norms, scaled = (torch.cat(one) for one in (self._away, self._norms, self._scaled))
-        median = norms.median()
         # A state that is not finite is no sink: nothing is said without it.
-        sinks = (norms > SINK * median) & norms.isfinite()
+        median = float(norms.median())
+        sink, held_out = sinks(norms, median), sinks(torch.cat(self._measured), median)
         return Resolution(
             distance=float(away.max()),
             between=self._between,
-            ordinary=float(away[~sinks].max()),
-            median_norm=float(median),
+            ordinary=float(away[~sink].max()),
+            median_norm=median,
             scale=self.scale(),
-            radius=float(torch.quantile(scaled, _COVERED, interpolation="higher")),
+            radius=_covered(scaled),
+            ordinary_radius=_covered(scaled[~held_out]),
             usual=float(torch.quantile(away, _USUAL)),
             usual_radius=float(torch.quantile(scaled, _USUAL)),
             evaluations=self._evaluations,
@@ -121,6 +130,10 @@ class SelfDistances:
         """Remembers which ways are farthest apart."""
         if largest > self._largest:
             self._largest, self._between = largest, between
+
+
+def _covered(scaled: Float64[Tensor, " states"]) -> float:
+    return float(torch.quantile(scaled, _COVERED, interpolation="higher"))
 
 
 def _apart(

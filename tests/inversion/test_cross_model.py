@@ -33,6 +33,15 @@ def test_the_tolerance_is_the_largest_drift_so_far_and_the_floor() -> None:
     assert (5.25,) == drift_by_position([one[:1]], [zero[:1]], (0.25, 0.0))
 
 
+def test_the_drift_of_a_sink_counts_in_proportion_to_its_length() -> None:
+    """It makes no tolerance that other states would be accepted by."""
+    own = torch.ones(2, 4, 1)
+    own[0, 2] = 100.0
+    child = own + 0.25
+    child[0, 2] = 150.0
+    assert (0.25, 0.25, 0.5, 0.5) == drift_by_position(list(child), list(own), (0.0, 0.0))
+
+
 def test_the_median_drift_is_of_all_positions() -> None:
     """Relative to the other model's norm."""
     other = torch.tensor([[1.0, 0.0], [0.0, 2.0], [4.0, 0.0]])

@@ -1,5 +1,6 @@
 """Pairs of tokens that have to be evaluated, against brute force over all pairs."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -70,10 +71,11 @@ def test_too_many_pairs_are_counted_on_a_sample(sample: int) -> None:
 
 
 def test_the_reach_is_that_of_prompts() -> None:
-    """Beyond the largest distance and twice the usual one a pair is resolved."""
+    """Beyond the largest distance, sinks included, and twice the usual one a pair is resolved."""
     scale = Scale(np.ones(2))
-    of = Resolution(2.0, "alone / padded", 0.5, 1.0, scale, 3.0, 0.1, 3.0, 10, 0.0)
+    of = Resolution(2.0, "alone / padded", 0.5, 1.0, scale, 5.0, 2.0, 0.1, 3.0, 10, 0.0)
     reach = Reach.of(of)
     assert (2.0, 6.0) == (reach.distance, reach.radius)
+    assert 7.0 == Reach.of(replace(of, radius=7.0)).radius  # attention sinks among the tokens
     assert reach.digest == Reach(1.0, 1.0, Scale(np.ones(2))).digest
     assert reach.digest != Reach(8.0, 12.0, Scale(np.array([1.0, 2.0]))).digest

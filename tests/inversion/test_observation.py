@@ -105,6 +105,17 @@ def test_a_given_error_is_taken_by_position(decoder: Decoder) -> None:
     assert ((3.0, 2.0, 1.0), (3.25, 2.125, 1.125)) == (found.error, found.eps)
 
 
+def test_an_error_grows_with_the_length_of_a_sink_unless_it_was_given(decoder: Decoder) -> None:
+    """What evaluations differ by grows either way."""
+    states = _states(decoder)
+    for stated in (None, (3.0,)):
+        found = observe_first(decoder, states, 2, nu=(0.25, 0.125), given=stated)
+        tolerance = found.tolerance((2.0, 1.0))
+        assert found.eps[-1] == tolerance.at(5, 8.0)
+        grown = 0.0 if stated is None else 3.0
+        assert grown + 100 * (found.eps[-1] - grown) == pytest.approx(tolerance.at(5, 100.0))
+
+
 def test_a_given_error_that_is_too_small_is_unclear(decoder: Decoder) -> None:
     """The tokens are near and do not verify: the file may be wrong about its error."""
     found = observe_first(decoder, _off(_states(decoder), 0.01), 2, nu=NU, given=(1e-6,))

@@ -54,7 +54,7 @@ class Sample:
         """Whether each prompt came back exactly, verified within the resolution."""
         resolution = self.resolutions[layer]
         states = [observe(self.decoder, ids, [layer])[layer] for ids in self.prompts]
-        eps, scales = resolution.radii, resolution.scales
+        eps, scales = resolution.scaled_tolerance, resolution.scales
         found = recover_all(
             self.decoder, states, layer, eps=eps, scales=scales, policy=policy, **settings
         )
@@ -174,7 +174,9 @@ def test_a_slightly_wrong_model_recovers_nothing(
     generator = torch.Generator().manual_seed(0)
     for parameter in wrong.model.parameters():
         parameter.mul_(1 + 0.01 * torch.randn(parameter.shape, generator=generator))
-    found = recover_all(wrong, states, layer, eps=resolution.radii, scales=resolution.scales)
+    found = recover_all(
+        wrong, states, layer, eps=resolution.scaled_tolerance, scales=resolution.scales
+    )
     assert {Status.NEAREST: 6} == found.statuses
 
 

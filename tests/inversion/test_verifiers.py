@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.one_step import distances, local_margin
 from pytest_injectivity.inversion.recovery import Status
-from pytest_injectivity.inversion.verifiers import Argmin, Ball, Judgement, Tolerances, Verifier
+from pytest_injectivity.inversion.verifiers import (
+    Argmin,
+    Ball,
+    Judgement,
+    Tolerances,
+    Verifier,
+    VerifierName,
+)
+from pytest_injectivity.states.tolerance_by_norm import ToleranceByNorm
+
+STATE = torch.ones(4)
 
 
 def judge(verifier: Verifier, away: list[float], margin: float | None) -> Judgement:
@@ -84,6 +94,37 @@ def test_argmin_answers_and_verifies_nothing(away: list[float], status: Status) 
     assert not argmin.settles(torch.zeros(2, dtype=torch.float64))
 
 
+def test_the_larger_tolerance_of_a_sink_counts_once_the_vocabulary_was_compared() -> None:
+    """Before, nothing says that what lies within it is unique."""
+    ball = Ball(1.0, 0.2, compared=(10.0, 2.0))
+    assert not ball.settles(torch.tensor([1.1], dtype=torch.float64))
+    for away, margin, status, eps in (
+        ([9.0, 50.0], None, Status.NEAREST, 1.0),
+        ([9.0, 50.0], 50.0, Status.CERTIFIED, 10.0),
+        ([0.9, 14.0], None, Status.ACCEPTED, 1.0),
+        ([0.9, 14.0], 13.0, Status.AMBIGUOUS, 10.0),
+        ([11.0, 50.0], 50.0, Status.NEAREST, 10.0),
+    ):
+        judged = judge(ball, away, margin)
+        assert (status, eps) == (judged.status, judged.eps)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ball", [Ball(0.5, 0.25), Ball(0.5, 0.25, compared=(20.0, 10.0))]),
+        ("argmin", [Argmin(0.25), Argmin(10.0)]),
+    ],
+)
+def test_a_sink_has_tolerances_in_proportion_to_its_length(
+    name: VerifierName, expected: list[Verifier]
+) -> None:
+    """Of a state as long as most nothing is larger."""
+    eps, nu = (ToleranceByNorm((9.0, one), (100.0, 1.0)) for one in (0.5, 0.25))
+    tolerances = Tolerances.of(name, eps, nu, 1.0)
+    assert expected == [tolerances.verifier(3, torch.full((4,), one)) for one in (1.0, 20.0)]
+
+
 CASES = st.tuples(
     st.integers(0, 2**32 - 1),  # seed of the candidates
     st.integers(2, 12),  # how many
@@ -132,19 +173,19 @@ def drawn(seed: int, count: int, width: int) -> tuple[torch.Tensor, float, torch
 def test_one_number_serves_every_position() -> None:
     """And stands for the noise too where none is given."""
     tolerances = Tolerances.of("ball", 0.5, None, 2.0)
-    assert [Ball(0.5, 0.5, 2.0)] * 2 == [tolerances.verifier(position) for position in (0, 9)]
+    assert [Ball(0.5, 0.5, 2.0)] * 2 == [tolerances.verifier(at, STATE) for at in (0, 9)]
 
 
 def test_the_last_number_serves_all_positions_after_it() -> None:
     """A floor of position 0 apart, and one of the rest."""
     tolerances = Tolerances.of("ball", (9.0, 0.5), 0.25, 1.0)
-    found = [tolerances.verifier(position) for position in (0, 1, 7)]
+    found = [tolerances.verifier(at, STATE) for at in (0, 1, 7)]
     assert [Ball(9.0, 0.25), Ball(0.5, 0.25), Ball(0.5, 0.25)] == found
 
 
 def test_argmin_has_noise_and_no_tolerance() -> None:
     """It takes the nearest candidate whatever its distance."""
-    assert Argmin(0.25) == Tolerances.of("argmin", 9.0, 0.25, 1.0).verifier(3)
+    assert Argmin(0.25) == Tolerances.of("argmin", 9.0, 0.25, 1.0).verifier(3, STATE)
 
 
 @pytest.mark.parametrize("value", [-1e-9, math.nan, math.inf, (0.1, math.nan), (-1.0, 0.0), ()])

@@ -137,6 +137,7 @@ def test_a_pair_is_as_far_apart_as_in_the_farther_of_its_distances(
         median_norm=1.0,
         scale=sigma,
         radius=5.0,
+        ordinary_radius=5.0,
         usual=1.0,
         usual_radius=1.0,
         evaluations=1,

@@ -25,7 +25,7 @@ def _resolution(
     """The usual resolution is this share of the largest; no state is a sink without a median length."""
     shares = usual * distance, usual * radius
     return Resolution(
-        *(2 * distance, "", distance, median_norm, Scale(sigma), radius, *shares, 1, 0.0)
+        *(2 * distance, "", distance, median_norm, Scale(sigma), radius, radius, *shares, 1, 0.0)
     )
 
 
@@ -45,7 +45,9 @@ def _slow(
             off = rows[left] - rows[right]
             apart, scaled = (np.sqrt((one**2).sum()) for one in (off, off / sigma))
             near = apart <= max(max(side.ordinary, 2 * side.usual) for side in sides)
-            near &= scaled <= max(max(side.radius, 2 * side.usual_radius) for side in sides)
+            near &= scaled <= max(
+                max(side.ordinary_radius, 2 * side.usual_radius) for side in sides
+            )
             if near:
                 found.append((left, right))
     return found
@@ -160,4 +162,4 @@ def test_a_sink_is_resolved_no_finer_than_any_state_that_was_seen() -> None:
     """The largest distance is a sink's, and coarser than its length says."""
     one = replace(_resolution(0.5, 1.0, np.ones(1), median_norm=1.0), distance=60.0)
     found = one.of_norm(10.0)
-    assert (60.0, 120.0) == (found.ordinary, found.radius)
+    assert (60.0, 120.0) == (found.ordinary, found.ordinary_radius)

@@ -29,6 +29,13 @@ def test_the_largest_distance_of_a_sink_is_not_the_ordinary_one() -> None:
     assert (9.0, 0.5, 1.0) == (found.distance, found.ordinary, found.median_norm)
 
 
+def test_a_sink_makes_neither_the_scale_nor_the_radius_of_others() -> None:
+    """One rounding of it is 300 of theirs."""
+    found = _measured([1.0, 1.0, 1.0, 300.0], [0.25, 0.5, 0.125, 9.0])
+    assert 0.5 == found.scale.values[1]
+    assert (1.0, 300.0) == (found.ordinary_radius, found.radius)
+
+
 def test_without_a_sink_both_are_the_same() -> None:
     """A state of eight times the median length is none."""
     found = _measured([1.0, 1.0, 8.0], [0.25, 0.5, 2.0])

@@ -165,7 +165,7 @@ def _figures(
         "forwards_per_token": found.forwards_per_token,
         "certified": found.certified,
         "ambiguous": found.ambiguous,
-        "eps": measured.resolution(layer).later.radius,
+        "eps": measured.resolution(layer).later.ordinary_radius,
         "prompts": len(found.prompts),
         "tokens": attempt.tokens,
     }
@@ -199,7 +199,7 @@ def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recove
     radius = (
         f"eps {show(later)} (position 0: {show(first)}) in the scaled distance, which covers"
         f" 999 of 1,000 states over {resolution.later.evaluations}"
-        f" ({resolution.first.evaluations}) evaluations; resolution"
+        f" ({resolution.first.evaluations}) evaluations, attention sinks apart; resolution"
         f" {show(resolution.value)}"
     )
     lines = [

@@ -237,8 +237,7 @@ def _failed(
 
 
 def _resolution(measured: "Measurements", external: "ExternalStates") -> tuple[float, float]:
-    of = measured.resolution(external.layer)
-    return of.at(0), of.at(1)
+    return measured.resolution(external.layer).ordinary
 
 
 def _read(
@@ -264,18 +263,18 @@ def _invert(
     from pytest_injectivity.inversion.observation import Match, observe_first
     from pytest_injectivity.inversion.sipit import Settings
 
-    nu = _resolution(measured, external)
+    resolution = measured.resolution(external.layer)
     observed = observe_first(
         measured.target.decoder,
         external.states,
         external.layer,
-        nu=nu,
+        nu=resolution.ordinary,
         given=external.observation_error,
         special=frame_of(measured.target),
     )
     if observed.match is not Match.YES:
         return Read(observed, None), None
-    settings = Settings(nu=nu, seed=measured.target.config.seed)
+    settings = Settings(nu=resolution.tolerance, seed=measured.target.config.seed)
     if asked.policy is not None:
         settings["policy"] = asked.policy
     prompts = len(external.states)
@@ -292,7 +291,7 @@ def _invert(
             measured.target,
             external.states,
             external.layer,
-            eps=observed.eps,
+            eps=observed.tolerance(resolution.median_norms),
             certify=asked.certify,
             progress=advance,
             **settings,

@@ -102,16 +102,16 @@ def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "Cro
         drift_by_position,
         median_drift,
     )
+    from pytest_injectivity.states.tolerance_by_norm import ToleranceByNorm
 
     started = time.perf_counter()
     attacked, sample = _chosen(against, prompts, tokens)
     resolution = against.parent.resolution(layer)
-    nu = resolution.at(0), resolution.at(1)
     # One model runs after the other, because both may not fit in memory together.
     own, theirs = (
         _observed(one, layer, (*attacked, *sample)) for one in (against.child, against.parent)
     )
-    eps = drift_by_position(own[prompts:], theirs[prompts:], nu)
+    eps = drift_by_position(own[prompts:], theirs[prompts:], resolution.ordinary)
     if not all(map(math.isfinite, eps)):
         raise OptionError(
             f"{layer_id(layer)}: the drift of {len(sample)} prompts is not finite: states with a NaN"
@@ -127,8 +127,8 @@ def _invert(against: "Against", layer: Layer, prompts: int, tokens: int) -> "Cro
             own[:prompts],
             attacked,
             vocabulary=against.parent.target.facts.vocab_size,
-            eps=eps,
-            nu=nu,
+            eps=ToleranceByNorm(eps, resolution.median_norms),
+            nu=resolution.tolerance,
             known=known,
             seed=against.child.target.config.seed,
             progress=advance,

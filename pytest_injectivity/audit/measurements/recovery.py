@@ -28,7 +28,8 @@ class RecoveryKey(NumberKey):
         policy: orders the candidates.
         certify: positions that are certified by a pass over the whole vocabulary; None: by budget.
         seed: the policy's seed.
-        radii: scaled, of the verifier, at position 0 and at all later positions.
+        radii: scaled, of the verifier, at position 0 and at all later positions, of states that are no
+            attention sinks.
     """
 
     layer: Layer
@@ -99,8 +100,7 @@ def _invert(
         known=known_tokens(measured, truths),
         evaluate=True,
     )
-    # The attention sink at position 0 has its own radius; the second serves all others.
-    eps, certify = resolution.radii, attempt.certify
+    eps, certify = resolution.scaled_tolerance, attempt.certify
     with target.watcher.progress(f"SipIt {layer_id(layer)}", 2 * len(truths)) as advance:
         inversion = inverted(
             target, truths, layer, eps=eps, certify=certify, progress=advance, **settings

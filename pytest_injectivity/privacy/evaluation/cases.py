@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
-from pytest_injectivity.inversion.verifiers import Tolerance
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.privacy.attackers.base import Attacker
 from pytest_injectivity.privacy.attackers.registry import ATTACKERS
@@ -43,7 +42,7 @@ class AttackCase:
 
     observed: Observed
     releases: Mapping[str, Release]
-    nu: Tolerance
+    nu: float | Sequence[float]
     practice: Observed | None = None
     known: Observed | None = None
     queries: int = 1

@@ -141,7 +141,7 @@ def test_the_result_is_sipits_own(planted: Audit) -> None:
         decoder,
         [observe(decoder, truth, [2])[2] for truth in truths],
         2,
-        eps=resolution.radii,
+        eps=resolution.scaled_tolerance,
         scales=resolution.scales,
         policy="random",
         seed=planted.config.seed,

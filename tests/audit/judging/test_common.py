@@ -50,7 +50,7 @@ def test_the_status_is_what_the_sample_proves(
 def test_a_resolution_that_a_sink_makes_is_said_to_be_one(ordinary: float, said: str) -> None:
     """Beside it stands that of the other states, which pairs of theirs are held against."""
     later = Resolution(
-        *(9.0, "alone / padded", ordinary, 1.0, Scale(np.ones(2))), 1.0, 0.1, 0.1, 1, math.nan
+        *(9.0, "alone / padded", ordinary, 1.0, Scale(np.ones(2))), 1.0, 1.0, 0.1, 0.1, 1, math.nan
     )
     line = resolution_line(LayerResolution(later, lambda: later, 3))
     assert f"resolution 9 over 3 prompts (alone / padded){said}; error not measured" == line

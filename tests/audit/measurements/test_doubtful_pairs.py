@@ -20,7 +20,7 @@ CORNERS = torch.eye(12)
 def resolution_at(distance: float, radius: float) -> LayerResolution:
     """A usual resolution of so much, one state far more; the scaled distance is in units of 1."""
     one = Resolution(
-        9.0, "alone / padded", 9.0, 1.0, Scale(np.ones(12)), 9.0, distance, radius, 1, 0.0
+        9.0, "alone / padded", 9.0, 1.0, Scale(np.ones(12)), 9.0, 9.0, distance, radius, 1, 0.0
     )
     return LayerResolution(one, lambda: one, 1)
 
@@ -56,7 +56,7 @@ def test_a_blurred_layer_without_a_pair_in_the_resolution_is_found(tmp_path: Pat
     assert median / 2 < distance
     one = Resolution(
         *(distance, "alone / padded", distance, 1e9),
-        *(Scale(np.ones(16)), distance, distance, distance, 1, 0.0),
+        *(Scale(np.ones(16)), distance, distance, distance, distance, 1, 0.0),
     )
     doubts = Doubts(states, _Known(LayerResolution(one, lambda: one, 1)))
     assert doubts.of([2])[2].blur is not None
