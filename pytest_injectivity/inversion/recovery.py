@@ -47,6 +47,8 @@ class Outcome:
         rivals: tokens that cannot be told from the answer, nearest first, at most eight.
         near: how many rivals, listed or not, lie within ``eps`` of the state themselves.
         told_apart: how many rivals were evaluated and told from the answer, and are no longer listed.
+        by_evaluation: whether it verifies only because its state was evaluated in several ways, which
+            differ by more than the tolerance.
         twins: the tokens that have the answer's embedding row, which no layer can tell from it; they
             are rivals too, the first of them.
         tried: candidates tested to find the answer; a pass over the whole vocabulary that was made
@@ -67,6 +69,7 @@ class Outcome:
     twins: tuple[int, ...] = ()
     near: int = 0
     told_apart: int = 0
+    by_evaluation: bool = False
 
     @property
     def verified(self) -> bool:
@@ -191,6 +194,11 @@ class Inversion:
     def told_apart(self) -> int:
         """How many rivals of answers were told from them by evaluation."""
         return sum(o.told_apart for recovery in self.recoveries for o in recovery.outcomes)
+
+    @property
+    def by_evaluation(self) -> int:
+        """How many answers verify only by evaluation in several ways."""
+        return sum(o.by_evaluation for recovery in self.recoveries for o in recovery.outcomes)
 
     @property
     def ranks(self) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from pytest_injectivity.core.layers import Layer, resolve_layers
 from pytest_injectivity.core.shapes import Float
 from pytest_injectivity.errors import OptionError
 from pytest_injectivity.inversion.certificates import Certifier, draw_positions
+from pytest_injectivity.inversion.doubtful_answers import DoubtfulAnswers
 from pytest_injectivity.inversion.first_position import FirstPosition
 from pytest_injectivity.inversion.lens import Lens
 from pytest_injectivity.inversion.lens_calibration import Share, calibration_size
@@ -30,7 +31,6 @@ from pytest_injectivity.inversion.observation import check_asked, check_states
 from pytest_injectivity.inversion.one_step import OneStep
 from pytest_injectivity.inversion.policies import ByLens, Policy, Situation, make_policy
 from pytest_injectivity.inversion.recovery import Inversion, Outcome, Recovery, Status, Work
-from pytest_injectivity.inversion.rivals import Rivals
 from pytest_injectivity.inversion.search import search
 from pytest_injectivity.inversion.speculation import Speculation
 from pytest_injectivity.inversion.token_classes import token_classes
@@ -77,7 +77,8 @@ class SipIt:
         seed: decides the random policy's order and which positions are certified first.
         known: tokens every prompt begins with (a special token): not searched, their rows skipped.
         limits: sizes that bound memory and steps, and change no answer.
-        evaluate: tell ambiguous answers from rivals by evaluation (`Rivals`); by scales and the ball.
+        evaluate: decide answers that are ambiguous or do not verify by evaluation in eight ways
+            (`DoubtfulAnswers`); by scales and the ball.
 
     Attributes:
         share: all prompts, where those that are recovered here are a part of more.
@@ -123,7 +124,9 @@ class SipIt:
         self.work = Work()
         self.limits = limits
         self.classes = token_classes(decoder)
-        self._rivals = Rivals(decoder, self.layer, scales) if evaluate and scales else None
+        self._doubtful = (
+            DoubtfulAnswers(decoder, self.layer, scales) if evaluate and scales else None
+        )
         self._lens: Lens | None = None
         self.share: Share | None = None
         self._first = FirstPosition(
@@ -173,7 +176,7 @@ class SipIt:
         recoveries: Sequence[Recovery],
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Recovery, ...]:
-        """Recoveries, certified where they are to be, with their rivals evaluated and twins named.
+        """Recoveries, certified where they are to be, with doubtful answers evaluated and twins named.
 
         Args:
             states: of each prompt at every position, known tokens included.
@@ -182,7 +185,7 @@ class SipIt:
         """
         found: list[Recovery] = []
         for one, recovery in zip(states, recoveries, strict=True):
-            settled = self._rivals.settled(one, recovery) if self._rivals else recovery
+            settled = self._doubtful.settled(one, recovery) if self._doubtful else recovery
             found.append(settled.beside(self.classes.twins_of))
             if progress is not None:
                 progress(len(recoveries) + len(found))

@@ -213,5 +213,11 @@ def _how(measured: "Measurements", layer: Layer, attempt: Attempt, found: Recove
             f"{number_of(found.told_apart, 'rival')} of answers"
             f" {verb(found.told_apart, 'was', 'were')} told from them by evaluation in eight ways"
         )
+    if found.by_evaluation:
+        lines.append(
+            f"{number_of(found.by_evaluation, 'answer')}"
+            f" {verb(found.by_evaluation, 'verifies', 'verify')} only by evaluation in eight ways, which"
+            " differ by more than eps"
+        )
     lines += certified_lines(found, budgeted=attempt.certify is None)
     return lines + vocabulary_lines(measured.token_classes, _TWINS)

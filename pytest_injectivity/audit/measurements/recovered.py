@@ -66,6 +66,7 @@ class Recovered:
         certified: how many positions, drawn at random, were compared with the whole vocabulary.
         ambiguous: how many of these have a rival that their answer cannot be told from.
         told_apart: how many rivals of answers, at any position, were told from them by evaluation.
+        by_evaluation: how many answers, at any position, verify only by evaluation in eight ways.
         smallest_margin: the smallest local margin at these; None where there are none.
     """
 
@@ -79,6 +80,7 @@ class Recovered:
     certified: int
     ambiguous: int
     told_apart: int
+    by_evaluation: int
     smallest_margin: float | None
 
     @classmethod
@@ -98,5 +100,6 @@ class Recovered:
             certified=len(inversion.sampled),
             ambiguous=inversion.ambiguous,
             told_apart=inversion.told_apart,
+            by_evaluation=inversion.by_evaluation,
             smallest_margin=min(margins, default=None),
         )

@@ -1,6 +1,7 @@
-"""Ambiguous answers and their rivals are told apart by evaluation, or stay ambiguous."""
+"""Ambiguous answers and those that do not verify are decided by evaluation, or stay what they are."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pytest_injectivity.errors import OptionError
+from pytest_injectivity.inversion import doubtful_answers as module
+from pytest_injectivity.inversion.doubtful_answers import DoubtfulAnswers
 from pytest_injectivity.inversion.recovery import Outcome, Recovery, Status
-from pytest_injectivity.inversion.rivals import Rivals
 from pytest_injectivity.inversion.sipit import recover, recover_all
 from pytest_injectivity.models.decoder import Decoder
 from pytest_injectivity.states.scaled import Scale, Scales
@@ -38,7 +40,7 @@ def _ambiguous(states: Tensor, at: int, token: int, *rivals: int, near: int = 0)
 
 
 def _settled(recovery: Recovery, decoder: Decoder, states: Tensor, at: int) -> Outcome:
-    found = Rivals(decoder, LAYER, _scales(decoder)).settled(states, recovery)
+    found = DoubtfulAnswers(decoder, LAYER, _scales(decoder)).settled(states, recovery)
     others = [one for one in found.outcomes if one.position != at]
     assert others == [one for one in recovery.outcomes if one.position != at]
     return found.outcomes[at]
@@ -91,6 +93,69 @@ def test_rivals_that_are_not_listed_keep_it_ambiguous() -> None:
     states = observed(decoder, IDS, LAYER)
     recovery = _ambiguous(states, 0, IDS[0], 11, near=2)
     assert _settled(recovery, decoder, states, 0) == recovery.outcomes[0]
+
+
+def _unverified(states: Tensor, at: int, token: int, margin: float | None = 1.0) -> Recovery:
+    """A recovery of `IDS` whose answer at one position is farther from its state than the tolerance."""
+    outcomes = [
+        Outcome(position, Status.ACCEPTED, token=IDS[position], away=0.0)
+        for position in range(len(states))
+    ]
+    changed = {"status": Status.NEAREST, "token": token, "margin": margin}
+    outcomes[at] = replace(outcomes[at], residual=1e-7, away=7.0, eps=1.0, **changed)
+    return Recovery((), tuple(outcomes), 0.0)
+
+
+def _coarse(monkeypatch: pytest.MonkeyPatch, spread: float) -> None:
+    """Evaluations of any state differ by so much in one coordinate."""
+    run = module.evaluate_last
+
+    def evaluate(*args: Any, **kwargs: Any) -> dict[Any, Tensor]:
+        found = run(*args, **kwargs)
+        for rows in found.values():
+            rows[:, 3, 0] += spread
+        return found
+
+    monkeypatch.setattr(module, "evaluate_last", evaluate)
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_an_answer_whose_evaluations_are_as_far_apart_verifies(
+    at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is as near to an evaluation as they are to each other: it is one of them."""
+    decoder = tiny_decoder("llama")
+    states = observed(decoder, IDS, LAYER)
+    states[at, 1] += 0.01
+    recovery = _unverified(states, at, IDS[at])
+    assert _settled(recovery, decoder, states, at) == recovery.outcomes[at]
+    _coarse(monkeypatch, 0.02)
+    found = _settled(recovery, decoder, states, at)
+    assert (Status.ACCEPTED, True) == (found.status, found.by_evaluation)
+    assert found.away <= found.eps
+
+
+@pytest.mark.parametrize(
+    ("margin", "status"),
+    [(0.05, Status.ACCEPTED), (0.03, Status.NEAREST), (None, Status.NEAREST)],
+)
+def test_an_answer_with_a_near_rival_or_an_unknown_one_does_not_verify_by_evaluation(
+    margin: float | None, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluations 0.02 apart do not tell it from a token within 0.04."""
+    decoder = tiny_decoder("llama")
+    states = observed(decoder, IDS, LAYER)
+    _coarse(monkeypatch, 0.02)
+    found = _settled(_unverified(states, 2, IDS[2], margin), decoder, states, 2)
+    assert status is found.status
+
+
+def test_a_wrong_token_does_not_verify_by_evaluation() -> None:
+    """Its evaluations are near each other, and far from the state."""
+    decoder = tiny_decoder("llama")
+    states = observed(decoder, IDS, LAYER)
+    recovery = _unverified(states, 2, 11, margin=1e9)
+    assert _settled(recovery, decoder, states, 2) == recovery.outcomes[2]
 
 
 @pytest.mark.parametrize("policy", ["lens", "random"])
