@@ -122,11 +122,15 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def by_lens(sample: Sample) -> Run:
-    """Inverts a sample; calibration and recovery timed apart."""
-    sipit = SipIt(sample.decoder, sample.layer, eps=sample.eps, scales=sample.scales)
+    """Inverts a sample, as ``assert_sipit_recovers`` does; calibration and recovery timed apart."""
+    sipit = SipIt(sample.decoder, sample.layer, eps=sample.eps, scales=sample.scales, evaluate=True)
     calibration = cpu_seconds(lambda: sipit.calibrate(sample.states))
     found: list[Recovery] = []
-    recovery = cpu_seconds(lambda: found.extend(sipit.recover(sample.states)))
+
+    def invert() -> None:
+        found.extend(sipit.finished(sample.states, sipit.recover(sample.states)))
+
+    recovery = cpu_seconds(invert)
     searched = [o for one in found for o in one.outcomes if o.position]
     tried = [o.tried for o in searched if o.tried]
     return Run(

@@ -229,7 +229,6 @@ class Tolerances:
 
 def _checked(name: str, value: Tolerance) -> ToleranceByNorm:
     if isinstance(value, ToleranceByNorm):
-        _checked(name, value.values)
         return value
     values = tuple(value) if isinstance(value, Sequence) else (value,)
     if not values or not all(0.0 <= one < math.inf for one in values):

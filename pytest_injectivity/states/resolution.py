@@ -34,7 +34,7 @@ class Resolution:
         radius: the scaled distance that evaluations of 999 of 1,000 states are within: the largest of
             fewer. These did not make the scale; at least one rounding.
         ordinary_radius: the same without attention sinks.
-        usual: the 99 % quantile of the same distances, over positions.
+        usual: the 99 % quantile of the distances of states that are no attention sinks, over positions.
         usual_radius: likewise of the scaled distances.
         evaluations: how many evaluations of a token at a position the radius is measured on.
         error: the largest distance to the states in float64; NaN where it could not be measured.

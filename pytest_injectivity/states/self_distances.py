@@ -98,17 +98,20 @@ class SelfDistances:
         away, norms, scaled = (torch.cat(one) for one in (self._away, self._norms, self._scaled))
         # A state that is not finite is no sink: nothing is said without it.
         median = float(norms.median())
-        sink, held_out = sinks(norms, median), sinks(torch.cat(self._measured), median)
+        others = away[~sinks(norms, median)]
+        held_out = scaled[~sinks(torch.cat(self._measured), median)]
+        # A sample may be so small that the states the radius is measured on are all sinks.
+        held_out = held_out if len(held_out) else scaled
         return Resolution(
             distance=float(away.max()),
             between=self._between,
-            ordinary=float(away[~sink].max()),
+            ordinary=float(others.max()),
             median_norm=median,
             scale=self.scale(),
             radius=_covered(scaled),
-            ordinary_radius=_covered(scaled[~held_out]),
-            usual=float(torch.quantile(away, _USUAL)),
-            usual_radius=float(torch.quantile(scaled, _USUAL)),
+            ordinary_radius=_covered(held_out),
+            usual=float(torch.quantile(others, _USUAL)),
+            usual_radius=float(torch.quantile(held_out, _USUAL)),
             evaluations=self._evaluations,
             error=self._error,
         )

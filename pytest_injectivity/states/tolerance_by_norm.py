@@ -7,10 +7,12 @@ states: measured on sinks it is too large for the others, and measured on the ot
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from torch import Tensor
 
 from pytest_injectivity.core.shapes import Bool, Float64
+from pytest_injectivity.errors import OptionError
 
 SINK = 8.0
 """A state longer than so many times the median is an attention sink."""
@@ -54,6 +56,9 @@ class ToleranceByNorm:
         norms: the median length of states at these positions, likewise.
         fixed: the part of each value that does not grow, likewise: an error that was stated.
 
+    Raises:
+        OptionError: there is no number for a position, or one that is no tolerance or no length.
+
     Example:
         >>> ToleranceByNorm((0.5, 0.25), (100.0, 1.0)).at(3, norm=40.0)
         10.0
@@ -63,9 +68,26 @@ class ToleranceByNorm:
     norms: Sequence[float]
     fixed: Sequence[float] = (0.0,)
 
+    def __post_init__(self) -> None:
+        every = (self.values, self.norms, self.fixed)
+        known = all(every) and not any(map(math.isnan, chain(*every)))
+        if not known or not all(map(self._possible, range(max(map(len, every))))):
+            raise OptionError(
+                f"{self} is no tolerance: give finite numbers that are at least 0, lengths that are at"
+                " least 0, and parts that do not grow that are at most the whole"
+            )
+
     def at(self, position: int, norm: float) -> float:
         """The tolerance of a state of this length."""
+        value, median, fixed = self._of(position)
+        return fixed + coarser(norm, median) * (value - fixed)
+
+    def _possible(self, position: int) -> bool:
+        value, median, fixed = self._of(position)
+        return 0.0 <= fixed <= value < math.inf and median >= 0.0
+
+    def _of(self, position: int) -> tuple[float, float, float]:
         value, median, fixed = (
             one[min(position, len(one) - 1)] for one in (self.values, self.norms, self.fixed)
         )
-        return fixed + coarser(norm, median) * (value - fixed)
+        return value, median, fixed

@@ -36,6 +36,24 @@ def test_a_sink_makes_neither_the_scale_nor_the_radius_of_others() -> None:
     assert (1.0, 300.0) == (found.ordinary_radius, found.radius)
 
 
+def test_sinks_do_not_make_what_is_usual() -> None:
+    """However many of the states they are, short of half."""
+    found = _measured([1.0, 1.0, 1.0, 300.0, 300.0], [0.25, 0.25, 0.25, 9.0, 9.0])
+    assert (0.25, 1.0) == (found.usual, found.usual_radius)
+
+
+def test_a_radius_measured_on_sinks_alone_is_theirs() -> None:
+    """There is no other state in a sample that small."""
+    distances = SelfDistances()
+    ways = torch.ones(2, 3, dtype=torch.bool)
+    plain = torch.eye(3).repeat(2, 1, 1)
+    plain[1] *= 1.5
+    distances.widen(Evaluations(WAYS, plain, ways))
+    distances.measure(Evaluations(WAYS, 300 * plain[:, :1], ways[:, :1]))
+    found = distances.resolution()
+    assert found.radius == found.ordinary_radius > 0
+
+
 def test_without_a_sink_both_are_the_same() -> None:
     """A state of eight times the median length is none."""
     found = _measured([1.0, 1.0, 8.0], [0.25, 0.5, 2.0])

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from pytest_injectivity.errors import OptionError
 from pytest_injectivity.states.tolerance_by_norm import ToleranceByNorm, coarser, sinks
 
 
@@ -41,3 +42,26 @@ def test_a_state_that_is_not_finite_is_no_sink(norm: float) -> None:
 def test_without_a_length_to_compare_with_nothing_is_a_sink() -> None:
     """Half of the states are 0."""
     assert 1.0 == coarser(5.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "norms", "fixed"),
+    [
+        ((), (1.0,), (0.0,)),
+        ((1.0,), (), (0.0,)),
+        ((1.0,), (1.0,), ()),
+        ((-1.0,), (1.0,), (0.0,)),
+        ((math.nan,), (1.0,), (0.0,)),
+        ((math.inf,), (1.0,), (0.0,)),
+        ((1.0,), (math.nan,), (0.0,)),
+        ((1.0,), (-1.0,), (0.0,)),
+        ((1.0, 0.5), (1.0,), (0.0, 0.6)),
+        ((1.0,), (1.0,), (-0.1,)),
+    ],
+)
+def test_what_is_no_tolerance_is_refused(
+    values: tuple[float, ...], norms: tuple[float, ...], fixed: tuple[float, ...]
+) -> None:
+    """A negative one would accept nothing, NaN would make no state a sink."""
+    with pytest.raises(OptionError, match="is no tolerance"):
+        ToleranceByNorm(values, norms, fixed)
