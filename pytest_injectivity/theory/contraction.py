@@ -5,13 +5,15 @@ value of its Jacobian says how much two rows that are near each other may come t
 largest how far they may be drawn apart. Both are local: they say nothing of rows far away.
 
 Each coordinate of the state has a row of the batch of its own, so that one backward pass gives the whole
-Jacobian. Source: [VS], local co-Lipschitz constants. Cost: as many rows as the width, a pass and a
-backward pass a layer.
+Jacobian, and a second one over the same graph what rounding may make of it (`BackwardNoise`). Source:
+[VS], local co-Lipschitz constants. Cost: as many rows as the width, a pass and two backward passes a
+layer.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,10 +22,25 @@ from pytest_injectivity.core.layers import Layer, depth, layer_id
 from pytest_injectivity.core.shapes import Float, Int64
 from pytest_injectivity.errors import ModelError, OptionError
 from pytest_injectivity.models.decoder import Decoder
+from pytest_injectivity.theory.backward_noise import BackwardNoise
 
+# Also the tokens of one pass where each row runs the prefix again: a backward pass needs them all.
 _ROWS = 128
 # Of the prefix's keys and values: each row of a pass has its own, and a backward pass needs them.
 _MOST_BYTES = 2**30
+
+
+class StepJacobian(NamedTuple):
+    """The Jacobian of one step, states by embedding row.
+
+    Attributes:
+        matrix: its numbers.
+        moved: the same where every gradient inside the blocks is moved by about what rounding may
+            move it.
+    """
+
+    matrix: Float[Tensor, "hidden embedding"]
+    moved: Float[Tensor, "hidden embedding"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +52,8 @@ class StepScales:
         position: of the token.
         smallest: ``sigma_min``; 0 where directions of the row are lost.
         largest: ``sigma_max``.
-        floor: what rounding may make of a singular value of 0: a smaller ``smallest`` is not known.
+        floor: what rounding may make of a singular value of 0, as `of` estimates it: a smaller
+            ``smallest`` is not known.
 
     The three are NaN where the Jacobian is not finite.
 
@@ -51,17 +69,22 @@ class StepScales:
     floor: float
 
     @classmethod
-    def of(
-        cls, layer: Layer, position: int, jacobian: Float[Tensor, "hidden embedding"]
-    ) -> "StepScales":
-        """Those of a Jacobian."""
-        if not jacobian.isfinite().all():
+    def of(cls, layer: Layer, position: int, jacobian: StepJacobian) -> "StepScales":
+        """Those of a Jacobian.
+
+        The floor is the larger of two: the rounding of one product of matrices, ``eps sqrt(width)`` of
+        the largest value, and the spectral norm of what noise of that size inside the blocks makes of
+        the Jacobian, by which no singular value moves farther (Weyl). It is an estimate, not a bound.
+        """
+        matrix, moved = jacobian
+        if not (matrix.isfinite().all() and moved.isfinite().all()):
             return cls(layer, position, math.nan, math.nan, math.nan)
-        values = torch.linalg.svdvals(jacobian.double())
+        values = torch.linalg.svdvals(matrix.double())
         largest = float(values[0])
+        inside = float(torch.linalg.matrix_norm(moved.double() - matrix.double(), 2))
         # The rounding of a product of matrices, in its norm (Higham, section 3.5).
-        floor = torch.finfo(jacobian.dtype).eps * max(jacobian.shape) ** 0.5 * largest
-        return cls(layer, position, float(values[-1]), largest, floor)
+        product = torch.finfo(matrix.dtype).eps * max(matrix.shape) ** 0.5 * largest
+        return cls(layer, position, float(values[-1]), largest, max(product, inside))
 
     @property
     def known(self) -> bool:
@@ -135,16 +158,20 @@ def step_jacobians(
     *,
     rows: int = _ROWS,
     most_bytes: int = _MOST_BYTES,
-) -> dict[Layer, Float[Tensor, "hidden embedding"]]:
+) -> dict[Layer, StepJacobian]:
     """The Jacobian of the last token's states by its embedding row, at some layers.
 
     Args:
         decoder: the model.
         ids: the prompt, at least one token.
         layers: whose states.
-        rows: rows of one pass.
+        rows: rows of one pass; so many tokens where each row runs the prefix again. What is drawn
+            for ``moved`` depends on it.
         most_bytes: of the prefix's keys and values, which each row has of its own: fewer rows are run
             at once where so many hold more.
+
+    Returns:
+        By layer the Jacobian, and as rounding inside the blocks may have moved it.
 
     Raises:
         LayerError: as for `step_scales`.
@@ -153,15 +180,24 @@ def step_jacobians(
     ids = ids.to(decoder.device)
     prefix = decoder.prefix(ids[:-1], max(layers, key=depth))
     row = decoder.embedding_matrix()[ids[-1]]
-    parts: dict[Layer, list[Tensor]] = {layer: [] for layer in layers}
     rows = max(1, min(rows, most_bytes // max(prefix.nbytes, 1)))
+    if prefix.cache is None:
+        rows = max(1, rows // len(ids))
+    noise = BackwardNoise(decoder)
+    parts: dict[Layer, list[StepJacobian]] = {layer: [] for layer in layers}
     for some in torch.split(torch.arange(decoder.hidden_size), rows):
         repeated = row.expand(len(some), 1, -1).clone().requires_grad_(True)  # noqa: FBT003 - torch's own
-        with torch.enable_grad():
+        with torch.enable_grad(), noise.watched():
             states = decoder.states_from_embeddings(repeated, layers, prefix=prefix)
         for number, layer in enumerate(layers, 1):
             # Each row of the batch gives the gradient of one coordinate of its own state.
             own = states[layer][torch.arange(len(some)), 0, some.to(decoder.device)].sum()
-            more = number < len(layers)
-            parts[layer] += torch.autograd.grad(own, repeated, retain_graph=more)
-    return {layer: torch.cat(found)[:, 0] for layer, found in parts.items()}
+            (plain,) = torch.autograd.grad(own, repeated, retain_graph=True)
+            with noise.on(decoder.device, int(some[0])):
+                more = number < len(layers)
+                (moved,) = torch.autograd.grad(own, repeated, retain_graph=more)
+            parts[layer].append(StepJacobian(plain[:, 0], moved[:, 0]))
+    return {
+        layer: StepJacobian(*(torch.cat(side) for side in zip(*found, strict=True)))
+        for layer, found in parts.items()
+    }

@@ -44,16 +44,17 @@ def check_local_colipschitz_above(
     """At sampled positions the local co-Lipschitz constant of one step is at least ``alpha``.
 
     It is the smallest singular value of the Jacobian of a token's state by its embedding row, in true
-    float64. By default it is judged as a share of the largest one: by that, a change of the units of
-    states or of embedding rows, and a rotation of either, changes no verdict. A value below what
-    rounding makes of 0 (about 1e-15 of the largest) is not known and does not pass. The final norm
+    float64. By default it is judged as a share of the largest one: by that, one factor of all states
+    or of all embedding rows, and a rotation of either, changes no verdict. A value below what rounding
+    makes of 0 is not known and does not pass; how much that is is estimated at each position, not
+    bounded, by a second backward pass with noise of the size of rounding. The final norm
     loses the length of a state, LayerNorm its mean too, so that there the value is 0 or says how large
     the norm's epsilon is.
 
     This is local: it says nothing of the rows of other tokens. It predicts little of which prompts
     are recovered or at what cost (docs/theory.md); `check_margin_above` and
     `check_one_step_distinct` measure what does. What it costs: at each position as many rows as the
-    width, a pass of them to the deepest layer and a backward pass from each layer.
+    width, a pass of them to the deepest layer and two backward passes from each layer.
 
     Args:
         audit: the audit whose model is judged.
