@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import chain, groupby
+
+from pytest_injectivity.errors import OptionError
 
 
 def ranks(values: Sequence[float]) -> list[float]:
@@ -30,7 +32,10 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float:
         other: as many.
 
     Returns:
-        From -1 to 1; NaN where one of the two is the same everywhere.
+        From -1 to 1; NaN where one of the two is the same everywhere, or any number is NaN.
+
+    Raises:
+        OptionError: the two have not as many numbers.
 
     Source: Spearman 1904.
 
@@ -38,6 +43,12 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float:
         >>> round(spearman([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 9.0, 4.0]), 3)
         0.8
     """
+    if len(one) != len(other):
+        raise OptionError(
+            f"a correlation of {len(one)} numbers with {len(other)}: give as many of both"
+        )
+    if any(map(math.isnan, chain(one, other))):
+        return math.nan
     middle = (len(one) + 1) / 2
     left, right = ([rank - middle for rank in ranks(values)] for values in (one, other))
     both = sum(x * y for x, y in zip(left, right, strict=True))

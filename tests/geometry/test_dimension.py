@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -46,3 +48,24 @@ def test_a_lattice_has_no_dimension() -> None:
     """Each row's two nearest neighbors are equally far."""
     with pytest.raises(OptionError, match="whose two nearest neighbors are equally far"):
         intrinsic_dimension(torch.eye(5))
+
+
+@pytest.mark.parametrize("lost", [math.nan, math.inf])
+def test_rows_that_are_not_finite_have_no_dimension(lost: float) -> None:
+    """Whatever else is wrong with them, that is what the message names."""
+    with pytest.raises(OptionError, match="9 rows, 9 of them not finite"):
+        intrinsic_dimension(torch.full((9, 3), lost))
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200, 2.0**900])
+def test_the_size_of_rows_changes_neither_number(size: float) -> None:
+    """Their squares are no numbers."""
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randn(50, 3, dtype=torch.float64, generator=draw)
+    assert anisotropy(rows) == pytest.approx(anisotropy(rows * size), rel=1e-9)
+    assert intrinsic_dimension(rows) == pytest.approx(intrinsic_dimension(rows * size), rel=1e-6)
+
+
+def test_equal_rows_are_pairs_of_anisotropy() -> None:
+    """Two of three pairs of rows are at a right angle, the third is of equal ones."""
+    assert 1 / 3 == pytest.approx(anisotropy(torch.eye(3)[[0, 0, 1]]), abs=1e-12)
