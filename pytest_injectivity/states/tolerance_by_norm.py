@@ -27,7 +27,7 @@ def sinks(norms: Float64[Tensor, " states"], median_norm: float) -> Bool[Tensor,
 
     Example:
         >>> import torch
-        >>> sinks(torch.tensor([1.0, 8.0, 300.0]), 1.0).tolist()
+        >>> sinks(torch.tensor([1.0, 8.0, 300.0], dtype=torch.float64), 1.0).tolist()
         [False, False, True]
     """
     return (norms > SINK * median_norm) & norms.isfinite()

@@ -39,9 +39,10 @@ def reordered(
     """The order in which a matrix is near its parent's; None where there is none.
 
     Each row goes to the parent's nearest one; likewise columns. Of rows that are equal in the parent as
-    many must come, and rows of zeros stay out of it. Where two rows are nearer to each other than they are
-    rounded, a row may go to the wrong one of them, and no order is found. A matrix that is larger than 8,192 on a side is not
-    looked at there, and one of more than 2^25 numbers not at all.
+    many must come, and rows of zeros stay out of it. Where two rows are nearer to each
+    other than they are rounded, a row may go to the wrong one of them, and no order is found. A matrix
+    that is larger than 8,192 on a side is not looked at there, and one of more than 2^25 numbers not at
+    all.
 
     Example:
         >>> import torch
