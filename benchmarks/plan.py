@@ -101,7 +101,7 @@ def _collide(audit: Audit, costs: Costs, layer: Layer, every: Sequence[str], clo
     pair = one, int(nearest.index[one])
     for over in every:
         place = layer, pair, layer if over == "block" else over
-        phase = collision_phase(costs, [layer], over, pairs=1, roundings=len(COMPARED))
+        phase = collision_phase(costs, {layer: 1}, over, roundings=len(COMPARED))
         search = partial(audit.measurements.discriminants.of, [place], COMPARED)
         _line(phase, search, clock)
         least, most = phase.span

@@ -1,6 +1,6 @@
 """What searches for colliding changes of weights are predicted to take."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from statistics import median_low
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ def search_work(sizes: "Sizes", over: str | int, roundings: int) -> "SearchWork"
 
 
 def collision_phase(
-    costs: "Costs", layers: Sequence[Layer], over: str | int, *, pairs: int, roundings: int
+    costs: "Costs", pairs: Mapping[Layer, int], over: str | int, *, roundings: int
 ) -> Phase:
     """The searches for changes at which the closest pairs of each layer collide.
 
@@ -45,9 +45,8 @@ def collision_phase(
 
     Args:
         costs: predicts passes.
-        layers: where they are to collide.
-        over: the weights that may change.
-        pairs: of each layer.
+        pairs: how many of each layer.
+        over: the weights that may change; ``block``: each layer's own.
         roundings: which a change is compared with.
     """
     from pytest_injectivity.theory.search_work import MOST_STEPS, STEPS
@@ -56,17 +55,17 @@ def collision_phase(
     lengths = list(map(len, costs.prompts))
     told = []
     for steps, length in zip(STEPS, (min(lengths), median_low(lengths), max(lengths)), strict=True):
-        each = [work.step(layer, 2 * length) for layer in layers]
+        each = [(count, work.step(layer, 2 * length)) for layer, count in pairs.items()]
+        passes = sum(count * one.passes for count, one in each)
+        tokens = sum(count * one.tokens for count, one in each)
         # The weights as they are take a step's work too.
-        times = pairs * (steps + 1)
-        passes, tokens = sum(one.passes for one in each), sum(one.tokens for one in each)
+        times = steps + 1
         told.append((costs.in_float64(times * passes, times * tokens), times * tokens))
     least, typical, most = told
-    where = layer_id(layers[0]) if len(layers) == 1 else f"each of {len(layers)} layers"
     return Phase(
         name="colliding changes",
         what=(
-            f"{number_of(pairs, 'pair')} of prompts at {where}, over {over}: {STEPS[1]} steps assumed,"
+            f"{_places(pairs)}, over {over}: {STEPS[1]} steps assumed,"
             f" at most {MOST_STEPS}, in a float64 copy"
         ),
         seconds=typical[0],
@@ -75,3 +74,14 @@ def collision_phase(
         shorter_by="over=, pairs= and layer= of the check, --injx-length",
         between=(least[0], most[0]),
     )
+
+
+def _places(pairs: Mapping[Layer, int]) -> str:
+    """How many pairs are looked at, and where."""
+    if len(pairs) == 1:
+        ((layer, count),) = pairs.items()
+        return f"{number_of(count, 'pair')} of prompts at {layer_id(layer)}"
+    counts = set(pairs.values())
+    if len(counts) == 1:
+        return f"{number_of(counts.pop(), 'pair')} of prompts at each of {len(pairs)} layers"
+    return f"{sum(pairs.values())} pairs of prompts at {len(pairs)} layers"

@@ -1,5 +1,6 @@
 """How far the weights are from weights at which pairs of prompts collide (SPEC section 11)."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -76,7 +77,7 @@ class Discriminants:
         decoder, ids = self.target.decoder, self.target.prompts.ids
         for over in dict.fromkeys(over for _, _, over in missing):
             self._check_memory(over, len(bits))
-            self._foretell(over, [layer for layer, _, own in missing if own == over], len(bits))
+        self._foretell(missing, len(bits))
         copy = decoder.as_float64()
         roundings: dict[str | int, dict[str, Weights]] = {}
         found = {}
@@ -98,10 +99,14 @@ class Discriminants:
             release(copy.model)
         return found
 
-    def _foretell(self, over: str | int, layers: Sequence[Layer], roundings: int) -> None:
-        """Tells of searches over some weights, of which each layer has one a pair."""
+    def _foretell(self, missing: Sequence[Place], roundings: int) -> None:
+        """Tells of all searches at once, because a phase is told once."""
+        pairs = Counter(layer for layer, _, _ in missing)
+        # Weights differ by place where each layer's own block may change.
+        every = {over for _, _, over in missing}
+        over = every.pop() if len(every) == 1 else "block"
         self.target.foretelling.before(
-            lambda costs: collision_phase(costs, layers, over, pairs=1, roundings=roundings)
+            lambda costs: collision_phase(costs, pairs, over, roundings=roundings)
         )
 
     def _check_memory(self, over: str | int, roundings: int) -> None:

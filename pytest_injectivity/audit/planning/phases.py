@@ -183,10 +183,8 @@ def _collisions(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:
         return []
     from pytest_injectivity.audit.measurements.collision_phase import collision_phase
 
-    found = collision_phase(
-        costs, need.layers, need.over, pairs=need.pairs, roundings=need.roundings
-    )
-    return [found]
+    pairs = dict.fromkeys(need.layers, need.pairs)
+    return [collision_phase(costs, pairs, need.over, roundings=need.roundings)]
 
 
 def _training(need: Need, costs: "Costs", loading: Loading) -> list[Phase]:

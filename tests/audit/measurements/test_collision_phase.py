@@ -1,10 +1,13 @@
 """What searches for colliding changes are predicted to take."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 
 from pytest_injectivity.audit.measurements.collision_phase import collision_phase
+from pytest_injectivity.core.layers import Layer
 from pytest_injectivity.plan.costs import Costs
 from pytest_injectivity.plan.rates import Rates
 from pytest_injectivity.plan.sizes import Sizes
@@ -14,8 +17,8 @@ SIZES = Sizes(4, 64, 1000, 1_000_000, 936_000, "float32", 128)
 COSTS = Costs(SIZES, [tuple(range(16))] * 4, Rates.assumed(SIZES, 0.1), 4096)
 
 
-def _phase(costs: Costs = COSTS, *layers: int, pairs: int = 1) -> Phase:
-    return collision_phase(costs, layers or (2,), "all", pairs=pairs, roundings=2)
+def _phase(costs: Costs = COSTS, pairs: Mapping[Layer, int] = MappingProxyType({2: 1})) -> Phase:
+    return collision_phase(costs, pairs, "all", roundings=2)
 
 
 def test_a_typical_number_of_steps_is_between_none_and_the_most() -> None:
@@ -28,10 +31,17 @@ def test_a_typical_number_of_steps_is_between_none_and_the_most() -> None:
 
 def test_every_pair_of_every_layer_is_searched() -> None:
     """One after the other, with one copy of the model."""
-    one, more = _phase(), _phase(COSTS, 2, 2, pairs=3)
-    assert pytest.approx(6 * one.seconds) == more.seconds
+    one, other, more = (_phase(COSTS, pairs) for pairs in ({2: 1}, {3: 1}, {2: 3, 3: 3}))
+    assert pytest.approx(3 * (one.seconds + other.seconds)) == more.seconds
     assert one.bytes == more.bytes
     assert "3 pairs of prompts at each of 2 layers, over all" in more.what
+
+
+def test_layers_may_have_other_numbers_of_pairs() -> None:
+    """As where some are known from an earlier run."""
+    one, other, more = (_phase(COSTS, pairs) for pairs in ({2: 1}, {3: 1}, {2: 1, 3: 3}))
+    assert pytest.approx(one.seconds + 3 * other.seconds) == more.seconds
+    assert "4 pairs of prompts at 2 layers, over all" in more.what
 
 
 def test_longer_prompts_widen_the_range() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from pytest_injectivity import OptionError
+from pytest_injectivity.results.plan import Phase
 from pytest_injectivity.testing import tiny_decoder
-from tests.audits import audit_of
+from tests.audits import Witness, audit_of
 
 IDS = [[7, 1, 2], [7, 1, 3], [5, 6, 9]]
 FREE = "pytest_injectivity.audit.measurements.float64_copies.free_bytes"
@@ -27,6 +28,23 @@ def test_a_search_that_finds_no_memory_is_refused(
     )
     with pytest.raises(OptionError, match=words):
         audit.check_discriminant_distance_above(1, 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [("block", "over block"), ("embedding", "over embedding"), (1, "over 1")],
+)
+def test_all_searches_are_foretold_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, over: str | int, said: str
+) -> None:
+    """Pairs and layers are counted each, also where every layer's own weights may change."""
+    witness = Witness()
+    decoder = tiny_decoder("llama", hidden=8, layers=2)
+    audit = audit_of(tmp_path, decoder, [*IDS, [3, 4]], watcher=witness, no_cache=True)
+    monkeypatch.setattr(Phase, "is_long", property(lambda self: self.name == "colliding changes"))
+    audit.check_discriminant_distance_above([1, 2], 1e-9, over=over, pairs=2)
+    (sentence,) = [one for one in witness.sentences if "colliding changes" in one]
+    assert f"2 pairs of prompts at each of 2 layers, {said}:" in sentence
 
 
 @pytest.mark.slow
