@@ -193,12 +193,27 @@ def models_of(target: Target, checkpoints: CheckpointsLike) -> dict[int, str]:
 
     Raises:
         ModelError: a folder has none, or one that cannot be audited.
+        OptionError: it is neither a folder nor models by step.
     """
     if isinstance(checkpoints, Mapping):
-        return dict(checkpoints)
+        if all(map(_is_model, checkpoints.values())):
+            return {step: str(model) for step, model in checkpoints.items()}
+    elif checkpoints is None or _is_model(checkpoints):
+        return _in_folder(target.config.model if checkpoints is None else checkpoints)
+    raise OptionError(
+        f"checkpoints={checkpoints!r}: give a folder of checkpoint-STEP folders, or models by step such"
+        ' as {0: "org/model@step0", 1000: "out/checkpoint-1000"}'
+    )
+
+
+def _is_model(model: object) -> bool:
+    return isinstance(model, str | Path)
+
+
+def _in_folder(folder: str | Path) -> dict[int, str]:
     from pytest_injectivity.models.training_steps import list_checkpoints
 
-    return list_checkpoints(target.config.model if checkpoints is None else checkpoints)
+    return list_checkpoints(folder)
 
 
 def others_of(target: Target, checkpoints: CheckpointsLike) -> dict[int, str]:

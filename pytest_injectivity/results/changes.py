@@ -196,6 +196,16 @@ def recorded_names() -> tuple[str, ...]:
     return tuple(metric.name for metric in recorded())
 
 
+def named_by_metric(given: object) -> bool:
+    """Whether tolerances are named by metrics, and by no layers.
+
+    Example:
+        >>> named_by_metric({"margin_q": 0.1}), named_by_metric({"norm": 0.1}), named_by_metric(0.1)
+        (True, False, False)
+    """
+    return isinstance(given, Mapping) and all(name in recorded_names() for name in given)
+
+
 def label_depth(label: str) -> tuple[int, int, str]:
     """Sorts labels of layers shallow first, ``norm`` and ``head`` last, rounded after plain states."""
     name = label.partition(" ")[0]

@@ -94,6 +94,15 @@ def test_models_are_given_by_step(trained: Audit) -> None:
     assert [first, last] == [one.model for one in trajectory.points[::2]]
 
 
+@pytest.mark.parametrize("given", [5, [1, 2], {0: 5}])
+def test_checkpoints_are_a_folder_or_models_by_step(trained: Audit, given: Any) -> None:
+    """Anything else is named, with what is accepted."""
+    with pytest.raises(
+        OptionError, match=r"checkpoints=.*give a folder of checkpoint-STEP folders"
+    ):
+        trained.along_training(given)
+
+
 WRONG: dict[str, tuple[Callable[[str], Mapping[int, str]], str]] = {
     "none": (lambda _: {}, "0 of at least 2 checkpoints: one alone is compared with nothing"),
     "one": (lambda model: {3: model}, "1 of at least 2 checkpoints"),

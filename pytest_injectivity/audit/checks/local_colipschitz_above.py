@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_injectivity.audit.judging.arguments import REQUIRED, at_least, count
+from pytest_injectivity.audit.judging.arguments import REQUIRED, at_least, count, flag
 from pytest_injectivity.audit.judging.base import Audited, blocks_alone, by_layer
 from pytest_injectivity.audit.judging.common import not_finite
 from pytest_injectivity.core.layers import Layer, LayerSpec, layer_id
@@ -74,16 +74,17 @@ def check_local_colipschitz_above(
         True
     """
     asked = count("prompts", prompts), count("positions", positions)
+    share = flag("normalized", normalized)
     bounds = by_layer(audit, "alpha", at_least("alpha", alpha), blocks_alone(audit, layer, alpha))
     measured = audit.measurements
-    quantity = f"local co-Lipschitz constant{' (normalized)' if normalized else ''}"
+    quantity = f"local co-Lipschitz constant{' (normalized)' if share else ''}"
     lost = {one: not_finite(measured, one, quantity, bounds[one]) for one in bounds}
     places = measured.contractions.places(*asked)
     finite = [one for one in bounds if lost[one] is None]
     found = measured.contractions.of(places, finite) if finite else {}
     reasons = []
     for one, bound in bounds.items():
-        step = _Steps(measured, one, places, found.get(one, ()), normalized=normalized)
+        step = _Steps(measured, one, places, found.get(one, ()), normalized=share)
         reasons.append(lost[one] or _judged(step, quantity, bound))
     several = number_of(len({prompt for prompt, _ in places}), "prompt")
     notes = [f"{number_of(len(places), 'position')} of {several}, in true float64", _LOCAL]

@@ -18,6 +18,7 @@ from pytest_injectivity.results.changes import (
     Numbers,
     Shares,
     changes,
+    named_by_metric,
     read_tolerances,
     recorded_names,
     shown,
@@ -117,10 +118,9 @@ def _how_to_record(audit: "Audited") -> tuple[str, ...]:
 
 def _tolerances(given: PerLayer[Allowed] | None) -> PerLayer[Shares]:
     """The tolerance of every metric, for all layers or by layer, as it was given."""
-    names = recorded_names()
-    if not isinstance(given, Mapping) or all(name in names for name in given):
+    if not isinstance(given, Mapping) or named_by_metric(given):
         return read_tolerances(given, resolution=RESOLUTION)  # type: ignore[arg-type] # metrics' names
-    if any(name in names for name in given):
+    if any(name in recorded_names() for name in given):
         raise OptionError(
             f"tolerance={dict(given)!r} names layers beside metrics: give shares by metric, or by"
             ' layer such as {":3": 0.05, "norm": {"margin_q": 0.1}}'

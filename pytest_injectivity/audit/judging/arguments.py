@@ -146,6 +146,17 @@ def count(name: str, given: object, least: int = 1) -> int:
     return int(given)
 
 
+def flag(name: str, given: object) -> bool:
+    """Read a yes or no.
+
+    Raises:
+        OptionError: it is neither True nor False.
+    """
+    if not isinstance(given, bool):
+        raise OptionError(f"{name}={given!r}: give True or False")
+    return given
+
+
 def tolerances(eps: PerLayer[float | str]) -> PerLayer[Tolerance]:
     """Read ``eps``, one for all layers or one by layer.
 
@@ -165,7 +176,9 @@ def _check_given(name: str, given: object, accepted: str) -> None:
 
 
 def _above_zero(name: str, given: object) -> float:
-    bound = _finite(name, given)
+    bound = _number(given)
+    if not 0.0 <= bound < math.inf:
+        raise OptionError(f"{name}={given!r} is not a bound: give a finite number above 0")
     if bound == 0.0:
         raise OptionError(f"{name}={given!r} passes whatever is measured: give a number above 0")
     return bound

@@ -6,11 +6,13 @@ from itertools import starmap
 from typing import Any, cast
 
 from pytest_injectivity.audit.bound_checks import values_by_layer
+from pytest_injectivity.audit.judging.arguments import count
 from pytest_injectivity.audit.measurements.discriminants import roundings_with
 from pytest_injectivity.audit.releases.cuts import WIRES, cut_releases
 from pytest_injectivity.audit.releases.release_size import Size, SizeOptions
 from pytest_injectivity.config.release_spec import ReleaseSpec, parse
 from pytest_injectivity.core.layers import Layer, LayerSpec, resolve_blocks, resolve_layers
+from pytest_injectivity.results.changes import named_by_metric
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,13 @@ class Asked:
     arguments: Mapping[str, Any]
 
     def number(self, name: str, default: int) -> int:
-        """A number among the arguments, or what the check takes without one."""
+        """A number among the arguments, or what the check takes without one.
+
+        Raises:
+            OptionError: it is below 1, which the check refuses too.
+        """
         found = self.arguments.get(name, default)
-        return found if isinstance(found, int) else default
+        return count(name, found) if isinstance(found, int) else default
 
 
 @dataclass(frozen=True)
@@ -116,11 +122,12 @@ def _layers(asked: Asked, n_layers: int, default: str) -> tuple[Layer, ...]:
     """The layers a check is asked for: its argument, else those its values name, else the config's."""
     spec: LayerSpec | None = asked.arguments.get("layer")
     if spec is None:
-        # Other arguments with names, such as checkpoints, name no layers.
+        # Other arguments with names, such as checkpoints, name no layers; nor do names of metrics.
         by_layer = [
             tuple(given)
             for name in values_by_layer(asked.check)
             if isinstance(given := asked.arguments.get(name), Mapping)
+            and not (asked.check == "matches_baseline" and named_by_metric(given))
         ]
         spec = by_layer[0] if by_layer else default
         if asked.check in {"one_step_distinct", "no_new_collisions", *_FROM_EMBEDDINGS}:

@@ -25,7 +25,8 @@ def sharing(
     kind, searches = devices[0].type, f"searches among {rows:,} rows"
     large = is_large(rows**2 // 2, width, kind, SearchLimits())
     said = []
-    if workers is not None:
+    # One worker takes the work over, and shares it with nobody.
+    if workers is not None and workers != 1:
         who = number_of(workers, "worker") if isinstance(workers, int) else "workers"
         said.append(f"hidden states, inversions and attacks are shared by {who}")
         if kind == "cpu" and large:

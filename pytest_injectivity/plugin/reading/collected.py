@@ -183,6 +183,8 @@ class _Reading:
             "certify",
             "over",
             "pairs",
+            "positions",
+            "bits",
             "checkpoints",
             *SizeOptions.__annotations__,
         }

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from pytest_injectivity.audit.judging.arguments import (
     at_least,
     at_most,
     count,
+    flag,
     fraction,
     optional_confidence,
     share_at_least,
@@ -91,3 +93,17 @@ def test_a_missing_threshold_says_what_is_accepted(
     """Each kind of threshold by its own range."""
     with pytest.raises(OptionError, match=f"no default; give {accepted}$"):
         read("bound", None)
+
+
+@pytest.mark.parametrize("given", ["no", None, 1, 0.0])
+def test_a_yes_or_no_is_nothing_else(given: object) -> None:
+    """A text such as "no" is not taken for yes."""
+    with pytest.raises(OptionError, match=r"normalized=.*: give True or False"):
+        flag("normalized", given)
+
+
+@pytest.mark.parametrize("given", [-1, math.inf, math.nan, {1: -1.0}])
+def test_a_lower_bound_is_said_to_be_above_zero(given: Any) -> None:
+    """Since 0 is refused as well."""
+    with pytest.raises(OptionError, match="give a finite number above 0"):
+        at_least("alpha", given)

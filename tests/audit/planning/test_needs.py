@@ -2,6 +2,7 @@ import inspect
 
 import pytest
 
+from pytest_injectivity import OptionError
 from pytest_injectivity.audit.bound_checks import CHECKS
 from pytest_injectivity.audit.planning.needs import KINDS, Asked, Need, needs_of
 from pytest_injectivity.audit.planning.phases import unforeseen_of
@@ -96,6 +97,22 @@ def test_local_contraction_needs_positions_of_prompts() -> None:
     assert {"load", "capture", "resolution", "contraction"} == {one.kind for one in found}
     assert Need("contraction", (1, 4), prompts=5, tokens=7) == found[-1]
     assert () == unforeseen_of(found)
+
+
+@pytest.mark.parametrize(
+    ("check", "name"),
+    [
+        ("local_colipschitz_above", "prompts"),
+        ("local_colipschitz_above", "positions"),
+        ("discriminant_distance_above", "pairs"),
+        ("sipit_recovers", "tokens"),
+    ],
+)
+@pytest.mark.parametrize("given", [0, -2, True])
+def test_a_number_that_the_check_refuses_is_not_planned(check: str, name: str, given: int) -> None:
+    """Work below nothing would be taken off that of others."""
+    with pytest.raises(OptionError, match=f"{name}={given}"):
+        _needs(check, **{name: given})
 
 
 def test_local_contraction_needs_no_final_norm_unless_asked() -> None:

@@ -13,11 +13,10 @@ def test_one_process_alone_is_not_said() -> None:
     """Nor one GPU, nor several whose searches are too small to share."""
     alone = [(CPU,), (GPU,), (GPU, GPU)]
     assert [""] * 3 == [sharing(None, devices, rows=ROWS, width=500) for devices in alone]
+    assert not sharing(1, (CPU,), rows=ROWS, width=500)
 
 
-@pytest.mark.parametrize(
-    ("workers", "who"), [(2, "by 2 workers"), ("ray://host:1", "by workers;"), (1, "by 1 worker;")]
-)
+@pytest.mark.parametrize(("workers", "who"), [(2, "by 2 workers"), ("ray://host:1", "by workers;")])
 def test_workers_share_the_models_passes(workers: int | str, who: str) -> None:
     """Small searches are each process's own."""
     said = sharing(workers, (CPU,), rows=1000, width=500)
