@@ -81,9 +81,10 @@ def _without_residual(scene: Scene) -> Written:
     kept: dict[str, Tensor] = {}
     block = scene.decoder.parts.blocks[int(layer) - 1]
     hook = block.mlp.register_forward_hook(lambda _m, _g, out: kept.setdefault("mlp", out[0]))
-    observe(scene.decoder, scene.ids, [layer])
+    observe(scene.decoder, scene.ids, [layer])  # padded
     hook.remove()
-    return replace(written, states={**dict(written.states), layer: kept["mlp"].clone()})
+    own = kept["mlp"][: len(scene.ids)].clone()
+    return replace(written, states={**dict(written.states), layer: own})
 
 
 def _padded(scene: Scene) -> Written:
