@@ -30,6 +30,6 @@ def observe(
     width = padded_length(len(ids))
     if decoder.context is not None and width > decoder.context:
         width = len(ids)
-    padded = [*ids, *[ids[-1]] * (width - len(ids))]
+    padded = [*ids, *list(ids[-1:]) * (width - len(ids))]
     found = decoder.states(torch.tensor([padded], dtype=torch.long), layers)
     return {layer: states[0, : len(ids)] for layer, states in found.items()}

@@ -278,18 +278,18 @@ class Costs:
         """Jacobians of the one-step map in a float64 copy.
 
         Args:
-            layers: the layers: a pass to the deepest, and a backward pass from each.
+            layers: the layers: a pass to the deepest, and two backward passes from each.
             places: positions of prompts, each with as many rows as the width.
         """
         rows = places * self.sizes.hidden
         shares = [self.sizes.share(one) for one in layers]
-        times = max(shares) + sum(shares)
+        times = max(shares) + 2 * sum(shares)
         seconds = rows * self.rates.token * self.rates.float64 * times
         return Phase(
             name="local contraction",
             what=(
                 f"{number_of(places, 'position')}, {self.sizes.hidden} rows of each in a float64 copy,"
-                f" with a backward pass from {_layers(layers)}"
+                f" with two backward passes from {_layers(layers)}"
             ),
             seconds=seconds,
             token_forwards=round(rows * times),

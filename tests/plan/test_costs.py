@@ -109,14 +109,14 @@ def test_every_phase_names_what_makes_it_shorter() -> None:
 
 
 def test_a_jacobian_costs_a_row_for_each_coordinate() -> None:
-    """A pass to the deepest layer, and a backward pass from each, in float64."""
+    """A pass to the deepest layer, and two backward passes from each, in float64."""
     costs = _costs()
     layers = costs.sizes.n_layers
     shallow, both = costs.jacobians([1], places=3), costs.jacobians([1, layers], places=3)
     rows = 3 * costs.sizes.hidden
     second = costs.rates.token * costs.rates.float64
-    assert pytest.approx(rows * second * 2 / layers) == shallow.seconds
-    assert pytest.approx(rows * second * (1 + 1 / layers + 1)) == both.seconds
+    assert pytest.approx(rows * second * 3 / layers) == shallow.seconds
+    assert pytest.approx(rows * second * (1 + 2 / layers + 2)) == both.seconds
     assert f"3 positions, {costs.sizes.hidden} rows of each" in shallow.what
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_injectivity.audit.judging.arguments import fraction, optional_confidence
+from pytest_injectivity.audit.judging.arguments import flag, fraction, optional_confidence
 from pytest_injectivity.audit.judging.common import resolution_line
 from pytest_injectivity.core.layers import Layer, layer_id
 from pytest_injectivity.core.numbers import show, show_down
@@ -181,7 +181,7 @@ def quantile(
     """
     return Quantile(
         fraction("q", q),
-        normalized,
+        flag("normalized", normalized),
         optional_confidence(confidence),
         None if bits is None else Grid.parse(bits),
     )
